@@ -1,0 +1,64 @@
+// Package evapi talks to Kamailio's evapi module: netstring frames over TCP
+// that carry JSON-RPC 2.0 in both directions. It knows SIP MESSAGE requests,
+// replies to suspended transactions and the sending of new MESSAGE requests; it
+// knows nothing of chat rooms.
+//
+// # The wire
+//
+// Kamailio listens, imcd connects. Every frame is one netstring. The first frame
+// a client sends is the only one that is not JSON:
+//
+//	hello SECRET
+//
+// SECRET is 1 to 128 printable ASCII characters without space, quote, backslash
+// or comma. Kamailio knows two secrets; which one it is decides the role of the
+// connection, "engine" or "operator". A client that has not said a right hello is
+// a stranger: its frames are dropped, it is sent nothing. One engine is served at
+// a time; a later hello with the engine's secret takes the place over.
+//
+// # From imcd to Kamailio
+//
+// JSON-RPC 2.0, no white space, keys in exactly this order, every parameter of
+// the imc.* methods a JSON string without quotes or backslashes in it (base64
+// where the value is not known to be plain): the routing script splits the frame
+// at the quotes.
+//
+//	{"jsonrpc":"2.0","method":"imc.ping","params":["ID"]}
+//	{"jsonrpc":"2.0","method":"imc.reply","params":["TINDEX","TLABEL","CODE","RC","RETRY","B64 REASON"]}
+//	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
+//	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
+//	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
+//
+// imc.ping is answered with imc.pong once every frame before it has been
+// executed. imc.reply resumes the suspended transaction TINDEX:TLABEL (both
+// signed 32 bit decimals) and answers it; RC is what the script finds in
+// $avp(imc_rc); RETRY is Retry-After in seconds, "0" for none. tm.t_uac_start is
+// Kamailio's own RPC; it is answered (imc.error) only if it fails. Kamailio drops
+// NULs from its body and rewrites "!!" in its headers, so imc.send carries what
+// would be harmed by that (uac_req_send in the script). imc.answer is sent on to
+// the operator's connection TAG.
+//
+// # From Kamailio to imcd
+//
+// JSON-RPC 2.0 notifications:
+//
+//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","features":"B64 words"}}
+//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID"}}
+//	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"auth_user":"B64","ruri":"B64","msg":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.result","params":{"id":"B64 CALLID","code":N,"retry":"B64 Retry-After"}}
+//	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
+//
+// An operator's connection gets imc.welcome with role "operator" and nothing
+// else but the answers to what it asks (plain JSON-RPC 2.0, methods imc.*).
+// "id" of imc.error is empty for tm.t_uac_start: there it stands in the reply.
+//
+// # Limits that Kamailio sets
+//
+// A payload of more than 32760 bytes is lost or ends the connection
+// (MaxFrame). Its parser loses frames when a read ends inside a length, so
+// frames go out in windows of at most 30000 bytes, one write each, ended by a
+// ping whose pong is awaited before the next window (WindowBytes). The client
+// must always read: a peer that does not read ends up blocking SIP workers.
+package evapi

@@ -1,0 +1,20 @@
+package evapi
+
+// Header is one header field of an outgoing request.
+type Header struct{ Name, Value string }
+
+// Content is what all copies of one outgoing MESSAGE share.
+type Content struct {
+	From        string   // name-addr: `"Al" <sip:room@example.org>`; no tag
+	ContentType string   // empty: text/plain
+	Headers     []Header // added as they are; no From, To, Call-ID, Content-Length, Content-Type
+	Body        []byte   // bytes, NUL included
+}
+
+// Copy is one MESSAGE to one recipient.
+type Copy struct {
+	Out    *Outgoing // shared by all copies of one message; immutable
+	To     string    // SIP URI, request URI and To alike
+	CallID string    // unique; the Result carries it
+	First  bool      // answers: goes ahead of copies without it
+}

@@ -1,0 +1,109 @@
+package evapi
+
+import (
+	"errors"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/rs/zerolog"
+)
+
+// MaxFrame is the largest netstring payload, in bytes, that Kamailio's evapi
+// reads (its buffer of 32767 less header and comma).
+const MaxFrame = 32760
+
+// WindowBytes bounds what is written before Kamailio's pong is awaited.
+const WindowBytes = 30000
+
+// Errors of Conn's methods.
+var (
+	// ErrDown: there is no authenticated connection to Kamailio now.
+	ErrDown = errors.New("evapi: not connected to Kamailio")
+	// ErrFull: the connection's outgoing queue has no room.
+	ErrFull = errors.New("evapi: outgoing queue is full")
+	// ErrTooLarge: a frame would exceed MaxFrame.
+	ErrTooLarge = errors.New("evapi: frame too large for Kamailio")
+)
+
+// Config describes the connection to one Kamailio. The zero value of a duration
+// or size means its default.
+type Config struct {
+	Name   string // label in logs and metrics; empty: Addr
+	Addr   string // host:port of Kamailio's evapi
+	Secret string // the engine's secret, see package doc
+
+	Heartbeat   time.Duration // between pings; 1 s
+	DeadAfter   time.Duration // without any frame from Kamailio; 5 s
+	DialTimeout time.Duration // for connect and welcome together; 5 s
+	BackoffMin  time.Duration // first wait before reconnecting; 100 ms
+	BackoffMax  time.Duration // longest wait, jitter included; 5 s
+	QueueFrames int           // frames waiting to be written, per priority; 65536
+
+	Log zerolog.Logger
+}
+
+// TxID names a suspended transaction of one Kamailio, as its tm module does.
+type TxID struct {
+	Index int64
+	Label int64
+}
+
+// Message is a SIP MESSAGE request that waits in Kamailio for its answer.
+type Message struct {
+	Conn     *Conn        // where the answer must go; never nil
+	Tx       TxID         //
+	Received time.Time    // when the frame was read
+	Proto    string       // udp, tcp, tls, ws, wss
+	SrcIP    string       //
+	SrcPort  int          //
+	AuthUser string       // $au; empty without authentication
+	RURI     string       // request URI as Kamailio has it after its routing, not checked
+	Request  *sip.Request // nil if Err is set
+	Err      error        // why the request could not be parsed, for a 400
+}
+
+// Answer is the final reply to a Message.
+type Answer struct {
+	Code       int           // 200…699
+	Reason     string        // reason phrase; CR, LF and NUL become spaces
+	RC         int           // what the routing script sees: 1, or a negative code
+	RetryAfter time.Duration // rounded up to seconds; 0: no such header
+}
+
+// Result is the final outcome of one Copy.
+type Result struct {
+	CallID     string
+	Code       int           // SIP status code; 408 for a timeout that Kamailio reported
+	RetryAfter time.Duration // of a 4xx/5xx reply; 0 if absent
+	Local      bool          // no SIP reply: Kamailio refused the frame or the connection was lost
+	Reason     string        // for Local: why
+}
+
+// Call is a JSON-RPC request that an operator sent through Kamailio.
+type Call struct {
+	Conn *Conn
+	Tag  string // the operator's connection at Kamailio
+	JSON []byte // not checked
+}
+
+// Welcome is what Kamailio says of itself after a right hello.
+type Welcome struct {
+	Gen          int64  // counts hellos since Kamailio's start
+	Version      string // Kamailio's version
+	HeaderSecret string // value for the X-IMC-Secret header of everything sent
+	NextHop      string // SIP URI of Kamailio itself, for the fan-out
+	Features     []string
+}
+
+// Handler takes what arrives from Kamailio. All methods are called from the
+// connection's reader: they must not block and must not keep slices.
+type Handler interface {
+	Up(c *Conn, w Welcome)
+	// Down is called once for each Up, after the Results of all copies that
+	// were queued or under way (Local, code 503).
+	Down(c *Conn, err error)
+	Message(m *Message)
+	Result(c *Conn, r Result)
+	Registered(c *Conn, aor string)
+	Call(q *Call)
+}
