@@ -39,6 +39,10 @@ type Config struct {
 	BackoffMax  time.Duration // longest wait, jitter included; 5 s
 	QueueFrames int           // frames waiting to be written, per priority; 65536
 
+	// NextHop is the SIP URI every copy is sent through, instead of
+	// Welcome.NextHop (Kamailio itself). Empty: Welcome.NextHop.
+	NextHop string
+
 	Log zerolog.Logger
 }
 
