@@ -1,0 +1,81 @@
+// Package config reads imcd's configuration: defaults, a YAML file, the
+// environment and flags, in this order of growing priority. What it returns is
+// checked; every error names the key and where its value came from.
+package config
+
+import (
+	"github.com/rs/zerolog"
+
+	"imcd/engine"
+	"imcd/evapi"
+)
+
+// Config is the checked configuration of the daemon.
+type Config struct {
+	Engine engine.Config
+	DB     Database
+
+	// Kamailios are the connections to make, at least one. Their Log is not set.
+	Kamailios []evapi.Config
+
+	StateDir string // where files are kept that have no place of their own
+	RPC      RPC
+	HTTP     HTTP
+	Log      Log
+}
+
+// Database says where rooms and members are stored.
+type Database struct {
+	URL          string // sqlite://FILE or postgres://…; never empty once checked
+	RoomsTable   string
+	MembersTable string
+}
+
+// RPC is imcd's own JSON-RPC port.
+type RPC struct {
+	Listen   string // host:port; empty: none
+	MaxConns int    // connections at a time
+}
+
+// HTTP is the port of health, metrics and JSON-RPC over HTTP.
+type HTTP struct {
+	Listen string // host:port; empty: none
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  zerolog.Level
+	Format string // auto, json or console
+}
+
+// raw is the configuration as it was written, before what depends on several
+// keys is worked out.
+type raw struct {
+	Config
+	evapi         []endpoint
+	evapiSecret   string
+	secretFile    string
+	dbURLFile     string
+	dbMode        int
+	outboundProxy string
+}
+
+// endpoint is one entry of the key evapi.
+type endpoint struct {
+	addr, secret, secretFile string
+}
+
+// defaults returns the configuration of an imcd that was told nothing.
+func defaults() *raw {
+	return &raw{
+		Config: Config{
+			Engine:   engine.DefaultConfig(),
+			DB:       Database{RoomsTable: "imc_rooms", MembersTable: "imc_members"},
+			StateDir: "run",
+			RPC:      RPC{Listen: "127.0.0.1:8449", MaxConns: 64},
+			HTTP:     HTTP{Listen: "127.0.0.1:8450"},
+			Log:      Log{Level: zerolog.InfoLevel, Format: "auto"},
+		},
+		evapi: []endpoint{{addr: "127.0.0.1:8448"}},
+	}
+}

@@ -1,0 +1,116 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// keys are all settings, in the order of the sample file.
+func keys() []key {
+	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), roomKeys(), limitKeys())
+}
+
+func isKey(name string) bool {
+	return slices.ContainsFunc(keys(), func(k key) bool { return k.name == name })
+}
+
+// moduleKeys are the parameters of the imc module, under its names.
+func moduleKeys() []key {
+	return []key{
+		textKey("db_url", "database: sqlite://FILE, or postgres://user:password@host/name (default imcd.db in state_dir)",
+			func(r *raw) *string { return &r.DB.URL }),
+		textKey("db_url_file", "file whose first line is db_url", func(r *raw) *string { return &r.dbURLFile }),
+		intKey("db_mode", "accepted for the module's sake, without effect: everything is always written at once", 0, 2,
+			func(r *raw) *int { return &r.dbMode }),
+		textKey("rooms_table", "table of the rooms", func(r *raw) *string { return &r.DB.RoomsTable }),
+		textKey("members_table", "table of the members", func(r *raw) *string { return &r.DB.MembersTable }),
+		intKey("hash_size", "power of two of the number of hash slots", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.HashSize }),
+		textKey("imc_cmd_start_char", "character that begins a command", func(r *raw) *string { return &r.Engine.CmdStartChar }),
+		textKey("outbound_proxy", "SIP URI that everything is sent to (default Kamailio itself)",
+			func(r *raw) *string { return &r.outboundProxy }),
+		textKey("extra_hdrs", "header lines added to everything sent", func(r *raw) *string { return &r.Engine.ExtraHeaders }),
+		boolKey("create_on_join", "1: joining a room that does not exist creates it",
+			func(r *raw) *bool { return &r.Engine.CreateOnJoin }),
+		boolKey("check_on_create", "1: creating a room that exists does not join it",
+			func(r *raw) *bool { return &r.Engine.CheckOnCreate }),
+	}
+}
+
+func kamailioKeys() []key {
+	return []key{
+		{name: "evapi", usage: "host:port of Kamailio's evapi socket, several with commas between", set: setEvapi, get: evapiValue},
+		textKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)", func(r *raw) *string { return &r.evapiSecret }),
+		textKey("evapi_secret_file", "file whose first line is evapi_secret", func(r *raw) *string { return &r.secretFile }),
+	}
+}
+
+func serviceKeys() []key {
+	return []key{
+		textKey("state_dir", "directory for imcd's own files", func(r *raw) *string { return &r.StateDir }),
+		textKey("rpc_listen", "host:port of JSON-RPC in netstrings; empty: none", func(r *raw) *string { return &r.RPC.Listen }),
+		intKey("rpc_max_connections", "connections to rpc_listen at a time", 1, 65536,
+			func(r *raw) *int { return &r.RPC.MaxConns }),
+		textKey("http_listen", "host:port of health, metrics and JSON-RPC over HTTP; empty: none",
+			func(r *raw) *string { return &r.HTTP.Listen }),
+		{name: "log_level", usage: "trace, debug, info, warn, error or disabled", set: setLevel,
+			get: func(r *raw) any { return r.Log.Level.String() }},
+		choiceKey("log_format", "json, console, or auto: console on a terminal",
+			func(r *raw) *string { return &r.Log.Format }, "auto", "json", "console"),
+	}
+}
+
+func roomKeys() []key {
+	return []key{
+		choiceKey("owner_leave", "what the exit of a room's owner does: destroy, refuse or transfer",
+			func(r *raw) *string { return &r.Engine.OwnerLeave }, "destroy", "refuse", "transfer"),
+		intKey("success_code", "final reply to what was accepted: 200 or 202", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.SuccessCode }),
+		textKey("message_format", "text messages as members see them", func(r *raw) *string { return &r.Engine.MessageFormat }),
+		{name: "notices", usage: "replacements for notices: a map of name and template", set: setNotices,
+			get: func(*raw) any { return map[string]any{} }},
+		intKey("list_bytes", "longest body of one part of a list", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.ListBytes }),
+		intKey("max_members_per_room", "0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxMembers }),
+	}
+}
+
+func limitKeys() []key {
+	return []key{
+		intKey("mailbox_size", "requests that may wait in one hash slot; then 503", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.MailboxSize }),
+		intKey("commit_queue", "changes that may wait for the database; then 503", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.CommitQueue }),
+		durationKey("commit_timeout", "deadline of one commit", time.Millisecond, time.Minute,
+			func(r *raw) *time.Duration { return &r.Engine.CommitTimeout }),
+		intKey("max_outstanding", "copies under way to members at a time", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.MaxOutstanding }),
+		durationKey("result_timeout", "a copy without an outcome is given up after it", time.Millisecond, time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.ResultTimeout }),
+		intKey("room_log_entries", "messages that a room keeps for slow members", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.LogEntries }),
+		intKey("room_log_bytes", "their bytes", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.LogBytes }),
+		intKey("total_log_bytes", "bytes of all rooms' messages together; then 503", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.TotalBytes }),
+		durationKey("retry_after", "what a 503 asks the client to wait", time.Second, time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.RetryAfter }),
+	}
+}
+
+func setLevel(r *raw, v any) error {
+	var s string
+	if err := setText(&s, v); err != nil {
+		return err
+	}
+	level, err := zerolog.ParseLevel(strings.ToLower(s))
+	if err != nil || s == "" {
+		return fmt.Errorf("must be trace, debug, info, warn, error or disabled, is %q", s)
+	}
+	r.Log.Level = level
+	return nil
+}
