@@ -1,56 +1,168 @@
 package evapi
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
 
-// Conn is the connection to one Kamailio.
-type Conn struct{ cfg Config }
+// Defaults of Config.
+const (
+	defaultHeartbeat   = time.Second
+	defaultDeadAfter   = 5 * time.Second
+	defaultDialTimeout = 5 * time.Second
+	defaultBackoffMin  = 100 * time.Millisecond
+	defaultBackoffMax  = 5 * time.Second
+	defaultQueueFrames = 65536
+)
 
-// Stats counts what happened on a Conn since it was made.
-type Stats struct {
-	Up            bool   // authenticated now
-	Queued        int    // copies, replies and answers that wait to be written
-	FramesIn      uint64 // frames read
-	FramesOut     uint64 // frames written, pings included
-	Windows       uint64 // windows written
-	Reconnects    uint64 // welcomes after the first
-	DecodeErrors  uint64 // frames that could not be understood; each ended a connection
-	UnknownEvents uint64 // frames with a method that is not known; ignored
-	Messages      uint64 // imc.message
-	Results       uint64 // imc.result
-	Errors        uint64 // imc.error
-	Registered    uint64 // imc.registered
-	Calls         uint64 // imc.call
-	Pongs         uint64 // imc.pong
+// Conn is the connection to one Kamailio: it connects, says hello, keeps the
+// connection alive and makes it anew when it is lost. Its methods are safe for
+// concurrent use, and for use from a Handler's methods but Stop.
+//
+// Two goroutines work for it. One connects, reads and calls the Handler; the
+// other, which lives as long as one connection, writes.
+type Conn struct {
+	cfg     Config // complete and checked; not changed any more
+	handler Handler
+	box     *outbox
+	count   counters
+
+	mu     sync.Mutex         // guards what follows
+	cancel context.CancelFunc // nil before Start and after a Stop before Start
+	done   chan struct{}      // closed when the reader has ended
+	over   bool               // stopped
 }
 
-// NewConn checks cfg and returns a Conn that is not started yet.
+// NewConn checks cfg and returns a Conn that is not started yet. An error names
+// the field of Config.
 func NewConn(cfg Config, h Handler) (*Conn, error) {
 	if h == nil {
 		return nil, errors.New("evapi: Handler is nil")
 	}
-	return &Conn{cfg: cfg}, nil
+	if err := checkConfig(&cfg); err != nil {
+		return nil, err
+	}
+	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames), done: make(chan struct{})}, nil
 }
 
-// Start begins to connect; it returns at once.
-func (c *Conn) Start() {}
+// checkConfig fills in the defaults.
+func checkConfig(cfg *Config) error {
+	if _, _, err := net.SplitHostPort(cfg.Addr); err != nil {
+		return fmt.Errorf("evapi: Addr: %w", err)
+	}
+	if err := checkSecret(cfg.Secret); err != nil {
+		return fmt.Errorf("evapi: Secret: %w", err)
+	}
+	if _, err := newPeer(cfg.NextHop, ""); err != nil {
+		return fmt.Errorf("evapi: NextHop: %w", err)
+	}
+	for _, d := range []struct {
+		field string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"Heartbeat", &cfg.Heartbeat, defaultHeartbeat},
+		{"DeadAfter", &cfg.DeadAfter, defaultDeadAfter},
+		{"DialTimeout", &cfg.DialTimeout, defaultDialTimeout},
+		{"BackoffMin", &cfg.BackoffMin, defaultBackoffMin},
+		{"BackoffMax", &cfg.BackoffMax, defaultBackoffMax},
+	} {
+		if *d.value < 0 {
+			return fmt.Errorf("evapi: %s: %v is negative", d.field, *d.value)
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if cfg.BackoffMax < cfg.BackoffMin {
+		return fmt.Errorf("evapi: BackoffMax: %v is less than BackoffMin %v", cfg.BackoffMax, cfg.BackoffMin)
+	}
+	if cfg.DeadAfter <= cfg.Heartbeat {
+		return fmt.Errorf("evapi: DeadAfter: %v is not more than Heartbeat %v", cfg.DeadAfter, cfg.Heartbeat)
+	}
+	if cfg.QueueFrames < 0 {
+		return fmt.Errorf("evapi: QueueFrames: %d is negative", cfg.QueueFrames)
+	}
+	if cfg.QueueFrames == 0 {
+		cfg.QueueFrames = defaultQueueFrames
+	}
+	if cfg.Name == "" {
+		cfg.Name = cfg.Addr
+	}
+	return nil
+}
 
-// Stop closes the connection and waits until nothing of it runs any more.
-func (c *Conn) Stop() {}
+// Start begins to connect; it returns at once. It does nothing if the Conn has
+// been started or stopped before.
+func (c *Conn) Start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over || c.cancel != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	go func() {
+		defer close(c.done)
+		c.run(ctx)
+	}()
+}
+
+// Stop closes the connection and waits until nothing of it runs any more; the
+// Handler has had its Down by then. What is queued is not written: whoever wants
+// that waits for Stats().Queued to become 0 before. Stop may be called more than
+// once and before Start, but not from a Handler's method.
+func (c *Conn) Stop() {
+	c.mu.Lock()
+	c.over = true
+	cancel := c.cancel
+	c.mu.Unlock()
+	if cancel == nil {
+		return
+	}
+	cancel()
+	<-c.done
+}
 
 // Name is the label of this connection in logs and metrics.
 func (c *Conn) Name() string { return c.cfg.Name }
 
 // Ready reports whether there is an authenticated connection to Kamailio now.
-func (c *Conn) Ready() bool { return false }
+func (c *Conn) Ready() bool { return c.box.isOpen() }
 
-// Send queues one copy. It never blocks: ErrDown, ErrFull or ErrTooLarge.
-func (c *Conn) Send(cp Copy) error { return ErrDown }
+// Send queues one copy; it never blocks. A nil error means that there will be a
+// Result for the Call-ID, unless Kamailio loses it: whoever needs to know in any
+// case keeps a timer. The errors are ErrDown, ErrFull, ErrTooLarge and, wrapped,
+// ErrBadCopy.
+func (c *Conn) Send(cp Copy) error {
+	if err := checkCopy(&cp); err != nil {
+		return err
+	}
+	return c.box.putCopy(cp)
+}
 
-// Reply queues the answer of a suspended transaction. It never blocks.
-func (c *Conn) Reply(tx TxID, a Answer) error { return ErrDown }
+// Reply queues the answer of a suspended transaction; it never blocks and goes
+// ahead of copies without First. The errors are ErrDown, ErrFull, and one for a
+// Code that is no final SIP status.
+func (c *Conn) Reply(tx TxID, a Answer) error {
+	payload, err := appendReply(nil, tx, a)
+	if err != nil {
+		return err
+	}
+	return c.box.putPayload(payload, false)
+}
 
-// Answer queues a JSON-RPC response for the operator's connection tag.
-func (c *Conn) Answer(tag string, json []byte) error { return ErrDown }
-
-// Stats returns the counters.
-func (c *Conn) Stats() Stats { return Stats{} }
+// Answer queues a JSON-RPC response for the operator's connection tag; it never
+// blocks. The errors are ErrDown, ErrFull (64 answers wait), ErrTooLarge, wrapped
+// with the numbers (above some 24000 bytes), and one for a malformed tag.
+func (c *Conn) Answer(tag string, json []byte) error {
+	payload, err := appendAnswer(nil, tag, json)
+	if err != nil {
+		return err
+	}
+	return c.box.putPayload(payload, true)
+}

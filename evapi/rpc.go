@@ -1,10 +1,10 @@
 package evapi
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
 )
 
 // Error codes of JSON-RPC 2.0.
@@ -25,36 +25,154 @@ type RPCError struct {
 }
 
 // Error implements error.
-func (e *RPCError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
+func (e *RPCError) Error() string { return fmt.Sprintf("%s (code %d)", e.Message, e.Code) }
 
-// Method answers one JSON-RPC method. Params is nil if the request had none.
-// An error that is no *RPCError reaches the caller as -32603 without its text.
-type Method func(ctx context.Context, params json.RawMessage) (any, error)
+// Request is one JSON-RPC 2.0 request or notification.
+type Request struct {
+	Method string
+	Params json.RawMessage // an array or an object; nil: none
+	ID     json.RawMessage // a string, a number or null; nil: a notification
+}
 
-// Server answers JSON-RPC 2.0 requests from a table of methods.
-type Server struct{}
+// Response is one JSON-RPC 2.0 response: Error, or a Result that is not nil.
+type Response struct {
+	ID     json.RawMessage
+	Result json.RawMessage
+	Error  *RPCError
+}
 
-// NewServer returns a Server for methods; the table is copied.
-func NewServer(methods map[string]Method) *Server { return &Server{} }
+// wireMessage is how requests and responses are written. Version stands first
+// so that a reader sees what it is.
+type wireMessage struct {
+	Version string          `json:"jsonrpc"`
+	Method  string          `json:"method,omitempty"`
+	Params  json.RawMessage `json:"params,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Error   *RPCError       `json:"error,omitempty"`
+	ID      json.RawMessage `json:"id,omitempty"`
+}
 
-// Handle answers one payload: a request, a notification or a batch. It returns
-// nil if there is nothing to answer.
-func (s *Server) Handle(ctx context.Context, payload []byte) []byte { return nil }
+// MarshalJSON implements json.Marshaler.
+func (r *Request) MarshalJSON() ([]byte, error) {
+	return json.Marshal(&wireMessage{Version: "2.0", Method: r.Method, Params: r.Params, ID: r.ID})
+}
 
-// Client calls JSON-RPC methods over one connection, one call at a time.
-type Client struct{ nc net.Conn }
+// MarshalJSON implements json.Marshaler. A missing ID is written as null.
+func (r *Response) MarshalJSON() ([]byte, error) {
+	id := r.ID
+	if id == nil {
+		id = jsonNull
+	}
+	return json.Marshal(&wireMessage{Version: "2.0", Result: r.Result, Error: r.Error, ID: id})
+}
 
-// NewClient returns a Client over nc, which Close closes.
-func NewClient(nc net.Conn) *Client { return &Client{nc: nc} }
+var jsonNull = json.RawMessage("null")
 
-// DialKamailio connects to Kamailio's evapi as an operator and awaits its welcome.
-func DialKamailio(ctx context.Context, addr, secret string) (*Client, error) { return nil, ErrDown }
+// DecodeRequest decodes one request that is no batch. The error is an
+// *RPCError with CodeParseError or CodeInvalidRequest; the Request then has the
+// ID, if one could be read.
+func DecodeRequest(payload []byte) (Request, error) {
+	m, err := decodeObject(payload)
+	if err != nil {
+		return Request{}, err
+	}
+	var r Request
+	if id, ok := m["id"]; ok {
+		if k := kindOf(id); k != '"' && k != '0' && k != 'n' {
+			return r, invalidRequest("id must be a string, a number or null")
+		}
+		r.ID = id
+	}
+	if string(m["jsonrpc"]) != `"2.0"` {
+		return r, invalidRequest(`jsonrpc must be "2.0"`)
+	}
+	if kindOf(m["method"]) != '"' || json.Unmarshal(m["method"], &r.Method) != nil || r.Method == "" {
+		return r, invalidRequest("method must be a string that is not empty")
+	}
+	if p, ok := m["params"]; ok {
+		if k := kindOf(p); k != '[' && k != '{' {
+			return r, invalidRequest("params must be an array or an object")
+		}
+		r.Params = p
+	}
+	return r, nil
+}
 
-// Dial connects to imcd's own RPC port.
-func Dial(ctx context.Context, addr string) (*Client, error) { return nil, ErrDown }
+// DecodeResponse decodes one response that is no batch.
+func DecodeResponse(payload []byte) (Response, error) {
+	m, err := decodeObject(payload)
+	if err != nil {
+		return Response{}, err
+	}
+	r := Response{ID: m["id"]}
+	if string(m["jsonrpc"]) != `"2.0"` {
+		return r, invalidRequest(`response: jsonrpc must be "2.0"`)
+	}
+	if k := kindOf(r.ID); k != '"' && k != '0' && k != 'n' {
+		return r, invalidRequest("response: id must be a string, a number or null")
+	}
+	result, hasResult := m["result"]
+	failure, hasError := m["error"]
+	if hasResult == hasError {
+		return r, invalidRequest("response: there must be either result or error")
+	}
+	if hasResult {
+		r.Result = result
+		return r, nil
+	}
+	r.Error = new(RPCError)
+	if kindOf(failure) != '{' {
+		return r, invalidRequest("response: error must be an object")
+	}
+	if err := json.Unmarshal(failure, r.Error); err != nil {
+		return r, invalidRequest("response: error: " + err.Error())
+	}
+	return r, nil
+}
 
-// Call calls method with params and decodes the result into result (a pointer, or nil).
-func (c *Client) Call(ctx context.Context, method string, params, result any) error { return ErrDown }
+// decodeObject decodes into a map, because a struct's fields would also match
+// keys in another case.
+func decodeObject(payload []byte) (map[string]json.RawMessage, error) {
+	if !json.Valid(payload) {
+		return nil, &RPCError{Code: CodeParseError, Message: "not valid JSON"}
+	}
+	if kindOf(payload) != '{' {
+		return nil, invalidRequest("not an object")
+	}
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &m); err != nil {
+		return nil, &RPCError{Code: CodeParseError, Message: err.Error()}
+	}
+	return m, nil
+}
 
-// Close closes the connection.
-func (c *Client) Close() error { return c.nc.Close() }
+// kindOf tells what valid JSON begins with: '{', '[', '"', '0' for a number,
+// 'n' for null, 'b' for a boolean, 0 for nothing.
+func kindOf(raw []byte) byte {
+	raw = bytes.TrimLeft(raw, " \t\r\n")
+	if len(raw) == 0 {
+		return 0
+	}
+	switch c := raw[0]; {
+	case c == '-' || c >= '0' && c <= '9':
+		return '0'
+	case c == 't' || c == 'f':
+		return 'b'
+	default:
+		return c
+	}
+}
+
+func invalidRequest(why string) *RPCError {
+	return &RPCError{Code: CodeInvalidRequest, Message: "invalid request: " + why}
+}
+
+// asRPCError turns err into what a caller may see: its own RPCError, or a plain
+// internal error without the cause, which may hold secrets.
+func asRPCError(err error) *RPCError {
+	var e *RPCError
+	if errors.As(err, &e) {
+		return e
+	}
+	return &RPCError{Code: CodeInternalError, Message: "internal error"}
+}

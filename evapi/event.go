@@ -1,0 +1,255 @@
+package evapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxInbound bounds a frame from Kamailio. Its base64 transformation makes at
+// most 65535 bytes, and a frame holds one such field and some small ones.
+const maxInbound = 128 << 10
+
+// Roles that Kamailio gives to a connection for its secret.
+const (
+	RoleEngine   = "engine"
+	RoleOperator = "operator"
+)
+
+// ErrUnknownEvent is wrapped by DecodeEvent for a well-formed frame whose method
+// this package does not know. It may be ignored.
+var ErrUnknownEvent = errors.New("evapi: unknown event")
+
+// Event is what Kamailio sends: one of *WelcomeEvent, PongEvent, *Message,
+// Result, ErrorEvent, RegisteredEvent, *Call. Message and Call have no Conn yet.
+type Event interface{ event() }
+
+// WelcomeEvent is imc.welcome. Of an operator's only Role is set.
+type WelcomeEvent struct {
+	Role string
+	Welcome
+}
+
+// PongEvent is imc.pong.
+type PongEvent struct{ ID string }
+
+// ErrorEvent is imc.error: a frame that Kamailio could not execute.
+type ErrorEvent struct {
+	ID     string // of the frame; empty if Kamailio could not tell
+	Code   int    // SIP status code or JSON-RPC error code
+	Reason string
+}
+
+// RegisteredEvent is imc.registered: a user has registered a contact.
+type RegisteredEvent struct{ AOR string }
+
+func (*WelcomeEvent) event()   {}
+func (PongEvent) event()       {}
+func (*Message) event()        {}
+func (Result) event()          {}
+func (ErrorEvent) event()      {}
+func (RegisteredEvent) event() {}
+func (*Call) event()           {}
+
+// envelope holds a notification before its method is known.
+type envelope struct {
+	Version string          `json:"jsonrpc"`
+	Method  string          `json:"method"`
+	Params  json.RawMessage `json:"params"`
+}
+
+// DecodeEvent decodes one frame of Kamailio, see the package doc. A SIP request
+// that cannot be parsed is no error but in Message.Err; everything else that is
+// not as agreed is an error, ErrUnknownEvent for an unknown method. Nothing in
+// the Event refers to payload.
+func DecodeEvent(payload []byte) (Event, error) {
+	var e envelope
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return nil, fmt.Errorf("evapi: frame of %d bytes: %w", len(payload), err)
+	}
+	if e.Version != "2.0" || e.Method == "" {
+		return nil, fmt.Errorf("evapi: frame of %d bytes is no JSON-RPC 2.0 notification", len(payload))
+	}
+	ev, err := decodeParams(e.Method, e.Params)
+	if err != nil {
+		return nil, fmt.Errorf("evapi: %s: %w", clip(e.Method, 64), err)
+	}
+	return ev, nil
+}
+
+func decodeParams(method string, params json.RawMessage) (Event, error) {
+	switch method {
+	case "imc.result":
+		return decodeResult(params)
+	case "imc.message":
+		return decodeMessage(params)
+	case "imc.pong":
+		var p struct{ ID *string }
+		if err := json.Unmarshal(params, &p); err != nil || p.ID == nil {
+			return nil, badParams(err)
+		}
+		return PongEvent{ID: *p.ID}, nil
+	case "imc.error":
+		return decodeError(params)
+	case "imc.registered":
+		var p struct{ AOR *b64 }
+		if err := json.Unmarshal(params, &p); err != nil || p.AOR == nil {
+			return nil, badParams(err)
+		}
+		return RegisteredEvent{AOR: string(*p.AOR)}, nil
+	case "imc.call":
+		var p struct {
+			Tag *string
+			Msg *b64
+		}
+		if err := json.Unmarshal(params, &p); err != nil || p.Tag == nil || p.Msg == nil {
+			return nil, badParams(err)
+		}
+		return &Call{Tag: *p.Tag, JSON: *p.Msg}, nil
+	case "imc.welcome":
+		return decodeWelcome(params)
+	default:
+		return nil, ErrUnknownEvent
+	}
+}
+
+func decodeWelcome(params json.RawMessage) (Event, error) {
+	var p struct {
+		Role     *string
+		Gen      int64
+		Version  b64
+		Header   b64
+		NextHop  b64 `json:"next_hop"`
+		Features b64
+	}
+	if err := json.Unmarshal(params, &p); err != nil || p.Role == nil {
+		return nil, badParams(err)
+	}
+	w := &WelcomeEvent{Role: *p.Role}
+	w.Gen, w.Version = p.Gen, string(p.Version)
+	w.HeaderSecret, w.NextHop = string(p.Header), string(p.NextHop)
+	w.Features = strings.Fields(string(p.Features))
+	return w, nil
+}
+
+func decodeMessage(params json.RawMessage) (Event, error) {
+	var p struct {
+		TIndex   *int64
+		TLabel   *int64
+		Proto    string
+		SrcIP    string `json:"src_ip"`
+		SrcPort  int    `json:"src_port"`
+		AuthUser b64    `json:"auth_user"`
+		RURI     *b64
+		Msg      *b64
+	}
+	err := json.Unmarshal(params, &p)
+	if err != nil || p.TIndex == nil || p.TLabel == nil || p.RURI == nil || p.Msg == nil {
+		return nil, badParams(err)
+	}
+	m := &Message{
+		Tx: TxID{Index: *p.TIndex, Label: *p.TLabel}, Received: time.Now(),
+		Proto: p.Proto, SrcIP: p.SrcIP, SrcPort: p.SrcPort,
+		AuthUser: string(p.AuthUser), RURI: string(*p.RURI),
+	}
+	m.Request, m.Err = ParseRequest(*p.Msg)
+	return m, nil
+}
+
+func decodeResult(params json.RawMessage) (Event, error) {
+	var p struct {
+		ID    *b64
+		Code  *int
+		Retry b64
+	}
+	if err := json.Unmarshal(params, &p); err != nil || p.ID == nil || p.Code == nil {
+		return nil, badParams(err)
+	}
+	return Result{CallID: string(*p.ID), Code: *p.Code, RetryAfter: retryAfter(string(p.Retry))}, nil
+}
+
+// maxRetryAfter keeps a wild Retry-After header from overflowing a Duration.
+const maxRetryAfter = 365 * 24 * time.Hour
+
+// retryAfter reads the leading number of a Retry-After header, in seconds; what
+// follows are a comment and parameters. Anything else is taken as absent, since
+// it comes from some SIP device.
+func retryAfter(v string) time.Duration {
+	v = strings.TrimLeft(v, " \t")
+	end := 0
+	for end < len(v) && v[end] >= '0' && v[end] <= '9' {
+		end++
+	}
+	n, err := strconv.ParseInt(v[:end], 10, 64)
+	if err != nil && end == 0 {
+		return 0
+	}
+	if err != nil || n > int64(maxRetryAfter/time.Second) {
+		return maxRetryAfter
+	}
+	return time.Duration(n) * time.Second
+}
+
+func decodeError(params json.RawMessage) (Event, error) {
+	var p struct {
+		ID    *string
+		Code  *int
+		Reply b64
+	}
+	if err := json.Unmarshal(params, &p); err != nil || p.ID == nil || p.Code == nil {
+		return nil, badParams(err)
+	}
+	e := ErrorEvent{ID: *p.ID, Code: *p.Code, Reason: clip(string(p.Reply), 200)}
+	// For tm.t_uac_start the reply is Kamailio's JSON-RPC response; it may
+	// also be free text, so it need not decode.
+	var reply struct {
+		ID    json.Number
+		Error struct {
+			Code    int
+			Message string
+		}
+	}
+	if json.Unmarshal(p.Reply, &reply) != nil {
+		return e, nil
+	}
+	if e.ID == "" {
+		e.ID = reply.ID.String()
+	}
+	if reply.Error.Message != "" {
+		e.Reason = clip(reply.Error.Message, 200)
+	}
+	if reply.Error.Code != 0 {
+		e.Code = reply.Error.Code
+	}
+	return e, nil
+}
+
+func badParams(err error) error {
+	if err == nil {
+		err = errors.New("a parameter is missing")
+	}
+	return fmt.Errorf("params: %w", err)
+}
+
+// b64 is a JSON string that holds standard base64.
+type b64 []byte
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *b64) UnmarshalJSON(raw []byte) error {
+	if len(raw) < 2 || raw[0] != '"' {
+		return errors.New("base64: not a string")
+	}
+	// Base64 has no character that JSON escapes but '/', which Kamailio leaves alone.
+	raw = raw[1 : len(raw)-1]
+	out := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
+	n, err := base64.StdEncoding.Strict().Decode(out, raw)
+	if err != nil {
+		return fmt.Errorf("base64: %w", err)
+	}
+	*b = out[:n]
+	return nil
+}

@@ -1,0 +1,193 @@
+package evapi
+
+import "sync"
+
+// maxAnswers bounds the answers to operators in an outbox: they can be large.
+const maxAnswers = 64
+
+// entry is what waits to be written: a copy, or the payload of a reply or answer.
+type entry struct {
+	out    *Outgoing // nil: payload is set
+	to     string
+	callID string
+
+	payload []byte
+	answer  bool // payload is an imc.answer
+
+	size int // of the netstring, at most
+}
+
+// outbox holds what waits to be written to one Kamailio, in two queues: the
+// first goes ahead of the second. It is open while there is an authenticated
+// connection. Any goroutine may put; the writer takes.
+type outbox struct {
+	limit int           // entries per queue
+	wake  chan struct{} // capacity 1; written by put, read by the writer
+
+	mu      sync.Mutex // guards what follows; nothing blocks while it is held
+	peer    *peer      // nil: closed
+	first   ring
+	rest    ring
+	answers int // entries of first that are answers
+	taken   int // entries taken and not yet confirmed
+}
+
+func newOutbox(limit int) *outbox {
+	return &outbox{limit: limit, wake: make(chan struct{}, 1)}
+}
+
+// open lets entries in, for p.
+func (b *outbox) open(p *peer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.peer = p
+}
+
+// close refuses new entries and returns the Call-IDs of all copies that waited.
+func (b *outbox) close() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.peer = nil
+	b.answers, b.taken = 0, 0
+	ids := make([]string, 0, b.first.n+b.rest.n)
+	for _, q := range []*ring{&b.first, &b.rest} {
+		for q.n > 0 {
+			if e := q.pop(); e.out != nil {
+				ids = append(ids, e.callID)
+			}
+		}
+		*q = ring{}
+	}
+	return ids
+}
+
+// putCopy queues a checked copy.
+func (b *outbox) putCopy(c Copy) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.peer == nil {
+		return ErrDown
+	}
+	n := c.Out.size(len(c.To), len(c.CallID), b.peer)
+	if n > maxPayload {
+		return ErrTooLarge
+	}
+	q := &b.rest
+	if c.First {
+		q = &b.first
+	}
+	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, size: n + netstringOverhead})
+}
+
+// putPayload queues the payload of a reply or answer.
+func (b *outbox) putPayload(payload []byte, answer bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.peer == nil {
+		return ErrDown
+	}
+	if answer && b.answers >= maxAnswers {
+		return ErrFull
+	}
+	if err := b.push(&b.first, entry{payload: payload, answer: answer, size: len(payload) + netstringOverhead}); err != nil {
+		return err
+	}
+	if answer {
+		b.answers++
+	}
+	return nil
+}
+
+// push is called with mu held.
+func (b *outbox) push(q *ring, e entry) error {
+	if q.n >= b.limit {
+		return ErrFull
+	}
+	q.push(e)
+	select {
+	case b.wake <- struct{}{}:
+	default: // the writer has not looked since the last one
+	}
+	return nil
+}
+
+// take appends to batch what fits one window, one entry at least if there is
+// any. It takes nothing from the second queue before the first is empty.
+func (b *outbox) take(batch []entry) []entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	room := WindowBytes - pingRoom
+	for {
+		q := &b.first
+		if q.n == 0 {
+			q = &b.rest
+		}
+		// A frame that is larger than a window goes alone.
+		if q.n == 0 || len(batch) > 0 && q.peek().size > room {
+			b.taken = len(batch)
+			return batch
+		}
+		e := q.pop()
+		if e.answer {
+			b.answers--
+		}
+		room -= e.size
+		batch = append(batch, e)
+	}
+}
+
+// confirm forgets what was taken.
+func (b *outbox) confirm() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken = 0
+}
+
+// pending counts entries that wait or are not confirmed.
+func (b *outbox) pending() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.first.n + b.rest.n + b.taken
+}
+
+func (b *outbox) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.peer != nil
+}
+
+// ring is a queue that grows as needed and shrinks when it has been empty.
+type ring struct {
+	buf  []entry // length is 0 or a power of two
+	head int
+	n    int
+}
+
+const (
+	ringMin  = 16
+	ringKeep = 4096 // entries whose memory an empty ring keeps
+)
+
+func (r *ring) push(e entry) {
+	if r.n == len(r.buf) {
+		bigger := make([]entry, max(ringMin, 2*len(r.buf)))
+		k := copy(bigger, r.buf[r.head:])
+		copy(bigger[k:], r.buf[:r.head])
+		r.buf, r.head = bigger, 0
+	}
+	r.buf[(r.head+r.n)&(len(r.buf)-1)] = e
+	r.n++
+}
+
+func (r *ring) peek() *entry { return &r.buf[r.head] }
+
+func (r *ring) pop() entry {
+	e := r.buf[r.head]
+	r.buf[r.head] = entry{} // lets go of the Outgoing
+	r.head = (r.head + 1) & (len(r.buf) - 1)
+	r.n--
+	if r.n == 0 && len(r.buf) > ringKeep {
+		*r = ring{}
+	}
+	return e
+}

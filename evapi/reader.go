@@ -1,0 +1,287 @@
+package evapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// maxEarly bounds the events that may come between hello and welcome.
+const maxEarly = 1024
+
+// session is one connection, from hello to its end.
+type session struct {
+	c  *Conn
+	nc *wireConn
+	in *NetstringReader // used by the reader only
+
+	// current is the window whose pong is awaited. The writer sets it before
+	// it writes; the reader takes it away at the pong, and at the end.
+	current atomic.Pointer[window]
+	acked   chan struct{} // capacity 1; the reader tells the writer of the pong
+	ended   chan struct{} // closed by the reader when the writer must end
+	early   []Event       // came before the welcome; the reader's
+}
+
+// window is a number of frames written at once. It is immutable once it is
+// current, but for failed, which is the reader's.
+type window struct {
+	ping    uint64
+	firstID uint32   // id of callIDs[0]; the others follow
+	callIDs []string // of the copies in it
+	failed  map[string]bool
+}
+
+// run connects again and again until ctx ends.
+func (c *Conn) run(ctx context.Context) {
+	wait := backoff{min: c.cfg.BackoffMin, max: c.cfg.BackoffMax}
+	for {
+		began := time.Now()
+		err := c.connect(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		// A connection that ends soon, again and again, must not be made again
+		// and again at once: two engines may be taking the place from each other.
+		if time.Since(began) > c.cfg.DialTimeout+c.cfg.BackoffMax {
+			wait.reset()
+		}
+		d := wait.next()
+		c.cfg.Log.Warn().Err(err).Str("kamailio", c.cfg.Name).Dur("retry_in", d).Msg("no connection to Kamailio")
+		if !sleep(ctx, d) {
+			return
+		}
+	}
+}
+
+// connect makes one connection and stays until it ends.
+func (c *Conn) connect(ctx context.Context) error {
+	deadline := time.Now().Add(c.cfg.DialTimeout)
+	d := net.Dialer{Deadline: deadline}
+	nc, err := d.DialContext(ctx, "tcp", c.cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer nc.Close()
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	defer stop()
+
+	w := newWireConn(nc, 0)
+	s := &session{c: c, nc: w, in: NewNetstringReader(w, maxInbound),
+		acked: make(chan struct{}, 1), ended: make(chan struct{})}
+	welcome, p, err := s.hello(deadline)
+	if err != nil {
+		return err
+	}
+	w.idle = c.cfg.DeadAfter
+	return s.serve(welcome, p)
+}
+
+// hello authenticates and returns what Kamailio says of itself.
+func (s *session) hello(deadline time.Time) (*WelcomeEvent, *peer, error) {
+	if err := s.nc.SetDeadline(deadline); err != nil {
+		return nil, nil, fmt.Errorf("hello: %w", err)
+	}
+	if _, err := s.nc.Write(helloFrame(s.c.cfg.Secret)); err != nil {
+		return nil, nil, fmt.Errorf("hello: %w", err)
+	}
+	welcome, err := s.awaitWelcome()
+	if err != nil {
+		return nil, nil, err
+	}
+	if welcome.Role != RoleEngine {
+		return nil, nil, fmt.Errorf("hello: the secret is that of role %q, not the engine's", clip(welcome.Role, 32))
+	}
+	nextHop := welcome.NextHop
+	if s.c.cfg.NextHop != "" {
+		nextHop = s.c.cfg.NextHop
+	}
+	p, err := newPeer(nextHop, welcome.HeaderSecret)
+	if err != nil {
+		return nil, nil, fmt.Errorf("welcome: %w", err)
+	}
+	if err := s.nc.SetDeadline(time.Time{}); err != nil {
+		return nil, nil, fmt.Errorf("hello: %w", err)
+	}
+	return welcome, p, nil
+}
+
+// awaitWelcome keeps what a SIP worker of Kamailio sends in the moment between
+// the right hello and the welcome.
+func (s *session) awaitWelcome() (*WelcomeEvent, error) {
+	for {
+		ev, err := s.next()
+		if err != nil {
+			return nil, welcomeError(err)
+		}
+		if w, ok := ev.(*WelcomeEvent); ok {
+			return w, nil
+		}
+		if len(s.early) >= maxEarly {
+			return nil, fmt.Errorf("hello: %d events and no welcome", maxEarly)
+		}
+		if ev != nil {
+			s.early = append(s.early, ev)
+		}
+	}
+}
+
+// welcomeError says what silence after a hello mostly means.
+func welcomeError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("no welcome from Kamailio, the secret may be wrong: %w", err)
+	}
+	return fmt.Errorf("await welcome of Kamailio: %w", err)
+}
+
+// serve reads until the connection ends, and then accounts for everything that
+// was not confirmed.
+func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
+	c := s.c
+	n := c.count.welcomes.Add(1)
+	c.cfg.Log.Info().Str("kamailio", c.cfg.Name).Str("version", welcome.Version).
+		Int64("gen", welcome.Gen).Uint64("connection", n).Msg("connected to Kamailio")
+	c.box.open(p)
+	c.handler.Up(c, welcome.Welcome)
+	w := newWriter(s, p)
+	written := make(chan error, 1)
+	go func() {
+		err := w.run()
+		s.nc.Close() // ends the reader, if it was not the first to end
+		written <- err
+	}()
+
+	err := s.read()
+	close(s.ended)
+	s.nc.Close()
+	if werr := <-written; werr != nil {
+		err = werr // the cause: the reader only saw the connection closed
+	}
+	s.down(err)
+	return err
+}
+
+// down reports every copy that was queued or under way, then the end.
+func (s *session) down(err error) {
+	c := s.c
+	r := Result{Code: 503, Local: true, Reason: "connection to Kamailio lost: " + err.Error()}
+	queued := c.box.close()
+	if win := s.current.Swap(nil); win != nil {
+		for _, r.CallID = range win.callIDs {
+			if !win.failed[r.CallID] {
+				c.handler.Result(c, r)
+			}
+		}
+	}
+	for _, r.CallID = range queued {
+		c.handler.Result(c, r)
+	}
+	c.handler.Down(c, err)
+}
+
+// read dispatches events until the connection ends. It never waits for anything
+// but bytes: a reader that stands still ends up blocking Kamailio's SIP workers.
+func (s *session) read() error {
+	for _, ev := range s.early {
+		s.dispatch(ev)
+	}
+	s.early = nil
+	for {
+		ev, err := s.next()
+		if err != nil {
+			return err
+		}
+		if ev != nil {
+			s.dispatch(ev)
+		}
+	}
+}
+
+// next reads one frame. The Event is nil for a method that is not known.
+func (s *session) next() (Event, error) {
+	payload, err := s.in.Read()
+	if err != nil {
+		if errors.Is(err, ErrFraming) {
+			s.c.count.decodeErrors.Add(1)
+		}
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	s.c.count.framesIn.Add(1)
+	ev, err := DecodeEvent(payload)
+	if errors.Is(err, ErrUnknownEvent) {
+		s.c.count.unknownEvents.Add(1)
+		return nil, nil
+	}
+	if err != nil {
+		s.c.count.decodeErrors.Add(1)
+		return nil, fmt.Errorf("decode: %w", err)
+	}
+	return ev, nil
+}
+
+func (s *session) dispatch(ev Event) {
+	c := s.c
+	switch ev := ev.(type) {
+	case Result:
+		c.count.results.Add(1)
+		c.handler.Result(c, ev)
+	case *Message:
+		c.count.messages.Add(1)
+		ev.Conn = c
+		c.handler.Message(ev)
+	case PongEvent:
+		c.count.pongs.Add(1)
+		s.pong(ev.ID)
+	case ErrorEvent:
+		c.count.errors.Add(1)
+		s.failed(ev)
+	case RegisteredEvent:
+		c.count.registered.Add(1)
+		c.handler.Registered(c, ev.AOR)
+	case *Call:
+		c.count.calls.Add(1)
+		ev.Conn = c
+		c.handler.Call(ev)
+	}
+}
+
+// pong ends the current window, if it is that window's.
+func (s *session) pong(id string) {
+	win := s.current.Load()
+	if win == nil || id != strconv.FormatUint(win.ping, 10) {
+		return
+	}
+	s.current.Store(nil)
+	s.c.box.confirm()
+	s.acked <- struct{}{} // has room: the writer sets a new window only after it took the last one
+}
+
+// failed turns an imc.error into the Result of its copy.
+func (s *session) failed(e ErrorEvent) {
+	win := s.current.Load()
+	id, err := strconv.ParseUint(e.ID, 10, 32)
+	if err != nil || win == nil || id < uint64(win.firstID) || id-uint64(win.firstID) >= uint64(len(win.callIDs)) {
+		s.c.count.unmatched.Add(1)
+		s.c.cfg.Log.Warn().Str("kamailio", s.c.cfg.Name).Str("id", clip(e.ID, 32)).Int("code", e.Code).
+			Str("reason", e.Reason).Msg("Kamailio could not execute a frame")
+		return
+	}
+	callID := win.callIDs[id-uint64(win.firstID)]
+	if win.failed[callID] {
+		return
+	}
+	if win.failed == nil {
+		win.failed = make(map[string]bool)
+	}
+	win.failed[callID] = true
+	code := e.Code
+	if code < 300 || code > 699 {
+		code = 500 // of JSON-RPC
+	}
+	s.c.handler.Result(s.c, Result{CallID: callID, Code: code, Local: true, Reason: e.Reason})
+}

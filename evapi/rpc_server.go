@@ -1,0 +1,149 @@
+package evapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"time"
+)
+
+// maxBatch bounds the requests in one batch.
+const maxBatch = 100
+
+// Method answers one JSON-RPC method. Params is an array or an object, nil if
+// the request had none. An error that is no *RPCError reaches the caller as
+// CodeInternalError without its text.
+type Method func(ctx context.Context, params json.RawMessage) (any, error)
+
+// Server answers JSON-RPC 2.0 requests from a table of methods. It is immutable
+// and safe for concurrent use if its methods are.
+type Server struct {
+	methods map[string]Method
+}
+
+// NewServer returns a Server for methods; the table is copied.
+func NewServer(methods map[string]Method) *Server {
+	return &Server{methods: maps.Clone(methods)}
+}
+
+// Handle answers one payload: a request, a notification or a batch. It returns
+// nil if there is nothing to answer. It calls the methods one after the other.
+func (s *Server) Handle(ctx context.Context, payload []byte) []byte {
+	if kindOf(payload) != '[' {
+		r := s.handleOne(ctx, payload)
+		if r == nil {
+			return nil
+		}
+		return encode(r)
+	}
+	var batch []json.RawMessage
+	if err := json.Unmarshal(payload, &batch); err != nil {
+		return encode(&Response{Error: &RPCError{Code: CodeParseError, Message: "not valid JSON"}})
+	}
+	if len(batch) == 0 || len(batch) > maxBatch {
+		return encode(&Response{Error: invalidRequest(fmt.Sprintf("a batch must have 1 to %d requests", maxBatch))})
+	}
+	var answers []json.RawMessage
+	for _, one := range batch {
+		if r := s.handleOne(ctx, one); r != nil {
+			answers = append(answers, encode(r))
+		}
+	}
+	if answers == nil {
+		return nil
+	}
+	out := bytes.Join(toBytes(answers), []byte{','})
+	return append(append([]byte{'['}, out...), ']')
+}
+
+func toBytes(raw []json.RawMessage) [][]byte {
+	b := make([][]byte, len(raw))
+	for i := range raw {
+		b[i] = raw[i]
+	}
+	return b
+}
+
+// handleOne returns nil for a notification, even for one that failed.
+func (s *Server) handleOne(ctx context.Context, payload []byte) *Response {
+	req, err := DecodeRequest(payload)
+	if err != nil {
+		return &Response{ID: req.ID, Error: asRPCError(err)}
+	}
+	resp := &Response{ID: req.ID}
+	resp.Result, resp.Error = s.call(ctx, req)
+	if req.ID == nil {
+		return nil
+	}
+	return resp
+}
+
+func (s *Server) call(ctx context.Context, req Request) (json.RawMessage, *RPCError) {
+	method, ok := s.methods[req.Method]
+	if !ok {
+		return nil, &RPCError{Code: CodeMethodNotFound, Message: fmt.Sprintf("method %q not found", clip(req.Method, 64))}
+	}
+	v, err := method(ctx, req.Params)
+	if err != nil {
+		return nil, asRPCError(err)
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, asRPCError(err)
+	}
+	return raw, nil
+}
+
+func encode(r *Response) []byte {
+	b, err := json.Marshal(r)
+	if err != nil {
+		// Only an error's Data can be the cause: everything else is valid JSON already.
+		b, _ = json.Marshal(&Response{ID: r.ID, Error: asRPCError(err)})
+	}
+	return b
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
+
+// ServeConn answers the requests that arrive on nc as netstrings of at most max
+// bytes, one after the other, until nc ends, bytes are no netstring (ErrFraming)
+// or ctx does; then it closes nc. A client that does not read is cut off. The
+// error is nil if the client closed between two requests or ctx ended.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn, max int) error {
+	defer nc.Close()
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	defer stop()
+	in := NewNetstringReader(nc, max)
+	for {
+		payload, err := in.Read()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, io.EOF) {
+				return nil
+			}
+			return fmt.Errorf("read request: %w", err)
+		}
+		answer := s.Handle(ctx, payload)
+		if answer == nil {
+			continue
+		}
+		if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return fmt.Errorf("set write deadline: %w", err)
+		}
+		if _, err := nc.Write(AppendNetstring(nil, answer)); err != nil {
+			return fmt.Errorf("write response: %w", err)
+		}
+	}
+}
+
+// writeTimeout is how long a client may leave a response unread.
+const writeTimeout = 10 * time.Second

@@ -1,0 +1,55 @@
+package evapi
+
+import "sync/atomic"
+
+// Stats counts what happened on a Conn since it was made.
+type Stats struct {
+	Up            bool   // authenticated now
+	Queued        int    // copies, replies and answers that Kamailio has not confirmed yet
+	FramesIn      uint64 // frames read
+	FramesOut     uint64 // frames written, pings included
+	Windows       uint64 // windows written, lone pings included
+	Reconnects    uint64 // welcomes after the first
+	DecodeErrors  uint64 // frames that could not be understood; each ended a connection
+	UnknownEvents uint64 // frames with a method that is not known; ignored
+	Unmatched     uint64 // imc.error for no frame of the current window; ignored
+	Messages      uint64 // imc.message
+	Results       uint64 // imc.result
+	Errors        uint64 // imc.error
+	Registered    uint64 // imc.registered
+	Calls         uint64 // imc.call
+	Pongs         uint64 // imc.pong
+}
+
+// counters are Stats while they are counted, by the reader and the writer.
+type counters struct {
+	framesIn, framesOut, windows, welcomes       atomic.Uint64
+	decodeErrors, unknownEvents, unmatched       atomic.Uint64
+	messages, results, errors, registered, calls atomic.Uint64
+	pongs                                        atomic.Uint64
+}
+
+// Stats returns the counters.
+func (c *Conn) Stats() Stats {
+	n := &c.count
+	s := Stats{
+		Up:            c.box.isOpen(),
+		Queued:        c.box.pending(),
+		FramesIn:      n.framesIn.Load(),
+		FramesOut:     n.framesOut.Load(),
+		Windows:       n.windows.Load(),
+		DecodeErrors:  n.decodeErrors.Load(),
+		UnknownEvents: n.unknownEvents.Load(),
+		Unmatched:     n.unmatched.Load(),
+		Messages:      n.messages.Load(),
+		Results:       n.results.Load(),
+		Errors:        n.errors.Load(),
+		Registered:    n.registered.Load(),
+		Calls:         n.calls.Load(),
+		Pongs:         n.pongs.Load(),
+	}
+	if w := n.welcomes.Load(); w > 0 {
+		s.Reconnects = w - 1
+	}
+	return s
+}
