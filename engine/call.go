@@ -1,0 +1,235 @@
+package engine
+
+import "imcd/evapi"
+
+// call is one request while its shard evaluates it. What it changes in memory
+// goes into tx at the same time. A handler refuses before it changes anything.
+type call struct {
+	shard *shard
+	req   *request
+	room  *room   // nil: there is none of that name
+	me    *member // the sender's place in room; nil if none
+	tx    *tx
+}
+
+// run checks what the command table demands and runs the command, or relays the
+// message.
+func (c *call) run() *refusal {
+	if c.room != nil {
+		c.me = c.room.members[c.req.from.Key()]
+	}
+	if c.req.cmd == nil {
+		return c.relay()
+	}
+	if r := c.check(c.req.cmd.need); r != nil {
+		return r
+	}
+	return c.req.cmd.run(c)
+}
+
+func (c *call) check(n need) *refusal {
+	if n == needNobody {
+		return nil
+	}
+	if c.room == nil {
+		return refuseNoRoom()
+	}
+	switch {
+	case n == needInvited && (c.me == nil || !c.me.invited()):
+		return forbid("Not invited", "not_invited")
+	case n == needInvited || n == needRoom:
+		return nil
+	case c.me == nil:
+		return forbid("Not a member of the room", "not_member")
+	case c.me.invited():
+		return forbid("Only invited to the room", "only_invited")
+	case n == needAdmin && !c.me.rights():
+		return forbid("Only for owners and admins", "need_admin")
+	case n == needOwner && !c.me.owner():
+		return forbid("Only for owners", "need_owner")
+	}
+	return nil
+}
+
+// relay sends a message to the other members.
+func (c *call) relay() *refusal {
+	if r := c.check(needMember); r != nil {
+		return r
+	}
+	out, err := c.shard.engine.compose(c.req, c.room, c.me)
+	if err != nil {
+		return refuseContent(err)
+	}
+	size := len(c.req.body) + overhead
+	c.shard.engine.charge(size)
+	c.tx.says = append(c.tx.says, say{out: out, skip: c.me, size: size, msg: true})
+	return nil
+}
+
+// refuse makes why the answer, with its notice to the sender.
+func (c *call) refuse(why *refusal) {
+	rc := why.rc
+	if rc == 0 {
+		rc = c.req.base() - why.detail
+	}
+	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc}
+	if why.code == 503 {
+		c.tx.answer.RetryAfter = c.shard.engine.cfg.RetryAfter
+	}
+	if why.notice == "" || c.req.from.IsZero() {
+		return
+	}
+	v := vars{}
+	for k, val := range why.vars {
+		v[k] = val
+	}
+	if c.req.cmd != nil {
+		v["usage"] = c.req.cmd.usage(c.shard.engine.cfg.CmdStartChar)
+	}
+	c.answer(why.notice, v)
+}
+
+// from is the room as which notices speak: the room it is about, or the request
+// URI where there is none.
+func (c *call) from() Name {
+	if c.room != nil {
+		return c.room.name
+	}
+	return c.req.target
+}
+
+// fill completes a notice's variables.
+func (c *call) fill(v vars) vars {
+	if v == nil {
+		v = vars{}
+	}
+	set := func(word, value string) {
+		if _, ok := v[word]; !ok {
+			v[word] = value
+		}
+	}
+	set("room", showName(c.req.room, c.req.target.Host))
+	set("cmd", c.shard.engine.cfg.CmdStartChar)
+	set("user", c.show(c.req.from))
+	set("by", c.show(c.req.from))
+	return v
+}
+
+func (c *call) show(n Name) string { return showName(n, c.from().Host) }
+
+// answer tells the sender.
+func (c *call) answer(notice string, v vars) { c.tell(c.req.from, notice, v) }
+
+// tell sends a notice to one user.
+func (c *call) tell(to Name, notice string, v vars) {
+	c.text(to, c.shard.engine.notices.format(notice, c.fill(v)), nil)
+}
+
+// broadcast sends a notice to all live members.
+func (c *call) broadcast(notice string, v vars) {
+	c.text(Name{}, c.shard.engine.notices.format(notice, c.fill(v)), nil)
+}
+
+// text queues a text to one user, or to all live members if to is zero.
+func (c *call) text(to Name, text string, invite *member) {
+	e := c.shard.engine
+	callID := ""
+	if c.req != nil {
+		callID = c.req.callID
+	}
+	out, err := e.composeText(c.from(), text, callID)
+	if err != nil {
+		// A notice replaced by one that is too long, or an odd Call-ID:
+		// the command itself must not fail for it.
+		e.log.Warn().Err(err).Msg("notice cannot be sent")
+		return
+	}
+	size := len(text) + overhead
+	e.charge(size)
+	c.tx.says = append(c.tx.says, say{to: to, out: out, invite: invite, size: size})
+}
+
+// Changes of rooms and members, in memory and in the tx.
+
+func (c *call) putRoom() {
+	c.tx.changes = append(c.tx.changes, Change{Op: PutRoom, Room: c.room.row()})
+}
+
+func (c *call) put(m *member) {
+	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: c.room.memberRow(m)})
+}
+
+// enter makes sender or another a full member who gets everything from the next
+// broadcast on.
+func (c *call) enter(m *member) {
+	m.flag &^= MemberInvited
+	m.inviter, m.told = Name{}, false
+	c.put(m)
+	c.tx.says = append(c.tx.says, say{join: m})
+}
+
+// drop removes m from the room.
+func (c *call) drop(m *member) {
+	c.shard.leaveLog(c.room, m)
+	c.room.drop(m)
+	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
+}
+
+// create makes the room that the request names, with the sender as its owner.
+func (c *call) create(private bool) *refusal {
+	if err := checkRoomName(c.req.room); err != nil {
+		return refuseArguments(err.Error())
+	}
+	c.room = c.shard.createRoom(c.req.room, private)
+	c.tx.room = c.room
+	c.putRoom()
+	c.me = c.room.add(c.req.from, MemberOwner)
+	c.enter(c.me)
+	if private {
+		c.answer("created_private", nil)
+	} else {
+		c.answer("created", nil)
+	}
+	return nil
+}
+
+// destroy ends the room and tells all who were in it.
+func (c *call) destroy() {
+	for _, m := range c.room.order {
+		if !m.invited() {
+			c.tell(m.name, "destroyed", nil)
+		}
+	}
+	c.shard.removeRoom(c.room)
+	c.shard.discard(c.room)
+	c.tx.changes = append(c.tx.changes, Change{Op: DeleteRoom, Room: c.room.row()})
+}
+
+// join makes the sender a member and tells the room.
+func (c *call) join() *refusal {
+	if r := c.checkSpace(); r != nil {
+		return r
+	}
+	if c.me == nil {
+		c.me = c.room.add(c.req.from, 0)
+	}
+	c.enter(c.me)
+	c.broadcast("joined", nil)
+	return nil
+}
+
+func (c *call) checkSpace() *refusal {
+	if limit := c.shard.engine.cfg.MaxMembers; limit > 0 && c.room.full() >= limit {
+		return &refusal{code: 403, detail: rcFull, reason: "Room is full", notice: "room_full"}
+	}
+	return nil
+}
+
+// user reads argument i as a user.
+func (c *call) user(i int) (Name, *refusal) {
+	n, err := ParseName(c.req.args[i], c.req.target.Host)
+	if err != nil {
+		return Name{}, refuseArguments("Bad user '" + clip(c.req.args[i]) + "': " + err.Error())
+	}
+	return n, nil
+}

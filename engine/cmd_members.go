@@ -1,0 +1,177 @@
+package engine
+
+import "imcd/evapi"
+
+// Commands about other members and about invitations.
+
+func runInvite(c *call) *refusal {
+	user, r := c.newcomer()
+	if r != nil {
+		return r
+	}
+	m := c.room.add(user, MemberInvited)
+	m.inviter = c.req.from
+	c.put(m)
+	c.invitation(m)
+	c.answer("invited", vars{"user": c.show(user)})
+	return nil
+}
+
+func runAdd(c *call) *refusal {
+	user, r := c.newcomer()
+	if r != nil {
+		return r
+	}
+	c.enter(c.room.add(user, 0))
+	c.broadcast("joined", vars{"user": c.show(user)})
+	return nil
+}
+
+// newcomer reads the user argument and sees that it is not in the room yet and
+// that there is space.
+func (c *call) newcomer() (Name, *refusal) {
+	user, r := c.user(0)
+	if r != nil {
+		return Name{}, r
+	}
+	if m := c.room.members[user.Key()]; m != nil {
+		v := vars{"user": c.show(m.name)}
+		if m.invited() {
+			return Name{}, refuseExists("User is invited already", "already_invited", v)
+		}
+		return Name{}, refuseExists("User is in the room already", "is_member", v)
+	}
+	return user, c.checkSpace()
+}
+
+func runAccept(c *call) *refusal { return c.join() }
+
+func runDeny(c *call) *refusal {
+	tell := []Name{c.me.inviter}
+	if c.me.inviter.IsZero() { // invited under the module, which does not note it
+		tell = nil
+		for _, m := range c.room.owners() {
+			tell = append(tell, m.name)
+		}
+	}
+	c.drop(c.me)
+	c.answer("you_denied", nil)
+	for _, n := range tell {
+		c.tell(n, "denied", nil)
+	}
+	return nil
+}
+
+func runRemove(c *call) *refusal {
+	m, r := c.target()
+	if r != nil {
+		return r
+	}
+	if m.owner() {
+		return &refusal{code: 403, detail: rcProtected, reason: "Owner cannot be removed",
+			notice: "owner_protected", vars: vars{"user": c.show(m.name)}}
+	}
+	c.drop(m)
+	c.tell(m.name, "you_removed", nil)
+	c.broadcast("removed", vars{"user": c.show(m.name)})
+	return nil
+}
+
+// target reads the user argument, who must be in the room or invited to it.
+func (c *call) target() (*member, *refusal) {
+	user, r := c.user(0)
+	if r != nil {
+		return nil, r
+	}
+	m := c.room.members[user.Key()]
+	if m == nil {
+		return nil, refuseUser(c.show(user))
+	}
+	return m, nil
+}
+
+// roleFlag gives a role's flag by the word of the command modify.
+func roleFlag(word string) (flag int, ok bool) {
+	for _, r := range []struct {
+		word string
+		flag int
+	}{{"owner", MemberOwner}, {"admin", MemberAdmin}, {"member", 0}} {
+		if equalFold(word, r.word) {
+			return r.flag, true
+		}
+	}
+	return 0, false
+}
+
+func runModify(c *call) *refusal {
+	m, r := c.target()
+	if r != nil {
+		return r
+	}
+	word := c.req.args[1]
+	flag, ok := roleFlag(word)
+	switch {
+	case !ok:
+		return refuseArguments("'" + clip(word) + "' is no role: owner, admin or member")
+	case m.invited():
+		return refuseUser(c.show(m.name))
+	case (flag == MemberOwner || m.owner()) && !c.me.owner():
+		return forbid("Only for owners", "need_owner")
+	case m.owner() && flag != MemberOwner && len(c.room.owners()) == 1:
+		return &refusal{code: 403, detail: rcProtected, reason: "Room would have no owner",
+			notice: "last_owner", vars: vars{"user": c.show(m.name)}}
+	}
+	m.flag = flag
+	c.put(m)
+	c.broadcast("role_changed", vars{"user": c.show(m.name), "role": roleName(flag)})
+	return nil
+}
+
+func roleName(flag int) string {
+	switch {
+	case flag&MemberOwner != 0:
+		return "owner"
+	case flag&MemberAdmin != 0:
+		return "admin"
+	}
+	return "member"
+}
+
+// invitation asks m to join, as from the member who invited.
+func (c *call) invitation(m *member) {
+	e := c.shard.engine
+	text := e.notices.format("invitation", c.fill(vars{"by": c.show(m.inviter), "room": c.room.name.User}))
+	c.text(m.name, text, m)
+}
+
+// own makes a call for a step of the engine itself.
+func (s *shard) own(r *room) *call {
+	return &call{shard: s, room: r, req: &request{room: r.name, target: r.name},
+		tx: &tx{shard: s, room: r}}
+}
+
+// sendInvitation sends an invitation again that may not have arrived before the
+// engine was started.
+func (s *shard) sendInvitation(r *room, m *member) {
+	c := s.own(r)
+	c.invitation(m)
+	s.submit(c.tx)
+}
+
+// invitationDone takes the outcome of an invitation: it has arrived, or it is
+// withdrawn and its inviter is told.
+func (s *shard) invitationDone(r *room, m *member, result evapi.Result) {
+	if s.rooms[r.key] != r || r.members[m.key] != m || !m.invited() {
+		return // answered, removed or gone meanwhile
+	}
+	c := s.own(r)
+	if result.Code < 300 {
+		m.told = true
+		c.put(m)
+	} else {
+		inviter := m.inviter
+		c.drop(m)
+		c.tell(inviter, "not_registered", vars{"user": c.show(m.name)})
+	}
+	s.submit(c.tx)
+}

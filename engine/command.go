@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+)
+
+// need is who may give a command; it is checked before the command runs.
+type need uint8
+
+const (
+	needNobody  need = iota // the room need not exist
+	needRoom                // any sender, but there must be a room
+	needMember              // in the room, not only invited
+	needAdmin               // owner or admin
+	needOwner               //
+	needInvited             // holds an invitation
+)
+
+// command is one row of the command language.
+type command struct {
+	names  []string // the first is shown, the others are aliases
+	params string   // as shown in usage
+	help   string   // one line
+	base   int      // of its return codes
+	min    int      // arguments
+	max    int
+	roomAt int // index of the room among the arguments; noRoom if it takes none
+	need   need
+	run    func(*call) *refusal
+}
+
+const noRoom = -1
+
+// commandTable is the command language.
+func commandTable() []*command {
+	return []*command{
+		{[]string{"create"}, "[room] [private]", "make a room that you own", -30, 0, 2, 0, needNobody, runCreate},
+		{[]string{"join"}, "[room]", "enter a room", -40, 0, 1, 0, needNobody, runJoin},
+		{[]string{"invite"}, "user [room]", "ask somebody to join", -50, 1, 2, 1, needAdmin, runInvite},
+		{[]string{"add"}, "user [room]", "make somebody a member at once", -50, 1, 2, 1, needAdmin, runAdd},
+		{[]string{"accept"}, "[room]", "follow an invitation", -60, 0, 1, 0, needInvited, runAccept},
+		{[]string{"deny", "reject"}, "[room]", "decline an invitation", -70, 0, 1, 0, needInvited, runDeny},
+		{[]string{"remove"}, "user [room]", "put somebody out of the room", -80, 1, 2, 1, needAdmin, runRemove},
+		{[]string{"exit", "leave"}, "[room]", "leave a room", -90, 0, 1, 0, needMember, runExit},
+		{[]string{"list", "members"}, "[room]", "who is in the room (* owner, ~ admin)", -100, 0, 1, 0, needMember, runList},
+		{[]string{"rooms"}, "", "which rooms there are", -100, 0, 0, noRoom, needNobody, nil},
+		{[]string{"destroy"}, "[room]", "end a room that you own", -110, 0, 1, 0, needOwner, runDestroy},
+		{[]string{"modify"}, "user owner|admin|member [room]", "change somebody's role", -120, 2, 3, 2, needAdmin, runModify},
+		{[]string{"help"}, "", "this list", -120, 0, 99, noRoom, needNobody, runHelp},
+	}
+}
+
+// language is the command table with an index by name. Immutable.
+type language struct {
+	commands []*command
+	byName   map[string]*command
+}
+
+func newLanguage() language {
+	l := language{commandTable(), make(map[string]*command)}
+	for _, c := range l.commands {
+		for _, name := range c.names {
+			l.byName[name] = c
+		}
+	}
+	return l
+}
+
+// find returns the command of that name in any case, or nil.
+func (l language) find(word string) *command { return l.byName[strings.ToLower(word)] }
+
+// is tells a command by its main name.
+func (c *command) is(name string) bool { return c.names[0] == name }
+
+// usage is how to type the command.
+func (c *command) usage(start string) string {
+	return strings.TrimSpace(start + c.names[0] + " " + c.params)
+}
+
+// locate checks the number of arguments and finds the room they name.
+func (c *command) locate(req *request) *refusal {
+	switch n := len(req.args); {
+	case n < c.min:
+		return refuseArguments("Argument missing")
+	case n > c.max:
+		return refuseArguments("Too many arguments")
+	}
+	room := ""
+	if c.roomAt != noRoom && len(req.args) > c.roomAt {
+		room = req.args[c.roomAt]
+	}
+	if c.is("create") && len(req.args) == 1 && equalFold(room, wordPrivate) {
+		room = ""
+	}
+	if room == "" {
+		req.room = req.target
+		return nil
+	}
+	name, err := ParseName(room, req.target.Host)
+	if err != nil {
+		return refuseArguments(fmt.Sprintf("Bad room '%s': %v", clip(room), err))
+	}
+	req.room = name
+	return nil
+}
+
+const wordPrivate = "private"

@@ -1,0 +1,260 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Why a change is not written.
+var (
+	errBroken     = errors.New("the database is away")
+	errSuperseded = errors.New("an earlier change of the room failed, and the room is loaded again")
+)
+
+// Backoff of the committer while the database is away.
+const (
+	reloadBackoffMin = 50 * time.Millisecond
+	reloadBackoffMax = 2 * time.Second
+)
+
+// batchChanges bounds how many changes one transaction takes.
+const batchChanges = 2000
+
+// committer writes the changes of all shards, one transaction at a time: what
+// gathers while one is written goes into the next (group commit).
+type committer struct {
+	store   Store
+	timeout time.Duration
+	limit   int // of waiting transactions
+	log     zerolog.Logger
+	metrics *metrics
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	waiting []*tx
+	broken  bool // the last commit failed and its rooms are not loaded again yet
+
+	// Owned by run. minEpoch holds, for rooms with a failed change, the epoch
+	// below which changes build on it.
+	minEpoch map[*shard]map[string]uint64
+}
+
+func newCommitter(store Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
+	return &committer{store: store, timeout: cfg.CommitTimeout, limit: cfg.CommitQueue, log: log, metrics: m,
+		wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64)}
+}
+
+// ready reports whether a change would be taken now; nil or the reason why not.
+func (c *committer) ready() *refusal {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.broken:
+		return refuseUnavailable("Database unavailable")
+	case len(c.waiting) >= c.limit:
+		return refuseUnavailable("Overloaded")
+	}
+	return nil
+}
+
+// put queues t. It never blocks; shards ask ready first, so the queue exceeds
+// its limit by one step of each shard at most.
+func (c *committer) put(t *tx) {
+	c.mu.Lock()
+	c.waiting = append(c.waiting, t)
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// healthy reports whether the last commit succeeded, or its rooms are loaded
+// again.
+func (c *committer) healthy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.broken
+}
+
+func (c *committer) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting) == 0
+}
+
+// run commits until ctx ends.
+func (c *committer) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		}
+		for batch := c.take(); len(batch) > 0; batch = c.take() {
+			c.commit(ctx, batch)
+		}
+	}
+}
+
+// take removes the next batch from the queue.
+func (c *committer) take() []*tx {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, changes := 0, 0
+	for n < len(c.waiting) && (n == 0 || changes+len(c.waiting[n].changes) <= batchChanges) {
+		changes += len(c.waiting[n].changes)
+		n++
+	}
+	batch := c.waiting[:n:n]
+	c.waiting = c.waiting[n:]
+	if len(c.waiting) == 0 {
+		c.waiting = nil
+	}
+	return batch
+}
+
+func (c *committer) commit(ctx context.Context, batch []*tx) {
+	batch = c.sift(batch)
+	err := c.write(ctx, batch)
+	if err != nil && len(batch) > 1 && !errors.Is(err, ErrUnavailable) {
+		// One of them may be what the database refuses: the others must not
+		// suffer for it.
+		for _, t := range batch {
+			c.commit(ctx, []*tx{t})
+		}
+		return
+	}
+	if err == nil {
+		for _, t := range batch {
+			t.shard.inbox.post(func(s *shard) { s.done(t, nil) })
+		}
+		return
+	}
+	c.log.Error().Err(err).Int("changes", len(batch)).Msg("commit failed, its senders are answered 503")
+	c.fail(batch, err)
+	c.recover(ctx, batch)
+}
+
+// sift fails what builds on a failed change and returns the others.
+func (c *committer) sift(batch []*tx) []*tx {
+	if len(c.minEpoch) == 0 {
+		return batch
+	}
+	kept := batch[:0]
+	for _, t := range batch {
+		if t.room != nil && t.epoch < c.minEpoch[t.shard][t.room.key] {
+			c.fail([]*tx{t}, errSuperseded)
+			continue
+		}
+		if t.room != nil {
+			delete(c.minEpoch[t.shard], t.room.key)
+		}
+		kept = append(kept, t)
+	}
+	return kept
+}
+
+// write commits the changes of the batch in one transaction.
+func (c *committer) write(ctx context.Context, batch []*tx) error {
+	var changes []Change
+	for _, t := range batch {
+		changes = append(changes, t.changes...)
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	start := time.Now()
+	err := c.store.Commit(ctx, changes)
+	c.metrics.commit(time.Since(start), len(changes), err)
+	return err
+}
+
+func (c *committer) fail(batch []*tx, err error) {
+	for _, t := range batch {
+		if t.room != nil {
+			min := c.minEpoch[t.shard]
+			if min == nil {
+				min = make(map[string]uint64)
+				c.minEpoch[t.shard] = min
+			}
+			min[t.room.key] = max(min[t.room.key], t.epoch+1)
+		}
+		t.shard.inbox.post(func(s *shard) { s.done(t, err) })
+	}
+}
+
+// recover loads the rooms of a failed batch again, as often as it takes, and
+// fails meanwhile what else comes.
+//
+// A shard that has not yet seen the failure may send on what builds on it. What
+// arrives before the rooms are loaded is failed like the rest; what arrives
+// later has an old epoch, and sift fails it without the room being distrusted
+// again.
+func (c *committer) recover(ctx context.Context, batch []*tx) {
+	c.setBroken(true)
+	failed := make(map[*room]*tx)
+	note := func(batch []*tx) {
+		for _, t := range batch {
+			if t.room != nil {
+				failed[t.room] = t
+			}
+		}
+	}
+	note(batch)
+	for backoff := reloadBackoffMin; ; backoff = min(2*backoff, reloadBackoffMax) {
+		for more := c.take(); len(more) > 0; more = c.take() {
+			c.fail(more, errBroken)
+			note(more)
+		}
+		err := c.reload(ctx, failed)
+		if err == nil {
+			break
+		}
+		c.log.Warn().Err(err).Dur("again_in", backoff).Msg("database is away")
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(backoff):
+		}
+	}
+	c.setBroken(false)
+	c.log.Info().Int("rooms", len(failed)).Msg("database is back")
+}
+
+// reload hands the stored state of the failed rooms to their shards.
+func (c *committer) reload(ctx context.Context, failed map[*room]*tx) error {
+	var names []Name
+	for r := range failed {
+		names = append(names, r.name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if err := c.store.Ping(ctx); err != nil {
+		return err
+	}
+	states, err := c.store.LoadRooms(ctx, names)
+	if err != nil {
+		return err
+	}
+	stored := make(map[string]*RoomState, len(states))
+	for i := range states {
+		stored[states[i].Room.Name.Key()] = &states[i]
+	}
+	for r, t := range failed {
+		t.shard.inbox.post(func(s *shard) { s.reload(r.key, stored[r.key]) })
+	}
+	return nil
+}
+
+func (c *committer) setBroken(b bool) {
+	c.mu.Lock()
+	c.broken = b
+	c.mu.Unlock()
+}

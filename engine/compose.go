@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"imcd/evapi"
+)
+
+const (
+	textPlain = "text/plain"
+	// maxDisplay bounds a display name that is passed on, in characters.
+	maxDisplay = 64
+	// overhead is what a waiting message is charged with beside its body.
+	overhead = 300
+)
+
+// nameAddr writes a From value: the room, under the sender's display name.
+func nameAddr(display string, n Name) string {
+	display = cleanDisplay(display)
+	if display == "" {
+		return "<" + n.URI() + ">"
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(display) + `" <` + n.URI() + ">"
+}
+
+// cleanDisplay takes what could end a header or a quoted string out of a display
+// name as the SIP parser gave it, with backslash escapes still in it.
+func cleanDisplay(s string) string {
+	var b strings.Builder
+	s = strings.Trim(s, " \t\"")
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	s = strings.TrimSpace(printable(b.String()))
+	for utf8.RuneCountInString(s) > maxDisplay {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return s
+}
+
+// compose makes what a member's message looks like to the others. A body that
+// is not text/plain goes as it is.
+func (e *Engine) compose(req *request, r *room, sender *member) (*evapi.Outgoing, error) {
+	body := req.body
+	if isPlain(req.contentType) {
+		body = e.frameText(body, vars{"user": r.show(sender.name), "room": r.name.User})
+	}
+	return evapi.NewOutgoing(evapi.Content{
+		From: nameAddr(req.display, r.name), ContentType: req.contentType, Headers: e.headers, Body: body})
+}
+
+// frameText puts a message into the message format.
+func (e *Engine) frameText(body []byte, v vars) []byte {
+	before, after, _ := strings.Cut(e.cfg.MessageFormat, "{body}")
+	value := func(word string) string { return v[word] }
+	return bytes.Join([][]byte{[]byte(expand(before, value)), body, []byte(expand(after, value))}, nil)
+}
+
+// composeText makes a notice from a room; callID, if not empty, is the command
+// that it answers.
+func (e *Engine) composeText(from Name, text, callID string) (*evapi.Outgoing, error) {
+	headers := e.headers
+	if callID != "" {
+		headers = append(headers[:len(headers):len(headers)], evapi.Header{Name: "In-Reply-To", Value: callID})
+	}
+	return evapi.NewOutgoing(evapi.Content{
+		From: nameAddr("", from), ContentType: textPlain, Headers: headers, Body: []byte(text)})
+}
+
+// split breaks lines into bodies of at most limit bytes, each with a header
+// made by head(part, of).
+func split(lines []string, limit int, head func(n, of int) string) []string {
+	var parts [][]string
+	size := limit + 1
+	for _, line := range lines {
+		if size+1+len(line) > limit {
+			parts = append(parts, nil)
+			size = len(head(99, 99))
+		}
+		parts[len(parts)-1] = append(parts[len(parts)-1], line)
+		size += 1 + len(line)
+	}
+	if len(parts) == 0 {
+		return []string{head(1, 1)}
+	}
+	bodies := make([]string, len(parts))
+	for i, p := range parts {
+		bodies[i] = head(i+1, len(parts)) + "\n" + strings.Join(p, "\n")
+	}
+	return bodies
+}
+
+// listHead chooses a list's header: with part numbers if there are several.
+func (e *Engine) listHead(name string, v vars) func(n, of int) string {
+	return func(n, of int) string {
+		if of == 1 {
+			return e.notices.format(name, v)
+		}
+		w := vars{"n": strconv.Itoa(n), "of": strconv.Itoa(of)}
+		for k, val := range v {
+			w[k] = val
+		}
+		return e.notices.format(name+"_n", w)
+	}
+}
+
+// headers that the engine or Kamailio writes itself.
+var ownHeaders = "|from|to|via|call-id|cseq|contact|content-type|content-length|max-forwards|route|f|t|v|i|m|c|l|"
+
+// parseExtraHeaders reads extra_hdrs: lines of "Name: value", with CRLF (or the
+// two characters \r\n, as in a kamailio.cfg string) between and perhaps after.
+func parseExtraHeaders(s string) ([]evapi.Header, error) {
+	s = strings.ReplaceAll(s, `\r\n`, "\r\n")
+	var headers []evapi.Header
+	for line := range strings.SplitSeq(s, "\n") {
+		line = strings.TrimSuffix(line, "\r")
+		if line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		switch {
+		case !ok || name == "" || !onlyOf(name, alphanum+"-.!%*_+`'~"):
+			return nil, fmt.Errorf("%q is not a header line (Name: value)", line)
+		case strings.Contains(ownHeaders, "|"+strings.ToLower(name)+"|"):
+			return nil, fmt.Errorf("header %s is set by imcd or Kamailio", name)
+		case strings.ContainsAny(value, "\r\n\x00"):
+			return nil, errors.New("a value has a control character")
+		}
+		headers = append(headers, evapi.Header{Name: name, Value: value})
+	}
+	return headers, nil
+}

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What the exit of a room's last owner does (Config.OwnerLeave).
+const (
+	OwnerLeaveDestroy  = "destroy"  // the room is gone, as the module documents it
+	OwnerLeaveRefuse   = "refuse"   // told to destroy the room instead, as Kamailio 5 and later do
+	OwnerLeaveTransfer = "transfer" // the oldest admin, else the oldest member, becomes owner
+)
+
+// Config says how rooms behave. The names in the comments are the keys of the
+// configuration file; those that the imc module has mean what they mean there.
+type Config struct {
+	HashSize      int    // hash_size: power of two of the number of shards, 0…10
+	CmdStartChar  string // imc_cmd_start_char: one printable ASCII character
+	ExtraHeaders  string // extra_hdrs: header lines added to everything sent, CRLF between
+	CreateOnJoin  bool   // create_on_join: joining a room that does not exist makes it
+	CheckOnCreate bool   // check_on_create: creating a room that exists never joins it
+	OwnerLeave    string // owner_leave: destroy, refuse or transfer
+
+	SuccessCode   int               // success_code: final reply to what was accepted, 200 or 202
+	MessageFormat string            // message_format: text messages as members see them; {user}, {body}
+	Notices       map[string]string // notices: templates by name that replace DefaultNotices
+	ListBytes     int               // list_bytes: longest body of one part of a list
+
+	MaxMembers     int           // max_members_per_room: 0 for no limit
+	MailboxSize    int           // mailbox_size: requests that may wait in a shard; then 503
+	CommitQueue    int           // commit_queue: changes that may wait for the database; then 503
+	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
+	MaxOutstanding int           // max_outstanding: copies under way to members at a time
+	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is given up after it
+	LogEntries     int           // room_log_entries: messages a room keeps for slow members
+	LogBytes       int           // room_log_bytes: their bytes
+	TotalBytes     int           // total_log_bytes: of all rooms together; then 503
+	RetryAfter     time.Duration // retry_after: what a 503 asks the client to wait
+}
+
+// DefaultConfig returns the values that hold where nothing is configured.
+func DefaultConfig() Config {
+	return Config{
+		HashSize:       4,
+		CmdStartChar:   "#",
+		CreateOnJoin:   true,
+		OwnerLeave:     OwnerLeaveDestroy,
+		SuccessCode:    200,
+		MessageFormat:  "[{user}]: {body}",
+		ListBytes:      1200,
+		MailboxSize:    1024,
+		CommitQueue:    8192,
+		CommitTimeout:  3 * time.Second,
+		MaxOutstanding: 1500,
+		ResultTimeout:  35 * time.Second,
+		LogEntries:     1000,
+		LogBytes:       8 << 20,
+		TotalBytes:     256 << 20,
+		RetryAfter:     5 * time.Second,
+	}
+}
+
+// Validate reports the first bad value, by its key in the configuration file.
+func (c Config) Validate() error {
+	for _, n := range []struct {
+		key           string
+		val, min, max int
+	}{
+		{"hash_size", c.HashSize, 0, 10},
+		{"list_bytes", c.ListBytes, 200, 8000},
+		{"max_members_per_room", c.MaxMembers, 0, 1 << 30},
+		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
+		{"commit_queue", c.CommitQueue, 1, 1 << 20},
+		{"max_outstanding", c.MaxOutstanding, 1, 1 << 20},
+		{"room_log_entries", c.LogEntries, 1, 1 << 20},
+		{"room_log_bytes", c.LogBytes, 64 << 10, 1 << 40},
+		{"total_log_bytes", c.TotalBytes, 64 << 10, 1 << 50},
+	} {
+		if n.val < n.min || n.val > n.max {
+			return fmt.Errorf("%s: %d is not in %d…%d", n.key, n.val, n.min, n.max)
+		}
+	}
+	for _, d := range []struct {
+		key string
+		val time.Duration
+	}{{"commit_timeout", c.CommitTimeout}, {"result_timeout", c.ResultTimeout}, {"retry_after", c.RetryAfter}} {
+		if d.val <= 0 {
+			return fmt.Errorf("%s: %v is not a positive duration", d.key, d.val)
+		}
+	}
+	return c.validateWords()
+}
+
+func (c Config) validateWords() error {
+	if len(c.CmdStartChar) != 1 || c.CmdStartChar[0] <= ' ' || c.CmdStartChar[0] > '~' {
+		return fmt.Errorf("imc_cmd_start_char: %q is not one printable ASCII character", c.CmdStartChar)
+	}
+	switch c.OwnerLeave {
+	case OwnerLeaveDestroy, OwnerLeaveRefuse, OwnerLeaveTransfer:
+	default:
+		return fmt.Errorf("owner_leave: %q is none of destroy, refuse, transfer", c.OwnerLeave)
+	}
+	if c.SuccessCode != 200 && c.SuccessCode != 202 {
+		return fmt.Errorf("success_code: %d is neither 200 nor 202", c.SuccessCode)
+	}
+	if !strings.Contains(c.MessageFormat, "{body}") {
+		return errors.New("message_format: has no {body}")
+	}
+	if err := checkTemplate(c.MessageFormat, "user", "room"); err != nil {
+		return fmt.Errorf("message_format: %w", err)
+	}
+	if _, err := parseExtraHeaders(c.ExtraHeaders); err != nil {
+		return fmt.Errorf("extra_hdrs: %w", err)
+	}
+	_, err := newNotices(c.Notices)
+	return err
+}

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"imcd/evapi"
+)
+
+// ErrUnavailable marks errors of a Store that pass by themselves: the database
+// cannot be reached, shuts down or starts.
+var ErrUnavailable = errors.New("database unavailable")
+
+// Engine runs the rooms. Make one with New; its methods are safe for concurrent
+// use.
+type Engine struct {
+	cfg      Config
+	store    Store
+	relay    Relay
+	log      zerolog.Logger
+	metrics  *metrics
+	language language
+	notices  notices
+	headers  []evapi.Header // extra_hdrs
+
+	shards    []*shard
+	committer *committer
+	lister    *lister
+	credits   *credits
+	tag       string // distinguishes this run's Call-IDs from those of another
+	serial    atomic.Uint64
+
+	requests atomic.Int64 // accepted and not answered yet
+	memory   atomic.Int64 // bytes charged for what waits to be delivered
+	stopping atomic.Bool
+	idle     chan struct{} // closed once stopping and nothing is under way
+	idleOnce sync.Once
+
+	cancel context.CancelFunc // nil before Start
+	loops  sync.WaitGroup
+	stop   sync.Once
+}
+
+// New makes an engine that keeps its rooms in store and speaks through relay.
+// Its metrics are registered with reg.
+func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log zerolog.Logger) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
+		credits: &credits{limit: cfg.MaxOutstanding}, tag: randomTag(), idle: make(chan struct{})}
+	var err error
+	if e.notices, err = newNotices(cfg.Notices); err != nil {
+		return nil, err
+	}
+	if e.headers, err = parseExtraHeaders(cfg.ExtraHeaders); err != nil {
+		return nil, fmt.Errorf("extra_hdrs: %w", err)
+	}
+	if e.metrics, err = newMetrics(reg, e); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	e.committer = newCommitter(store, cfg, log, e.metrics)
+	e.lister = newLister(e)
+	for i := range 1 << cfg.HashSize {
+		e.shards = append(e.shards, newShard(e, i))
+	}
+	return e, nil
+}
+
+// Start loads the rooms and begins to serve. ctx bounds the loading only.
+func (e *Engine) Start(ctx context.Context) error {
+	err := e.store.Load(ctx, func(state RoomState) error {
+		e.shardOf(state.Room.Name).install(state)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("loading rooms: %w", err)
+	}
+	run, cancel := context.WithCancel(context.Background())
+	e.cancel = cancel
+	e.loops.Go(func() { e.committer.run(run) })
+	e.loops.Go(func() { e.lister.run(run) })
+	for _, s := range e.shards {
+		e.loops.Go(func() { s.run(run) })
+	}
+	return nil
+}
+
+// Stop refuses new requests, waits until what is under way is done or ctx ends,
+// and ends all loops. It may be called twice, and before Start.
+func (e *Engine) Stop(ctx context.Context) {
+	e.stop.Do(func() {
+		e.stopping.Store(true)
+		if e.cancel == nil {
+			return
+		}
+		e.Wake()
+		select {
+		case <-e.idle:
+		case <-ctx.Done():
+		}
+		e.cancel()
+		e.loops.Wait()
+	})
+}
+
+// checkIdle is called by shards after each round.
+func (e *Engine) checkIdle() {
+	if e.stopping.Load() && e.requests.Load() == 0 && e.memory.Load() == 0 &&
+		e.credits.inUse() == 0 && e.committer.idle() {
+		e.idleOnce.Do(func() { close(e.idle) })
+	}
+}
+
+// Message evaluates a MESSAGE request; its answer goes to the Relay. It never
+// blocks: what cannot wait is answered 503.
+func (e *Engine) Message(m *evapi.Message) {
+	req := e.newRequest(m)
+	e.requests.Add(1)
+	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") {
+		if !e.lister.put(req) {
+			e.overloaded(req)
+		}
+		return
+	}
+	if !e.shardOf(req.room).inbox.request(req) {
+		e.overloaded(req)
+	}
+}
+
+// overloaded answers without a notice: notices would add to the load.
+func (e *Engine) overloaded(req *request) {
+	a := evapi.Answer{Code: 503, Reason: "Overloaded", RC: req.base() - rcUnavailable, RetryAfter: e.cfg.RetryAfter}
+	e.relay.Reply(req.msg, a)
+	e.metrics.request(req, a)
+	e.requests.Add(-1)
+}
+
+// Result takes the outcome of a copy that the Relay was given. It never blocks.
+func (e *Engine) Result(r evapi.Result) {
+	if len(r.CallID) > 3 && r.CallID[3] == '-' {
+		if i, err := strconv.ParseUint(r.CallID[:3], 16, 16); err == nil && int(i) < len(e.shards) {
+			e.shards[i].inbox.result(r)
+			return
+		}
+	}
+	e.metrics.delivery("stray")
+}
+
+// Wake makes the engine try again to send what it could not: a Kamailio is
+// connected.
+func (e *Engine) Wake() {
+	for _, s := range e.shards {
+		s.inbox.ring()
+	}
+}
+
+// shardOf returns the shard that owns a room.
+func (e *Engine) shardOf(room Name) *shard {
+	return e.shards[Hash(room.Key())&uint32(len(e.shards)-1)]
+}
+
+// charge accounts for bytes that wait to be delivered.
+func (e *Engine) charge(n int) { e.memory.Add(int64(n)) }
+
+// roomTag names an incarnation of a room in this run.
+func (e *Engine) roomTag() string {
+	return e.tag + "." + strconv.FormatUint(e.serial.Add(1), 36)
+}
+
+func randomTag() string {
+	b := make([]byte, 5)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}

@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"sync"
+
+	"imcd/evapi"
+)
+
+// inbox is what waits for a shard. Requests are bounded by a limit; results,
+// and functions that the engine itself posts, are bounded by what is under way
+// and never refused.
+type inbox struct {
+	limit int           // of requests
+	wake  chan struct{} // holds one token while there may be something to take
+
+	mu       sync.Mutex
+	requests []*request
+	results  []evapi.Result
+	funcs    []func(*shard)
+}
+
+// letters is one batch taken out of an inbox.
+type letters struct {
+	requests []*request
+	results  []evapi.Result
+	funcs    []func(*shard)
+}
+
+func newInbox(limit int) *inbox {
+	return &inbox{limit: limit, wake: make(chan struct{}, 1)}
+}
+
+// request reports false if the inbox is full.
+func (b *inbox) request(r *request) bool {
+	b.mu.Lock()
+	full := len(b.requests) >= b.limit
+	if !full {
+		b.requests = append(b.requests, r)
+	}
+	b.mu.Unlock()
+	b.ring()
+	return !full
+}
+
+func (b *inbox) result(r evapi.Result) {
+	b.mu.Lock()
+	b.results = append(b.results, r)
+	b.mu.Unlock()
+	b.ring()
+}
+
+func (b *inbox) post(f func(*shard)) {
+	b.mu.Lock()
+	b.funcs = append(b.funcs, f)
+	b.mu.Unlock()
+	b.ring()
+}
+
+// ring wakes the shard.
+func (b *inbox) ring() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take moves what waits into l, whose old contents are given back to be filled.
+func (b *inbox) take(l *letters) {
+	clear(l.requests)
+	clear(l.funcs)
+	b.mu.Lock()
+	l.requests, b.requests = b.requests, l.requests[:0]
+	l.results, b.results = b.results, l.results[:0]
+	l.funcs, b.funcs = b.funcs, l.funcs[:0]
+	b.mu.Unlock()
+}

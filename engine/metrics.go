@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"imcd/evapi"
+)
+
+// metrics counts what the engine does. No label holds what a client chose.
+type metrics struct {
+	rooms      prometheus.Gauge
+	messages   prometheus.Counter
+	requests   *prometheus.CounterVec // by command and final code
+	deliveries *prometheus.CounterVec // by result
+	dropped    prometheus.Counter
+	commits    *prometheus.CounterVec // by result
+	commitTime prometheus.Histogram
+	batch      prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
+	m := &metrics{
+		rooms: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "imc_active_rooms", Help: "Rooms that exist."}),
+		messages: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_messages_total", Help: "Messages to rooms that were accepted."}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_requests_total", Help: "Requests by command (message for none) and final reply."},
+			[]string{"command", "code"}),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_deliveries_total", Help: "Outcomes of copies to recipients: ok, offline, timeout, refused, error, failed, lost, stray."},
+			[]string{"result"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_dropped_total", Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
+		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_commits_total", Help: "Database transactions by result: ok or error."}, []string{"result"}),
+		commitTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "imc_commit_seconds", Help: "Duration of a database transaction.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "imc_commit_changes", Help: "Changes in one database transaction.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.commits, m.commitTime, m.batch,
+		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
+		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
+			func() float64 { return float64(e.memory.Load()) }),
+	} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
+
+func (m *metrics) request(req *request, a evapi.Answer) {
+	name := "message"
+	switch {
+	case req.cmd != nil:
+		name = req.cmd.names[0]
+	case req.word != "":
+		name = "unknown"
+	}
+	m.requests.WithLabelValues(name, strconv.Itoa(a.Code)).Inc()
+	if name == "message" && a.RC == rcOK {
+		m.messages.Inc()
+	}
+}
+
+func (m *metrics) delivery(result string) { m.deliveries.WithLabelValues(result).Inc() }
+
+func (m *metrics) commit(d time.Duration, changes int, err error) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	m.commits.WithLabelValues(result).Inc()
+	m.commitTime.Observe(d.Seconds())
+	m.batch.Observe(float64(changes))
+}

@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Limits of Kamailio's own tables, in characters (imc-create.sql).
+const (
+	maxNamePart = 64 // name, domain, username
+	maxRoomURI  = 64 // imc_members.room, which holds sip:name@domain
+)
+
+// Key returns what two Names have in common exactly if they are the same: SIP
+// compares a user part with case, the imc module does not.
+func (n Name) Key() string { return strings.ToLower(n.User + "@" + n.Host) }
+
+// URI returns the Name as a SIP URI.
+func (n Name) URI() string { return "sip:" + n.User + "@" + n.Host }
+
+// IsZero reports whether n names nobody.
+func (n Name) IsZero() bool { return n == Name{} }
+
+// ParseName reads "sip:user@host", "user@host" or "user"; what is missing is
+// completed with host. A port, a password, URI parameters and the scheme sips do
+// not make another Name and are dropped. host may be empty if s has one.
+func ParseName(s, host string) (Name, error) {
+	if s == "" {
+		return Name{}, errors.New("empty name")
+	}
+	if !strings.Contains(s, "@") {
+		if user, ok := cutScheme(s); ok {
+			s = "sip:" + user + "@" + host
+		} else {
+			s = "sip:" + s + "@" + host
+		}
+	} else if _, ok := cutScheme(s); !ok {
+		s = "sip:" + s
+	}
+	var uri sip.Uri
+	if err := sip.ParseUri(s, &uri); err != nil {
+		return Name{}, fmt.Errorf("bad URI: %w", err)
+	}
+	return NameOf(&uri)
+}
+
+// cutScheme splits off a leading "sip:" or "sips:".
+func cutScheme(s string) (string, bool) {
+	for _, scheme := range []string{"sip:", "sips:"} {
+		if len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme) {
+			return s[len(scheme):], true
+		}
+	}
+	return s, false
+}
+
+// NameOf takes the user and host out of a parsed URI. Everything but a sip: or
+// sips: URI with a user part of RFC 3261 section 25.1 and a host is an error.
+func NameOf(uri *sip.Uri) (Name, error) {
+	if uri.Scheme != "sip" && uri.Scheme != "sips" {
+		return Name{}, fmt.Errorf("scheme %q is neither sip nor sips", clip(uri.Scheme))
+	}
+	n := Name{User: uri.User, Host: uri.Host}
+	switch {
+	case n.User == "":
+		return Name{}, errors.New("URI without user part")
+	case n.Host == "":
+		return Name{}, errors.New("URI without host")
+	case len(n.User) > maxNamePart:
+		return Name{}, fmt.Errorf("name is longer than %d characters", maxNamePart)
+	case len(n.Host) > maxNamePart:
+		return Name{}, fmt.Errorf("domain is longer than %d characters", maxNamePart)
+	case !validUser(n.User):
+		return Name{}, errors.New("name has characters that a SIP URI does not allow")
+	case !validHost(n.Host):
+		return Name{}, errors.New("domain has characters that a SIP URI does not allow")
+	}
+	return n, nil
+}
+
+// checkRoomName adds what the tables demand of a room.
+func checkRoomName(n Name) error {
+	if len(n.URI()) > maxRoomURI {
+		return fmt.Errorf("room name is too long: %s has %d characters, %d are possible",
+			"sip:name@domain", len(n.URI()), maxRoomURI)
+	}
+	return nil
+}
+
+const (
+	alphanum       = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	mark           = "-_.!~*'()"
+	userUnreserved = "&=+$,;?/"
+	userChars      = alphanum + mark + userUnreserved + "%"
+	hostChars      = alphanum + "-._"
+	ipv6Chars      = "0123456789abcdefABCDEF:."
+)
+
+// validUser checks against user = 1*( unreserved / escaped / user-unreserved ).
+func validUser(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if strings.IndexByte(userChars, s[i]) < 0 {
+			return false
+		}
+		if s[i] == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])) {
+			return false
+		}
+	}
+	return true
+}
+
+func validHost(s string) bool {
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") && len(s) > 2 {
+		return onlyOf(s[1:len(s)-1], ipv6Chars)
+	}
+	return onlyOf(s, hostChars)
+}
+
+func onlyOf(s, chars string) bool {
+	for i := 0; i < len(s); i++ {
+		if strings.IndexByte(chars, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func isHex(c byte) bool { return onlyOf(string(c), "0123456789abcdefABCDEF") }
+
+// clip shortens what a client sent before it is shown back or logged.
+func clip(s string) string {
+	const most = 80
+	s = printable(s)
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// printable replaces control characters and invalid UTF-8.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// defaultNotices are what rooms say, by the names under which the configuration
+// can replace them. Never changed. {user} is whom it is about, {by} who did it, {room} the
+// room, {role} a role, {cmd} the command character, {command} what was typed,
+// {usage} how to type it, {why} a reason, {n} and {of} count parts.
+var defaultNotices = map[string]string{
+	"created":          "*** Room {room} created. You are its owner; {cmd}help lists the commands.",
+	"created_private":  "*** Private room {room} created. You are its owner; {cmd}invite brings people in.",
+	"exists":           "*** Room {room} exists already.",
+	"exists_private":   "*** Room {room} exists already and is private.",
+	"already_member":   "*** You are in room {room} already.",
+	"joined":           "*** {user} has joined the room.",
+	"left":             "*** {user} has left the room.",
+	"removed":          "*** {user} was removed from the room by {by}.",
+	"you_removed":      "*** You were removed from room {room} by {by}.",
+	"by_invitation":    "*** Room {room} is private: you need an invitation. Its owner has been told that you asked.",
+	"join_attempt":     "*** {user} wanted to join this private room. To let them in, send {cmd}invite {uri}",
+	"invitation":       "*** {by} invites you to room {room}. Answer {cmd}accept or {cmd}deny.",
+	"invited":          "*** {user} has been invited.",
+	"already_invited":  "*** {user} is invited already and has not answered yet.",
+	"is_member":        "*** {user} is in the room already.",
+	"not_registered":   "*** {user} is not registered; the invitation to room {room} is withdrawn.",
+	"denied":           "*** {user} declined the invitation to room {room}.",
+	"you_denied":       "*** You declined the invitation to room {room}.",
+	"destroyed":        "*** Room {room} was destroyed by {by}.",
+	"role_changed":     "*** {user} is now {role}.",
+	"new_owner":        "*** {user} has left; {by} is now the owner.",
+	"no_room":          "*** There is no room {room}.",
+	"not_member":       "*** You are not in room {room}.",
+	"only_invited":     "*** You are invited to room {room} but not in it yet: answer {cmd}accept or {cmd}deny.",
+	"not_invited":      "*** You have no invitation to room {room}.",
+	"need_admin":       "*** Only an owner or admin of room {room} can do that.",
+	"need_owner":       "*** Only an owner of room {room} can do that.",
+	"owner_protected":  "*** {user} owns room {room} and cannot be removed.",
+	"owner_stays":      "*** You own room {room} and cannot leave it: {cmd}destroy it, or make somebody else owner first.",
+	"last_owner":       "*** {user} is the only owner of room {room}: make somebody else owner first.",
+	"user_not_member":  "*** {user} is not in room {room}.",
+	"room_full":        "*** Room {room} is full.",
+	"bad_arguments":    "*** {why}. Usage: {usage}",
+	"bad_command":      "*** That is no command ({why}). Send {cmd}help for help.",
+	"unknown_command":  "*** Unknown command '{command}'. Send {cmd}help for help.",
+	"empty_message":    "*** The message was empty and went to nobody.",
+	"bad_message":      "*** The message cannot be passed on: {why}.",
+	"too_large":        "*** The message is too large and went to nobody: {why}.",
+	"unavailable":      "*** The chat service cannot take that now. Please try again in a moment.",
+	"members_header":   "Members of {room}:",
+	"members_header_n": "Members of {room} ({n}/{of}):",
+	"rooms_header":     "Rooms:",
+	"rooms_header_n":   "Rooms ({n}/{of}):",
+	"rooms_none":       "There are no rooms that you could join.",
+	"help_header":      "Commands (what is in brackets may be left out; the room is then the one you write to):",
+}
+
+// vars are the values for a template's placeholders.
+type vars map[string]string
+
+// placeholders that a notice may use.
+var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of"}
+
+// notices hold the templates in force; immutable.
+type notices struct{ text map[string]string }
+
+// DefaultNotices returns a copy of the built-in templates by name.
+func DefaultNotices() map[string]string {
+	m := make(map[string]string, len(defaultNotices))
+	for k, v := range defaultNotices {
+		m[k] = v
+	}
+	return m
+}
+
+// newNotices puts the operator's templates over the defaults.
+func newNotices(custom map[string]string) (notices, error) {
+	n := notices{DefaultNotices()}
+	for name, text := range custom {
+		if _, ok := n.text[name]; !ok {
+			return notices{}, fmt.Errorf("notices.%s: there is no such notice", name)
+		}
+		if err := checkTemplate(text, noticeWords...); err != nil {
+			return notices{}, fmt.Errorf("notices.%s: %w", name, err)
+		}
+		n.text[name] = text
+	}
+	return n, nil
+}
+
+func (n notices) format(name string, v vars) string {
+	return expand(n.text[name], func(word string) string { return v[word] })
+}
+
+// checkTemplate reports a placeholder that is not one of words or body.
+func checkTemplate(text string, words ...string) error {
+	var bad string
+	expand(text, func(word string) string {
+		if word != "body" && !slices.Contains(words, word) {
+			bad = word
+		}
+		return ""
+	})
+	if bad != "" {
+		return fmt.Errorf("unknown placeholder {%s}; there are {%s}", bad, strings.Join(words, "}, {"))
+	}
+	return nil
+}
+
+// expand replaces each {word} of lower-case letters by value(word). Other
+// braces stand for themselves.
+func expand(text string, value func(word string) string) string {
+	var b strings.Builder
+	for {
+		open := strings.IndexByte(text, '{')
+		if open < 0 {
+			break
+		}
+		end := strings.IndexByte(text[open:], '}')
+		if end < 0 {
+			break
+		}
+		word := text[open+1 : open+end]
+		b.WriteString(text[:open])
+		if onlyOf(word, "abcdefghijklmnopqrstuvwxyz") && word != "" {
+			b.WriteString(value(word))
+		} else {
+			b.WriteString(text[open : open+end+1])
+		}
+		text = text[open+end+1:]
+	}
+	b.WriteString(text)
+	return b.String()
+}

@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Errors of the queries.
+var (
+	ErrNoRoom  = errors.New("no such room")
+	ErrBadName = errors.New("bad URI")
+)
+
+// RoomInfo is one room in a list, as the module's RPC imc.list_rooms shows it.
+type RoomInfo struct {
+	Room    string `json:"room"`    // SIP URI
+	Members int    `json:"members"` // invited ones included, as the module counts
+	Owner   string `json:"owner"`   // SIP URI of the oldest owner; empty if none
+}
+
+// MemberList is the answer of imc.list_members.
+type MemberList struct {
+	Room    string   `json:"room"`    // SIP URI
+	Members []string `json:"members"` // SIP URIs, oldest first, invited ones included
+	Count   int      `json:"count"`
+}
+
+// Stats are figures of the engine.
+type Stats struct {
+	ActiveRooms  int   `json:"active_rooms"`
+	Members      int   `json:"members"` // of all rooms, invited ones left out
+	Invitations  int   `json:"invitations"`
+	Outstanding  int   `json:"outstanding"`   // copies under way
+	BacklogBytes int64 `json:"backlog_bytes"` // of what waits for recipients
+	DatabaseOK   bool  `json:"database_ok"`   // the last commit succeeded
+}
+
+// Rooms lists all rooms by name.
+func (e *Engine) Rooms(ctx context.Context) ([]RoomInfo, error) {
+	rooms, err := gather(ctx, e, func(s *shard) []RoomInfo {
+		infos := make([]RoomInfo, 0, len(s.rooms))
+		for _, r := range s.rooms {
+			infos = append(infos, r.info())
+		}
+		return infos
+	})
+	slices.SortFunc(rooms, func(a, b RoomInfo) int { return strings.Compare(a.Room, b.Room) })
+	return rooms, err
+}
+
+func (r *room) info() RoomInfo {
+	info := RoomInfo{Room: r.name.URI(), Members: len(r.order)}
+	if o := r.owners(); len(o) > 0 {
+		info.Owner = o[0].name.URI()
+	}
+	return info
+}
+
+// Members lists who is in a room: ErrBadName, ErrNoRoom.
+func (e *Engine) Members(ctx context.Context, uri string) (MemberList, error) {
+	return ask(ctx, e, uri, func(r *room) MemberList {
+		list := MemberList{Room: r.name.URI(), Members: []string{}, Count: len(r.order)}
+		for _, m := range r.order {
+			list.Members = append(list.Members, m.name.URI())
+		}
+		return list
+	})
+}
+
+// RoomActive reports whether a room exists: ErrBadName.
+func (e *Engine) RoomActive(ctx context.Context, uri string) (bool, error) {
+	active, err := ask(ctx, e, uri, func(*room) bool { return true })
+	if errors.Is(err, ErrNoRoom) {
+		err = nil
+	}
+	return active, err
+}
+
+// RoomMember reports whether a user is in a room and not only invited:
+// ErrBadName. No such room: false.
+func (e *Engine) RoomMember(ctx context.Context, uri, user string) (bool, error) {
+	name, err := ParseName(user, "")
+	if err != nil {
+		return false, fmt.Errorf("%w %q: %w", ErrBadName, clip(user), err)
+	}
+	member, err := ask(ctx, e, uri, func(r *room) bool {
+		m := r.members[name.Key()]
+		return m != nil && !m.invited()
+	})
+	if errors.Is(err, ErrNoRoom) {
+		err = nil
+	}
+	return member, err
+}
+
+// Stats sums up all shards.
+func (e *Engine) Stats(ctx context.Context) (Stats, error) {
+	parts, err := gather(ctx, e, func(s *shard) []Stats {
+		st := Stats{ActiveRooms: len(s.rooms)}
+		for _, r := range s.rooms {
+			full := r.full()
+			st.Members += full
+			st.Invitations += len(r.order) - full
+		}
+		return []Stats{st}
+	})
+	sum := Stats{Outstanding: e.credits.inUse(), BacklogBytes: e.memory.Load(), DatabaseOK: e.committer.healthy()}
+	for _, p := range parts {
+		sum.ActiveRooms += p.ActiveRooms
+		sum.Members += p.Members
+		sum.Invitations += p.Invitations
+	}
+	return sum, err
+}
+
+// Healthy reports whether the last commit succeeded.
+func (e *Engine) Healthy() bool { return e.committer.healthy() }
+
+// gather asks all shards and joins what they say. It waits until ctx ends at
+// most.
+func gather[T any](ctx context.Context, e *Engine, f func(*shard) []T) ([]T, error) {
+	answers := make(chan []T, len(e.shards))
+	for _, s := range e.shards {
+		s.inbox.post(func(s *shard) { answers <- f(s) })
+	}
+	all := []T{}
+	for range e.shards {
+		select {
+		case a := <-answers:
+			all = append(all, a...)
+		case <-ctx.Done():
+			return all, fmt.Errorf("asking all rooms: %w", ctx.Err())
+		}
+	}
+	return all, nil
+}
+
+// ask puts a question to one room.
+func ask[T any](ctx context.Context, e *Engine, uri string, f func(*room) T) (T, error) {
+	var none T
+	name, err := ParseName(uri, "")
+	if err != nil {
+		return none, fmt.Errorf("%w %q: %w", ErrBadName, clip(uri), err)
+	}
+	type reply struct {
+		value T
+		err   error
+	}
+	answer := make(chan reply, 1)
+	e.shardOf(name).inbox.post(func(s *shard) {
+		if r := s.rooms[name.Key()]; r != nil {
+			answer <- reply{value: f(r)}
+			return
+		}
+		answer <- reply{err: fmt.Errorf("%w: %s", ErrNoRoom, name.URI())}
+	})
+	select {
+	case a := <-answer:
+		return a.value, a.err
+	case <-ctx.Done():
+		return none, fmt.Errorf("asking room %s: %w", name.URI(), ctx.Err())
+	}
+}
+
+func sortNames(names []Name) {
+	slices.SortFunc(names, func(a, b Name) int { return strings.Compare(a.Key(), b.Key()) })
+}

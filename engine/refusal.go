@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"imcd/evapi"
+)
+
+// Detail digits of the return codes: the code of a command is the base of its
+// range (semantics: create -30, join -40, …) less one of these.
+const (
+	rcArguments   = 0 // missing, too many or bad arguments
+	rcNoRoom      = 1
+	rcForbidden   = 2
+	rcNoUser      = 3
+	rcExists      = 4
+	rcProtected   = 5 // the owner is not removed and does not leave
+	rcFull        = 6
+	rcTooLarge    = 7
+	rcUnavailable = 9
+)
+
+// Return codes that belong to no command, as imc_manager() gives them.
+const (
+	rcOK      = 1
+	rcUnusual = -1   // no body, no usable URI
+	rcParse   = -20  // starts like a command and is none
+	rcUnknown = -130 // no such command
+	rcMessage = -200 // base for messages
+)
+
+// refusal is why a request is not carried out: the final reply, the return code
+// and the notice that the sender gets.
+type refusal struct {
+	code   int    // SIP status code
+	detail int    // digit below the command's base
+	rc     int    // return code; 0: the command's base less detail
+	reason string // reason phrase
+	notice string // name of the notice; empty for none
+	vars   vars
+}
+
+func (r *refusal) Error() string { return fmt.Sprintf("%d %s", r.code, r.reason) }
+
+func refuseArguments(why string) *refusal {
+	return &refusal{code: 400, detail: rcArguments, reason: why, notice: "bad_arguments", vars: vars{"why": why}}
+}
+
+func refuseNoRoom() *refusal {
+	return &refusal{code: 404, detail: rcNoRoom, reason: "No such room", notice: "no_room"}
+}
+
+func forbid(reason, notice string) *refusal {
+	return &refusal{code: 403, detail: rcForbidden, reason: reason, notice: notice}
+}
+
+func refuseUser(n string) *refusal {
+	return &refusal{code: 404, detail: rcNoUser, reason: "User is not in the room",
+		notice: "user_not_member", vars: vars{"user": n}}
+}
+
+func refuseExists(reason, notice string, v vars) *refusal {
+	return &refusal{code: 403, detail: rcExists, reason: reason, notice: notice, vars: v}
+}
+
+func refuseUnavailable(reason string) *refusal {
+	return &refusal{code: 503, detail: rcUnavailable, reason: reason, notice: "unavailable"}
+}
+
+// refuseContent says why a message cannot be passed on.
+func refuseContent(err error) *refusal {
+	if errors.Is(err, evapi.ErrTooLarge) {
+		return &refusal{code: 413, detail: rcTooLarge, reason: "Message too large", notice: "too_large",
+			vars: vars{"why": err.Error()}}
+	}
+	return &refusal{code: 400, detail: rcArguments, reason: "Bad message: " + clip(err.Error()), notice: "bad_message",
+		vars: vars{"why": err.Error()}}
+}

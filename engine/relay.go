@@ -1,0 +1,15 @@
+package engine
+
+import "imcd/evapi"
+
+// Relay is what carries the engine's answers and copies to Kamailio. Its
+// methods never block.
+type Relay interface {
+	// Reply answers the suspended request; if the connection it came on is
+	// gone, Kamailio answers by itself.
+	Reply(m *evapi.Message, a evapi.Answer)
+	// Send queues one copy, through the Kamailio via if it is connected, else
+	// through another; via may be nil. The outcome comes to Engine.Result.
+	// evapi.ErrDown and evapi.ErrFull mean later, other errors never.
+	Send(via *evapi.Conn, c evapi.Copy) error
+}

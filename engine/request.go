@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"bytes"
+	"strings"
+
+	"imcd/evapi"
+)
+
+// request is a SIP MESSAGE on its way through the engine. It is made by the
+// connection's reader and from then on belongs to one shard.
+type request struct {
+	msg     *evapi.Message
+	from    Name     // sender; zero if it has no usable URI
+	display string   // the sender's display name; may be empty
+	target  Name     // request URI
+	room    Name     // which room it is about
+	cmd     *command // nil for a message to the room
+	word    string   // the command as typed
+	args    []string // its arguments
+
+	callID      string
+	contentType string // empty if there was none
+	body        []byte
+
+	refused *refusal // found while it was read
+}
+
+// newRequest reads who says what to which room. What is wrong with it stands in
+// refused; the rest is then as far as it was read.
+func (e *Engine) newRequest(m *evapi.Message) *request {
+	req := &request{msg: m}
+	req.refused = e.read(req)
+	if req.room.IsZero() {
+		req.room = req.target
+	}
+	return req
+}
+
+func (e *Engine) read(req *request) *refusal {
+	m := req.msg
+	if m.Err != nil {
+		return &refusal{code: 400, rc: rcUnusual, reason: "Bad request: " + clip(m.Err.Error())}
+	}
+	target, err := ParseName(m.RURI, "")
+	if err != nil {
+		return &refusal{code: 400, rc: rcUnusual, reason: "Bad request URI: " + err.Error()}
+	}
+	req.target = target
+	from := m.Request.From()
+	if from == nil {
+		return &refusal{code: 400, rc: rcUnusual, reason: "No From"}
+	}
+	if req.from, err = NameOf(&from.Address); err != nil {
+		return &refusal{code: 400, rc: rcUnusual, reason: "Bad From: " + err.Error()}
+	}
+	req.display = from.DisplayName
+	if id := m.Request.CallID(); id != nil {
+		req.callID = id.Value()
+	}
+	if ct := m.Request.ContentType(); ct != nil {
+		req.contentType = strings.TrimSpace(ct.Value())
+	}
+	req.body = m.Request.Body()
+	if len(req.body) == 0 {
+		return &refusal{code: 400, rc: rcUnusual, reason: "Empty message", notice: "empty_message"}
+	}
+	if req.body[0] == e.cfg.CmdStartChar[0] && isText(req.contentType) {
+		return e.readCommand(req)
+	}
+	return nil
+}
+
+// readCommand splits the first line of the body into words and finds the
+// command and its room.
+func (e *Engine) readCommand(req *request) *refusal {
+	line := req.body[1:]
+	if end := bytes.IndexAny(line, "\r\n"); end >= 0 {
+		line = line[:end]
+	}
+	if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+		line = nil // "# word" is no command for the module either
+	}
+	words := strings.FieldsFunc(string(line), func(r rune) bool { return r == ' ' || r == '\t' })
+	if len(words) == 0 {
+		return &refusal{code: 400, rc: rcParse, reason: "No command", notice: "bad_command",
+			vars: vars{"why": "the name is missing"}}
+	}
+	req.word, req.args = words[0], words[1:]
+	req.cmd = e.language.find(req.word)
+	if req.cmd == nil {
+		return &refusal{code: 400, rc: rcUnknown, reason: "Unknown command", notice: "unknown_command",
+			vars: vars{"command": clip(req.word)}}
+	}
+	return req.cmd.locate(req)
+}
+
+// base is the start of the range of return codes.
+func (req *request) base() int {
+	if req.cmd == nil {
+		return rcMessage
+	}
+	return req.cmd.base
+}
+
+// isText reports whether a body of that type may be a command.
+func isText(contentType string) bool {
+	t := mediaType(contentType)
+	return t == "" || strings.HasPrefix(t, "text/")
+}
+
+func isPlain(contentType string) bool {
+	t := mediaType(contentType)
+	return t == "" || t == "text/plain"
+}
+
+func mediaType(contentType string) string {
+	t, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(t))
+}
+
+func equalFold(a, b string) bool { return strings.EqualFold(a, b) }

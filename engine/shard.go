@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"imcd/evapi"
+)
+
+// tick is how often a shard looks for copies without outcome and for room to
+// send what could not be sent before.
+const tick = 250 * time.Millisecond
+
+// shard owns the rooms that hash to it. All fields but engine, index and inbox
+// belong to its goroutine.
+type shard struct {
+	engine *Engine
+	index  int
+	inbox  *inbox
+
+	rooms map[string]*room // by key
+	stale map[string]*room // rooms of failed commits, until they are loaded again
+	epoch uint64           // last one given to a room
+
+	streams map[string]*stream // answers to users, by key; without empty ones
+	hasNote []*stream          // those with something to send and nothing under way
+	turns   []*room            // rooms with ready members, in the order of their turns
+	flights map[string]*flight // copies under way, by Call-ID
+	expiry  []*flight          // the same and finished ones, in the order of their deadlines
+	serial  uint64             // of notes, for Call-IDs
+	now     time.Time          // of this round
+}
+
+func newShard(e *Engine, index int) *shard {
+	return &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize),
+		rooms: make(map[string]*room), stale: make(map[string]*room),
+		streams: make(map[string]*stream), flights: make(map[string]*flight)}
+}
+
+// run works through the inbox until ctx ends.
+func (s *shard) run(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	var l letters
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.inbox.wake:
+		case <-ticker.C:
+		}
+		s.now = time.Now()
+		s.inbox.take(&l)
+		for i := range l.results {
+			s.result(l.results[i])
+		}
+		for _, f := range l.funcs {
+			f(s)
+		}
+		for _, req := range l.requests {
+			s.handle(req)
+		}
+		s.expire()
+		s.pump()
+		s.engine.checkIdle()
+	}
+}
+
+// handle evaluates one request and answers it, unless a commit must come first.
+func (s *shard) handle(req *request) {
+	if req.refused != nil {
+		s.refuse(req, nil, req.refused)
+		return
+	}
+	if r := s.unavailable(req); r != nil {
+		s.refuse(req, nil, r)
+		return
+	}
+	c := &call{shard: s, req: req, room: s.rooms[req.room.Key()], tx: &tx{shard: s, req: req}}
+	c.tx.room = c.room
+	refused := c.run()
+	if refused != nil {
+		c.refuse(refused)
+	} else {
+		c.tx.answer = s.engine.accepted()
+	}
+	s.submit(c.tx)
+}
+
+// unavailable says why nothing can be done for req now; nil if it can.
+func (s *shard) unavailable(req *request) *refusal {
+	switch {
+	case s.engine.stopping.Load():
+		return refuseUnavailable("Shutting down")
+	case s.stale[req.room.Key()] != nil:
+		return refuseUnavailable("Database unavailable")
+	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
+		return refuseUnavailable("Overloaded")
+	case req.cmd == nil || req.cmd.need != needNobody || req.cmd.run != nil && !req.cmd.is("help"):
+		return s.engine.committer.ready()
+	}
+	return nil
+}
+
+// accepted is the answer to what is done as it was asked.
+func (e *Engine) accepted() evapi.Answer {
+	if e.cfg.SuccessCode == 202 {
+		return evapi.Answer{Code: 202, Reason: "Accepted", RC: rcOK}
+	}
+	return evapi.Answer{Code: 200, Reason: "OK", RC: rcOK}
+}
+
+// refuse answers a request outside of any room's order.
+func (s *shard) refuse(req *request, r *room, why *refusal) {
+	c := &call{shard: s, req: req, room: r, tx: &tx{shard: s, req: req}}
+	c.refuse(why)
+	s.apply(c.tx)
+}
+
+func (s *shard) reply(req *request, a evapi.Answer) {
+	s.engine.relay.Reply(req.msg, a)
+	s.engine.metrics.request(req, a)
+	s.engine.requests.Add(-1)
+}
+
+// createRoom makes a room in memory; its changes are the caller's.
+func (s *shard) createRoom(name Name, private bool) *room {
+	s.epoch++
+	r := newRoom(name, private, s.epoch, s.engine.roomTag())
+	s.addRoom(r)
+	return r
+}
+
+func (s *shard) addRoom(r *room) {
+	s.rooms[r.key] = r
+	s.engine.metrics.rooms.Add(1)
+}
+
+func (s *shard) removeRoom(r *room) {
+	delete(s.rooms, r.key)
+	s.engine.metrics.rooms.Add(-1)
+}
+
+// install takes over a room that was loaded when the engine starts.
+func (s *shard) install(state RoomState) {
+	s.epoch++
+	r := newRoom(state.Room.Name, false, s.epoch, s.engine.roomTag())
+	s.fill(r, state, nil)
+	s.addRoom(r)
+}
+
+// fill gives r the stored members; those of was, by key, stay the same objects.
+func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
+	r.name, r.private = state.Room.Name, state.Room.Flag&RoomPrivate != 0
+	for _, row := range state.Members {
+		key := row.User.Key()
+		m := was[key]
+		if m == nil {
+			m = r.add(row.User, row.Flag)
+		} else {
+			r.members[key] = m
+			r.order = append(r.order, m)
+		}
+		m.flag, m.inviter, m.told = row.Flag, row.Inviter, row.Told
+		switch {
+		case !m.invited():
+			r.enter(m)
+		case m.live:
+			s.leaveLog(r, m)
+		case !m.told && !m.inviter.IsZero() && was == nil:
+			s.sendInvitation(r, m)
+		}
+	}
+}
+
+// callID names a copy. It starts with what leads its result back to this shard.
+func (s *shard) callID(tag string, n uint64, who uint32) string {
+	return fmt.Sprintf("%03x-%s-%d-%d", s.index, tag, n, who)
+}

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"time"
+
+	"imcd/evapi"
+)
+
+const (
+	// maxNotes bounds what waits for one user; more is dropped.
+	maxNotes = 512
+	// noteAge is how long an answer is worth sending.
+	noteAge = time.Minute
+)
+
+// note is one answer or notice to one user.
+type note struct {
+	out    *evapi.Outgoing
+	via    *evapi.Conn
+	room   *room   // of invite
+	invite *member // whose invitation it is; nil for all others
+	size   int     // bytes charged
+	made   time.Time
+	tries  int
+}
+
+// stream is what one user gets outside of the rooms' logs, in order. Owned by
+// its shard.
+type stream struct {
+	user   Name
+	key    string
+	notes  []note
+	flight *flight
+}
+
+// note queues n for a user.
+func (s *shard) note(to Name, n note) {
+	key := to.Key()
+	st := s.streams[key]
+	if st == nil {
+		st = &stream{user: to, key: key}
+		s.streams[key] = st
+		s.hasNote = append(s.hasNote, st)
+	}
+	if len(st.notes) >= maxNotes {
+		s.engine.metrics.dropped.Inc()
+		s.engine.charge(-n.size)
+		return
+	}
+	n.made = s.now
+	st.notes = append(st.notes, n)
+}
+
+// sendNote sends the first note of st. False: not now.
+func (s *shard) sendNote(st *stream) bool {
+	n := &st.notes[0]
+	s.serial++
+	f := &flight{id: s.callID(s.engine.tag, s.serial, 0), stream: st}
+	err := s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
+	st.flight = f
+	switch {
+	case later(err) && s.now.Sub(n.made) < noteAge:
+		st.flight = nil
+		s.engine.credits.give()
+		return false
+	case err != nil:
+		s.engine.log.Warn().Err(err).Str("user", st.key).Msg("notice not sent")
+		s.land(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
+	default:
+		s.takeOff(f)
+	}
+	return true
+}
+
+// noteDone goes on to the next note.
+func (s *shard) noteDone(st *stream, r evapi.Result) {
+	st.flight = nil
+	n := &st.notes[0]
+	n.tries++
+	if again(r) && n.tries < maxTries {
+		s.hasNote = append(s.hasNote, st)
+		return
+	}
+	done := *n
+	st.notes[0] = note{}
+	st.notes = st.notes[1:]
+	s.engine.charge(-done.size)
+	if len(st.notes) > 0 {
+		s.hasNote = append(s.hasNote, st)
+	} else {
+		delete(s.streams, st.key)
+	}
+	if done.invite != nil {
+		s.invitationDone(done.room, done.invite, r)
+	}
+}

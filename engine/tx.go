@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"errors"
+
+	"imcd/evapi"
+)
+
+// tx is one request (or one step of the engine's own) with what it changes and
+// what is said once the change is durable. A shard fills it, the committer
+// writes its changes, the shard then applies the rest.
+type tx struct {
+	shard   *shard
+	room    *room  // nil if it concerns none
+	epoch   uint64 // room.epoch when it was made
+	changes []Change
+
+	req    *request // nil for the engine's own steps
+	answer evapi.Answer
+	says   []say
+}
+
+// say is one thing that goes out once a tx is durable: to one user (to is set)
+// or to all live members of the tx's room.
+type say struct {
+	to     Name
+	out    *evapi.Outgoing
+	join   *member // takes part in the room's deliveries from here on
+	skip   *member // to all but this one
+	invite *member // the copy is the invitation of this member
+	size   int     // bytes charged
+	msg    bool    // a message of a member
+}
+
+// via is the Kamailio that the request came through.
+func (t *tx) via() *evapi.Conn {
+	if t.req == nil {
+		return nil
+	}
+	return t.req.msg.Conn
+}
+
+// submit sends t on its way: at once if it neither changes anything nor stands
+// behind a change of the same room, else through the committer.
+func (s *shard) submit(t *tx) {
+	if len(t.changes) == 0 && (t.room == nil || t.room.inflight == 0) {
+		s.apply(t)
+		return
+	}
+	if t.room != nil {
+		t.room.inflight++
+		t.epoch = t.room.epoch
+	}
+	s.engine.committer.put(t)
+}
+
+// done takes a tx back from the committer.
+func (s *shard) done(t *tx, err error) {
+	if t.room != nil {
+		t.room.inflight--
+	}
+	if err == nil {
+		s.apply(t)
+		return
+	}
+	if t.room != nil && !errors.Is(err, errSuperseded) {
+		s.distrust(t.room)
+	}
+	if t.req != nil {
+		s.refuse(t.req, t.room, refuseUnavailable("Database unavailable"))
+	}
+	for _, y := range t.says {
+		s.engine.charge(-y.size)
+	}
+}
+
+// apply answers the sender and tells everybody concerned.
+func (s *shard) apply(t *tx) {
+	if t.req != nil {
+		s.reply(t.req, t.answer)
+	}
+	for i := range t.says {
+		y := &t.says[i]
+		switch {
+		case y.join != nil:
+			t.room.enter(y.join)
+		case y.to.IsZero():
+			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, message: y.msg})
+		default:
+			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, size: y.size})
+		}
+	}
+}
+
+// distrust puts a room aside after a failed commit: what memory has of it may
+// not be what the database has. Requests for it are refused until it is loaded
+// again (reload).
+func (s *shard) distrust(r *room) {
+	if s.stale[r.key] != nil {
+		return
+	}
+	if now := s.rooms[r.key]; now != nil {
+		s.removeRoom(now)
+		if now != r {
+			s.discard(now)
+		}
+	}
+	s.stale[r.key] = r
+}
+
+// reload gives a distrusted room the state that the database has; nil: it has
+// no such room. Members that are still there keep their place in the log.
+func (s *shard) reload(key string, state *RoomState) {
+	r := s.stale[key]
+	if r == nil {
+		return
+	}
+	delete(s.stale, key)
+	if state == nil {
+		s.discard(r)
+		return
+	}
+	was := r.members
+	r.members, r.order = make(map[string]*member, len(state.Members)), nil
+	s.epoch++
+	r.epoch = s.epoch
+	s.fill(r, *state, was)
+	for key, m := range was {
+		if r.members[key] == nil {
+			s.leaveLog(r, m)
+		}
+	}
+	s.addRoom(r)
+}
