@@ -1,0 +1,78 @@
+package evapitest
+
+import (
+	"errors"
+	"net"
+	"sync"
+)
+
+// link is a user agent's way to its proxy. receive, given when it is opened, is
+// called by its reader for each message, one after the other, with bytes that it
+// may keep.
+type link interface {
+	send(data []byte) error
+	localAddr() string
+	reliable() bool // no retransmissions
+	closed() <-chan struct{}
+	close() error // waits for the reader
+}
+
+// udpLink is one UDP socket.
+type udpLink struct {
+	conn  *net.UDPConn
+	proxy *net.UDPAddr
+	gone  chan struct{} // closed by close
+	once  sync.Once
+	read  sync.WaitGroup
+}
+
+func openUDP(proxy string, receive func([]byte)) (link, error) {
+	addr, err := net.ResolveUDPAddr("udp", proxy)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	// Bursts of a big room's messages; the kernel may give less.
+	_ = conn.SetReadBuffer(4 << 20)
+	l := &udpLink{conn: conn, proxy: addr, gone: make(chan struct{})}
+	l.read.Add(1)
+	go l.run(receive)
+	return l, nil
+}
+
+func (l *udpLink) run(receive func([]byte)) {
+	defer l.read.Done()
+	buf := make([]byte, 65536)
+	for {
+		n, _, err := l.conn.ReadFromUDP(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil || n <= 4 {
+			continue // ICMP errors of what was sent; keep-alives
+		}
+		receive(append([]byte(nil), buf[:n]...))
+	}
+}
+
+func (l *udpLink) send(data []byte) error {
+	_, err := l.conn.WriteToUDP(data, l.proxy)
+	return err
+}
+
+func (l *udpLink) localAddr() string       { return l.conn.LocalAddr().String() }
+func (l *udpLink) reliable() bool          { return false }
+func (l *udpLink) closed() <-chan struct{} { return l.gone }
+
+func (l *udpLink) close() error {
+	var err error
+	l.once.Do(func() {
+		close(l.gone)
+		err = l.conn.Close()
+	})
+	l.read.Wait()
+	return err
+}
