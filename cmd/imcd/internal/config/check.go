@@ -82,9 +82,12 @@ func (r *raw) checkDBURL() error {
 	return fmt.Errorf("%s is no database that imcd knows (sqlite, postgres)", scheme)
 }
 
+// maxTableName is what the column table_name of Kamailio's version table holds.
+const maxTableName = 32
+
 func checkTable(name string) error {
-	if name == "" || len(name) > 63 {
-		return fmt.Errorf("must be a table name of 1 to 63 characters, is %q", name)
+	if name == "" || len(name) > maxTableName {
+		return fmt.Errorf("must be a table name of 1 to %d characters, is %q", maxTableName, name)
 	}
 	for i, c := range name {
 		letter := c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
@@ -170,7 +173,7 @@ func (r *raw) connect() error {
 			return fmt.Errorf("is not set, and without it Kamailio at %s will not listen: "+
 				"give the secret that its imc.cfg has (or evapi_secret_file)", e.addr)
 		}
-		r.Kamailios = append(r.Kamailios, evapi.Config{Addr: e.addr, Secret: e.secret})
+		r.Kamailios = append(r.Kamailios, evapi.Config{Addr: e.addr, Secret: e.secret, NextHop: r.outboundProxy})
 	}
 	return nil
 }

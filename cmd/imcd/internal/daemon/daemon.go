@@ -1,0 +1,223 @@
+// Package daemon puts imcd together, and takes it apart again: the database,
+// the rooms, the ports, and the connections to Kamailio.
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+
+	"imcd/cmd/imcd/internal/config"
+	"imcd/cmd/imcd/internal/relay"
+	"imcd/cmd/imcd/internal/rpc"
+	"imcd/cmd/imcd/internal/web"
+	"imcd/engine"
+	"imcd/evapi"
+	"imcd/schema"
+)
+
+// How long the parts of starting and stopping may take. The latter together stay
+// below the 10 s in which imcd promises to be gone.
+const (
+	openTimeout   = 15 * time.Second       // opening the database; loading the rooms
+	finishTimeout = 5 * time.Second        // what is under way when imcd is stopped
+	flushTimeout  = 500 * time.Millisecond // the last frames to Kamailio
+	httpTimeout   = 500 * time.Millisecond // HTTP requests under way after that
+	closeTimeout  = 2 * time.Second        // closing the database
+)
+
+// Daemon is a running imcd.
+type Daemon struct {
+	cfg   *config.Config
+	log   zerolog.Logger
+	reg   *prometheus.Registry
+	relay *relay.Group
+	rooms *engine.Engine
+	store engine.Store
+	rpc   *evapi.Server
+	pool  *rpc.Pool
+
+	port *rpc.Listener // nil if there is none
+	http *web.Server   // nil if there is none
+
+	stopping atomic.Bool
+	undo     []func() // ends what was started, the last first
+}
+
+// Start starts imcd. If that fails or ctx ends, nothing of it is left.
+func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.Logger) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, log: log, reg: prometheus.NewRegistry()}
+	if err := d.registerProcess(version); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	for _, step := range []func(context.Context) error{d.openStore, d.startRooms, d.openRPC, d.openHTTP, d.connect} {
+		if err := step(ctx); err != nil {
+			d.unwind()
+			return nil, err
+		}
+	}
+	log.Info().Str("version", version).Int("pid", os.Getpid()).Msg("imcd is running")
+	return d, nil
+}
+
+// Stop refuses new messages, finishes what is under way, and ends everything.
+// It takes less than 10 s.
+func (d *Daemon) Stop() {
+	d.log.Info().Msg("stopping")
+	d.stopping.Store(true)
+	d.relay.Refuse(d.cfg.Engine.RetryAfter)
+	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
+	defer cancel()
+	d.rooms.Stop(ctx)
+	// The last answers deserve their way out even if the time is up.
+	flush, cancelFlush := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancelFlush()
+	d.relay.Flush(flush)
+	d.unwind()
+	d.log.Info().Msg("stopped")
+}
+
+// RPCAddr is where JSON-RPC in netstrings is served; nil if nowhere.
+func (d *Daemon) RPCAddr() net.Addr {
+	if d.port == nil {
+		return nil
+	}
+	return d.port.Addr()
+}
+
+// HTTPAddr is where HTTP is served; nil if nowhere.
+func (d *Daemon) HTTPAddr() net.Addr {
+	if d.http == nil {
+		return nil
+	}
+	return d.http.Addr()
+}
+
+func (d *Daemon) unwind() {
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		d.undo[i]()
+	}
+	d.undo = nil
+}
+
+func (d *Daemon) registerProcess(version string) error {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "imc_build_info", Help: "1, labelled with the version.",
+		ConstLabels: prometheus.Labels{"version": version}})
+	info.Set(1)
+	for _, c := range []prometheus.Collector{info, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := d.reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) openStore(ctx context.Context) error {
+	if err := os.MkdirAll(d.cfg.StateDir, 0o750); err != nil {
+		return &config.Error{Key: "state_dir", Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	store, err := schema.Open(ctx, d.cfg.DB.URL, schema.Options{
+		RoomsTable:   d.cfg.DB.RoomsTable,
+		MembersTable: d.cfg.DB.MembersTable,
+		CloseWait:    closeTimeout,
+		Log:          d.log,
+	})
+	if err != nil {
+		return &config.Error{Key: "db_url", Err: err}
+	}
+	d.store = store
+	d.undo = append(d.undo, func() {
+		if err := store.Close(); err != nil {
+			d.log.Error().Err(err).Msg("closing the database")
+		}
+	})
+	if c, ok := store.(prometheus.Collector); ok {
+		if err := d.reg.Register(c); err != nil {
+			return fmt.Errorf("registering the database's metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) startRooms(ctx context.Context) error {
+	var err error
+	if d.relay, err = relay.New(d.cfg.Kamailios, d.log); err != nil {
+		return &config.Error{Key: "evapi", Err: err}
+	}
+	if err := d.reg.Register(d.relay.Collector()); err != nil {
+		return fmt.Errorf("registering the connections' metrics: %w", err)
+	}
+	if d.rooms, err = engine.New(d.cfg.Engine, d.store, d.relay, d.reg, d.log); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if err := d.rooms.Start(ctx); err != nil {
+		return &config.Error{Key: "db_url", Err: err}
+	}
+	d.undo = append(d.undo, func() {
+		// Stop has waited for what was under way; a failed start has nothing.
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		d.rooms.Stop(done)
+	})
+	d.rpc = evapi.NewServer(rpc.Methods(d.rooms))
+	return nil
+}
+
+func (d *Daemon) openRPC(context.Context) error {
+	if d.cfg.RPC.Listen == "" {
+		return nil
+	}
+	port, err := rpc.Listen(d.cfg.RPC.Listen, d.cfg.RPC.MaxConns, d.rpc, d.log)
+	if err != nil {
+		return &config.Error{Key: "rpc_listen", Err: err}
+	}
+	d.port = port
+	port.Start()
+	d.undo = append(d.undo, port.Stop)
+	return nil
+}
+
+func (d *Daemon) openHTTP(context.Context) error {
+	if d.cfg.HTTP.Listen == "" {
+		return nil
+	}
+	server, err := web.Listen(d.cfg.HTTP.Listen, web.Parts{
+		RPC:      d.rpc,
+		Metrics:  d.reg,
+		Ping:     d.store.Ping,
+		Missing:  d.relay.Missing,
+		Stopping: d.stopping.Load,
+		Log:      d.log,
+	})
+	if err != nil {
+		return &config.Error{Key: "http_listen", Err: err}
+	}
+	d.http = server
+	server.Start()
+	d.undo = append(d.undo, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), httpTimeout)
+		defer cancel()
+		server.Stop(ctx)
+	})
+	return nil
+}
+
+func (d *Daemon) connect(context.Context) error {
+	d.pool = rpc.NewPool(d.rpc, d.log)
+	d.pool.Start()
+	d.relay.Start(d.rooms, d.pool)
+	d.undo = append(d.undo, d.pool.Stop, d.relay.Stop)
+	return nil
+}

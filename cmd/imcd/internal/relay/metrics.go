@@ -1,0 +1,71 @@
+package relay
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"imcd/evapi"
+)
+
+// gauge and counters of one connection, as Prometheus shows them.
+type metric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(s evapi.Stats) float64
+}
+
+// collector reads the connections' counters when Prometheus asks.
+type collector struct {
+	group   *Group
+	metrics []metric
+	refused *prometheus.Desc
+}
+
+// Collector returns the connections' metrics, labelled with the Kamailio's name.
+func (g *Group) Collector() prometheus.Collector {
+	count := func(name, help string, v func(s evapi.Stats) uint64) metric {
+		return metric{prometheus.NewDesc("imc_evapi_"+name, help, []string{"kamailio"}, nil), prometheus.CounterValue,
+			func(s evapi.Stats) float64 { return float64(v(s)) }}
+	}
+	gauge := func(name, help string, v func(s evapi.Stats) float64) metric {
+		return metric{prometheus.NewDesc("imc_evapi_"+name, help, []string{"kamailio"}, nil), prometheus.GaugeValue, v}
+	}
+	return &collector{group: g, refused: prometheus.NewDesc("imc_shutdown_refused_total",
+		"Messages answered 503 because imcd was shutting down.", nil, nil), metrics: []metric{
+		gauge("up", "1 while connected and authenticated.", func(s evapi.Stats) float64 {
+			if s.Up {
+				return 1
+			}
+			return 0
+		}),
+		gauge("queued_frames", "Frames that wait to be written.", func(s evapi.Stats) float64 { return float64(s.Queued) }),
+		count("frames_in_total", "Frames read.", func(s evapi.Stats) uint64 { return s.FramesIn }),
+		count("frames_out_total", "Frames written.", func(s evapi.Stats) uint64 { return s.FramesOut }),
+		count("windows_total", "Windows of frames written.", func(s evapi.Stats) uint64 { return s.Windows }),
+		count("reconnects_total", "Connections after the first.", func(s evapi.Stats) uint64 { return s.Reconnects }),
+		count("decode_errors_total", "Frames that ended a connection because they made no sense.",
+			func(s evapi.Stats) uint64 { return s.DecodeErrors }),
+		count("unknown_events_total", "Frames with an unknown method.", func(s evapi.Stats) uint64 { return s.UnknownEvents }),
+		count("frame_errors_total", "Frames that Kamailio refused.", func(s evapi.Stats) uint64 { return s.Errors }),
+		count("results_total", "Outcomes of copies.", func(s evapi.Stats) uint64 { return s.Results }),
+		count("calls_total", "Requests of operators.", func(s evapi.Stats) uint64 { return s.Calls }),
+	}}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.refused
+	for _, m := range c.metrics {
+		ch <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(c.group.refused.Load()))
+	for _, conn := range c.group.conns {
+		s := conn.Stats()
+		for _, m := range c.metrics {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), conn.Name())
+		}
+	}
+}

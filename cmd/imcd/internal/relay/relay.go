@@ -1,0 +1,178 @@
+// Package relay joins the connections to all Kamailios into the one relay that
+// the engine knows.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"imcd/evapi"
+)
+
+// Rooms takes what the Kamailios report; *engine.Engine is one. Its methods
+// must not block.
+type Rooms interface {
+	Message(m *evapi.Message)
+	Result(r evapi.Result)
+	// Wake makes it try again what could not be sent: a Kamailio is there.
+	Wake()
+}
+
+// Calls takes the requests of operators that come through a Kamailio. It must
+// not block.
+type Calls interface {
+	Call(q *evapi.Call)
+}
+
+// Group is a set of connections. It implements engine.Relay for the engine and
+// evapi.Handler for the connections.
+type Group struct {
+	log   zerolog.Logger
+	conns []*evapi.Conn // fixed by New, in the order of the configuration
+
+	rooms Rooms // fixed by Start
+	calls Calls // fixed by Start
+
+	// closing is what a message is to be answered once no more are taken:
+	// seconds of Retry-After, 0 before that.
+	closing atomic.Int64
+	refused atomic.Uint64 // messages answered so
+}
+
+// New makes a connection for each configuration. None is begun before Start.
+func New(kamailios []evapi.Config, log zerolog.Logger) (*Group, error) {
+	g := &Group{log: log}
+	for _, cfg := range kamailios {
+		cfg.Log = log
+		c, err := evapi.NewConn(cfg, g)
+		if err != nil {
+			return nil, fmt.Errorf("connection to Kamailio at %s: %w", cfg.Addr, err)
+		}
+		g.conns = append(g.conns, c)
+	}
+	return g, nil
+}
+
+// Start begins to connect; from then on rooms and calls are told what arrives.
+func (g *Group) Start(rooms Rooms, calls Calls) {
+	g.rooms, g.calls = rooms, calls
+	for _, c := range g.conns {
+		c.Start()
+	}
+}
+
+// Stop closes all connections and waits until they are gone.
+func (g *Group) Stop() {
+	for _, c := range g.conns {
+		c.Stop()
+	}
+}
+
+// Refuse answers every message from now on with 503 and retryAfter.
+func (g *Group) Refuse(retryAfter time.Duration) {
+	g.closing.Store(max(1, int64(retryAfter/time.Second)))
+}
+
+// flushPoll is how often Flush looks whether everything is written.
+const flushPoll = 5 * time.Millisecond
+
+// Flush waits until nothing waits to be written to a Kamailio that is connected,
+// or ctx ends.
+func (g *Group) Flush(ctx context.Context) {
+	ticker := time.NewTicker(flushPoll)
+	defer ticker.Stop()
+	for g.queued() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (g *Group) queued() int {
+	n := 0
+	for _, c := range g.conns {
+		if s := c.Stats(); s.Up {
+			n += s.Queued
+		}
+	}
+	return n
+}
+
+// Missing names the Kamailios that are not connected, and tells whether any is.
+func (g *Group) Missing() (names []string, connected bool) {
+	for _, c := range g.conns {
+		if c.Ready() {
+			connected = true
+		} else {
+			names = append(names, c.Name())
+		}
+	}
+	return names, connected
+}
+
+// Reply implements engine.Relay.
+func (g *Group) Reply(m *evapi.Message, a evapi.Answer) {
+	// Only the Kamailio that holds the transaction can answer it. If the
+	// connection is down it has answered by its own timer.
+	if err := m.Conn.Reply(m.Tx, a); err != nil {
+		g.log.Debug().Err(err).Str("kamailio", m.Conn.Name()).Int("code", a.Code).Msg("reply not sent")
+	}
+}
+
+// Send implements engine.Relay.
+func (g *Group) Send(via *evapi.Conn, c evapi.Copy) error {
+	if via != nil {
+		if err := via.Send(c); !errors.Is(err, evapi.ErrDown) {
+			return err
+		}
+	}
+	for _, conn := range g.conns {
+		if conn == via {
+			continue
+		}
+		if err := conn.Send(c); !errors.Is(err, evapi.ErrDown) {
+			return err
+		}
+	}
+	return evapi.ErrDown
+}
+
+// Up implements evapi.Handler.
+func (g *Group) Up(*evapi.Conn, evapi.Welcome) { g.rooms.Wake() }
+
+// Down implements evapi.Handler. What was under way has had its results before,
+// and the connection has written its log.
+func (g *Group) Down(*evapi.Conn, error) {}
+
+// Message implements evapi.Handler.
+func (g *Group) Message(m *evapi.Message) {
+	seconds := g.closing.Load()
+	if seconds == 0 {
+		g.rooms.Message(m)
+		return
+	}
+	g.refused.Add(1)
+	g.Reply(m, evapi.Answer{
+		Code:       503,
+		Reason:     "Chat service is shutting down",
+		RC:         -1,
+		RetryAfter: time.Duration(seconds) * time.Second,
+	})
+}
+
+// Result implements evapi.Handler.
+func (g *Group) Result(_ *evapi.Conn, r evapi.Result) { g.rooms.Result(r) }
+
+// Registered implements evapi.Handler. Nothing is kept for users who are away,
+// so it is of no use to the rooms.
+func (g *Group) Registered(_ *evapi.Conn, _ string) {}
+
+// Call implements evapi.Handler.
+func (g *Group) Call(q *evapi.Call) { g.calls.Call(q) }

@@ -1,0 +1,108 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"imcd/evapi"
+)
+
+// Bounds of what a client of the port can make imcd hold.
+const (
+	maxRequest  = 64 << 10        // bytes of one request
+	idleTimeout = 2 * time.Minute // without a byte from the client
+)
+
+// Listener serves JSON-RPC in netstrings on a TCP port.
+type Listener struct {
+	ln     net.Listener
+	server *evapi.Server
+	places chan struct{} // holds a token for each connection
+	log    zerolog.Logger
+
+	ctx  context.Context // of all connections; ended by Stop
+	stop context.CancelFunc
+	done sync.WaitGroup // the accept loop and all connections
+}
+
+// Listen opens the port; it is served from Start on, to maxConns clients at a
+// time.
+func Listen(addr string, maxConns int, s *evapi.Server, log zerolog.Logger) (*Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listening for RPC: %w", err)
+	}
+	l := &Listener{ln: ln, server: s, places: make(chan struct{}, maxConns), log: log}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l, nil
+}
+
+// Addr is the address that is listened on.
+func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
+
+// Start begins to accept connections; it returns at once.
+func (l *Listener) Start() { l.done.Go(l.accept) }
+
+// Stop closes the port and all connections, and waits until they are gone. The
+// answer to a request that is under way may be lost.
+func (l *Listener) Stop() {
+	l.stop()
+	_ = l.ln.Close()
+	l.done.Wait()
+}
+
+func (l *Listener) accept() {
+	for {
+		nc, err := l.ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of file descriptors, most likely: some will be free again soon.
+			l.log.Warn().Err(err).Msg("accepting an RPC connection")
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-l.ctx.Done():
+				return
+			}
+			continue
+		}
+		select {
+		case l.places <- struct{}{}:
+			l.done.Go(func() { l.serve(nc) })
+		default:
+			turnAway(nc)
+		}
+	}
+}
+
+func (l *Listener) serve(nc net.Conn) {
+	defer func() { <-l.places }()
+	if err := l.server.ServeConn(l.ctx, idleConn{nc}, maxRequest); err != nil {
+		l.log.Debug().Err(err).Stringer("peer", nc.RemoteAddr()).Msg("RPC connection ended")
+	}
+}
+
+// turnAway tells a client that there are too many. The accept loop does it, so
+// it may take no time: what a new socket's buffer does not take is lost.
+func turnAway(nc net.Conn) {
+	_ = nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = nc.Write(evapi.AppendNetstring(nil, errorResponse(nil, codeBusy, "too many connections")))
+	_ = nc.Close()
+}
+
+// idleConn is a connection that ends if its client is silent for long.
+type idleConn struct{ net.Conn }
+
+func (c idleConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}

@@ -1,0 +1,166 @@
+// Package web is imcd's HTTP side: whether it lives and is ready, its metrics,
+// and JSON-RPC.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+	"golang.org/x/net/netutil"
+)
+
+// Bounds of what clients can make imcd hold.
+const (
+	maxConns   = 256      // at a time; more wait in the kernel's queue
+	maxRequest = 64 << 10 // bytes of one JSON-RPC request
+	pingTime   = 2 * time.Second
+)
+
+// Handler answers one JSON-RPC payload; nil means no answer.
+// *evapi.Server is one.
+type Handler interface {
+	Handle(ctx context.Context, payload []byte) []byte
+}
+
+// Parts is what the HTTP side shows of the daemon.
+type Parts struct {
+	RPC     Handler
+	Metrics prometheus.Gatherer
+	// Ping reports whether the database can be used now.
+	Ping func(ctx context.Context) error
+	// Missing names the Kamailios that are not connected; connected says
+	// whether any is.
+	Missing func() (names []string, connected bool)
+	// Stopping reports whether imcd has begun to shut down.
+	Stopping func() bool
+	Log      zerolog.Logger
+}
+
+// Server serves HTTP on one port.
+type Server struct {
+	ln   net.Listener
+	http *http.Server
+	log  zerolog.Logger
+	done chan struct{} // closed when serving has ended
+}
+
+// Listen opens the port; it is served from Start on.
+func Listen(addr string, p Parts) (*Server, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listening for HTTP: %w", err)
+	}
+	return &Server{
+		ln:   netutil.LimitListener(ln, maxConns),
+		log:  p.Log,
+		done: make(chan struct{}),
+		http: &http.Server{
+			Handler:           Routes(p),
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       10 * time.Second,
+			WriteTimeout:      30 * time.Second,
+			IdleTimeout:       time.Minute,
+			MaxHeaderBytes:    16 << 10,
+		},
+	}, nil
+}
+
+// Addr is the address that is listened on.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// Start begins to serve; it returns at once.
+func (s *Server) Start() {
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error().Err(err).Msg("serving HTTP ended")
+		}
+	}()
+}
+
+// Stop closes the port, lets requests under way end for as long as ctx lasts,
+// and waits until nothing is served any more. Only after Start.
+func (s *Server) Stop(ctx context.Context) {
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close()
+	}
+	<-s.done
+}
+
+// Close closes the port of a Server that was never started.
+func (s *Server) Close() { _ = s.ln.Close() }
+
+// Routes returns what is served where.
+func Routes(p Parts) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", p.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
+	// Pages of other sites, open in an operator's browser, must not ask.
+	mux.Handle("POST /rpc", http.NewCrossOriginProtection().Handler(http.HandlerFunc(p.call)))
+	return mux
+}
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Ready    bool     `json:"ready"`
+	Missing  []string `json:"missing"`  // what keeps imcd from being ready; empty: nothing
+	Kamailio []string `json:"kamailio"` // Kamailios that are not connected
+}
+
+func (p *Parts) ready(w http.ResponseWriter, r *http.Request) {
+	var connected bool
+	state := readiness{Missing: []string{}}
+	state.Kamailio, connected = p.Missing()
+	if state.Kamailio == nil {
+		state.Kamailio = []string{}
+	}
+	if !connected {
+		state.Missing = append(state.Missing, "kamailio")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), pingTime)
+	defer cancel()
+	if err := p.Ping(ctx); err != nil {
+		p.Log.Debug().Err(err).Msg("database is not ready")
+		state.Missing = append(state.Missing, "database")
+	}
+	if p.Stopping() {
+		state.Missing = append(state.Missing, "stopping")
+	}
+	state.Ready = len(state.Missing) == 0
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if !state.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(state)
+}
+
+func (p *Parts) call(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		code := http.StatusBadRequest
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			code = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, "reading the request: "+err.Error(), code)
+		return
+	}
+	answer := p.RPC.Handle(r.Context(), body)
+	if answer == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(answer)
+}

@@ -1,0 +1,144 @@
+// Command imcd keeps chat rooms for Kamailio: users send SIP MESSAGE requests to
+// Kamailio, which hands those for rooms to imcd and carries its answers and
+// copies back to them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+	"github.com/rs/zerolog/diode"
+	"github.com/spf13/pflag"
+
+	"imcd/cmd/imcd/internal/config"
+	"imcd/cmd/imcd/internal/daemon"
+)
+
+// version is set by the linker (make build).
+var version = "dev"
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+
+// options are the flags that are no settings.
+type options struct {
+	file                        string
+	check, version, printConfig bool
+}
+
+func run(args, environ []string, stdout io.Writer, stderr *os.File) int {
+	var opt options
+	flags := newFlags(&opt)
+	err := flags.Parse(longFlags(flags, args))
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprintf(stdout, "Usage: imcd [-c FILE] [-check] [-version] [-print-config] [--KEY VALUE …]\n\n%s", flags.FlagUsages())
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "imcd: %v (imcd -help lists the flags)\n", err)
+		return exitUsage
+	case opt.version:
+		fmt.Fprintln(stdout, "imcd", version)
+		return exitOK
+	case opt.printConfig:
+		fmt.Fprint(stdout, config.Sample())
+		return exitOK
+	}
+	cfg, err := config.Load(config.Sources{File: opt.file, Environ: environ, Flags: flags})
+	if err == nil && !opt.check {
+		err = serve(cfg, stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "imcd:", strings.Join(strings.Fields(err.Error()), " "))
+		return exitError
+	}
+	return exitOK
+}
+
+func newFlags(opt *options) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("imcd", pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.Usage = func() {}
+	fs.SetOutput(io.Discard)
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "-", "_"))
+	})
+	fs.StringVarP(&opt.file, "config", "c", "", "configuration file (YAML)")
+	fs.BoolVar(&opt.check, "check", false, "check the configuration and exit")
+	fs.BoolVar(&opt.version, "version", false, "print the version and exit")
+	fs.BoolVar(&opt.printConfig, "print-config", false, "print a documented configuration file with all defaults and exit")
+	config.AddFlags(fs)
+	return fs
+}
+
+// longFlags lets -check mean --check, and not -c with the file "heck".
+func longFlags(fs *pflag.FlagSet, args []string) []string {
+	out := make([]string, 0, len(args))
+	for i, a := range args {
+		if a == "--" {
+			return append(out, args[i:]...)
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(a, "-"), "=")
+		if strings.HasPrefix(a, "-") && len(name) > 1 && (name == "help" || fs.Lookup(name) != nil) {
+			a = "-" + a
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// serve runs imcd until a signal asks it to stop. A second signal ends the
+// process at once.
+func serve(cfg *config.Config, stderr *os.File) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitError)
+	}()
+
+	out := diode.NewWriter(stderr, 1000, 0, func(int) {})
+	defer func() { _ = out.Close() }()
+	d, err := daemon.Start(ctx, cfg, version, newLog(cfg.Log, stderr, out))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before it was up
+		}
+		return err
+	}
+	<-ctx.Done()
+	d.Stop()
+	return nil
+}
+
+// newLog returns a logger that writes to out, in the form that suits terminal.
+// Out never blocks: a reader of the log that is slow must not slow down SIP.
+func newLog(cfg config.Log, terminal *os.File, out io.Writer) zerolog.Logger {
+	console := cfg.Format == "console" || (cfg.Format == "auto" && isatty.IsTerminal(terminal.Fd()))
+	if console {
+		out = zerolog.ConsoleWriter{Out: out, NoColor: !isatty.IsTerminal(terminal.Fd())}
+	}
+	return zerolog.New(out).Level(cfg.Level).With().Timestamp().Logger()
+}
