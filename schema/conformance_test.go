@@ -1,0 +1,263 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"imcd/engine"
+)
+
+func TestRoomsAndMembersComeBack(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "alice", engine.MemberOwner),
+			putRoom("chat-p", engine.RoomPrivate), putMember("chat-p", "bob", engine.MemberOwner),
+			putMember("chat-p", "carol", engine.MemberAdmin), putInvited("chat-p", "dave", "bob", false),
+			putRoom("chat-empty", 0))
+		commit(t, s, putMember("chat-a", "zoe", 0), putMember("chat-a", "adam", 0), putInvited("chat-p", "dave", "bob", true))
+		want := map[string]engine.RoomState{
+			"sip:chat-a@example.org": {Room: engine.RoomRow{Name: at("chat-a")}, Members: []engine.MemberRow{
+				{Room: at("chat-a"), User: at("alice"), Flag: engine.MemberOwner},
+				{Room: at("chat-a"), User: at("zoe")},
+				{Room: at("chat-a"), User: at("adam")}}},
+			"sip:chat-p@example.org": {Room: engine.RoomRow{Name: at("chat-p"), Flag: engine.RoomPrivate}, Members: []engine.MemberRow{
+				{Room: at("chat-p"), User: at("bob"), Flag: engine.MemberOwner},
+				{Room: at("chat-p"), User: at("carol"), Flag: engine.MemberAdmin},
+				{Room: at("chat-p"), User: at("dave"), Flag: engine.MemberInvited, Inviter: at("bob"), Told: true}}},
+			"sip:chat-empty@example.org": {Room: engine.RoomRow{Name: at("chat-empty")}},
+		}
+		if got := load(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("loaded\n%v, want\n%v", got, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := load(t, open(t, url, Options{})); !reflect.DeepEqual(got, want) {
+			t.Errorf("after reopening, loaded\n%v, want\n%v", got, want)
+		}
+	})
+}
+
+func TestChangesInOneCommitKeepTheirOrder(t *testing.T) {
+	tests := []struct {
+		name    string
+		before  []engine.Change
+		changes []engine.Change
+		want    []string // members of the room; nil: no room
+	}{
+		{"leave and return makes youngest", []engine.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0), putMember("r", "c", 0)},
+			[]engine.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, []string{"a", "c", "b"}},
+		{"change keeps age", []engine.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0)},
+			[]engine.Change{putMember("r", "a", 2), putMember("r", "b", 1), putMember("r", "c", 0)}, []string{"a", "b", "c"}},
+		{"create and destroy", nil,
+			[]engine.Change{putRoom("r", 0), putMember("r", "a", 1), deleteRoom("r")}, nil},
+		{"destroy and create", []engine.Change{putRoom("r", 1), putMember("r", "a", 1), putInvited("r", "b", "a", true)},
+			[]engine.Change{deleteRoom("r"), putRoom("r", 0), putMember("r", "c", 1), putMember("r", "a", 0)}, []string{"c", "a"}},
+		{"join and leave", []engine.Change{putRoom("r", 0), putMember("r", "a", 1)},
+			[]engine.Change{putMember("r", "b", 0), deleteMember("r", "b")}, []string{"a"}},
+		{"delete what is not there", []engine.Change{putRoom("r", 0), putMember("r", "a", 1)},
+			[]engine.Change{deleteMember("r", "x"), deleteRoom("x")}, []string{"a"}},
+	}
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				commit(t, s, deleteRoom("r"))
+				commit(t, s, test.before...)
+				commit(t, s, test.changes...)
+				r, found := load(t, s)[at("r").URI()]
+				if found != (test.want != nil) || !reflect.DeepEqual(users(r), test.want) {
+					t.Errorf("room is there: %t, members %v; want %v", found, users(r), test.want)
+				}
+			})
+		}
+	})
+}
+
+func TestInvitationGoesWithItsMember(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("r", 0), putMember("r", "a", 1), putInvited("r", "b", "a", true), putInvited("r", "c", "a", true))
+		commit(t, s, putMember("r", "b", 0))
+		commit(t, s, deleteMember("r", "c"))
+		if n := count(t, s, "SELECT count(*) FROM imcd_invitations"); n != 0 {
+			t.Errorf("%d invitations are left", n)
+		}
+		commit(t, s, putMember("r", "b", engine.MemberInvited))
+		m := load(t, s)[at("r").URI()].Members[1]
+		if !m.Inviter.IsZero() || m.Told {
+			t.Errorf("invitation %+v has an old one's inviter", m)
+		}
+	})
+}
+
+func TestInvitationOfTheModuleNeedsNoResend(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		run(t, s, "INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'example.org', 0)",
+			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('b', 'example.org', 'sip:r@example.org', 4)")
+		m := load(t, s)[at("r").URI()].Members[0]
+		if m.Flag != engine.MemberInvited || !m.Inviter.IsZero() || !m.Told {
+			t.Errorf("loaded %+v", m)
+		}
+	})
+}
+
+func TestLoadRoomsReturnsWhatIsStored(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("a", 1), putMember("a", "x", 1), putMember("a", "y", 0), putInvited("a", "z", "x", true),
+			putRoom("b", 0), putMember("b", "x", 1), putRoom("empty", 0))
+		states, err := s.LoadRooms(testContext(t), []engine.Name{at("empty"), at("nowhere"), at("a")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := load(t, s)
+		want := []engine.RoomState{all[at("a").URI()], all[at("empty").URI()]}
+		if !reflect.DeepEqual(states, want) {
+			t.Errorf("loaded %v, want %v", states, want)
+		}
+		if states, err := s.LoadRooms(testContext(t), nil); err != nil || states != nil {
+			t.Errorf("no rooms asked for: %v, %v", states, err)
+		}
+	})
+}
+
+func TestErrorOfCallbackEndsLoad(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("a", 0), putRoom("b", 0), putRoom("c", 0))
+		enough := errors.New("enough")
+		calls := 0
+		err := s.Load(testContext(t), func(engine.RoomState) error { calls++; return enough })
+		if !errors.Is(err, enough) || calls != 1 {
+			t.Errorf("%d calls, error %v", calls, err)
+		}
+		commit(t, s, putRoom("d", 0)) // the connection is free again
+	})
+}
+
+func TestBadNamesAreRefusedWhole(t *testing.T) {
+	long := strings.Repeat("x", 65)
+	bad := map[string]engine.Change{
+		"room too long":       putRoom(long, 0),
+		"room URI too long":   putRoom(strings.Repeat("x", 50), 0),
+		"room empty":          putRoom("", 0),
+		"member too long":     putMember("r", long, 0),
+		"member not UTF-8":    putMember("r", "a\xff", 0),
+		"member with NUL":     putMember("r", "a\x00b", 0),
+		"inviter too long":    putInvited("r", "a", long, false),
+		"domain empty":        {Op: engine.PutRoom, Room: engine.RoomRow{Name: engine.Name{User: "r"}}},
+		"unknown operation":   {Op: 99},
+		"delete, not UTF-8":   deleteRoom("\xc3"),
+		"delete of no member": deleteMember("r", ""),
+	}
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		for name, change := range bad {
+			err := s.Commit(testContext(t), []engine.Change{putRoom("good", 0), change, putRoom("good2", 0)})
+			if !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: error %v", name, err)
+			}
+		}
+		if _, err := s.LoadRooms(testContext(t), []engine.Name{at("\xff")}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("loading a room that is not UTF-8: %v", err)
+		}
+		if got := load(t, s); len(got) != 0 {
+			t.Errorf("stored %v", got)
+		}
+	})
+}
+
+func TestTablesKeepToTheLimits(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom(strings.Repeat("é", 48), 0), putMember(strings.Repeat("é", 48), strings.Repeat("é", 64), 1))
+		for _, statement := range []string{
+			"INSERT INTO imc_rooms (name, domain, flag) VALUES ('" + strings.Repeat("x", 65) + "', 'd', 0)",
+			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('u', 'd', '" + strings.Repeat("x", 65) + "', 0)",
+		} {
+			_, err := s.db.ExecContext(testContext(t), statement)
+			if !errors.Is(wrap(testContext(t), "insert", err), ErrInvalid) {
+				t.Errorf("%s: %v", statement, err)
+			}
+		}
+	})
+}
+
+func TestFailedCommitChangesNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("a", 0), putMember("a", "x", 1), putMember("a", "y", 0))
+		run(t, s, "CREATE UNIQUE INDEX one_z ON imc_members (username) WHERE username = 'z'")
+		commit(t, s, putRoom("b", 0), putMember("b", "z", 1))
+		before := load(t, s)
+		err := s.Commit(testContext(t), []engine.Change{deleteMember("a", "y"), putMember("a", "x", 2),
+			putRoom("c", 1), putMember("c", "q", 1), deleteRoom("b"), putRoom("b", 1), putMember("b", "z", 1), putMember("c", "z", 0)})
+		if !errors.Is(err, ErrInvalid) {
+			t.Errorf("error %v", err)
+		}
+		if got := load(t, s); !reflect.DeepEqual(got, before) {
+			t.Errorf("left %v, want %v", got, before)
+		}
+	})
+}
+
+func TestEveryCallKeepsToItsContext(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		calls := map[string]error{
+			"Load":      s.Load(ctx, func(engine.RoomState) error { return nil }),
+			"Commit":    s.Commit(ctx, []engine.Change{putRoom("r", 0)}),
+			"Ping":      s.Ping(ctx),
+			"LoadRooms": func() error { _, err := s.LoadRooms(ctx, []engine.Name{at("r")}); return err }(),
+		}
+		for name, err := range calls {
+			if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		commit(t, s, putRoom("r", 0))
+	})
+}
+
+func TestCloseTwice(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("r", 0))
+		if err := errors.Join(s.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Ping(testContext(t)); err == nil {
+			t.Error("a closed store answers a ping")
+		}
+	})
+}
+
+func TestConcurrentCallsAreSafe(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		const workers = 8
+		errs := make(chan error, workers)
+		for w := range workers {
+			room := "r" + string(rune('a'+w))
+			go func() {
+				err := s.Commit(testContext(t), []engine.Change{putRoom(room, 0), putMember(room, "a", 1)})
+				errs <- errors.Join(err, s.Ping(testContext(t)), s.Commit(testContext(t), []engine.Change{putMember(room, "b", 0)}))
+			}()
+		}
+		for range workers {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if got := load(t, s); len(got) != workers {
+			t.Errorf("%d rooms, want %d", len(got), workers)
+		}
+	})
+}

@@ -1,0 +1,60 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+)
+
+// dialect is what differs between the databases. One goes with one database.
+type dialect interface {
+	// name is "postgres" or "sqlite": a folder of migrations/ and a file of base/.
+	name() string
+	// target names the database for errors and logs, without secrets.
+	target() string
+	// open returns the pool of connections; it need not connect.
+	open() (*sql.DB, error)
+	// rows turns a JSON array of objects, the statement's parameter $1, into
+	// rows named v with the given columns. ord counts them if it is asked for.
+	rows(cols []column) string
+	// columns returns the names of a table's columns; none if there is no such
+	// table.
+	columns(ctx context.Context, q querier, table string) ([]string, error)
+	// lock keeps other imcd processes from migrating while fn runs.
+	lock(ctx context.Context, db *sql.DB, fn func() error) error
+	// ping proves that db can be written to.
+	ping(ctx context.Context, db *sql.DB) error
+	// binary names the collation that compares bytes.
+	binary() string
+	// stale reports whether err says no more than that an idle connection had
+	// been lost, so that what was to begin can begin on another one.
+	stale(err error) bool
+	// ownerFirst returns the SQL that lets the module see the owner of each
+	// room first; empty strings if the order of ids is what it sees.
+	ownerFirst() (find, rewrite string)
+}
+
+// column of a list of rows.
+type column struct{ name, kind string }
+
+// querier is a pool, a connection or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// stringsOf collects a column of text.
+func stringsOf(ctx context.Context, q querier, query string, args ...any) (list []string, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, rows.Err()
+}

@@ -1,0 +1,29 @@
+// Package schema keeps imcd's rooms and members in a database: PostgreSQL, or
+// SQLite as the embedded default. It is the engine's Store.
+//
+// The tables of rooms and members are those of Kamailio's imc module, as its own
+// imc-create.sql makes them. Where they exist they are taken over in place, and
+// the module can take them back: it reads what this package wrote. What the
+// module does not know lives in tables of our own, prefixed imcd_.
+//
+// One body of SQL serves both databases. A list of rows goes to the database as
+// one JSON parameter, so a commit of a thousand changes is as many statements as
+// a commit of one; how such a list becomes rows is one of the few things that a
+// dialect says.
+//
+// # What stays in the tables but is not a room or member
+//
+// Rows that are marked deleted, members without a room, and rooms or members
+// that differ from an older row by case only are left out by Load and left alone
+// in the database. They must not come to life when a room of that name is made
+// anew or when the row that hides them is deleted: Load remembers them, and
+// Commit deletes them then.
+//
+// # Order of rows
+//
+// The module takes the first member that the database happens to return for the
+// owner. PostgreSQL returns rows in the order in which they lie in the table,
+// which changes with updates and vacuuming. So the members of a room are written
+// again, owner first, when its owner changes and, where the order got lost, when
+// the store is closed.
+package schema

@@ -1,0 +1,101 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/lib/pq"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Errors of Open and of a Store's methods, to be tested with errors.Is.
+var (
+	// ErrUnavailable: the database cannot be reached, did not answer in time,
+	// is shutting down, read only, full or too busy. The same call may succeed
+	// later.
+	ErrUnavailable = errors.New("database unavailable")
+	// ErrInvalid: the database, or a check before it, refuses the data: not
+	// UTF-8, too long, against a constraint. The same call fails again.
+	ErrInvalid = errors.New("data refused")
+	// ErrNewer: a newer imcd has changed the tables; this one must not run.
+	ErrNewer = errors.New("the database was made by a newer imcd")
+)
+
+// wrap says what was attempted and adds the sentinel that err stands for.
+func wrap(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	// A driver reports the end of its context in its own words.
+	if ctxErr := ctx.Err(); ctxErr != nil && !errors.Is(err, ctxErr) {
+		err = fmt.Errorf("%w: %w", ctxErr, err)
+	}
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalid) {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if kind := classify(err); kind != nil {
+		return fmt.Errorf("%s: %w: %w", doing, kind, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// classify is the one place that knows the drivers' errors. It returns
+// ErrUnavailable, ErrInvalid or nil.
+func classify(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil // the caller gave up; nothing is known of the database
+	}
+	var pqErr *pq.Error
+	if errors.As(err, &pqErr) {
+		return classifyPostgres(string(pqErr.Code))
+	}
+	var liteErr *sqlite.Error
+	if errors.As(err, &liteErr) {
+		return classifySQLite(liteErr.Code())
+	}
+	var netErr net.Error
+	var opErr *net.OpError
+	switch {
+	case errors.As(err, &netErr), errors.As(err, &opErr),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, pq.ErrSSLNotSupported):
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func classifyPostgres(code string) error {
+	switch {
+	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"): // bad data, constraint
+		return ErrInvalid
+	case strings.HasPrefix(code, "08"), // connection
+		strings.HasPrefix(code, "28"), strings.HasPrefix(code, "3D"), // not let in, no such database
+		strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57"), strings.HasPrefix(code, "58"), // full, stopping, I/O
+		strings.HasPrefix(code, "40"), code == "55P03", // try again
+		code == "25006": // read only
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func classifySQLite(code int) error {
+	switch code & 0xff { // the rest is detail
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
+		return ErrInvalid
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
+		sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+		sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM:
+		return ErrUnavailable
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package schema
+
+import (
+	"slices"
+	"strings"
+
+	"imcd/engine"
+)
+
+// leftovers are rows that Load leaves out and that must go before they could
+// come to life: see package doc. Its size is bounded by what the tables hold.
+type leftovers struct {
+	// rooms by Key: rooms marked deleted, rooms with an older twin that differs
+	// by case, and rooms that only members speak of.
+	rooms map[string][]engine.Name
+	// members by memberKey: users with an older twin that differs by case.
+	members map[string][]engine.Name
+
+	orphans int // members without a room, for the log
+}
+
+func newLeftovers() leftovers {
+	return leftovers{rooms: make(map[string][]engine.Name), members: make(map[string][]engine.Name)}
+}
+
+func memberKey(room, user engine.Name) string { return room.URI() + "\x00" + user.Key() }
+
+// hides reports whether rows of exactly this room are left over.
+func (l *leftovers) hides(room engine.Name) bool {
+	return len(l.rooms) > 0 && slices.Contains(l.rooms[room.Key()], room)
+}
+
+func (l *leftovers) addRoom(name engine.Name) {
+	if !l.hides(name) {
+		l.rooms[name.Key()] = append(l.rooms[name.Key()], name)
+	}
+}
+
+func (l *leftovers) addMember(room, user engine.Name) {
+	key := memberKey(room, user)
+	l.members[key] = append(l.members[key], user)
+}
+
+// remove forgets what a batch has deleted.
+func (l *leftovers) remove(b *batch) {
+	for _, r := range b.dropRooms {
+		name := engine.Name{User: r.Name, Host: r.Domain}
+		l.rooms[name.Key()] = slices.DeleteFunc(l.rooms[name.Key()], func(n engine.Name) bool { return n == name })
+		if len(l.rooms[name.Key()]) == 0 {
+			delete(l.rooms, name.Key())
+		}
+	}
+	for _, m := range b.dropMembers {
+		delete(l.members, memberKey(nameOfURI(m.Room), engine.Name{User: m.Username, Host: m.Domain}))
+	}
+}
+
+// nameOfURI reads imc_members.room. The domain has no @.
+func nameOfURI(uri string) engine.Name {
+	rest := strings.TrimPrefix(uri, "sip:")
+	i := strings.LastIndexByte(rest, '@')
+	if i < 0 {
+		return engine.Name{User: rest}
+	}
+	return engine.Name{User: rest[:i], Host: rest[i+1:]}
+}

@@ -1,0 +1,100 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"imcd/engine"
+)
+
+// Load implements engine.Store: a single query, whose rows are handed on as they
+// come. It must run before the first Commit, which relies on what Load learns of
+// rows that it leaves out. fn must not use the Store.
+func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error {
+	query := strings.NewReplacer("{and_rooms}", "", "{and_members}", "").Replace(sqlLoad)
+	left := newLeftovers()
+	if err := s.load(ctx, &left, fn, query); err != nil {
+		return wrap(ctx, "load the rooms", err)
+	}
+	if err := s.deletedRooms(ctx, &left); err != nil {
+		return wrap(ctx, "load the deleted rooms", err)
+	}
+	if left.orphans > 0 {
+		s.opts.Log.Warn().Int("members", left.orphans).Str("table", s.opts.MembersTable).
+			Msg("members of rooms that do not exist are ignored")
+	}
+	s.mu.Lock()
+	s.leftovers = left
+	s.mu.Unlock()
+	return nil
+}
+
+// LoadRooms implements engine.Store.
+func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.RoomState, error) {
+	if len(rooms) == 0 {
+		return nil, nil
+	}
+	rows := make([]roomRow, len(rooms))
+	for i, n := range rooms {
+		if err := checkRoom(n); err != nil {
+			return nil, fmt.Errorf("load %d rooms: %w: %w", len(rooms), ErrInvalid, err)
+		}
+		rows[i] = roomRow{Room: n.URI(), Name: n.User, Domain: n.Host}
+	}
+	param, err := jsonRows(rows)
+	if err != nil {
+		return nil, err
+	}
+	query := strings.NewReplacer("{and_rooms}", sqlAndRooms, "{and_members}", sqlAndMembers).Replace(sqlLoad)
+	left := newLeftovers()
+	var states []engine.RoomState
+	err = s.load(ctx, &left, func(r engine.RoomState) error {
+		states = append(states, r)
+		return nil
+	}, query, param)
+	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
+}
+
+func (s *Store) load(ctx context.Context, left *leftovers, fn func(engine.RoomState) error, query string, args ...any) error {
+	rows, err := s.db.QueryContext(ctx, s.names.Replace(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	a := assembler{fn: fn, left: left, log: s.opts.Log}
+	for rows.Next() {
+		var r loadedRow
+		if err := rows.Scan(&r.folded, &r.kind, &r.room, &r.name.User, &r.name.Host, &r.flag,
+			&r.inviter.User, &r.inviter.Host, &r.told); err != nil {
+			return err
+		}
+		if err := a.add(&r); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return a.flush()
+}
+
+// deletedRooms remembers the rooms that are marked deleted: a new room of that
+// name gets a row of its own age.
+func (s *Store) deletedRooms(ctx context.Context, left *leftovers) error {
+	var rows *sql.Rows
+	rows, err := s.db.QueryContext(ctx, s.names.Replace("SELECT name, domain FROM {rooms} WHERE (flag & 2) <> 0"))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n engine.Name
+		if err := rows.Scan(&n.User, &n.Host); err != nil {
+			return err
+		}
+		left.addRoom(n)
+	}
+	return rows.Err()
+}

@@ -1,0 +1,160 @@
+package schema
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"imcd/engine"
+	"imcd/schema/schematest"
+)
+
+func TestMain(m *testing.M) { schematest.Main(m) }
+
+// database makes empty databases of one kind.
+type database struct {
+	name string
+	make func(t testing.TB) (url string)
+}
+
+func databases() []database {
+	return []database{
+		{"sqlite", func(t testing.TB) string { return "sqlite://" + filepath.Join(t.TempDir(), "imcd.db") }},
+		{"postgres", schematest.NewDatabase},
+	}
+}
+
+// onEach runs a test on every kind of database.
+func onEach(t *testing.T, test func(t *testing.T, url string)) {
+	for _, d := range databases() {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, d.make(t))
+		})
+	}
+}
+
+// patience bounds what must end; nothing measures time with it.
+const patience = 30 * time.Second
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// open opens a Store that is closed with the test at the latest.
+func open(t testing.TB, url string, opts Options) *Store {
+	t.Helper()
+	s, err := Open(testContext(t), url, opts)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// commit fails the test if the changes cannot be committed.
+func commit(t testing.TB, s engine.Store, changes ...engine.Change) {
+	t.Helper()
+	if err := s.Commit(testContext(t), changes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// load returns all rooms by URI.
+func load(t testing.TB, s engine.Store) map[string]engine.RoomState {
+	t.Helper()
+	rooms := make(map[string]engine.RoomState)
+	err := s.Load(testContext(t), func(r engine.RoomState) error {
+		if _, twice := rooms[r.Room.Name.URI()]; twice {
+			t.Errorf("room %s was loaded twice", r.Room.Name.URI())
+		}
+		rooms[r.Room.Name.URI()] = r
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rooms
+}
+
+// run executes statements on a Store's database.
+func run(t testing.TB, s *Store, statements ...string) {
+	t.Helper()
+	for _, statement := range statements {
+		if _, err := s.db.ExecContext(testContext(t), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+// count returns the single number that a query gives.
+func count(t testing.TB, s *Store, query string) (n int) {
+	t.Helper()
+	if err := s.db.QueryRowContext(testContext(t), query).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+// logBuffer collects log lines.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // by mu
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *logBuffer) logger() zerolog.Logger { return zerolog.New(b) }
+
+// at and the rest make rows short to write.
+func at(user string) engine.Name { return engine.Name{User: user, Host: "example.org"} }
+
+func putRoom(room string, flag int) engine.Change {
+	return engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: at(room), Flag: flag}}
+}
+
+func deleteRoom(room string) engine.Change {
+	return engine.Change{Op: engine.DeleteRoom, Room: engine.RoomRow{Name: at(room)}}
+}
+
+func putMember(room, user string, flag int) engine.Change {
+	return engine.Change{Op: engine.PutMember, Member: engine.MemberRow{Room: at(room), User: at(user), Flag: flag}}
+}
+
+func putInvited(room, user, inviter string, told bool) engine.Change {
+	return engine.Change{Op: engine.PutMember, Member: engine.MemberRow{Room: at(room), User: at(user),
+		Flag: engine.MemberInvited, Inviter: at(inviter), Told: told}}
+}
+
+func deleteMember(room, user string) engine.Change {
+	return engine.Change{Op: engine.DeleteMember, Member: engine.MemberRow{Room: at(room), User: at(user)}}
+}
+
+// users lists the members' user parts in their order.
+func users(r engine.RoomState) (list []string) {
+	for _, m := range r.Members {
+		list = append(list, m.User.User)
+	}
+	return list
+}

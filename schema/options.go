@@ -1,0 +1,70 @@
+package schema
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Options of Open. The zero value of a field means its default.
+type Options struct {
+	RoomsTable   string // imc_rooms
+	MembersTable string // imc_members
+
+	MaxConns   int           // connections to PostgreSQL, at least 2; 8
+	CloseWait  time.Duration // longest time that Close may spend on the order of rows; 3 s
+	SlowCommit time.Duration // a commit that takes longer is logged; 1 s
+
+	Log zerolog.Logger // the zero value logs nothing
+}
+
+// maxTableName is the length of version.table_name, in characters.
+const maxTableName = 32
+
+func (o Options) withDefaults() Options {
+	if o.RoomsTable == "" {
+		o.RoomsTable = "imc_rooms"
+	}
+	if o.MembersTable == "" {
+		o.MembersTable = "imc_members"
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = 8
+	}
+	// One connection holds the migration lock while another one migrates.
+	o.MaxConns = max(o.MaxConns, 2)
+	if o.CloseWait == 0 {
+		o.CloseWait = 3 * time.Second
+	}
+	if o.SlowCommit == 0 {
+		o.SlowCommit = time.Second
+	}
+	return o
+}
+
+func (o Options) check() error {
+	if err := checkTable("rooms_table", o.RoomsTable); err != nil {
+		return err
+	}
+	if err := checkTable("members_table", o.MembersTable); err != nil {
+		return err
+	}
+	if o.RoomsTable == o.MembersTable {
+		return fmt.Errorf("members_table: %q is the rooms_table already", o.MembersTable)
+	}
+	return nil
+}
+
+// checkTable keeps everything but a plain identifier out of our SQL. The name is
+// used without quotes there, as Kamailio does, so that both mean the same table.
+func checkTable(key, name string) error {
+	if len(name) > maxTableName {
+		return fmt.Errorf("%s: %q is longer than %d characters", key, name, maxTableName)
+	}
+	if !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name) {
+		return fmt.Errorf("%s: %q is not a table name (letters, digits and _ only)", key, name)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// migrationLock is the advisory lock that an imcd holds while it migrates: the
+// letters imcd.
+const migrationLock int64 = 0x696d6364
+
+// postgresDialect is one database of a PostgreSQL server.
+type postgresDialect struct {
+	cfg      pq.Config
+	prefer   bool // TLS if the server has it
+	maxConns int
+}
+
+func newPostgresDialect(cfg pq.Config, preferTLS bool, opts Options) *postgresDialect {
+	return &postgresDialect{cfg: cfg, prefer: preferTLS, maxConns: opts.MaxConns}
+}
+
+func (d *postgresDialect) name() string   { return "postgres" }
+func (d *postgresDialect) binary() string { return `"C"` }
+
+func (d *postgresDialect) target() string {
+	host := d.cfg.Host
+	if host == "" && d.cfg.Hostaddr.IsValid() {
+		host = d.cfg.Hostaddr.String()
+	}
+	if !strings.HasPrefix(host, "/") {
+		host = net.JoinHostPort(host, strconv.Itoa(int(d.cfg.Port)))
+	}
+	return host + "/" + d.cfg.Database
+}
+
+func (d *postgresDialect) open() (*sql.DB, error) {
+	db := sql.OpenDB(&connector{cfg: d.cfg, preferTLS: d.prefer})
+	db.SetMaxOpenConns(d.maxConns)
+	db.SetMaxIdleConns(2)
+	db.SetConnMaxIdleTime(time.Minute)
+	return db, nil
+}
+
+func (d *postgresDialect) rows(cols []column) string {
+	list := make([]string, len(cols))
+	for i, c := range cols {
+		list[i] = c.name + " " + c.kind
+	}
+	return "json_to_recordset($1::json) AS v(" + strings.Join(list, ", ") + ")"
+}
+
+// columns looks a table up as a statement that names it would.
+func (d *postgresDialect) columns(ctx context.Context, q querier, table string) ([]string, error) {
+	return stringsOf(ctx, q, `SELECT attname FROM pg_attribute
+		WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, table)
+}
+
+// lock ends with its transaction, so a lost connection leaves none behind.
+func (d *postgresDialect) lock(ctx context.Context, db *sql.DB, fn func() error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("take the migration lock: %w", err)
+	}
+	defer tx.Rollback() // the lock was all it was for
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", migrationLock); err != nil {
+		return fmt.Errorf("take the migration lock: %w", err)
+	}
+	return fn()
+}
+
+func (d *postgresDialect) ping(ctx context.Context, db *sql.DB) error {
+	var readOnly bool
+	err := db.QueryRowContext(ctx,
+		"SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	if err == nil && readOnly {
+		err = fmt.Errorf("%w: the server is read only", ErrUnavailable)
+	}
+	return err
+}
+
+func (d *postgresDialect) stale(err error) bool {
+	var pqErr *pq.Error
+	if errors.As(err, &pqErr) {
+		return pqErr.Code == "57P01" || pqErr.Code == "57P02" // told to go while it was idle
+	}
+	return errors.Is(err, driver.ErrBadConn)
+}
+
+// ownerFirst knows that the rows of a room come in the order in which they lie
+// in the table, with an index on room as well. All columns are carried over: an
+// operator may have added some.
+func (d *postgresDialect) ownerFirst() (find, rewrite string) {
+	return `SELECT f.room FROM (
+			SELECT DISTINCT ON (m.room) m.room, m.flag FROM {members} m{where} ORDER BY m.room, m.ctid
+		) f WHERE (f.flag & 1) = 0
+		AND EXISTS (SELECT 1 FROM {members} o WHERE o.room = f.room AND (o.flag & 1) = 1)`,
+		`WITH moved AS (DELETE FROM {members} WHERE room IN (SELECT v.room FROM {room_rows}) RETURNING *)
+		INSERT INTO {members} SELECT * FROM moved ORDER BY room, (flag & 1) DESC, id`
+}

@@ -1,0 +1,262 @@
+package schematest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// The only role of the servers; a superuser. The names are those of Kamailio's
+// own examples.
+const (
+	User     = "kamailio"
+	Password = "kamailiorw"
+)
+
+// Options of StartPostgres. The zero value is a server without TLS that is fast
+// because a crash of the machine would lose its data.
+type Options struct {
+	Fsync    bool              // as in production: a commit waits for the disk
+	TLS      bool              // with a certificate of its own making
+	Settings map[string]string // more lines of postgresql.conf
+}
+
+// Postgres is a running server. Its methods are safe for concurrent use.
+type Postgres struct {
+	dir  string // holds data/, sock/, log and secrets
+	bin  string // folder of the programs
+	port int
+	opts Options
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd     // by mu; nil when the server is stopped
+	done chan struct{} // by mu; closed when cmd has ended
+}
+
+// StartPostgres makes a new server in dir and returns when it takes connections.
+// dir must exist; as root it is given to the user postgres (or nobody), because
+// PostgreSQL refuses to run as root. The server ends with this process at the
+// latest.
+func StartPostgres(ctx context.Context, dir string, opts Options) (*Postgres, error) {
+	bin, err := findPrograms()
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("folder of PostgreSQL: %w", err)
+	}
+	p := &Postgres{dir: dir, bin: bin, opts: opts}
+	if p.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	if err := p.init(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.start(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// findPrograms looks where Debian puts PostgreSQL, newest first, then in PATH.
+func findPrograms() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil {
+		return "", fmt.Errorf("look for PostgreSQL: %w", err)
+	}
+	if len(found) > 0 {
+		major := func(p string) int {
+			n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(p)))) // a strange name sorts first
+			return n
+		}
+		return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return major(a) - major(b) })), nil
+	}
+	path, err := exec.LookPath("postgres")
+	if err != nil {
+		return "", fmt.Errorf("PostgreSQL is not installed: %w", err)
+	}
+	return filepath.Dir(path), nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (p *Postgres) start(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		return errors.New("PostgreSQL runs already")
+	}
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("log of PostgreSQL: %w", err)
+	}
+	defer log.Close() // the server has its own copy
+	cmd, err := p.command(context.Background(), "postgres", "-D", filepath.Join(p.dir, "data"))
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	// Not SIGKILL: the server could not end its own children.
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
+	cmd.SysProcAttr.Setpgid = true // Ctrl-C is for us to handle
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = cmd.Wait() // how it ends does not matter; the log says why
+	}()
+	p.cmd, p.done = cmd, done
+	if err := p.ready(ctx, done); err != nil {
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
+		<-done
+		p.cmd = nil
+		return err
+	}
+	return nil
+}
+
+// ready waits until the server takes connections.
+func (p *Postgres) ready(ctx context.Context, done <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := p.Exec(ctx, "postgres", "SELECT 1")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-done:
+			return fmt.Errorf("PostgreSQL ended at its start: %s", p.logTail())
+		case <-ctx.Done():
+			return fmt.Errorf("PostgreSQL is not ready: %w: %s", err, p.logTail())
+		}
+	}
+}
+
+func (p *Postgres) logTail() string {
+	text, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-2000):])
+}
+
+// URL returns the db_url of a database, in Kamailio's form.
+func (p *Postgres) URL(database string) string {
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s", User, Password, p.port, database)
+}
+
+// Port returns the server's port on 127.0.0.1. It stays the same over restarts.
+func (p *Postgres) Port() int { return p.port }
+
+// SocketDir returns the folder of the server's Unix socket.
+func (p *Postgres) SocketDir() string { return filepath.Join(p.dir, "sock") }
+
+// CreateDatabase makes an empty database.
+func (p *Postgres) CreateDatabase(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return p.Exec(ctx, "postgres", "CREATE DATABASE "+pq.QuoteIdentifier(name))
+}
+
+// DropDatabase removes a database and ends its connections.
+func (p *Postgres) DropDatabase(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return p.Exec(ctx, "postgres", "DROP DATABASE "+pq.QuoteIdentifier(name)+" WITH (FORCE)")
+}
+
+// Stop ends the server at once, without a checkpoint: its next start recovers.
+// It waits for the end and does nothing if the server is stopped already.
+func (p *Postgres) Stop() { p.end(syscall.SIGQUIT) }
+
+// StopFast ends the server as an operator would, connections included.
+func (p *Postgres) StopFast() { p.end(syscall.SIGINT) }
+
+// Kill ends all processes of the server as a crash of the machine would.
+func (p *Postgres) Kill() { p.end(syscall.SIGKILL) }
+
+func (p *Postgres) end(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return
+	}
+	// Signals fail only if the process has ended meanwhile.
+	pid := p.cmd.Process.Pid
+	_ = p.cmd.Process.Signal(sig)
+	if children, err := childrenOf(pid); err == nil {
+		for _, child := range children {
+			if sig == syscall.SIGKILL {
+				_ = syscall.Kill(child, sig)
+			}
+			_ = syscall.Kill(child, syscall.SIGCONT) // if it was paused
+		}
+	}
+	_ = syscall.Kill(pid, syscall.SIGCONT)
+	<-p.done
+	p.cmd = nil
+}
+
+// Start starts a server that was stopped.
+func (p *Postgres) Start(ctx context.Context) error { return p.start(ctx) }
+
+// Restart stops the server, fast, and starts it again.
+func (p *Postgres) Restart(ctx context.Context) error {
+	p.StopFast()
+	return p.start(ctx)
+}
+
+// Pause freezes the server with everything that serves its connections.
+func (p *Postgres) Pause() error { return p.signalAll(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (p *Postgres) Resume() error { return p.signalAll(syscall.SIGCONT) }
+
+// signalAll reaches the server's children too, each of which leads a session of
+// its own.
+func (p *Postgres) signalAll(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return errors.New("PostgreSQL does not run")
+	}
+	pid := p.cmd.Process.Pid
+	// The parent first, so that it starts no more.
+	if err := syscall.Kill(pid, sig); err != nil {
+		return fmt.Errorf("signal PostgreSQL: %w", err)
+	}
+	children, err := childrenOf(pid)
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if err := syscall.Kill(child, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal a process of PostgreSQL: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"modernc.org/sqlite"
+)
+
+// sqliteDialect is a file.
+type sqliteDialect struct {
+	path string // absolute
+}
+
+// sqliteBusyMS bounds the wait, in milliseconds, for another process that writes
+// to the file.
+const sqliteBusyMS = 2000
+
+func (d *sqliteDialect) name() string                 { return "sqlite" }
+func (d *sqliteDialect) target() string               { return d.path }
+func (d *sqliteDialect) binary() string               { return "BINARY" }
+func (d *sqliteDialect) stale(error) bool             { return false }
+func (d *sqliteDialect) ownerFirst() (string, string) { return "", "" }
+
+func (d *sqliteDialect) open() (*sql.DB, error) {
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o750); err != nil {
+		return nil, fmt.Errorf("make the folder of the SQLite file: %w", err)
+	}
+	// Who is in which room is nobody else's business; SQLite gives the files
+	// beside it the same rights.
+	f, err := os.OpenFile(d.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the SQLite file: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("create the SQLite file: %w", err)
+	}
+	file := url.URL{Scheme: "file", Path: d.path, RawQuery: url.Values{
+		"_busy_timeout": {fmt.Sprint(sqliteBusyMS)},
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"}, // a commit is on the disk when it returns
+		"_txlock":       {"immediate"},
+	}.Encode()}
+	connector, err := sqlite.NewConnector(file.String())
+	if err != nil {
+		return nil, fmt.Errorf("open the SQLite file: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	// SQLite has one writer; a second connection would only meet SQLITE_BUSY.
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+func (d *sqliteDialect) rows(cols []column) string {
+	list := make([]string, len(cols))
+	for i, c := range cols {
+		if c.name == "ord" {
+			list[i] = "key AS ord"
+			continue
+		}
+		list[i] = fmt.Sprintf("value->>'$.%s' AS %s", c.name, c.name)
+	}
+	return "(SELECT " + strings.Join(list, ", ") + " FROM json_each($1)) AS v"
+}
+
+func (d *sqliteDialect) columns(ctx context.Context, q querier, table string) ([]string, error) {
+	return stringsOf(ctx, q, "SELECT lower(name) FROM pragma_table_info($1)", table)
+}
+
+// lock uses the folder, not the file: closing a file that SQLite has open would
+// drop SQLite's own locks on it.
+func (d *sqliteDialect) lock(ctx context.Context, _ *sql.DB, fn func() error) error {
+	dir, err := os.Open(filepath.Dir(d.path))
+	if err != nil {
+		return fmt.Errorf("lock the folder of the SQLite file: %w", err)
+	}
+	defer dir.Close() // unlocks
+	retry := time.NewTicker(10 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return fn()
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return fmt.Errorf("lock the folder of the SQLite file: %w", err)
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return fmt.Errorf("lock the folder of the SQLite file: %w", ctx.Err())
+		}
+	}
+}
+
+// ping takes the write lock, which a read-only file or folder does not give.
+func (d *sqliteDialect) ping(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return tx.Rollback()
+}

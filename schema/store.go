@@ -1,0 +1,132 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"imcd/engine"
+)
+
+// Store is an engine.Store. Make one with Open.
+type Store struct {
+	opts    Options
+	dialect dialect
+	db      *sql.DB
+	names   *strings.Replacer // of the statements
+
+	written atomic.Bool // something was committed since Open
+
+	mu        sync.Mutex
+	leftovers leftovers // by mu
+
+	closeOnce sync.Once
+	closeErr  error // by closeOnce
+}
+
+var _ engine.Store = (*Store)(nil)
+
+// Open connects to the database that dbURL names, makes or migrates its tables
+// and returns a Store that works on them. dbURL is sqlite://PATH or
+// postgres://USER:PASSWORD@HOST[:PORT]/DATABASE, with the options of lib/pq after
+// a question mark. Without the option sslmode, TLS is used if the server has it.
+//
+// Errors name the setting that is wrong (db_url, rooms_table, members_table) and
+// never hold the password. ErrUnavailable: the database cannot be reached or
+// written to. ErrNewer: it belongs to a newer imcd. Nothing is retried.
+func Open(ctx context.Context, dbURL string, opts Options) (*Store, error) {
+	opts = opts.withDefaults()
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	d, err := openDialect(dbURL, opts)
+	if err != nil {
+		return nil, err
+	}
+	db, err := d.open()
+	if err != nil {
+		return nil, errURL("%w", err)
+	}
+	s := &Store{opts: opts, dialect: d, db: db, names: replacer(d, opts), leftovers: newLeftovers()}
+	if err := s.start(ctx); err != nil {
+		_ = db.Close() // the first error tells more
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) start(ctx context.Context) error {
+	if err := s.Ping(ctx); err != nil {
+		return errURL("%w", err)
+	}
+	if err := s.migrate(ctx); err != nil {
+		return errURL("%w", wrap(ctx, s.dialect.target(), err))
+	}
+	return nil
+}
+
+// Ping implements engine.Store. It proves that the database would take a commit
+// now, as far as that can be seen without one.
+func (s *Store) Ping(ctx context.Context) error {
+	err := s.dialect.ping(ctx, s.db)
+	// The answer may be that of an idle connection which did not outlive a
+	// restart of the server.
+	for range s.opts.MaxConns {
+		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
+			break
+		}
+		err = s.dialect.ping(ctx, s.db)
+	}
+	return wrap(ctx, "reach "+s.dialect.target(), err)
+}
+
+// Close implements engine.Store. It first puts the owners before the other
+// members where that order got lost (see package doc), for at most
+// Options.CloseWait; what keeps it from doing so is logged. It may be called
+// more than once.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		if s.written.Load() {
+			ctx, cancel := context.WithTimeout(context.Background(), s.opts.CloseWait)
+			defer cancel()
+			if err := s.ownersFirst(ctx); err != nil {
+				s.opts.Log.Warn().Err(err).Msg("the owner may not be the first member that Kamailio's imc module reads")
+			}
+		}
+		if err := s.db.Close(); err != nil {
+			s.closeErr = fmt.Errorf("close the database: %w", err)
+		}
+	})
+	return s.closeErr
+}
+
+// inTx runs fn in a transaction. If a connection turns out to be lost before
+// anything was done, another one is taken.
+func (s *Store) inTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	for range s.opts.MaxConns {
+		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
+			break
+		}
+		tx, err = s.db.BeginTx(ctx, nil)
+	}
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // nothing is left to roll back after Commit
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// slow logs a commit that took long.
+func (s *Store) slow(start time.Time, changes int) {
+	if d := time.Since(start); d > s.opts.SlowCommit {
+		s.opts.Log.Warn().Dur("took", d).Int("changes", changes).Msg("the database is slow")
+	}
+}

@@ -1,0 +1,106 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// errURL starts every complaint about db_url. The URL itself is never part of
+// one: it may hold a password.
+func errURL(format string, args ...any) error {
+	return fmt.Errorf("db_url: "+format, args...)
+}
+
+// openDialect reads a db_url and returns the dialect that it asks for.
+func openDialect(dbURL string, opts Options) (dialect, error) {
+	scheme, rest, ok := strings.Cut(dbURL, "://")
+	if !ok {
+		return nil, errURL("needs the form sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE")
+	}
+	switch strings.ToLower(scheme) {
+	case "sqlite":
+		if rest == "" {
+			return nil, errURL("sqlite:// needs the path of a file")
+		}
+		path, err := filepath.Abs(rest)
+		if err != nil {
+			return nil, errURL("path of the SQLite file: %w", err)
+		}
+		return &sqliteDialect{path: path}, nil
+	case "postgres", "postgresql":
+		cfg, prefer, err := postgresConfig(rest)
+		if err != nil {
+			return nil, err
+		}
+		return newPostgresDialect(cfg, prefer, opts), nil
+	}
+	return nil, errURL("%q is neither sqlite nor postgres", scheme)
+}
+
+// postgresConfig reads what follows postgres://. preferTLS is set if neither the
+// URL nor the environment says whether to use TLS.
+func postgresConfig(rest string) (cfg pq.Config, preferTLS bool, err error) {
+	u, err := url.Parse("postgres://" + rest)
+	if err != nil || u.Fragment != "" {
+		if u, err = lenientURL(rest); err != nil {
+			return cfg, false, err
+		}
+	}
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return cfg, false, errURL("the options after ? cannot be read")
+	}
+	if name := strings.Trim(u.Path, "/"); name == "" && !q.Has("dbname") {
+		return cfg, false, errURL("no database is named: postgres://USER:PASSWORD@HOST/DATABASE")
+	}
+	preferTLS = !q.Has("sslmode") && os.Getenv("PGSSLMODE") == "" && os.Getenv("PGSERVICE") == "" &&
+		!q.Has("service") && !q.Has("sslrootcert")
+	if !q.Has("fallback_application_name") {
+		q.Set("fallback_application_name", "imcd")
+	}
+	// Saves a round trip for every statement with parameters, and needs no
+	// prepared statements, which a pooler in between may not keep.
+	q.Set("binary_parameters", "yes")
+	u.RawQuery = q.Encode()
+	if cfg, err = pq.NewConfig(u.String()); err != nil {
+		return cfg, false, errURL("%w", hideSecret(err, u))
+	}
+	return cfg, preferTLS, nil
+}
+
+// lenientURL reads what Kamailio reads but a strict parser refuses: any
+// character in user and password but the last @, which ends them.
+func lenientURL(rest string) (*url.URL, error) {
+	var user *url.Userinfo
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		name, password, has := strings.Cut(rest[:i], ":")
+		user = url.User(name)
+		if has {
+			user = url.UserPassword(name, password)
+		}
+		rest = rest[i+1:]
+	}
+	u, err := url.Parse("postgres://" + rest)
+	if err != nil {
+		return nil, errURL("host, port or database cannot be read")
+	}
+	u.User = user
+	return u, nil
+}
+
+// hideSecret takes the password out of an error's text.
+func hideSecret(err error, u *url.URL) error {
+	text := strings.TrimPrefix(err.Error(), "pq: ")
+	if secret, ok := u.User.Password(); ok && secret != "" {
+		for _, s := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
+			text = strings.ReplaceAll(text, s, "xxxxx")
+		}
+	}
+	return errors.New(text)
+}
