@@ -7,7 +7,6 @@ var badFiles = map[string]string{
 	"Hash_size: 1":   "Hash_size",
 	"db_url: mysql://root@localhost/kamailio":              "db_url",
 	"db_url: imcd.db":                                      "db_url",
-	"db_url: 'postgres://u:hunter2%@h/d'":                  "db_url",
 	"db_url: 7":                                            "db_url",
 	"db_url_file: /does/not/exist":                         "db_url_file",
 	"db_mode: 3":                                           "db_mode",

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -69,15 +68,9 @@ func (r *raw) checkDBURL() error {
 	if !found || rest == "" {
 		return errors.New("must be sqlite://FILE or postgres://user:password@host/name")
 	}
-	switch scheme {
-	case "sqlite":
-		return nil
-	case "postgres", "postgresql":
-		if _, err := url.Parse(r.DB.URL); err != nil {
-			// The error of url.Parse quotes its input, and with it the password.
-			return errors.New("is not a URL; percent-encode special characters of the password")
-		}
-		return nil
+	switch strings.ToLower(scheme) {
+	case "sqlite", "postgres", "postgresql":
+		return nil // the rest is the database's to judge
 	}
 	return fmt.Errorf("%s is no database that imcd knows (sqlite, postgres)", scheme)
 }

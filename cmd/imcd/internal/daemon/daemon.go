@@ -133,7 +133,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		Log:          d.log,
 	})
 	if err != nil {
-		return &config.Error{Key: "db_url", Err: err}
+		return err // names the key that is wrong
 	}
 	d.store = store
 	d.undo = append(d.undo, func() {
@@ -141,11 +141,6 @@ func (d *Daemon) openStore(ctx context.Context) error {
 			d.log.Error().Err(err).Msg("closing the database")
 		}
 	})
-	if c, ok := store.(prometheus.Collector); ok {
-		if err := d.reg.Register(c); err != nil {
-			return fmt.Errorf("registering the database's metrics: %w", err)
-		}
-	}
 	return nil
 }
 

@@ -1,0 +1,59 @@
+#!/bin/bash
+# Installs what imcd's demonstration or tests need and this machine lacks, from
+# Debian's packages: deps.sh demo | test. Does nothing if all is there.
+set -euo pipefail
+
+demo=(kamailio kamailio-extra-modules)
+# The race detector needs a C compiler.
+tests=("${demo[@]}" kamailio-postgres-modules postgresql gcc libc6-dev)
+
+die() {
+	echo "deps: $*" >&2
+	exit 1
+}
+
+case "${1:-}" in
+demo) wanted=("${demo[@]}") ;;
+test) wanted=("${tests[@]}") ;;
+*) die "usage: deps.sh demo|test" ;;
+esac
+
+installed() {
+	[[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
+}
+
+command -v dpkg-query >/dev/null ||
+	die "this is no Debian; install the equivalents of: ${wanted[*]}"
+missing=()
+for p in "${wanted[@]}"; do
+	installed "$p" || missing+=("$p")
+done
+((${#missing[@]})) || exit 0
+
+sudo=()
+if ((EUID != 0)); then
+	command -v sudo >/dev/null && sudo -n true 2>/dev/null ||
+		die "missing: ${missing[*]}. Install them, or run this as root or with sudo that asks for no password"
+	sudo=(sudo -n)
+fi
+
+# The packages' own services are of no use here, and could take Kamailio's or
+# PostgreSQL's port: nothing is started while they are installed.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+	trap '"${sudo[@]}" rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+	"${sudo[@]}" chmod 755 "$policy"
+fi
+
+apt() {
+	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@" </dev/null
+}
+
+echo "deps: installing ${missing[*]}"
+# The lists may be missing or too old to find the packages by.
+if ! apt install -y --no-install-recommends "${missing[@]}"; then
+	apt update || die "apt-get update failed; missing: ${missing[*]}"
+	apt install -y --no-install-recommends "${missing[@]}" ||
+		die "apt-get could not install ${missing[*]}"
+fi

@@ -1,0 +1,50 @@
+# imcd: build, try and test it. `make help` lists what there is.
+# demo and run read SIP_PORT, EVAPI_PORT, RPC_PORT, HTTP_PORT, DB_URL and
+# STATE_DIR from the environment or from make's command line.
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+TEST_TIMEOUT ?= 14m
+TEST_FLAGS ?=
+
+.DEFAULT_GOAL := build
+.PHONY: build test lint demo run fmt clean help deps-demo deps-test
+
+build: ## bin/imcd and bin/imcctl
+	$(BUILD) -o bin/imcd ./cmd/imcd
+	$(BUILD) -o bin/imcctl ./cmd/imcctl
+
+test: deps-test lint ## all tests, with real Kamailio and PostgreSQL; installs what is missing
+	$(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted="$$(gofmt -l .)"; \
+	if [ -n "$$unformatted" ]; then echo "not gofmted (make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+demo: deps-demo build bin/imcdemo ## a conversation of three SIP users through a real Kamailio
+	bin/imcdemo
+
+run: deps-demo build bin/imcdemo ## Kamailio and imcd in the foreground, until Ctrl-C
+	exec bin/imcdemo -run
+
+fmt: ## format all Go code
+	gofmt -w .
+
+clean: ## remove what build made
+	rm -rf bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: bin/imcdemo
+bin/imcdemo:
+	$(BUILD) -o $@ ./cmd/imcdemo
+
+deps-demo:
+	@.ci/deps.sh demo
+
+deps-test:
+	@.ci/deps.sh test
