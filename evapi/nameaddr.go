@@ -94,6 +94,11 @@ func displayName(s string) (string, error) {
 // Kamailio.
 func parseAddrSpec(s string) (sip.Uri, error) {
 	var uri sip.Uri
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return uri, fmt.Errorf("URI: byte %q", s[i])
+		}
+	}
 	if err := sip.ParseUri(s, &uri); err != nil {
 		return uri, fmt.Errorf("URI: %w", err)
 	}
@@ -111,10 +116,10 @@ func parseAddrSpec(s string) (sip.Uri, error) {
 		uri.HierarhicalSlashes = false
 		uri.User = "//" + uri.User
 	}
-	if strings.ContainsAny(uri.User, ": \t") {
-		return uri, errors.New("URI: colon or space in the user part")
+	if strings.ContainsAny(uri.User, ":@<>") {
+		return uri, errors.New("URI: one of :@<> in the user part")
 	}
-	if uri.Host == "" || strings.ContainsAny(uri.Host, "@<>\"\\, \t") {
+	if uri.Host == "" || strings.ContainsAny(uri.Host, "@<>\"\\,") {
 		return uri, fmt.Errorf("URI: host %q", clip(uri.Host, 64))
 	}
 	return uri, nil

@@ -172,7 +172,9 @@ func (c *Client) exchange(ctx context.Context, frame []byte) (Response, error) {
 	if err != nil {
 		return Response{}, fmt.Errorf("decode response: %w", err)
 	}
-	if want := strconv.Itoa(c.lastID); string(resp.ID) != want && string(resp.ID) != "null" {
+	// An error may come without the id, if the request was not understood.
+	unnamed := resp.Error != nil && string(resp.ID) == "null"
+	if want := strconv.Itoa(c.lastID); string(resp.ID) != want && !unnamed {
 		return Response{}, fmt.Errorf("response has id %s, not %s", clip(string(resp.ID), 32), want)
 	}
 	// The payload is overwritten by the next read.

@@ -1,0 +1,472 @@
+package evapi
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+func TestNewConnChecksConfig(t *testing.T) {
+	t.Parallel()
+	good := Config{Addr: "127.0.0.1:8448", Secret: "s"}
+	tests := []struct {
+		field string
+		spoil func(*Config)
+	}{
+		{"Addr", func(c *Config) { c.Addr = "" }},
+		{"Addr", func(c *Config) { c.Addr = "127.0.0.1" }},
+		{"Secret", func(c *Config) { c.Secret = "" }},
+		{"Secret", func(c *Config) { c.Secret = "a b" }},
+		{"Secret", func(c *Config) { c.Secret = `a"b` }},
+		{"Secret", func(c *Config) { c.Secret = "a,b" }},
+		{"Secret", func(c *Config) { c.Secret = strings.Repeat("x", 129) }},
+		{"NextHop", func(c *Config) { c.NextHop = "sip:a b" }},
+		{"NextHop", func(c *Config) { c.NextHop = "sip:a\r\n" }},
+		{"Heartbeat", func(c *Config) { c.Heartbeat = -1 }},
+		{"DeadAfter", func(c *Config) { c.DeadAfter = time.Second; c.Heartbeat = time.Second }},
+		{"DialTimeout", func(c *Config) { c.DialTimeout = -1 }},
+		{"BackoffMin", func(c *Config) { c.BackoffMin = -1 }},
+		{"BackoffMax", func(c *Config) { c.BackoffMax = time.Nanosecond }},
+		{"QueueFrames", func(c *Config) { c.QueueFrames = -1 }},
+	}
+	for _, tt := range tests {
+		cfg := good
+		tt.spoil(&cfg)
+		if _, err := NewConn(cfg, &recorder{}); err == nil || !strings.Contains(err.Error(), tt.field) {
+			t.Errorf("%s: %v", tt.field, err)
+		} else if len(cfg.Secret) > 1 && strings.Contains(err.Error(), cfg.Secret) {
+			t.Errorf("the error tells the secret: %v", err)
+		}
+	}
+	if _, err := NewConn(good, nil); err == nil {
+		t.Error("nil Handler accepted")
+	}
+	c, err := NewConn(good, &recorder{})
+	if err != nil || c.Name() != good.Addr || c.Ready() {
+		t.Errorf("%v, %v", c, err)
+	}
+	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@b", CallID: "1"}); !errors.Is(err, ErrDown) {
+		t.Errorf("Send before Start: %v", err)
+	}
+	if err := c.Reply(TxID{}, Answer{Code: 200}); !errors.Is(err, ErrDown) {
+		t.Errorf("Reply before Start: %v", err)
+	}
+	c.Stop()
+	c.Start()
+	c.Stop()
+}
+
+// window is what the fake reads up to a ping.
+func (p *fakePeer) window() (frames []string, ping string) {
+	for {
+		f := p.read()
+		if f == "" || pingID(f) != "" {
+			return frames, f
+		}
+		frames = append(frames, f)
+	}
+}
+
+func TestConnSendsWindows(t *testing.T) {
+	t.Parallel()
+	const copies = 500
+	seen := make(chan int, copies)
+	f := newFake(t, func(p *fakePeer) {
+		if !p.welcome() {
+			return
+		}
+		for {
+			frames, ping := p.window()
+			if ping == "" {
+				return
+			}
+			size := len(AppendNetstring(nil, []byte(ping)))
+			for _, fr := range frames {
+				size += len(AppendNetstring(nil, []byte(fr)))
+			}
+			if size > WindowBytes {
+				t.Errorf("window of %d bytes", size)
+			}
+			if len(frames) > 0 {
+				// Nothing may come before the pong: not even a heartbeat.
+				_ = p.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
+				if n, err := p.Read(make([]byte, 1)); err == nil || n > 0 {
+					t.Errorf("%d bytes before the pong: %v", n, err)
+				}
+				_ = p.SetReadDeadline(time.Time{})
+				seen <- len(frames)
+			}
+			p.pong(ping)
+		}
+	})
+	rec := &recorder{}
+	c := startConn(t, testConfig(f.addr()), rec)
+	eventually(t, "up", c.Ready)
+	o := simpleOutgoing(t, strings.Repeat("x", 500))
+	for i := range copies {
+		if err := c.Send(Copy{Out: o, To: "sip:bob@example.org", CallID: fmt.Sprint("c", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for total := 0; total < copies; {
+		total += <-seen
+	}
+	eventually(t, "all confirmed", func() bool { return c.Stats().Queued == 0 })
+	before := c.Stats().Pongs
+	eventually(t, "heartbeats", func() bool { return c.Stats().Pongs > before+2 })
+	if s := c.Stats(); s.FramesOut != copies+s.Windows || !s.Up {
+		t.Errorf("%+v", s)
+	}
+	if n := rec.count("result"); n != 0 {
+		t.Errorf("%d results", n)
+	}
+}
+
+func TestConnPriorities(t *testing.T) {
+	t.Parallel()
+	windows := make(chan []string, 100)
+	queued := make(chan struct{})
+	f := newFake(t, func(p *fakePeer) {
+		if !p.welcome() {
+			return
+		}
+		_, ping := p.window() // a heartbeat
+		<-queued
+		p.pong(ping)
+		for {
+			frames, ping := p.window()
+			if ping == "" {
+				return
+			}
+			if len(frames) > 0 {
+				windows <- frames
+			}
+			p.pong(ping)
+		}
+	})
+	c := startConn(t, testConfig(f.addr()), &recorder{})
+	eventually(t, "heartbeat written", func() bool { return c.Stats().Windows == 1 })
+	o := simpleOutgoing(t, strings.Repeat("x", 1000))
+	big := simpleOutgoing(t, strings.Repeat("x", 31000))
+	send := func(cp Copy) {
+		if err := c.Send(cp); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 40 {
+		send(Copy{Out: o, To: "sip:late@h", CallID: "late"})
+	}
+	send(Copy{Out: big, To: "sip:big@h", CallID: "big"})
+	send(Copy{Out: o, To: "sip:after@h", CallID: "after"})
+	send(Copy{Out: o, To: "sip:first@h", CallID: "first", First: true})
+	if err := c.Reply(TxID{1, 2}, Answer{Code: 200}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Answer("op-1-1", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	close(queued)
+	var all [][]string
+	for n := 0; n < 45; {
+		w := <-windows
+		all = append(all, w)
+		n += len(w)
+	}
+	for i, want := range []string{"sip:first@h", "imc.reply", "imc.answer", "sip:late@h"} {
+		if !strings.Contains(all[0][i], want) {
+			t.Errorf("frame %d: %.80s", i, all[0][i])
+		}
+	}
+	alone := slices.IndexFunc(all, func(w []string) bool { return strings.Contains(w[0], "sip:big@h") })
+	if alone < 0 || len(all[alone]) != 1 || !strings.Contains(all[alone+1][0], "sip:after@h") {
+		t.Errorf("the frame that is larger than a window: window %d", alone)
+	}
+}
+
+func TestConnMatchesErrors(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(p *fakePeer) {
+		if !p.welcome() {
+			return
+		}
+		for {
+			frames, ping := p.window()
+			if ping == "" {
+				return
+			}
+			for i, fr := range frames {
+				var d decoded
+				if i < 3 {
+					d = decodeFrame(t, []byte(fr))
+				}
+				switch i {
+				case 0: // of tm.t_uac_start: the id is in the reply
+					p.send(event("imc.error", fmt.Sprintf(`{"id":"","code":500,"reply":%q}`,
+						enc(`{"jsonrpc":"2.0","error":{"code":404,"message":"no route"},"id":`+d.id+`}`))))
+				case 1: // of imc.send; twice
+					p.send(event("imc.error", fmt.Sprintf(`{"id":%q,"code":-32000,"reply":""}`, d.id)))
+					p.send(event("imc.error", fmt.Sprintf(`{"id":%q,"code":500,"reply":""}`, d.id)))
+				case 2: // matches nothing
+					for _, id := range []string{"", "x", "0", "-1", "4000000000", "99999999999999999999"} {
+						p.send(event("imc.error", fmt.Sprintf(`{"id":%q,"code":500,"reply":""}`, id)))
+					}
+				}
+			}
+			p.pong(ping)
+		}
+	})
+	rec := &recorder{onUp: func(c *Conn) {
+		plain, nul := simpleOutgoing(t, "x"), simpleOutgoing(t, "\x00")
+		_ = c.Send(Copy{Out: plain, To: "sip:a@h", CallID: "a"})
+		_ = c.Send(Copy{Out: nul, To: "sip:b@h", CallID: "b"})
+		_ = c.Send(Copy{Out: plain, To: "sip:c@h", CallID: "c"})
+	}}
+	c := startConn(t, testConfig(f.addr()), rec)
+	eventually(t, "pongs", func() bool { return c.Stats().Pongs > 2 })
+	want := []string{"up 1", "result a 404 local=true", "result b 500 local=true"}
+	if got := rec.all(); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if s := c.Stats(); s.Errors != 9 || s.Unmatched != 6 {
+		t.Errorf("%+v", s)
+	}
+	if rec.results[0].Reason != "no route" {
+		t.Errorf("%+v", rec.results[0])
+	}
+}
+
+func TestConnAccountsForLostCopies(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(p *fakePeer) {
+		if !p.welcome() {
+			return
+		}
+		if p.n > 1 {
+			p.polite(func(fr string) { t.Errorf("written again: %.100s", fr) })
+			return
+		}
+		frames, _ := p.window() // without pong
+		d := decodeFrame(t, []byte(frames[1]))
+		p.send(event("imc.error", fmt.Sprintf(`{"id":%q,"code":400,"reply":""}`, d.id)))
+	})
+	const copies = 300
+	rec := &recorder{onUp: func(c *Conn) {
+		if c.Stats().Reconnects > 0 {
+			return
+		}
+		o := simpleOutgoing(t, strings.Repeat("x", 500))
+		for i := range copies {
+			if err := c.Send(Copy{Out: o, To: "sip:bob@h", CallID: fmt.Sprint("c", i)}); err != nil {
+				t.Error(err)
+			}
+		}
+		_ = c.Reply(TxID{1, 1}, Answer{Code: 200})
+	}}
+	c := startConn(t, testConfig(f.addr()), rec)
+	eventually(t, "up again", func() bool { return rec.has("up 2") })
+	lines := rec.all()
+	down := slices.Index(lines, "down")
+	if down != copies+1 || lines[0] != "up 1" || lines[down+1] != "up 2" {
+		t.Fatalf("down is line %d of %q", down, lines)
+	}
+	seen := map[string]int{}
+	for _, r := range rec.results {
+		seen[r.CallID]++
+		if want := map[bool]int{true: 400, false: 503}[r.CallID == "c1"]; !r.Local || r.Code != want {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(seen) != copies {
+		t.Errorf("results for %d of %d copies", len(seen), copies)
+	}
+	before := c.Stats().Pongs
+	eventually(t, "heartbeats", func() bool { return c.Stats().Pongs > before+2 })
+	if s := c.Stats(); s.Queued != 0 || s.Reconnects != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestConnQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(p *fakePeer) { // reads nothing after the hello
+		if p.welcome() {
+			for p.n == 1 {
+				if _, err := p.Write(AppendNetstring(nil, []byte(event("imc.result", `{"id":"","code":200}`)))); err != nil {
+					return
+				}
+			}
+			p.polite(nil)
+		}
+	})
+	rec := &recorder{}
+	cfg := testConfig(f.addr())
+	cfg.QueueFrames, cfg.DeadAfter = 10, 300*time.Millisecond
+	c := startConn(t, cfg, rec)
+	eventually(t, "up", c.Ready)
+	o := simpleOutgoing(t, strings.Repeat("x", 30000))
+	full := 0
+	for i := range 100 {
+		if err := c.Send(Copy{Out: o, To: "sip:bob@h", CallID: fmt.Sprint("c", i)}); errors.Is(err, ErrFull) {
+			full++
+		}
+	}
+	if full < 80 {
+		t.Errorf("%d of 100 refused", full)
+	}
+	long := "sip:" + strings.Repeat("b", 1000) + "@h"
+	if err := c.Send(Copy{Out: simpleOutgoing(t, strings.Repeat("x", 31500)), To: long, CallID: "l"}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%v", err)
+	}
+	eventually(t, "given up for want of a pong", func() bool { return rec.count("down") > 0 })
+	eventually(t, "every accepted copy accounted for", func() bool { return rec.count("result c") == 100-full })
+	eventually(t, "up again", c.Ready)
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newOutbox(1000)
+	b.open(testPeer)
+	for range maxAnswers {
+		if err := b.putPayload([]byte("x"), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.putPayload([]byte("x"), true); !errors.Is(err, ErrFull) {
+		t.Errorf("%v", err)
+	}
+	if err := b.putPayload([]byte("x"), false); err != nil {
+		t.Error(err)
+	}
+	if n := len(b.take(nil)); n != maxAnswers+1 || b.pending() != n {
+		t.Errorf("%d taken, %d pending", n, b.pending())
+	}
+	if err := b.putPayload([]byte("x"), true); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRing(t *testing.T) {
+	t.Parallel()
+	var r ring
+	next := 0
+	for round := range 50 {
+		for i := range round * 7 {
+			r.push(entry{size: next + i})
+		}
+		for i := range round * 7 {
+			if r.peek().size != next+i || r.pop().size != next+i {
+				t.Fatalf("round %d: out of order", round)
+			}
+		}
+		next += round * 7
+		r.push(entry{size: next})
+		if r.pop().size != next || r.n != 0 {
+			t.Fatal("not empty")
+		}
+	}
+}
+
+func TestConnLogsNoSecret(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var log strings.Builder
+	cfg := testConfig("127.0.0.1:1")
+	cfg.Log = zerolog.New(zerolog.SyncWriter(writerFunc(func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(b)
+	})))
+	f := newFake(t, func(p *fakePeer) { p.read() })
+	cfg.Addr = f.addr()
+	startConn(t, cfg, &recorder{})
+	eventually(t, "two log lines", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Count(log.String(), "\n") > 1
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if strings.Contains(log.String(), testSecret) {
+		t.Error(log.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+func TestStartStopStress(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(p *fakePeer) {
+		if p.welcome() {
+			p.polite(nil)
+		}
+	})
+	o := simpleOutgoing(t, "x")
+	for i := range 50 {
+		c, err := NewConn(testConfig(f.addr()), &recorder{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for j := range 4 {
+			wg.Go(c.Start)
+			wg.Go(func() {
+				for !c.Ready() && i%2 == 0 && j == 0 {
+					select {
+					case <-t.Context().Done():
+						return
+					case <-time.After(time.Millisecond):
+					}
+				}
+				_ = c.Send(Copy{Out: o, To: "sip:bob@h", CallID: "x"})
+			})
+			if i%2 == 1 {
+				wg.Go(c.Stop)
+			}
+		}
+		wg.Wait()
+		c.Stop()
+		if c.Ready() || !errors.Is(c.Send(Copy{Out: o, To: "sip:bob@h", CallID: "x"}), ErrDown) {
+			t.Fatal("still up after Stop")
+		}
+		c.Stop()
+		c.Start()
+		if c.Ready() {
+			t.Fatal("up after Stop and Start")
+		}
+	}
+}
+
+func TestStopIsPrompt(t *testing.T) {
+	t.Parallel()
+	mute := newFake(t, func(p *fakePeer) { p.read(); p.read() })
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	for name, addr := range map[string]string{"awaiting the welcome": mute.addr(), "backing off": dead.Addr().String()} {
+		cfg := testConfig(addr)
+		cfg.DialTimeout, cfg.BackoffMin, cfg.BackoffMax = time.Hour, time.Hour, time.Hour
+		c, err := NewConn(cfg, &recorder{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Start()
+		stopped := make(chan struct{})
+		go func() { c.Stop(); close(stopped) }()
+		select {
+		case <-stopped:
+		case <-time.After(patience):
+			t.Fatalf("%s: Stop does not return", name)
+		}
+	}
+}

@@ -1,0 +1,329 @@
+package evapi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+var testPeer = func() *peer {
+	p, err := newPeer("sip:127.0.0.1:5060", "hdr-secret")
+	if err != nil {
+		panic(err)
+	}
+	return p
+}()
+
+// decoded is a frame as Kamailio and its script read it.
+type decoded struct {
+	method                                       string
+	id, ruri, nextHop, from, to, callID, headers string
+	body                                         string
+}
+
+// latin1 makes a string in which each byte is a character, for Go's JSON decoder,
+// which would replace invalid UTF-8.
+func latin1(b []byte) []byte {
+	var out []byte
+	for _, c := range b {
+		out = append(out, string(rune(c))...)
+	}
+	return out
+}
+
+func unlatin1(s string) string {
+	var out []byte
+	for _, r := range s {
+		out = append(out, byte(r))
+	}
+	return string(out)
+}
+
+func decodeFrame(t *testing.T, payload []byte) decoded {
+	t.Helper()
+	var f struct {
+		Version string `json:"jsonrpc"`
+		Method  string
+		Params  []string
+		ID      json.Number
+	}
+	d := json.NewDecoder(bytes.NewReader(latin1(payload)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		t.Fatalf("%v in %q", err, payload)
+	}
+	if d.More() {
+		t.Fatalf("more behind the JSON in %q", payload)
+	}
+	if f.Version != "2.0" {
+		t.Fatalf("version %q", f.Version)
+	}
+	p := f.Params
+	for i := range p {
+		p[i] = unlatin1(p[i])
+	}
+	switch {
+	case f.Method == "tm.t_uac_start" && len(p) == 6 && p[0] == "MESSAGE" && p[3] == ".":
+		d := decoded{method: f.Method, id: f.ID.String(), ruri: p[1], nextHop: p[2], body: p[5]}
+		lines := strings.SplitN(p[4], "\r\n", 4)
+		d.from = strings.TrimPrefix(lines[0], "From: ")
+		d.to = strings.TrimPrefix(lines[1], "To: ")
+		d.callID = strings.TrimPrefix(lines[2], "Call-ID: ")
+		d.headers = lines[3]
+		return d
+	case f.Method == "imc.send" && len(p) == 8:
+		for i := 1; i < len(p); i++ {
+			b, err := base64.StdEncoding.DecodeString(p[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			p[i] = string(b)
+		}
+		return decoded{f.Method, p[0], p[1], p[2], p[4], p[5], p[3], p[6], p[7]}
+	}
+	t.Fatalf("frame %q", payload)
+	return decoded{}
+}
+
+func allBytes(first int) []byte {
+	var b []byte
+	for i := first; i < 256; i++ {
+		b = append(b, byte(i))
+	}
+	return b
+}
+
+func TestOutgoingFrame(t *testing.T) {
+	t.Parallel()
+	from := `"Al \"the\" B \xff" <sip:room@example.org>`
+	tests := []struct {
+		name    string
+		c       Content
+		method  string
+		headers string
+	}{
+		{"plain", Content{From: from, Body: []byte("hello")}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
+		{"bytes", Content{From: from, Body: allBytes(1)}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
+		{"empty", Content{From: from}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
+		{"headers", Content{From: from, ContentType: `text/x; a="b\c"`, Headers: []Header{{"X-A", "1"}, {"In-Reply-To", `a"b`}}},
+			"tm.t_uac_start", "Content-Type: text/x; a=\"b\\c\"\r\nX-A: 1\r\nIn-Reply-To: a\"b\r\n"},
+		{"!! in From", Content{From: `"wow!!" <sip:r@h>`}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
+		{"!! in body", Content{From: from, Body: []byte("wow!!")}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
+		{"!! in header", Content{From: from, Headers: []Header{{"X-A", "wow!!x"}}}, "imc.send",
+			"Content-Type: text/plain\r\nX-A: wow!!x\r\n"},
+		{"! in type", Content{From: from, ContentType: "multipart/mixed;boundary=a!b"}, "imc.send",
+			"Content-Type: multipart/mixed;boundary=a!b\r\n"},
+		{"NUL", Content{From: from, Body: allBytes(0)}, "imc.send", "Content-Type: text/plain\r\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := mustOutgoing(t, tt.c)
+			payload := o.appendCopy(nil, "sip:bob@example.org", "call-1", 17, testPeer)
+			if n := o.size(len("sip:bob@example.org"), len("call-1"), testPeer); n < len(payload) || n > len(payload)+idDigits {
+				t.Errorf("size says %d, it is %d", n, len(payload))
+			}
+			got := decodeFrame(t, payload)
+			want := decoded{tt.method, "17", "sip:bob@example.org", "sip:127.0.0.1:5060", tt.c.From,
+				"<sip:bob@example.org>", "call-1", "", string(tt.c.Body)}
+			if tt.method == "imc.send" {
+				want.headers = tt.headers + "X-IMC-Secret: hdr-secret\r\n"
+			} else {
+				want.headers = "X-IMC-Secret: hdr-secret\r\n" + tt.headers
+			}
+			if got != want {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestNewOutgoingRefuses(t *testing.T) {
+	t.Parallel()
+	from := "<sip:r@h>"
+	tests := []struct {
+		c    Content
+		want string // in the error
+	}{
+		{Content{}, "From"},
+		{Content{From: "sip:r@h"}, "From"},
+		{Content{From: "<sip:r@h>;tag=1"}, "From"},
+		{Content{From: "\"a\r\nX: y\" <sip:r@h>"}, "From"},
+		{Content{From: "\"a\x00\" <sip:r@h>"}, "From"},
+		{Content{From: from, ContentType: "text/plain\r\nX: y"}, "ContentType"},
+		{Content{From: from, ContentType: "text/plain\nX: y"}, "ContentType"},
+		{Content{From: from, Headers: []Header{{"X-A", "b\rc"}}}, "X-A"},
+		{Content{From: from, Headers: []Header{{"X-A", "b\nc"}}}, "X-A"},
+		{Content{From: from, Headers: []Header{{"X-A", "b\x00c"}}}, "X-A"},
+		{Content{From: from, Headers: []Header{{"X-A\r\nX-B", "c"}}}, "X-B"},
+		{Content{From: from, Headers: []Header{{"X A", "c"}}}, "X A"},
+		{Content{From: from, Headers: []Header{{"X:A", "c"}}}, "X:A"},
+		{Content{From: from, Headers: []Header{{"", "c"}}}, "name"},
+		{Content{From: from, Headers: []Header{{"call-id", "c"}}}, "call-id"},
+		{Content{From: from, Headers: []Header{{"x-imc-SECRET", "c"}}}, "x-imc-SECRET"},
+		{Content{From: from, Headers: []Header{{"l", "5"}}}, "l"},
+	}
+	for _, tt := range tests {
+		_, err := NewOutgoing(tt.c)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrTooLarge) {
+			t.Errorf("%+v: error %v does not name %q", tt.c, err, tt.want)
+		}
+	}
+}
+
+func TestNewOutgoingTooLarge(t *testing.T) {
+	t.Parallel()
+	from := "<sip:r@h>"
+	for name, tt := range map[string]struct {
+		fits, not Content
+	}{
+		"plain":   {Content{From: from, Body: bytes.Repeat([]byte("x"), 31000)}, Content{From: from, Body: bytes.Repeat([]byte("x"), 32200)}},
+		"escapes": {Content{From: from, Body: bytes.Repeat([]byte(`"`), 15500)}, Content{From: from, Body: bytes.Repeat([]byte(`"`), 16200)}},
+		"control": {Content{From: from, Body: bytes.Repeat([]byte("\x01"), 5200)}, Content{From: from, Body: bytes.Repeat([]byte("\x01"), 5400)}},
+		"base64":  {Content{From: from, Body: make([]byte, 23000)}, Content{From: from, Body: make([]byte, 24200)}},
+		"headers": {Content{From: from, Headers: []Header{{"X-A", "!" + strings.Repeat("x", 1800)}}},
+			Content{From: from, Headers: []Header{{"X-A", "!" + strings.Repeat("x", 2000)}}}},
+		"long From": {Content{From: "<sip:" + strings.Repeat("r", 1000) + "@h>", Body: []byte{0}},
+			Content{From: "<sip:" + strings.Repeat("r", 1100) + "@h>", Body: []byte{0}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := mustOutgoing(t, tt.fits)
+			to := "sip:" + strings.Repeat("b", 150) + "@h.org"
+			payload := o.appendCopy(nil, to, strings.Repeat("c", maxCallID), maxFrameID, testPeer)
+			window := AppendNetstring(AppendNetstring(nil, payload), appendPing(nil, 1<<63))
+			if len(payload) > maxPayload || len(window) > MaxFrame+7 {
+				t.Errorf("payload of %d bytes, with ping %d", len(payload), len(window))
+			}
+			if _, err := NewOutgoing(tt.not); !errors.Is(err, ErrTooLarge) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func TestCheckCopy(t *testing.T) {
+	t.Parallel()
+	o := simpleOutgoing(t, "x")
+	good := []Copy{
+		{Out: o, To: "sip:bob@example.org;transport=tcp", CallID: "a@b"},
+		{Out: o, To: "sip:b\xc3\xb6b@[::1]:5060", CallID: "!!"},
+		{Out: o, To: "tel:+1-234", CallID: strings.Repeat("c", 127)},
+	}
+	for _, c := range good {
+		if err := checkCopy(&c); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	bad := []Copy{
+		{To: "sip:b@h", CallID: "a"},
+		{Out: o, CallID: "a"},
+		{Out: o, To: "sip:b@h"},
+		{Out: o, To: "sip:b@h", CallID: strings.Repeat("c", 128)},
+		{Out: o, To: "sip:" + strings.Repeat("b", 1024), CallID: "a"},
+	}
+	for _, s := range []string{"\r", "\n", "\x00", `"`, `\`, "<", ">", " ", "\t", "\x7f"} {
+		bad = append(bad, Copy{Out: o, To: "sip:b" + s + "@h", CallID: "a"}, Copy{Out: o, To: "sip:b@h", CallID: "a" + s})
+	}
+	for _, c := range bad {
+		if err := checkCopy(&c); !errors.Is(err, ErrBadCopy) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func FuzzOutgoing(f *testing.F) {
+	f.Add("\"Al\" <sip:r@h>", "text/plain", "X-A", "b", []byte("hello"), "sip:b@h", "call", "secret")
+	f.Add("<sip:r@h>", "a/b;c=\"d!\"", "X-A", "!!", []byte("a\x00b"), "sip:b@h", "call", "")
+	f.Add("\"\\\" <x\" <sip:r@h>", "a/\xff", "X\"", "\\", []byte("\"],\"id\":1}"), "sip:b\"@h", "c\r\nX: y", "s\"")
+	f.Fuzz(func(t *testing.T, from, ctype, hname, hvalue string, body []byte, to, callID, secret string) {
+		p, err := newPeer("sip:127.0.0.1", secret)
+		if err != nil {
+			return
+		}
+		o, err := NewOutgoing(Content{From: from, ContentType: ctype, Headers: []Header{{hname, hvalue}}, Body: body})
+		if err != nil {
+			return
+		}
+		c := Copy{Out: o, To: to, CallID: callID}
+		if checkCopy(&c) != nil {
+			return
+		}
+		payload := o.appendCopy(nil, to, callID, 7, p)
+		if n := o.size(len(to), len(callID), p); len(payload) > n {
+			t.Fatalf("size %d, payload %d", n, len(payload))
+		}
+		in := NewNetstringReader(bytes.NewReader(AppendNetstring(nil, payload)), MaxFrame*4)
+		if got, err := in.Read(); err != nil || !bytes.Equal(got, payload) {
+			t.Fatalf("netstring %v", err)
+		}
+		checkDecoded(t, decodeFrame(t, payload), from, ctype, hname, hvalue, body, to, callID, p)
+	})
+}
+
+func checkDecoded(t *testing.T, d decoded, from, ctype, hname, hvalue string, body []byte, to, callID string, p *peer) {
+	t.Helper()
+	if ctype == "" {
+		ctype = "text/plain"
+	}
+	headers := fmt.Sprintf("Content-Type: %s\r\n%s: %s\r\n", ctype, hname, hvalue)
+	if d.method == "imc.send" {
+		headers += p.plainSecret
+	} else {
+		headers = p.plainSecret + headers
+		if strings.Contains(strings.TrimPrefix(d.headers, p.plainSecret), "!") || bytes.IndexByte(body, 0) >= 0 {
+			t.Fatalf("harmed by tm.t_uac_start: %+v", d)
+		}
+	}
+	if d.ruri != to || d.to != "<"+to+">" || d.callID != callID || d.from != from || d.headers != headers || d.body != string(body) {
+		t.Fatalf("%+v", d)
+	}
+	if n := strings.Count(d.headers, "\n"); n != strings.Count(headers, "\r\n") || strings.ContainsAny(d.from+d.to+d.callID, "\r\n\x00") {
+		t.Fatalf("injected header in %+v", d)
+	}
+}
+
+func TestReplyFrame(t *testing.T) {
+	t.Parallel()
+	got, err := appendReply(nil, TxID{Index: 4294967295, Label: -7}, Answer{Code: 480, RC: -200, Reason: "a\r\nb\x00", RetryAfter: 1500e6})
+	want := `{"jsonrpc":"2.0","method":"imc.reply","params":["-1","-7","480","-200","2","` + enc("a  b ") + `"]}`
+	if err != nil || string(got) != want {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, code := range []int{0, 100, 199, 700} {
+		if _, err := appendReply(nil, TxID{}, Answer{Code: code}); err == nil {
+			t.Errorf("code %d accepted", code)
+		}
+	}
+}
+
+func TestAnswerFrame(t *testing.T) {
+	t.Parallel()
+	got, err := appendAnswer(nil, "op-1-2", []byte(`{"a":"b"}`))
+	if want := `{"jsonrpc":"2.0","method":"imc.answer","params":["op-1-2","` + enc(`{"a":"b"}`) + `"]}`; err != nil || string(got) != want {
+		t.Errorf("%s, %v", got, err)
+	}
+	if _, err := appendAnswer(nil, `op"`, nil); err == nil {
+		t.Error("tag with a quote accepted")
+	}
+	if _, err := appendAnswer(nil, "op-1", make([]byte, 24500)); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+}
+
+func BenchmarkWindow(b *testing.B) {
+	o := simpleOutgoing(b, strings.Repeat("x", 100))
+	s := &session{c: &Conn{}}
+	w := newWriter(s, testPeer)
+	for range 40 {
+		w.batch = append(w.batch, entry{out: o, to: "sip:bob@example.org", callID: "0123456789abcdef-123456@imcd"})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.build()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/40, "ns/copy")
+}
