@@ -1,0 +1,207 @@
+package kamailiocfg_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"imcd/evapi/evapitest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func startKamailio(t *testing.T, opts evapitest.Options) *evapitest.Kamailio {
+	t.Helper()
+	k, err := evapitest.StartKamailio(testContext(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Log(k.LogTail())
+		}
+	})
+	return k
+}
+
+func newUA(t *testing.T, cfg evapitest.UAConfig) *evapitest.UA {
+	t.Helper()
+	u, err := evapitest.NewUA(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return u
+}
+
+// registered is a user agent that has registered at k.
+func registered(t *testing.T, k *evapitest.Kamailio, cfg evapitest.UAConfig) *evapitest.UA {
+	t.Helper()
+	cfg.Proxy = k.SIPAddr()
+	u := newUA(t, cfg)
+	if err := u.Register(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func dial(t *testing.T, k *evapitest.Kamailio) *evapitest.Peer {
+	t.Helper()
+	p, err := evapitest.DialPeer(testContext(t), k.EvapiAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// hello is a peer that has been welcomed.
+func hello(t *testing.T, k *evapitest.Kamailio, secret string) (*evapitest.Peer, evapitest.Event) {
+	t.Helper()
+	p := dial(t, k)
+	send(t, p, "hello "+secret)
+	return p, next(t, p, "imc.welcome")
+}
+
+func send(t *testing.T, p *evapitest.Peer, payload string) {
+	t.Helper()
+	if err := p.Send(payload); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// next is the next frame, which must be of that method.
+func next(t *testing.T, p *evapitest.Peer, method string) evapitest.Event {
+	t.Helper()
+	ev, err := p.Next(testContext(t))
+	if err != nil {
+		t.Fatalf("waiting for %s: %v", method, err)
+	}
+	if ev.Method != method {
+		t.Fatalf("want %s, got %s", method, ev.Raw)
+	}
+	return ev
+}
+
+// barrier makes sure that Kamailio has sent p nothing but what has been taken.
+func barrier(t *testing.T, p *evapitest.Peer) {
+	t.Helper()
+	send(t, p, call("imc.ping", "barrier"))
+	if ev := next(t, p, "imc.pong"); ev.Params["id"] != "barrier" {
+		t.Fatalf("pong %s", ev.Raw)
+	}
+}
+
+// call is a frame of imcd with parameters that need no escaping.
+func call(method string, params ...string) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"%s","params":["%s"]}`, method, strings.Join(params, `","`))
+}
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+func unb64(t *testing.T, s string) string {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatalf("%q: %v", s, err)
+	}
+	return string(b)
+}
+
+// said is the outcome of a request sent in the background.
+type said struct {
+	code   int
+	reason string
+	after  string // Retry-After
+	err    error
+}
+
+func (s said) String() string { return fmt.Sprintf("%d %s %s %v", s.code, s.reason, s.after, s.err) }
+
+// do sends a request in the background.
+func do(t *testing.T, u *evapitest.UA, r evapitest.Request) <-chan said {
+	t.Helper()
+	ctx := testContext(t)
+	out := make(chan said, 1)
+	go func() {
+		res, err := u.Do(ctx, r)
+		if err != nil {
+			out <- said{err: err}
+			return
+		}
+		s := said{code: res.StatusCode, reason: res.Reason}
+		if h := res.GetHeader("Retry-After"); h != nil {
+			s.after = h.Value()
+		}
+		out <- s
+	}()
+	return out
+}
+
+// say is do with a text MESSAGE.
+func say(t *testing.T, u *evapitest.UA, uri, text string) <-chan said {
+	t.Helper()
+	return do(t, u, evapitest.Request{Method: "MESSAGE", URI: uri, Body: []byte(text)})
+}
+
+// expect waits for the outcome of a request.
+func expect(t *testing.T, got <-chan said, code int) said {
+	t.Helper()
+	select {
+	case s := <-got:
+		if s.err != nil || s.code != code {
+			t.Errorf("want %d, got %s", code, s)
+		}
+		return s
+	case <-testContext(t).Done():
+		t.Fatalf("no answer, want %d", code)
+	}
+	return said{}
+}
+
+// nextPinging is next for what may take longer than Kamailio waits for a ping.
+func nextPinging(t *testing.T, p *evapitest.Peer, method string) evapitest.Event {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		send(t, p, call("imc.ping", "keep"))
+		wait, cancel := context.WithTimeout(ctx, time.Second)
+		for {
+			ev, err := p.Next(wait)
+			if err != nil {
+				break
+			}
+			if ev.Method == method {
+				cancel()
+				return ev
+			}
+			if ev.Method != "imc.pong" {
+				cancel()
+				t.Fatalf("want %s, got %s", method, ev.Raw)
+			}
+		}
+		cancel()
+		if ctx.Err() != nil {
+			t.Fatalf("no %s", method)
+		}
+	}
+}
