@@ -119,7 +119,8 @@ func serve(cfg *config.Config, stderr *os.File) error {
 		os.Exit(exitError)
 	}()
 
-	out := diode.NewWriter(stderr, 1000, 0, func(int) {})
+	// Close would close stderr, too, were it not hidden.
+	out := diode.NewWriter(struct{ io.Writer }{stderr}, 1000, 0, func(int) {})
 	defer func() { _ = out.Close() }()
 	d, err := daemon.Start(ctx, cfg, version, newLog(cfg.Log, stderr, out))
 	if err != nil {

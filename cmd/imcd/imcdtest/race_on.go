@@ -1,0 +1,5 @@
+//go:build race
+
+package imcdtest
+
+const raceDetector = true
