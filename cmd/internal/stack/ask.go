@@ -1,0 +1,130 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"imcd/evapi"
+)
+
+// poll is the time between two looks at what is awaited.
+const poll = 10 * time.Millisecond
+
+// Stats are the figures of imc.stats that tell whether anything is under way.
+type Stats struct {
+	ActiveRooms  int   `json:"active_rooms"`
+	Members      int   `json:"members"`
+	Invitations  int   `json:"invitations"`
+	Outstanding  int   `json:"outstanding"`
+	BacklogBytes int64 `json:"backlog_bytes"`
+}
+
+// Call calls a JSON-RPC method of imcd over a connection of its own. params may
+// be nil, result nil or a pointer.
+func (s *Stack) Call(ctx context.Context, method string, params []string, result any) error {
+	c, err := evapi.Dial(ctx, s.RPCAddr())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if params == nil {
+		params = []string{}
+	}
+	return c.Call(ctx, method, params, result)
+}
+
+// Stats asks imcd for its figures.
+func (s *Stack) Stats(ctx context.Context) (Stats, error) {
+	var st Stats
+	err := s.Call(ctx, "imc.stats", nil, &st)
+	return st, err
+}
+
+// Idle waits until imcd has delivered everything that it was given. That is so
+// when two looks in a row find nothing under way: a result can lead to a notice.
+func (s *Stack) Idle(ctx context.Context) error {
+	c, err := evapi.Dial(ctx, s.RPCAddr())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for seen := 0; seen < 2; {
+		var st Stats
+		if err := c.Call(ctx, "imc.stats", []string{}, &st); err != nil {
+			return fmt.Errorf("wait until imcd is idle: %w", err)
+		}
+		if st.Outstanding == 0 && st.BacklogBytes == 0 {
+			seen++
+			continue
+		}
+		seen = 0
+		if err := pause(ctx, poll/2); err != nil {
+			return fmt.Errorf("imcd is not idle, %d copies and %d bytes are under way: %w",
+				st.Outstanding, st.BacklogBytes, err)
+		}
+	}
+	return nil
+}
+
+// Ready waits until imcd says that it is ready, or has ended.
+func (s *Stack) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		err := getReady(ctx, client, "http://"+s.HTTPAddr()+"/readyz")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.imcd.Done():
+			return fmt.Errorf("it ended: %w", errors.Join(s.imcd.Err(), err))
+		default:
+		}
+		if pause(ctx, poll) != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+func getReady(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 4096))
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(body)))
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+func upper(key string) string { return strings.ToUpper(key) }

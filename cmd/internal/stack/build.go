@@ -1,0 +1,23 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+)
+
+// Build compiles imcd into dir and returns the program's path; with the race
+// detector if this program has it. The working directory must be in the module.
+func Build(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "imcd")
+	args := []string{"build", "-o", path}
+	if Race {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "imcd/cmd/imcd")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build imcd: %w\n%s", err, out)
+	}
+	return path, nil
+}
