@@ -108,7 +108,11 @@ func (c *call) fill(v vars) vars {
 			v[word] = value
 		}
 	}
-	set("room", showName(c.req.room, c.req.target.Host))
+	room := c.req.room
+	if c.room != nil {
+		room = c.room.name
+	}
+	set("room", showName(room, c.req.target.Host))
 	set("cmd", c.shard.engine.cfg.CmdStartChar)
 	set("user", c.show(c.req.from))
 	set("by", c.show(c.req.from))
@@ -138,9 +142,11 @@ func (c *call) text(to Name, text string, invite *member) {
 		callID = c.req.callID
 	}
 	out, err := e.composeText(c.from(), text, callID)
+	if err != nil && callID != "" {
+		out, err = e.composeText(c.from(), text, "") // a Call-ID that is no header value
+	}
 	if err != nil {
-		// A notice replaced by one that is too long, or an odd Call-ID:
-		// the command itself must not fail for it.
+		// A template that is too long: the command must not fail for it.
 		e.log.Warn().Err(err).Msg("notice cannot be sent")
 		return
 	}

@@ -36,6 +36,7 @@ type committer struct {
 
 	mu      sync.Mutex
 	waiting []*tx
+	writing bool // a batch has been taken and is not settled yet
 	broken  bool // the last commit failed and its rooms are not loaded again yet
 
 	// Owned by run. minEpoch holds, for rooms with a failed change, the epoch
@@ -56,9 +57,16 @@ func (c *committer) ready() *refusal {
 	case c.broken:
 		return refuseUnavailable("Database unavailable")
 	case len(c.waiting) >= c.limit:
-		return refuseUnavailable("Overloaded")
+		return refuseOverloaded()
 	}
 	return nil
+}
+
+// taken reports whether a batch is being written.
+func (c *committer) taken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writing
 }
 
 // put queues t. It never blocks; shards ask ready first, so the queue exceeds
@@ -84,7 +92,7 @@ func (c *committer) healthy() bool {
 func (c *committer) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.waiting) == 0
+	return len(c.waiting) == 0 && !c.writing
 }
 
 // run commits until ctx ends.
@@ -101,7 +109,7 @@ func (c *committer) run(ctx context.Context) {
 	}
 }
 
-// take removes the next batch from the queue.
+// take settles the last batch and removes the next one from the queue.
 func (c *committer) take() []*tx {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,6 +118,7 @@ func (c *committer) take() []*tx {
 		changes += len(c.waiting[n].changes)
 		n++
 	}
+	c.writing = n > 0
 	batch := c.waiting[:n:n]
 	c.waiting = c.waiting[n:]
 	if len(c.waiting) == 0 {

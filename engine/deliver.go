@@ -7,9 +7,6 @@ import (
 	"imcd/evapi"
 )
 
-// maxTries bounds how often one copy is sent again after a lost connection.
-const maxTries = 5
-
 // flight is one copy under way to a recipient: a member (from the room's log)
 // or a stream.
 type flight struct {

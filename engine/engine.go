@@ -126,20 +126,24 @@ func (e *Engine) checkIdle() {
 func (e *Engine) Message(m *evapi.Message) {
 	req := e.newRequest(m)
 	e.requests.Add(1)
+	if e.stopping.Load() {
+		e.turnAway(req, "Shutting down")
+		return
+	}
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") {
 		if !e.lister.put(req) {
-			e.overloaded(req)
+			e.turnAway(req, "Overloaded")
 		}
 		return
 	}
 	if !e.shardOf(req.room).inbox.request(req) {
-		e.overloaded(req)
+		e.turnAway(req, "Overloaded")
 	}
 }
 
-// overloaded answers without a notice: notices would add to the load.
-func (e *Engine) overloaded(req *request) {
-	a := evapi.Answer{Code: 503, Reason: "Overloaded", RC: req.base() - rcUnavailable, RetryAfter: e.cfg.RetryAfter}
+// turnAway answers 503 without a notice: notices would add to the load.
+func (e *Engine) turnAway(req *request, why string) {
+	a := evapi.Answer{Code: 503, Reason: why, RC: req.base() - rcUnavailable, RetryAfter: e.cfg.RetryAfter}
 	e.relay.Reply(req.msg, a)
 	e.metrics.request(req, a)
 	e.requests.Add(-1)

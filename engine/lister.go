@@ -50,7 +50,7 @@ func (l *lister) answer(ctx context.Context, req *request) {
 	sortNames(rooms)
 	l.engine.shardOf(req.target).inbox.post(func(s *shard) {
 		if err != nil {
-			s.refuse(req, nil, refuseUnavailable("Overloaded"))
+			s.refuse(req, nil, refuseOverloaded())
 			return
 		}
 		s.answerRooms(req, rooms)

@@ -31,17 +31,16 @@ func ParseName(s, host string) (Name, error) {
 	if s == "" {
 		return Name{}, errors.New("empty name")
 	}
-	if !strings.Contains(s, "@") {
-		if user, ok := cutScheme(s); ok {
-			s = "sip:" + user + "@" + host
-		} else {
-			s = "sip:" + s + "@" + host
-		}
-	} else if _, ok := cutScheme(s); !ok {
-		s = "sip:" + s
+	rest, ok := cutScheme(s)
+	user, _, full := strings.Cut(rest, "@")
+	if scheme, _, other := strings.Cut(user, ":"); !ok && other {
+		return Name{}, fmt.Errorf("scheme %q is neither sip nor sips", clip(scheme))
+	}
+	if !full {
+		rest += "@" + host
 	}
 	var uri sip.Uri
-	if err := sip.ParseUri(s, &uri); err != nil {
+	if err := sip.ParseUri("sip:"+rest, &uri); err != nil {
 		return Name{}, fmt.Errorf("bad URI: %w", err)
 	}
 	return NameOf(&uri)
@@ -65,6 +64,8 @@ func NameOf(uri *sip.Uri) (Name, error) {
 	}
 	n := Name{User: uri.User, Host: uri.Host}
 	switch {
+	case uri.HierarhicalSlashes:
+		return Name{}, errors.New("a SIP URI has no slashes behind the scheme")
 	case n.User == "":
 		return Name{}, errors.New("URI without user part")
 	case n.Host == "":

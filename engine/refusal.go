@@ -68,6 +68,11 @@ func refuseUnavailable(reason string) *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: reason, notice: "unavailable"}
 }
 
+// refuseOverloaded has no notice: notices would add to the load.
+func refuseOverloaded() *refusal {
+	return &refusal{code: 503, detail: rcUnavailable, reason: "Overloaded"}
+}
+
 // refuseContent says why a message cannot be passed on.
 func refuseContent(err error) *refusal {
 	if errors.Is(err, evapi.ErrTooLarge) {

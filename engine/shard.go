@@ -34,7 +34,7 @@ type shard struct {
 
 func newShard(e *Engine, index int) *shard {
 	return &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize),
-		rooms: make(map[string]*room), stale: make(map[string]*room),
+		now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
 		streams: make(map[string]*stream), flights: make(map[string]*flight)}
 }
 
@@ -93,14 +93,14 @@ func (s *shard) unavailable(req *request) *refusal {
 	switch {
 	case s.engine.stopping.Load():
 		return refuseUnavailable("Shutting down")
+	case req.cmd != nil && req.cmd.roomAt == noRoom:
+		return nil // concerns no room
 	case s.stale[req.room.Key()] != nil:
 		return refuseUnavailable("Database unavailable")
 	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
-		return refuseUnavailable("Overloaded")
-	case req.cmd == nil || req.cmd.need != needNobody || req.cmd.run != nil && !req.cmd.is("help"):
-		return s.engine.committer.ready()
+		return refuseOverloaded()
 	}
-	return nil
+	return s.engine.committer.ready()
 }
 
 // accepted is the answer to what is done as it was asked.

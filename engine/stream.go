@@ -9,8 +9,12 @@ import (
 const (
 	// maxNotes bounds what waits for one user; more is dropped.
 	maxNotes = 512
-	// noteAge is how long an answer is worth sending.
+	// noteAge is how long an answer is worth sending. Invitations are not
+	// answers: they wait.
 	noteAge = time.Minute
+	// maxTries bounds how often a note is sent again because the connection
+	// to Kamailio was lost with it.
+	maxTries = 5
 )
 
 // note is one answer or notice to one user.
@@ -59,7 +63,7 @@ func (s *shard) sendNote(st *stream) bool {
 	err := s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	st.flight = f
 	switch {
-	case later(err) && s.now.Sub(n.made) < noteAge:
+	case later(err) && (n.invite != nil || s.now.Sub(n.made) < noteAge):
 		st.flight = nil
 		s.engine.credits.give()
 		return false

@@ -1,0 +1,304 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"imcd/evapi"
+)
+
+var errRefused = errors.New("constraint violated")
+
+// A commit that the database refuses changes nothing, for whoever asked and for
+// what was built on it; all others go on.
+func TestRefusedCommit(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "r", "#create")
+	h.heard()
+	h.store.fail = func(changes []Change) (error, bool) {
+		for _, c := range changes {
+			if c.Member.User.User == "bob" {
+				return errRefused, false
+			}
+		}
+		return nil, false
+	}
+	h.want(h.say("bob", "r", "#join"), 503, -49)
+	h.wantHeard("bob<r: *** The chat service cannot")
+	h.want(h.say("carol", "r", "#join"), 200, 1)
+	h.want(h.say("bob", "r", "hi"), 403, -202)
+	h.store.mu.Lock()
+	h.store.fail = nil
+	h.store.mu.Unlock()
+	h.want(h.say("bob", "r", "#join"), 200, 1)
+	h.want(h.say("bob", "r", "#list"), 200, 1)
+	if heard := h.heard(); !slices.Contains(heard, "bob<r: Members of r:\n*[alice]\n[carol]\n[bob]") {
+		t.Errorf("heard %q", heard)
+	}
+}
+
+// The same, with requests that follow each other without waiting: what builds on
+// a failed change fails too, and the database never sees it.
+func TestChangesBehindARefusedOne(t *testing.T) {
+	h := newHouse(t, nil)
+	h.store.gate = make(chan struct{})
+	h.store.fail = func(changes []Change) (error, bool) {
+		for _, c := range changes {
+			if c.Op == PutRoom {
+				return errRefused, false
+			}
+		}
+		return nil, false
+	}
+	create := h.post("alice", "r@x.org", "#create")
+	h.until("committing", func() bool { return h.e.committer.taken() })
+	join := h.post("bob", "r@x.org", "#join")
+	list := h.post("bob", "r@x.org", "#list")
+	close(h.store.gate)
+	h.want(<-create, 503, -39)
+	h.want(<-join, 503, -49)
+	h.want(<-list, 503, -109)
+	h.quiet()
+	if d := h.store.dump(); d != "" {
+		t.Errorf("stored: %s", d)
+	}
+	h.want(h.say("bob", "r", "hello"), 404, -201)
+}
+
+// A commit whose outcome is unknown: what the database has counts.
+func TestUncertainCommit(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "r", "#create")
+	h.store.fail = func([]Change) (error, bool) { return fmt.Errorf("connection lost: %w", ErrUnavailable), true }
+	h.want(h.say("bob", "r", "#join"), 503, -49)
+	h.store.mu.Lock()
+	h.store.fail = nil
+	h.store.mu.Unlock()
+	h.until("healthy", h.e.Healthy)
+	h.heard()
+	h.want(h.say("bob", "r", "hi"), 200, 1)
+	h.wantHeard("alice<r: [bob]: hi")
+}
+
+// Database away: 503 to everything that needs it, and all by itself as before
+// when it is back. What was destroyed or left in vain is there again.
+func TestDatabaseAway(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.OwnerLeave = OwnerLeaveRefuse })
+	h.say("alice", "r", "#create private")
+	h.say("alice", "r", "#add bob")
+	h.say("alice", "s", "#create")
+	h.heard()
+	before := h.store.dump()
+	set := func(away bool) {
+		h.store.mu.Lock()
+		defer h.store.mu.Unlock()
+		h.store.away, h.store.fail = away, nil
+		if away {
+			h.store.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+		}
+	}
+	set(true)
+	h.want(h.say("bob", "r", "#exit"), 503, -99)
+	h.want(h.say("alice", "r", "#destroy"), 503, -119)
+	h.want(h.say("alice", "s", "#add bob"), 503, -59)
+	a := h.say("bob", "r", "hello")
+	h.want(a, 503, -209)
+	if a.RetryAfter <= 0 {
+		t.Error("503 without Retry-After")
+	}
+	h.want(h.say("bob", "r", "#help"), 200, 1)
+	set(false)
+	h.until("healthy", h.e.Healthy)
+	h.heard()
+	if d := h.store.dump(); d != before {
+		t.Errorf("stored\n%swant\n%s", d, before)
+	}
+	h.want(h.say("bob", "r", "hello"), 200, 1)
+	h.wantHeard("alice<r: [bob]: hello")
+}
+
+// After a restart everything is as it was answered, and an invitation that may
+// not have arrived goes out again.
+func TestRestart(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "R", "#create private")
+	h.say("alice", "r", "#add bob")
+	h.say("alice", "r", "#modify bob admin")
+	h.say("alice", "r", "#invite carol")
+	h.relay.set(func() { h.relay.codes["dave"] = evapi.Result{} }) // no outcome before the end
+	<-h.post("bob", "r@x.org", "#invite dave")
+	h.until("sent", func() bool {
+		return slices.ContainsFunc(h.relay.take(), func(c got) bool { return c.to == "sip:dave@x.org" })
+	})
+	h.close()
+
+	n := openHouse(t, h.store, nil)
+	n.quiet()
+	n.wantHeard("dave<R: *** bob invites you to room R")
+	n.want(n.say("dave", "r", "#accept"), 200, 1)
+	n.want(n.say("carol", "r", "#deny"), 200, 1)
+	n.heard()
+	n.want(n.say("dave", "r", "#list"), 200, 1)
+	n.wantHeard("dave<R: Members of R:\n*[alice]\n~[bob]\n[dave]")
+	n.want(n.say("eve", "r", "#join"), 403, -42)
+}
+
+// A copy that never gets an outcome is given up; the member's next one follows.
+func TestLostOutcome(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.ResultTimeout = 50 * time.Millisecond })
+	h.say("alice", "r", "#create")
+	h.say("bob", "r", "#join")
+	h.heard()
+	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+	<-h.post("alice", "r@x.org", "one")
+	<-h.post("alice", "r@x.org", "two")
+	h.quiet()
+	h.wantHeard("bob<r: [alice]: one", "bob<r: [alice]: two")
+}
+
+// Kamailio away: nothing is lost, order is kept, and what was lost with the
+// connection goes out again with the same Call-ID.
+func TestKamailioAway(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "r", "#create")
+	h.say("bob", "r", "#join")
+	h.heard()
+	lost := evapi.Result{Code: 503, Local: true}
+	h.relay.set(func() { h.relay.codes["bob"] = lost; h.relay.down = false })
+	<-h.post("alice", "r@x.org", "one")
+	var first got
+	h.until("lost", func() bool {
+		for _, c := range h.relay.take() {
+			first = c
+		}
+		return first.callID != ""
+	})
+	h.relay.set(func() { h.relay.down = true })
+	<-h.post("alice", "r@x.org", "two")
+	h.relay.set(func() { h.relay.down = false; delete(h.relay.codes, "bob"); h.relay.copies = nil })
+	h.e.Wake()
+	h.quiet()
+	copies := h.relay.take()
+	if len(copies) < 2 || copies[0].callID != first.callID || !strings.HasSuffix(copies[0].body, "one") ||
+		!strings.HasSuffix(copies[len(copies)-1].body, "two") {
+		t.Errorf("lost %+v, then delivered %+v", first, copies)
+	}
+}
+
+// A member that answers nothing holds up nobody, and what a room keeps for it
+// is bounded.
+func TestSlowMember(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.LogEntries = 10 })
+	h.say("alice", "r", "#create")
+	h.say("bob", "r", "#join")
+	h.say("mute", "r", "#join")
+	h.heard()
+	h.relay.set(func() { h.relay.codes["mute"] = evapi.Result{} })
+	for i := range 50 {
+		<-h.post("alice", "r@x.org", fmt.Sprint(i))
+	}
+	var bobs []string
+	h.until("delivered to bob", func() bool {
+		for _, line := range h.heard() {
+			if strings.HasPrefix(line, "bob") {
+				bobs = append(bobs, strings.TrimPrefix(line, "bob<r: [alice]: "))
+			}
+		}
+		return len(bobs) == 50
+	})
+	for i, b := range bobs {
+		if b != fmt.Sprint(i) {
+			t.Fatalf("bob's message %d is %q", i, b)
+		}
+	}
+	if n := h.e.memory.Load(); n > 20*(overhead+10) {
+		t.Errorf("%d bytes are kept for a mute member", n)
+	}
+	if h.want(h.say2("alice", "r", "#remove mute"), 200, 1); h.e.memory.Load() > 5*(overhead+100) {
+		t.Errorf("%d bytes are kept for a member that is gone", h.e.memory.Load())
+	}
+}
+
+// say2 does not wait for deliveries.
+func (h *house) say2(from, room, body string) evapi.Answer {
+	h.t.Helper()
+	return <-h.post(from, room+"@x.org", body)
+}
+
+// Never more copies under way than configured, whatever is to be sent.
+func TestOutstandingIsBounded(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.MaxOutstanding = 7 })
+	h.say("alice", "r", "#create")
+	for i := range 40 {
+		h.say("alice", "r", fmt.Sprintf("#add u%d", i))
+	}
+	h.heard()
+	h.relay.set(func() {
+		for i := range 40 {
+			h.relay.codes[fmt.Sprintf("u%d", i)] = evapi.Result{}
+		}
+	})
+	<-h.post("alice", "r@x.org", "hello")
+	seen := 0
+	for seen < 40 {
+		var batch []got
+		h.until("sent", func() bool { batch = append(batch, h.relay.take()...); return len(batch) > 0 })
+		if n := h.e.credits.inUse(); n > 7 {
+			t.Fatalf("%d copies under way", n)
+		}
+		for _, c := range batch {
+			h.e.Result(evapi.Result{CallID: c.callID, Code: 200})
+		}
+		seen += len(batch)
+	}
+	h.quiet()
+}
+
+// Requests above what may wait are refused at once.
+func TestOverload(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.CommitQueue, c.MailboxSize, c.HashSize = 3, 5, 0 })
+	h.store.gate = make(chan struct{})
+	answers := make([]chan evapi.Answer, 100)
+	for i := range answers {
+		answers[i] = h.post("alice", fmt.Sprintf("r%d@x.org", i), "#create")
+	}
+	h.until("refused", func() bool { return h.e.requests.Load() < 20 })
+	close(h.store.gate)
+	codes := map[int]int{}
+	for _, ch := range answers {
+		codes[(<-ch).Code]++
+	}
+	if codes[200] == 0 || codes[503] < 80 || len(codes) != 2 {
+		t.Errorf("answers by code: %v", codes)
+	}
+	h.quiet()
+	if n := len(h.store.rooms); n != codes[200] {
+		t.Errorf("%d rooms are stored, %d were answered 200", n, codes[200])
+	}
+}
+
+func TestStopRefusesAndDrains(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "r", "#create")
+	h.say("bob", "r", "#join")
+	h.heard()
+	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+	h.say2("alice", "r", "last words")
+	var copies []got
+	h.until("sent", func() bool { copies = append(copies, h.relay.take()...); return len(copies) > 0 })
+	stopped := make(chan struct{})
+	go func() { h.e.Stop(t.Context()); close(stopped) }()
+	h.until("stopping", h.e.stopping.Load)
+	h.want(h.say2("alice", "r", "more"), 503, -209)
+	select {
+	case <-stopped:
+		t.Error("stopped with a copy under way")
+	default:
+	}
+	h.e.Result(evapi.Result{CallID: copies[0].callID, Code: 200})
+	<-stopped
+}

@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseName(t *testing.T) {
+	long := strings.Repeat("a", 65)
+	for _, tc := range []struct {
+		in, host string
+		want     string // empty: an error
+		why      string // part of the error
+	}{
+		{"sip:bob@example.org", "x", "bob@example.org", ""},
+		{"bob@example.org", "x", "bob@example.org", ""},
+		{"bob", "x", "bob@x", ""},
+		{"sip:bob", "x", "bob@x", ""},
+		{"SIPS:Bob@Example.org:5061;transport=tls", "x", "Bob@Example.org", ""},
+		{"sip:bob:secret@example.org", "x", "bob@example.org", ""},
+		{"sip:bob@[2001:db8::1]:5060", "x", "bob@[2001:db8::1]", ""},
+		{"+4930-12", "x", "+4930-12@x", ""},
+		{"a!!b", "x", "a!!b@x", ""},
+		{"%41lice", "x", "%41lice@x", ""},
+		{"", "x", "", "empty"},
+		{"tel:+4930@x", "x", "", ""},
+		{"sip:@x", "x", "", "user"},
+		{"bob", "", "", "host"},
+		{"<bob>", "x", "", "characters"},
+		{"bob\"x", "x", "", "characters"},
+		{"bob\r\nEvil: 1", "x", "", "scheme"},
+		{"bob\r\nEvil", "x", "", "characters"},
+		{"b\x00b", "x", "", "characters"},
+		{"bob@ex ample", "x", "", "characters"},
+		{"bob%4", "x", "", "characters"},
+		{"jörg", "x", "", "characters"},
+		{long, "x", "", "longer than 64"},
+		{"bob@" + long, "x", "", "longer than 64"},
+	} {
+		n, err := ParseName(tc.in, tc.host)
+		switch {
+		case tc.want == "" && err == nil:
+			t.Errorf("ParseName(%q) = %v, want an error", tc.in, n)
+		case tc.want == "" && !strings.Contains(err.Error(), tc.why):
+			t.Errorf("ParseName(%q): error %q does not say %q", tc.in, err, tc.why)
+		case tc.want != "" && (err != nil || n.User+"@"+n.Host != tc.want):
+			t.Errorf("ParseName(%q) = %v, %v, want %s", tc.in, n, err, tc.want)
+		}
+	}
+}
+
+func FuzzParseName(f *testing.F) {
+	f.Add("sip:bob@example.org;x=y")
+	f.Add("a@b@c")
+	f.Add("sip:[::1]")
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := ParseName(s, "example.org")
+		if err != nil {
+			return
+		}
+		if strings.ContainsAny(n.URI(), "\r\n\x00 \"<>\\") {
+			t.Fatalf("ParseName(%q) lets %q through", s, n.URI())
+		}
+		again, err := ParseName(n.URI(), "")
+		if err != nil || again != n {
+			t.Fatalf("ParseName(%q) = %v, but read again %v, %v", s, n, again, err)
+		}
+	})
+}
+
+// Values of Kamailio's {s.corehash}, see TestHashIsKamailios in the tests with a
+// real Kamailio.
+func TestHash(t *testing.T) {
+	if Hash("chat-1@example.org") == Hash("chat-2@example.org") {
+		t.Error("two rooms with one hash")
+	}
+	if Hash("") != 0 {
+		t.Errorf("Hash of nothing is %d", Hash(""))
+	}
+}
