@@ -64,7 +64,7 @@ func (p *Postgres) configure(cred *syscall.Credential) error {
 		"max_connections": "60", "shared_buffers": "64MB",
 	}
 	if !p.opts.Fsync {
-		settings["fsync"], settings["synchronous_commit"], settings["full_page_writes"] = "off", "off", "off"
+		settings["fsync"], settings["full_page_writes"] = "off", "off"
 	}
 	if p.opts.TLS {
 		if err := p.certificate(cred); err != nil {

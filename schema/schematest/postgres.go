@@ -25,7 +25,7 @@ const (
 )
 
 // Options of StartPostgres. The zero value is a server without TLS that is fast
-// because a crash of the machine would lose its data.
+// because a crash of the machine (not of the server) would lose its data.
 type Options struct {
 	Fsync    bool              // as in production: a commit waits for the disk
 	TLS      bool              // with a certificate of its own making
@@ -196,7 +196,7 @@ func (p *Postgres) Stop() { p.end(syscall.SIGQUIT) }
 // StopFast ends the server as an operator would, connections included.
 func (p *Postgres) StopFast() { p.end(syscall.SIGINT) }
 
-// Kill ends all processes of the server as a crash of the machine would.
+// Kill ends all processes of the server at once, as a crash would.
 func (p *Postgres) Kill() { p.end(syscall.SIGKILL) }
 
 func (p *Postgres) end(sig syscall.Signal) {

@@ -1,0 +1,182 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"imcd/engine"
+	"imcd/schema/schematest"
+)
+
+func TestWorksAgainAfterRestartOfPostgres(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	s := open(t, pg.URL("postgres"), Options{})
+	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
+	for name, stop := range map[string]func(){"fast": pg.StopFast, "immediate": pg.Stop, "crash": pg.Kill} {
+		// Several idle connections, each of which is lost.
+		fill(t, s, 2)
+		stop()
+		for call, err := range calls(testContext(t), s) {
+			if !errors.Is(err, ErrUnavailable) {
+				t.Errorf("%s, %s while the server is down: %v", name, call, err)
+			}
+		}
+		if err := pg.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		for call, err := range calls(testContext(t), s) {
+			if err != nil {
+				t.Errorf("%s, %s after the restart: %v", name, call, err)
+			}
+		}
+		fill(t, s, 2)
+		if err := pg.Restart(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, s, putMember("r", "after-"+name, 0))
+	}
+	if got := len(users(load(t, s)[at("r").URI()])); got != 4 {
+		t.Errorf("%d members, want 4", got)
+	}
+}
+
+// fill makes the pool hold n idle connections.
+func fill(t *testing.T, s *Store, n int) {
+	t.Helper()
+	for range n {
+		tx, err := s.db.BeginTx(testContext(t), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+	}
+}
+
+// calls makes every call of a Store. Commit must not be tried before another
+// call where the outcome is to be told from that of a stale connection.
+func calls(ctx context.Context, s *Store) map[string]error {
+	_, loadRooms := s.LoadRooms(ctx, []engine.Name{at("r")})
+	return map[string]error{
+		"LoadRooms": loadRooms,
+		"Commit":    s.Commit(ctx, []engine.Change{putRoom("r", 1)}),
+		"Load":      s.Load(ctx, func(engine.RoomState) error { return nil }),
+		"Ping":      s.Ping(ctx),
+	}
+}
+
+func TestFrozenPostgresDoesNotHoldCallsUp(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	s := open(t, pg.URL("postgres"), Options{CloseWait: 100 * time.Millisecond})
+	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
+	if err := pg.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan map[string]error, 1)
+	go func() {
+		all := make(map[string]error)
+		for name, call := range map[string]func(context.Context) error{
+			"Commit": func(ctx context.Context) error { return s.Commit(ctx, []engine.Change{putRoom("r", 1)}) },
+			"Ping":   s.Ping,
+			"Load":   func(ctx context.Context) error { return s.Load(ctx, func(engine.RoomState) error { return nil }) },
+			"LoadRooms": func(ctx context.Context) error {
+				_, err := s.LoadRooms(ctx, []engine.Name{at("r")})
+				return err
+			},
+			"Open": func(ctx context.Context) error { _, err := Open(ctx, pg.URL("postgres"), Options{}); return err },
+		} {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			all[name] = call(ctx)
+			cancel()
+		}
+		ended <- all
+	}()
+	select {
+	case all := <-ended:
+		for name, err := range all {
+			if !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	case <-time.After(patience):
+		t.Error("a call does not end")
+	}
+	if err := pg.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, putMember("r", "b", 0))
+	if err := pg.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil { // ends as well
+		t.Errorf("close: %v", err)
+	}
+	if err := pg.Resume(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReadOnlyPostgresIsUnavailable(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	s := open(t, pg.URL("postgres"), Options{})
+	commit(t, s, putRoom("r", 0))
+	if err := pg.Exec(testContext(t), "postgres", "ALTER SYSTEM SET default_transaction_read_only = on"); err != nil {
+		t.Fatal(err)
+	}
+	if err := pg.Restart(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(testContext(t)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("ping: %v", err)
+	}
+	if _, err := Open(testContext(t), pg.URL("postgres"), Options{}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("open: %v", err)
+	}
+}
+
+func TestCommitsOfAKilledPostgresAreThere(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{Fsync: true})
+	s := open(t, pg.URL("postgres"), Options{})
+	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
+	before := load(t, s)
+	pg.Kill()
+	if err := pg.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(t, s); !reflect.DeepEqual(got, before) {
+		t.Errorf("left %v, want %v", got, before)
+	}
+}
+
+func TestLockedSQLiteIsUnavailable(t *testing.T) {
+	t.Parallel()
+	url := "sqlite://" + filepath.Join(t.TempDir(), "x.db")
+	s, other := open(t, url, Options{}), open(t, url, Options{})
+	commit(t, s, putRoom("r", 0))
+	tx, err := other.db.BeginTx(testContext(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Commit(ctx, []engine.Change{putRoom("q", 0)}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("commit: %v", err)
+	}
+	if err := s.Ping(ctx); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("ping: %v", err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, putRoom("q", 0))
+	if got := load(t, s); len(got) != 2 {
+		t.Errorf("rooms %v", got)
+	}
+}
