@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest"
+)
+
+// bin is where TestMain puts the programs; written before any test runs.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "imcctl-bin-")
+	if err == nil {
+		bin = dir
+		err = imcdtest.Build(context.Background(), dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// imcctl runs the tool with an environment of its own.
+func imcctl(environ map[string]string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(args, func(name string) string { return environ[name] }, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// start starts Kamailio and imcd with one room of two members.
+func start(t *testing.T) (*evapitest.Kamailio, *imcdtest.Imcd) {
+	t.Helper()
+	ctx := testContext(t)
+	k, err := evapitest.StartKamailio(ctx, evapitest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	i, err := imcdtest.Start(ctx, imcdtest.Options{Dir: bin, Evapi: k.EvapiAddr(), Secret: k.Secret()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := i.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := i.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ user, command string }{{"alice", "#create"}, {"bob", "#join"}} {
+		u, err := evapitest.NewUA(evapitest.UAConfig{User: c.user, Domain: "example.org", Proxy: k.SIPAddr()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = u.Close() })
+		if err := u.Register(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if res, err := u.Say(ctx, "sip:chat-lobby@example.org", c.command); err != nil || res.StatusCode != 200 {
+			t.Fatalf("%s: %v %v", c.command, res, err)
+		}
+	}
+	return k, i
+}
+
+func TestOutput(t *testing.T) {
+	k, i := start(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(k.OperatorSecret()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, door := range []struct {
+		name    string
+		environ map[string]string
+		args    []string
+	}{
+		{"rpc", nil, []string{"--rpc", i.RPCAddr()}},
+		{"evapi, secret from a file", nil, []string{"--evapi", k.EvapiAddr(), "--secret-file", secret}},
+		{"evapi, secret from the environment", map[string]string{secretEnv: k.OperatorSecret()}, []string{"--evapi", k.EvapiAddr()}},
+	} {
+		for command, want := range map[string]string{
+			"rooms":         "ROOM                        MEMBERS  OWNER\nsip:chat-lobby@example.org  2        sip:alice@example.org\n",
+			"rooms --json":  `[{"room":"sip:chat-lobby@example.org","members":2,"owner":"sip:alice@example.org"}]` + "\n",
+			"stats":         "\nactive_rooms   1\n",
+			"stats --json":  `"active_rooms":1`,
+			"--version":     "imcctl version dev\n",
+			"members -h":    "imcctl members ROOM",
+			"members lobby": "",
+			"members sip:chat-lobby@example.org": "MEMBER OF sip:chat-lobby@example.org (2)\n" +
+				"sip:alice@example.org\nsip:bob@example.org\n",
+		} {
+			code, stdout, stderr := imcctl(door.environ, append(strings.Fields(command), door.args...)...)
+			if want == "" { // a room without a domain
+				if code != exitError || stdout != "" || strings.Count(stderr, "\n") != 1 {
+					t.Errorf("%s, %s: exit code %d, output %q, error %q", door.name, command, code, stdout, stderr)
+				}
+				continue
+			}
+			if code != exitOK || !strings.Contains(stdout, want) || stderr != "" {
+				t.Errorf("%s, %s: exit code %d, output %q, error %q; want %q", door.name, command, code, stdout, stderr, want)
+			}
+			if strings.Contains(command, "--json") && !json.Valid([]byte(stdout)) {
+				t.Errorf("%s, %s: %q is no JSON", door.name, command, stdout)
+			}
+		}
+	}
+	for _, c := range []struct {
+		environ map[string]string
+		args    []string
+		code    int
+		says    string
+	}{
+		{nil, []string{"members", "sip:chat-none@example.org", "--rpc", i.RPCAddr()}, exitError, "no such room"},
+		{map[string]string{secretEnv: "wrong"}, []string{"rooms", "--evapi", k.EvapiAddr(), "--timeout", "300ms"}, exitError, "secret may be wrong"},
+		{map[string]string{secretEnv: k.Secret()}, []string{"rooms", "--evapi", i.RPCAddr()}, exitError, "Kamailio"},
+	} {
+		checkError(t, c.environ, c.args, c.code, c.says)
+	}
+}
+
+func checkError(t *testing.T, environ map[string]string, args []string, wantCode int, says string) {
+	t.Helper()
+	code, stdout, stderr := imcctl(environ, args...)
+	if code != wantCode || stdout != "" || strings.Count(stderr, "\n") != 1 ||
+		!strings.HasPrefix(stderr, "imcctl: ") || !strings.Contains(stderr, says) {
+		t.Errorf("%v: exit code %d, output %q, error %q; want %d and one line with %q", args, code, stdout, stderr, wantCode, says)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := closed.Addr().String()
+	closed.Close()
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret := map[string]string{secretEnv: "x"}
+	for _, c := range []struct {
+		environ map[string]string
+		args    []string
+		code    int
+		says    string
+	}{
+		{nil, []string{"rooms", "--rpc", addr}, exitError, "is imcd running at " + addr},
+		{secret, []string{"rooms", "--evapi", addr}, exitError, "is Kamailio's evapi socket at " + addr},
+		{nil, []string{"rooms", "--rpc", mute.Addr().String(), "--timeout", "50ms"}, exitError, "no answer in time"},
+		{nil, nil, exitUsage, "rooms, members or stats"},
+		{nil, []string{"frobnicate"}, exitUsage, "frobnicate"},
+		{nil, []string{"rooms", "x"}, exitUsage, "x"},
+		{nil, []string{"members"}, exitUsage, "1 arg"},
+		{nil, []string{"members", "a", "b"}, exitUsage, "1 arg"},
+		{nil, []string{"rooms", "--colour"}, exitUsage, "--colour"},
+		{nil, []string{"rooms", "--timeout", "soon"}, exitUsage, "timeout"},
+		{nil, []string{"rooms", "--rpc", "a:1", "--evapi", "b:1"}, exitUsage, "evapi"},
+		{nil, []string{"rooms", "--evapi", "a:1"}, exitUsage, "secret"},
+		{nil, []string{"rooms", "--evapi", "a:1", "--secret-file", "/does/not/exist"}, exitUsage, "/does/not/exist"},
+		{nil, []string{"rooms", "--evapi", "a:1", "--secret-file", empty}, exitUsage, "empty"},
+	} {
+		checkError(t, c.environ, c.args, c.code, c.says)
+	}
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/schema/schematest"
+)
+
+// TestReadiness: imcd is ready while it has both a Kamailio and its database,
+// and says which of them is missing.
+func TestReadiness(t *testing.T) {
+	db := schematest.New(t, schematest.Options{})
+	if err := db.CreateDatabase("imcd"); err != nil {
+		t.Fatal(err)
+	}
+	k, i := startBoth(t, imcdtest.Options{DBURL: db.URL("imcd")})
+	check := func(code int, want string) {
+		t.Helper()
+		ctx := testContext(t)
+		for {
+			err := i.Await(ctx, "/readyz", code)
+			if err != nil {
+				t.Fatalf("waiting until %q is missing: %v", want, err)
+			}
+			if got := missing(t, i); got == want {
+				return
+			}
+		}
+	}
+	check(http.StatusOK, "")
+	if err := k.Halt(); err != nil {
+		t.Fatal(err)
+	}
+	check(http.StatusServiceUnavailable, "kamailio")
+	db.StopFast()
+	if err := i.Await(testContext(t), "/healthz", http.StatusOK); err != nil {
+		t.Error(err)
+	}
+	if err := k.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	check(http.StatusServiceUnavailable, "database")
+	if err := db.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	check(http.StatusOK, "")
+	say(t, user(t, k, "alice"), lobby, "#create", 200)
+}
+
+// missing is what keeps imcd from being ready, as it says itself.
+func missing(t *testing.T, i *imcdtest.Imcd) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, "http://"+i.HTTPAddr()+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var state struct{ Missing []string }
+	if err := json.NewDecoder(res.Body).Decode(&state); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(state.Missing, " ")
+}
+
+// TestOneOfTwo: a Kamailio that is away keeps nobody from talking through the
+// other one.
+func TestOneOfTwo(t *testing.T) {
+	k := startKamailio(t)
+	i := startImcd(t, imcdtest.Options{Secret: k.Secret(), Evapi: "127.0.0.1:1," + k.EvapiAddr()})
+	if err := i.AwaitReady(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	alice, bob := user(t, k, "alice"), user(t, k, "bob")
+	say(t, alice, lobby, "#create", 200)
+	say(t, bob, lobby, "#join", 200)
+	if _, err := alice.WaitN(testContext(t), 2); err != nil {
+		t.Error(err)
+	}
+}
