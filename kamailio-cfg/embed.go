@@ -8,13 +8,14 @@ import (
 	"fmt"
 )
 
-//go:embed imc.cfg demo.cfg README.md
+//go:embed imc.cfg demo.cfg peer.cfg README.md
 var files embed.FS
 
 // Names of the files in this package.
 const (
 	IMC    = "imc.cfg"   // the drop-in
 	Demo   = "demo.cfg"  // a complete configuration that includes it
+	Peer   = "peer.cfg"  // Kamailio's own imc module, for comparisons
 	Readme = "README.md" // how to insert the drop-in
 )
 

@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"imcd/evapi/evapitest"
+	"imcd/schema/schematest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { schematest.Main(m) }
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()

@@ -26,12 +26,12 @@ type udpLink struct {
 	read  sync.WaitGroup
 }
 
-func openUDP(proxy string, receive func([]byte)) (link, error) {
+func openUDP(local, proxy string, receive func([]byte)) (link, error) {
 	addr, err := net.ResolveUDPAddr("udp", proxy)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(local)})
 	if err != nil {
 		return nil, err
 	}

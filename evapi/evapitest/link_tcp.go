@@ -17,6 +17,7 @@ const tcpMaxMessage = 1 << 20
 
 // tcpLink is a TCP connection to the proxy, opened anew when it was lost.
 type tcpLink struct {
+	local   string // IP
 	proxy   string
 	receive func([]byte)
 	gone    chan struct{} // closed by close
@@ -28,8 +29,8 @@ type tcpLink struct {
 	shut bool     // guarded by mu
 }
 
-func openTCP(proxy string, receive func([]byte)) (link, error) {
-	l := &tcpLink{proxy: proxy, receive: receive, gone: make(chan struct{})}
+func openTCP(local, proxy string, receive func([]byte)) (link, error) {
+	l := &tcpLink{local: local, proxy: proxy, receive: receive, gone: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.dial(); err != nil {
@@ -40,7 +41,8 @@ func openTCP(proxy string, receive func([]byte)) (link, error) {
 
 // dial opens the connection. The caller holds mu.
 func (l *tcpLink) dial() error {
-	conn, err := net.DialTimeout("tcp", l.proxy, 5*time.Second)
+	d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.local)}}
+	conn, err := d.Dial("tcp", l.proxy)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ type Request struct {
 	URI         string
 	From        string   // the whole value, without tag; empty: the UA's name and AOR
 	To          string   // a URI; empty: URI
+	ToTag       string   // of a dialog; may be empty
 	CallID      string   //
 	CSeq        int      //
 	ContentType string   //
@@ -46,7 +47,11 @@ func (u *UA) render(r *Request, branch, tag, authorization string) []byte {
 	line("Via: SIP/2.0/%s %s;branch=%s;rport", strings.ToUpper(u.cfg.Transport), u.link.localAddr(), branch)
 	line("Max-Forwards: 70")
 	line("From: %s;tag=%s", r.From, tag)
-	line("To: <%s>", r.To)
+	if r.ToTag == "" {
+		line("To: <%s>", r.To)
+	} else {
+		line("To: <%s>;tag=%s", r.To, r.ToTag)
+	}
 	line("Call-ID: %s", r.CallID)
 	line("CSeq: %d %s", r.CSeq, r.Method)
 	if authorization != "" {

@@ -19,6 +19,7 @@ type UAConfig struct {
 	Domain      string // likewise; empty: Proxy's host and port
 	Proxy       string // host:port that everything is sent to
 	Transport   string // "udp" or "tcp"; empty: udp
+	LocalIP     string // of the socket; empty: 127.0.0.1
 	DisplayName string // in From; may be empty
 	AuthUser    string // digest user name; empty: User
 	Password    string // empty: a challenge is the answer
@@ -63,6 +64,7 @@ func NewUA(cfg UAConfig) (*UA, error) {
 	orString(&cfg.Domain, cfg.Proxy)
 	orString(&cfg.AuthUser, cfg.User)
 	orString(&cfg.Transport, "udp")
+	orString(&cfg.LocalIP, "127.0.0.1")
 	orInt(&cfg.InboxMax, 65536)
 	if cfg.T1 == 0 {
 		cfg.T1 = 500 * time.Millisecond
@@ -77,9 +79,9 @@ func NewUA(cfg UAConfig) (*UA, error) {
 	var err error
 	switch cfg.Transport {
 	case "udp":
-		u.link, err = openUDP(cfg.Proxy, u.receive)
+		u.link, err = openUDP(cfg.LocalIP, cfg.Proxy, u.receive)
 	case "tcp":
-		u.link, err = openTCP(cfg.Proxy, u.receive)
+		u.link, err = openTCP(cfg.LocalIP, cfg.Proxy, u.receive)
 	default:
 		err = fmt.Errorf("transport %q is not udp or tcp", cfg.Transport)
 	}

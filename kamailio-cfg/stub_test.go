@@ -1,0 +1,105 @@
+package kamailiocfg_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"imcd/evapi/evapitest"
+)
+
+// stub stands in for imcd: it pings, answers every room message with 202, and
+// keeps all events for the test.
+type stub struct {
+	peer    *evapitest.Peer
+	welcome evapitest.Event
+
+	mu     sync.Mutex
+	events []evapitest.Event // guarded by mu
+	change chan struct{}     // closed and replaced with every event; guarded by mu
+}
+
+func startStub(t *testing.T, k *evapitest.Kamailio) *stub {
+	t.Helper()
+	peer, welcome := hello(t, k, k.Secret())
+	s := &stub{peer: peer, welcome: welcome, change: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { s.ping(ctx) })
+	wg.Go(func() { s.run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return s
+}
+
+func (s *stub) ping(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if s.peer.Send(call("imc.ping", "beat")) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *stub) run(ctx context.Context) {
+	for {
+		ev, err := s.peer.Next(ctx)
+		if err != nil {
+			return
+		}
+		if ev.Method == "imc.message" && s.peer.Send(reply(ev, "202", "1", "0", "Accepted")) != nil {
+			return
+		}
+		s.mu.Lock()
+		s.events = append(s.events, ev)
+		close(s.change)
+		s.change = make(chan struct{})
+		s.mu.Unlock()
+	}
+}
+
+// seen are the events of one method so far.
+func (s *stub) seen(method string) (events []evapitest.Event, change <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ev := range s.events {
+		if ev.Method == method {
+			events = append(events, ev)
+		}
+	}
+	return events, s.change
+}
+
+// wait waits until n events of the method have come and returns them.
+func (s *stub) wait(t *testing.T, method string, n int) []evapitest.Event {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		events, change := s.seen(method)
+		if len(events) >= n {
+			return events
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			t.Fatalf("%d events %s, want %d", len(events), method, n)
+		}
+	}
+}
+
+// copyTo sends one copy as imcd does.
+func (s *stub) copyTo(t *testing.T, to, callID, body string) {
+	t.Helper()
+	send(t, s.peer, copyFrame(s.header(t), unb64(t, s.welcome.Params["next_hop"]), to, callID, body))
+}
+
+func (s *stub) header(t *testing.T) string { return unb64(t, s.welcome.Params["header"]) }
