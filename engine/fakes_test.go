@@ -122,6 +122,13 @@ func (s *memStore) Ping(context.Context) error {
 
 func (s *memStore) Close() error { return nil }
 
+// set makes commits fail from now on; nil: no more.
+func (s *memStore) set(fail func([]Change) (err error, applied bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = fail
+}
+
 // dump shows what is stored, a line a room.
 func (s *memStore) dump() string {
 	s.mu.Lock()
@@ -173,7 +180,7 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) error {
 	}
 	f.copies = append(f.copies, decode(c))
 	user, _, _ := strings.Cut(strings.TrimPrefix(c.To, "sip:"), "@")
-	r, ok := f.codes[user]
+	r, ok := f.codes[strings.ToLower(user)]
 	if !ok {
 		r.Code = 200
 	}
@@ -225,9 +232,18 @@ func (f *fakeRelay) set(change func()) {
 	change()
 }
 
+// tester is what house needs of a testing.TB or a rapid.T.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Error(args ...any)
+	Fatal(args ...any)
+}
+
 // house is an engine with its fakes.
 type house struct {
-	t     testing.TB
+	t     tester
 	e     *Engine
 	store *memStore
 	relay *fakeRelay
@@ -239,6 +255,14 @@ func newHouse(t testing.TB, change func(*Config)) *house {
 }
 
 func openHouse(t testing.TB, store *memStore, change func(*Config)) *house {
+	t.Helper()
+	h := startHouse(t, store, change)
+	t.Cleanup(h.close)
+	return h
+}
+
+// startHouse leaves it to the caller to close the house.
+func startHouse(t tester, store *memStore, change func(*Config)) *house {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HashSize = 2
@@ -252,10 +276,9 @@ func openHouse(t testing.TB, store *memStore, change func(*Config)) *house {
 		t.Fatal(err)
 	}
 	h.e, h.relay.engine = e, e
-	if err := e.Start(t.Context()); err != nil {
+	if err := e.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(h.close)
 	return h
 }
 

@@ -31,9 +31,7 @@ func TestRefusedCommit(t *testing.T) {
 	h.wantHeard("bob<r: *** The chat service cannot")
 	h.want(h.say("carol", "r", "#join"), 200, 1)
 	h.want(h.say("bob", "r", "hi"), 403, -202)
-	h.store.mu.Lock()
-	h.store.fail = nil
-	h.store.mu.Unlock()
+	h.store.set(nil)
 	h.want(h.say("bob", "r", "#join"), 200, 1)
 	h.want(h.say("bob", "r", "#list"), 200, 1)
 	if heard := h.heard(); !slices.Contains(heard, "bob<r: Members of r:\n*[alice]\n[carol]\n[bob]") {
@@ -75,9 +73,7 @@ func TestUncertainCommit(t *testing.T) {
 	h.say("alice", "r", "#create")
 	h.store.fail = func([]Change) (error, bool) { return fmt.Errorf("connection lost: %w", ErrUnavailable), true }
 	h.want(h.say("bob", "r", "#join"), 503, -49)
-	h.store.mu.Lock()
-	h.store.fail = nil
-	h.store.mu.Unlock()
+	h.store.set(nil)
 	h.until("healthy", h.e.Healthy)
 	h.heard()
 	h.want(h.say("bob", "r", "hi"), 200, 1)

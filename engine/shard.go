@@ -93,12 +93,12 @@ func (s *shard) unavailable(req *request) *refusal {
 	switch {
 	case s.engine.stopping.Load():
 		return refuseUnavailable("Shutting down")
+	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
+		return refuseOverloaded()
 	case req.cmd != nil && req.cmd.roomAt == noRoom:
 		return nil // concerns no room
 	case s.stale[req.room.Key()] != nil:
 		return refuseUnavailable("Database unavailable")
-	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
-		return refuseOverloaded()
 	}
 	return s.engine.committer.ready()
 }
