@@ -252,8 +252,8 @@ func TestConnAccountsForLostCopies(t *testing.T) {
 			p.polite(func(fr string) { t.Errorf("written again: %.100s", fr) })
 			return
 		}
-		frames, _ := p.window() // without pong
-		d := decodeFrame(t, []byte(frames[1]))
+		frames, _ := p.window()                // without pong
+		d := decodeFrame(t, []byte(frames[1])) // the reply stands first
 		p.send(event("imc.error", fmt.Sprintf(`{"id":%q,"code":400,"reply":""}`, d.id)))
 	})
 	const copies = 300
@@ -279,7 +279,7 @@ func TestConnAccountsForLostCopies(t *testing.T) {
 	seen := map[string]int{}
 	for _, r := range rec.results {
 		seen[r.CallID]++
-		if want := map[bool]int{true: 400, false: 503}[r.CallID == "c1"]; !r.Local || r.Code != want {
+		if want := map[bool]int{true: 400, false: 503}[r.CallID == "c0"]; !r.Local || r.Code != want {
 			t.Errorf("%+v", r)
 		}
 	}

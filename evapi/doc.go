@@ -10,7 +10,7 @@
 //
 //	hello SECRET
 //
-// SECRET is 1 to 128 printable ASCII characters without space, quote, backslash
+// SECRET is 1 to 128 printable ASCII characters without space, quotes, backslash
 // or comma. Kamailio knows two secrets; which one it is decides the role of the
 // connection, "engine" or "operator". A client that has not said a right hello is
 // a stranger: its frames are dropped, it is sent nothing. One engine is served at
@@ -33,10 +33,18 @@
 // executed. imc.reply resumes the suspended transaction TINDEX:TLABEL (both
 // signed 32 bit decimals) and answers it; RC is what the script finds in
 // $avp(imc_rc); RETRY is Retry-After in seconds, "0" for none. tm.t_uac_start is
-// Kamailio's own RPC; it is answered (imc.error) only if it fails. Kamailio drops
-// NULs from its body and rewrites "!!" in its headers, so imc.send carries what
-// would be harmed by that (uac_req_send in the script). imc.answer is sent on to
-// the operator's connection TAG.
+// Kamailio's own RPC; it is answered (imc.error) only if it fails. HEADERS are
+// From, To, Call-ID, X-IMC-Secret, Content-Type and others, each ended by CRLF;
+// control characters are escaped, bytes from 0x80 on stand as they are, valid
+// UTF-8 or not. imc.answer is sent on to the operator's connection TAG.
+//
+// tm.t_uac_start drops NULs from the body. In headers other than From, To and
+// Call-ID it puts an address in place of "!!", cuts a header that has one "!"
+// short (with its line end), and crashes Kamailio over two that stand apart (seen
+// on 5.6.3; the newest source is the same). So whatever has a NUL in its body or
+// a "!" in such a header travels as imc.send, which the script hands to
+// uac_req_send: headers up to 2047 bytes, all of them ended by CRLF, FROM and TO
+// as they stand in the header.
 //
 // # From Kamailio to imcd
 //
@@ -59,6 +67,23 @@
 // A payload of more than 32760 bytes is lost or ends the connection
 // (MaxFrame). Its parser loses frames when a read ends inside a length, so
 // frames go out in windows of at most 30000 bytes, one write each, ended by a
-// ping whose pong is awaited before the next window (WindowBytes). The client
-// must always read: a peer that does not read ends up blocking SIP workers.
+// ping whose pong is awaited before anything else is written (WindowBytes). A
+// larger frame goes alone, with its ping; a heartbeat is a window without frames.
+// The client must always read: a peer that does not read ends up blocking SIP
+// workers.
+//
+// Who can connect to the port can end Kamailio without any secret: a length just
+// below 2^31 overflows in the parser, before any script runs. It must only be
+// open to processes that are trusted as far as that, on loopback as a rule.
+//
+// # Use
+//
+// NewConn makes a Conn with a Handler for what arrives; NewOutgoing prepares what
+// all copies of one MESSAGE share, and Conn.Send queues one copy of it. Each copy
+// that was accepted gets a Result: Kamailio's final reply, or a Local one if
+// Kamailio refused the frame or the connection was lost before it confirmed it. A
+// Result can be lost with the connection or by Kamailio, so whoever must know
+// keeps a timer and may send the copy again with the same Call-ID.
+//
+// Server and Client speak plain JSON-RPC 2.0 in netstrings or any other frame.
 package evapi

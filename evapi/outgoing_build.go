@@ -59,8 +59,8 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 		return nil, err
 	}
 	headers := headerLines(&c)
-	// tm.t_uac_start puts its address in place of "!!" in headers other than
-	// From and To, cuts a header short behind a single "!", and drops NULs.
+	// tm.t_uac_start mangles headers with "!", crashes over some, and drops
+	// NULs: see the package doc.
 	o := &Outgoing{bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
 	if o.bySend {
 		o.from = base64.StdEncoding.AppendEncode(nil, []byte(c.From))

@@ -1,0 +1,295 @@
+package evapi_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"imcd/evapi"
+	"imcd/evapi/evapitest"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 60 * time.Second
+
+func startKamailio(t *testing.T, opts evapitest.Options) *evapitest.Kamailio {
+	t.Helper()
+	k, err := evapitest.StartKamailio(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("Kamailio:\n%s", k.LogTail())
+		}
+	})
+	return k
+}
+
+// events is a Handler that hands everything to channels of enough capacity.
+type events struct {
+	up, down chan struct{}
+	messages chan *evapi.Message
+	calls    chan *evapi.Call
+	result   func(evapi.Result)
+}
+
+func newEvents(result func(evapi.Result)) *events {
+	return &events{
+		up: make(chan struct{}, 100), down: make(chan struct{}, 100),
+		messages: make(chan *evapi.Message, 1000), calls: make(chan *evapi.Call, 1000), result: result,
+	}
+}
+
+func (e *events) Up(*evapi.Conn, evapi.Welcome)        { e.up <- struct{}{} }
+func (e *events) Down(*evapi.Conn, error)              { e.down <- struct{}{} }
+func (e *events) Message(m *evapi.Message)             { e.messages <- m }
+func (e *events) Registered(*evapi.Conn, string)       {}
+func (e *events) Call(q *evapi.Call)                   { e.calls <- q }
+func (e *events) Result(_ *evapi.Conn, r evapi.Result) { e.result(r) }
+
+func await[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("not within %v: %s", patience, what)
+		panic("unreachable")
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(patience)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// connect starts a Conn whose copies go straight to next.
+func connect(t *testing.T, k *evapitest.Kamailio, next string, ev *events) *evapi.Conn {
+	t.Helper()
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), NextHop: next}, ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Start()
+	t.Cleanup(c.Stop)
+	await(t, "connected", ev.up)
+	return c
+}
+
+// TestRealEveryFrameOnce sends 20000 frames of random sizes: Kamailio must have
+// executed each of them once.
+func TestRealEveryFrameOnce(t *testing.T) {
+	const copies, outstanding = 20000, 1000
+	k := startKamailio(t, evapitest.Options{SHM: 2048}) // a transaction stays 5 s after its end
+	var mu sync.Mutex
+	sums := make(map[string]uint32, copies)
+	s := newSink(t, func(callID string, body []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if want, ok := sums[callID]; !ok || want != crc32.ChecksumIEEE(body) {
+			return fmt.Errorf("body of %d bytes is not the one that was sent", len(body))
+		}
+		return nil
+	})
+	room := make(chan struct{}, outstanding)
+	var bad []evapi.Result
+	c := connect(t, k, s.uri(), newEvents(func(r evapi.Result) {
+		if r.Code != 200 {
+			mu.Lock()
+			bad = append(bad, r)
+			mu.Unlock()
+		}
+		<-room
+	}))
+	random := rand.New(rand.NewPCG(1, 2))
+	began := time.Now()
+	for i := range copies {
+		room <- struct{}{}
+		body := randomBody(random, i)
+		callID := fmt.Sprintf("%d-%x@imcd", i, random.Uint32())
+		mu.Lock()
+		sums[callID] = crc32.ChecksumIEEE(body)
+		mu.Unlock()
+		out, err := evapi.NewOutgoing(evapi.Content{From: `"R" <sip:chat-r@example.org>`, Body: body})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Send(evapi.Copy{Out: out, To: fmt.Sprintf("sip:u%d@example.org", i), CallID: callID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "a result for each", func() bool { return len(room) == 0 })
+	took := time.Since(began)
+	ids, twice := s.counts()
+	st := c.Stats()
+	if ids != copies || twice != 0 || len(bad) != 0 || len(s.problems) != 0 || st.Reconnects != 0 || st.Errors != 0 {
+		t.Errorf("%d of %d arrived, %d twice, results %v, problems %.5q, %+v", ids, copies, twice, bad, s.problems, st)
+	}
+	t.Logf("%d frames in %d windows, %v, %.0f/s", copies, st.Windows, took, copies/took.Seconds())
+}
+
+// randomBody is mostly 400 to 8000 bytes; some are as large as can be, or hold NULs.
+func randomBody(random *rand.Rand, i int) []byte {
+	n := 400 + random.IntN(7601)
+	if i%500 == 250 {
+		n = 31300 + random.IntN(300)
+	}
+	body := make([]byte, n)
+	for j := range body {
+		body[j] = byte(' ' + random.IntN(94))
+		if body[j] == '"' || body[j] == '\\' {
+			body[j] = 0xe4
+		}
+	}
+	if i%100 == 17 && n < 20000 {
+		body[random.IntN(n)] = 0
+	}
+	return body
+}
+
+// TestRealBytes sends what Kamailio's tm.t_uac_start would change, and what it
+// must not.
+func TestRealBytes(t *testing.T) {
+	k := startKamailio(t, evapitest.Options{})
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	tests := map[string]struct {
+		c    evapi.Content
+		want []string // lines of the head
+	}{
+		"bytes": {evapi.Content{Body: every[1:]}, nil},
+		"NUL":   {evapi.Content{Body: every}, []string{"Content-Type: text/plain"}},
+		"quotes": {evapi.Content{From: "\"Al \\\"the\\\" \xff wow!! ok!\" <sip:chat-r@example.org>", Body: []byte(`"\",\u0041`)},
+			nil},
+		"one mark":  {evapi.Content{Headers: []evapi.Header{{Name: "X-A", Value: "hello! there! you!"}}}, []string{"X-A: hello! there! you!"}},
+		"two marks": {evapi.Content{Headers: []evapi.Header{{Name: "X-A", Value: "wow!!x"}}}, []string{"X-A: wow!!x"}},
+		"type": {evapi.Content{ContentType: `multipart/mixed; boundary="a!b"`, Headers: []evapi.Header{{Name: "In-Reply-To", Value: "x@y"}}},
+			[]string{`Content-Type: multipart/mixed; boundary="a!b"`, "In-Reply-To: x@y"}},
+		"headers": {evapi.Content{ContentType: `a/b; c="d\e"`, Headers: []evapi.Header{{Name: "X-A", Value: "\t\xff\x01"}, {Name: "X-B", Value: `"`}}},
+			[]string{`Content-Type: a/b; c="d\e"`, "X-B: \""}},
+		"empty":            {evapi.Content{}, nil},
+		"large":            {evapi.Content{Body: bytes.Repeat([]byte("x"), 31600)}, nil},
+		"largest with NUL": {evapi.Content{Body: bytes.Repeat([]byte("x\x00"), 11600)}, nil},
+	}
+	s := newSink(t, func(callID string, body []byte) error {
+		if want := tests[strings.ReplaceAll(callID, "_", " ")].c.Body; !bytes.Equal(body, want) {
+			return fmt.Errorf("body is %q", body)
+		}
+		return nil
+	})
+	results := make(chan evapi.Result, len(tests))
+	c := connect(t, k, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
+	for name, tt := range tests {
+		if tt.c.From == "" {
+			tt.c.From = "<sip:chat-r@example.org>"
+		}
+		out, err := evapi.NewOutgoing(tt.c)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		callID := strings.ReplaceAll(name, " ", "_")
+		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org;x=y", CallID: callID}); err != nil {
+			t.Fatal(name, err)
+		}
+		if r := await(t, "result of "+name, results); r.Code != 200 || r.CallID != callID {
+			t.Errorf("%s: %+v", name, r)
+		}
+		head := s.head(callID)
+		want := append(tt.want, "To: <sip:bob@example.org;x=y>")
+		for _, line := range want {
+			if !strings.Contains(head+"\r\n", "\r\n"+line+"\r\n") {
+				t.Errorf("%s: no line %q in %q", name, line, head)
+			}
+		}
+		if strings.Count(head, "\r\nFrom: "+tt.c.From+";tag=") != 1 || strings.Count(head, ";tag=") != 1 {
+			t.Errorf("%s: From in %q", name, head)
+		}
+	}
+	if len(s.problems) != 0 {
+		t.Errorf("%q", s.problems)
+	}
+}
+
+// TestRealErrors sends copies that Kamailio refuses.
+func TestRealErrors(t *testing.T) {
+	k := startKamailio(t, evapitest.Options{})
+	results := make(chan evapi.Result, 10)
+	c := connect(t, k, "", newEvents(func(r evapi.Result) { results <- r }))
+	for _, body := range []string{"x", "x\x00"} {
+		out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: []byte(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// imc.send does not look at the URI; Kamailio's routing then does.
+		local := body == "x"
+		for i, to := range []string{"nonsense", "sip:bob@host:notaport"} {
+			callID := fmt.Sprintf("%q-%d", body, i)[1:]
+			callID = strings.NewReplacer(`"`, "", `\`, "").Replace(callID)
+			if err := c.Send(evapi.Copy{Out: out, To: to, CallID: callID}); err != nil {
+				t.Fatal(err)
+			}
+			if r := await(t, "result for "+to, results); r.Local != local || r.CallID != callID || r.Code != 400 {
+				t.Errorf("%q to %s: %+v", body, to, r)
+			}
+		}
+		// Kamailio itself is the next hop, and does not know the user.
+		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: fmt.Sprint("ok-", len(body))}); err != nil {
+			t.Fatal(err)
+		}
+		if r := await(t, "404", results); r.Local || r.Code != 404 {
+			t.Errorf("%q: %+v", body, r)
+		}
+	}
+	if st := c.Stats(); st.Unmatched != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestRealReconnect restarts Kamailio under a Conn.
+func TestRealReconnect(t *testing.T) {
+	k := startKamailio(t, evapitest.Options{})
+	results := make(chan evapi.Result, 10)
+	ev := newEvents(func(r evapi.Result) { results <- r })
+	c := connect(t, k, "", ev)
+	for range 2 {
+		if err := k.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "down", ev.down)
+		if err := k.Start(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "up again", ev.up)
+		out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: []byte("x")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: "1"}); err != nil {
+			t.Fatal(err)
+		}
+		if r := await(t, "404", results); r.Local || r.Code != 404 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
