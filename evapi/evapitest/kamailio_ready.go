@@ -32,8 +32,11 @@ func (k *Kamailio) waitReady(ctx context.Context) error {
 }
 
 func (k *Kamailio) probe() error {
-	if err := probeOptions(k.SIPAddr()); err != nil {
-		return err
+	if err := probeOptions("udp", k.SIPAddr()); err != nil {
+		// A configuration may speak TCP alone.
+		if probeOptions("tcp", k.SIPAddr()) != nil {
+			return err
+		}
 	}
 	for _, addr := range []string{k.SIPAddr(), k.EvapiAddr()} {
 		conn, err := net.DialTimeout("tcp", addr, readyPoll)
@@ -45,9 +48,9 @@ func (k *Kamailio) probe() error {
 	return nil
 }
 
-// probeOptions sends one OPTIONS by UDP and waits shortly for any reply.
-func probeOptions(addr string) error {
-	conn, err := net.Dial("udp", addr)
+// probeOptions sends one OPTIONS and waits shortly for any reply.
+func probeOptions(network, addr string) error {
+	conn, err := net.Dial(network, addr)
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func probeOptions(addr string) error {
 	id := newToken()
 	req := strings.Join([]string{
 		"OPTIONS sip:" + addr + " SIP/2.0",
-		"Via: SIP/2.0/UDP " + conn.LocalAddr().String() + ";branch=z9hG4bK" + id + ";rport",
+		"Via: SIP/2.0/" + strings.ToUpper(network) + " " + conn.LocalAddr().String() + ";branch=z9hG4bK" + id + ";rport",
 		"From: <sip:probe@" + addr + ">;tag=" + id,
 		"To: <sip:" + addr + ">",
 		"Call-ID: " + id,
