@@ -67,14 +67,3 @@ func FuzzParseName(f *testing.F) {
 		}
 	})
 }
-
-// Values of Kamailio's {s.corehash}, see TestHashIsKamailios in the tests with a
-// real Kamailio.
-func TestHash(t *testing.T) {
-	if Hash("chat-1@example.org") == Hash("chat-2@example.org") {
-		t.Error("two rooms with one hash")
-	}
-	if Hash("") != 0 {
-		t.Errorf("Hash of nothing is %d", Hash(""))
-	}
-}
