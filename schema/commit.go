@@ -41,13 +41,13 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 	steps := []func() error{
 		func() error {
-			return exec(ctx, s, tx, b.dropRooms, sqlDropInvitesOfRooms, sqlDropMembersOfRooms, sqlDropRooms)
+			return execRows(ctx, s, tx, b.dropRooms, sqlDropInvitesOfRooms, sqlDropMembersOfRooms, sqlDropRooms)
 		},
-		func() error { return exec(ctx, s, tx, b.dropInvites, sqlDropInvites) },
-		func() error { return exec(ctx, s, tx, b.dropMembers, sqlDropMembers) },
-		func() error { return exec(ctx, s, tx, b.putRooms, sqlUpdateRooms, sqlInsertRooms) },
+		func() error { return execRows(ctx, s, tx, b.dropInvites, sqlDropInvites) },
+		func() error { return execRows(ctx, s, tx, b.dropMembers, sqlDropMembers) },
+		func() error { return execRows(ctx, s, tx, b.putRooms, sqlUpdateRooms, sqlInsertRooms) },
 		func() error { return s.putMembers(ctx, tx, b.putMembers) },
-		func() error { return exec(ctx, s, tx, b.putInvites, sqlPutInvites) },
+		func() error { return execRows(ctx, s, tx, b.putInvites, sqlPutInvites) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -99,8 +99,8 @@ func (s *Store) updateMembers(ctx context.Context, tx *sql.Tx, param string) (ow
 	return owned, rows.Err()
 }
 
-// exec runs statements that all take rows; without rows there is nothing to do.
-func exec[T any](ctx context.Context, s *Store, tx *sql.Tx, rows []T, statements ...string) error {
+// execRows runs statements that all take rows; without rows there is nothing to do.
+func execRows[T any](ctx context.Context, s *Store, tx *sql.Tx, rows []T, statements ...string) error {
 	if len(rows) == 0 {
 		return nil
 	}

@@ -32,7 +32,7 @@ func (s *Store) reorder(ctx context.Context, tx *sql.Tx, rooms []string) error {
 		if err != nil || len(wrong) == 0 {
 			return err
 		}
-		if err := exec(ctx, s, tx, roomRows(wrong), rewrite); err != nil {
+		if err := execRows(ctx, s, tx, roomRows(wrong), rewrite); err != nil {
 			return err
 		}
 		rooms = wrong

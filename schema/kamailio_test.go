@@ -1,0 +1,227 @@
+package schema
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"imcd/evapi/evapitest"
+)
+
+// moduleConfig is a Kamailio that runs its own imc module on a database. The
+// module sends everything to one place, which answers 200. Without TCP: Kamailio's
+// process for it sometimes hangs when Kamailio stops, and the module then never
+// writes its rooms back.
+const moduleConfig = `
+debug=2
+log_stderror=yes
+disable_tcp=yes
+children=1
+listen=udp:127.0.0.1:%d
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "textops.so"
+loadmodule "jsonrpcs.so"
+loadmodule "db_postgres.so"
+loadmodule "imc.so"
+modparam("jsonrpcs", "transport", 4)
+modparam("jsonrpcs", "dgram_socket", "udp:%s")
+modparam("imc", "db_url", "%s")
+modparam("imc", "outbound_proxy", "%s")
+request_route {
+	if (is_method("OPTIONS")) { sl_send_reply("200", "OK"); exit; }
+	if (is_method("MESSAGE") && imc_manager()) { sl_send_reply("200", "OK"); exit; }
+	sl_send_reply("403", "imc_manager failed");
+}
+`
+
+// module is a running Kamailio with the imc module.
+type module struct {
+	port int
+	rpc  string // host:port
+	ua   map[string]*evapitest.UA
+	cmd  *exec.Cmd
+	log  *logBuffer
+	done chan struct{} // closed when Kamailio has ended
+}
+
+func startModule(t *testing.T, dbURL string) *module {
+	t.Helper()
+	ports, err := evapitest.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &module{port: ports[0], rpc: fmt.Sprint("127.0.0.1:", ports[1]), ua: make(map[string]*evapitest.UA),
+		log: &logBuffer{}, done: make(chan struct{})}
+	sink := m.user(t, "sink")
+	sink.AnswerWith(200)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "kamailio.cfg")
+	if err := os.WriteFile(file, fmt.Appendf(nil, moduleConfig, m.port, m.rpc, dbURL, sink.Contact()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.cmd = exec.Command("kamailio", "-f", file, "-DD", "-E", "-m", "64", "-M", "8", "-w", dir, "-Y", dir)
+	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
+	m.cmd.WaitDelay = patience
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	m.start(t)
+	t.Cleanup(func() { m.stop(t) })
+	for m.options(t) != 200 {
+		select {
+		case <-m.done:
+			t.Fatalf("Kamailio ended: %s", m.log)
+		default:
+		}
+	}
+	return m
+}
+
+func (m *module) start(t *testing.T) {
+	t.Helper()
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // Pdeathsig is sent when this thread ends
+		defer runtime.UnlockOSThread()
+		defer close(m.done)
+		err := m.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = m.cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatalf("Kamailio is needed: %v", err)
+	}
+}
+
+// stop ends Kamailio cleanly, so that the module writes its rooms back.
+func (m *module) stop(t *testing.T) {
+	t.Helper()
+	_ = m.cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended already
+	select {
+	case <-m.done:
+	case <-time.After(patience):
+		t.Errorf("Kamailio does not stop: %s", m.log)
+		_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
+		<-m.done
+	}
+}
+
+// options asks Kamailio for a sign of life and waits a little for it.
+func (m *module) options(t *testing.T) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(testContext(t), 100*time.Millisecond)
+	defer cancel()
+	res, err := m.user(t, "sink").Options(ctx, "sip:127.0.0.1")
+	if err != nil {
+		return 0 // not yet
+	}
+	return res.StatusCode
+}
+
+// user returns the user agent of a user@example.org.
+func (m *module) user(t *testing.T, name string) *evapitest.UA {
+	t.Helper()
+	if ua := m.ua[name]; ua != nil {
+		return ua
+	}
+	ua, err := evapitest.NewUA(evapitest.UAConfig{User: name, Domain: "example.org",
+		Proxy: fmt.Sprint("127.0.0.1:", m.port)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ua.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	m.ua[name] = ua
+	return ua
+}
+
+// say sends a message to a room, which must be accepted.
+func (m *module) say(t *testing.T, user, room, text string) {
+	t.Helper()
+	if code := m.try(t, user, room, text); code != 200 {
+		t.Fatalf("%s says %q to %s: %d\n%s", user, text, room, code, m.log)
+	}
+}
+
+func (m *module) try(t *testing.T, user, room, text string) int {
+	t.Helper()
+	res, err := m.user(t, user).Say(testContext(t), at(room).URI(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode
+}
+
+// call makes a JSON-RPC call and decodes its result.
+func (m *module) call(t *testing.T, result any, method string, params ...string) {
+	t.Helper()
+	message := map[string]any{"jsonrpc": "2.0", "id": 1, "method": method}
+	if len(params) > 0 {
+		message["params"] = params
+	}
+	request, err := json.Marshal(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("udp", m.rpc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 65536)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatalf("%s: %v", method, err)
+	}
+	reply := struct{ Result, Error json.RawMessage }{}
+	if err := json.Unmarshal(buf[:n], &reply); err != nil || reply.Error != nil {
+		t.Fatalf("%s: %s (%v)", method, buf[:n], err)
+	}
+	if err := json.Unmarshal(reply.Result, result); err != nil {
+		t.Fatalf("%s: %s: %v", method, reply.Result, err)
+	}
+}
+
+// owners returns the owner of each room, as the module sees it.
+func (m *module) owners(t *testing.T) map[string]string {
+	t.Helper()
+	var list []struct {
+		Room, Owner string
+		Members     int
+	}
+	m.call(t, &list, "imc.list_rooms")
+	owners := make(map[string]string)
+	for _, r := range list {
+		owners[r.Room] = r.Owner
+	}
+	return owners
+}
+
+// members returns the members of a room, invited ones included, sorted.
+func (m *module) members(t *testing.T, room string) []string {
+	t.Helper()
+	var r struct{ Members []string }
+	m.call(t, &r, "imc.list_members", at(room).URI())
+	slices.Sort(r.Members)
+	return r.Members
+}
