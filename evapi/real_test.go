@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -121,10 +122,11 @@ func TestRealEveryFrameOnce(t *testing.T) {
 		<-room
 	}))
 	random := rand.New(rand.NewPCG(1, 2))
+	text := randomText(random)
 	began := time.Now()
 	for i := range copies {
 		room <- struct{}{}
-		body := randomBody(random, i)
+		body := randomBody(random, text, i)
 		callID := fmt.Sprintf("%d-%x@imcd", i, random.Uint32())
 		mu.Lock()
 		sums[callID] = crc32.ChecksumIEEE(body)
@@ -147,20 +149,28 @@ func TestRealEveryFrameOnce(t *testing.T) {
 	t.Logf("%d frames in %d windows, %v, %.0f/s", copies, st.Windows, took, copies/took.Seconds())
 }
 
-// randomBody is mostly 400 to 8000 bytes; some are as large as can be, or hold NULs.
-func randomBody(random *rand.Rand, i int) []byte {
+// randomText is what bodies are cut from.
+func randomText(random *rand.Rand) []byte {
+	text := make([]byte, 64<<10)
+	for i := range text {
+		text[i] = byte(' ' + random.IntN(94))
+		if text[i] == '"' || text[i] == '\\' {
+			text[i] = 0xe4
+		}
+	}
+	return text
+}
+
+// randomBody is mostly 400 to 8000 bytes; some are as large as can be, or hold a NUL.
+func randomBody(random *rand.Rand, text []byte, i int) []byte {
 	n := 400 + random.IntN(7601)
 	if i%500 == 250 {
 		n = 31300 + random.IntN(300)
 	}
-	body := make([]byte, n)
-	for j := range body {
-		body[j] = byte(' ' + random.IntN(94))
-		if body[j] == '"' || body[j] == '\\' {
-			body[j] = 0xe4
-		}
-	}
-	if i%100 == 17 && n < 20000 {
+	start := random.IntN(len(text) - n)
+	body := text[start : start+n]
+	if i%100 == 17 {
+		body = bytes.Clone(body)
 		body[random.IntN(n)] = 0
 	}
 	return body
@@ -292,4 +302,45 @@ func TestRealReconnect(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+}
+
+// TestRealFrozen freezes Kamailio: what is under way is reported as lost, nothing
+// blocks, and the connection comes back.
+func TestRealFrozen(t *testing.T) {
+	k := startKamailio(t, evapitest.Options{})
+	results := make(chan evapi.Result, 100)
+	ev := newEvents(func(r evapi.Result) { results <- r })
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second,
+		Heartbeat: 100 * time.Millisecond, DeadAfter: 500 * time.Millisecond, BackoffMax: 500 * time.Millisecond}, ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Start()
+	t.Cleanup(c.Stop)
+	await(t, "connected", ev.up)
+	if err := k.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: make([]byte, 10000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := 0
+	for i := range 20 {
+		if c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: fmt.Sprint(i)}) == nil {
+			accepted++
+		}
+	}
+	await(t, "down", ev.down)
+	for range accepted {
+		if r := await(t, "result", results); !r.Local || r.Code != 503 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if err := k.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "up again", ev.up)
+	before := c.Stats().Pongs
+	eventually(t, "pongs", func() bool { return c.Stats().Pongs > before+3 })
 }
