@@ -233,4 +233,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%q is not in the metrics:\n%s", want, got)
 		}
 	}
+	if strings.Contains(i.Log(), "hello") {
+		t.Errorf("what users say is in the log:\n%s", i.Log())
+	}
 }

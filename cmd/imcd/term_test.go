@@ -11,6 +11,7 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/schema/schematest"
 )
 
 // TestTermUnderTraffic: SIGTERM while users talk. Each message is answered, and
@@ -80,4 +81,57 @@ func countTexts(all []evapitest.Received, text string) int {
 		}
 	}
 	return n
+}
+
+// TestTermBounded: neither a Kamailio nor a database that is frozen keeps imcd
+// from ending, with work under way, in the 10 s that it promises.
+func TestTermBounded(t *testing.T) {
+	for _, frozen := range []string{"Kamailio", "Postgres"} {
+		t.Run(frozen, func(t *testing.T) {
+			db := schematest.New(t, schematest.Options{})
+			if err := db.CreateDatabase("imcd"); err != nil {
+				t.Fatal(err)
+			}
+			k, i := startBoth(t, imcdtest.Options{DBURL: db.URL("imcd")})
+			alice, bob := user(t, k, "alice"), user(t, k, "bob")
+			say(t, alice, lobby, "#create", 200)
+			say(t, bob, lobby, "#join", 200)
+			bob.AnswerWith(0) // so that a copy is under way
+			say(t, alice, lobby, "hello", 200)
+
+			freeze, thaw := func() error { return k.Signal(syscall.SIGSTOP) }, func() error { return k.Signal(syscall.SIGCONT) }
+			if frozen == "Postgres" {
+				freeze, thaw = db.Pause, db.Resume
+			}
+			if err := freeze(); err != nil {
+				t.Fatal(err)
+			}
+			var ask sync.WaitGroup
+			defer ask.Wait()
+			defer func() {
+				if err := thaw(); err != nil {
+					t.Error(err)
+				}
+			}()
+			ask.Go(func() {
+				// Its outcome depends on what is frozen; that it comes does not.
+				if _, err := alice.Say(testContext(t), lobby, "#create chat-other"); err != nil && frozen == "Postgres" {
+					t.Error(err)
+				}
+			})
+			asked := time.Now()
+			if err := i.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-i.Done():
+			case <-time.After(10 * time.Second):
+				t.Fatal("imcd has not ended after 10 s")
+			}
+			t.Logf("imcd ended after %v", time.Since(asked))
+			if code := i.ExitCode(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
 }

@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"imcd/cmd/imcd/internal/config"
+	"imcd/evapi"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testConfig is an imcd on free ports, with a Kamailio that is not there.
+func testConfig(t *testing.T) *config.Config {
+	t.Helper()
+	cfg, err := config.Load(config.Sources{Environ: []string{
+		"IMCD_EVAPI=127.0.0.1:1", "IMCD_EVAPI_SECRET=x", "RPC_PORT=0", "HTTP_PORT=0",
+		"STATE_DIR=" + filepath.Join(t.TempDir(), "a", "b"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestStartStop: the ports answer between both, and nothing is left after.
+func TestStartStop(t *testing.T) {
+	ctx := testContext(t)
+	cfg := testConfig(t)
+	for range 3 {
+		d, err := Start(ctx, cfg, "test", zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := evapi.Dial(ctx, d.RPCAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rooms []any
+		if err := c.Call(ctx, "imc.list_rooms", nil, &rooms); err != nil || rooms == nil || len(rooms) != 0 {
+			t.Errorf("rooms are %v, %v", rooms, err)
+		}
+		if code := get(t, "http://"+d.HTTPAddr().String()+"/readyz"); code != http.StatusServiceUnavailable {
+			t.Errorf("readyz says %d without Kamailio", code)
+		}
+		d.Stop()
+		if err := c.Call(ctx, "imc.list_rooms", nil, nil); err == nil {
+			t.Error("a stopped imcd answers")
+		}
+		_ = c.Close()
+	}
+}
+
+func get(t *testing.T, url string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// TestFailedStart: what was started before the step that failed is gone.
+func TestFailedStart(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	cfg := testConfig(t)
+	for key, at := range map[string]*string{"rpc_listen": &cfg.RPC.Listen, "http_listen": &cfg.HTTP.Listen} {
+		free := *at
+		*at = busy.Addr().String()
+		_, err := Start(testContext(t), cfg, "test", zerolog.Nop())
+		if wrong := new(config.Error); !errors.As(err, &wrong) || wrong.Key != key {
+			t.Errorf("the error is %v, should be about %s", err, key)
+		}
+		*at = free
+	}
+	d, err := Start(testContext(t), cfg, "test", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Stop()
+}
+
+// TestNoDoors: both ports can be switched off.
+func TestNoDoors(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.RPC.Listen, cfg.HTTP.Listen = "", ""
+	d, err := Start(testContext(t), cfg, "test", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.RPCAddr() != nil || d.HTTPAddr() != nil {
+		t.Errorf("doors are at %v and %v", d.RPCAddr(), d.HTTPAddr())
+	}
+	d.Stop()
+}
+
+// TestInterruptedStart: who is asked to stop while starting leaves nothing.
+func TestInterruptedStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d, err := Start(ctx, testConfig(t), "test", zerolog.Nop())
+	if err == nil {
+		d.Stop() // quick enough to be up before it looked
+	}
+}

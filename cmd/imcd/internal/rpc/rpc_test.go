@@ -1,0 +1,230 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"imcd/engine"
+	"imcd/evapi"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeRooms answers every query with err, or with what the query was about.
+type fakeRooms struct{ err error }
+
+func (f fakeRooms) Rooms(context.Context) ([]engine.RoomInfo, error) {
+	return []engine.RoomInfo{}, f.err
+}
+func (f fakeRooms) Members(_ context.Context, room string) (engine.MemberList, error) {
+	return engine.MemberList{Room: room, Members: []string{}}, f.err
+}
+func (f fakeRooms) RoomActive(context.Context, string) (bool, error)         { return true, f.err }
+func (f fakeRooms) RoomMember(context.Context, string, string) (bool, error) { return true, f.err }
+func (f fakeRooms) Stats(context.Context) (engine.Stats, error)              { return engine.Stats{}, f.err }
+
+func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {
+	t.Helper()
+	l, err := Listen("127.0.0.1:0", maxConns, evapi.NewServer(Methods(rooms)), zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Start()
+	t.Cleanup(l.Stop)
+	return l
+}
+
+func dial(t *testing.T, l *Listener) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
+// frames reads n answers.
+func frames(t *testing.T, nc net.Conn, n int) []string {
+	t.Helper()
+	r := evapi.NewNetstringReader(nc, 1<<20)
+	var got []string
+	for range n {
+		b, err := r.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(b))
+	}
+	return got
+}
+
+const statsCall = `{"jsonrpc":"2.0","id":7,"method":"imc.stats"}`
+
+func TestPipelinedCalls(t *testing.T) {
+	nc := dial(t, listen(t, 2, fakeRooms{}))
+	one := evapi.AppendNetstring(nil, []byte(statsCall))
+	if _, err := nc.Write(bytes.Repeat(one, 20)); err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range frames(t, nc, 20) {
+		if !strings.Contains(got, `"active_rooms":0`) {
+			t.Errorf("answer is %s", got)
+		}
+	}
+}
+
+// TestTooManyConnections: the client over the limit is told so, and a place that
+// becomes free is free for the next.
+func TestTooManyConnections(t *testing.T) {
+	l := listen(t, 1, fakeRooms{})
+	first := dial(t, l)
+	if _, err := first.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+		t.Fatal(err)
+	}
+	frames(t, first, 1) // it has its place
+	if got := frames(t, dial(t, l), 1)[0]; !strings.Contains(got, "too many connections") {
+		t.Errorf("the second client got %s", got)
+	}
+	_ = first.Close()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		nc := dial(t, l)
+		if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err == nil {
+			if got := frames(t, nc, 1)[0]; strings.Contains(got, "active_rooms") {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the place was never free again")
+		}
+	}
+}
+
+// TestGarbageEndsConnection: what is no netstring, or too long, is not answered.
+func TestGarbageEndsConnection(t *testing.T) {
+	l := listen(t, 8, fakeRooms{})
+	for _, garbage := range []string{"GET / HTTP/1.1\r\n\r\n", "99999999999:", "01:a,", "1:ab", fmt.Sprintf("%d:", maxRequest+1)} {
+		nc := dial(t, l)
+		if _, err := nc.Write([]byte(garbage)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 1)
+		if n, err := nc.Read(b); n != 0 || err == nil {
+			t.Errorf("%q got an answer", garbage)
+		}
+	}
+}
+
+func TestStopEndsConnections(t *testing.T) {
+	l := listen(t, 4, fakeRooms{})
+	nc := dial(t, l)
+	if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+		t.Fatal(err)
+	}
+	frames(t, nc, 1)
+	l.Stop()
+	if n, err := nc.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Error("the connection is still open")
+	}
+}
+
+// TestErrorCodes: callers see what they did wrong, and nothing of what went
+// wrong inside.
+func TestErrorCodes(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+		says string
+	}{
+		{fmt.Errorf("%w: sip:x@y", engine.ErrNoRoom), codeUnknownRoom, "sip:x@y"},
+		{fmt.Errorf("%w: x", engine.ErrBadName), evapi.CodeInvalidParams, "bad URI"},
+		{fmt.Errorf("asking: %w", context.DeadlineExceeded), codeBusy, "try again"},
+		{errors.New("the password is hunter2"), evapi.CodeInternalError, ""},
+	} {
+		answer := evapi.NewServer(Methods(fakeRooms{c.err})).Handle(t.Context(),
+			[]byte(`{"jsonrpc":"2.0","id":1,"method":"imc.list_members","params":["x"]}`))
+		var got struct{ Error evapi.RPCError }
+		if err := json.Unmarshal(answer, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Error.Code != c.code || !strings.Contains(got.Error.Message, c.says) || strings.Contains(got.Error.Message, "hunter2") {
+			t.Errorf("%v is told as %s", c.err, answer)
+		}
+	}
+}
+
+// TestPoolRefusesOverflow: the reader that brings a request never waits.
+func TestPoolRefusesOverflow(t *testing.T) {
+	conn, err := evapi.NewConn(evapi.Config{Addr: "127.0.0.1:1", Secret: "x"}, noHandler{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPool(evapi.NewServer(Methods(fakeRooms{})), zerolog.Nop()) // not started: nothing is taken out
+	buf := []byte(statsCall)
+	for range callQueue + 10 {
+		p.Call(&evapi.Call{Conn: conn, Tag: "t", JSON: buf})
+	}
+	if len(p.queue) != callQueue {
+		t.Errorf("%d requests are queued, want %d", len(p.queue), callQueue)
+	}
+	clear(buf) // the reader uses its buffer again
+	if q := <-p.queue; string(q.JSON) != statsCall {
+		t.Errorf("the queued request is %q", q.JSON)
+	}
+	p.Start()
+	p.Stop()
+}
+
+func TestErrorResponseKeepsID(t *testing.T) {
+	for request, id := range map[string]string{
+		`{"jsonrpc":"2.0","id":"a\"b","method":"x"}`: `"id":"a\"b"`,
+		`{"jsonrpc":"2.0","method":"x"}`:             `"id":null`,
+		`[1,2`:                                       `"id":null`,
+	} {
+		got := errorResponse([]byte(request), codeBusy, `too "many"`)
+		if !json.Valid(got) || !bytes.Contains(got, []byte(id)) {
+			t.Errorf("%s: %s", request, got)
+		}
+	}
+}
+
+// noHandler takes what a Conn reports and does nothing.
+type noHandler struct{}
+
+func (noHandler) Up(*evapi.Conn, evapi.Welcome)    {}
+func (noHandler) Down(*evapi.Conn, error)          {}
+func (noHandler) Message(*evapi.Message)           {}
+func (noHandler) Result(*evapi.Conn, evapi.Result) {}
+func (noHandler) Registered(*evapi.Conn, string)   {}
+func (noHandler) Call(*evapi.Call)                 {}
+
+// FuzzTexts: whatever the parameters are, a method gets all of its texts or the
+// caller an error that says what is wrong.
+func FuzzTexts(f *testing.F) {
+	for _, seed := range []string{``, `null`, `[]`, `["a","b"]`, `["a"]`, `{"room":"a","user":"b"}`, `{"room":1}`, `[[]]`, `"a"`, `{"":""}`, ` [ "a" , "b" ] `} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, params []byte) {
+		got, err := texts(params, "room", "user")
+		if err == nil && (len(got) != 2 || got[0] == "" || got[1] == "") {
+			t.Errorf("%q: %q without an error", params, got)
+		}
+		if refused := new(evapi.RPCError); err != nil && (!errors.As(err, &refused) || refused.Code != evapi.CodeInvalidParams) {
+			t.Errorf("%q: %v", params, err)
+		}
+	})
+}

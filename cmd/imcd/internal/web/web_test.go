@@ -1,0 +1,136 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo answers with its payload; a notification is not answered.
+type echo struct{}
+
+func (echo) Handle(_ context.Context, payload []byte) []byte {
+	if string(payload) == "notification" {
+		return nil
+	}
+	return payload
+}
+
+// parts are those of a daemon that is ready.
+func parts() Parts {
+	return Parts{
+		RPC:      echo{},
+		Metrics:  prometheus.NewRegistry(),
+		Ping:     func(context.Context) error { return nil },
+		Missing:  func() ([]string, bool) { return nil, true },
+		Stopping: func() bool { return false },
+		Log:      zerolog.Nop(),
+	}
+}
+
+func request(h http.Handler, method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "http://127.0.0.1:8450"+path, strings.NewReader(body))
+	for n := 0; n < len(headers); n += 2 {
+		r.Header.Set(headers[n], headers[n+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestReady(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(p *Parts)
+		code   int
+		want   readiness
+	}{
+		{"all there", func(*Parts) {}, 200, readiness{true, []string{}, []string{}}},
+		{"one of two Kamailios", func(p *Parts) { p.Missing = func() ([]string, bool) { return []string{"b:1"}, true } },
+			200, readiness{true, []string{}, []string{"b:1"}}},
+		{"no Kamailio", func(p *Parts) { p.Missing = func() ([]string, bool) { return []string{"a:1", "b:1"}, false } },
+			503, readiness{false, []string{"kamailio"}, []string{"a:1", "b:1"}}},
+		{"no database", func(p *Parts) { p.Ping = func(context.Context) error { return errors.New("password: hunter2") } },
+			503, readiness{false, []string{"database"}, []string{}}},
+		{"stopping", func(p *Parts) { p.Stopping = func() bool { return true } },
+			503, readiness{false, []string{"stopping"}, []string{}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := parts()
+			c.change(&p)
+			w := request(Routes(p), "GET", "/readyz", "")
+			want, err := json.Marshal(c.want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.TrimSpace(w.Body.String()); w.Code != c.code || got != string(want) {
+				t.Errorf("%d %s, want %d %s", w.Code, got, c.code, want)
+			}
+		})
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	h := Routes(parts())
+	for _, c := range []struct {
+		method, path, body string
+		headers            []string
+		code               int
+		want               string
+	}{
+		{"GET", "/healthz", "", nil, 200, "ok"},
+		{"HEAD", "/healthz", "", nil, 200, ""},
+		{"GET", "/metrics", "", nil, 200, ""},
+		{"POST", "/rpc", "question", nil, 200, "question"},
+		{"POST", "/rpc", "question", []string{"Origin", "http://127.0.0.1:8450"}, 200, "question"},
+		{"POST", "/rpc", "notification", nil, 204, ""},
+		{"POST", "/rpc", strings.Repeat("x", maxRequest), nil, 200, "xxx"},
+		{"POST", "/rpc", strings.Repeat("x", maxRequest+1), nil, 413, ""},
+		{"POST", "/rpc", "question", []string{"Origin", "https://evil.example"}, 403, ""},
+		{"POST", "/rpc", "question", []string{"Sec-Fetch-Site", "cross-site"}, 403, ""},
+		{"GET", "/rpc", "", nil, 405, ""},
+		{"POST", "/healthz", "", nil, 405, ""},
+		{"GET", "/nothing", "", nil, 404, ""},
+	} {
+		w := request(h, c.method, c.path, c.body, c.headers...)
+		if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s %s %v: %d %.80q, want %d", c.method, c.path, c.headers, w.Code, w.Body, c.code)
+		}
+	}
+}
+
+func TestServes(t *testing.T) {
+	s, err := Listen("127.0.0.1:0", parts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer s.Stop(t.Context())
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr().String()+"/healthz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "ok\n" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if _, err := Listen(s.Addr().String(), parts()); err == nil {
+		t.Error("two servers on one port")
+	}
+}
