@@ -1,6 +1,9 @@
 package engine
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Flags of a room, as the imc module stores them in imc_rooms.flag.
 const (
@@ -28,6 +31,17 @@ type Name struct {
 type RoomRow struct {
 	Name Name
 	Flag int // RoomPrivate or 0
+
+	// ID names this incarnation of the room: one that is destroyed and made
+	// again has another. 0 if the room was made by the module and has not
+	// been given one yet; PutRoom with an ID does so. Never negative.
+	ID int64
+	// Seq is the number of the room's last message, 0 before the first.
+	// Only read: messages raise it.
+	Seq uint64
+	// Done is the number of the last message that reached all members without
+	// a cursor of their own. Only read: PutProgress writes it.
+	Done uint64
 }
 
 // MemberRow is a member of a room, or one who is invited to it, as it is stored.
@@ -42,6 +56,54 @@ type MemberRow struct {
 	// Told is set once the invitation reached the user, so that a restart
 	// sends again what may not have arrived.
 	Told bool
+
+	// Cursor is the number of the last message that reached this member; nil:
+	// the room's Done. PutMember with nil leaves a stored cursor as it is.
+	Cursor *uint64
+}
+
+// MessageRow is one message that a room accepted.
+type MessageRow struct {
+	Room        int64     // RoomRow.ID
+	Seq         uint64    // from 1, without gaps
+	Sender      Name      //
+	Display     string    // the sender's display name, UTF-8 without control characters; may be empty
+	ContentType string    // as the sender wrote it; may be empty
+	Body        []byte    // any bytes
+	At          time.Time // when it was accepted; stored with milliseconds
+}
+
+// CursorRow moves what has reached a member.
+type CursorRow struct {
+	Room   int64 // RoomRow.ID
+	User   Name
+	Seq    uint64
+	Remove bool // the room's Done holds for this member from now on
+}
+
+// ProgressRow moves what has reached all members without a cursor.
+type ProgressRow struct {
+	Room int64 // RoomRow.ID
+	Done uint64
+}
+
+// SeenRow remembers how a request was answered, so that the same request is
+// answered the same way again and not carried out twice.
+type SeenRow struct {
+	Key    [16]byte // hash of sender, Call-ID, CSeq and request URI
+	Shard  uint32   // Hash of the room's key
+	Code   int
+	RC     int
+	Reason string
+	At     time.Time
+}
+
+// Limits say which messages are deleted (Prune). 0 means no limit.
+type Limits struct {
+	Messages int           // kept per room
+	Bytes    int64         // of bodies kept per room
+	Age      time.Duration // of messages
+	SeenAge  time.Duration // of SeenRows
 }
 
 // RoomState is a room with its members, oldest first.
@@ -56,9 +118,13 @@ type Op uint8
 // The operations of a Change.
 const (
 	PutRoom      Op = iota + 1 // insert Room, or update its flag
-	DeleteRoom                 // delete Room with all its members
+	DeleteRoom                 // delete Room with all its members, messages and cursors
 	PutMember                  // insert Member, or update its flag, inviter and told
-	DeleteMember               // delete Member
+	DeleteMember               // delete Member, and its cursor
+	PutMessage                 // insert Message
+	PutCursor                  // insert, update or delete a cursor
+	PutProgress                // update Done of a room
+	PutSeen                    // insert or update Seen
 )
 
 // Change is one change of stored state. The names are always in the case in
@@ -67,6 +133,11 @@ type Change struct {
 	Op     Op
 	Room   RoomRow   // PutRoom, DeleteRoom
 	Member MemberRow // PutMember, DeleteMember
+
+	Message  *MessageRow  // PutMessage; the room's PutRoom came before, here or in an earlier commit
+	Cursor   *CursorRow   // PutCursor
+	Progress *ProgressRow // PutProgress
+	Seen     *SeenRow     // PutSeen
 }
 
 // Store keeps rooms and members. Every call has a deadline in its context;
@@ -82,6 +153,14 @@ type Store interface {
 	// Commit makes the changes durable in their order, all or none. An
 	// error may leave it open which: then LoadRooms tells.
 	Commit(ctx context.Context, changes []Change) error
+	// Messages returns up to limit messages of a room with numbers above
+	// after, in their order; those that were pruned are missing.
+	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)
+	// Seen returns the answers given since a time.
+	Seen(ctx context.Context, since time.Time) ([]SeenRow, error)
+	// Prune deletes what is over the limits, oldest first, and returns how
+	// many messages that were.
+	Prune(ctx context.Context, l Limits, now time.Time) (int, error)
 	// Ping reports whether the database can be reached and written to.
 	Ping(ctx context.Context) error
 	Close() error
