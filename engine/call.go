@@ -56,13 +56,21 @@ func (c *call) relay() *refusal {
 	if r := c.check(needMember); r != nil {
 		return r
 	}
-	out, err := c.shard.engine.compose(c.req, c.room, c.me)
+	row := &MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: c.me.name, Body: c.req.body, At: c.shard.now,
+		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType}
+	out, err := c.shard.engine.compose(c.room, row)
 	if err != nil {
 		return refuseContent(err)
 	}
+	if !c.room.stored { // a room that the module made
+		c.putRoom()
+		c.room.stored = true
+	}
+	c.room.seq = row.Seq
+	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
-	c.tx.says = append(c.tx.says, say{out: out, skip: c.me, size: size, msg: true})
+	c.tx.says = append(c.tx.says, say{out: out, skip: c.me.key, size: size, seq: row.Seq})
 	return nil
 }
 
@@ -170,13 +178,16 @@ func (c *call) put(m *member) {
 func (c *call) enter(m *member) {
 	m.flag &^= MemberInvited
 	m.inviter, m.told = Name{}, false
-	c.put(m)
-	c.tx.says = append(c.tx.says, say{join: m})
+	m.tracked, m.stored = true, c.room.seq
+	row := c.room.memberRow(m)
+	row.Cursor = &m.stored
+	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: row})
+	c.tx.says = append(c.tx.says, say{join: m, cursor: c.room.seq})
 }
 
 // drop removes m from the room.
 func (c *call) drop(m *member) {
-	c.shard.leaveLog(c.room, m)
+	c.shard.leave(c.room, m)
 	c.room.drop(m)
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
 }
@@ -221,6 +232,7 @@ func (c *call) join() *refusal {
 	}
 	c.enter(c.me)
 	c.broadcast("joined", nil)
+	c.tx.history = c.shard.engine.cfg.HistoryOnJoin
 	return nil
 }
 

@@ -25,12 +25,15 @@ type command struct {
 	base   int      // of its return codes
 	min    int      // arguments
 	max    int
-	roomAt int // index of the room among the arguments; noRoom if it takes none
+	roomAt int // index of the room among the arguments, noRoom or noRoomArg
 	need   need
 	run    func(*call) *refusal
 }
 
-const noRoom = -1
+const (
+	noRoom    = -1 // concerns no room
+	noRoomArg = -2 // concerns the room of the request URI
+)
 
 // commandTable is the command language.
 func commandTable() []*command {
@@ -44,6 +47,7 @@ func commandTable() []*command {
 		{[]string{"remove"}, "user [room]", "put somebody out of the room", -80, 1, 2, 1, needAdmin, runRemove},
 		{[]string{"exit", "leave"}, "[room]", "leave a room", -90, 0, 1, 0, needMember, runExit},
 		{[]string{"list", "members"}, "[room]", "who is in the room (* owner, ~ admin)", -100, 0, 1, 0, needMember, runList},
+		{[]string{"history"}, "[n]", "the last messages again", -140, 0, 1, noRoomArg, needMember, runHistory},
 		{[]string{"rooms"}, "", "which rooms there are", -100, 0, 0, noRoom, needNobody, nil},
 		{[]string{"destroy"}, "[room]", "end a room that you own", -110, 0, 1, 0, needOwner, runDestroy},
 		{[]string{"modify"}, "user owner|admin|member [room]", "change somebody's role", -120, 2, 3, 2, needAdmin, runModify},
@@ -87,7 +91,7 @@ func (c *command) locate(req *request) *refusal {
 		return refuseArguments("Too many arguments")
 	}
 	room := ""
-	if c.roomAt != noRoom && len(req.args) > c.roomAt {
+	if c.roomAt >= 0 && len(req.args) > c.roomAt {
 		room = req.args[c.roomAt]
 	}
 	if c.is("create") && len(req.args) == 1 && equalFold(room, wordPrivate) {

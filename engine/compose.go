@@ -19,9 +19,9 @@ const (
 	overhead = 300
 )
 
-// nameAddr writes a From value: the room, under the sender's display name.
+// nameAddr writes a From value: the room, under the sender's display name, which
+// cleanDisplay has been over.
 func nameAddr(display string, n Name) string {
-	display = cleanDisplay(display)
 	if display == "" {
 		return "<" + n.URI() + ">"
 	}
@@ -49,13 +49,13 @@ func cleanDisplay(s string) string {
 
 // compose makes what a member's message looks like to the others. A body that
 // is not text/plain goes as it is.
-func (e *Engine) compose(req *request, r *room, sender *member) (*evapi.Outgoing, error) {
-	body := req.body
-	if isPlain(req.contentType) {
-		body = e.frameText(body, vars{"user": r.show(sender.name), "room": r.name.User})
+func (e *Engine) compose(r *room, row *MessageRow) (*evapi.Outgoing, error) {
+	body := row.Body
+	if isPlain(row.ContentType) {
+		body = e.frameText(body, vars{"user": r.show(row.Sender), "room": r.name.User})
 	}
 	return evapi.NewOutgoing(evapi.Content{
-		From: nameAddr(req.display, r.name), ContentType: req.contentType, Headers: e.headers, Body: body})
+		From: nameAddr(row.Display, r.name), ContentType: row.ContentType, Headers: e.headers, Body: body})
 }
 
 // frameText puts a message into the message format.

@@ -34,12 +34,30 @@ type Config struct {
 	CommitQueue    int           // commit_queue: changes that may wait for the database; then 503
 	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
 	MaxOutstanding int           // max_outstanding: copies under way to members at a time
-	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is given up after it
-	LogEntries     int           // room_log_entries: messages a room keeps for slow members
-	LogBytes       int           // room_log_bytes: their bytes
+	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is sent again after it
+	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
+	LogBytes       int           // room_log_bytes: its bytes
 	TotalBytes     int           // total_log_bytes: of all rooms together; then 503
 	RetryAfter     time.Duration // retry_after: what a 503 asks the client to wait
+
+	Durability      string        // durability: commit (a 200 is a promise) or memory (it is not)
+	CursorFlush     time.Duration // cursor_flush: longest time for which a delivery is not noted
+	RetryMax        time.Duration // retry_max: longest wait before a failed copy is sent again
+	OfflineRetry    time.Duration // offline_retry: the same for members that are not registered
+	DuplicateWindow time.Duration // duplicate_window: how long a request is recognised again
+	HistoryOnJoin   int           // history_on_join: messages that are shown to who joins
+	HistoryMax      int           // history_max: messages that the command history shows at most
+	MemberBacklog   int           // member_backlog: messages owed to one member at most; 0: no limit
+	RoomMessages    int           // room_messages: messages kept per room; 0: no limit
+	RoomBytes       int64         // room_bytes: bytes of messages kept per room; 0: no limit
+	MessageAge      time.Duration // message_age: how long messages are kept; 0: no limit
 }
+
+// What a 200 to a room message means (Config.Durability).
+const (
+	DurabilityCommit = "commit" // the message is in the database
+	DurabilityMemory = "memory" // it will be in a moment; lost if imcd dies before
+)
 
 // DefaultConfig returns the values that hold where nothing is configured.
 func DefaultConfig() Config {
@@ -56,10 +74,21 @@ func DefaultConfig() Config {
 		CommitTimeout:  3 * time.Second,
 		MaxOutstanding: 1500,
 		ResultTimeout:  35 * time.Second,
-		LogEntries:     1000,
+		LogEntries:     256,
 		LogBytes:       8 << 20,
 		TotalBytes:     256 << 20,
 		RetryAfter:     5 * time.Second,
+
+		Durability:      DurabilityCommit,
+		CursorFlush:     20 * time.Millisecond,
+		RetryMax:        5 * time.Minute,
+		OfflineRetry:    15 * time.Minute,
+		DuplicateWindow: 2 * time.Minute,
+		HistoryMax:      100,
+		MemberBacklog:   10000,
+		RoomMessages:    20000,
+		RoomBytes:       64 << 20,
+		MessageAge:      30 * 24 * time.Hour,
 	}
 }
 
@@ -78,6 +107,11 @@ func (c Config) Validate() error {
 		{"room_log_entries", c.LogEntries, 1, 1 << 20},
 		{"room_log_bytes", c.LogBytes, 64 << 10, 1 << 40},
 		{"total_log_bytes", c.TotalBytes, 64 << 10, 1 << 50},
+		{"history_on_join", c.HistoryOnJoin, 0, 1000},
+		{"history_max", c.HistoryMax, 1, 1000},
+		{"member_backlog", c.MemberBacklog, 0, 1 << 40},
+		{"room_messages", c.RoomMessages, 0, 1 << 40},
+		{"room_bytes", int(c.RoomBytes), 0, 1 << 50},
 	} {
 		if n.val < n.min || n.val > n.max {
 			return fmt.Errorf("%s: %d is not in %d…%d", n.key, n.val, n.min, n.max)
@@ -86,7 +120,9 @@ func (c Config) Validate() error {
 	for _, d := range []struct {
 		key string
 		val time.Duration
-	}{{"commit_timeout", c.CommitTimeout}, {"result_timeout", c.ResultTimeout}, {"retry_after", c.RetryAfter}} {
+	}{{"commit_timeout", c.CommitTimeout}, {"result_timeout", c.ResultTimeout}, {"retry_after", c.RetryAfter},
+		{"cursor_flush", c.CursorFlush}, {"retry_max", c.RetryMax}, {"offline_retry", c.OfflineRetry},
+		{"duplicate_window", c.DuplicateWindow}} {
 		if d.val <= 0 {
 			return fmt.Errorf("%s: %v is not a positive duration", d.key, d.val)
 		}
@@ -102,6 +138,12 @@ func (c Config) validateWords() error {
 	case OwnerLeaveDestroy, OwnerLeaveRefuse, OwnerLeaveTransfer:
 	default:
 		return fmt.Errorf("owner_leave: %q is none of destroy, refuse, transfer", c.OwnerLeave)
+	}
+	if c.Durability != DurabilityCommit && c.Durability != DurabilityMemory {
+		return fmt.Errorf("durability: %q is neither commit nor memory", c.Durability)
+	}
+	if c.MessageAge < 0 {
+		return fmt.Errorf("message_age: %v is negative", c.MessageAge)
 	}
 	if c.SuccessCode != 200 && c.SuccessCode != 202 {
 		return fmt.Errorf("success_code: %d is neither 200 nor 202", c.SuccessCode)

@@ -2,33 +2,44 @@ package engine
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"imcd/evapi"
 )
 
-// flight is one copy under way to a recipient: a member (from the room's log)
-// or a stream.
+// slowAfter is how long a copy may be under way before its member's cursor is
+// stored by itself, so that it does not hold down what is known of the others.
+const slowAfter = 300 * time.Millisecond
+
+// flight is one copy under way to a recipient: a member or a stream.
 type flight struct {
-	id       string
-	room     *room // nil for streams
-	member   *member
-	stream   *stream
-	number   uint64 // of the log entry
-	deadline time.Time
-	over     bool
+	id     string
+	room   *room // nil for streams
+	member *member
+	stream *stream
+	seq    uint64 // of the message; 0 for a notice
+	since  time.Time
+	over   bool
 }
 
-// appendLog queues e for all live members of r.
+// appendLog queues e for all who follow the log of r.
 func (s *shard) appendLog(r *room, e entry) {
-	e.owed = r.lives
+	if e.seq > 0 {
+		r.last = e.seq
+		s.markDirty(r)
+	}
+	e.owed = r.followers
 	if e.owed == 0 {
+		r.log.gone = max(r.log.gone, e.seq)
 		s.engine.charge(-e.size)
 		return
 	}
 	r.log.append(e)
 	for len(r.log.entries) > s.engine.cfg.LogEntries || r.log.bytes > s.engine.cfg.LogBytes {
-		s.engine.metrics.dropped.Add(float64(r.log.entries[0].owed))
+		if r.log.entries[0].seq == 0 {
+			s.engine.metrics.dropped.Add(float64(r.log.entries[0].owed))
+		}
 		s.engine.charge(-r.log.pop())
 	}
 	for _, m := range r.order {
@@ -36,10 +47,67 @@ func (s *shard) appendLog(r *room, e entry) {
 	}
 }
 
+// enter lets m take part in the deliveries of r: from the end of the log on, or
+// from its cursor if the log starts later.
+func (s *shard) enter(r *room, m *member, cursor uint64) {
+	if r.members[m.key] != m || m.live {
+		return
+	}
+	m.live, m.cursor = true, cursor
+	if cursor >= r.last {
+		s.follow(r, m, r.log.end())
+		return
+	}
+	m.mode = behind
+	s.setReady(r, m)
+}
+
+// follow lets m get its copies from the log, from number n on.
+func (s *shard) follow(r *room, m *member, n uint64) {
+	m.mode, m.next = following, n
+	r.followers++
+	for i := n; i < r.log.end(); i++ {
+		r.log.at(i).owed++
+	}
+}
+
+// unfollow ends that; what m has not got stays in the database.
+func (s *shard) unfollow(r *room, m *member) {
+	if m.mode != following {
+		return
+	}
+	r.followers--
+	for n := max(m.next, r.log.base); n < r.log.end(); n++ {
+		r.log.at(n).owed--
+	}
+	s.engine.charge(-r.log.trim())
+	m.mode = behind
+}
+
+// leave takes m out of the room's deliveries.
+func (s *shard) leave(r *room, m *member) {
+	if !m.live {
+		return
+	}
+	s.unfollow(r, m)
+	if m.wait != nil {
+		s.forgetWait(m.wait)
+	}
+	m.live, m.wait, m.page = false, nil, nil
+}
+
+// discard ends the deliveries of a room that is no more.
+func (s *shard) discard(r *room) {
+	for _, m := range r.order {
+		s.leave(r, m)
+	}
+	delete(s.dirty, r)
+}
+
 // setReady queues m for its turn if it has something to get and nothing under
 // way.
 func (s *shard) setReady(r *room, m *member) {
-	if !m.live || m.queued || m.flight != nil || !s.seek(r, m) {
+	if !m.live || m.queued || m.loading || m.flight != nil || !s.seekNext(r, m) {
 		return
 	}
 	m.queued = true
@@ -50,14 +118,30 @@ func (s *shard) setReady(r *room, m *member) {
 	}
 }
 
-// seek moves m over what it does not get: its own messages and what the log no
-// longer has. It reports whether there is something to send.
-func (s *shard) seek(r *room, m *member) bool {
-	if m.next < r.log.base {
-		m.next = r.log.base
+// seekNext moves m over what it does not get. It reports whether there is
+// something to send.
+func (s *shard) seekNext(r *room, m *member) bool {
+	switch m.mode {
+	case following:
+		return s.seek(r, m)
+	case behind:
+		return s.seekPage(r, m)
 	}
+	return false
+}
+
+// seek is seekNext in the log. A member that the log does not have everything
+// for any more goes on from the database.
+func (s *shard) seek(r *room, m *member) bool {
+	if m.next < r.log.base && m.cursor < r.log.gone {
+		s.unfollow(r, m)
+		s.load(r, m)
+		return false
+	}
+	m.next = max(m.next, r.log.base)
 	for m.next < r.log.end() {
-		if r.log.at(m.next).skip != m {
+		e := r.log.at(m.next)
+		if e.skip != m.key && (e.seq == 0 || e.seq > m.cursor) {
 			return true
 		}
 		s.pass(r, m)
@@ -65,35 +149,18 @@ func (s *shard) seek(r *room, m *member) bool {
 	return false
 }
 
-// pass moves m over one entry.
+// pass moves m over one entry of the log.
 func (s *shard) pass(r *room, m *member) {
-	s.engine.charge(-r.log.pass(m.next))
+	if m.next >= r.log.base {
+		e := r.log.at(m.next)
+		e.owed--
+		if e.seq > m.cursor {
+			m.cursor = e.seq
+			s.markDirty(r)
+		}
+		s.engine.charge(-r.log.trim())
+	}
 	m.next++
-}
-
-// leaveLog takes m out of the room's deliveries.
-func (s *shard) leaveLog(r *room, m *member) {
-	if !m.live {
-		return
-	}
-	m.live = false
-	r.lives--
-	if m.next < r.log.base {
-		m.next = r.log.base
-	}
-	for m.next < r.log.end() {
-		s.pass(r, m)
-	}
-}
-
-// discard ends the deliveries of a room that is no more.
-func (s *shard) discard(r *room) {
-	for _, m := range r.order {
-		m.live = false
-	}
-	r.lives = 0
-	s.engine.charge(-r.log.bytes)
-	r.log = roomLog{base: r.log.end()}
 }
 
 // pump sends what can be sent: answers first, then one copy per room and turn,
@@ -110,8 +177,8 @@ func (s *shard) pump() {
 	for len(s.turns) > 0 {
 		r := s.turns[0]
 		m := r.ready[0]
-		if m.live && m.flight == nil && s.seek(r, m) {
-			if !s.engine.credits.take(s.inbox) || !s.sendEntry(r, m) {
+		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) {
+			if !s.engine.credits.take(s.inbox) || !s.send(r, m) {
 				return
 			}
 		}
@@ -128,32 +195,49 @@ func (s *shard) pump() {
 	}
 }
 
-// sendEntry sends m its next entry. False: not now; nothing has changed then.
-func (s *shard) sendEntry(r *room, m *member) bool {
-	e := r.log.at(m.next)
-	f := &flight{id: s.callID(r.tag, m.next, m.id), room: r, member: m, number: m.next}
-	err := s.engine.relay.Send(e.via, evapi.Copy{Out: e.out, To: m.name.URI(), CallID: f.id})
+// send sends m its next copy. False: not now; nothing has changed then.
+func (s *shard) send(r *room, m *member) bool {
+	var out *evapi.Outgoing
+	var via *evapi.Conn
+	var seq uint64
+	if m.mode == following {
+		e := r.log.at(m.next)
+		out, via, seq = e.out, e.via, e.seq
+	} else {
+		item := &m.page.items[m.at]
+		out, seq = item.out, item.seq
+	}
+	f := &flight{id: s.copyID(r, m, seq), room: r, member: m, seq: seq}
+	err := s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
 	if later(err) {
 		s.engine.credits.give()
 		return false
 	}
+	m.flight = f
 	if err != nil {
-		s.engine.credits.give()
 		s.engine.log.Warn().Err(err).Str("room", r.key).Str("member", m.key).Msg("copy not sent")
-		s.engine.metrics.delivery("failed")
-		s.pass(r, m)
+		s.land(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
 		return true
 	}
-	m.flight = f
 	s.takeOff(f)
 	return true
+}
+
+// copyID names the copy of a message for a member: the same each time it is
+// sent, so that a repetition can be recognised. A notice's is new each time.
+func (s *shard) copyID(r *room, m *member, seq uint64) string {
+	if seq == 0 {
+		return s.noteID()
+	}
+	return s.prefix() + strconv.FormatInt(r.id, 36) + "-" + strconv.FormatUint(seq, 10) +
+		"-" + strconv.FormatUint(hash64(m.key), 36)
 }
 
 // later tells what may succeed when tried again.
 func later(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull) }
 
 func (s *shard) takeOff(f *flight) {
-	f.deadline = s.now.Add(s.engine.cfg.ResultTimeout)
+	f.since = s.now
 	s.flights[f.id] = f
 	s.expiry = append(s.expiry, f)
 }
@@ -171,7 +255,7 @@ func (s *shard) result(r evapi.Result) {
 func (s *shard) expire() {
 	for len(s.expiry) > 0 {
 		f := s.expiry[0]
-		if !f.over && f.deadline.After(s.now) {
+		if !f.over && s.now.Sub(f.since) < s.engine.cfg.ResultTimeout {
 			return
 		}
 		s.expiry[0] = nil
@@ -200,31 +284,36 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	if !m.live {
 		return
 	}
-	if !again(r) && m.next == f.number {
-		s.pass(f.room, m)
-	}
+	m.last = lastResult{code: r.Code, at: s.now}
+	s.settle(f, r)
 	s.setReady(f.room, m)
 }
 
-// again tells an outcome after which the same copy is sent once more: the
-// connection to Kamailio was lost with the copy in it.
-func again(r evapi.Result) bool { return r.Local && r.Code == 503 }
-
-// outcome names the class of a result for the metrics.
-func outcome(r evapi.Result) string {
-	switch {
-	case again(r):
-		return "lost"
-	case r.Local:
-		return "failed"
-	case r.Code < 300:
-		return "ok"
-	case r.Code == 404 || r.Code == 410 || r.Code == 480:
-		return "offline"
-	case r.Code == 408:
-		return "timeout"
-	case r.Code >= 500 && r.Code < 600:
-		return "error"
+// settle draws the consequences of an outcome for a member.
+func (s *shard) settle(f *flight, res evapi.Result) {
+	switch v := judge(res); {
+	case v == resend:
+	case v == arrived || v == skipped || f.seq == 0:
+		s.passOne(f)
+		if v == arrived {
+			f.member.wait = nil
+		}
+	default:
+		s.putOff(f.room, f.member, v == offline, res.RetryAfter)
 	}
-	return "refused"
+}
+
+// passOne moves a member over the copy that is settled. The log may have dropped
+// it meanwhile.
+func (s *shard) passOne(f *flight) {
+	r, m := f.room, f.member
+	switch {
+	case m.mode == behind:
+		s.passItem(r, m)
+	case m.next >= r.log.base:
+		s.pass(r, m)
+	case f.seq > m.cursor:
+		m.cursor = f.seq
+		s.markDirty(r)
+	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -35,9 +36,9 @@ type Engine struct {
 	shards    []*shard
 	committer *committer
 	lister    *lister
+	loader    *loader
 	credits   *credits
 	tag       string // distinguishes this run's Call-IDs from those of another
-	serial    atomic.Uint64
 
 	requests atomic.Int64 // accepted and not answered yet
 	memory   atomic.Int64 // bytes charged for what waits to be delivered
@@ -70,6 +71,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	}
 	e.committer = newCommitter(store, cfg, log, e.metrics)
 	e.lister = newLister(e)
+	e.loader = newLoader(store, log)
 	for i := range 1 << cfg.HashSize {
 		e.shards = append(e.shards, newShard(e, i))
 	}
@@ -85,10 +87,17 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading rooms: %w", err)
 	}
+	if err := e.loadSeen(ctx); err != nil {
+		return fmt.Errorf("loading answers: %w", err)
+	}
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	e.loops.Go(func() { e.committer.run(run) })
 	e.loops.Go(func() { e.lister.run(run) })
+	e.loops.Go(func() { e.prune(run) })
+	for range loaders {
+		e.loops.Go(func() { e.loader.run(run) })
+	}
 	for _, s := range e.shards {
 		e.loops.Go(func() { s.run(run) })
 	}
@@ -108,6 +117,7 @@ func (e *Engine) Stop(ctx context.Context) {
 		case <-e.idle:
 		case <-ctx.Done():
 		}
+		e.flush(ctx)
 		e.cancel()
 		e.loops.Wait()
 	})
@@ -176,9 +186,11 @@ func (e *Engine) shardOf(room Name) *shard {
 // charge accounts for bytes that wait to be delivered.
 func (e *Engine) charge(n int) { e.memory.Add(int64(n)) }
 
-// roomTag names an incarnation of a room in this run.
-func (e *Engine) roomTag() string {
-	return e.tag + "." + strconv.FormatUint(e.serial.Add(1), 36)
+// newRoomID names an incarnation of a room for ever.
+func newRoomID() int64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return int64(binary.BigEndian.Uint64(b[:])>>2) | 1
 }
 
 func randomTag() string {

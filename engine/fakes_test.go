@@ -28,19 +28,26 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type memStore struct {
 	mu      sync.Mutex
 	rooms   map[string]RoomState
+	said    map[int64][]MessageRow
+	cursors map[int64]map[string]uint64
+	answers map[[16]byte]SeenRow
+	serial  int
 	commits int
 	fail    func(changes []Change) (err error, applied bool) // nil: never
 	away    bool                                             // Ping and loads fail
 	gate    chan struct{}                                    // if not nil, each commit takes one token first
 }
 
-func newMemStore() *memStore { return &memStore{rooms: map[string]RoomState{}} }
+func newMemStore() *memStore {
+	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
+		cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}}
+}
 
 func (s *memStore) Load(_ context.Context, fn func(RoomState) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(s.rooms)) {
-		if err := fn(s.rooms[key]); err != nil {
+		if err := fn(s.state(key)); err != nil {
 			return err
 		}
 	}
@@ -52,8 +59,8 @@ func (s *memStore) LoadRooms(_ context.Context, rooms []Name) ([]RoomState, erro
 	defer s.mu.Unlock()
 	var found []RoomState
 	for _, n := range rooms {
-		if r, ok := s.rooms[n.Key()]; ok {
-			found = append(found, r)
+		if _, ok := s.rooms[n.Key()]; ok {
+			found = append(found, s.state(n.Key()))
 		}
 	}
 	return found, nil
@@ -84,6 +91,10 @@ func (s *memStore) Commit(ctx context.Context, changes []Change) error {
 
 func (s *memStore) apply(changes []Change) {
 	for _, c := range changes {
+		if c.Op >= PutMessage {
+			s.applyDelivery(c)
+			continue
+		}
 		key := c.Room.Name.Key()
 		if c.Op == PutMember || c.Op == DeleteMember {
 			key = c.Member.Room.Key()
@@ -93,9 +104,12 @@ func (s *memStore) apply(changes []Change) {
 		at := slices.IndexFunc(r.Members, func(m MemberRow) bool { return m.User.Key() == c.Member.User.Key() })
 		switch {
 		case c.Op == PutRoom:
+			c.Room.Done = r.Room.Done
 			r.Room = c.Room
 		case c.Op == DeleteRoom:
 			delete(s.rooms, key)
+			delete(s.said, r.Room.ID)
+			delete(s.cursors, r.Room.ID)
 			continue
 		case c.Op == PutMember && at < 0:
 			r.Members = append(r.Members, c.Member)
@@ -107,8 +121,104 @@ func (s *memStore) apply(changes []Change) {
 		if r.Room.Name.IsZero() {
 			panic(fmt.Sprintf("change of a room that is not stored: %+v", c))
 		}
+		switch {
+		case c.Op == PutMember && c.Member.Cursor != nil:
+			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Seq: *c.Member.Cursor})
+		case c.Op == DeleteMember:
+			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Remove: true})
+		}
 		s.rooms[key] = r
 	}
+}
+
+// state is a room with what is derived from other tables.
+func (s *memStore) state(key string) RoomState {
+	r := s.rooms[key]
+	r.Members = slices.Clone(r.Members)
+	if said := s.said[r.Room.ID]; len(said) > 0 {
+		r.Room.Seq = said[len(said)-1].Seq
+	}
+	for i := range r.Members {
+		if seq, ok := s.cursors[r.Room.ID][r.Members[i].User.Key()]; ok {
+			r.Members[i].Cursor = &seq
+		}
+	}
+	return r
+}
+
+func (s *memStore) putCursor(c CursorRow) {
+	if s.cursors[c.Room] == nil {
+		s.cursors[c.Room] = map[string]uint64{}
+	}
+	if c.Remove {
+		delete(s.cursors[c.Room], c.User.Key())
+	} else {
+		s.cursors[c.Room][c.User.Key()] = c.Seq
+	}
+}
+
+func (s *memStore) applyDelivery(c Change) {
+	switch c.Op {
+	case PutMessage:
+		said := s.said[c.Message.Room]
+		if n := len(said); n > 0 && said[n-1].Seq+1 != c.Message.Seq || n == 0 && c.Message.Seq != 1 {
+			panic(fmt.Sprintf("message %d follows %d others", c.Message.Seq, n))
+		}
+		s.said[c.Message.Room] = append(said, *c.Message)
+	case PutCursor:
+		s.putCursor(*c.Cursor)
+	case PutProgress:
+		for key, r := range s.rooms {
+			if r.Room.ID == c.Progress.Room {
+				r.Room.Done = c.Progress.Done
+				s.rooms[key] = r
+			}
+		}
+	case PutSeen:
+		s.answers[c.Seen.Key] = *c.Seen
+	}
+}
+
+func (s *memStore) Messages(_ context.Context, room int64, after uint64, limit int) ([]MessageRow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return nil, ErrUnavailable
+	}
+	var rows []MessageRow
+	for _, m := range s.said[room] {
+		if m.Seq > after && m.Body != nil && len(rows) < limit {
+			rows = append(rows, m)
+		}
+	}
+	return rows, nil
+}
+
+func (s *memStore) Seen(_ context.Context, since time.Time) ([]SeenRow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rows []SeenRow
+	for _, r := range s.answers {
+		if r.At.After(since) {
+			rows = append(rows, r)
+		}
+	}
+	return rows, nil
+}
+
+// Prune takes the bodies of messages that are over the limit per room.
+func (s *memStore) Prune(_ context.Context, l Limits, _ time.Time) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, said := range s.said {
+		for i := 0; i < len(said)-l.Messages && l.Messages > 0; i++ {
+			if said[i].Body != nil {
+				said[i].Body = nil
+				n++
+			}
+		}
+	}
+	return n, nil
 }
 
 func (s *memStore) Ping(context.Context) error {
@@ -247,7 +357,6 @@ type house struct {
 	e     *Engine
 	store *memStore
 	relay *fakeRelay
-	n     int
 }
 
 func newHouse(t testing.TB, change func(*Config)) *house {
@@ -291,13 +400,16 @@ func (h *house) close() {
 // post sends a MESSAGE and returns where its answer comes.
 func (h *house) post(from, room, body string, headers ...string) chan evapi.Answer {
 	h.t.Helper()
-	h.n++
+	h.store.mu.Lock()
+	h.store.serial++ // a Call-ID is never used again, not even after a restart
+	n := h.store.serial
+	h.store.mu.Unlock()
 	if !strings.Contains(from, "<") {
 		from = "<sip:" + from + "@x.org>"
 	}
 	raw := fmt.Sprintf("MESSAGE sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5;branch=z9hG4bK%d\r\n"+
 		"From: %s;tag=1\r\nTo: <sip:%s>\r\nCall-ID: call-%d\r\nCSeq: 1 MESSAGE\r\n%sContent-Length: %d\r\n\r\n%s",
-		room, h.n, from, room, h.n, strings.Join(headers, ""), len(body), body)
+		room, n, from, room, n, strings.Join(headers, ""), len(body), body)
 	msg, err := sip.NewParser().ParseSIP([]byte(raw))
 	if err != nil {
 		h.t.Fatalf("test request: %v\n%s", err, raw)

@@ -1,5 +1,14 @@
 package engine
 
+import "hash/fnv"
+
+// hash64 distinguishes the members of a room in Call-IDs.
+func hash64(s string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(s)) // never fails
+	return h.Sum64()
+}
+
 // Hash is Kamailio's core_hash of one string, what {s.corehash} gives in its
 // configuration, so that both sides can compute the shard of a room. Of a room
 // it is the hash of Name.Key.

@@ -17,6 +17,7 @@ type inbox struct {
 	requests []*request
 	results  []evapi.Result
 	funcs    []func(*shard)
+	users    []string
 }
 
 // letters is one batch taken out of an inbox.
@@ -24,6 +25,7 @@ type letters struct {
 	requests []*request
 	results  []evapi.Result
 	funcs    []func(*shard)
+	users    []string
 }
 
 func newInbox(limit int) *inbox {
@@ -45,6 +47,20 @@ func (b *inbox) request(r *request) bool {
 func (b *inbox) result(r evapi.Result) {
 	b.mu.Lock()
 	b.results = append(b.results, r)
+	b.mu.Unlock()
+	b.ring()
+}
+
+// usersLimit bounds how many users may wait that have registered. Who finds no
+// room is tried again by the clock.
+const usersLimit = 4096
+
+// registered notes the key of a user who has registered.
+func (b *inbox) registered(user string) {
+	b.mu.Lock()
+	if len(b.users) < usersLimit {
+		b.users = append(b.users, user)
+	}
 	b.mu.Unlock()
 	b.ring()
 }
@@ -72,5 +88,6 @@ func (b *inbox) take(l *letters) {
 	l.requests, b.requests = b.requests, l.requests[:0]
 	l.results, b.results = b.results, l.results[:0]
 	l.funcs, b.funcs = b.funcs, l.funcs[:0]
+	l.users, b.users = b.users, l.users[:0]
 	b.mu.Unlock()
 }

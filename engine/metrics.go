@@ -17,6 +17,7 @@ type metrics struct {
 	requests   *prometheus.CounterVec // by command and final code
 	deliveries *prometheus.CounterVec // by result
 	dropped    prometheus.Counter
+	pruned     prometheus.Counter
 	commits    *prometheus.CounterVec // by result
 	commitTime prometheus.Histogram
 	batch      prometheus.Histogram
@@ -36,6 +37,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			[]string{"result"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_dropped_total", Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
+		pruned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_pruned_total", Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
 		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "imc_commits_total", Help: "Database transactions by result: ok or error."}, []string{"result"}),
 		commitTime: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -50,7 +53,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.commits, m.commitTime, m.batch,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.pruned, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
 			func() float64 { return float64(e.memory.Load()) }),

@@ -54,6 +54,9 @@ var defaultNotices = map[string]string{
 	"members_header_n": "Members of {room} ({n}/{of}):",
 	"rooms_header":     "Rooms:",
 	"rooms_header_n":   "Rooms ({n}/{of}):",
+	"missed":           "*** {n} messages of this room were dropped before they reached you.",
+	"history":          "[{time}] [{user}]: {body}",
+	"history_none":     "*** Nothing has been said in room {room} yet.",
 	"rooms_none":       "There are no rooms that you could join.",
 	"help_header":      "Commands (what is in brackets may be left out; the room is then the one you write to):",
 }
@@ -62,7 +65,7 @@ var defaultNotices = map[string]string{
 type vars map[string]string
 
 // placeholders that a notice may use.
-var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of"}
+var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of", "time"}
 
 // notices hold the templates in force; immutable.
 type notices struct{ text map[string]string }

@@ -24,6 +24,7 @@ type request struct {
 	body        []byte
 
 	refused *refusal // found while it was read
+	seen    *seen    // how its repetitions find it; nil if they cannot
 }
 
 // newRequest reads who says what to which room. What is wrong with it stands in

@@ -11,13 +11,33 @@ type member struct {
 	told    bool   // the invitation has arrived
 	inviter Name   // who invited; zero if not known
 
-	// Delivery, see roomLog.
-	id     uint32  // distinguishes members of a room in Call-IDs
-	next   uint64  // number of the next log entry to deliver
-	live   bool    // takes part in deliveries: its joining is durable
-	queued bool    // stands in room.ready
-	flight *flight // copy under way; nil if none
+	// Delivery.
+	live    bool    // takes part in deliveries: its joining is durable
+	cursor  uint64  // number of the last message that reached it
+	mode    mode    // where its next copy comes from
+	next    uint64  // following: number of the next log entry
+	page    *page   // behind: what has been loaded for it; nil if nothing
+	at      int     // behind: index of the next message in page
+	loading bool    // behind: page has been asked for
+	queued  bool    // stands in room.ready
+	flight  *flight // copy under way; nil if none
+	wait    *wait   // waiting: until when; nil else
+
+	// The cursor as it is stored.
+	tracked bool   // has a row of its own
+	stored  uint64 // what it says
+
+	last lastResult // of the last copy
 }
+
+// mode is where a live member's next copy comes from.
+type mode uint8
+
+const (
+	following mode = iota // the room's log
+	behind                // the database: the log does not have it any more
+	waiting               // nowhere for now: it could not be reached
+)
 
 func (m *member) invited() bool { return m.flag&MemberInvited != 0 }
 func (m *member) owner() bool   { return m.flag&MemberOwner != 0 }
@@ -42,24 +62,29 @@ type room struct {
 	members map[string]*member // by key, invited ones included
 	order   []*member          // the same, oldest first
 
-	lastID   uint32 // of members
+	id       int64  // of this incarnation, see RoomRow
+	stored   bool   // the database knows the id
 	epoch    uint64 // grows when the room is made or taken from the database again
 	inflight int    // commits under way
-	tag      string // tells this incarnation's copies from those of an earlier one
 
-	log   roomLog
-	lives int       // members that take part in deliveries
-	ready []*member // live members that have something to get and nothing under way
-	turn  bool      // stands in shard.turns
+	seq   uint64 // last message number given, its commit may be under way
+	last  uint64 // last message that is durable
+	done  uint64 // RoomRow.Done as it was last written
+	dirty bool   // cursors have moved since they were written
+
+	log       roomLog
+	followers int                  // live members in mode following
+	ready     []*member            // live members that have something to get and nothing under way
+	turn      bool                 // stands in shard.turns
+	loads     map[uint64][]*member // who waits for messages after a number to be loaded
 }
 
-func newRoom(name Name, private bool, epoch uint64, tag string) *room {
-	return &room{name: name, key: name.Key(), private: private, epoch: epoch, tag: tag,
-		members: make(map[string]*member)}
+func newRoom(name Name, id int64, epoch uint64) *room {
+	return &room{name: name, key: name.Key(), id: id, epoch: epoch, members: make(map[string]*member)}
 }
 
 func (r *room) row() RoomRow {
-	row := RoomRow{Name: r.name}
+	row := RoomRow{Name: r.name, ID: r.id}
 	if r.private {
 		row.Flag = RoomPrivate
 	}
@@ -72,8 +97,7 @@ func (r *room) memberRow(m *member) MemberRow {
 
 // add puts a new member last.
 func (r *room) add(name Name, flag int) *member {
-	r.lastID++
-	m := &member{name: name, key: name.Key(), flag: flag, id: r.lastID}
+	m := &member{name: name, key: name.Key(), flag: flag}
 	r.members[m.key] = m
 	r.order = append(r.order, m)
 	return m
@@ -84,16 +108,6 @@ func (r *room) drop(m *member) {
 	if i := slices.Index(r.order, m); i >= 0 {
 		r.order = slices.Delete(r.order, i, i+1)
 	}
-}
-
-// enter lets m take part in deliveries, from the end of the log on.
-func (r *room) enter(m *member) {
-	if r.members[m.key] != m || m.live {
-		return
-	}
-	m.live = true
-	m.next = r.log.end()
-	r.lives++
 }
 
 // full counts those who are in the room, the invited left out.

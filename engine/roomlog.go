@@ -4,21 +4,22 @@ import "imcd/evapi"
 
 // entry is one thing that goes to all live members of a room.
 type entry struct {
-	out     *evapi.Outgoing
-	via     *evapi.Conn // the Kamailio that it came through; nil for any
-	skip    *member     // its sender, who does not get it back; nil for notices
-	size    int         // bytes it is charged with
-	owed    int         // live members that have not passed it yet
-	message bool        // a message of a member, not a notice
+	out  *evapi.Outgoing
+	via  *evapi.Conn // the Kamailio that it came through; nil for any
+	skip string      // key of its sender, who does not get it back; empty for notices
+	size int         // bytes it is charged with
+	owed int         // followers that have not passed it yet
+	seq  uint64      // number of the message; 0 for a notice
 }
 
-// roomLog is what a room still owes to members: entries numbered without gaps.
-// An entry leaves it when the last member has passed it, or when the log is over
-// its limits. Owned by the room's shard.
+// roomLog is what a room's followers still have to get: entries numbered without
+// gaps. An entry leaves it when the last follower has passed it, or when the log
+// is over its limits. Owned by the room's shard.
 type roomLog struct {
 	entries []entry
 	base    uint64 // number of entries[0]
 	bytes   int
+	gone    uint64 // number of the last message that has left it
 }
 
 func (l *roomLog) end() uint64 { return l.base + uint64(len(l.entries)) }
@@ -35,6 +36,7 @@ func (l *roomLog) append(e entry) {
 // pop removes the oldest entry and returns the bytes it was charged with.
 func (l *roomLog) pop() int {
 	size := l.entries[0].size
+	l.gone = max(l.gone, l.entries[0].seq)
 	l.entries[0] = entry{}
 	l.entries = l.entries[1:]
 	l.base++
@@ -45,13 +47,9 @@ func (l *roomLog) pop() int {
 	return size
 }
 
-// pass notes that one member is done with entry n and returns the bytes that
-// this freed.
-func (l *roomLog) pass(n uint64) int {
-	if n < l.base {
-		return 0
-	}
-	l.at(n).owed--
+// trim removes what all followers have passed and returns the bytes that this
+// freed.
+func (l *roomLog) trim() int {
 	freed := 0
 	for len(l.entries) > 0 && l.entries[0].owed <= 0 {
 		freed += l.pop()

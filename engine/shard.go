@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"imcd/evapi"
@@ -30,25 +31,40 @@ type shard struct {
 	expiry  []*flight          // the same and finished ones, in the order of their deadlines
 	serial  uint64             // of notes, for Call-IDs
 	now     time.Time          // of this round
+
+	waits waits                         // members that are tried again later
+	away  map[string]map[*wait]struct{} // the same by user key
+
+	dirty      map[*room]struct{} // rooms whose cursors are to be written
+	flushTimer *time.Timer        // runs while dirty is not empty
+
+	seen      map[seenKey]*seen // requests and their answers
+	seenOrder []*seen           // the same, oldest first
 }
 
 func newShard(e *Engine, index int) *shard {
 	return &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize),
 		now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
-		streams: make(map[string]*stream), flights: make(map[string]*flight)}
+		streams: make(map[string]*stream), flights: make(map[string]*flight),
+		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}),
+		flushTimer: newStoppedTimer(), seen: make(map[seenKey]*seen)}
 }
 
 // run works through the inbox until ctx ends.
 func (s *shard) run(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	defer s.flushTimer.Stop()
 	var l letters
 	for {
+		s.now = time.Now()
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.inbox.wake:
 		case <-ticker.C:
+		case <-s.flushTimer.C:
+			s.flush(nil)
 		}
 		s.now = time.Now()
 		s.inbox.take(&l)
@@ -58,10 +74,14 @@ func (s *shard) run(ctx context.Context) {
 		for _, f := range l.funcs {
 			f(s)
 		}
+		for _, user := range l.users {
+			s.registered(user)
+		}
 		for _, req := range l.requests {
 			s.handle(req)
 		}
 		s.expire()
+		s.resumeDue()
 		s.pump()
 		s.engine.checkIdle()
 	}
@@ -71,6 +91,9 @@ func (s *shard) run(ctx context.Context) {
 func (s *shard) handle(req *request) {
 	if req.refused != nil {
 		s.refuse(req, nil, req.refused)
+		return
+	}
+	if s.repeated(req) {
 		return
 	}
 	if r := s.unavailable(req); r != nil {
@@ -84,6 +107,13 @@ func (s *shard) handle(req *request) {
 		c.refuse(refused)
 	} else {
 		c.tx.answer = s.engine.accepted()
+	}
+	if len(c.tx.changes) > 0 && req.seen != nil {
+		c.tx.changes = append(c.tx.changes, c.tx.seenChange())
+	}
+	if req.cmd == nil && refused == nil && s.engine.cfg.Durability == DurabilityMemory {
+		c.tx.early = true
+		s.reply(req, c.tx.answer)
 	}
 	s.submit(c.tx)
 }
@@ -119,6 +149,13 @@ func (s *shard) refuse(req *request, r *room, why *refusal) {
 }
 
 func (s *shard) reply(req *request, a evapi.Answer) {
+	s.replyAs(req, a)
+	if req.seen != nil {
+		s.answered(req.seen, a)
+	}
+}
+
+func (s *shard) replyAs(req *request, a evapi.Answer) {
 	s.engine.relay.Reply(req.msg, a)
 	s.engine.metrics.request(req, a)
 	s.engine.requests.Add(-1)
@@ -127,7 +164,8 @@ func (s *shard) reply(req *request, a evapi.Answer) {
 // createRoom makes a room in memory; its changes are the caller's.
 func (s *shard) createRoom(name Name, private bool) *room {
 	s.epoch++
-	r := newRoom(name, private, s.epoch, s.engine.roomTag())
+	r := newRoom(name, newRoomID(), s.epoch)
+	r.private, r.stored = private, true
 	s.addRoom(r)
 	return r
 }
@@ -145,14 +183,21 @@ func (s *shard) removeRoom(r *room) {
 // install takes over a room that was loaded when the engine starts.
 func (s *shard) install(state RoomState) {
 	s.epoch++
-	r := newRoom(state.Room.Name, false, s.epoch, s.engine.roomTag())
-	s.fill(r, state, nil)
+	r := newRoom(state.Room.Name, 0, s.epoch)
 	s.addRoom(r)
+	s.fill(r, state, nil)
 }
 
-// fill gives r the stored members; those of was, by key, stay the same objects.
+// fill gives r the stored state; members of was, by key, stay the same objects.
 func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 	r.name, r.private = state.Room.Name, state.Room.Flag&RoomPrivate != 0
+	if r.stored = state.Room.ID != 0; r.stored {
+		r.id = state.Room.ID
+	} else {
+		r.id = newRoomID()
+	}
+	r.seq, r.last, r.done = state.Room.Seq, state.Room.Seq, state.Room.Done
+	r.log.gone = r.last
 	for _, row := range state.Members {
 		key := row.User.Key()
 		m := was[key]
@@ -164,17 +209,28 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 		}
 		m.flag, m.inviter, m.told = row.Flag, row.Inviter, row.Told
 		switch {
-		case !m.invited():
-			r.enter(m)
+		case m.invited():
+			s.leave(r, m)
+			if !m.told && !m.inviter.IsZero() && was == nil {
+				s.sendInvitation(r, m)
+			}
 		case m.live:
-			s.leaveLog(r, m)
-		case !m.told && !m.inviter.IsZero() && was == nil:
-			s.sendInvitation(r, m)
+			s.setReady(r, m)
+		default:
+			cursor := r.done
+			if m.tracked = row.Cursor != nil; m.tracked {
+				cursor, m.stored = *row.Cursor, *row.Cursor
+			}
+			s.enter(r, m, cursor)
 		}
 	}
 }
 
-// callID names a copy. It starts with what leads its result back to this shard.
-func (s *shard) callID(tag string, n uint64, who uint32) string {
-	return fmt.Sprintf("%03x-%s-%d-%d", s.index, tag, n, who)
+// prefix starts a Call-ID with what leads its result back to this shard.
+func (s *shard) prefix() string { return fmt.Sprintf("%03x-", s.index) }
+
+// noteID names a copy of something that is not a stored message.
+func (s *shard) noteID() string {
+	s.serial++
+	return s.prefix() + s.engine.tag + "-n" + strconv.FormatUint(s.serial, 36)
 }

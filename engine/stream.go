@@ -58,8 +58,7 @@ func (s *shard) note(to Name, n note) {
 // sendNote sends the first note of st. False: not now.
 func (s *shard) sendNote(st *stream) bool {
 	n := &st.notes[0]
-	s.serial++
-	f := &flight{id: s.callID(s.engine.tag, s.serial, 0), stream: st}
+	f := &flight{id: s.noteID(), stream: st}
 	err := s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	st.flight = f
 	switch {
@@ -81,7 +80,7 @@ func (s *shard) noteDone(st *stream, r evapi.Result) {
 	st.flight = nil
 	n := &st.notes[0]
 	n.tries++
-	if again(r) && n.tries < maxTries {
+	if judge(r) == resend && n.tries < maxTries {
 		s.hasNote = append(s.hasNote, st)
 		return
 	}

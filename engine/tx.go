@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 
 	"imcd/evapi"
 )
@@ -16,8 +17,12 @@ type tx struct {
 	changes []Change
 
 	req    *request // nil for the engine's own steps
+	early  bool     // req has its answer already (durability memory)
 	answer evapi.Answer
 	says   []say
+
+	history int         // messages to show to the sender; 0: none
+	after   func(error) // called in the shard when the tx is settled; may be nil
 }
 
 // say is one thing that goes out once a tx is durable: to one user (to is set)
@@ -26,10 +31,11 @@ type say struct {
 	to     Name
 	out    *evapi.Outgoing
 	join   *member // takes part in the room's deliveries from here on
-	skip   *member // to all but this one
+	skip   string  // to all but the member with this key
 	invite *member // the copy is the invitation of this member
 	size   int     // bytes charged
-	msg    bool    // a message of a member
+	seq    uint64  // number of a member's message; 0: a notice
+	cursor uint64  // of join: the last message that join does not get
 }
 
 // via is the Kamailio that the request came through.
@@ -59,6 +65,9 @@ func (s *shard) done(t *tx, err error) {
 	if t.room != nil {
 		t.room.inflight--
 	}
+	if t.after != nil {
+		t.after(err)
+	}
 	if err == nil {
 		s.apply(t)
 		return
@@ -66,7 +75,7 @@ func (s *shard) done(t *tx, err error) {
 	if t.room != nil && !errors.Is(err, errSuperseded) {
 		s.distrust(t.room)
 	}
-	if t.req != nil {
+	if t.req != nil && !t.early {
 		s.refuse(t.req, t.room, refuseUnavailable("Database unavailable"))
 	}
 	for _, y := range t.says {
@@ -76,19 +85,22 @@ func (s *shard) done(t *tx, err error) {
 
 // apply answers the sender and tells everybody concerned.
 func (s *shard) apply(t *tx) {
-	if t.req != nil {
+	if t.req != nil && !t.early {
 		s.reply(t.req, t.answer)
 	}
 	for i := range t.says {
 		y := &t.says[i]
 		switch {
 		case y.join != nil:
-			t.room.enter(y.join)
+			s.enter(t.room, y.join, y.cursor)
 		case y.to.IsZero():
-			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, message: y.msg})
+			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq})
 		default:
 			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, size: y.size})
 		}
+	}
+	if t.history > 0 {
+		s.sendHistory(t.room, t.req.from, t.req.callID, t.history)
 	}
 }
 
@@ -124,11 +136,13 @@ func (s *shard) reload(key string, state *RoomState) {
 	r.members, r.order = make(map[string]*member, len(state.Members)), nil
 	s.epoch++
 	r.epoch = s.epoch
-	s.fill(r, *state, was)
 	for key, m := range was {
-		if r.members[key] == nil {
-			s.leaveLog(r, m)
+		s.unfollow(r, m) // what was committed after all is only in the database
+		if !slices.ContainsFunc(state.Members, func(row MemberRow) bool { return row.User.Key() == key }) {
+			s.leave(r, m)
 		}
 	}
 	s.addRoom(r)
+	s.fill(r, *state, was)
+	s.rewrite([]*room{r})
 }

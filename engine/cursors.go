@@ -1,0 +1,111 @@
+package engine
+
+import "time"
+
+// unknown is a stored number that is to be written again in any case.
+const unknown = ^uint64(0)
+
+// markDirty notes that members of r have moved. Their cursors are written a
+// moment later, with those of other rooms.
+func (s *shard) markDirty(r *room) {
+	if len(s.dirty) == 0 {
+		s.flushTimer.Reset(s.engine.cfg.CursorFlush)
+	}
+	s.dirty[r] = struct{}{}
+}
+
+// flush writes how far the members of rooms have come. then, if not nil, is
+// called with the outcome.
+func (s *shard) flush(then func(error)) {
+	var changes []Change
+	var rooms []*room
+	for r := range s.dirty {
+		if s.rooms[r.key] != r || r.inflight > 0 && !r.stored {
+			continue
+		}
+		rooms = append(rooms, r)
+		changes = append(changes, s.cursorChanges(r)...)
+	}
+	clear(s.dirty)
+	if len(changes) == 0 {
+		if then != nil {
+			then(nil)
+		}
+		return
+	}
+	s.engine.committer.put(&tx{shard: s, changes: changes, after: func(err error) {
+		if err != nil {
+			s.rewrite(rooms)
+		}
+		if then != nil {
+			then(err)
+		}
+	}})
+}
+
+// cursorChanges says how far the members of r have come, in few rows: one number
+// for all that keep up, and a row for each that does not.
+func (s *shard) cursorChanges(r *room) []Change {
+	if !r.stored {
+		return nil // no message yet
+	}
+	var changes []Change
+	put := func(m *member, remove bool) {
+		m.tracked, m.stored = !remove, m.cursor
+		changes = append(changes, Change{Op: PutCursor,
+			Cursor: &CursorRow{Room: r.id, User: m.name, Seq: m.cursor, Remove: remove}})
+	}
+	done := r.last
+	for _, m := range r.order {
+		switch {
+		case !m.live:
+		case !s.lags(m):
+			done = min(done, m.cursor)
+		case !m.tracked || m.stored != m.cursor:
+			put(m, false)
+		}
+	}
+	done = max(done, r.done)
+	for _, m := range r.order {
+		if !m.live || !m.tracked || s.lags(m) {
+			continue
+		}
+		if m.cursor >= done && m.stored <= done {
+			put(m, true)
+		} else if m.stored != m.cursor {
+			put(m, false)
+		}
+	}
+	if done != r.done {
+		r.done = done
+		changes = append(changes, Change{Op: PutProgress, Progress: &ProgressRow{Room: r.id, Done: done}})
+	}
+	return changes
+}
+
+// lags tells a member that does not keep up with its room.
+func (s *shard) lags(m *member) bool {
+	return m.mode != following || m.flight != nil && s.now.Sub(m.flight.since) > slowAfter
+}
+
+// rewrite makes the next flush write everything of these rooms: what the
+// database has is not known.
+func (s *shard) rewrite(rooms []*room) {
+	for _, r := range rooms {
+		if s.rooms[r.key] != r {
+			continue
+		}
+		for _, m := range r.order {
+			m.tracked, m.stored = true, unknown
+		}
+		r.done = 0
+		s.markDirty(r)
+	}
+}
+
+// newStoppedTimer makes a timer that waits for its first Reset.
+func newStoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}

@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// historyDefault is how many messages the command shows without an argument.
+const historyDefault = 20
+
+func runHistory(c *call) *refusal {
+	n := historyDefault
+	if len(c.req.args) > 0 {
+		var err error
+		if n, err = strconv.Atoi(c.req.args[0]); err != nil || n < 1 {
+			return refuseArguments("'" + clip(c.req.args[0]) + "' is not a number of messages")
+		}
+	}
+	n = min(n, c.shard.engine.cfg.HistoryMax)
+	if c.room.last == 0 {
+		c.answer("history_none", nil)
+		return nil
+	}
+	c.tx.history = n
+	return nil
+}
+
+// sendHistory sends the last n messages of a room to one user, the newest last.
+func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
+	after := r.last - min(uint64(n), r.last)
+	s.engine.loader.put(query{room: r.id, after: after, limit: n, answer: func(rows []MessageRow, err error) {
+		s.inbox.post(func(s *shard) {
+			c := s.own(r)
+			c.req.callID = callID
+			if m := r.members[to.Key()]; s.rooms[r.key] != r || m == nil || m.invited() {
+				return // has left meanwhile
+			}
+			if err != nil {
+				c.tell(to, "unavailable", nil)
+			} else if len(rows) == 0 {
+				c.tell(to, "history_none", nil)
+			}
+			for i := range rows {
+				c.text(to, s.historyLine(r, &rows[i]), nil)
+			}
+			s.submit(c.tx)
+		})
+	}})
+}
+
+// historyLine is one message with its time and sender.
+func (s *shard) historyLine(r *room, row *MessageRow) string {
+	body := string(row.Body)
+	if !isPlain(row.ContentType) {
+		body = fmt.Sprintf("(%s, %d bytes)", clip(mediaType(row.ContentType)), len(row.Body))
+	}
+	return s.engine.notices.format("history", vars{"user": r.show(row.Sender), "room": r.name.User,
+		"time": row.At.UTC().Format("2006-01-02 15:04 UTC"), "body": body})
+}

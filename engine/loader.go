@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/rs/zerolog"
+)
+
+// loaders is how many queries for messages run at a time.
+const loaders = 2
+
+// query asks the store for messages of a room.
+type query struct {
+	room   int64
+	after  uint64
+	limit  int
+	answer func([]MessageRow, error) // called by the loader
+}
+
+// loader reads messages for members that are behind and for history. Its queue
+// holds one query per room and place at most, which bounds it.
+type loader struct {
+	store Store
+	log   zerolog.Logger
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	waiting []query
+}
+
+func newLoader(store Store, log zerolog.Logger) *loader {
+	return &loader{store: store, log: log, wake: make(chan struct{}, loaders)}
+}
+
+// put queues q and never blocks.
+func (l *loader) put(q query) {
+	l.mu.Lock()
+	l.waiting = append(l.waiting, q)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *loader) take() (query, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.waiting = nil
+		return query{}, false
+	}
+	q := l.waiting[0]
+	l.waiting[0] = query{}
+	l.waiting = l.waiting[1:]
+	return q, true
+}
+
+// run answers queries until ctx ends.
+func (l *loader) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		}
+		for q, ok := l.take(); ok && ctx.Err() == nil; q, ok = l.take() {
+			l.answer(ctx, q)
+		}
+	}
+}
+
+func (l *loader) answer(ctx context.Context, q query) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	rows, err := l.store.Messages(ctx, q.room, q.after, q.limit)
+	if err != nil {
+		l.log.Warn().Err(err).Msg("messages cannot be loaded, again in a moment")
+	}
+	q.answer(rows, err)
+}

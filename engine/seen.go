@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"imcd/evapi"
+)
+
+// seenMax bounds the answers that a shard remembers.
+const seenMax = 1 << 16
+
+// seenKey is what a request has in common with its repetitions: a client that
+// lost the answer sends it again with the same Call-ID and CSeq (RFC 3261
+// section 8.1.3.5 aside, that is a new request), as does a Kamailio that hands
+// over the same event twice.
+type seenKey [16]byte
+
+// seen is a request that was evaluated, or is being evaluated.
+type seen struct {
+	key     seenKey
+	at      time.Time
+	done    bool
+	answer  evapi.Answer
+	waiting []*request // repetitions that came before the answer
+}
+
+// key is the zero key if the request cannot be told from others.
+func (req *request) key() seenKey {
+	if req.callID == "" || req.from.IsZero() || req.msg.Request == nil || req.msg.Request.CSeq() == nil {
+		return seenKey{}
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%s",
+		req.from.Key(), req.callID, req.msg.Request.CSeq().SeqNo, req.target.Key()))
+	return seenKey(sum[:16])
+}
+
+// repeated answers a request that was seen before and reports whether it was.
+func (s *shard) repeated(req *request) bool {
+	key := req.key()
+	if key == (seenKey{}) {
+		return false
+	}
+	if old := s.seen[key]; old != nil {
+		if old.done {
+			s.replyAs(req, old.answer)
+		} else {
+			old.waiting = append(old.waiting, req)
+		}
+		return true
+	}
+	req.seen = &seen{key: key, at: s.now}
+	s.remember(req.seen)
+	return false
+}
+
+// remember keeps an answer for the configured time, and no more than seenMax.
+func (s *shard) remember(n *seen) {
+	s.seen[n.key] = n
+	s.seenOrder = append(s.seenOrder, n)
+	for len(s.seenOrder) > 0 {
+		old := s.seenOrder[0]
+		if len(s.seenOrder) <= seenMax && s.now.Sub(old.at) < s.engine.cfg.DuplicateWindow {
+			return
+		}
+		if s.seen[old.key] == old {
+			delete(s.seen, old.key)
+		}
+		s.seenOrder[0] = nil
+		s.seenOrder = s.seenOrder[1:]
+	}
+}
+
+// answered notes the answer of a request and gives it to its repetitions. What
+// failed for the moment is evaluated anew next time.
+func (s *shard) answered(n *seen, a evapi.Answer) {
+	n.done, n.answer = true, a
+	for _, req := range n.waiting {
+		s.replyAs(req, a)
+	}
+	n.waiting = nil
+	if a.Code >= 500 && s.seen[n.key] == n {
+		delete(s.seen, n.key)
+	}
+}
+
+// seenChange is the answer as it is stored together with what the request
+// changed, for repetitions that come after a restart.
+func (t *tx) seenChange() Change {
+	return Change{Op: PutSeen, Seen: &SeenRow{Key: t.req.seen.key, Shard: Hash(t.req.room.Key()),
+		Code: t.answer.Code, RC: t.answer.RC, Reason: t.answer.Reason, At: t.req.seen.at}}
+}

@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"container/heap"
+	"time"
+)
+
+// wait is a member that is tried again later. Owned by its shard.
+type wait struct {
+	room    *room
+	member  *member
+	due     time.Time
+	tries   int  // that failed in a row
+	offline bool // it has no device, as far as is known
+	index   int  // in the heap; -1: not in it
+}
+
+// waits is a heap of members by the time at which they are due.
+type waits []*wait
+
+func (w waits) Len() int           { return len(w) }
+func (w waits) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
+func (w waits) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
+}
+func (w *waits) Push(x any) {
+	x.(*wait).index = len(*w)
+	*w = append(*w, x.(*wait))
+}
+func (w *waits) Pop() any {
+	last := (*w)[len(*w)-1]
+	(*w)[len(*w)-1] = nil
+	*w = (*w)[:len(*w)-1]
+	last.index = -1
+	return last
+}
+
+// putOff lets m wait: until it registers, or for some time.
+func (s *shard) putOff(r *room, m *member, isOffline bool, after time.Duration) {
+	w := m.wait
+	if w == nil {
+		w = &wait{room: r, member: m, index: -1}
+	}
+	d := s.engine.cfg.backoff(w.tries, after)
+	if isOffline {
+		d = s.engine.cfg.OfflineRetry
+	}
+	w.tries++
+	w.offline = isOffline
+	w.due = s.now.Add(d)
+	s.unfollow(r, m)
+	m.mode, m.page, m.wait = waiting, nil, w
+	heap.Push(&s.waits, w)
+	if s.away[m.key] == nil {
+		s.away[m.key] = make(map[*wait]struct{})
+	}
+	s.away[m.key][w] = struct{}{}
+	s.markDirty(r)
+}
+
+// resume ends a wait; what m has missed is loaded. The number of tries is kept
+// until something arrives.
+func (s *shard) resume(w *wait) {
+	s.forgetWait(w)
+	w.member.mode = behind
+	s.setReady(w.room, w.member)
+}
+
+func (s *shard) forgetWait(w *wait) {
+	if w.index >= 0 {
+		heap.Remove(&s.waits, w.index)
+	}
+	delete(s.away[w.member.key], w)
+	if len(s.away[w.member.key]) == 0 {
+		delete(s.away, w.member.key)
+	}
+}
+
+// resumeDue tries again those whose time has come.
+func (s *shard) resumeDue() {
+	for len(s.waits) > 0 && !s.waits[0].due.After(s.now) {
+		s.resume(s.waits[0])
+	}
+}
+
+// registered resumes all that wait for a user.
+func (s *shard) registered(userKey string) {
+	for w := range s.away[userKey] {
+		s.resume(w)
+	}
+}
