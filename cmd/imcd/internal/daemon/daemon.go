@@ -158,6 +158,16 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 	if d.rooms, err = engine.New(d.cfg.Engine, d.store, d.relay, d.reg, d.log); err != nil {
 		return err
 	}
+	health := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_database_up", Help: "1 if the last commit succeeded."},
+		func() float64 {
+			if d.rooms.Healthy() {
+				return 1
+			}
+			return 0
+		})
+	if err := d.reg.Register(health); err != nil {
+		return fmt.Errorf("registering the database's metric: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if err := d.rooms.Start(ctx); err != nil {
