@@ -67,12 +67,17 @@ type Step struct {
 	Request Request
 	Reply   Reply
 	Expect  []Expect
+	Ordered bool // Expect is in the order in which each user receives
+	// Times is how often a Say is repeated, if more than once: {n} in bodies
+	// and rooms of Expect is then 1, 2, …
+	Times int
 }
 
 // Request is the MESSAGE of a Say; it goes to Step.Room.
 type Request struct {
 	From    string // the header's value; empty: the user's own
 	Type    string // Content-Type; empty: text/plain; "none": without
+	CallID  string // empty: a random one
 	Headers []string
 	Body    []byte
 }
@@ -89,7 +94,7 @@ type Expect struct {
 	Line    int
 	User    string
 	Room    string // From URI without parameters
-	Display string // From display name
+	Display string // From display name, a Pattern
 	Type    string // Content-Type; empty: text/plain
 	Headers []string
 	Body    Pattern
