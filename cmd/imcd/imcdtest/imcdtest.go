@@ -25,7 +25,7 @@ const poll = 10 * time.Millisecond
 // Build compiles imcd and imcctl into dir; with the race detector, if the caller
 // has it. The current directory must be in this module.
 func Build(ctx context.Context, dir string) error {
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
 	if raceDetector {
 		args = append(args, "-race")
 	}
