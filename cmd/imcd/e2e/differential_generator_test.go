@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"imcd/engine"
@@ -36,9 +37,9 @@ func newGenerator(seed uint64) *generator {
 		weight int
 		make   func(*generator, state) step
 	}{
-		{14, (*generator).message}, {10, (*generator).create}, {14, (*generator).join}, {16, (*generator).invite},
+		{14, (*generator).message}, {10, (*generator).create}, {14, (*generator).join}, {18, (*generator).invite},
 		{8, (*generator).accept}, {6, (*generator).deny}, {6, (*generator).remove}, {7, (*generator).exit},
-		{6, (*generator).list}, {3, (*generator).ofRooms}, {2, (*generator).destroy}, {4, (*generator).modify},
+		{6, (*generator).list}, {3, (*generator).ofRooms}, {3, (*generator).destroy}, {3, (*generator).modify},
 		{6, (*generator).odd}, {3, (*generator).surplus}, {3, (*generator).wrongArgument},
 	} {
 		for range k.weight {
@@ -85,6 +86,30 @@ func (g *generator) someone(st state, room string, meant func(place, bool) bool)
 		}
 	}
 	return pick(g, senders)
+}
+
+// place is a room and one who sends to it, as someone picks them; mostly a room
+// that has such a user.
+func (g *generator) place(st state, meant func(place, bool) bool) (sender, room string) {
+	list := slices.Clone(rooms)
+	if g.chance(70) {
+		list = slices.DeleteFunc(list, func(room string) bool { return !hasSome(st[room], meant) })
+	}
+	if len(list) == 0 {
+		list = rooms
+	}
+	room = pick(g, list)
+	return g.someone(st, room, meant), room
+}
+
+func hasSome(r *roomState, meant func(place, bool) bool) bool {
+	return slices.ContainsFunc(users[:6], func(u string) bool {
+		if r == nil {
+			return meant(place{}, false)
+		}
+		p, in := r.members[u+"@"+home]
+		return meant(p, in)
+	})
 }
 
 // Who is meant by a command.
@@ -159,16 +184,16 @@ func (g *generator) spellUser(name, target string) string {
 }
 
 func (g *generator) message(st state) step {
-	room := pick(g, rooms)
+	sender, room := g.place(st, isMember)
 	if g.chance(5) {
 		room = manager
 	}
-	return g.send(g.someone(st, room, isMember), room, fmt.Sprintf("hello %d \"grüße\" %%s", g.IntN(1000)))
+	return g.send(sender, room, fmt.Sprintf("hello %d \"grüße\" %%s", g.IntN(1000)))
 }
 
 func (g *generator) create(st state) step {
-	room := pick(g, rooms)
-	s := g.command(g.someone(st, room, pick(g, []func(place, bool) bool{isInvited, isStranger})), room, "create")
+	sender, room := g.place(st, pick(g, []func(place, bool) bool{isInvited, isStranger}))
+	s := g.command(sender, room, "create")
 	if g.chance(35) {
 		s.body += " " + g.spellWord("private")
 	}
@@ -176,41 +201,42 @@ func (g *generator) create(st state) step {
 }
 
 func (g *generator) join(st state) step {
-	room := pick(g, rooms)
-	return g.command(g.someone(st, room, pick(g, []func(place, bool) bool{isStranger, isStranger, isInvited})), room, "join")
+	sender, room := g.place(st, pick(g, []func(place, bool) bool{isStranger, isStranger, isInvited}))
+	return g.command(sender, room, "join")
 }
 
 func (g *generator) invite(st state) step {
-	room := pick(g, rooms)
-	guest := pick(g, append([]string{gone, gone}, users...))
-	return g.command(g.someone(st, room, isOwner), room, pick(g, []string{"invite", "invite", "invite", "add"}), guest)
+	sender, room := g.place(st, isOwner)
+	guest := pick(g, append([]string{gone, declines}, users...))
+	if g.chance(50) {
+		guest = g.someone(st, room, isStranger)
+	}
+	return g.command(sender, room, pick(g, []string{"invite", "invite", "invite", "invite", "add"}), guest)
 }
 
 func (g *generator) accept(st state) step {
-	room := pick(g, rooms)
-	return g.command(g.someone(st, room, isInvited), room, "accept")
+	sender, room := g.place(st, isInvited)
+	return g.command(sender, room, "accept")
 }
 
 func (g *generator) deny(st state) step {
-	room := pick(g, rooms)
-	return g.command(g.someone(st, room, isInvited), room, pick(g, []string{"deny", "reject"}))
+	sender, room := g.place(st, isInvited)
+	return g.command(sender, room, pick(g, []string{"deny", "reject"}))
 }
 
 func (g *generator) remove(st state) step {
-	room := pick(g, rooms)
-	return g.command(g.someone(st, room, isOwner), room, "remove", pick(g, append([]string{gone}, users...)))
+	sender, room := g.place(st, isOwner)
+	return g.command(sender, room, "remove", pick(g, append([]string{gone}, users...)))
 }
 
 func (g *generator) exit(st state) step {
-	room := pick(g, rooms)
-	meant := pick(g, []func(place, bool) bool{isMember, isMember, isInvited})
-	return g.command(g.someone(st, room, meant), room, pick(g, []string{"exit", "leave"}))
+	sender, room := g.place(st, pick(g, []func(place, bool) bool{isMember, isMember, isInvited}))
+	return g.command(sender, room, pick(g, []string{"exit", "leave"}))
 }
 
 func (g *generator) list(st state) step {
-	room := pick(g, rooms)
-	meant := pick(g, []func(place, bool) bool{isMember, isMember, isInvited})
-	return g.command(g.someone(st, room, meant), room, pick(g, []string{"list", "members"}))
+	sender, room := g.place(st, pick(g, []func(place, bool) bool{isMember, isMember, isInvited}))
+	return g.command(sender, room, pick(g, []string{"list", "members"}))
 }
 
 func (g *generator) ofRooms(state) step {
