@@ -19,7 +19,11 @@ const manager = "chat-manager@" + home
 // send to without breaking the SIP message, such as "<x>", is left out: the
 // module takes it, and its own message is then dropped and repeated for half a
 // minute by Kamailio.
-var badURIs = []string{"tel:123", "sip:", "@", "a@b@c", "x:y", "http://foo", "sip:chat-r@"}
+var badURIs = []string{"tel:123", "sip:", "@", "a@b@c", "x:y", "http://foo", "sip:chat-r@", "sip:chat-r@one.example:99999"}
+
+// strange are names that are unusual and good.
+var strange = []string{"x;y", "%41lice", "a!!b", "+4930-12", "a&b=c,d$e", "sip:q:secret@" + home, "~*'()_.", "x?y", "x/y",
+	"sip:v@[2001:db8::1]:5060", "v@192.0.2.1", "sip:p@" + home + ":0", "sip:h@" + home + "?Subject=hi", "sip:l@" + home + ";lr"}
 
 // unstorable are names that the module takes and imcd does not.
 var unstorable = []string{strings.Repeat("x", 65), strings.Repeat("y", 60), "a%zz"}
@@ -188,7 +192,9 @@ func (g *generator) message(st state) step {
 	if g.chance(5) {
 		room = manager
 	}
-	return g.send(sender, room, fmt.Sprintf("hello %d \"grüße\" %%s", g.IntN(1000)))
+	s := g.send(sender, room, fmt.Sprintf("hello %d \"grüße\" %%s", g.IntN(1000)))
+	s.contentType = pick(g, []string{"", "", "text/plain; charset=utf-8", "application/im-iscomposing+xml", "image/jpeg"})
+	return s
 }
 
 func (g *generator) create(st state) step {
@@ -286,7 +292,12 @@ func (g *generator) surplus(st state) step {
 func (g *generator) wrongArgument(st state) step {
 	room := pick(g, rooms)
 	sender := g.someone(st, room, isOwner)
-	switch g.IntN(6) {
+	switch g.IntN(8) {
+	case 6, 7:
+		name := pick(g, strange)
+		s := g.send(sender, room, "#join "+name)
+		g.next = append(g.next, s.again(room, "#destroy "+name))
+		return s
 	case 0:
 		return g.send(sender, room, "#"+pick(g, []string{"invite", "add", "remove"}))
 	case 1:
