@@ -155,6 +155,19 @@ func (p *play) end(ctx context.Context) error {
 	return nil
 }
 
+// checkEmpty: rooms of somebody else would be in the way, and end would destroy
+// them.
+func (p *play) checkEmpty(ctx context.Context) error {
+	var rooms []roomInfo
+	if err := p.Stack.Call(ctx, "imc.list_rooms", nil, &rooms); err != nil {
+		return err
+	}
+	if len(rooms) > 0 {
+		return fmt.Errorf("there are rooms in the database already, %s for one; a conversation needs an empty one", rooms[0].Room)
+	}
+	return nil
+}
+
 func (p *play) destroy(ctx context.Context, room roomInfo) error {
 	start := p.c.Settings["imc_cmd_start_char"]
 	if start == "" {

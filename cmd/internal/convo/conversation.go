@@ -52,6 +52,7 @@ const (
 	Rooms                      // RPC: these Names are all rooms there are, in order
 	Members                    // RPC: Room has the members Names, in order; none: there is no such room
 	Restart                    // imcd is killed and started again
+	Note                       // nothing happens: Text is for whoever watches
 )
 
 // Step is one thing that happens.

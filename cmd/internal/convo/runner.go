@@ -74,12 +74,15 @@ type play struct {
 }
 
 // Run plays a conversation. The error tells everything that was not as the text
-// says; the rooms that the conversation made are gone afterwards.
+// says. There must be no rooms, and there are none afterwards.
 func (r *Runner) Run(ctx context.Context, c *Conversation) error {
 	if r.agents == nil {
 		r.agents, r.ids = make(map[string]*agent), make(map[string]string)
 	}
 	p := &play{Runner: r, c: c}
+	if err := p.checkEmpty(ctx); err != nil {
+		return err
+	}
 	err := p.begin(ctx)
 	for i := 0; err == nil && i < len(c.Steps); i++ {
 		s := &c.Steps[i]
@@ -141,6 +144,8 @@ func (a *agent) leave(ctx context.Context) error {
 func (p *play) step(ctx context.Context, i int, s *Step) error {
 	a := p.agents[strings.ToLower(p.aor(s.User))]
 	switch s.Kind {
+	case Note:
+		return nil
 	case Register:
 		return a.come(ctx)
 	case Unregister:
