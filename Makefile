@@ -4,7 +4,9 @@
 
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOFMT ?= $(shell command -v gofmt || echo "$$($(GO) env GOROOT)/bin/gofmt")
+# Without -buildvcs=false a checkout that belongs to another user cannot be built.
+BUILD = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 TEST_TIMEOUT ?= 14m
 TEST_FLAGS ?=
 
@@ -19,7 +21,7 @@ test: deps-test lint ## all tests, with real Kamailio and PostgreSQL; installs w
 	$(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
 lint: ## gofmt, go vet, staticcheck
-	@unformatted="$$(gofmt -l .)"; \
+	@unformatted="$$($(GOFMT) -l .)"; \
 	if [ -n "$$unformatted" ]; then echo "not gofmted (make fmt):"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
@@ -31,7 +33,7 @@ run: deps-demo build bin/imcdemo ## Kamailio and imcd in the foreground, until C
 	exec bin/imcdemo -run
 
 fmt: ## format all Go code
-	gofmt -w .
+	$(GOFMT) -w .
 
 clean: ## remove what build made
 	rm -rf bin

@@ -51,9 +51,16 @@ apt() {
 }
 
 echo "deps: installing ${missing[*]}"
-# The lists may be missing or too old to find the packages by.
-if ! apt install -y --no-install-recommends "${missing[@]}"; then
+fresh=
+update() {
 	apt update || die "apt-get update failed; missing: ${missing[*]}"
+	fresh=yes
+}
+apt-cache show "${missing[@]}" >/dev/null 2>&1 || update
+if ! apt install -y --no-install-recommends "${missing[@]}"; then
+	# Lists that are too old name files that the mirror no longer has.
+	[[ -z $fresh ]] || die "apt-get could not install ${missing[*]}"
+	update
 	apt install -y --no-install-recommends "${missing[@]}" ||
 		die "apt-get could not install ${missing[*]}"
 fi

@@ -8,6 +8,8 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
+const maxPort = 65535
+
 // Limits of Kamailio's own tables, in characters (imc-create.sql).
 const (
 	maxNamePart = 64 // name, domain, username
@@ -70,6 +72,8 @@ func NameOf(uri *sip.Uri) (Name, error) {
 		return Name{}, errors.New("URI without user part")
 	case n.Host == "":
 		return Name{}, errors.New("URI without host")
+	case uri.Port < 0 || uri.Port > maxPort:
+		return Name{}, fmt.Errorf("port is not between 0 and %d", maxPort)
 	case len(n.User) > maxNamePart:
 		return Name{}, fmt.Errorf("name is longer than %d characters", maxNamePart)
 	case len(n.Host) > maxNamePart:

@@ -25,6 +25,7 @@ func TestParseName(t *testing.T) {
 		{"", "x", "", "empty"},
 		{"tel:+4930@x", "x", "", ""},
 		{"sip:@x", "x", "", "user"},
+		{"sip:bob@x:65536", "x", "", "port"},
 		{"bob", "", "", "host"},
 		{"<bob>", "x", "", "characters"},
 		{"bob\"x", "x", "", "characters"},

@@ -56,14 +56,14 @@ func (s *stub) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if ev.Method == "imc.message" && s.peer.Send(reply(ev, "202", "1", "0", "Accepted")) != nil {
-			return
-		}
 		s.mu.Lock()
 		s.events = append(s.events, ev)
 		close(s.change)
 		s.change = make(chan struct{})
 		s.mu.Unlock()
+		if ev.Method == "imc.message" && s.peer.Send(reply(ev, "202", "1", "0", "Accepted")) != nil {
+			return
+		}
 	}
 }
 

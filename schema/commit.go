@@ -3,7 +3,6 @@ package schema
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -62,15 +61,15 @@ func (s *Store) putMembers(ctx context.Context, tx *sql.Tx, rows []memberRow) er
 	if len(rows) == 0 {
 		return nil
 	}
-	param, err := jsonRows(rows)
+	args, err := s.dialect.args(rows)
 	if err != nil {
 		return err
 	}
-	owned, err := s.updateMembers(ctx, tx, param)
+	owned, err := s.updateMembers(ctx, tx, args)
 	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, s.names.Replace(sqlInsertMembers), param); err != nil {
+	if _, err := tx.ExecContext(ctx, s.names.Replace(sqlInsertMembers), args...); err != nil {
 		return err
 	}
 	if len(owned) == 0 {
@@ -80,8 +79,8 @@ func (s *Store) putMembers(ctx context.Context, tx *sql.Tx, rows []memberRow) er
 }
 
 // updateMembers returns the rooms in which a stored member became the owner.
-func (s *Store) updateMembers(ctx context.Context, tx *sql.Tx, param string) (owned []string, err error) {
-	rows, err := tx.QueryContext(ctx, s.names.Replace(sqlUpdateMembers), param)
+func (s *Store) updateMembers(ctx context.Context, tx *sql.Tx, args []any) (owned []string, err error) {
+	rows, err := tx.QueryContext(ctx, s.names.Replace(sqlUpdateMembers), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -104,22 +103,14 @@ func execRows[T any](ctx context.Context, s *Store, tx *sql.Tx, rows []T, statem
 	if len(rows) == 0 {
 		return nil
 	}
-	param, err := jsonRows(rows)
+	args, err := s.dialect.args(rows)
 	if err != nil {
 		return err
 	}
 	for _, statement := range statements {
-		if _, err := tx.ExecContext(ctx, s.names.Replace(statement), param); err != nil {
+		if _, err := tx.ExecContext(ctx, s.names.Replace(statement), args...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func jsonRows[T any](rows []T) (string, error) {
-	param, err := json.Marshal(rows)
-	if err != nil {
-		return "", fmt.Errorf("encode rows: %w", err)
-	}
-	return string(param), nil
 }

@@ -13,9 +13,14 @@ type dialect interface {
 	target() string
 	// open returns the pool of connections; it need not connect.
 	open() (*sql.DB, error)
-	// rows turns a JSON array of objects, the statement's parameter $1, into
-	// rows named v with the given columns. ord counts them if it is asked for.
+	// rows turns the parameters of a statement into rows named v with the given
+	// columns; ord counts them.
 	rows(cols []column) string
+	// args makes these parameters out of []roomRow or []memberRow.
+	args(rows any) ([]any, error)
+	// oneOf compares what stands before it with the values of a query of one
+	// column, by an index where there is one.
+	oneOf(query string) string
 	// columns returns the names of a table's columns; none if there is no such
 	// table.
 	columns(ctx context.Context, q querier, table string) ([]string, error)

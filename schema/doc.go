@@ -7,9 +7,9 @@
 // module does not know lives in tables of our own, prefixed imcd_.
 //
 // One body of SQL serves both databases. A list of rows goes to the database as
-// one JSON parameter, so a commit of a thousand changes is as many statements as
-// a commit of one; how such a list becomes rows is one of the few things that a
-// dialect says.
+// parameters of one statement, so a commit of a thousand changes is as many
+// statements as a commit of one; how such a list becomes rows is one of the few
+// things that a dialect says.
 //
 // # What stays in the tables but is not a room or member
 //

@@ -43,7 +43,7 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 		}
 		rows[i] = roomRow{Room: n.URI(), Name: n.User, Domain: n.Host}
 	}
-	param, err := jsonRows(rows)
+	args, err := s.dialect.args(rows)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 	err = s.load(ctx, &left, func(r engine.RoomState) error {
 		states = append(states, r)
 		return nil
-	}, query, param)
+	}, query, args...)
 	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
 }
 

@@ -66,8 +66,33 @@ func (s *Store) migrate(ctx context.Context) error {
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate the schema: %w", err)
 		}
-		return nil
+		return s.indexMembers(ctx)
 	})
+}
+
+// indexFrom is how many members a table must have to get our index.
+const indexFrom = 10000
+
+// indexMembers adds what Kamailio's table lacks once it is large: without an
+// index on room, every room that is destroyed costs a look at all members, and
+// the module's own start does for every room. A table that is not large stays
+// exactly as Kamailio makes it.
+func (s *Store) indexMembers(ctx context.Context) error {
+	var n int
+	err := s.db.QueryRowContext(ctx, s.names.Replace("SELECT count(*) FROM (SELECT 1 FROM {members} LIMIT $1) AS m"),
+		indexFrom).Scan(&n)
+	if err != nil {
+		return fmt.Errorf("count the members: %w", err)
+	}
+	if n < indexFrom {
+		return nil
+	}
+	_, err = s.db.ExecContext(ctx, s.names.Replace("CREATE INDEX IF NOT EXISTS imcd_{members}_room_idx ON {members} (room)"))
+	if err != nil && ctx.Err() == nil { // the table may belong to another role
+		s.opts.Log.Warn().Err(err).Str("table", s.opts.MembersTable).Msg("an index on room would make large tables faster")
+		return nil
+	}
+	return err
 }
 
 func (s *Store) provider() (*goose.Provider, error) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,4 +195,35 @@ func TestLockWaitEndsWithItsContext(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestOnlyLargeTablesGetAnIndex(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		has := func(s *Store) bool {
+			list := stringsOrFail(t, s, map[string]string{"sqlite": "SELECT name FROM sqlite_master",
+				"postgres": "SELECT indexname FROM pg_indexes"}[s.dialect.name()])
+			return slices.Contains(list, "imcd_imc_members_room_idx")
+		}
+		s := open(t, url, Options{})
+		run(t, s, `INSERT INTO imc_members (username, domain, room, flag)
+			WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+			SELECT 'u' || i, 'd', 'r', 0 FROM n`)
+		if s = open(t, url, Options{}); has(s) {
+			t.Error("a small table has the index")
+		}
+		run(t, s, "INSERT INTO imc_members (username, domain, room, flag) VALUES ('u', 'd', 'r', 0)")
+		if s = open(t, url, Options{}); !has(s) {
+			t.Error("a large table has no index")
+		}
+		open(t, url, Options{})
+	})
+}
+
+func stringsOrFail(t *testing.T, s *Store, query string) []string {
+	t.Helper()
+	list, err := stringsOf(testContext(t), s.db, query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }

@@ -45,12 +45,12 @@ func (s *Store) findWrong(ctx context.Context, tx *sql.Tx, find string, rooms []
 	if rooms == nil {
 		return stringsOf(ctx, tx, s.names.Replace(strings.Replace(find, "{where}", "", 1)))
 	}
-	param, err := jsonRows(roomRows(rooms))
+	args, err := s.dialect.args(roomRows(rooms))
 	if err != nil {
 		return nil, fmt.Errorf("find rooms: %w", err)
 	}
-	where := " WHERE m.room IN (SELECT v.room FROM {room_rows})"
-	return stringsOf(ctx, tx, s.names.Replace(strings.Replace(find, "{where}", where, 1)), param)
+	where := " WHERE m.room {of_rooms}"
+	return stringsOf(ctx, tx, s.names.Replace(strings.Replace(find, "{where}", where, 1)), args...)
 }
 
 func roomRows(uris []string) []roomRow {

@@ -51,13 +51,54 @@ func (d *postgresDialect) open() (*sql.DB, error) {
 	return db, nil
 }
 
+// rows takes an array for each column: PostgreSQL knows the length of an array when
+// it plans, and so when to use an index.
 func (d *postgresDialect) rows(cols []column) string {
-	list := make([]string, len(cols))
+	names, arrays := make([]string, len(cols)), make([]string, len(cols))
 	for i, c := range cols {
-		list[i] = c.name + " " + c.kind
+		names[i], arrays[i] = c.name, fmt.Sprintf("$%d::%s[]", i+1, c.kind)
 	}
-	return "json_to_recordset($1::json) AS v(" + strings.Join(list, ", ") + ")"
+	return "unnest(" + strings.Join(arrays, ", ") + ") AS v(" + strings.Join(names, ", ") + ")"
 }
+
+// args keeps to the order of roomColumns and memberColumns.
+func (d *postgresDialect) args(rows any) ([]any, error) {
+	switch rows := rows.(type) {
+	case []roomRow:
+		return []any{
+			array(rows, func(r *roomRow) int64 { return int64(r.Ord) }),
+			array(rows, func(r *roomRow) string { return r.Room }),
+			array(rows, func(r *roomRow) string { return r.Name }),
+			array(rows, func(r *roomRow) string { return r.Domain }),
+			array(rows, func(r *roomRow) int64 { return int64(r.Flag) }),
+		}, nil
+	case []memberRow:
+		return []any{
+			array(rows, func(r *memberRow) int64 { return int64(r.Ord) }),
+			array(rows, func(r *memberRow) string { return r.Room }),
+			array(rows, func(r *memberRow) string { return r.Username }),
+			array(rows, func(r *memberRow) string { return r.Domain }),
+			array(rows, func(r *memberRow) int64 { return int64(r.Flag) }),
+			array(rows, func(r *memberRow) string { return r.InviterName }),
+			array(rows, func(r *memberRow) string { return r.InviterDomain }),
+			array(rows, func(r *memberRow) bool { return r.Told }),
+		}, nil
+	}
+	return nil, fmt.Errorf("encode rows: unknown type %T", rows)
+}
+
+// array is one column of rows.
+func array[R, C any](rows []R, get func(*R) C) any {
+	column := make([]C, len(rows))
+	for i := range rows {
+		column[i] = get(&rows[i])
+	}
+	return pq.Array(column)
+}
+
+// oneOf makes an array: PostgreSQL takes IN for a join with a list of unknown
+// length and reads the whole table.
+func (d *postgresDialect) oneOf(query string) string { return "= ANY (ARRAY(" + query + "))" }
 
 // columns looks a table up as a statement that names it would.
 func (d *postgresDialect) columns(ctx context.Context, q querier, table string) ([]string, error) {
@@ -104,6 +145,6 @@ func (d *postgresDialect) ownerFirst() (find, rewrite string) {
 			SELECT DISTINCT ON (m.room) m.room, m.flag FROM {members} m{where} ORDER BY m.room, m.ctid
 		) f WHERE (f.flag & 1) = 0
 		AND EXISTS (SELECT 1 FROM {members} o WHERE o.room = f.room AND (o.flag & 1) = 1)`,
-		`WITH moved AS (DELETE FROM {members} WHERE room IN (SELECT v.room FROM {room_rows}) RETURNING *)
+		`WITH moved AS (DELETE FROM {members} WHERE room {of_rooms} RETURNING *)
 		INSERT INTO {members} SELECT * FROM moved ORDER BY room, (flag & 1) DESC, id`
 }

@@ -3,11 +3,12 @@ package schema
 import "strings"
 
 // The statements, for both databases. {rooms} and {members} are the tables, {C}
-// is a collation that compares bytes, {…_rows} a list of rows named v. Names
+// is a collation that compares bytes, {…_rows} a list of rows named v, {of_rooms}
+// says that what stands before is a room of the list. Names
 // are compared as they are: the engine keeps the case that is stored.
 const (
-	sqlDropInvitesOfRooms = `DELETE FROM imcd_invitations WHERE room IN (SELECT v.room FROM {room_rows})`
-	sqlDropMembersOfRooms = `DELETE FROM {members} WHERE room IN (SELECT v.room FROM {room_rows})`
+	sqlDropInvitesOfRooms = `DELETE FROM imcd_invitations WHERE room {of_rooms}`
+	sqlDropMembersOfRooms = `DELETE FROM {members} WHERE room {of_rooms}`
 	sqlDropRooms          = `DELETE FROM {rooms} WHERE (name, domain) IN (SELECT v.name, v.domain FROM {room_rows})`
 
 	sqlDropInvites = `DELETE FROM imcd_invitations
@@ -56,10 +57,10 @@ const (
 			AND k.kind = 1 AND (k.flag & 4) <> 0
 		ORDER BY k.folded COLLATE {C}, k.kind, k.id`
 	sqlAndRooms   = `AND (name, domain) IN (SELECT v.name, v.domain FROM {room_rows})`
-	sqlAndMembers = `AND room IN (SELECT v.room FROM {room_rows})`
+	sqlAndMembers = `AND room {of_rooms}`
 )
 
-// roomRow and memberRow are the rows of a statement's parameter.
+// roomRow and memberRow are the rows of a statement's parameters.
 type roomRow struct {
 	Ord    int    `json:"ord"`
 	Room   string `json:"room"` // sip:name@domain
@@ -81,11 +82,18 @@ type memberRow struct {
 
 // replacer fills in the statements' names.
 func replacer(d dialect, opts Options) *strings.Replacer {
+	rooms := d.rows(roomColumns())
 	return strings.NewReplacer(
 		"{rooms}", opts.RoomsTable, "{members}", opts.MembersTable, "{C}", d.binary(),
-		"{room_rows}", d.rows([]column{{"ord", "integer"}, {"room", "text"}, {"name", "text"},
-			{"domain", "text"}, {"flag", "integer"}}),
-		"{member_rows}", d.rows([]column{{"ord", "integer"}, {"room", "text"}, {"username", "text"},
-			{"domain", "text"}, {"flag", "integer"}, {"inviter_username", "text"},
-			{"inviter_domain", "text"}, {"told", "boolean"}}))
+		"{room_rows}", rooms, "{of_rooms}", d.oneOf("SELECT v.room FROM "+rooms),
+		"{member_rows}", d.rows(memberColumns()))
+}
+
+func roomColumns() []column {
+	return []column{{"ord", "integer"}, {"room", "text"}, {"name", "text"}, {"domain", "text"}, {"flag", "integer"}}
+}
+
+func memberColumns() []column {
+	return []column{{"ord", "integer"}, {"room", "text"}, {"username", "text"}, {"domain", "text"},
+		{"flag", "integer"}, {"inviter_username", "text"}, {"inviter_domain", "text"}, {"told", "boolean"}}
 }

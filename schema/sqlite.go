@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -70,6 +71,17 @@ func (d *sqliteDialect) rows(cols []column) string {
 	}
 	return "(SELECT " + strings.Join(list, ", ") + " FROM json_each($1)) AS v"
 }
+
+// args is one JSON array of objects.
+func (d *sqliteDialect) args(rows any) ([]any, error) {
+	param, err := json.Marshal(rows)
+	if err != nil {
+		return nil, fmt.Errorf("encode rows: %w", err)
+	}
+	return []any{string(param)}, nil
+}
+
+func (d *sqliteDialect) oneOf(query string) string { return "IN (" + query + ")" }
 
 func (d *sqliteDialect) columns(ctx context.Context, q querier, table string) ([]string, error) {
 	return stringsOf(ctx, q, "SELECT lower(name) FROM pragma_table_info($1)", table)

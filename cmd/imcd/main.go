@@ -112,6 +112,8 @@ func serve(cfg *config.Config, stderr *os.File) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	// Whoever reads the log may go away; that is no reason to end.
+	signal.Ignore(syscall.SIGPIPE)
 	go func() {
 		<-signals
 		cancel()
@@ -120,7 +122,9 @@ func serve(cfg *config.Config, stderr *os.File) error {
 	}()
 
 	// Close would close stderr, too, were it not hidden.
-	out := diode.NewWriter(struct{ io.Writer }{stderr}, 1000, 0, func(int) {})
+	out := diode.NewWriter(struct{ io.Writer }{stderr}, 1000, 0, func(lost int) {
+		fmt.Fprintf(stderr, `{"level":"warn","lines":%d,"message":"the log is read too slowly, lines are lost"}`+"\n", lost)
+	})
 	defer func() { _ = out.Close() }()
 	d, err := daemon.Start(ctx, cfg, version, newLog(cfg.Log, stderr, out))
 	if err != nil {

@@ -18,6 +18,8 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/cmd/imcd/internal/config"
+	"imcd/evapi"
+	"imcd/evapi/evapitest"
 )
 
 // bin is where TestMain puts the programs; written before any test runs.
@@ -149,6 +151,46 @@ func TestSecondSignal(t *testing.T) {
 	case <-i.Done():
 	case <-testContext(t).Done():
 		t.Fatal("imcd did not end")
+	}
+}
+
+// TestLogReaderGone: who reads the log may end before imcd does.
+func TestLogReaderGone(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close() // what is written from now on is a SIGPIPE
+	ports, err := evapitest.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	cmd := exec.CommandContext(testContext(t), filepath.Join(bin, "imcd"), "--evapi=127.0.0.1:1", "--evapi_secret=x",
+		"--rpc_listen="+addr, "--http_listen=")
+	cmd.Dir, cmd.Env, cmd.Stderr = t.TempDir(), imcdtest.Environ(), w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	ctx := testContext(t)
+	c, err := evapi.Dial(ctx, addr)
+	for err != nil && ctx.Err() == nil {
+		<-time.After(10 * time.Millisecond)
+		c, err = evapi.Dial(ctx, addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Call(ctx, "imc.stats", nil, nil); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("imcd ended with %v", err)
 	}
 }
 

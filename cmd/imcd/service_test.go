@@ -227,7 +227,7 @@ func TestMetrics(t *testing.T) {
 	got := do(t, req, http.StatusOK)
 	for _, want := range []string{
 		"\nimc_active_rooms 1\n", "\nimc_messages_total 1\n", "\nimc_deliveries_total{result=\"ok\"} ",
-		"\nimc_evapi_up{kamailio=", "\nimc_build_info{version=", "\ngo_goroutines ",
+		"\nimc_evapi_up{kamailio=", "\nimc_database_up 1\n", "\nimc_build_info{version=", "\ngo_goroutines ",
 	} {
 		if !bytes.Contains(got, []byte(want)) {
 			t.Errorf("%q is not in the metrics:\n%s", want, got)

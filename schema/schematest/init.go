@@ -159,6 +159,29 @@ func childrenOf(pid int) ([]int, error) {
 	return list, nil
 }
 
+// waitGone waits until processes that were told to end have done so: they hold
+// memory that keeps the server from starting again.
+func waitGone(pids []int) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(10 * time.Second)
+	for _, pid := range pids {
+		for !gone(pid) && time.Now().Before(deadline) {
+			<-tick.C
+		}
+	}
+}
+
+// gone reports whether a process has ended, though nobody may have asked how.
+func gone(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, state, _ := strings.Cut(string(text), ") ")
+	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
+}
+
 // certificate makes the server's key and a certificate that it signs itself.
 func (p *Postgres) certificate(cred *syscall.Credential) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

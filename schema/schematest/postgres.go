@@ -221,17 +221,23 @@ func (p *Postgres) end(sig syscall.Signal) {
 	}
 	// Signals fail only if the process has ended meanwhile.
 	pid := p.cmd.Process.Pid
-	_ = p.cmd.Process.Signal(sig)
-	if children, err := childrenOf(pid); err == nil {
-		for _, child := range children {
-			if sig == syscall.SIGKILL {
-				_ = syscall.Kill(child, sig)
-			}
-			_ = syscall.Kill(child, syscall.SIGCONT) // if it was paused
+	if sig == syscall.SIGKILL {
+		_ = syscall.Kill(pid, syscall.SIGSTOP) // so that it starts no more children
+	}
+	children, err := childrenOf(pid)
+	if err != nil {
+		children = nil // it has ended
+	}
+	_ = syscall.Kill(pid, sig)
+	for _, child := range children {
+		if sig == syscall.SIGKILL {
+			_ = syscall.Kill(child, sig)
 		}
+		_ = syscall.Kill(child, syscall.SIGCONT) // if it was paused
 	}
 	_ = syscall.Kill(pid, syscall.SIGCONT)
 	<-p.done
+	waitGone(children)
 	p.cmd = nil
 }
 

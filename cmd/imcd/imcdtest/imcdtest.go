@@ -25,7 +25,7 @@ const poll = 10 * time.Millisecond
 // Build compiles imcd and imcctl into dir; with the race detector, if the caller
 // has it. The current directory must be in this module.
 func Build(ctx context.Context, dir string) error {
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
 	if raceDetector {
 		args = append(args, "-race")
 	}
@@ -100,7 +100,8 @@ func (i *Imcd) Start(ctx context.Context) error {
 
 // Environ is what a process needs of our environment, with more added.
 func Environ(more ...string) []string {
-	var env []string
+	// A program with the race detector else waits a second before it exits.
+	env := []string{"GORACE=atexit_sleep_ms=0"}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)

@@ -52,6 +52,7 @@ const (
 	Rooms                      // RPC: these Names are all rooms there are, in order
 	Members                    // RPC: Room has the members Names, in order; none: there is no such room
 	Restart                    // imcd is killed and started again
+	Note                       // nothing happens: Text is for whoever watches
 )
 
 // Step is one thing that happens.
@@ -67,12 +68,17 @@ type Step struct {
 	Request Request
 	Reply   Reply
 	Expect  []Expect
+	Ordered bool // Expect is in the order in which each user receives
+	// Times is how often a Say is repeated, if more than once: {n} in bodies
+	// and rooms of Expect is then 1, 2, …
+	Times int
 }
 
 // Request is the MESSAGE of a Say; it goes to Step.Room.
 type Request struct {
 	From    string // the header's value; empty: the user's own
 	Type    string // Content-Type; empty: text/plain; "none": without
+	CallID  string // empty: a random one
 	Headers []string
 	Body    []byte
 }
@@ -89,7 +95,7 @@ type Expect struct {
 	Line    int
 	User    string
 	Room    string // From URI without parameters
-	Display string // From display name
+	Display string // From display name, a Pattern
 	Type    string // Content-Type; empty: text/plain
 	Headers []string
 	Body    Pattern

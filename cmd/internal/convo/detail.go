@@ -15,32 +15,49 @@ func (p *parser) detail(c *Conversation, s *Step, text string) error {
 	}
 	word, rest, _ := strings.Cut(text, " ")
 	rest = strings.TrimSpace(rest)
-	var last *Expect
-	if n := len(s.Expect); n > 0 {
-		last = &s.Expect[n-1]
-	}
+	last := s.last()
 	switch {
 	case word == "=":
 		return s.Reply.parse(rest)
-	case word == "from" && last == nil:
+	case word == "from" && len(last) == 0:
 		s.Request.From = rest
-		if strings.HasPrefix(rest, "`") {
-			from, err := strconv.Unquote(rest)
-			s.Request.From = from
-			return err
-		}
-	case word == "type" && last == nil:
+	case word == "from-bytes" && len(last) == 0:
+		from, err := parseBody(rest)
+		s.Request.From = string(from)
+		return err
+	case text == "in order":
+		s.Ordered = true
+	case word == "times":
+		times, err := strconv.Atoi(rest)
+		s.Times = times
+		return err
+	case word == "call-id":
+		s.Request.CallID = rest
+	case word == "type" && len(last) == 0:
 		s.Request.Type = rest
 	case word == "type":
-		last.Type = rest
-	case word == "header" && last == nil:
+		for i := range last {
+			last[i].Type = rest
+		}
+	case word == "header" && len(last) == 0:
 		s.Request.Headers = append(s.Request.Headers, rest)
 	case word == "header":
-		last.Headers = append(last.Headers, rest)
+		for i := range last {
+			last[i].Headers = append(last[i].Headers, rest)
+		}
 	default:
 		return p.expect(c, s, text)
 	}
 	return nil
+}
+
+// last returns what the last line about a message made, one for each user.
+func (s *Step) last() []Expect {
+	first := len(s.Expect)
+	for first > 0 && s.Expect[first-1].Line == s.Expect[len(s.Expect)-1].Line {
+		first--
+	}
+	return s.Expect[first:]
 }
 
 // parse reads: CODE [rc N] [part of the reason]

@@ -106,6 +106,8 @@ func (p *parser) step(c *Conversation, text string) error {
 	words := strings.Fields(text)
 	head, list, _ := strings.Cut(text, ":")
 	switch {
+	case words[0] == "note":
+		s.Kind, s.Text = Note, strings.TrimSpace(text[len("note"):])
 	case text == "restart":
 		s.Kind = Restart
 	case head == "rooms":

@@ -62,6 +62,7 @@ func (r *raw) readDBURL() error {
 func (r *raw) checkDBURL() error {
 	if r.DB.URL == "" {
 		r.DB.URL = "sqlite://" + filepath.Join(r.StateDir, "imcd.db")
+		r.DB.InStateDir = true
 		return nil
 	}
 	scheme, rest, found := strings.Cut(r.DB.URL, "://")

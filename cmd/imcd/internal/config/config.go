@@ -27,6 +27,7 @@ type Config struct {
 // Database says where rooms and members are stored.
 type Database struct {
 	URL          string // sqlite://FILE or postgres://…; never empty once checked
+	InStateDir   bool   // no URL was given: it is a file in StateDir
 	RoomsTable   string
 	MembersTable string
 }

@@ -36,7 +36,7 @@ func setEvapi(r *raw, v any) error {
 			list = append(list, e)
 		}
 	default:
-		return fmt.Errorf("must be host:port or a list of them, is %v", v)
+		return errors.New("must be host:port or a list of them") // may hold a secret
 	}
 	r.evapi = list
 	return nil

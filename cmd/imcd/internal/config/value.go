@@ -78,8 +78,9 @@ func setText(to *string, v any) error {
 		*to = v
 		return nil
 	default:
-		// A number or a yes would arrive in another spelling than it was written in.
-		return fmt.Errorf("must be text, is %v: put it in quotes", v)
+		// A number or a yes would arrive in another spelling than it was written
+		// in. It may be a secret, so it is not shown.
+		return errors.New("must be text: put it in quotes")
 	}
 }
 

@@ -27,7 +27,7 @@ import (
 // below the 10 s in which imcd promises to be gone.
 const (
 	openTimeout   = 15 * time.Second       // opening the database; loading the rooms
-	finishTimeout = 5 * time.Second        // what is under way when imcd is stopped
+	finishTimeout = 4 * time.Second        // what is under way when imcd is stopped
 	flushTimeout  = 500 * time.Millisecond // the last frames to Kamailio
 	httpTimeout   = 500 * time.Millisecond // HTTP requests under way after that
 	closeTimeout  = 2 * time.Second        // closing the database
@@ -63,7 +63,8 @@ func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.
 			return nil, err
 		}
 	}
-	log.Info().Str("version", version).Int("pid", os.Getpid()).Msg("imcd is running")
+	log.Info().Str("version", version).Int("pid", os.Getpid()).
+		Str("rpc", cfg.RPC.Listen).Str("http", cfg.HTTP.Listen).Msg("imcd is running")
 	return d, nil
 }
 
@@ -121,8 +122,10 @@ func (d *Daemon) registerProcess(version string) error {
 }
 
 func (d *Daemon) openStore(ctx context.Context) error {
-	if err := os.MkdirAll(d.cfg.StateDir, 0o750); err != nil {
-		return &config.Error{Key: "state_dir", Err: err}
+	if d.cfg.DB.InStateDir {
+		if err := os.MkdirAll(d.cfg.StateDir, 0o750); err != nil {
+			return &config.Error{Key: "state_dir", Err: err}
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -154,6 +157,16 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 	}
 	if d.rooms, err = engine.New(d.cfg.Engine, d.store, d.relay, d.reg, d.log); err != nil {
 		return err
+	}
+	health := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_database_up", Help: "1 if the last commit succeeded."},
+		func() float64 {
+			if d.rooms.Healthy() {
+				return 1
+			}
+			return 0
+		})
+	if err := d.reg.Register(health); err != nil {
+		return fmt.Errorf("registering the database's metric: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -70,6 +71,7 @@ func Listen(addr string, p Parts) (*Server, error) {
 			WriteTimeout:      30 * time.Second,
 			IdleTimeout:       time.Minute,
 			MaxHeaderBytes:    16 << 10,
+			ErrorLog:          log.New(p.Log, "", 0),
 		},
 	}, nil
 }
@@ -104,7 +106,7 @@ func Routes(p Parts) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", p.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 8}))
 	// Pages of other sites, open in an operator's browser, must not ask.
 	mux.Handle("POST /rpc", http.NewCrossOriginProtection().Handler(http.HandlerFunc(p.call)))
 	return mux

@@ -1,0 +1,337 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest"
+	kamailiocfg "imcd/kamailio-cfg"
+	"imcd/schema"
+	"imcd/schema/schematest"
+)
+
+// Size of the comparison. Every seed is one conversation.
+const (
+	seeds        = 6
+	stepsPerSeed = 360
+	timeLimit    = 20 * time.Minute // for one comparison: something hangs
+)
+
+// keepRooms makes PostgreSQL keep what the module saves. The module replaces
+// rows of members by user alone, so that of several rooms with the same user only
+// the last would have that user.
+const keepRooms = `
+CREATE FUNCTION other_room() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.room <> OLD.room THEN RETURN NULL; END IF;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER other_room BEFORE UPDATE ON imc_members FOR EACH ROW EXECUTE FUNCTION other_room();
+`
+
+// comparison runs the same conversations against Kamailio's imc module and
+// against imcd.
+type comparison struct {
+	t       *testing.T
+	ctx     context.Context
+	peerURL string // database of the module
+	peer    *evapitest.Kamailio
+	module  *side
+	imcd    *side
+	stored  *schema.Store // imcd's tables
+	saved   *schema.Store // the module's, which it writes when it ends
+	rules   []rule
+	used    map[string]int // by rule
+	history []string       // of this conversation
+	steps   int            // of all conversations
+}
+
+// TestDifferential compares imcd with the imc module of Kamailio 5.6.3, step by
+// step. What differs must be in ruleTable.
+func TestDifferential(t *testing.T) {
+	t.Parallel()
+	c := newComparison(t, schematest.NewDatabase(t))
+	first, last := seedRange(t)
+	for seed := first; seed <= last; seed++ {
+		c.converse(seed, stepsPerSeed)
+	}
+	for _, r := range c.rules {
+		t.Logf("%6d  %s", c.used[r.name], r.name)
+		if c.used[r.name] == 0 {
+			t.Errorf("rule %q was never needed", r.name)
+		}
+	}
+	t.Logf("%6d steps", c.steps)
+}
+
+// seedRange is which conversations to have: 1 to seeds, or what the environment
+// says, as in DIFFERENTIAL_SEEDS=17-17 to see one again.
+func seedRange(t *testing.T) (first, last uint64) {
+	t.Helper()
+	text := os.Getenv("DIFFERENTIAL_SEEDS")
+	if text == "" {
+		return 1, seeds
+	}
+	if _, err := fmt.Sscanf(text, "%d-%d", &first, &last); err != nil {
+		t.Fatalf("DIFFERENTIAL_SEEDS is %q, not like 1-%d: %v", text, seeds, err)
+	}
+	return first, last
+}
+
+// TestDifferentialSQLite does the same, shorter, with imcd on its embedded
+// default.
+func TestDifferentialSQLite(t *testing.T) {
+	t.Parallel()
+	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db")
+	c.converse(1000, stepsPerSeed/2)
+}
+
+// newComparison starts both systems. They end with the test.
+func newComparison(t *testing.T, imcdURL string) *comparison {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
+	t.Cleanup(cancel)
+	c := &comparison{t: t, ctx: ctx, rules: ruleTable(), used: make(map[string]int)}
+	c.peerURL = schematest.NewDatabase(t)
+	c.saved = c.openStore(c.peerURL)
+	c.onPeer(keepRooms)
+	c.startPeer()
+	c.startImcd(imcdURL)
+	c.stored = c.openStore(imcdURL)
+	return c
+}
+
+func (c *comparison) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// onPeer runs SQL in the module's database.
+func (c *comparison) onPeer(statements string) {
+	name := c.peerURL[strings.LastIndexByte(c.peerURL, '/')+1:]
+	c.must(schematest.Server(c.t).Exec(c.ctx, name, statements))
+}
+
+func (c *comparison) openStore(url string) *schema.Store {
+	s, err := schema.Open(c.ctx, url, schema.Options{})
+	c.must(err)
+	c.t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	return s
+}
+
+func (c *comparison) startPeer() {
+	ports, err := evapitest.FreePorts(2)
+	c.must(err)
+	local := []string{
+		// The rig waits for its evapi, which this Kamailio has none of.
+		"listen=tcp:127.0.0.1:" + strconv.Itoa(ports[1]),
+		fmt.Sprintf("#!define IMC_DB_URL %q", c.peerURL),
+		fmt.Sprintf("#!define IMC_OUTBOUND_PROXY \"sip:127.0.0.1:%d\"", ports[0]),
+	}
+	c.peer, err = evapitest.StartKamailio(c.ctx, evapitest.Options{Config: kamailiocfg.File(kamailiocfg.Peer),
+		Workers: 1, SIPPort: ports[0], EvapiPort: ports[1], Local: strings.Join(local, "\n")})
+	c.must(err)
+	c.t.Cleanup(func() {
+		if err := c.peer.Stop(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	c.module, err = peerSide(c.peer)
+	c.t.Cleanup(func() {
+		for _, u := range c.module.agents {
+			if err := u.Close(); err != nil {
+				c.t.Error(err)
+			}
+		}
+	})
+	c.must(err)
+}
+
+func (c *comparison) startImcd(url string) {
+	path, err := binary.get()
+	c.must(err)
+	s, err := stack.Start(c.ctx, stack.Options{Binary: path, DBURL: url,
+		Settings: map[string]string{"owner_leave": "refuse"}})
+	c.must(err)
+	c.t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	c.imcd, err = imcdSide(s)
+	c.must(err)
+	c.must(c.imcd.prepare(c.ctx))
+}
+
+// converse runs one conversation from empty systems to empty systems.
+func (c *comparison) converse(seed uint64, steps int) {
+	c.t.Helper()
+	if !c.peer.Running() {
+		c.must(c.peer.Start(c.ctx))
+	}
+	c.must(c.module.prepare(c.ctx))
+	c.history = []string{fmt.Sprintf("seed %d", seed)}
+	g := newGenerator(seed)
+	now := state{}
+	for range steps {
+		now = c.step(g.step(now), now)
+	}
+	for len(g.next) > 0 {
+		now = c.step(g.step(now), now)
+	}
+	c.compareTables(now)
+	c.clean(now)
+}
+
+// fail ends the test with all that happened.
+func (c *comparison) fail(format string, args ...any) {
+	c.t.Helper()
+	c.t.Fatalf("%s\n%s", strings.Join(c.history, "\n"), fmt.Sprintf(format, args...))
+}
+
+// step takes one step on both sides, compares, and returns the new state.
+func (c *comparison) step(st step, before state) state {
+	c.t.Helper()
+	c.history = append(c.history, st.String())
+	c.steps++
+	sc := newScene(st, before)
+	module, imcd := c.play(&sc)
+	want, names := c.expect(&sc, module)
+	if !want.equal(imcd) {
+		c.fail("an unexplained difference:\nmodule   %v\nexpected %v\nimcd     %v\nrules %q\nbefore:\n%v", module, want, imcd, names, before)
+	}
+	theirs, ours, err := atOnce(
+		func() (map[string]listing, error) { return c.module.listings(c.ctx) },
+		func() (map[string]listing, error) { return c.imcd.listings(c.ctx) })
+	if err != nil {
+		c.fail("listing the rooms: %v\n%s", err, c.peer.LogTail())
+	}
+	if !maps.EqualFunc(theirs, ours, listing.equal) {
+		c.fail("members differ:\nmodule %v\nimcd   %v\nrules %q", theirs, ours, names)
+	}
+	now, err := loadState(c.ctx, c.stored)
+	c.must(err)
+	return now
+}
+
+// play takes the step on both sides at once, with what brings their states
+// together after it.
+func (c *comparison) play(sc *scene) (module, imcd outcome) {
+	c.t.Helper()
+	module, imcd, err := atOnce(
+		func() (outcome, error) { return c.module.do(c.ctx, sc.step) },
+		func() (outcome, error) { return c.imcd.do(c.ctx, sc.step) })
+	if err != nil {
+		c.fail("no outcome: %v\n%s", err, c.peer.LogTail())
+	}
+	var imcdSteps []step
+	if sc.cut {
+		imcdSteps = append(imcdSteps, sc.cutStep())
+	}
+	var moduleSteps []step
+	for _, r := range c.rules {
+		if !r.when(sc, module) {
+			continue
+		}
+		if r.onModule != nil {
+			moduleSteps = append(moduleSteps, r.onModule(sc))
+		}
+		if r.onImcd != nil {
+			imcdSteps = append(imcdSteps, r.onImcd(sc))
+		}
+	}
+	c.follow(c.module, &module, moduleSteps)
+	c.follow(c.imcd, &imcd, imcdSteps)
+	return module, imcd
+}
+
+// atOnce runs two functions at the same time.
+func atOnce[T any](f, g func() (T, error)) (T, T, error) {
+	var y T
+	var errG error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		y, errG = g()
+	}()
+	x, errF := f()
+	<-done
+	return x, y, errors.Join(errF, errG)
+}
+
+// follow takes further steps on one side.
+func (c *comparison) follow(s *side, o *outcome, steps []step) {
+	c.t.Helper()
+	for _, st := range steps {
+		c.history = append(c.history, "  one side only: "+st.String())
+		more, err := s.do(c.ctx, st)
+		if err != nil {
+			c.fail("no outcome: %v\n%s", err, c.peer.LogTail())
+		}
+		o.merge(more)
+	}
+}
+
+// expect turns the module's outcome into imcd's by all rules that apply, and
+// counts those that change it.
+func (c *comparison) expect(sc *scene, module outcome) (outcome, []string) {
+	want := module.clone()
+	var names []string
+	for _, r := range c.rules {
+		if !r.when(sc, module) {
+			continue
+		}
+		was := want.clone()
+		r.expect(sc, &want)
+		if !was.equal(want) {
+			c.used[r.name]++
+			names = append(names, r.name)
+		}
+	}
+	return want, names
+}
+
+// compareTables ends the module, which then writes its tables, and compares them
+// with imcd's: rooms, members, roles, invitations and private flags.
+func (c *comparison) compareTables(now state) {
+	c.t.Helper()
+	c.must(c.peer.Halt())
+	saved, err := loadState(c.ctx, c.saved)
+	c.must(err)
+	if saved.String() != now.String() {
+		c.fail("the tables differ at the end:\nmodule\n%vimcd\n%v%s", saved, now, c.peer.LogTail())
+	}
+}
+
+// clean empties both systems; the module does not run.
+func (c *comparison) clean(now state) {
+	c.t.Helper()
+	c.onPeer("DELETE FROM imc_members; DELETE FROM imc_rooms")
+	for room, r := range now {
+		for name, p := range r.members {
+			if !isOwner(p, true) {
+				continue
+			}
+			user, _, _ := strings.Cut(name, "@")
+			o, err := c.imcd.do(c.ctx, step{sender: user, uri: "sip:" + room, body: "#destroy"})
+			c.must(err)
+			if !o.ok {
+				c.fail("room %s cannot be destroyed by %s: %v", room, name, o)
+			}
+		}
+	}
+}

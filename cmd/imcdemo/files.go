@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"imcd/cmd/internal/stack"
+	kamailiocfg "imcd/kamailio-cfg"
+)
+
+func (s *service) configDir() string          { return filepath.Join(s.dir, "kamailio") }
+func (s *service) logFile(name string) string { return filepath.Join(s.dir, name+".log") }
+func (s *service) operatorSecretFile() string { return filepath.Join(s.dir, "operator-secret") }
+func (s *service) children() (c []*stack.Child) {
+	for _, child := range []*stack.Child{s.kamailio, s.imcd} {
+		if child != nil {
+			c = append(c, child)
+		}
+	}
+	return c
+}
+
+// writeConfig writes Kamailio's configuration with new secrets and returns the
+// engine's.
+func (s *service) writeConfig() (secret string, err error) {
+	secret = rand.Text()
+	operator := rand.Text()
+	for path, text := range map[string]string{
+		filepath.Join(s.configDir(), "kamailio.cfg"): kamailiocfg.File(kamailiocfg.Demo),
+		filepath.Join(s.configDir(), "imc.cfg"):      kamailiocfg.File(kamailiocfg.IMC),
+		filepath.Join(s.configDir(), "kamailio-local.cfg"): fmt.Sprintf(
+			"#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n", loopback(s.set.sip)),
+		filepath.Join(s.configDir(), "imc-local.cfg"): fmt.Sprintf(
+			"#!define IMC_EVAPI_BIND %q\n#!define IMC_SECRET %q\n#!define IMC_OPERATOR_SECRET %q\n",
+			loopback(s.set.evapi), secret, operator),
+		s.operatorSecretFile(): operator + "\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return "", fmt.Errorf("STATE_DIR: %w", err)
+		}
+	}
+	return secret, nil
+}
+
+func kamailioArgs(dir string) []string {
+	return []string{"-f", filepath.Join(dir, "kamailio.cfg"), "-DD", "-E", "-w", dir, "-Y", dir,
+		"-m", "256", "-M", "16", "-n", "4", "-N", "4"}
+}
+
+// tail is the end of a program's output.
+func (s *service) tail(name string) string {
+	text, err := os.ReadFile(s.logFile(name))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-3000):])
+}
+
+// announce says how to use what runs.
+func (s *service) announce(out io.Writer) {
+	sip := loopback(s.set.sip)
+	fmt.Fprintf(out, `Kamailio and imcd are running. Point one or more SIP clients at
+
+  SIP server / proxy   %[1]s (UDP or TCP)
+  user                 any name, for instance sip:alice@%[1]s; no password
+
+register, and send chat messages to any address that begins with chat-, like
+
+  sip:chat-garden@%[1]s    #create makes the room, #join enters it, #help tells more
+
+  database   %[2]s
+  imcctl     bin/imcctl --rpc %[3]s rooms
+             bin/imcctl --evapi %[4]s --secret-file %[5]s rooms
+  HTTP       http://%[6]s/metrics, /healthz, /readyz
+  logs       %[7]s, %[8]s
+
+Ctrl-C stops everything.
+ready
+`, sip, cmp.Or(hidePassword(s.set.dbURL), "sqlite://"+filepath.Join(s.dir, "imcd.db")), loopback(s.set.rpc),
+		loopback(s.set.evapi), s.operatorSecretFile(), loopback(s.set.http), s.logFile("kamailio"), s.logFile("imcd"))
+}

@@ -1,0 +1,82 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"imcd/engine"
+	"imcd/schema/schematest"
+)
+
+// BenchmarkCommit measures a commit that waits for the disk, as in production:
+// joins to existing rooms.
+func BenchmarkCommit(b *testing.B) {
+	for name, url := range durable(b) {
+		for _, size := range []int{1, 500} {
+			b.Run(fmt.Sprint(name, "/", size), func(b *testing.B) {
+				s := open(b, url, Options{})
+				commit(b, s, putRoom("r", 0), putMember("r", "owner", 1))
+				user := 0
+				for b.Loop() {
+					changes := make([]engine.Change, size)
+					for i := range changes {
+						user++
+						changes[i] = putMember("r", fmt.Sprint("u", user), 0)
+					}
+					commit(b, s, changes...)
+				}
+				b.StopTimer()
+				commit(b, s, deleteRoom("r"))
+			})
+		}
+	}
+}
+
+// BenchmarkLoad measures a start with 100000 members, and what destroying one
+// room costs then.
+func BenchmarkLoad(b *testing.B) {
+	for name, url := range durable(b) {
+		s := open(b, url, Options{})
+		fillRooms(b, s, 2000, 50)
+		s = open(b, url, Options{}) // adds the index
+		b.Run(name+"/100000", func(b *testing.B) {
+			for b.Loop() {
+				members := 0
+				if err := s.Load(context.Background(), func(r engine.RoomState) error {
+					members += len(r.Members)
+					return nil
+				}); err != nil || members != 100000 {
+					b.Fatal(members, err)
+				}
+			}
+		})
+		b.Run(name+"/destroy", func(b *testing.B) {
+			room := 0
+			for b.Loop() {
+				room++
+				commit(b, s, deleteRoom(fmt.Sprint("room", room)))
+			}
+		})
+	}
+}
+
+func durable(b *testing.B) map[string]string {
+	pg := schematest.New(b, schematest.Options{Fsync: true})
+	return map[string]string{"sqlite": "sqlite://" + filepath.Join(b.TempDir(), "x.db"), "postgres": pg.URL("postgres")}
+}
+
+func fillRooms(b *testing.B, s *Store, rooms, members int) {
+	for first := 0; first < rooms; first += 100 {
+		var changes []engine.Change
+		for r := first; r < min(first+100, rooms); r++ {
+			room := fmt.Sprint("room", r)
+			changes = append(changes, putRoom(room, 0))
+			for m := range members {
+				changes = append(changes, putMember(room, fmt.Sprint("user", m), 0))
+			}
+		}
+		commit(b, s, changes...)
+	}
+}

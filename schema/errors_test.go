@@ -1,0 +1,41 @@
+package schema
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+)
+
+func TestErrorsOfDriversAreTold(t *testing.T) {
+	code := func(c string) error { return &pq.Error{Code: pqerror.Code(c)} }
+	tests := []struct {
+		err  error
+		want error // nil: neither
+	}{
+		{code("23505"), ErrInvalid}, {code("22001"), ErrInvalid},
+		{code("57P01"), ErrUnavailable}, {code("57P03"), ErrUnavailable}, {code("53300"), ErrUnavailable},
+		{code("53100"), ErrUnavailable}, {code("25006"), ErrUnavailable}, {code("40001"), ErrUnavailable},
+		{code("28P01"), ErrUnavailable}, {code("42P01"), nil},
+		{driver.ErrBadConn, ErrUnavailable}, {io.ErrUnexpectedEOF, ErrUnavailable},
+		{&net.OpError{Op: "dial", Err: errors.New("refused")}, ErrUnavailable},
+		{context.DeadlineExceeded, ErrUnavailable}, {context.Canceled, nil}, {errors.New("else"), nil},
+	}
+	for _, test := range tests {
+		err := wrap(t.Context(), "try", fmt.Errorf("wrapped: %w", test.err))
+		if !errors.Is(err, test.err) {
+			t.Errorf("%v: the cause is lost", err)
+		}
+		for _, kind := range []error{ErrUnavailable, ErrInvalid} {
+			if errors.Is(err, kind) != (test.want == kind) {
+				t.Errorf("%v is %v: %t", err, kind, errors.Is(err, kind))
+			}
+		}
+	}
+}
