@@ -15,7 +15,7 @@ func (s *shard) markDirty(r *room) {
 }
 
 // flush writes how far the members of rooms have come. then, if not nil, is
-// called with the outcome.
+// called with the outcome, once this and all that was to be written before is.
 func (s *shard) flush(then func(error)) {
 	var changes []Change
 	var rooms []*room
@@ -27,10 +27,7 @@ func (s *shard) flush(then func(error)) {
 		changes = append(changes, s.cursorChanges(r)...)
 	}
 	clear(s.dirty)
-	if len(changes) == 0 {
-		if then != nil {
-			then(nil)
-		}
+	if len(changes) == 0 && then == nil {
 		return
 	}
 	s.engine.committer.put(&tx{shard: s, changes: changes, after: func(err error) {

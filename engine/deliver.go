@@ -73,7 +73,7 @@ func (s *shard) follow(r *room, m *member, n uint64) {
 
 // unfollow ends that; what m has not got stays in the database.
 func (s *shard) unfollow(r *room, m *member) {
-	if m.mode != following {
+	if !m.live || m.mode != following {
 		return
 	}
 	r.followers--

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -104,6 +105,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
+// lastFlush is how long Stop waits for the cursors to be written when its time is
+// over.
+const lastFlush = time.Second
+
 // Stop refuses new requests, waits until what is under way is done or ctx ends,
 // and ends all loops. It may be called twice, and before Start.
 func (e *Engine) Stop(ctx context.Context) {
@@ -117,7 +122,9 @@ func (e *Engine) Stop(ctx context.Context) {
 		case <-e.idle:
 		case <-ctx.Done():
 		}
-		e.flush(ctx)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+		defer cancel()
+		e.flush(last)
 		e.cancel()
 		e.loops.Wait()
 	})

@@ -32,6 +32,7 @@ type memStore struct {
 	cursors map[int64]map[string]uint64
 	answers map[[16]byte]SeenRow
 	serial  int
+	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
 	fail    func(changes []Change) (err error, applied bool) // nil: never
 	away    bool                                             // Ping and loads fail
@@ -40,7 +41,7 @@ type memStore struct {
 
 func newMemStore() *memStore {
 	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
-		cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}}
+		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}}
 }
 
 func (s *memStore) Load(_ context.Context, fn func(RoomState) error) error {
@@ -379,7 +380,7 @@ func startHouse(t tester, store *memStore, change func(*Config)) *house {
 		change(&cfg)
 	}
 	h := &house{t: t, store: store, relay: &fakeRelay{answers: map[*evapi.Message]chan evapi.Answer{},
-		codes: map[string]evapi.Result{}}}
+		codes: maps.Clone(store.codes)}}
 	e, err := New(cfg, store, h.relay, prometheus.NewRegistry(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
@@ -433,8 +434,17 @@ func (h *house) say(from, room, body string, headers ...string) evapi.Answer {
 // quiet when only that is left.
 func (h *house) quiet() {
 	h.t.Helper()
+	calm := func() bool {
+		return h.e.requests.Load() == 0 && h.e.memory.Load() == 0 && h.e.credits.inUse() == 0 &&
+			h.e.committer.idle() && h.e.loader.idle()
+	}
 	h.until("quiet", func() bool {
-		return h.e.requests.Load() == 0 && h.e.memory.Load() == 0 && h.e.credits.inUse() == 0 && h.e.committer.idle()
+		if !calm() {
+			return false
+		}
+		// What was just posted to a shard is done before this is answered.
+		_, err := h.e.Stats(context.Background())
+		return err == nil && calm()
 	})
 }
 

@@ -27,6 +27,7 @@ type loader struct {
 
 	mu      sync.Mutex
 	waiting []query
+	open    int // queries that are not answered yet
 }
 
 func newLoader(store Store, log zerolog.Logger) *loader {
@@ -37,11 +38,19 @@ func newLoader(store Store, log zerolog.Logger) *loader {
 func (l *loader) put(q query) {
 	l.mu.Lock()
 	l.waiting = append(l.waiting, q)
+	l.open++
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
+}
+
+// idle reports whether nothing waits or is being read.
+func (l *loader) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open == 0
 }
 
 func (l *loader) take() (query, bool) {
@@ -79,4 +88,7 @@ func (l *loader) answer(ctx context.Context, q query) {
 		l.log.Warn().Err(err).Msg("messages cannot be loaded, again in a moment")
 	}
 	q.answer(rows, err)
+	l.mu.Lock()
+	l.open--
+	l.mu.Unlock()
 }
