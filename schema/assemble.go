@@ -15,10 +15,13 @@ const (
 // loadedRow is one row of sqlLoad.
 type loadedRow struct {
 	folded  string // the room's URI in lower case
-	kind    int    // 0: room, 1: member
+	kind    int    // 0: room, 1: member, 2: cursor
 	room    string // the room's URI as it is stored
 	name    engine.Name
 	flag    int
+	id      int64  // of a room
+	seq     uint64 // of a room or cursor
+	done    uint64 // of a room
 	inviter engine.Name
 	told    bool
 }
@@ -33,14 +36,18 @@ type assembler struct {
 	folded string // its URI in lower case
 	uri    string // its URI
 	state  engine.RoomState
-	seen   map[string]engine.Name // its members by Key
+	seen   map[string]int // its members by Key: their places in state
 
 	orphanRoom string // the last that was remembered
 }
 
 func (a *assembler) add(r *loadedRow) error {
-	if r.kind == 1 {
+	switch r.kind {
+	case 1:
 		a.addMember(r)
+		return nil
+	case 2:
+		a.addCursor(r)
 		return nil
 	}
 	if a.open && r.folded == a.folded {
@@ -53,8 +60,9 @@ func (a *assembler) add(r *loadedRow) error {
 		return err
 	}
 	a.open, a.folded, a.uri = true, r.folded, r.room
-	a.state = engine.RoomState{Room: engine.RoomRow{Name: r.name, Flag: r.flag & roomFlags}}
-	a.seen = make(map[string]engine.Name)
+	a.state = engine.RoomState{Room: engine.RoomRow{Name: r.name, Flag: r.flag & roomFlags,
+		ID: r.id, Seq: r.seq, Done: r.done}}
+	a.seen = make(map[string]int)
 	return nil
 }
 
@@ -68,18 +76,30 @@ func (a *assembler) addMember(r *loadedRow) {
 		return
 	}
 	room := a.state.Room.Name
-	if kept, twin := a.seen[r.name.Key()]; twin {
+	if i, twin := a.seen[r.name.Key()]; twin {
+		kept := a.state.Members[i].User
 		a.log.Warn().Str("room", a.uri).Str("member", r.name.URI()).Str("kept", kept.URI()).
 			Msg("a member that differs from another by case only is ignored")
 		a.left.addMember(room, r.name)
 		return
 	}
-	a.seen[r.name.Key()] = r.name
+	a.seen[r.name.Key()] = len(a.state.Members)
 	m := engine.MemberRow{Room: room, User: r.name, Flag: r.flag & memberFlags}
 	if m.Flag&engine.MemberInvited != 0 {
 		m.Inviter, m.Told = r.inviter, r.told
 	}
 	a.state.Members = append(a.state.Members, m)
+}
+
+// addCursor knows the members already. A cursor of somebody else is ignored.
+func (a *assembler) addCursor(r *loadedRow) {
+	if !a.open || r.room != a.uri {
+		return
+	}
+	if i, ok := a.seen[r.name.Key()]; ok && a.state.Members[i].User == r.name {
+		seq := r.seq // r is not kept
+		a.state.Members[i].Cursor = &seq
+	}
 }
 
 // flush hands the room on.

@@ -2,16 +2,15 @@ package schema
 
 import (
 	"cmp"
-	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"imcd/engine"
 )
 
 // batch is a list of changes brought down to what it comes to: at most one
-// delete and one put for every room and member. All deletes go first.
+// delete and one put for everything that is stored. All deletes go first.
 type batch struct {
 	dropRooms   []roomRow
 	dropMembers []memberRow
@@ -19,6 +18,35 @@ type batch struct {
 	putRooms    []roomRow
 	putMembers  []memberRow
 	putInvites  []memberRow
+
+	dropIDs     []idRow
+	putIDs      []idRow
+	messages    []messageRow
+	heads       []headRow
+	progress    []progressRow
+	dropCursors []cursorRow
+	putCursors  []cursorRow
+	seen        []seenRow
+}
+
+// idsNeeded returns the rooms whose stored ids compact must know: those that may
+// get another one or none, and those in which a name stands for a cursor.
+func idsNeeded(changes []engine.Change, left *leftovers) []engine.Name {
+	need := make(map[engine.Name]struct{})
+	for _, c := range changes {
+		switch c.Op {
+		case engine.PutRoom, engine.DeleteRoom:
+			need[c.Room.Name] = struct{}{}
+			for _, twin := range left.rooms[c.Room.Name.Key()] {
+				need[twin] = struct{}{}
+			}
+		case engine.PutMember, engine.DeleteMember:
+			if c.Op == engine.DeleteMember || c.Member.Cursor != nil {
+				need[c.Member.Room] = struct{}{}
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(need))
 }
 
 // fate is what becomes of one room or member.
@@ -34,19 +62,19 @@ type fates struct {
 	members map[engine.Name]map[engine.Name]*fate[engine.MemberRow]
 	left    *leftovers
 	seq     int
+	deliveries
 }
 
-// compact checks the changes and brings them down to a batch. left is only read.
-func compact(changes []engine.Change, left *leftovers) (batch, error) {
+// compact brings changes, which were checked, down to a batch. left is only read.
+// ids are those that the rooms of idsNeeded have in the database; it is used up.
+func compact(changes []engine.Change, left *leftovers, ids map[engine.Name]int64) batch {
 	f := fates{rooms: make(map[engine.Name]*fate[engine.RoomRow]),
-		members: make(map[engine.Name]map[engine.Name]*fate[engine.MemberRow]), left: left}
-	for i, c := range changes {
-		if err := checkChange(c); err != nil {
-			return batch{}, fmt.Errorf("change %d: %w: %w", i+1, ErrInvalid, err)
-		}
+		members: make(map[engine.Name]map[engine.Name]*fate[engine.MemberRow]), left: left,
+		deliveries: newDeliveries(ids)}
+	for _, c := range changes {
 		f.add(c)
 	}
-	return f.batch(), nil
+	return f.batch()
 }
 
 func (f *fates) add(c engine.Change) {
@@ -54,10 +82,12 @@ func (f *fates) add(c engine.Change) {
 	switch c.Op {
 	case engine.PutRoom:
 		room := f.room(c.Room.Name)
-		if f.left.hides(c.Room.Name) {
+		if !room.drop && f.left.hides(c.Room.Name) {
 			room.drop = true
+			f.end(c.Room.Name)
 		}
 		setPut(room, c.Room, f.seq)
+		f.begin(c.Room)
 	case engine.DeleteRoom:
 		f.dropRoom(c.Room.Name)
 		for _, twin := range f.left.rooms[c.Room.Name.Key()] {
@@ -65,11 +95,14 @@ func (f *fates) add(c engine.Change) {
 		}
 	case engine.PutMember:
 		setPut(f.member(c.Member.Room, c.Member.User), c.Member, f.seq)
+		f.memberCursor(c.Member)
 	case engine.DeleteMember:
 		f.dropMember(c.Member.Room, c.Member.User)
 		for _, twin := range f.left.members[memberKey(c.Member.Room, c.Member.User)] {
 			f.dropMember(c.Member.Room, twin)
 		}
+	default:
+		f.addDelivery(c)
 	}
 }
 
@@ -102,10 +135,12 @@ func (f *fates) member(room, user engine.Name) *fate[engine.MemberRow] {
 func (f *fates) dropRoom(name engine.Name) {
 	*f.room(name) = fate[engine.RoomRow]{drop: true}
 	delete(f.members, name)
+	f.end(name)
 }
 
 func (f *fates) dropMember(room, user engine.Name) {
 	*f.member(room, user) = fate[engine.MemberRow]{drop: true}
+	f.dropCursor(room, user)
 }
 
 func (f *fates) batch() batch {
@@ -126,6 +161,7 @@ func (f *fates) batch() batch {
 		}
 	}
 	b.sort()
+	f.deliveries.into(&b)
 	return b
 }
 
@@ -170,56 +206,4 @@ func number[T any](list []T, set func(*T, int)) {
 	for i := range list {
 		set(&list[i], i)
 	}
-}
-
-// maxChars is the length of the text columns of Kamailio's tables.
-const maxChars = 64
-
-func checkChange(c engine.Change) error {
-	switch c.Op {
-	case engine.PutRoom, engine.DeleteRoom:
-		return checkRoom(c.Room.Name)
-	case engine.PutMember, engine.DeleteMember:
-		if err := checkRoom(c.Member.Room); err != nil {
-			return err
-		}
-		if err := checkName("member", c.Member.User); err != nil {
-			return err
-		}
-		if c.Member.Inviter.IsZero() {
-			return nil
-		}
-		return checkName("inviter", c.Member.Inviter)
-	}
-	return fmt.Errorf("unknown operation %d", c.Op)
-}
-
-func checkRoom(n engine.Name) error {
-	if err := checkName("room", n); err != nil {
-		return err
-	}
-	return checkText("room URI", n.URI())
-}
-
-func checkName(what string, n engine.Name) error {
-	if err := checkText(what+" name", n.User); err != nil {
-		return err
-	}
-	return checkText(what+" domain", n.Host)
-}
-
-// checkText keeps from the database what it would answer with an error: the
-// message is better here, and nothing is half done.
-func checkText(what, s string) error {
-	switch {
-	case s == "":
-		return fmt.Errorf("%s is empty", what)
-	case !utf8.ValidString(s):
-		return fmt.Errorf("%s is not valid UTF-8", what)
-	case strings.ContainsRune(s, 0):
-		return fmt.Errorf("%s contains a NUL", what)
-	case utf8.RuneCountInString(s) > maxChars:
-		return fmt.Errorf("%s is longer than %d characters", what, maxChars)
-	}
-	return nil
 }

@@ -9,23 +9,38 @@ import (
 	"imcd/engine"
 )
 
-// Commit implements engine.Store. Changes of the same room or member are brought
-// down to their outcome first, so that a commit is a handful of statements
-// however many changes there are. ErrInvalid: a name is empty, too long, not
-// UTF-8, or against a constraint of the tables.
+// Commit implements engine.Store. Changes of the same thing are brought down to
+// their outcome first, so that a commit is a handful of statements however many
+// changes there are. ErrInvalid: a name is empty, too long, not UTF-8, or against
+// a constraint of the tables; a message is of a room that is not stored, or its
+// number is not above all that its room had before.
+//
+// A cursor of who is no member, and progress of a room that is not stored, are
+// ignored: they come late.
 func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
 	defer s.slow(time.Now(), len(changes))
 	doing := fmt.Sprintf("commit %d changes", len(changes))
-	s.mu.Lock()
-	b, err := compact(changes, &s.leftovers)
-	s.mu.Unlock()
-	if err != nil {
+	if err := checkChanges(changes); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	if err := s.inTx(ctx, func(tx *sql.Tx) error { return s.apply(ctx, tx, &b) }); err != nil {
+	s.mu.Lock()
+	need := idsNeeded(changes, &s.leftovers)
+	s.mu.Unlock()
+	var b batch
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		ids, err := s.ids(ctx, tx, need)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		b = compact(changes, &s.leftovers, ids)
+		s.mu.Unlock()
+		return s.apply(ctx, tx, &b)
+	})
+	if err != nil {
 		return wrap(ctx, doing, err)
 	}
 	s.written.Store(true)
@@ -40,6 +55,9 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 	steps := []func() error{
 		func() error {
+			return execRows(ctx, s, tx, b.dropIDs, sqlDropIDs, sqlDropCursorsOfIDs, sqlDropMessagesOfIDs)
+		},
+		func() error {
 			return execRows(ctx, s, tx, b.dropRooms, sqlDropInvitesOfRooms, sqlDropMembersOfRooms, sqlDropRooms)
 		},
 		func() error { return execRows(ctx, s, tx, b.dropInvites, sqlDropInvites) },
@@ -47,6 +65,12 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.putRooms, sqlUpdateRooms, sqlInsertRooms) },
 		func() error { return s.putMembers(ctx, tx, b.putMembers) },
 		func() error { return execRows(ctx, s, tx, b.putInvites, sqlPutInvites) },
+		func() error { return execRows(ctx, s, tx, b.putIDs, sqlPutIDs) },
+		func() error { return s.putMessages(ctx, tx, b) },
+		func() error { return execRows(ctx, s, tx, b.progress, sqlPutProgress) },
+		func() error { return execRows(ctx, s, tx, b.dropCursors, sqlDropCursors) },
+		func() error { return execRows(ctx, s, tx, b.putCursors, sqlPutCursors) },
+		func() error { return execRows(ctx, s, tx, b.seen, sqlPutSeen) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -54,6 +78,25 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		}
 	}
 	return nil
+}
+
+// ids returns the stored ids of rooms; those that have none are missing.
+func (s *Store) ids(ctx context.Context, tx *sql.Tx, rooms []engine.Name) (map[engine.Name]int64, error) {
+	ids := make(map[engine.Name]int64, len(rooms))
+	if len(rooms) == 0 {
+		return ids, nil
+	}
+	list := make([]roomRow, len(rooms))
+	names := make(map[string]engine.Name, len(rooms))
+	for i, n := range rooms {
+		list[i] = roomRow{Room: n.URI()}
+		names[n.URI()] = n
+	}
+	found, err := idRows(ctx, s, tx, sqlIDs, list)
+	for _, r := range found {
+		ids[names[r.Room]] = r.ID
+	}
+	return ids, err
 }
 
 // putMembers also keeps the owner first in a room that got another one.

@@ -16,11 +16,14 @@ type dialect interface {
 	// rows turns the parameters of a statement into rows named v with the given
 	// columns; ord counts them.
 	rows(cols []column) string
-	// args makes these parameters out of []roomRow or []memberRow.
+	// args makes these parameters out of a slice of rows: see columnsOf.
 	args(rows any) ([]any, error)
 	// oneOf compares what stands before it with the values of a query of one
 	// column, by an index where there is one.
 	oneOf(query string) string
+	// skipLocked ends a query for rows that are to be changed, so that it takes
+	// only those that nobody else is changing now, and locks them.
+	skipLocked() string
 	// columns returns the names of a table's columns; none if there is no such
 	// table.
 	columns(ctx context.Context, q querier, table string) ([]string, error)
@@ -37,9 +40,6 @@ type dialect interface {
 	// room first; empty strings if the order of ids is what it sees.
 	ownerFirst() (find, rewrite string)
 }
-
-// column of a list of rows.
-type column struct{ name, kind string }
 
 // querier is a pool, a connection or a transaction.
 type querier interface {

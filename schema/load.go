@@ -11,9 +11,11 @@ import (
 
 // Load implements engine.Store: a single query, whose rows are handed on as they
 // come. It must run before the first Commit, which relies on what Load learns of
-// rows that it leaves out. fn must not use the Store.
+// rows that it leaves out. fn must not use the Store. In the end it deletes what
+// it did not load: messages and cursors of rooms and members that the module has
+// deleted.
 func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error {
-	query := strings.NewReplacer("{and_rooms}", "", "{and_members}", "").Replace(sqlLoad)
+	query := strings.NewReplacer("{and_rooms}", "", "{and_members}", "", "{where_cursors}", "").Replace(sqlLoad)
 	left := newLeftovers()
 	if err := s.load(ctx, &left, fn, query); err != nil {
 		return wrap(ctx, "load the rooms", err)
@@ -28,6 +30,7 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	s.mu.Lock()
 	s.leftovers = left
 	s.mu.Unlock()
+	s.cleanUp(ctx)
 	return nil
 }
 
@@ -47,7 +50,8 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 	if err != nil {
 		return nil, err
 	}
-	query := strings.NewReplacer("{and_rooms}", sqlAndRooms, "{and_members}", sqlAndMembers).Replace(sqlLoad)
+	query := strings.NewReplacer("{and_rooms}", sqlAndRooms, "{and_members}", sqlAndMembers,
+		"{where_cursors}", sqlWhereCursors).Replace(sqlLoad)
 	left := newLeftovers()
 	var states []engine.RoomState
 	err = s.load(ctx, &left, func(r engine.RoomState) error {
@@ -67,7 +71,7 @@ func (s *Store) load(ctx context.Context, left *leftovers, fn func(engine.RoomSt
 	for rows.Next() {
 		var r loadedRow
 		if err := rows.Scan(&r.folded, &r.kind, &r.room, &r.name.User, &r.name.Host, &r.flag,
-			&r.inviter.User, &r.inviter.Host, &r.told); err != nil {
+			&r.id, &r.seq, &r.done, &r.inviter.User, &r.inviter.Host, &r.told); err != nil {
 			return err
 		}
 		if err := a.add(&r); err != nil {

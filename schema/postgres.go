@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -61,40 +62,27 @@ func (d *postgresDialect) rows(cols []column) string {
 	return "unnest(" + strings.Join(arrays, ", ") + ") AS v(" + strings.Join(names, ", ") + ")"
 }
 
-// args keeps to the order of roomColumns and memberColumns.
+// args makes an array of each column.
 func (d *postgresDialect) args(rows any) ([]any, error) {
-	switch rows := rows.(type) {
-	case []roomRow:
-		return []any{
-			array(rows, func(r *roomRow) int64 { return int64(r.Ord) }),
-			array(rows, func(r *roomRow) string { return r.Room }),
-			array(rows, func(r *roomRow) string { return r.Name }),
-			array(rows, func(r *roomRow) string { return r.Domain }),
-			array(rows, func(r *roomRow) int64 { return int64(r.Flag) }),
-		}, nil
-	case []memberRow:
-		return []any{
-			array(rows, func(r *memberRow) int64 { return int64(r.Ord) }),
-			array(rows, func(r *memberRow) string { return r.Room }),
-			array(rows, func(r *memberRow) string { return r.Username }),
-			array(rows, func(r *memberRow) string { return r.Domain }),
-			array(rows, func(r *memberRow) int64 { return int64(r.Flag) }),
-			array(rows, func(r *memberRow) string { return r.InviterName }),
-			array(rows, func(r *memberRow) string { return r.InviterDomain }),
-			array(rows, func(r *memberRow) bool { return r.Told }),
-		}, nil
+	list := reflect.ValueOf(rows)
+	cols := columnsOf(reflect.Zero(list.Type().Elem()).Interface())
+	args := make([]any, len(cols))
+	for i, c := range cols {
+		switch c.kind {
+		case "integer", "bigint":
+			args[i] = pq.Array(cellsOf(list, i, reflect.Value.Int))
+		case "boolean":
+			args[i] = pq.Array(cellsOf(list, i, reflect.Value.Bool))
+		case "bytea":
+			args[i] = pq.Array(cellsOf(list, i, reflect.Value.Bytes))
+		default:
+			args[i] = pq.Array(cellsOf(list, i, reflect.Value.String))
+		}
 	}
-	return nil, fmt.Errorf("encode rows: unknown type %T", rows)
+	return args, nil
 }
 
-// array is one column of rows.
-func array[R, C any](rows []R, get func(*R) C) any {
-	column := make([]C, len(rows))
-	for i := range rows {
-		column[i] = get(&rows[i])
-	}
-	return pq.Array(column)
-}
+func (d *postgresDialect) skipLocked() string { return "FOR UPDATE SKIP LOCKED" }
 
 // oneOf makes an array: PostgreSQL takes IN for a join with a list of unknown
 // length and reads the whole table.

@@ -4,7 +4,7 @@ import "strings"
 
 // The statements, for both databases. {rooms} and {members} are the tables, {C}
 // is a collation that compares bytes, {…_rows} a list of rows named v, {of_rooms}
-// says that what stands before is a room of the list. Names
+// and {of_ids} say that what stands before is a room or id of such a list. Names
 // are compared as they are: the engine keeps the case that is stored.
 const (
 	sqlDropInvitesOfRooms = `DELETE FROM imcd_invitations WHERE room {of_rooms}`
@@ -39,61 +39,18 @@ const (
 		WHERE true
 		ON CONFLICT (room, username, domain) DO UPDATE SET inviter_username = excluded.inviter_username,
 			inviter_domain = excluded.inviter_domain, told = excluded.told`
-
-	// One stream: each room followed by its members, oldest first. Rooms that
-	// differ by case only are neighbours. An invitation that the module wrote
-	// has no row of ours; the module sent it when it wrote it.
-	sqlLoad = `SELECT k.folded, k.kind, k.room, k.name, k.domain, k.flag,
-			COALESCE(i.inviter_username, ''), COALESCE(i.inviter_domain, ''), COALESCE(i.told, TRUE)
-		FROM (
-			SELECT lower(('sip:' || name || '@' || domain) COLLATE {C}) AS folded, 0 AS kind, id,
-				'sip:' || name || '@' || domain AS room, name, domain, flag
-			FROM {rooms} WHERE (flag & 2) = 0 {and_rooms}
-			UNION ALL
-			SELECT lower(room COLLATE {C}), 1, id, room, username, domain, flag
-			FROM {members} WHERE (flag & 8) = 0 {and_members}
-		) k
-		LEFT JOIN imcd_invitations i ON i.room = k.room AND i.username = k.name AND i.domain = k.domain
-			AND k.kind = 1 AND (k.flag & 4) <> 0
-		ORDER BY k.folded COLLATE {C}, k.kind, k.id`
-	sqlAndRooms   = `AND (name, domain) IN (SELECT v.name, v.domain FROM {room_rows})`
-	sqlAndMembers = `AND room {of_rooms}`
 )
-
-// roomRow and memberRow are the rows of a statement's parameters.
-type roomRow struct {
-	Ord    int    `json:"ord"`
-	Room   string `json:"room"` // sip:name@domain
-	Name   string `json:"name"`
-	Domain string `json:"domain"`
-	Flag   int    `json:"flag"`
-}
-
-type memberRow struct {
-	Ord           int    `json:"ord"`
-	Room          string `json:"room"`
-	Username      string `json:"username"`
-	Domain        string `json:"domain"`
-	Flag          int    `json:"flag"`
-	InviterName   string `json:"inviter_username"`
-	InviterDomain string `json:"inviter_domain"`
-	Told          bool   `json:"told"`
-}
 
 // replacer fills in the statements' names.
 func replacer(d dialect, opts Options) *strings.Replacer {
-	rooms := d.rows(roomColumns())
-	return strings.NewReplacer(
-		"{rooms}", opts.RoomsTable, "{members}", opts.MembersTable, "{C}", d.binary(),
-		"{room_rows}", rooms, "{of_rooms}", d.oneOf("SELECT v.room FROM "+rooms),
-		"{member_rows}", d.rows(memberColumns()))
-}
-
-func roomColumns() []column {
-	return []column{{"ord", "integer"}, {"room", "text"}, {"name", "text"}, {"domain", "text"}, {"flag", "integer"}}
-}
-
-func memberColumns() []column {
-	return []column{{"ord", "integer"}, {"room", "text"}, {"username", "text"}, {"domain", "text"},
-		{"flag", "integer"}, {"inviter_username", "text"}, {"inviter_domain", "text"}, {"told", "boolean"}}
+	names := []string{"{rooms}", opts.RoomsTable, "{members}", opts.MembersTable, "{C}", d.binary(),
+		"{of_rooms}", d.oneOf("SELECT v.room FROM " + d.rows(columnsOf(roomRow{}))),
+		"{of_ids}", d.oneOf("SELECT v.id FROM " + d.rows(columnsOf(idRow{}))),
+		"{skip_locked}", d.skipLocked()}
+	for name, row := range map[string]any{"room": roomRow{}, "member": memberRow{}, "id": idRow{},
+		"message": messageRow{}, "head": headRow{}, "cursor": cursorRow{}, "progress": progressRow{},
+		"seen": seenRow{}, "span": spanRow{}, "key": keyRow{}, "kept": keptRow{}} {
+		names = append(names, "{"+name+"_rows}", d.rows(columnsOf(row)))
+	}
+	return strings.NewReplacer(names...)
 }

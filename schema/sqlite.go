@@ -28,6 +28,7 @@ const sqliteBusyMS = 2000
 func (d *sqliteDialect) name() string                 { return "sqlite" }
 func (d *sqliteDialect) target() string               { return d.path }
 func (d *sqliteDialect) binary() string               { return "BINARY" }
+func (d *sqliteDialect) skipLocked() string           { return "" } // it has one writer
 func (d *sqliteDialect) stale(error) bool             { return false }
 func (d *sqliteDialect) ownerFirst() (string, string) { return "", "" }
 
@@ -63,11 +64,14 @@ func (d *sqliteDialect) open() (*sql.DB, error) {
 func (d *sqliteDialect) rows(cols []column) string {
 	list := make([]string, len(cols))
 	for i, c := range cols {
-		if c.name == "ord" {
+		switch {
+		case c.name == "ord":
 			list[i] = "key AS ord"
-			continue
+		case c.kind == "bytea":
+			list[i] = fmt.Sprintf("unhex(value->>'$.%s') AS %s", c.name, c.name)
+		default:
+			list[i] = fmt.Sprintf("value->>'$.%s' AS %s", c.name, c.name)
 		}
-		list[i] = fmt.Sprintf("value->>'$.%s' AS %s", c.name, c.name)
 	}
 	return "(SELECT " + strings.Join(list, ", ") + " FROM json_each($1)) AS v"
 }

@@ -1,0 +1,122 @@
+package schema
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"imcd/engine"
+)
+
+// checkChanges checks what the database would answer with an error: the message
+// is better here, and nothing is half done.
+func checkChanges(changes []engine.Change) error {
+	for i, c := range changes {
+		if err := checkChange(c); err != nil {
+			return fmt.Errorf("change %d: %w: %w", i+1, ErrInvalid, err)
+		}
+	}
+	return nil
+}
+
+// maxChars is the length of the text columns of Kamailio's tables.
+const maxChars = 64
+
+func checkChange(c engine.Change) error {
+	switch c.Op {
+	case engine.PutRoom, engine.DeleteRoom:
+		if c.Room.ID < 0 {
+			return errors.New("room ID is negative")
+		}
+		return checkRoom(c.Room.Name)
+	case engine.PutMember, engine.DeleteMember:
+		if err := checkRoom(c.Member.Room); err != nil {
+			return err
+		}
+		if err := checkName("member", c.Member.User); err != nil {
+			return err
+		}
+		if c.Member.Cursor != nil {
+			if err := checkNumber("cursor", *c.Member.Cursor); err != nil {
+				return err
+			}
+		}
+		if c.Member.Inviter.IsZero() {
+			return nil
+		}
+		return checkName("inviter", c.Member.Inviter)
+	}
+	return checkDelivery(c)
+}
+
+// checkDelivery checks a change of messages, or of how far they got.
+func checkDelivery(c engine.Change) error {
+	switch {
+	case c.Op == engine.PutMessage && c.Message != nil:
+		return checkMessage(c.Message)
+	case c.Op == engine.PutCursor && c.Cursor != nil:
+		return cmp.Or(checkName("member", c.Cursor.User), checkNumber("cursor", c.Cursor.Seq))
+	case c.Op == engine.PutProgress && c.Progress != nil:
+		return checkNumber("progress", c.Progress.Done)
+	case c.Op == engine.PutSeen && c.Seen != nil:
+		return checkPlain("reason", c.Seen.Reason)
+	}
+	return fmt.Errorf("unknown operation %d, or one without its row", c.Op)
+}
+
+func checkMessage(m *engine.MessageRow) error {
+	if m.Room <= 0 || m.Seq == 0 {
+		return errors.New("a message needs a room and a number")
+	}
+	if utf8.RuneCountInString(m.Display) > maxChars {
+		return fmt.Errorf("display name is longer than %d characters", maxChars)
+	}
+	return cmp.Or(checkNumber("message", m.Seq), checkName("sender", m.Sender), checkPlain("display name", m.Display))
+}
+
+// checkNumber keeps to what the databases can hold.
+func checkNumber(what string, n uint64) error {
+	if n > math.MaxInt64 {
+		return fmt.Errorf("%s number %d is too large", what, n)
+	}
+	return nil
+}
+
+func checkRoom(n engine.Name) error {
+	if err := checkName("room", n); err != nil {
+		return err
+	}
+	return checkText("room URI", n.URI())
+}
+
+func checkName(what string, n engine.Name) error {
+	if err := checkText(what+" name", n.User); err != nil {
+		return err
+	}
+	return checkText(what+" domain", n.Host)
+}
+
+// checkText checks a part of a name.
+func checkText(what, s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%s is empty", what)
+	case utf8.RuneCountInString(s) > maxChars:
+		return fmt.Errorf("%s is longer than %d characters", what, maxChars)
+	}
+	return checkPlain(what, s)
+}
+
+// checkPlain checks what a column of text can hold.
+func checkPlain(what, s string) error {
+	switch {
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%s is not valid UTF-8", what)
+	case strings.ContainsRune(s, 0):
+		return fmt.Errorf("%s contains a NUL", what)
+	}
+	return nil
+}

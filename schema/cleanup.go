@@ -1,0 +1,84 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"time"
+)
+
+// Bounds of what one Load deletes. What is left harms nobody, and the next one
+// goes on with it.
+const (
+	cleanUpTime    = 5 * time.Second
+	cleanUpRooms   = 10000
+	cleanUpCursors = 100000
+	cleanUpStep    = 20 // rooms in one transaction
+)
+
+// cleanUp deletes what belongs to rooms and members that are not stored any more,
+// because the module has deleted them meanwhile.
+func (s *Store) cleanUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, cleanUpTime)
+	defer cancel()
+	rooms, err := s.cleanUpRooms(ctx)
+	cursors := 0
+	if err == nil {
+		cursors, err = s.cleanUpCursors(ctx)
+	}
+	if err != nil {
+		s.opts.Log.Warn().Err(wrap(ctx, "clean up", err)).Msg("messages of rooms that do not exist are left in the database")
+	}
+	if rooms+cursors > 0 {
+		s.opts.Log.Info().Int("rooms", rooms).Int("cursors", cursors).
+			Msg("messages of rooms that do not exist any more, and cursors of members, were deleted")
+	}
+}
+
+func (s *Store) cleanUpRooms(ctx context.Context) (n int, err error) {
+	var lost []idRow
+	err = s.query(ctx, s.db, func(rows *sql.Rows) error {
+		var r idRow
+		if err := rows.Scan(&r.Room, &r.ID); err != nil {
+			return err
+		}
+		lost = append(lost, r)
+		return nil
+	}, sqlLostRooms, cleanUpRooms)
+	if err != nil {
+		return 0, err
+	}
+	for rooms := range slices.Chunk(lost, cleanUpStep) {
+		err := s.inTx(ctx, func(tx *sql.Tx) error {
+			return execRows(ctx, s, tx, rooms, sqlDropIDs, sqlDropCursorsOfIDs, sqlDropMessagesOfIDs)
+		})
+		if err != nil {
+			return n, err
+		}
+		n += len(rooms)
+	}
+	return n, nil
+}
+
+func (s *Store) cleanUpCursors(ctx context.Context) (n int, err error) {
+	var lost []cursorRow
+	err = s.query(ctx, s.db, func(rows *sql.Rows) error {
+		var r cursorRow
+		if err := rows.Scan(&r.RoomID, &r.Username, &r.Domain); err != nil {
+			return err
+		}
+		lost = append(lost, r)
+		return nil
+	}, sqlLostCursors, cleanUpCursors)
+	if err != nil {
+		return 0, err
+	}
+	for cursors := range slices.Chunk(lost, pruneMessages) {
+		err := s.inTx(ctx, func(tx *sql.Tx) error { return execRows(ctx, s, tx, cursors, sqlDropCursors) })
+		if err != nil {
+			return n, err
+		}
+		n += len(cursors)
+	}
+	return n, nil
+}

@@ -1,0 +1,161 @@
+package schema
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+
+	"imcd/engine"
+)
+
+// deliveries collects the changes that speak of rooms by id: messages, and how
+// far they got. What belongs to a room that goes is forgotten, not checked.
+type deliveries struct {
+	ids map[engine.Name]int64 // of the rooms, as far as they are known
+
+	dropped  map[int64]bool // stored ids that go
+	put      map[int64]engine.Name
+	messages map[int64][]messageRow
+	progress map[int64]int64
+	cursors  map[int64]map[engine.Name]cursorFate
+	seen     map[[16]byte]*engine.SeenRow
+}
+
+// cursorFate is what becomes of one cursor.
+type cursorFate struct {
+	drop bool
+	seq  int64
+}
+
+func newDeliveries(ids map[engine.Name]int64) deliveries {
+	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]engine.Name),
+		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
+		cursors: make(map[int64]map[engine.Name]cursorFate), seen: make(map[[16]byte]*engine.SeenRow)}
+}
+
+// begin gives a room its id. Another id is another incarnation.
+func (d *deliveries) begin(r engine.RoomRow) {
+	if r.ID == 0 || d.ids[r.Name] == r.ID {
+		return
+	}
+	d.end(r.Name)
+	d.ids[r.Name] = r.ID
+	d.put[r.ID] = r.Name
+}
+
+// end forgets the incarnation of a room.
+func (d *deliveries) end(room engine.Name) {
+	id := d.ids[room]
+	if id == 0 {
+		return
+	}
+	delete(d.ids, room)
+	if _, new := d.put[id]; !new {
+		d.dropped[id] = true
+	}
+	delete(d.put, id)
+	delete(d.messages, id)
+	delete(d.progress, id)
+	delete(d.cursors, id)
+}
+
+// memberCursor notes the cursor that comes with a member.
+func (d *deliveries) memberCursor(m engine.MemberRow) {
+	if m.Cursor != nil {
+		d.setCursor(d.ids[m.Room], m.User, cursorFate{seq: int64(*m.Cursor)})
+	}
+}
+
+func (d *deliveries) dropCursor(room, user engine.Name) {
+	d.setCursor(d.ids[room], user, cursorFate{drop: true})
+}
+
+// setCursor does nothing for a room without an id: it has no message yet.
+func (d *deliveries) setCursor(id int64, user engine.Name, to cursorFate) {
+	if id == 0 {
+		return
+	}
+	if d.cursors[id] == nil {
+		d.cursors[id] = make(map[engine.Name]cursorFate)
+	}
+	d.cursors[id][user] = to
+}
+
+func (d *deliveries) addDelivery(c engine.Change) {
+	switch c.Op {
+	case engine.PutMessage:
+		m := c.Message
+		d.messages[m.Room] = append(d.messages[m.Room], messageRow{RoomID: m.Room, Seq: int64(m.Seq),
+			Username: m.Sender.User, Domain: m.Sender.Host, Display: m.Display,
+			ContentType: blob(m.ContentType), Body: m.Body, At: m.At.UnixMilli()})
+	case engine.PutCursor:
+		d.setCursor(c.Cursor.Room, c.Cursor.User, cursorFate{drop: c.Cursor.Remove, seq: int64(c.Cursor.Seq)})
+	case engine.PutProgress:
+		d.progress[c.Progress.Room] = int64(c.Progress.Done)
+	case engine.PutSeen:
+		d.seen[c.Seen.Key] = c.Seen
+	}
+}
+
+// into adds the rows, in an order that two processes share.
+func (d *deliveries) into(b *batch) {
+	for id := range d.dropped {
+		b.dropIDs = append(b.dropIDs, idRow{ID: id})
+	}
+	for id, room := range d.put {
+		b.putIDs = append(b.putIDs, idRow{ID: id, Room: room.URI()})
+	}
+	for _, messages := range d.messages {
+		b.messages = append(b.messages, messages...)
+		b.heads = append(b.heads, headOf(messages))
+	}
+	for id, done := range d.progress {
+		b.progress = append(b.progress, progressRow{RoomID: id, Done: done})
+	}
+	for id, cursors := range d.cursors {
+		for user, c := range cursors {
+			row := cursorRow{RoomID: id, Username: user.User, Domain: user.Host, Seq: c.seq}
+			if c.drop {
+				b.dropCursors = append(b.dropCursors, row)
+			} else {
+				b.putCursors = append(b.putCursors, row)
+			}
+		}
+	}
+	for _, s := range d.seen {
+		b.seen = append(b.seen, seenRow{Key: s.Key[:], Shard: int64(s.Shard), Code: s.Code, RC: s.RC,
+			Reason: s.Reason, At: s.At.UnixMilli()})
+	}
+	b.sortDeliveries()
+}
+
+func headOf(messages []messageRow) headRow {
+	first := messages[0]
+	h := headRow{RoomID: first.RoomID, Lowest: first.Seq, Highest: first.Seq, At: first.At}
+	for _, m := range messages {
+		if m.Seq < h.Lowest {
+			h.Lowest, h.At = m.Seq, m.At
+		}
+		h.Highest = max(h.Highest, m.Seq)
+		h.Bytes += int64(len(m.Body))
+	}
+	return h
+}
+
+func (b *batch) sortDeliveries() {
+	byID := func(x, y idRow) int { return cmp.Compare(x.ID, y.ID) }
+	byCursor := func(x, y cursorRow) int {
+		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), strings.Compare(x.Username, y.Username), strings.Compare(x.Domain, y.Domain))
+	}
+	slices.SortFunc(b.dropIDs, byID)
+	slices.SortFunc(b.putIDs, byID)
+	slices.SortFunc(b.messages, func(x, y messageRow) int {
+		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), cmp.Compare(x.Seq, y.Seq))
+	})
+	slices.SortFunc(b.heads, func(x, y headRow) int { return cmp.Compare(x.RoomID, y.RoomID) })
+	slices.SortFunc(b.progress, func(x, y progressRow) int { return cmp.Compare(x.RoomID, y.RoomID) })
+	slices.SortFunc(b.dropCursors, byCursor)
+	slices.SortFunc(b.putCursors, byCursor)
+	slices.SortFunc(b.seen, func(x, y seenRow) int { return bytes.Compare(x.Key, y.Key) })
+}

@@ -1,0 +1,199 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"imcd/engine"
+)
+
+// A step of Prune is a transaction of its own that looks at this many rooms and,
+// about, messages: commits wait for no more than that.
+const (
+	pruneRooms    = 200
+	pruneMessages = 2000
+	pruneSeen     = 5000
+)
+
+// limits are engine.Limits as the statements need them.
+type limits struct {
+	messages int64 // kept
+	bytes    int64 // kept
+	before   int64 // ms; what is older goes
+}
+
+// Prune implements engine.Store: one look at each room's row, and steps of
+// bounded size for those that are over the limits. A room that somebody else is
+// writing to is left for the next time.
+//
+// Messages are deleted from the oldest number on. A room keeps its last
+// Limits.Messages numbers; a message that is not too old keeps those after it.
+func (s *Store) Prune(ctx context.Context, l engine.Limits, now time.Time) (int, error) {
+	n, err := s.pruneMessages(ctx, l, now)
+	if err == nil && l.SeenAge > 0 {
+		err = s.pruneSeen(ctx, now.Add(-l.SeenAge))
+	}
+	return n, wrap(ctx, "delete old messages and answers", err)
+}
+
+func (s *Store) pruneMessages(ctx context.Context, l engine.Limits, now time.Time) (int, error) {
+	to := limits{messages: math.MaxInt64, bytes: math.MaxInt64, before: math.MinInt64}
+	if l.Messages > 0 {
+		to.messages = int64(l.Messages)
+	}
+	if l.Bytes > 0 {
+		to.bytes = l.Bytes
+	}
+	if l.Age > 0 {
+		to.before = now.Add(-l.Age).UnixMilli()
+	}
+	var over []idRow
+	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
+		var r idRow
+		over = append(over, r)
+		return rows.Scan(&over[len(over)-1].ID)
+	}, sqlOver, to.messages, to.bytes, to.before)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for rooms := range slices.Chunk(over, pruneRooms) {
+		for more := true; more; {
+			var n int
+			if n, more, err = s.pruneStep(ctx, rooms, to); err != nil {
+				return total, err
+			}
+			total += n
+		}
+	}
+	return total, nil
+}
+
+// pruneStep returns how many messages it deleted and whether there may be more.
+func (s *Store) pruneStep(ctx context.Context, rooms []idRow, to limits) (n int, more bool, err error) {
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		list, err := s.lockOver(ctx, tx, rooms, to)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		more = true
+		if err := s.oldest(ctx, tx, list); err != nil {
+			return err
+		}
+		var drop []keyRow
+		kept := make([]keptRow, len(list))
+		for i := range list {
+			drop = append(drop, list[i].prune(to)...)
+			kept[i] = list[i].kept
+		}
+		n = len(drop)
+		if err := execRows(ctx, s, tx, drop, sqlDropMessages); err != nil {
+			return err
+		}
+		return execRows(ctx, s, tx, kept, sqlPutKept)
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	return n, more, nil
+}
+
+// prunedRoom is a room in a step of Prune.
+type prunedRoom struct {
+	kept   keptRow
+	seq    int64
+	oldest []oldMessage // in the order of their numbers
+	upto   int64        // the highest number that could be among them
+}
+
+type oldMessage struct{ seq, at, size int64 }
+
+func (r *prunedRoom) over(to limits) bool {
+	return r.kept.Pruned < r.seq &&
+		(r.seq-r.kept.Pruned > to.messages || r.kept.Bytes > to.bytes || r.kept.Oldest < to.before)
+}
+
+// prune takes from the oldest messages what is over the limits.
+func (r *prunedRoom) prune(to limits) (drop []keyRow) {
+	for _, m := range r.oldest {
+		// What is missing below m was never there.
+		r.kept.Pruned, r.kept.Oldest = m.seq-1, m.at
+		if !r.over(to) {
+			return drop
+		}
+		drop = append(drop, keyRow{RoomID: r.kept.RoomID, Seq: m.seq})
+		r.kept.Pruned = m.seq
+		r.kept.Bytes -= m.size
+	}
+	r.kept.Pruned = r.upto
+	if r.upto == r.seq {
+		r.kept.Bytes = 0
+	}
+	return drop
+}
+
+// lockOver returns those of rooms that are over the limits, locked.
+func (s *Store) lockOver(ctx context.Context, tx *sql.Tx, rooms []idRow, to limits) (list []prunedRoom, err error) {
+	args, err := s.dialect.args(rooms)
+	if err != nil {
+		return nil, err
+	}
+	err = s.query(ctx, tx, func(rows *sql.Rows) error {
+		var r prunedRoom
+		if err := rows.Scan(&r.kept.RoomID, &r.seq, &r.kept.Pruned, &r.kept.Bytes, &r.kept.Oldest); err != nil {
+			return err
+		}
+		if r.over(to) {
+			list = append(list, r)
+		}
+		return nil
+	}, sqlOverLocked, args...)
+	return list, err
+}
+
+// oldest fills in the oldest messages of the rooms.
+func (s *Store) oldest(ctx context.Context, tx *sql.Tx, list []prunedRoom) error {
+	each := int64(pruneMessages / len(list))
+	spans := make([]spanRow, len(list))
+	byID := make(map[int64]*prunedRoom, len(list))
+	for i := range list {
+		r := &list[i]
+		r.upto = min(r.kept.Pruned+each, r.seq)
+		spans[i] = spanRow{RoomID: r.kept.RoomID, After: r.kept.Pruned, Upto: r.upto}
+		byID[r.kept.RoomID] = r
+	}
+	args, err := s.dialect.args(spans)
+	if err != nil {
+		return err
+	}
+	return s.query(ctx, tx, func(rows *sql.Rows) error {
+		var id int64
+		var m oldMessage
+		if err := rows.Scan(&id, &m.seq, &m.at, &m.size); err != nil {
+			return err
+		}
+		byID[id].oldest = append(byID[id].oldest, m)
+		return nil
+	}, sqlOldest, args...)
+}
+
+// pruneSeen deletes the answers given before a time.
+func (s *Store) pruneSeen(ctx context.Context, before time.Time) error {
+	for {
+		result, err := s.db.ExecContext(ctx, sqlDropSeen, before.UnixMilli(), pruneSeen)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("count the answers: %w", err)
+		}
+		if n < pruneSeen {
+			return nil
+		}
+	}
+}

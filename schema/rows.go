@@ -1,0 +1,145 @@
+package schema
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"reflect"
+)
+
+// The rows of statements' parameters. The json tag is the column's name, the type
+// of the field its type: see columnsOf.
+
+// roomRow is a row of Kamailio's table of rooms.
+type roomRow struct {
+	Ord    int    `json:"ord"`
+	Room   string `json:"room"` // sip:name@domain
+	Name   string `json:"name"`
+	Domain string `json:"domain"`
+	Flag   int    `json:"flag"`
+}
+
+// memberRow is a row of Kamailio's table of members, and of ours of invitations.
+type memberRow struct {
+	Ord           int    `json:"ord"`
+	Room          string `json:"room"`
+	Username      string `json:"username"`
+	Domain        string `json:"domain"`
+	Flag          int    `json:"flag"`
+	InviterName   string `json:"inviter_username"`
+	InviterDomain string `json:"inviter_domain"`
+	Told          bool   `json:"told"`
+}
+
+// idRow names an incarnation of a room.
+type idRow struct {
+	ID   int64  `json:"id"`
+	Room string `json:"room"` // sip:name@domain; empty where the id says it all
+}
+
+// messageRow is a row of imcd_messages.
+type messageRow struct {
+	RoomID      int64  `json:"room_id"`
+	Seq         int64  `json:"seq"`
+	Username    string `json:"username"`
+	Domain      string `json:"domain"`
+	Display     string `json:"display"`
+	ContentType blob   `json:"content_type"`
+	Body        blob   `json:"body"`
+	At          int64  `json:"at"` // ms
+}
+
+// headRow is what the messages of a commit change in their room.
+type headRow struct {
+	RoomID  int64 `json:"room_id"`
+	Lowest  int64 `json:"lowest"`  // number
+	Highest int64 `json:"highest"` // number
+	Bytes   int64 `json:"bytes"`
+	At      int64 `json:"at"` // of Lowest, ms
+}
+
+// cursorRow is a row of imcd_cursors.
+type cursorRow struct {
+	RoomID   int64  `json:"room_id"`
+	Username string `json:"username"`
+	Domain   string `json:"domain"`
+	Seq      int64  `json:"seq"`
+}
+
+// progressRow is an imcd_rooms.done.
+type progressRow struct {
+	RoomID int64 `json:"room_id"`
+	Done   int64 `json:"done"`
+}
+
+// seenRow is a row of imcd_seen.
+type seenRow struct {
+	Key    blob   `json:"key"`
+	Shard  int64  `json:"shard"`
+	Code   int    `json:"code"`
+	RC     int    `json:"rc"`
+	Reason string `json:"reason"`
+	At     int64  `json:"at"` // ms
+}
+
+// spanRow is a range of messages: After is not in it, Upto is.
+type spanRow struct {
+	RoomID int64 `json:"room_id"`
+	After  int64 `json:"after"`
+	Upto   int64 `json:"upto"`
+}
+
+// keyRow names a message.
+type keyRow struct {
+	RoomID int64 `json:"room_id"`
+	Seq    int64 `json:"seq"`
+}
+
+// keptRow is what Prune changes in a room: see the migration.
+type keptRow struct {
+	RoomID int64 `json:"room_id"`
+	Pruned int64 `json:"pruned"`
+	Bytes  int64 `json:"bytes"`
+	Oldest int64 `json:"oldest"`
+}
+
+// blob is any bytes, which as JSON are hexadecimal digits.
+type blob []byte
+
+// MarshalJSON implements json.Marshaler.
+func (b blob) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(b)) }
+
+// column of a list of rows. kind is PostgreSQL's name of its type.
+type column struct{ name, kind string }
+
+// columnsOf returns the columns of a row, in the order of its fields.
+func columnsOf(row any) []column {
+	t := reflect.TypeOf(row)
+	cols := make([]column, t.NumField())
+	for i := range cols {
+		cols[i] = column{t.Field(i).Tag.Get("json"), kindOf(t.Field(i).Type)}
+	}
+	return cols
+}
+
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int:
+		return "integer"
+	case reflect.Int64:
+		return "bigint"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Slice:
+		return "bytea"
+	}
+	return "text"
+}
+
+// cellsOf returns one column of a list of rows.
+func cellsOf[C any](list reflect.Value, field int, get func(reflect.Value) C) []C {
+	cells := make([]C, list.Len())
+	for i := range cells {
+		cells[i] = get(list.Index(i).Field(field))
+	}
+	return cells
+}

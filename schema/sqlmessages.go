@@ -1,0 +1,55 @@
+package schema
+
+// The statements of messages and of how far they got. imcd_rooms always comes
+// first: its row is the lock of what belongs to it.
+const (
+	sqlIDs = `SELECT room, id FROM imcd_rooms WHERE room {of_rooms}`
+
+	sqlDropIDs           = `DELETE FROM imcd_rooms WHERE id {of_ids}`
+	sqlDropCursorsOfIDs  = `DELETE FROM imcd_cursors WHERE room_id {of_ids}`
+	sqlDropMessagesOfIDs = `DELETE FROM imcd_messages WHERE room_id {of_ids}`
+	sqlPutIDs            = `INSERT INTO imcd_rooms (id, room) SELECT v.id, v.room FROM {id_rows}`
+
+	sqlRaiseSeq = `UPDATE imcd_rooms SET seq = v.highest, bytes = imcd_rooms.bytes + v.bytes,
+			oldest = CASE WHEN imcd_rooms.pruned = imcd_rooms.seq THEN v.at ELSE imcd_rooms.oldest END
+		FROM {head_rows} WHERE imcd_rooms.id = v.room_id AND imcd_rooms.seq < v.lowest`
+	sqlInsertMessages = `INSERT INTO imcd_messages
+			(room_id, seq, sender_username, sender_domain, display, content_type, body, at)
+		SELECT v.room_id, v.seq, v.username, v.domain, v.display, v.content_type, v.body, v.at FROM {message_rows}`
+
+	sqlPutProgress = `UPDATE imcd_rooms SET done = v.done FROM {progress_rows} WHERE imcd_rooms.id = v.room_id`
+	sqlDropCursors = `DELETE FROM imcd_cursors
+		WHERE (room_id, username, domain) IN (SELECT v.room_id, v.username, v.domain FROM {cursor_rows})`
+	sqlPutCursors = `INSERT INTO imcd_cursors (room_id, username, domain, seq)
+		SELECT v.room_id, v.username, v.domain, v.seq FROM {cursor_rows}
+		WHERE EXISTS (SELECT 1 FROM imcd_rooms s JOIN {members} m ON m.room = s.room
+			WHERE s.id = v.room_id AND m.username = v.username AND m.domain = v.domain)
+		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq`
+	sqlPutSeen = `INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
+		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true
+		ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
+			reason = excluded.reason, at = excluded.at`
+
+	sqlMessages = `SELECT seq, sender_username, sender_domain, display, content_type, body, at FROM imcd_messages
+		WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
+	sqlSeen = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
+
+	// Rooms that may be over the limits.
+	sqlOver       = `SELECT id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`
+	sqlOverLocked = `SELECT id, seq, pruned, bytes, oldest FROM imcd_rooms
+		WHERE id {of_ids} AND pruned < seq ORDER BY id {skip_locked}`
+	sqlOldest = `SELECT m.room_id, m.seq, m.at, length(m.body) FROM {span_rows}
+		JOIN imcd_messages m ON m.room_id = v.room_id AND m.seq > v.after AND m.seq <= v.upto
+		ORDER BY m.room_id, m.seq`
+	sqlDropMessages = `DELETE FROM imcd_messages WHERE (room_id, seq) IN (SELECT v.room_id, v.seq FROM {key_rows})`
+	sqlPutKept      = `UPDATE imcd_rooms SET pruned = v.pruned, bytes = v.bytes, oldest = v.oldest
+		FROM {kept_rows} WHERE imcd_rooms.id = v.room_id`
+	sqlDropSeen = `DELETE FROM imcd_seen WHERE key IN (SELECT key FROM imcd_seen WHERE at < $1 ORDER BY at LIMIT $2)`
+
+	// What belongs to rooms and members that the module has deleted.
+	sqlLostRooms = `SELECT s.room, s.id FROM imcd_rooms s JOIN (SELECT room FROM imcd_rooms EXCEPT
+			SELECT 'sip:' || name || '@' || domain FROM {rooms}) o ON o.room = s.room LIMIT $1`
+	sqlLostCursors = `SELECT c.room_id, c.username, c.domain FROM imcd_cursors c JOIN imcd_rooms s ON s.id = c.room_id
+		WHERE NOT EXISTS (SELECT 1 FROM {members} m
+			WHERE m.username = c.username AND m.domain = c.domain AND m.room = s.room) LIMIT $1`
+)
