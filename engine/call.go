@@ -179,8 +179,8 @@ func (c *call) enter(m *member) {
 	m.flag &^= MemberInvited
 	m.inviter, m.told = Name{}, false
 	m.tracked, m.stored = true, c.room.seq
-	row := c.room.memberRow(m)
-	row.Cursor = &m.stored
+	row, cursor := c.room.memberRow(m), c.room.seq
+	row.Cursor = &cursor // the committer reads it later
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: row})
 	c.tx.says = append(c.tx.says, say{join: m, cursor: c.room.seq})
 }

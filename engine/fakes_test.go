@@ -68,9 +68,12 @@ func (s *memStore) LoadRooms(_ context.Context, rooms []Name) ([]RoomState, erro
 }
 
 func (s *memStore) Commit(ctx context.Context, changes []Change) error {
-	if s.gate != nil {
+	s.mu.Lock()
+	gate := s.gate
+	s.mu.Unlock()
+	if gate != nil {
 		select {
-		case <-s.gate:
+		case <-gate:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -102,6 +105,8 @@ func (s *memStore) apply(changes []Change) {
 		}
 		r := s.rooms[key]
 		r.Members = slices.Clone(r.Members)
+		cursor := c.Member.Cursor
+		c.Member.Cursor = nil
 		at := slices.IndexFunc(r.Members, func(m MemberRow) bool { return m.User.Key() == c.Member.User.Key() })
 		switch {
 		case c.Op == PutRoom:
@@ -123,8 +128,8 @@ func (s *memStore) apply(changes []Change) {
 			panic(fmt.Sprintf("change of a room that is not stored: %+v", c))
 		}
 		switch {
-		case c.Op == PutMember && c.Member.Cursor != nil:
-			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Seq: *c.Member.Cursor})
+		case c.Op == PutMember && cursor != nil:
+			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Seq: *cursor})
 		case c.Op == DeleteMember:
 			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Remove: true})
 		}
@@ -238,6 +243,38 @@ func (s *memStore) set(fail func([]Change) (err error, applied bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = fail
+}
+
+// owed shows what is not noted as delivered.
+func (s *memStore) owed() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for key := range s.rooms {
+		r := s.state(key)
+		for _, m := range r.Members {
+			cursor := r.Room.Done
+			if m.Cursor != nil {
+				cursor = *m.Cursor
+			}
+			if m.Flag&MemberInvited == 0 && cursor < r.Room.Seq {
+				fmt.Fprintf(&b, "%s: %s has %d of %d (own cursor: %t)\n", key, m.User.User, cursor, r.Room.Seq, m.Cursor != nil)
+			}
+		}
+	}
+	return b.String()
+}
+
+// copy is what a crash at this moment would leave.
+func (s *memStore) copy() *memStore {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := newMemStore()
+	c.rooms, c.said, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.said), maps.Clone(s.answers), s.serial
+	for room, cursors := range s.cursors {
+		c.cursors[room] = maps.Clone(cursors)
+	}
+	return c
 }
 
 // dump shows what is stored, a line a room.
@@ -401,6 +438,12 @@ func (h *house) close() {
 // post sends a MESSAGE and returns where its answer comes.
 func (h *house) post(from, room, body string, headers ...string) chan evapi.Answer {
 	h.t.Helper()
+	return h.send(h.request(from, room, body, headers...))
+}
+
+// request makes a MESSAGE with a Call-ID of its own.
+func (h *house) request(from, room, body string, headers ...string) *evapi.Message {
+	h.t.Helper()
 	h.store.mu.Lock()
 	h.store.serial++ // a Call-ID is never used again, not even after a restart
 	n := h.store.serial
@@ -415,7 +458,10 @@ func (h *house) post(from, room, body string, headers ...string) chan evapi.Answ
 	if err != nil {
 		h.t.Fatalf("test request: %v\n%s", err, raw)
 	}
-	m := &evapi.Message{RURI: "sip:" + room, Request: msg.(*sip.Request)}
+	return &evapi.Message{RURI: "sip:" + room, Request: msg.(*sip.Request)}
+}
+
+func (h *house) send(m *evapi.Message) chan evapi.Answer {
 	ch := make(chan evapi.Answer, 1)
 	h.relay.set(func() { h.relay.answers[m] = ch })
 	h.e.Message(m)

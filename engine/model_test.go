@@ -262,6 +262,9 @@ func checkModel(rt *rapid.T) {
 		switch word {
 		case "restart":
 			h.close()
+			if owed := store.owed(); owed != "" {
+				rt.Fatalf("everything was delivered, but after a clean end\n%s", owed)
+			}
 			h = openRapidHouse(rt, store, change)
 			continue
 		case "broken":
