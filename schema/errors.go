@@ -14,6 +14,8 @@ import (
 	"github.com/lib/pq"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"imcd/engine"
 )
 
 // Errors of Open and of a Store's methods, to be tested with errors.Is.
@@ -21,7 +23,7 @@ var (
 	// ErrUnavailable: the database cannot be reached, did not answer in time,
 	// is shutting down, read only, full or too busy. The same call may succeed
 	// later.
-	ErrUnavailable = errors.New("database unavailable")
+	ErrUnavailable = engine.ErrUnavailable
 	// ErrInvalid: the database, or a check before it, refuses the data: not
 	// UTF-8, too long, against a constraint. The same call fails again.
 	ErrInvalid = errors.New("data refused")
