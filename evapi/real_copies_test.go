@@ -70,8 +70,8 @@ func TestRealBytes(t *testing.T) {
 			t.Errorf("%s: From in %q", name, head)
 		}
 	}
-	if len(s.problems) != 0 {
-		t.Errorf("%q", s.problems)
+	if p := s.trouble(); len(p) != 0 {
+		t.Errorf("%q", p)
 	}
 }
 

@@ -112,12 +112,19 @@ func TestRealEveryFrameOnce(t *testing.T) {
 	})
 	room := make(chan struct{}, outstanding)
 	var bad []evapi.Result
+	again := 0
+	done := make(map[string]bool, copies)
 	c := connect(t, k, s.uri(), newEvents(func(r evapi.Result) {
+		mu.Lock()
+		defer mu.Unlock()
 		if r.Code != 200 {
-			mu.Lock()
 			bad = append(bad, r)
-			mu.Unlock()
 		}
+		if done[r.CallID] {
+			again++ // on a slow machine the sink answers retransmissions
+			return
+		}
+		done[r.CallID] = true
 		<-room
 	}))
 	random := rand.New(rand.NewPCG(1, 2))
@@ -142,10 +149,12 @@ func TestRealEveryFrameOnce(t *testing.T) {
 	took := time.Since(began)
 	ids, twice := s.counts()
 	st := c.Stats()
-	if ids != copies || twice != 0 || len(bad) != 0 || len(s.problems) != 0 || st.Reconnects != 0 || st.Errors != 0 {
-		t.Errorf("%d of %d arrived, %d twice, results %v, problems %.5q, %+v", ids, copies, twice, bad, s.problems, st)
+	mu.Lock()
+	defer mu.Unlock()
+	if ids != copies || twice != 0 || len(bad) != 0 || len(s.trouble()) != 0 || st.Reconnects != 0 || st.Errors != 0 {
+		t.Errorf("%d of %d arrived, %d twice, results %v, problems %.5q, %+v", ids, copies, twice, bad, s.trouble(), st)
 	}
-	t.Logf("%d frames in %d windows, %v, %.0f/s", copies, st.Windows, took, copies/took.Seconds())
+	t.Logf("%d frames in %d windows, %v, %.0f/s, %d results came again", copies, st.Windows, took, copies/took.Seconds(), again)
 }
 
 // randomText is what bodies are cut from.
