@@ -44,7 +44,7 @@ func newGenerator(seed uint64) *generator {
 		{14, (*generator).message}, {10, (*generator).create}, {14, (*generator).join}, {18, (*generator).invite},
 		{8, (*generator).accept}, {6, (*generator).deny}, {6, (*generator).remove}, {7, (*generator).exit},
 		{6, (*generator).list}, {3, (*generator).ofRooms}, {3, (*generator).destroy}, {3, (*generator).modify},
-		{6, (*generator).odd}, {3, (*generator).surplus}, {3, (*generator).wrongArgument},
+		{6, (*generator).odd}, {3, (*generator).surplus}, {4, (*generator).wrongArgument},
 	} {
 		for range k.weight {
 			g.kinds = append(g.kinds, k.make)
@@ -292,22 +292,22 @@ func (g *generator) surplus(st state) step {
 func (g *generator) wrongArgument(st state) step {
 	room := pick(g, rooms)
 	sender := g.someone(st, room, isOwner)
-	switch g.IntN(8) {
-	case 6, 7:
-		name := pick(g, strange)
-		s := g.send(sender, room, "#join "+name)
-		g.next = append(g.next, s.again(room, "#destroy "+name))
-		return s
+	switch g.IntN(9) {
 	case 0:
 		return g.send(sender, room, "#"+pick(g, []string{"invite", "add", "remove"}))
 	case 1:
 		return g.send(sender, room, "#"+pick(g, []string{"create", "join"})+" "+pick(g, unstorable))
 	case 2:
-		return g.send(sender, room, "#invite "+pick(g, []string{unstorable[0], unstorable[2]}))
+		return g.send(sender, room, "#"+pick(g, []string{"invite", "add"})+" "+pick(g, []string{unstorable[0], unstorable[2]}))
 	case 3:
 		return g.send(sender, room, "#"+pick(g, []string{"invite", "add", "remove"})+" "+pick(g, badURIs))
 	case 4:
 		return g.send(sender, room, "#create "+room+" secret")
+	case 5, 6:
+		name := pick(g, strange)
+		s := g.send(sender, room, "#join "+name)
+		g.next = append(g.next, s.again(room, "#destroy "+name))
+		return s
 	}
 	return g.send(sender, room, "#"+pick(g, []string{"create", "join", "accept", "deny", "exit", "list", "destroy",
 		"invite bob", "add bob", "remove bob"})+" "+pick(g, badURIs))

@@ -278,6 +278,20 @@ func argumentRules() []rule {
 			o.hear(sc.me, sc.room, 1)
 		},
 	}, {
+		name:   "members need a name that can be stored",
+		reason: "The module adds them, and cannot save them in the end. Its user removes them afterwards.",
+		when: func(sc *scene, m outcome) bool {
+			return sc.cmd == "add" && m.ok && sc.mine.rights() && slices.Contains(unstorable, sc.args[0])
+		},
+		expect: func(sc *scene, o *outcome) {
+			o.ok = false
+			for _, name := range sc.rs.audience() {
+				o.hear(name, sc.room, -2) // that somebody joined, and left
+			}
+			o.hear(sc.me, sc.room, 1)
+		},
+		onModule: func(sc *scene) step { return sc.again(sc.target, "#remove "+sc.args[0]) },
+	}, {
 		name:   "too many arguments are refused",
 		reason: "The module ignores them. imcd's user repeats the command without them.",
 		when:   func(sc *scene, _ outcome) bool { return sc.cut },
