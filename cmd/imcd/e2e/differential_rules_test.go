@@ -53,70 +53,6 @@ func refusalRules() []rule {
 	}}
 }
 
-// refusalVoice is as whom a refusal of imcd is told.
-func refusalVoice(sc *scene) string {
-	if at, ok := roomArg[sc.cmd]; ok && at < len(sc.args) && isBad(sc.args[at]) {
-		return sc.target
-	}
-	return sc.voice()
-}
-
-func isBad(arg string) bool { return slices.Contains(badURIs, arg) || slices.Contains(unstorable, arg) }
-
-// roleFlags are the roles that modify knows.
-var roleFlags = map[string]int{"owner": engine.MemberOwner, "admin": engine.MemberAdmin, "member": 0}
-
-func roleOf(flag int) string {
-	for name, f := range roleFlags {
-		if f == flag {
-			return name
-		}
-	}
-	return "member"
-}
-
-// modifies reports whether modify is carried out.
-func modifies(sc *scene) bool {
-	if sc.tooFew() || sc.rs == nil || !sc.member() || !sc.mine.rights() || !sc.known || !sc.theirs.inside() {
-		return false
-	}
-	flag, ok := roleFlags[strings.ToLower(sc.args[1])]
-	if !ok {
-		return false
-	}
-	owners := 0
-	for _, p := range sc.rs.members {
-		owners += p.flag & engine.MemberOwner
-	}
-	return sc.theirs.flag&engine.MemberOwner == 0 || flag == engine.MemberOwner || owners > 1
-}
-
-func expectModify(sc *scene, o *outcome) {
-	o.hear(sc.me, sc.target, -1) // that it is unknown
-	if !modifies(sc) {
-		o.hear(sc.me, sc.voice(), 1)
-		o.ok = false
-		return
-	}
-	for _, name := range sc.rs.audience() {
-		o.hear(name, sc.room, 1)
-	}
-}
-
-func expectImage(sc *scene, o *outcome) {
-	o.hear(sc.me, sc.target, -1) // the help
-	if !sc.member() {
-		o.hear(sc.me, sc.voice(), 1)
-		o.ok = false
-		return
-	}
-	for _, name := range sc.rs.audience() {
-		if name != sc.me {
-			o.hear(name, sc.room, 1)
-		}
-	}
-}
-
 // joins reports whether it is that command about a room that exists.
 func joins(sc *scene, cmd string) bool { return sc.cmd == cmd && sc.rs != nil }
 
@@ -193,7 +129,7 @@ func invitationRules() []rule {
 		when:   func(sc *scene, m outcome) bool { return sc.cmd == "deny" && m.ok },
 		expect: func(sc *scene, o *outcome) {
 			o.hear(sc.me, sc.room, 1)
-			o.hear(sc.mine.inviter, sc.room, 1)
+			hearDenial(sc, o)
 		},
 	}, {
 		name:   "exit of an invited user is refused",
@@ -205,7 +141,7 @@ func invitationRules() []rule {
 				o.hear(name, sc.room, -1)
 			}
 			o.hear(sc.me, sc.room, 2) // the refusal, and that the invitation was declined
-			o.hear(sc.mine.inviter, sc.room, 1)
+			hearDenial(sc, o)
 		},
 		onImcd: func(sc *scene) step { return sc.again(sc.room, "#deny") },
 	}, {
@@ -215,8 +151,6 @@ func invitationRules() []rule {
 		expect: func(_ *scene, o *outcome) { o.ok, o.listed = false, nil },
 	}}
 }
-
-func isUser(key, name string) bool { return strings.HasPrefix(key, name+"@") }
 
 func memberRules() []rule {
 	return []rule{{

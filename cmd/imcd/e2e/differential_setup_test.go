@@ -3,11 +3,14 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"imcd/cmd/internal/stack"
+	"imcd/engine"
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
 	kamailiocfg "imcd/kamailio-cfg"
@@ -105,10 +108,73 @@ func (c *comparison) startImcd(url string) {
 			c.t.Error(err)
 		}
 	})
-	rpc, err := evapi.Dial(c.ctx, s.RPCAddr())
+	c.stack = s
+	c.connectImcd()
+	c.must(c.imcd.prepare(c.ctx))
+}
+
+// connectImcd makes the side of imcd anew, after its start.
+func (c *comparison) connectImcd() {
+	rpc, err := evapi.Dial(c.ctx, c.stack.RPCAddr())
 	c.must(err)
 	c.t.Cleanup(func() { _ = rpc.Close() }) // imcd may be gone
-	c.imcd, err = imcdSide(s, rpc)
+	c.imcd, err = imcdSide(c.stack, rpc)
 	c.must(err)
-	c.must(c.imcd.prepare(c.ctx))
+}
+
+// begin starts the module, and returns what both sides begin with: nothing, or
+// rooms that they find in their tables. The latter have admins, which nobody can
+// become with the module.
+func (c *comparison) begin(stored bool) state {
+	c.t.Helper()
+	if stored {
+		c.must(c.peer.Halt())
+		c.must(c.stack.StopImcd())
+		for _, s := range []*schema.Store{c.saved, c.stored} {
+			c.must(s.Commit(c.ctx, storedRooms()))
+		}
+		c.must(c.stack.StartImcd(c.ctx))
+		c.connectImcd()
+	}
+	if !c.peer.Running() {
+		c.must(c.peer.Start(c.ctx))
+	}
+	c.must(c.module.prepare(c.ctx))
+	now, err := loadState(c.ctx, c.stored)
+	c.must(err)
+	return now
+}
+
+// storedRooms are the rooms that some conversations begin with, owners first: the
+// module takes the first member for it.
+func storedRooms() []engine.Change {
+	var changes []engine.Change
+	for _, r := range []struct {
+		room    string
+		flag    int
+		members map[string]int
+		owner   string
+	}{
+		{rooms[0], 0, map[string]int{"bob": engine.MemberAdmin, "carol": 0, "dave": engine.MemberInvited}, "alice"},
+		{rooms[1], engine.RoomPrivate, map[string]int{"alice": engine.MemberAdmin, "erin": engine.MemberAdmin,
+			"frank": 0, "carol": engine.MemberInvited}, "bob"},
+		{rooms[3], engine.RoomPrivate, map[string]int{"dave": engine.MemberAdmin, "bob": engine.MemberInvited}, "carol"},
+	} {
+		room := nameOf(r.room)
+		put := func(user string, flag int) {
+			changes = append(changes, engine.Change{Op: engine.PutMember, Member: engine.MemberRow{
+				Room: room, User: nameOf(user + "@" + home), Flag: flag}})
+		}
+		changes = append(changes, engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: room, Flag: r.flag}})
+		put(r.owner, engine.MemberOwner)
+		for _, user := range slices.Sorted(maps.Keys(r.members)) {
+			put(user, r.members[user])
+		}
+	}
+	return changes
+}
+
+func nameOf(key string) engine.Name {
+	user, host, _ := strings.Cut(key, "@")
+	return engine.Name{User: user, Host: host}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
 	"imcd/schema"
 	"imcd/schema/schematest"
@@ -29,6 +30,7 @@ type comparison struct {
 	ctx     context.Context
 	peerURL string // database of the module
 	peer    *evapitest.Kamailio
+	stack   *stack.Stack
 	module  *side
 	imcd    *side
 	stored  *schema.Store // imcd's tables
@@ -50,7 +52,7 @@ func TestDifferential(t *testing.T) {
 	}
 	for _, r := range c.rules {
 		t.Logf("%6d  %s", c.used[r.name], r.name)
-		if c.used[r.name] == 0 {
+		if c.used[r.name] == 0 && first == 1 && last == seeds {
 			t.Errorf("rule %q was never needed", r.name)
 		}
 	}
@@ -79,16 +81,13 @@ func TestDifferentialSQLite(t *testing.T) {
 	c.converse(1000, stepsPerSeed/2)
 }
 
-// converse runs one conversation from empty systems to empty systems.
+// converse runs one conversation, for even seeds from stored rooms, else from
+// none.
 func (c *comparison) converse(seed uint64, steps int) {
 	c.t.Helper()
-	if !c.peer.Running() {
-		c.must(c.peer.Start(c.ctx))
-	}
-	c.must(c.module.prepare(c.ctx))
 	c.history = []string{fmt.Sprintf("seed %d", seed)}
 	g := newGenerator(seed)
-	now := state{}
+	now := c.begin(seed%2 == 0)
 	for range steps {
 		now = c.step(g.step(now), now)
 	}
