@@ -61,7 +61,7 @@ func joinRules() []rule {
 		name:   "create of an existing room is answered by that room",
 		reason: "The module answers as the request URI, whichever room is named; imcd as the room.",
 		when: func(sc *scene, m outcome) bool {
-			return m.ok && joins(sc, "create") && sc.room != sc.target && (sc.rs.private || sc.present)
+			return m.ok && joins(sc, "create") && sc.room != sc.target && m.heard[[2]string{sc.me, sc.target}] > 0
 		},
 		expect: func(sc *scene, o *outcome) {
 			o.hear(sc.me, sc.target, -1)
@@ -75,7 +75,9 @@ func joinRules() []rule {
 	}, {
 		name:   "create by an invited user joins",
 		reason: "For the module an invited user is a member already; whoever is not in a public room joins it by create. The module's user accepts afterwards.",
-		when:   func(sc *scene, m outcome) bool { return m.ok && joins(sc, "create") && !sc.rs.private && sc.invited() },
+		when: func(sc *scene, m outcome) bool {
+			return m.ok && joins(sc, "create") && !sc.rs.private && sc.invited() && !sc.checkOnCreate
+		},
 		expect: func(sc *scene, o *outcome) { o.hear(sc.me, sc.room, -1) },
 		onModule: func(sc *scene) step {
 			return sc.again(sc.room, "#accept")
@@ -189,7 +191,8 @@ func listRules() []rule {
 
 func argumentRules() []rule {
 	makes := func(sc *scene, m outcome) bool {
-		return (sc.cmd == "create" || sc.cmd == "join") && m.ok && len(sc.args) > 0 && slices.Contains(unstorable, sc.args[0])
+		return (sc.cmd == "create" || sc.cmd == "join") && m.ok && len(sc.args) > 0 && slices.Contains(unstorable, sc.args[0]) &&
+			m.heard[[2]string{sc.me, sc.room}] > 0
 	}
 	return []rule{{
 		name:   "rooms need a name that can be stored",
@@ -233,5 +236,21 @@ func argumentRules() []rule {
 			o.ok = false
 			o.hear(sc.me, sc.target, 1)
 		},
+	}}
+}
+
+// parameterRules are further differences with create_on_join 0 and
+// check_on_create 1.
+func parameterRules() []rule {
+	return []rule{{
+		name:   "join of a room that does not exist is refused",
+		reason: "Both tell the sender; the module then returns success.",
+		when:   func(sc *scene, m outcome) bool { return sc.cmd == "join" && m.ok && sc.rs == nil },
+		expect: func(_ *scene, o *outcome) { o.ok = false },
+	}, {
+		name:   "create of a room that exists is refused",
+		reason: "Both tell the sender; the module then returns success.",
+		when:   func(sc *scene, m outcome) bool { return m.ok && joins(sc, "create") && sc.checkOnCreate },
+		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}}
 }

@@ -31,11 +31,11 @@ CREATE TRIGGER other_room BEFORE UPDATE ON imc_members FOR EACH ROW EXECUTE FUNC
 `
 
 // newComparison starts both systems. They end with the test.
-func newComparison(t *testing.T, imcdURL string) *comparison {
+func newComparison(t *testing.T, imcdURL string, strict bool) *comparison {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
 	t.Cleanup(cancel)
-	c := &comparison{t: t, ctx: ctx, rules: ruleTable(), used: make(map[string]int)}
+	c := &comparison{t: t, ctx: ctx, strict: strict, rules: ruleTable(), used: make(map[string]int)}
 	c.peerURL = schematest.NewDatabase(t)
 	c.saved = c.openStore(c.peerURL)
 	c.onPeer(keepRooms)
@@ -78,6 +78,9 @@ func (c *comparison) startPeer() {
 		fmt.Sprintf("#!define IMC_DB_URL %q", c.peerURL),
 		fmt.Sprintf("#!define IMC_OUTBOUND_PROXY \"sip:127.0.0.1:%d\"", ports[0]),
 	}
+	if c.strict {
+		local = append(local, "#!define IMC_CREATE_ON_JOIN 0", "#!define IMC_CHECK_ON_CREATE 1")
+	}
 	c.peer, err = evapitest.StartKamailio(c.ctx, evapitest.Options{Config: kamailiocfg.File(kamailiocfg.Peer),
 		Workers: 1, SIPPort: ports[0], EvapiPort: ports[1], Local: strings.Join(local, "\n")})
 	c.must(err)
@@ -100,8 +103,11 @@ func (c *comparison) startPeer() {
 func (c *comparison) startImcd(url string) {
 	path, err := binary.get()
 	c.must(err)
-	s, err := stack.Start(c.ctx, stack.Options{Binary: path, DBURL: url,
-		Settings: map[string]string{"owner_leave": "refuse"}})
+	settings := map[string]string{"owner_leave": "refuse"}
+	if c.strict {
+		settings["create_on_join"], settings["check_on_create"] = "0", "1"
+	}
+	s, err := stack.Start(c.ctx, stack.Options{Binary: path, DBURL: url, Settings: settings})
 	c.must(err)
 	c.t.Cleanup(func() {
 		if err := s.Stop(); err != nil {

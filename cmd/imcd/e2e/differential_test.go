@@ -28,6 +28,7 @@ const (
 type comparison struct {
 	t       *testing.T
 	ctx     context.Context
+	strict  bool   // create_on_join is 0, check_on_create 1
 	peerURL string // database of the module
 	peer    *evapitest.Kamailio
 	stack   *stack.Stack
@@ -45,18 +46,26 @@ type comparison struct {
 // step. What differs must be in ruleTable.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
-	c := newComparison(t, schematest.NewDatabase(t))
+	c := newComparison(t, schematest.NewDatabase(t), false)
 	first, last := seedRange(t)
 	for seed := first; seed <= last; seed++ {
 		c.converse(seed, stepsPerSeed)
 	}
-	for _, r := range c.rules {
-		t.Logf("%6d  %s", c.used[r.name], r.name)
-		if c.used[r.name] == 0 && first == 1 && last == seeds {
-			t.Errorf("rule %q was never needed", r.name)
-		}
+	if first == 1 && last == seeds {
+		c.checkUse(c.rules)
 	}
 	t.Logf("%6d steps", c.steps)
+}
+
+// checkUse reports how often rules were needed; never is an error.
+func (c *comparison) checkUse(rules []rule) {
+	c.t.Helper()
+	for _, r := range rules {
+		c.t.Logf("%6d  %s", c.used[r.name], r.name)
+		if c.used[r.name] == 0 {
+			c.t.Errorf("rule %q was never needed", r.name)
+		}
+	}
 }
 
 // seedRange is which conversations to have: 1 to seeds, or what the environment
@@ -77,8 +86,19 @@ func seedRange(t *testing.T) (first, last uint64) {
 // default.
 func TestDifferentialSQLite(t *testing.T) {
 	t.Parallel()
-	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db")
+	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db", false)
 	c.converse(1000, stepsPerSeed/2)
+}
+
+// TestDifferentialParameters does it with create_on_join 0 and check_on_create 1
+// on both sides.
+func TestDifferentialParameters(t *testing.T) {
+	t.Parallel()
+	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db", true)
+	more := parameterRules()
+	c.rules = append(c.rules, more...)
+	c.converse(2000, stepsPerSeed/2)
+	c.checkUse(more)
 }
 
 // converse runs one conversation, for even seeds from stored rooms, else from
@@ -110,6 +130,7 @@ func (c *comparison) step(st step, before state) state {
 	c.history = append(c.history, st.String())
 	c.steps++
 	sc := newScene(st, before)
+	sc.checkOnCreate = c.strict
 	module, imcd := c.play(&sc)
 	want, names := c.expect(&sc, module)
 	if !want.equal(imcd) {
