@@ -118,6 +118,7 @@ func hasSome(r *roomState, meant func(place, bool) bool) bool {
 
 // Who is meant by a command.
 func isOwner(p place, in bool) bool    { return in && p.flag&engine.MemberOwner != 0 }
+func isAdmin(p place, in bool) bool    { return in && p.flag&engine.MemberAdmin != 0 }
 func hasRights(p place, in bool) bool  { return in && p.rights() }
 func isMember(p place, in bool) bool   { return in && p.inside() }
 func isInvited(p place, in bool) bool  { return in && !p.inside() }
@@ -167,8 +168,12 @@ func (g *generator) deny(st state) step {
 }
 
 func (g *generator) remove(st state) step {
-	sender, room := g.place(st, hasRights)
-	return g.command(sender, room, "remove", pick(g, append([]string{gone}, users...)))
+	sender, room := g.place(st, pick(g, []func(place, bool) bool{isOwner, isAdmin}))
+	victim := pick(g, append([]string{gone}, users...))
+	if g.chance(60) {
+		victim = g.someone(st, room, pick(g, []func(place, bool) bool{isMember, isInvited}))
+	}
+	return g.command(sender, room, "remove", victim)
 }
 
 func (g *generator) exit(st state) step {
@@ -186,8 +191,12 @@ func (g *generator) ofRooms(state) step {
 }
 
 func (g *generator) destroy(st state) step {
-	room := pick(g, rooms)
-	return g.command(g.someone(st, room, isOwner), room, "destroy")
+	sender, room := g.place(st, isOwner)
+	if g.chance(50) { // one with somebody invited
+		_, room = g.place(st, isInvited)
+		sender = g.someone(st, room, isOwner)
+	}
+	return g.command(sender, room, "destroy")
 }
 
 func (g *generator) modify(st state) step {
