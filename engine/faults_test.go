@@ -56,6 +56,11 @@ func TestChangesBehindARefusedOne(t *testing.T) {
 	h.until("committing", func() bool { return h.e.committer.taken() })
 	join := h.post("bob", "r@x.org", "#join")
 	list := h.post("bob", "r@x.org", "#list")
+	h.until("waiting behind it", func() bool {
+		h.e.committer.mu.Lock()
+		defer h.e.committer.mu.Unlock()
+		return len(h.e.committer.waiting) == 2
+	})
 	close(h.store.gate)
 	h.want(<-create, 503, -39)
 	h.want(<-join, 503, -49)

@@ -107,9 +107,38 @@ func TestDecodeEventErrors(t *testing.T) {
 	}
 }
 
+// TestFastResult holds the short way against the JSON decoder.
+func TestFastResult(t *testing.T) {
+	t.Parallel()
+	taken := 0
+	for _, in := range []string{
+		`{"id":"YUBi","code":200,"retry":""}`, `{"id":"","code":699,"retry":""}`, `{"id":"` + enc(strings.Repeat("x", 141)) + `","code":404,"retry":""}`,
+		`{"id":"` + enc(strings.Repeat("x", 1000)) + `","code":404,"retry":""}`, `{"id":"YUBi","code":0200,"retry":""}`, `{"id":"YUBi","code":20,"retry":""}`,
+		`{"id":"YUBi","code":-20,"retry":""}`, `{"id":"YUBi","code":2e1,"retry":""}`, `{"id":"YUBi","code":"20","retry":""}`, `{"id":"YUB","code":200,"retry":""}`,
+		`{"id":"YUBj=","code":200,"retry":""}`, `{"id":"YU Bi","code":200,"retry":""}`, `{"id":"YU\nBi","code":200,"retry":""}`, "{\"id\":\"YU\nBi\",\"code\":200,\"retry\":\"\"}",
+		`{"id":"YUBi","code":200,"retry":"","code":300,"retry":""}`, `{"id":"x","code":200,"id":"YUBi","code":200,"retry":""}`,
+		`{"id":"YUBi","code":200,"retry":"MQ=="}`, `{"id":"YUBi", "code":200,"retry":""}`,
+	} {
+		frame := []byte(event("imc.result", in))
+		fast, ok := fastResult(frame)
+		slow, err := DecodeEvent(append([]byte(" "), frame...)) // the blank leads round the short way
+		if !ok {
+			continue
+		}
+		taken++
+		if err != nil || slow != fast {
+			t.Errorf("%s: %+v but %+v, %v", in, fast, slow, err)
+		}
+	}
+	if taken != 3 {
+		t.Errorf("the short way took %d", taken)
+	}
+}
+
 func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(welcomeJSON("engine", 3)))
 	f.Add([]byte(event("imc.result", `{"id":"YQ==","code":200,"retry":"MTIw"}`)))
+	f.Add([]byte(event("imc.result", `{"id":"YUBi","code":486,"retry":""}`)))
 	f.Add([]byte(event("imc.error", `{"id":"","code":400,"reply":"e30="}`)))
 	f.Add([]byte(event("imc.call", `{"tag":"op-1-5","msg":"e30="}`)))
 	f.Add([]byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`)))
@@ -118,6 +147,11 @@ func FuzzDecodeEvent(f *testing.F) {
 		if (ev == nil) != (err != nil) {
 			t.Fatalf("%+v, %v", ev, err)
 		}
+		if fast, ok := fastResult(in); ok {
+			if slow, err := DecodeEvent(append([]byte(" "), in...)); err != nil || slow != fast {
+				t.Fatalf("%+v but %+v, %v", fast, slow, err)
+			}
+		}
 		if m, ok := ev.(*Message); ok && (m.Request == nil) != (m.Err != nil) {
 			t.Fatalf("%+v", m)
 		}
@@ -125,4 +159,24 @@ func FuzzDecodeEvent(f *testing.F) {
 			t.Fatalf("%+v", r)
 		}
 	})
+}
+
+func BenchmarkDecodeResult(b *testing.B) {
+	in := []byte(event("imc.result", `{"id":"`+enc("0123456789abcdef-123456@imcd")+`","code":200,"retry":""}`))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeEvent(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeMessage(b *testing.B) {
+	in := []byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeEvent(in); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

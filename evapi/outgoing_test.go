@@ -205,36 +205,6 @@ func TestNewOutgoingTooLarge(t *testing.T) {
 	}
 }
 
-func TestCheckCopy(t *testing.T) {
-	t.Parallel()
-	o := simpleOutgoing(t, "x")
-	good := []Copy{
-		{Out: o, To: "sip:bob@example.org;transport=tcp", CallID: "a@b"},
-		{Out: o, To: "sip:b\xc3\xb6b@[::1]:5060", CallID: "!!"},
-		{Out: o, To: "tel:+1-234", CallID: strings.Repeat("c", 127)},
-	}
-	for _, c := range good {
-		if err := checkCopy(&c); err != nil {
-			t.Errorf("%+v: %v", c, err)
-		}
-	}
-	bad := []Copy{
-		{To: "sip:b@h", CallID: "a"},
-		{Out: o, CallID: "a"},
-		{Out: o, To: "sip:b@h"},
-		{Out: o, To: "sip:b@h", CallID: strings.Repeat("c", 128)},
-		{Out: o, To: "sip:" + strings.Repeat("b", 1024), CallID: "a"},
-	}
-	for _, s := range []string{"\r", "\n", "\x00", `"`, `\`, "<", ">", " ", "\t", "\x7f"} {
-		bad = append(bad, Copy{Out: o, To: "sip:b" + s + "@h", CallID: "a"}, Copy{Out: o, To: "sip:b@h", CallID: "a" + s})
-	}
-	for _, c := range bad {
-		if err := checkCopy(&c); !errors.Is(err, ErrBadCopy) {
-			t.Errorf("%+v: %v", c, err)
-		}
-	}
-}
-
 func FuzzOutgoing(f *testing.F) {
 	f.Add("\"Al\" <sip:r@h>", "text/plain", "X-A", "b", []byte("hello"), "sip:b@h", "call", "secret")
 	f.Add("<sip:r@h>", "a/b;c=\"d!\"", "X-A", "!!", []byte("a\x00b"), "sip:b@h", "call", "")
@@ -284,46 +254,4 @@ func checkDecoded(t *testing.T, d decoded, from, ctype, hname, hvalue string, bo
 	if n := strings.Count(d.headers, "\n"); n != strings.Count(headers, "\r\n") || strings.ContainsAny(d.from+d.to+d.callID, "\r\n\x00") {
 		t.Fatalf("injected header in %+v", d)
 	}
-}
-
-func TestReplyFrame(t *testing.T) {
-	t.Parallel()
-	got, err := appendReply(nil, TxID{Index: 4294967295, Label: -7}, Answer{Code: 480, RC: -200, Reason: "a\r\nb\x00", RetryAfter: 1500e6})
-	want := `{"jsonrpc":"2.0","method":"imc.reply","params":["-1","-7","480","-200","2","` + enc("a  b ") + `"]}`
-	if err != nil || string(got) != want {
-		t.Errorf("%s, %v", got, err)
-	}
-	for _, code := range []int{0, 100, 199, 700} {
-		if _, err := appendReply(nil, TxID{}, Answer{Code: code}); err == nil {
-			t.Errorf("code %d accepted", code)
-		}
-	}
-}
-
-func TestAnswerFrame(t *testing.T) {
-	t.Parallel()
-	got, err := appendAnswer(nil, "op-1-2", []byte(`{"a":"b"}`))
-	if want := `{"jsonrpc":"2.0","method":"imc.answer","params":["op-1-2","` + enc(`{"a":"b"}`) + `"]}`; err != nil || string(got) != want {
-		t.Errorf("%s, %v", got, err)
-	}
-	if _, err := appendAnswer(nil, `op"`, nil); err == nil {
-		t.Error("tag with a quote accepted")
-	}
-	if _, err := appendAnswer(nil, "op-1", make([]byte, 24500)); !errors.Is(err, ErrTooLarge) {
-		t.Error(err)
-	}
-}
-
-func BenchmarkWindow(b *testing.B) {
-	o := simpleOutgoing(b, strings.Repeat("x", 100))
-	s := &session{c: &Conn{}}
-	w := newWriter(s, testPeer)
-	for range 40 {
-		w.batch = append(w.batch, entry{out: o, to: "sip:bob@example.org", callID: "0123456789abcdef-123456@imcd"})
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		w.build()
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/40, "ns/copy")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -113,12 +112,19 @@ func TestRealEveryFrameOnce(t *testing.T) {
 	})
 	room := make(chan struct{}, outstanding)
 	var bad []evapi.Result
+	again := 0
+	done := make(map[string]bool, copies)
 	c := connect(t, k, s.uri(), newEvents(func(r evapi.Result) {
+		mu.Lock()
+		defer mu.Unlock()
 		if r.Code != 200 {
-			mu.Lock()
 			bad = append(bad, r)
-			mu.Unlock()
 		}
+		if done[r.CallID] {
+			again++ // on a slow machine the sink answers retransmissions
+			return
+		}
+		done[r.CallID] = true
 		<-room
 	}))
 	random := rand.New(rand.NewPCG(1, 2))
@@ -143,10 +149,12 @@ func TestRealEveryFrameOnce(t *testing.T) {
 	took := time.Since(began)
 	ids, twice := s.counts()
 	st := c.Stats()
-	if ids != copies || twice != 0 || len(bad) != 0 || len(s.problems) != 0 || st.Reconnects != 0 || st.Errors != 0 {
-		t.Errorf("%d of %d arrived, %d twice, results %v, problems %.5q, %+v", ids, copies, twice, bad, s.problems, st)
+	mu.Lock()
+	defer mu.Unlock()
+	if ids != copies || twice != 0 || len(bad) != 0 || len(s.trouble()) != 0 || st.Reconnects != 0 || st.Errors != 0 {
+		t.Errorf("%d of %d arrived, %d twice, results %v, problems %.5q, %+v", ids, copies, twice, bad, s.trouble(), st)
 	}
-	t.Logf("%d frames in %d windows, %v, %.0f/s", copies, st.Windows, took, copies/took.Seconds())
+	t.Logf("%d frames in %d windows, %v, %.0f/s, %d results came again", copies, st.Windows, took, copies/took.Seconds(), again)
 }
 
 // randomText is what bodies are cut from.
@@ -174,106 +182,6 @@ func randomBody(random *rand.Rand, text []byte, i int) []byte {
 		body[random.IntN(n)] = 0
 	}
 	return body
-}
-
-// TestRealBytes sends what Kamailio's tm.t_uac_start would change, and what it
-// must not.
-func TestRealBytes(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
-	every := make([]byte, 256)
-	for i := range every {
-		every[i] = byte(i)
-	}
-	tests := map[string]struct {
-		c    evapi.Content
-		want []string // lines of the head
-	}{
-		"bytes": {evapi.Content{Body: every[1:]}, nil},
-		"NUL":   {evapi.Content{Body: every}, []string{"Content-Type: text/plain"}},
-		"quotes": {evapi.Content{From: "\"Al \\\"the\\\" \xff wow!! ok!\" <sip:chat-r@example.org>", Body: []byte(`"\",\u0041`)},
-			nil},
-		"one mark":  {evapi.Content{Headers: []evapi.Header{{Name: "X-A", Value: "hello! there! you!"}}}, []string{"X-A: hello! there! you!"}},
-		"two marks": {evapi.Content{Headers: []evapi.Header{{Name: "X-A", Value: "wow!!x"}}}, []string{"X-A: wow!!x"}},
-		"type": {evapi.Content{ContentType: `multipart/mixed; boundary="a!b"`, Headers: []evapi.Header{{Name: "In-Reply-To", Value: "x@y"}}},
-			[]string{`Content-Type: multipart/mixed; boundary="a!b"`, "In-Reply-To: x@y"}},
-		"headers": {evapi.Content{ContentType: `a/b; c="d\e"`, Headers: []evapi.Header{{Name: "X-A", Value: "\t\xff\x01"}, {Name: "X-B", Value: `"`}}},
-			[]string{`Content-Type: a/b; c="d\e"`, "X-B: \""}},
-		"empty":            {evapi.Content{}, nil},
-		"large":            {evapi.Content{Body: bytes.Repeat([]byte("x"), 31600)}, nil},
-		"largest with NUL": {evapi.Content{Body: bytes.Repeat([]byte("x\x00"), 11600)}, nil},
-	}
-	s := newSink(t, func(callID string, body []byte) error {
-		if want := tests[strings.ReplaceAll(callID, "_", " ")].c.Body; !bytes.Equal(body, want) {
-			return fmt.Errorf("body is %q", body)
-		}
-		return nil
-	})
-	results := make(chan evapi.Result, len(tests))
-	c := connect(t, k, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
-	for name, tt := range tests {
-		if tt.c.From == "" {
-			tt.c.From = "<sip:chat-r@example.org>"
-		}
-		out, err := evapi.NewOutgoing(tt.c)
-		if err != nil {
-			t.Fatal(name, err)
-		}
-		callID := strings.ReplaceAll(name, " ", "_")
-		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org;x=y", CallID: callID}); err != nil {
-			t.Fatal(name, err)
-		}
-		if r := await(t, "result of "+name, results); r.Code != 200 || r.CallID != callID {
-			t.Errorf("%s: %+v", name, r)
-		}
-		head := s.head(callID)
-		want := append(tt.want, "To: <sip:bob@example.org;x=y>")
-		for _, line := range want {
-			if !strings.Contains(head+"\r\n", "\r\n"+line+"\r\n") {
-				t.Errorf("%s: no line %q in %q", name, line, head)
-			}
-		}
-		if strings.Count(head, "\r\nFrom: "+tt.c.From+";tag=") != 1 || strings.Count(head, ";tag=") != 1 {
-			t.Errorf("%s: From in %q", name, head)
-		}
-	}
-	if len(s.problems) != 0 {
-		t.Errorf("%q", s.problems)
-	}
-}
-
-// TestRealErrors sends copies that Kamailio refuses.
-func TestRealErrors(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
-	results := make(chan evapi.Result, 10)
-	c := connect(t, k, "", newEvents(func(r evapi.Result) { results <- r }))
-	for _, body := range []string{"x", "x\x00"} {
-		out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: []byte(body)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		// imc.send does not look at the URI; Kamailio's routing then does.
-		local := body == "x"
-		for i, to := range []string{"nonsense", "sip:bob@host:notaport"} {
-			callID := fmt.Sprintf("%q-%d", body, i)[1:]
-			callID = strings.NewReplacer(`"`, "", `\`, "").Replace(callID)
-			if err := c.Send(evapi.Copy{Out: out, To: to, CallID: callID}); err != nil {
-				t.Fatal(err)
-			}
-			if r := await(t, "result for "+to, results); r.Local != local || r.CallID != callID || r.Code != 400 {
-				t.Errorf("%q to %s: %+v", body, to, r)
-			}
-		}
-		// Kamailio itself is the next hop, and does not know the user.
-		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: fmt.Sprint("ok-", len(body))}); err != nil {
-			t.Fatal(err)
-		}
-		if r := await(t, "404", results); r.Local || r.Code != 404 {
-			t.Errorf("%q: %+v", body, r)
-		}
-	}
-	if st := c.Stats(); st.Unmatched != 0 {
-		t.Errorf("%+v", st)
-	}
 }
 
 // TestRealReconnect restarts Kamailio under a Conn.

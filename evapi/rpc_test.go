@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -251,4 +252,45 @@ func FuzzServer(f *testing.F) {
 			t.Fatalf("%s: %v", out, err)
 		}
 	})
+}
+
+func TestServeConnEnds(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		in  string
+		err error
+	}{
+		{"", nil},
+		{"2:{},", nil},
+		{"01:x,", ErrFraming},
+		{"9999999:", ErrFraming},
+		{"5:x", io.ErrUnexpectedEOF},
+	}
+	for _, tt := range tests {
+		client, server := net.Pipe()
+		ended := make(chan error, 1)
+		go func() { ended <- testServer().ServeConn(context.Background(), server, 1000) }()
+		if _, err := client.Write([]byte(tt.in)); err != nil && tt.err == nil {
+			t.Errorf("%q: %v", tt.in, err)
+		}
+		if tt.in == "2:{}," {
+			if _, err := NewNetstringReader(client, 1000).Read(); err != nil {
+				t.Error(err)
+			}
+		}
+		if !errors.Is(tt.err, ErrFraming) {
+			client.Close()
+		}
+		if err := <-ended; !errors.Is(err, tt.err) {
+			t.Errorf("%q: %v", tt.in, err)
+		}
+		client.Close()
+	}
+	client, server := net.Pipe()
+	defer client.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := testServer().ServeConn(ctx, server, 1000); err != nil {
+		t.Errorf("cancelled: %v", err)
+	}
 }

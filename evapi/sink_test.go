@@ -3,6 +3,7 @@ package evapi_test
 import (
 	"bytes"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -135,4 +136,10 @@ func (s *sink) head(callID string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.heads[callID]
+}
+
+func (s *sink) trouble() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.problems)
 }

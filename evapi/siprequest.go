@@ -25,8 +25,7 @@ func ParseRequest(raw []byte) (req *sip.Request, err error) {
 			req, err = nil, fmt.Errorf("parse SIP request: panic: %v", r)
 		}
 	}()
-	parser := sip.NewParser(sip.WithHeadersParsers(headerParsers()))
-	msg, err := parser.ParseSIP(cleanHead(raw))
+	msg, err := requestParser.ParseSIP(cleanHead(raw))
 	if err != nil {
 		return nil, fmt.Errorf("parse SIP request: %w", err)
 	}
@@ -39,6 +38,9 @@ func ParseRequest(raw []byte) (req *sip.Request, err error) {
 	}
 	return req, nil
 }
+
+// requestParser is not changed any more, and so safe for concurrent use.
+var requestParser = sip.NewParser(sip.WithHeadersParsers(headerParsers()))
 
 // headerParsers is sipgo's table without the headers that the engine has no use
 // for, and with parsers of ours where sipgo's refuse or misread what is legal.

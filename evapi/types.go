@@ -74,7 +74,10 @@ type Answer struct {
 	RetryAfter time.Duration // rounded up to seconds; 0: no such header
 }
 
-// Result is the final outcome of one Copy.
+// Result is the final outcome of one Copy. A Local one of 500 or above (lost
+// connection 503, Kamailio out of memory 500) may go well later; one below says
+// that Kamailio does not take the copy as it is. The same outcome may be told
+// again, if the recipient repeats its reply.
 type Result struct {
 	CallID     string
 	Code       int           // SIP status code; 408 for a timeout that Kamailio reported

@@ -134,6 +134,20 @@ func TestSendLane(t *testing.T) {
 	if ev := next(t, engine, "imc.error"); ev.Params["id"] != "78" {
 		t.Errorf("error %s", ev.Raw)
 	}
+	// Nothing is sent without its headers.
+	send(t, engine, call("imc.send", "79", b64("sip:bob@b.example"), b64(hop), b64("id-7"),
+		b64("<sip:chat-1@a.example>"), b64("sip:bob@b.example"), b64(hdrs+"X-Long: "+strings.Repeat("x", 2048)+"\r\n"), b64("x")))
+	if ev := next(t, engine, "imc.error"); ev.Params["id"] != "79" {
+		t.Errorf("error %s", ev.Raw)
+	}
+	send(t, engine, call("imc.send", "80", b64("sip:bob@b.example"), b64(hop), b64("id-8"),
+		b64("<sip:chat-1@a.example>"), b64("sip:bob@b.example"), b64(hdrs), ""))
+	if ev := next(t, engine, "imc.result"); unb64(t, ev.Params["id"]) != "id-8" || ev.Params["code"] != "200" {
+		t.Errorf("result %s", ev.Raw)
+	}
+	if all, err := bob.WaitN(testContext(t), 2); err != nil || len(all) != 2 || all[1].Text() != "" {
+		t.Errorf("bob has %d requests: %v", len(all), err)
+	}
 }
 
 func TestBadCopies(t *testing.T) {
@@ -150,6 +164,11 @@ func TestBadCopies(t *testing.T) {
 		if ev.Params["id"] != "" || !strings.Contains(unb64(t, ev.Params["reply"]), `"id":`) {
 			t.Errorf("%s: %s", frame, ev.Raw)
 		}
+	}
+	// Not JSON: the last frame's reply must not be taken for this one's.
+	send(t, engine, `{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE",]`)
+	if ev := next(t, engine, "imc.error"); ev.Params["code"] != "400" || ev.Params["reply"] != "" {
+		t.Errorf("error %s", ev.Raw)
 	}
 	barrier(t, engine)
 }

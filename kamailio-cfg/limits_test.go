@@ -47,7 +47,7 @@ func TestUnavailable(t *testing.T) {
 func untilUnavailable(t *testing.T, u *evapitest.UA) {
 	t.Helper()
 	for range 10 {
-		if expect(t, say(t, u, "sip:chat-1@x", "hello"), 503).reason == "Chat service unavailable" {
+		if expect(t, say(t, u, "sip:chat-1@chat.test", "hello"), 503).reason == "Chat service unavailable" {
 			return
 		}
 	}

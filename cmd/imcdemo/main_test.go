@@ -181,6 +181,19 @@ func group(t *testing.T, leader int) (names []string) {
 	return names
 }
 
+// awaitGone waits until nothing is left of a process group: what was killed may
+// take a moment to go.
+func awaitGone(t *testing.T, leader int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for left := group(t, leader); len(left) > 0; left = group(t, leader) {
+		if sleep(ctx, poll) != nil {
+			t.Fatalf("still running: %v", left)
+		}
+	}
+}
+
 func TestForeground(t *testing.T) {
 	dir := build(t)
 	for name, end := range map[string]func(pid int) error{
@@ -203,9 +216,7 @@ func TestForeground(t *testing.T) {
 			if err := f.Wait(); err != nil {
 				t.Errorf("%v\n%s", err, f.out.String())
 			}
-			if left := group(t, f.Process.Pid); len(left) > 0 {
-				t.Errorf("still running: %v", left)
-			}
+			awaitGone(t, f.Process.Pid)
 			for _, port := range f.ports {
 				if err := listen(port, true); err != nil {
 					t.Errorf("port %d is still in use: %v", port, err)
@@ -255,7 +266,5 @@ func TestImcdThatEnds(t *testing.T) {
 	if err := f.Wait(); err == nil || !strings.Contains(f.out.String(), "imcd has ended by itself") {
 		t.Errorf("%v\n%s", err, f.out.String())
 	}
-	if left := group(t, f.Process.Pid); len(left) > 0 {
-		t.Errorf("still running: %v", left)
-	}
+	awaitGone(t, f.Process.Pid)
 }

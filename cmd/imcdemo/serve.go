@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"imcd/cmd/internal/stack"
@@ -17,7 +18,8 @@ import (
 const (
 	startTimeout = 30 * time.Second
 	// imcd promises to be gone within 10 s.
-	stopGrace = 12 * time.Second
+	stopGrace     = 12 * time.Second
+	kamailioGrace = 4 * time.Second
 	// toldTimeout is how long imcd has to show that it was asked to stop by
 	// somebody else.
 	toldTimeout = 500 * time.Millisecond
@@ -128,9 +130,25 @@ func (s *service) stop() error {
 		errs = append(errs, s.stopImcd())
 	}
 	if s.kamailio != nil {
-		errs = append(errs, s.kamailio.Stop(stopGrace))
+		errs = append(errs, s.stopKamailio())
 	}
 	return errors.Join(errs...)
+}
+
+// stopKamailio ends Kamailio. It sometimes hangs at its end when its processes
+// are told to stop all at once, as by Ctrl-C; it has nothing to lose then.
+func (s *service) stopKamailio() error {
+	if err := s.kamailio.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	timer := time.NewTimer(kamailioGrace)
+	defer timer.Stop()
+	select {
+	case <-s.kamailio.Done():
+		return nil
+	case <-timer.C:
+		return s.kamailio.Kill()
+	}
 }
 
 // stopImcd ends imcd. A Ctrl-C, or a signal to our process group, reaches imcd as

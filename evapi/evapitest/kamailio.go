@@ -42,7 +42,7 @@ type Options struct {
 	SHM            int       // shared memory in MB; 0: 256
 	PKG            int       // private memory in MB; 0: 16
 	Log            io.Writer // gets Kamailio's output; may be nil
-	Program        string    // empty: kamailio
+	Program        string    // empty: that of IMCD_TEST_KAMAILIO, else kamailio
 }
 
 // Kamailio is a running Kamailio. Its methods are not for concurrent use, except

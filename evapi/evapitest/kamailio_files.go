@@ -22,6 +22,7 @@ func (o *Options) fill() error {
 	orInt(&o.PKG, 16)
 	orString(&o.Secret, rand.Text())
 	orString(&o.OperatorSecret, rand.Text())
+	orString(&o.Program, os.Getenv("IMCD_TEST_KAMAILIO"))
 	orString(&o.Program, "kamailio")
 	if o.Config == "" {
 		o.Config = defaultConfig()

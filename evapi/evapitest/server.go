@@ -17,6 +17,7 @@ type served struct {
 
 // receive takes a message from the link. Called by the link's reader.
 func (u *UA) receive(data []byte) {
+	<-u.open
 	u.trace("<", data)
 	msg, err := sip.NewParser().ParseSIP(data)
 	if err != nil {

@@ -40,6 +40,7 @@ type Reply struct {
 type UA struct {
 	cfg  UAConfig
 	link link
+	open chan struct{} // closed once link is set; the link's reader waits for it
 
 	mu      sync.Mutex
 	pending map[string]*clientTx         // by branch; guarded by mu
@@ -75,6 +76,7 @@ func NewUA(cfg UAConfig) (*UA, error) {
 		served:    make(map[string]*served),
 		regCallID: newToken(),
 		inbox:     newInbox(cfg.InboxMax),
+		open:      make(chan struct{}),
 	}
 	var err error
 	switch cfg.Transport {
@@ -88,6 +90,7 @@ func NewUA(cfg UAConfig) (*UA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("user agent %s: %w", cfg.User, err)
 	}
+	close(u.open)
 	return u, nil
 }
 

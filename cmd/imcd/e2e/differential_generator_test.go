@@ -44,7 +44,7 @@ func newGenerator(seed uint64) *generator {
 		{14, (*generator).message}, {10, (*generator).create}, {14, (*generator).join}, {18, (*generator).invite},
 		{8, (*generator).accept}, {6, (*generator).deny}, {6, (*generator).remove}, {7, (*generator).exit},
 		{6, (*generator).list}, {3, (*generator).ofRooms}, {3, (*generator).destroy}, {3, (*generator).modify},
-		{6, (*generator).odd}, {3, (*generator).surplus}, {3, (*generator).wrongArgument},
+		{6, (*generator).odd}, {3, (*generator).surplus}, {4, (*generator).wrongArgument},
 	} {
 		for range k.weight {
 			g.kinds = append(g.kinds, k.make)
@@ -118,74 +118,11 @@ func hasSome(r *roomState, meant func(place, bool) bool) bool {
 
 // Who is meant by a command.
 func isOwner(p place, in bool) bool    { return in && p.flag&engine.MemberOwner != 0 }
+func isAdmin(p place, in bool) bool    { return in && p.flag&engine.MemberAdmin != 0 }
+func hasRights(p place, in bool) bool  { return in && p.rights() }
 func isMember(p place, in bool) bool   { return in && p.inside() }
 func isInvited(p place, in bool) bool  { return in && !p.inside() }
 func isStranger(_ place, in bool) bool { return !in }
-
-// command makes the step of a command: words are its name and arguments before
-// the room.
-func (g *generator) command(sender, room string, words ...string) step {
-	target := room
-	if g.chance(30) {
-		target = pick(g, append([]string{manager}, rooms...))
-	}
-	arg := ""
-	if target != room || g.chance(15) {
-		arg = g.spellRoom(room, target)
-	}
-	words[0] = g.spellWord(words[0])
-	for i, w := range words[1:] {
-		words[i+1] = g.spellUser(w, target)
-	}
-	if arg != "" {
-		words = append(words, arg)
-	}
-	return g.send(sender, target, "#"+strings.Join(words, pick(g, []string{" ", " ", "\t", "  "})))
-}
-
-// send makes a step with some spelling of the sender and the request URI.
-func (g *generator) send(sender, target, body string) step {
-	s := step{sender: sender, uri: "sip:" + target, body: body}
-	switch g.IntN(12) {
-	case 0:
-		s.from = "<sip:" + strings.ToUpper(sender) + "@ONE.example>"
-	case 1:
-		s.from = "\"Al \\\"the\\\" <x>\" <sip:" + sender + "@" + home + ":5070;x=y>"
-	case 2:
-		s.uri = "sip:" + strings.ToUpper(target)
-	case 3:
-		s.uri += ":5060;x=y"
-	}
-	return s
-}
-
-func (g *generator) spellWord(w string) string {
-	switch g.IntN(8) {
-	case 0:
-		return strings.ToUpper(w)
-	case 1:
-		return strings.ToUpper(w[:1]) + w[1:]
-	}
-	return w
-}
-
-func (g *generator) spellRoom(room, target string) string {
-	name, host, _ := strings.Cut(room, "@")
-	if strings.HasSuffix(target, "@"+host) && g.chance(50) {
-		return pick(g, []string{name, strings.ToUpper(name)})
-	}
-	return pick(g, []string{room, "sip:" + room, "sip:" + room + ":5060;x=1", strings.ToUpper(name) + "@" + host})
-}
-
-// spellUser spells a user's name. A bare one in a room of the other domain is
-// somebody else.
-func (g *generator) spellUser(name, target string) string {
-	if strings.HasSuffix(target, "@"+home) && g.chance(50) || g.chance(10) {
-		return pick(g, []string{name, strings.ToUpper(name)})
-	}
-	full := name + "@" + home
-	return pick(g, []string{full, "sip:" + full, "sips:" + full, "sip:" + full + ":5060;transport=udp"})
-}
 
 func (g *generator) message(st state) step {
 	sender, room := g.place(st, isMember)
@@ -212,7 +149,7 @@ func (g *generator) join(st state) step {
 }
 
 func (g *generator) invite(st state) step {
-	sender, room := g.place(st, isOwner)
+	sender, room := g.place(st, hasRights)
 	guest := pick(g, append([]string{gone, declines}, users...))
 	if g.chance(50) {
 		guest = g.someone(st, room, isStranger)
@@ -231,8 +168,12 @@ func (g *generator) deny(st state) step {
 }
 
 func (g *generator) remove(st state) step {
-	sender, room := g.place(st, isOwner)
-	return g.command(sender, room, "remove", pick(g, append([]string{gone}, users...)))
+	sender, room := g.place(st, pick(g, []func(place, bool) bool{isOwner, isAdmin}))
+	victim := pick(g, append([]string{gone}, users...))
+	if g.chance(60) {
+		victim = g.someone(st, room, pick(g, []func(place, bool) bool{isMember, isInvited}))
+	}
+	return g.command(sender, room, "remove", victim)
 }
 
 func (g *generator) exit(st state) step {
@@ -250,20 +191,36 @@ func (g *generator) ofRooms(state) step {
 }
 
 func (g *generator) destroy(st state) step {
-	room := pick(g, rooms)
-	return g.command(g.someone(st, room, isOwner), room, "destroy")
+	sender, room := g.place(st, isOwner)
+	if g.chance(50) { // one with somebody invited
+		_, room = g.place(st, isInvited)
+		sender = g.someone(st, room, isOwner)
+	}
+	return g.command(sender, room, "destroy")
 }
 
 func (g *generator) modify(st state) step {
 	room := pick(g, append([]string{manager}, rooms...))
-	sender := g.someone(st, room, isOwner)
+	sender := g.someone(st, room, hasRights)
 	user := pick(g, append([]string{gone}, users...)) + "@" + home
 	role := pick(g, []string{"owner", "admin", "member", "Admin", "king"})
 	s := g.send(sender, room, "#modify "+user+" "+role)
 	if sc := newScene(s, st); modifies(&sc) && sc.theirs.flag != roleFlags[strings.ToLower(role)] {
-		g.next = append(g.next, s.again(room, "#modify "+user+" "+roleOf(sc.theirs.flag)))
+		back := step{sender: ownerOf(sc.rs), uri: "sip:" + room, body: "#modify " + user + " " + roleOf(sc.theirs.flag)}
+		g.next = append(g.next, back)
 	}
 	return s
+}
+
+// ownerOf is the user who owns a room.
+func ownerOf(r *roomState) string {
+	for name, p := range r.members {
+		if isOwner(p, true) {
+			user, _, _ := strings.Cut(name, "@")
+			return user
+		}
+	}
+	return ""
 }
 
 // odd makes what is no command of the module, or none at all.
@@ -290,24 +247,23 @@ func (g *generator) surplus(st state) step {
 
 // wrongArgument makes a command with a name that is none.
 func (g *generator) wrongArgument(st state) step {
-	room := pick(g, rooms)
-	sender := g.someone(st, room, isOwner)
-	switch g.IntN(8) {
-	case 6, 7:
-		name := pick(g, strange)
-		s := g.send(sender, room, "#join "+name)
-		g.next = append(g.next, s.again(room, "#destroy "+name))
-		return s
+	sender, room := g.place(st, hasRights)
+	switch g.IntN(9) {
 	case 0:
 		return g.send(sender, room, "#"+pick(g, []string{"invite", "add", "remove"}))
 	case 1:
 		return g.send(sender, room, "#"+pick(g, []string{"create", "join"})+" "+pick(g, unstorable))
 	case 2:
-		return g.send(sender, room, "#invite "+pick(g, []string{unstorable[0], unstorable[2]}))
+		return g.send(sender, room, "#"+pick(g, []string{"invite", "add"})+" "+pick(g, []string{unstorable[0], unstorable[2]}))
 	case 3:
 		return g.send(sender, room, "#"+pick(g, []string{"invite", "add", "remove"})+" "+pick(g, badURIs))
 	case 4:
 		return g.send(sender, room, "#create "+room+" secret")
+	case 5, 6:
+		name := pick(g, strange)
+		s := g.send(sender, room, "#join "+name)
+		g.next = append(g.next, s.again(room, "#destroy "+name))
+		return s
 	}
 	return g.send(sender, room, "#"+pick(g, []string{"create", "join", "accept", "deny", "exit", "list", "destroy",
 		"invite bob", "add bob", "remove bob"})+" "+pick(g, badURIs))

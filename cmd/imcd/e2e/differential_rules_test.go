@@ -53,70 +53,6 @@ func refusalRules() []rule {
 	}}
 }
 
-// refusalVoice is as whom a refusal of imcd is told.
-func refusalVoice(sc *scene) string {
-	if at, ok := roomArg[sc.cmd]; ok && at < len(sc.args) && isBad(sc.args[at]) {
-		return sc.target
-	}
-	return sc.voice()
-}
-
-func isBad(arg string) bool { return slices.Contains(badURIs, arg) || slices.Contains(unstorable, arg) }
-
-// roleFlags are the roles that modify knows.
-var roleFlags = map[string]int{"owner": engine.MemberOwner, "admin": engine.MemberAdmin, "member": 0}
-
-func roleOf(flag int) string {
-	for name, f := range roleFlags {
-		if f == flag {
-			return name
-		}
-	}
-	return "member"
-}
-
-// modifies reports whether modify is carried out.
-func modifies(sc *scene) bool {
-	if sc.tooFew() || sc.rs == nil || !sc.member() || !sc.mine.rights() || !sc.known || !sc.theirs.inside() {
-		return false
-	}
-	flag, ok := roleFlags[strings.ToLower(sc.args[1])]
-	if !ok {
-		return false
-	}
-	owners := 0
-	for _, p := range sc.rs.members {
-		owners += p.flag & engine.MemberOwner
-	}
-	return sc.theirs.flag&engine.MemberOwner == 0 || flag == engine.MemberOwner || owners > 1
-}
-
-func expectModify(sc *scene, o *outcome) {
-	o.hear(sc.me, sc.target, -1) // that it is unknown
-	if !modifies(sc) {
-		o.hear(sc.me, sc.voice(), 1)
-		o.ok = false
-		return
-	}
-	for _, name := range sc.rs.audience() {
-		o.hear(name, sc.room, 1)
-	}
-}
-
-func expectImage(sc *scene, o *outcome) {
-	o.hear(sc.me, sc.target, -1) // the help
-	if !sc.member() {
-		o.hear(sc.me, sc.voice(), 1)
-		o.ok = false
-		return
-	}
-	for _, name := range sc.rs.audience() {
-		if name != sc.me {
-			o.hear(name, sc.room, 1)
-		}
-	}
-}
-
 // joins reports whether it is that command about a room that exists.
 func joins(sc *scene, cmd string) bool { return sc.cmd == cmd && sc.rs != nil }
 
@@ -125,7 +61,7 @@ func joinRules() []rule {
 		name:   "create of an existing room is answered by that room",
 		reason: "The module answers as the request URI, whichever room is named; imcd as the room.",
 		when: func(sc *scene, m outcome) bool {
-			return m.ok && joins(sc, "create") && sc.room != sc.target && (sc.rs.private || sc.present)
+			return m.ok && joins(sc, "create") && sc.room != sc.target && m.heard[[2]string{sc.me, sc.target}] > 0
 		},
 		expect: func(sc *scene, o *outcome) {
 			o.hear(sc.me, sc.target, -1)
@@ -139,7 +75,9 @@ func joinRules() []rule {
 	}, {
 		name:   "create by an invited user joins",
 		reason: "For the module an invited user is a member already; whoever is not in a public room joins it by create. The module's user accepts afterwards.",
-		when:   func(sc *scene, m outcome) bool { return m.ok && joins(sc, "create") && !sc.rs.private && sc.invited() },
+		when: func(sc *scene, m outcome) bool {
+			return m.ok && joins(sc, "create") && !sc.rs.private && sc.invited() && !sc.checkOnCreate
+		},
 		expect: func(sc *scene, o *outcome) { o.hear(sc.me, sc.room, -1) },
 		onModule: func(sc *scene) step {
 			return sc.again(sc.room, "#accept")
@@ -193,7 +131,7 @@ func invitationRules() []rule {
 		when:   func(sc *scene, m outcome) bool { return sc.cmd == "deny" && m.ok },
 		expect: func(sc *scene, o *outcome) {
 			o.hear(sc.me, sc.room, 1)
-			o.hear(sc.mine.inviter, sc.room, 1)
+			hearDenial(sc, o)
 		},
 	}, {
 		name:   "exit of an invited user is refused",
@@ -205,7 +143,7 @@ func invitationRules() []rule {
 				o.hear(name, sc.room, -1)
 			}
 			o.hear(sc.me, sc.room, 2) // the refusal, and that the invitation was declined
-			o.hear(sc.mine.inviter, sc.room, 1)
+			hearDenial(sc, o)
 		},
 		onImcd: func(sc *scene) step { return sc.again(sc.room, "#deny") },
 	}, {
@@ -215,8 +153,6 @@ func invitationRules() []rule {
 		expect: func(_ *scene, o *outcome) { o.ok, o.listed = false, nil },
 	}}
 }
-
-func isUser(key, name string) bool { return strings.HasPrefix(key, name+"@") }
 
 func memberRules() []rule {
 	return []rule{{
@@ -255,7 +191,8 @@ func listRules() []rule {
 
 func argumentRules() []rule {
 	makes := func(sc *scene, m outcome) bool {
-		return (sc.cmd == "create" || sc.cmd == "join") && m.ok && len(sc.args) > 0 && slices.Contains(unstorable, sc.args[0])
+		return (sc.cmd == "create" || sc.cmd == "join") && m.ok && len(sc.args) > 0 && slices.Contains(unstorable, sc.args[0]) &&
+			m.heard[[2]string{sc.me, sc.room}] > 0
 	}
 	return []rule{{
 		name:   "rooms need a name that can be stored",
@@ -278,6 +215,20 @@ func argumentRules() []rule {
 			o.hear(sc.me, sc.room, 1)
 		},
 	}, {
+		name:   "members need a name that can be stored",
+		reason: "The module adds them, and cannot save them in the end. Its user removes them afterwards.",
+		when: func(sc *scene, m outcome) bool {
+			return sc.cmd == "add" && m.ok && sc.mine.rights() && slices.Contains(unstorable, sc.args[0])
+		},
+		expect: func(sc *scene, o *outcome) {
+			o.ok = false
+			for _, name := range sc.rs.audience() {
+				o.hear(name, sc.room, -2) // that somebody joined, and left
+			}
+			o.hear(sc.me, sc.room, 1)
+		},
+		onModule: func(sc *scene) step { return sc.again(sc.target, "#remove "+sc.args[0]) },
+	}, {
 		name:   "too many arguments are refused",
 		reason: "The module ignores them. imcd's user repeats the command without them.",
 		when:   func(sc *scene, _ outcome) bool { return sc.cut },
@@ -285,5 +236,21 @@ func argumentRules() []rule {
 			o.ok = false
 			o.hear(sc.me, sc.target, 1)
 		},
+	}}
+}
+
+// parameterRules are further differences with create_on_join 0 and
+// check_on_create 1.
+func parameterRules() []rule {
+	return []rule{{
+		name:   "join of a room that does not exist is refused",
+		reason: "Both tell the sender; the module then returns success.",
+		when:   func(sc *scene, m outcome) bool { return sc.cmd == "join" && m.ok && sc.rs == nil },
+		expect: func(_ *scene, o *outcome) { o.ok = false },
+	}, {
+		name:   "create of a room that exists is refused",
+		reason: "Both tell the sender; the module then returns success.",
+		when:   func(sc *scene, m outcome) bool { return m.ok && joins(sc, "create") && sc.checkOnCreate },
+		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}}
 }

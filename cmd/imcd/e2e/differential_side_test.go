@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi"
@@ -26,55 +25,6 @@ const (
 	away     = "two.example" // another one that has a room
 )
 
-// heard counts messages by receiver and by the room they came from, both as
-// user@host in lower case.
-type heard map[[2]string]int
-
-// outcome is what can be seen of a step on one side.
-type outcome struct {
-	ok     bool     // it was answered 2xx
-	code   int      // SIP status, for the eye only
-	heard  heard    //
-	listed []string // entries of lists that arrived, sorted
-}
-
-func (o outcome) String() string {
-	var parts []string
-	for _, k := range slices.SortedFunc(maps.Keys(o.heard), compareKeys) {
-		parts = append(parts, fmt.Sprintf("%s<-%s:%d", k[0], k[1], o.heard[k]))
-	}
-	return fmt.Sprintf("ok=%v (%d) heard=%v listed=%v", o.ok, o.code, parts, o.listed)
-}
-
-func compareKeys(a, b [2]string) int { return strings.Compare(a[0]+" "+a[1], b[0]+" "+b[1]) }
-
-func (o outcome) equal(p outcome) bool {
-	return o.ok == p.ok && maps.Equal(o.heard, p.heard) && slices.Equal(o.listed, p.listed)
-}
-
-// clone copies o deeply.
-func (o outcome) clone() outcome {
-	o.heard, o.listed = maps.Clone(o.heard), slices.Clone(o.listed)
-	return o
-}
-
-// hear adds n messages that a receiver gets from a room; none are left out.
-func (o *outcome) hear(receiver, room string, n int) {
-	k := [2]string{receiver, room}
-	if o.heard[k] += n; o.heard[k] == 0 {
-		delete(o.heard, k)
-	}
-}
-
-// merge adds what a further step showed, the class of its reply left out.
-func (o *outcome) merge(p outcome) {
-	for k, n := range p.heard {
-		o.hear(k[0], k[1], n)
-	}
-	o.listed = append(o.listed, p.listed...)
-	slices.Sort(o.listed)
-}
-
 // listing is what RPC tells of one room.
 type listing struct {
 	owner   string
@@ -91,8 +41,7 @@ type side struct {
 	agents map[string]*evapitest.UA // by user
 	// settle waits until everything that a step causes has arrived.
 	settle func(ctx context.Context) error
-	// call calls a method of JSON-RPC.
-	call func(ctx context.Context, method string, params []string, result any) error
+	call   caller
 }
 
 // do takes one step and returns what came of it.
@@ -120,18 +69,6 @@ func (s *side) do(ctx context.Context, st step) (outcome, error) {
 	}
 	slices.Sort(o.listed)
 	return o, nil
-}
-
-// entry matches one line of a list of rooms or members.
-var entry = regexp.MustCompile(`(?m)^[*~]?\[[^\]\n]+\]$`)
-
-func entries(body string) []string {
-	found := entry.FindAllString(body, -1)
-	for i, e := range found {
-		name, _, _ := strings.Cut(strings.ToLower(e), "@")
-		found[i] = strings.TrimSuffix(name, "]") + "]"
-	}
-	return found
 }
 
 // listings asks for all rooms and their members.
@@ -167,18 +104,6 @@ func (s *side) listings(ctx context.Context) (map[string]listing, error) {
 	return all, nil
 }
 
-// key makes user@host in lower case of a URI or a name.
-func key(uri string) string {
-	uri = strings.ToLower(uri)
-	for _, scheme := range []string{"sip:", "sips:"} {
-		uri = strings.TrimPrefix(uri, scheme)
-	}
-	name, host, _ := strings.Cut(uri, "@")
-	host, _, _ = strings.Cut(host, ";")
-	host, _, _ = strings.Cut(host, ":")
-	return name + "@" + host
-}
-
 // register registers a user agent under both spellings of its name that the
 // conversations use: Kamailio's usrloc tells them apart.
 func register(ctx context.Context, u *evapitest.UA) error {
@@ -211,8 +136,8 @@ func (s *side) prepare(ctx context.Context) error {
 	return nil
 }
 
-// imcdSide makes the side of a running imcd.
-func imcdSide(s *stack.Stack) (*side, error) {
+// imcdSide makes the side of a running imcd, which rpc is connected to.
+func imcdSide(s *stack.Stack, rpc *evapi.Client) (*side, error) {
 	agents := make(map[string]*evapitest.UA)
 	for _, name := range users {
 		u, err := s.Agent(evapitest.UAConfig{User: name, Domain: home})
@@ -221,7 +146,42 @@ func imcdSide(s *stack.Stack) (*side, error) {
 		}
 		agents[name] = u
 	}
-	return &side{agents: agents, settle: s.Idle, call: s.Call}, nil
+	call := func(ctx context.Context, method string, params []string, result any) error {
+		if params == nil {
+			params = []string{}
+		}
+		return rpc.Call(ctx, method, params, result)
+	}
+	return &side{agents: agents, call: call, settle: func(ctx context.Context) error { return imcdSettle(ctx, call) }}, nil
+}
+
+// caller calls a method of JSON-RPC.
+type caller = func(ctx context.Context, method string, params []string, result any) error
+
+// imcdSettle waits until imcd has delivered everything. That is so when two looks
+// in a row find nothing under way: an outcome can lead to a notice. It is
+// stack.Idle over one connection.
+func imcdSettle(ctx context.Context, call caller) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for seen := 0; seen < 2; {
+		var st stack.Stats
+		if err := call(ctx, "imc.stats", nil, &st); err != nil {
+			return fmt.Errorf("wait until imcd is idle: %w", err)
+		}
+		if st.Outstanding == 0 && st.BacklogBytes == 0 {
+			seen++
+			continue
+		}
+		seen = 0
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("imcd is not idle, %d copies and %d bytes are under way: %w",
+				st.Outstanding, st.BacklogBytes, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // peerSide makes the side of a running Kamailio with peer.cfg. Its caller closes
@@ -249,7 +209,7 @@ func peerSide(k *evapitest.Kamailio) (*side, error) {
 // what the module sends exists as a transaction before its sender is answered,
 // and ends only when the receiver has answered it. One worker does everything,
 // the question included, so that the answer is never of a moment in between.
-func peerSettle(ctx context.Context, call func(context.Context, string, []string, any) error) error {
+func peerSettle(ctx context.Context, call caller) error {
 	for {
 		var st struct{ Current, Waiting int }
 		if err := call(ctx, "tm.stats", nil, &st); err != nil {

@@ -67,6 +67,8 @@ type scene struct {
 	user    string
 	theirs  place // likewise the user's whom the command names
 	known   bool
+
+	checkOnCreate bool // the parameter of that name is 1
 }
 
 func newScene(st step, before state) scene {

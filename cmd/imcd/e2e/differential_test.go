@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
-	kamailiocfg "imcd/kamailio-cfg"
 	"imcd/schema"
 	"imcd/schema/schematest"
 )
@@ -21,29 +19,19 @@ import (
 // Size of the comparison. Every seed is one conversation.
 const (
 	seeds        = 6
-	stepsPerSeed = 360
+	stepsPerSeed = 340
 	timeLimit    = 20 * time.Minute // for one comparison: something hangs
 )
-
-// keepRooms makes PostgreSQL keep what the module saves. The module replaces
-// rows of members by user alone, so that of several rooms with the same user only
-// the last would have that user.
-const keepRooms = `
-CREATE FUNCTION other_room() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-	IF NEW.room <> OLD.room THEN RETURN NULL; END IF;
-	RETURN NEW;
-END $$;
-CREATE TRIGGER other_room BEFORE UPDATE ON imc_members FOR EACH ROW EXECUTE FUNCTION other_room();
-`
 
 // comparison runs the same conversations against Kamailio's imc module and
 // against imcd.
 type comparison struct {
 	t       *testing.T
 	ctx     context.Context
+	strict  bool   // create_on_join is 0, check_on_create 1
 	peerURL string // database of the module
 	peer    *evapitest.Kamailio
+	stack   *stack.Stack
 	module  *side
 	imcd    *side
 	stored  *schema.Store // imcd's tables
@@ -58,18 +46,26 @@ type comparison struct {
 // step. What differs must be in ruleTable.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
-	c := newComparison(t, schematest.NewDatabase(t))
+	c := newComparison(t, schematest.NewDatabase(t), false)
 	first, last := seedRange(t)
 	for seed := first; seed <= last; seed++ {
 		c.converse(seed, stepsPerSeed)
 	}
-	for _, r := range c.rules {
-		t.Logf("%6d  %s", c.used[r.name], r.name)
-		if c.used[r.name] == 0 {
-			t.Errorf("rule %q was never needed", r.name)
-		}
+	if first == 1 && last == seeds {
+		c.checkUse(c.rules)
 	}
 	t.Logf("%6d steps", c.steps)
+}
+
+// checkUse reports how often rules were needed; never is an error.
+func (c *comparison) checkUse(rules []rule) {
+	c.t.Helper()
+	for _, r := range rules {
+		c.t.Logf("%6d  %s", c.used[r.name], r.name)
+		if c.used[r.name] == 0 {
+			c.t.Errorf("rule %q was never needed", r.name)
+		}
+	}
 }
 
 // seedRange is which conversations to have: 1 to seeds, or what the environment
@@ -90,103 +86,28 @@ func seedRange(t *testing.T) (first, last uint64) {
 // default.
 func TestDifferentialSQLite(t *testing.T) {
 	t.Parallel()
-	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db")
+	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db", false)
 	c.converse(1000, stepsPerSeed/2)
 }
 
-// newComparison starts both systems. They end with the test.
-func newComparison(t *testing.T, imcdURL string) *comparison {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
-	t.Cleanup(cancel)
-	c := &comparison{t: t, ctx: ctx, rules: ruleTable(), used: make(map[string]int)}
-	c.peerURL = schematest.NewDatabase(t)
-	c.saved = c.openStore(c.peerURL)
-	c.onPeer(keepRooms)
-	c.startPeer()
-	c.startImcd(imcdURL)
-	c.stored = c.openStore(imcdURL)
-	return c
+// TestDifferentialParameters does it with create_on_join 0 and check_on_create 1
+// on both sides.
+func TestDifferentialParameters(t *testing.T) {
+	t.Parallel()
+	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db", true)
+	more := parameterRules()
+	c.rules = append(c.rules, more...)
+	c.converse(2000, stepsPerSeed/2)
+	c.checkUse(more)
 }
 
-func (c *comparison) must(err error) {
-	c.t.Helper()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// onPeer runs SQL in the module's database.
-func (c *comparison) onPeer(statements string) {
-	name := c.peerURL[strings.LastIndexByte(c.peerURL, '/')+1:]
-	c.must(schematest.Server(c.t).Exec(c.ctx, name, statements))
-}
-
-func (c *comparison) openStore(url string) *schema.Store {
-	s, err := schema.Open(c.ctx, url, schema.Options{})
-	c.must(err)
-	c.t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			c.t.Error(err)
-		}
-	})
-	return s
-}
-
-func (c *comparison) startPeer() {
-	ports, err := evapitest.FreePorts(2)
-	c.must(err)
-	local := []string{
-		// The rig waits for its evapi, which this Kamailio has none of.
-		"listen=tcp:127.0.0.1:" + strconv.Itoa(ports[1]),
-		fmt.Sprintf("#!define IMC_DB_URL %q", c.peerURL),
-		fmt.Sprintf("#!define IMC_OUTBOUND_PROXY \"sip:127.0.0.1:%d\"", ports[0]),
-	}
-	c.peer, err = evapitest.StartKamailio(c.ctx, evapitest.Options{Config: kamailiocfg.File(kamailiocfg.Peer),
-		Workers: 1, SIPPort: ports[0], EvapiPort: ports[1], Local: strings.Join(local, "\n")})
-	c.must(err)
-	c.t.Cleanup(func() {
-		if err := c.peer.Stop(); err != nil {
-			c.t.Error(err)
-		}
-	})
-	c.module, err = peerSide(c.peer)
-	c.t.Cleanup(func() {
-		for _, u := range c.module.agents {
-			if err := u.Close(); err != nil {
-				c.t.Error(err)
-			}
-		}
-	})
-	c.must(err)
-}
-
-func (c *comparison) startImcd(url string) {
-	path, err := binary.get()
-	c.must(err)
-	s, err := stack.Start(c.ctx, stack.Options{Binary: path, DBURL: url,
-		Settings: map[string]string{"owner_leave": "refuse"}})
-	c.must(err)
-	c.t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			c.t.Error(err)
-		}
-	})
-	c.imcd, err = imcdSide(s)
-	c.must(err)
-	c.must(c.imcd.prepare(c.ctx))
-}
-
-// converse runs one conversation from empty systems to empty systems.
+// converse runs one conversation, for even seeds from stored rooms, else from
+// none.
 func (c *comparison) converse(seed uint64, steps int) {
 	c.t.Helper()
-	if !c.peer.Running() {
-		c.must(c.peer.Start(c.ctx))
-	}
-	c.must(c.module.prepare(c.ctx))
 	c.history = []string{fmt.Sprintf("seed %d", seed)}
 	g := newGenerator(seed)
-	now := state{}
+	now := c.begin(seed%2 == 0)
 	for range steps {
 		now = c.step(g.step(now), now)
 	}
@@ -209,6 +130,7 @@ func (c *comparison) step(st step, before state) state {
 	c.history = append(c.history, st.String())
 	c.steps++
 	sc := newScene(st, before)
+	sc.checkOnCreate = c.strict
 	module, imcd := c.play(&sc)
 	want, names := c.expect(&sc, module)
 	if !want.equal(imcd) {

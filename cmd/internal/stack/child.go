@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -82,13 +85,33 @@ func (p *Child) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Kill ends the process by SIGKILL and waits.
+// Kill ends the process and its children by SIGKILL and waits for it.
 func (p *Child) Kill() error {
-	err := p.Signal(syscall.SIGKILL)
-	if err == nil {
-		<-p.done
+	children := p.children()
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		return err
 	}
-	return err
+	<-p.done
+	for _, pid := range children {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("SIGKILL to %d, a child of %s: %w", pid, p.name, err)
+		}
+	}
+	return nil
+}
+
+// children lists the process ids of its children; none if it has ended.
+func (p *Child) children() (pids []int) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid, p.pid))
+	if err != nil {
+		return nil
+	}
+	for word := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(word); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // Stop ends the process by SIGTERM, by SIGKILL if that takes longer than grace,
