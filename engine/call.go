@@ -70,7 +70,7 @@ func (c *call) relay() *refusal {
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
-	c.tx.says = append(c.tx.says, say{out: out, skip: c.me.key, size: size, seq: row.Seq})
+	c.tx.says = append(c.tx.says, say{out: out, skip: c.me.key, size: size, seq: row.Seq, at: row.At})
 	return nil
 }
 

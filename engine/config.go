@@ -49,7 +49,7 @@ type Config struct {
 	HistoryMax      int           // history_max: messages that the command history shows at most
 	MemberBacklog   int           // member_backlog: messages owed to one member at most; 0: no limit
 	RoomMessages    int           // room_messages: messages kept per room; 0: no limit
-	RoomBytes       int64         // room_bytes: bytes of messages kept per room; 0: no limit
+	RoomBytes       int           // room_bytes: bytes of messages kept per room; 0: no limit
 	MessageAge      time.Duration // message_age: how long messages are kept; 0: no limit
 }
 
@@ -111,7 +111,7 @@ func (c Config) Validate() error {
 		{"history_max", c.HistoryMax, 1, 1000},
 		{"member_backlog", c.MemberBacklog, 0, 1 << 40},
 		{"room_messages", c.RoomMessages, 0, 1 << 40},
-		{"room_bytes", int(c.RoomBytes), 0, 1 << 50},
+		{"room_bytes", c.RoomBytes, 0, 1 << 50},
 	} {
 		if n.val < n.min || n.val > n.max {
 			return fmt.Errorf("%s: %d is not in %d…%d", n.key, n.val, n.min, n.max)

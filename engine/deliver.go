@@ -18,8 +18,9 @@ type flight struct {
 	room   *room // nil for streams
 	member *member
 	stream *stream
-	seq    uint64 // of the message; 0 for a notice
-	since  time.Time
+	seq    uint64    // of the message; 0 for a notice
+	at     time.Time // when the message was accepted
+	since  time.Time // when this copy was sent
 	over   bool
 }
 
@@ -199,15 +200,15 @@ func (s *shard) pump() {
 func (s *shard) send(r *room, m *member) bool {
 	var out *evapi.Outgoing
 	var via *evapi.Conn
-	var seq uint64
+	f := &flight{room: r, member: m}
 	if m.mode == following {
 		e := r.log.at(m.next)
-		out, via, seq = e.out, e.via, e.seq
+		out, via, f.seq, f.at = e.out, e.via, e.seq, e.at
 	} else {
 		item := &m.page.items[m.at]
-		out, seq = item.out, item.seq
+		out, f.seq, f.at = item.out, item.seq, item.at
 	}
-	f := &flight{id: s.copyID(r, m, seq), room: r, member: m, seq: seq}
+	f.id = s.copyID(r, m, f.seq)
 	err := s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
 	if later(err) {
 		s.engine.credits.give()
@@ -297,6 +298,7 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 		s.passOne(f)
 		if v == arrived {
 			f.member.wait = nil
+			s.engine.metrics.arrived(s.now.Sub(f.at), f.seq)
 		}
 	default:
 		s.putOff(f.room, f.member, v == offline, res.RetryAfter)

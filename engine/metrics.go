@@ -18,6 +18,8 @@ type metrics struct {
 	deliveries *prometheus.CounterVec // by result
 	dropped    prometheus.Counter
 	pruned     prometheus.Counter
+	latency    prometheus.Histogram
+	retries    *prometheus.CounterVec // by reason
 	commits    *prometheus.CounterVec // by result
 	commitTime prometheus.Histogram
 	batch      prometheus.Histogram
@@ -39,6 +41,12 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			Name: "imc_dropped_total", Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_pruned_total", Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "imc_delivery_seconds", Help: "From the acceptance of a message to its arrival at a member, offline times included.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 12)}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_put_off_total", Help: "Copies put off: to be sent again later (failed), or when the member registers (offline)."},
+			[]string{"reason"}),
 		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "imc_commits_total", Help: "Database transactions by result: ok or error."}, []string{"result"}),
 		commitTime: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -53,7 +61,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.pruned, m.commits, m.commitTime, m.batch,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.pruned, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
 			func() float64 { return float64(e.memory.Load()) }),
@@ -78,6 +86,21 @@ func (m *metrics) request(req *request, a evapi.Answer) {
 }
 
 func (m *metrics) delivery(result string) { m.deliveries.WithLabelValues(result).Inc() }
+
+// arrived notes the delivery of message seq; notices are not counted.
+func (m *metrics) arrived(after time.Duration, seq uint64) {
+	if seq > 0 {
+		m.latency.Observe(after.Seconds())
+	}
+}
+
+func (m *metrics) putOff(offline bool) {
+	reason := "failed"
+	if offline {
+		reason = "offline"
+	}
+	m.retries.WithLabelValues(reason).Inc()
+}
 
 func (m *metrics) commit(d time.Duration, changes int, err error) {
 	result := "ok"

@@ -28,6 +28,7 @@ type pageItem struct {
 	seq    uint64
 	sender string // key
 	out    *evapi.Outgoing
+	at     time.Time // when it was accepted
 }
 
 // load asks for what m has not got. Members at the same place share a query.
@@ -90,7 +91,7 @@ func (s *shard) composeRows(r *room, rows []MessageRow) []pageItem {
 			s.engine.log.Warn().Err(err).Str("room", r.key).Uint64("seq", rows[i].Seq).Msg("stored message cannot be sent")
 			s.engine.metrics.delivery("refused")
 		}
-		items = append(items, pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), out: out})
+		items = append(items, pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), out: out, at: rows[i].At})
 	}
 	return items
 }

@@ -1,6 +1,10 @@
 package engine
 
-import "imcd/evapi"
+import (
+	"time"
+
+	"imcd/evapi"
+)
 
 // entry is one thing that goes to all live members of a room.
 type entry struct {
@@ -10,6 +14,7 @@ type entry struct {
 	size int         // bytes it is charged with
 	owed int         // followers that have not passed it yet
 	seq  uint64      // number of the message; 0 for a notice
+	at   time.Time   // when it was accepted
 }
 
 // roomLog is what a room's followers still have to get: entries numbered without

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"imcd/evapi"
 )
@@ -30,12 +31,13 @@ type tx struct {
 type say struct {
 	to     Name
 	out    *evapi.Outgoing
-	join   *member // takes part in the room's deliveries from here on
-	skip   string  // to all but the member with this key
-	invite *member // the copy is the invitation of this member
-	size   int     // bytes charged
-	seq    uint64  // number of a member's message; 0: a notice
-	cursor uint64  // of join: the last message that join does not get
+	join   *member   // takes part in the room's deliveries from here on
+	skip   string    // to all but the member with this key
+	invite *member   // the copy is the invitation of this member
+	size   int       // bytes charged
+	seq    uint64    // number of a member's message; 0: a notice
+	at     time.Time // when it was accepted
+	cursor uint64    // of join: the last message that join does not get
 }
 
 // via is the Kamailio that the request came through.
@@ -94,7 +96,7 @@ func (s *shard) apply(t *tx) {
 		case y.join != nil:
 			s.enter(t.room, y.join, y.cursor)
 		case y.to.IsZero():
-			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq})
+			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at})
 		default:
 			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, size: y.size})
 		}

@@ -52,6 +52,7 @@ func (s *shard) putOff(r *room, m *member, isOffline bool, after time.Duration) 
 	s.unfollow(r, m)
 	m.mode, m.page, m.wait = waiting, nil, w
 	heap.Push(&s.waits, w)
+	s.engine.metrics.putOff(isOffline)
 	if s.away[m.key] == nil {
 		s.away[m.key] = make(map[*wait]struct{})
 	}

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/engine"
 )
 
 // keys are all settings, in the order of the sample file.
 func keys() []key {
-	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), roomKeys(), limitKeys())
+	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), roomKeys(), limitKeys(), deliveryKeys())
 }
 
 func isKey(name string) bool {
@@ -90,15 +92,42 @@ func limitKeys() []key {
 			func(r *raw) *time.Duration { return &r.Engine.CommitTimeout }),
 		intKey("max_outstanding", "copies under way to members at a time", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.MaxOutstanding }),
-		durationKey("result_timeout", "a copy without an outcome is given up after it", time.Millisecond, time.Hour,
+		durationKey("result_timeout", "a copy without an outcome is sent again after it", time.Millisecond, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.ResultTimeout }),
-		intKey("room_log_entries", "messages that a room keeps for slow members", 0, math.MaxInt,
+		intKey("room_log_entries", "what a room keeps in memory for slow members; the rest is in the database", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.LogEntries }),
-		intKey("room_log_bytes", "their bytes", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.LogBytes }),
+		intKey("room_log_bytes", "its bytes", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.LogBytes }),
 		intKey("total_log_bytes", "bytes of all rooms' messages together; then 503", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.TotalBytes }),
 		durationKey("retry_after", "what a 503 asks the client to wait", time.Second, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.RetryAfter }),
+	}
+}
+
+func deliveryKeys() []key {
+	return []key{
+		choiceKey("durability", "commit: a 200 means that the message is in the database; memory: it will be in a moment",
+			func(r *raw) *string { return &r.Engine.Durability }, engine.DurabilityCommit, engine.DurabilityMemory),
+		durationKey("cursor_flush", "longest time for which a delivery is not noted in the database", time.Millisecond, time.Minute,
+			func(r *raw) *time.Duration { return &r.Engine.CursorFlush }),
+		durationKey("retry_max", "longest wait before a failed copy is sent again", time.Millisecond, 24*time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.RetryMax }),
+		durationKey("offline_retry", "the same for members that are not registered", time.Millisecond, 24*time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.OfflineRetry }),
+		durationKey("duplicate_window", "how long a request that comes again is recognised", time.Second, time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.DuplicateWindow }),
+		intKey("history_on_join", "messages that are shown to who joins", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.HistoryOnJoin }),
+		intKey("history_max", "messages that the command history shows at most", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.HistoryMax }),
+		intKey("member_backlog", "messages owed to one member at most; 0: no limit", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.MemberBacklog }),
+		intKey("room_messages", "messages kept per room; 0: no limit", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.RoomMessages }),
+		intKey("room_bytes", "bytes of messages kept per room; 0: no limit", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.RoomBytes }),
+		durationKey("message_age", "how long messages are kept; 0s: no limit", 0, 100*365*24*time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.MessageAge }),
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 type Rooms interface {
 	Message(m *evapi.Message)
 	Result(r evapi.Result)
+	// Registered says that a user can be reached now; aor is not checked.
+	Registered(aor string)
 	// Wake makes it try again what could not be sent: a Kamailio is there.
 	Wake()
 }
@@ -170,9 +172,8 @@ func (g *Group) Message(m *evapi.Message) {
 // Result implements evapi.Handler.
 func (g *Group) Result(_ *evapi.Conn, r evapi.Result) { g.rooms.Result(r) }
 
-// Registered implements evapi.Handler. Nothing is kept for users who are away,
-// so it is of no use to the rooms.
-func (g *Group) Registered(_ *evapi.Conn, _ string) {}
+// Registered implements evapi.Handler.
+func (g *Group) Registered(_ *evapi.Conn, aor string) { g.rooms.Registered(aor) }
 
 // Call implements evapi.Handler.
 func (g *Group) Call(q *evapi.Call) { g.calls.Call(q) }

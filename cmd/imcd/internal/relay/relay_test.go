@@ -21,6 +21,7 @@ type counter struct{ messages, results, wakes int }
 func (c *counter) Message(*evapi.Message) { c.messages++ }
 func (c *counter) Result(evapi.Result)    { c.results++ }
 func (c *counter) Wake()                  { c.wakes++ }
+func (c *counter) Registered(string)      {}
 func (c *counter) Call(*evapi.Call)       {}
 
 // group is one of two Kamailios that nobody listens for. It is not connected.

@@ -26,6 +26,8 @@ type Rooms interface {
 	RoomActive(ctx context.Context, room string) (bool, error)
 	RoomMember(ctx context.Context, room, user string) (bool, error)
 	Stats(ctx context.Context) (engine.Stats, error)
+	RoomState(ctx context.Context, room string) (engine.RoomDetail, error)
+	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 }
 
 // Methods is the table of what operators can ask.
@@ -57,6 +59,20 @@ func Methods(rooms Rooms) map[string]evapi.Method {
 				return nil, err
 			}
 			return rooms.RoomMember(ctx, args[0], args[1])
+		},
+		"imc.room_info": func(ctx context.Context, p json.RawMessage) (any, error) {
+			args, err := texts(p, "room")
+			if err != nil {
+				return nil, err
+			}
+			return rooms.RoomState(ctx, args[0])
+		},
+		"imc.pending": func(ctx context.Context, p json.RawMessage) (any, error) {
+			args, err := texts(p, "user")
+			if err != nil {
+				return nil, err
+			}
+			return rooms.Pending(ctx, args[0])
 		},
 		"imc.stats": func(ctx context.Context, p json.RawMessage) (any, error) {
 			if _, err := texts(p); err != nil {

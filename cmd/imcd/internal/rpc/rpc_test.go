@@ -32,6 +32,10 @@ func (f fakeRooms) Members(_ context.Context, room string) (engine.MemberList, e
 func (f fakeRooms) RoomActive(context.Context, string) (bool, error)         { return true, f.err }
 func (f fakeRooms) RoomMember(context.Context, string, string) (bool, error) { return true, f.err }
 func (f fakeRooms) Stats(context.Context) (engine.Stats, error)              { return engine.Stats{}, f.err }
+func (f fakeRooms) RoomState(context.Context, string) (engine.RoomDetail, error) {
+	return engine.RoomDetail{}, f.err
+}
+func (f fakeRooms) Pending(context.Context, string) ([]engine.PendingRoom, error) { return nil, f.err }
 
 func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {
 	t.Helper()

@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// RoomDetail is everything about a room (RPC imc.room_info).
+type RoomDetail struct {
+	Room      string         `json:"room"` // SIP URI
+	Private   bool           `json:"private"`
+	Sequence  uint64         `json:"sequence"`  // number of the last message
+	Following int            `json:"following"` // members that keep up
+	Members   []MemberDetail `json:"members"`   // oldest first
+}
+
+// MemberDetail is one member's place in a room.
+type MemberDetail struct {
+	User       string     `json:"user"`                  // SIP URI
+	Role       string     `json:"role"`                  // owner, admin, member or invited
+	Lag        uint64     `json:"lag"`                   // messages that have not reached it
+	State      string     `json:"state"`                 // online, offline, retrying or unknown
+	LastResult int        `json:"last_result,omitempty"` // SIP status code of the last copy
+	LastAt     *time.Time `json:"last_at,omitempty"`
+}
+
+// PendingRoom is what a room owes to a user (RPC imc.pending).
+type PendingRoom struct {
+	Room  string `json:"room"`
+	Lag   uint64 `json:"lag"`
+	State string `json:"state"`
+}
+
+// RoomState tells all about one room: ErrBadName, ErrNoRoom.
+func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) {
+	return ask(ctx, e, uri, func(r *room) RoomDetail {
+		d := RoomDetail{Room: r.name.URI(), Private: r.private, Sequence: r.last, Following: r.followers,
+			Members: []MemberDetail{}}
+		for _, m := range r.order {
+			d.Members = append(d.Members, r.detail(m))
+		}
+		return d
+	})
+}
+
+func (r *room) detail(m *member) MemberDetail {
+	d := MemberDetail{User: m.name.URI(), Role: roleName(m.flag), State: m.state(), LastResult: m.last.code}
+	if m.invited() {
+		d.Role = "invited"
+		return d
+	}
+	d.Lag = r.lag(m)
+	if m.last.code != 0 {
+		at := m.last.at
+		d.LastAt = &at
+	}
+	return d
+}
+
+func (r *room) lag(m *member) uint64 { return r.last - min(m.cursor, r.last) }
+
+func (m *member) state() string {
+	switch {
+	case m.wait != nil && m.wait.offline:
+		return "offline"
+	case m.wait != nil:
+		return "retrying"
+	case m.last.code >= 200 && m.last.code < 300:
+		return "online"
+	}
+	return "unknown"
+}
+
+// Pending lists the rooms that owe something to a user: ErrBadName.
+func (e *Engine) Pending(ctx context.Context, user string) ([]PendingRoom, error) {
+	name, err := ParseName(user, "")
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: %w", ErrBadName, clip(user), err)
+	}
+	key := name.Key()
+	rooms, err := gather(ctx, e, func(s *shard) []PendingRoom {
+		var owed []PendingRoom
+		for _, r := range s.rooms {
+			if m := r.members[key]; m != nil && !m.invited() && r.lag(m) > 0 {
+				owed = append(owed, PendingRoom{Room: r.name.URI(), Lag: r.lag(m), State: m.state()})
+			}
+		}
+		return owed
+	})
+	slices.SortFunc(rooms, func(a, b PendingRoom) int { return strings.Compare(a.Room, b.Room) })
+	return rooms, err
+}
