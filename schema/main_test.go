@@ -158,3 +158,38 @@ func users(r engine.RoomState) (list []string) {
 	}
 	return list
 }
+
+func putRoomID(room string, id int64) engine.Change {
+	return engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: at(room), ID: id}}
+}
+
+func putMessage(id int64, seq uint64, body []byte) engine.Change {
+	return engine.Change{Op: engine.PutMessage, Message: &engine.MessageRow{Room: id, Seq: seq, Sender: at("sender"),
+		ContentType: "text/plain", Body: body, At: epoch.Add(time.Duration(seq) * time.Second)}}
+}
+
+func putCursor(id int64, user string, seq uint64) engine.Change {
+	return engine.Change{Op: engine.PutCursor, Cursor: &engine.CursorRow{Room: id, User: at(user), Seq: seq}}
+}
+
+func putProgress(id int64, done uint64) engine.Change {
+	return engine.Change{Op: engine.PutProgress, Progress: &engine.ProgressRow{Room: id, Done: done}}
+}
+
+func putSeen(key byte, code int, when time.Time) engine.Change {
+	return engine.Change{Op: engine.PutSeen, Seen: &engine.SeenRow{Key: [16]byte{key, 0, 0xff}, Shard: 1 << 31,
+		Code: code, RC: -code, Reason: "because", At: when}}
+}
+
+// seqs lists the numbers of a room's messages.
+func seqs(t testing.TB, s *Store, id int64) (list []uint64) {
+	t.Helper()
+	rows, err := s.Messages(testContext(t), id, 0, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range rows {
+		list = append(list, m.Seq)
+	}
+	return list
+}

@@ -2,144 +2,222 @@ package schema
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"imcd/engine"
 )
 
-// model is what a Store should hold: rooms with their members by age.
-type model map[engine.Name]*engine.RoomState
-
-func (m model) apply(c engine.Change) {
-	switch c.Op {
-	case engine.PutRoom:
-		if m[c.Room.Name] == nil {
-			m[c.Room.Name] = &engine.RoomState{}
-		}
-		m[c.Room.Name].Room = c.Room
-	case engine.DeleteRoom:
-		delete(m, c.Room.Name)
-	case engine.PutMember:
-		r, row := m[c.Member.Room], c.Member
-		if row.Flag&engine.MemberInvited == 0 {
-			row.Inviter, row.Told = engine.Name{}, false
-		}
-		if i := indexOf(r, row.User); i >= 0 {
-			r.Members[i] = row
-		} else {
-			r.Members = append(r.Members, row)
-		}
-	case engine.DeleteMember:
-		r := m[c.Member.Room]
-		if i := indexOf(r, c.Member.User); i >= 0 {
-			r.Members = slices.Delete(r.Members, i, i+1)
-		}
-	}
-}
-
-func (m model) copy() model {
-	c := make(model)
-	for name, r := range m {
-		c[name] = &engine.RoomState{Room: r.Room, Members: slices.Clone(r.Members)}
-	}
-	return c
-}
-
-func (m model) byURI() map[string]engine.RoomState {
-	rooms := make(map[string]engine.RoomState)
-	for name, r := range m {
-		state := *r
-		if len(state.Members) == 0 {
-			state.Members = nil
-		}
-		rooms[name.URI()] = state
-	}
-	return rooms
-}
+// epoch is when the messages of tests begin; databases keep milliseconds.
+var epoch = time.UnixMilli(1_700_000_000_123)
 
 // TestStoreAgreesWithModel commits random batches, some of which must fail as a
-// whole, and compares what is stored with a plain map, also after reopening.
+// whole, prunes, and compares what is stored with a plain model, also after
+// reopening.
 func TestStoreAgreesWithModel(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
-		s := open(t, url, Options{})
-		run(t, s, "CREATE UNIQUE INDEX no_evil ON imc_members (username) WHERE username = 'evil'")
-		commit(t, s, putRoom("prison", 0), putMember("prison", "evil", 0))
+		p := property{t: t, url: url, s: open(t, url, Options{})}
+		run(t, p.s, "CREATE UNIQUE INDEX no_evil ON imc_members (username) WHERE username = 'evil'")
+		commit(t, p.s, putRoom("prison", 0), putMember("prison", "evil", 0))
 		reopened := 0
 		rapid.Check(t, func(r *rapid.T) {
-			var clean []engine.Change
-			for name := range load(t, s) {
-				if name != at("prison").URI() {
-					clean = append(clean, deleteRoom(nameOfURI(name).User))
-				}
-			}
-			commit(t, s, clean...)
-			m := model{at("prison"): {Room: engine.RoomRow{Name: at("prison")},
-				Members: []engine.MemberRow{{Room: at("prison"), User: at("evil")}}}}
+			p.reset()
 			for range rapid.IntRange(1, 6).Draw(r, "batches") {
-				m = batchStep(t, r, s, m)
+				p.batch(r)
+				if rapid.IntRange(0, 5).Draw(r, "prune") == 0 {
+					p.prune(r)
+				}
 			}
 			if reopened++; reopened%20 == 0 {
-				if err := s.Close(); err != nil {
+				if err := p.s.Close(); err != nil {
 					r.Fatal(err)
 				}
-				s = open(t, url, Options{})
+				p.s = open(t, url, Options{})
 			}
-			if got := load(t, s); !reflect.DeepEqual(got, m.byURI()) {
-				r.Fatalf("stored\n%v, want\n%v", got, m.byURI())
-			}
+			p.compare(r)
 		})
 	})
 }
 
-// batchStep commits one batch and returns the model after it.
-func batchStep(t *testing.T, r *rapid.T, s *Store, m model) model {
-	next, fails := m.copy(), false
+// property is a Store and what it should hold.
+type property struct {
+	t      *testing.T
+	url    string
+	s      *Store
+	m      model
+	lastID int64
+}
+
+// reset deletes all but the prison.
+func (p *property) reset() {
+	var clean []engine.Change
+	for name := range load(p.t, p.s) {
+		if name != at("prison").URI() {
+			clean = append(clean, deleteRoom(nameOfURI(name).User))
+		}
+	}
+	commit(p.t, p.s, clean...)
+	run(p.t, p.s, "DELETE FROM imcd_seen")
+	p.m = newModel()
+	p.m.rooms[at("prison")] = &engine.RoomState{Room: engine.RoomRow{Name: at("prison")},
+		Members: []engine.MemberRow{{Room: at("prison"), User: at("evil")}}}
+}
+
+// batch commits one batch.
+func (p *property) batch(r *rapid.T) {
+	next, fails := p.m.copy(), false
 	var changes []engine.Change
-	for range rapid.IntRange(1, 12).Draw(r, "changes") {
-		c := drawChange(r, next)
+	for range rapid.IntRange(1, 14).Draw(r, "changes") {
+		c := p.drawChange(r, next)
 		next.apply(c)
 		changes = append(changes, c)
 	}
 	if rapid.IntRange(0, 4).Draw(r, "fail") == 0 {
-		for name := range next { // any room but the prison refuses the inmate
-			if name != at("prison") {
-				changes, fails = append(changes, putMember(name.User, "evil", 0)), true
-				break
-			}
+		if bad, ok := p.drawBad(r, next); ok {
+			changes, fails = append(changes, bad), true
 		}
 	}
-	err := s.Commit(testContext(t), changes)
+	err := p.s.Commit(testContext(p.t), changes)
 	if fails != (err != nil) {
 		r.Fatalf("commit of %v: %v, should fail: %t", changes, err, fails)
 	}
-	if fails {
-		return m
+	if !fails {
+		p.m = next
 	}
-	return next
 }
 
-// drawChange draws a change that an engine could make now.
-func drawChange(r *rapid.T, m model) engine.Change {
+// drawChange draws a change that an engine could make now, or that comes late.
+func (p *property) drawChange(r *rapid.T, m model) engine.Change {
 	room := fmt.Sprint("r", rapid.IntRange(1, 4).Draw(r, "room"))
 	user := fmt.Sprint("u", rapid.IntRange(1, 5).Draw(r, "user"))
-	kind := rapid.IntRange(0, 9).Draw(r, "kind")
+	kind := rapid.IntRange(0, 19).Draw(r, "kind")
+	state := m.rooms[at(room)]
 	switch {
-	case m[at(room)] == nil || kind == 0:
-		return putRoom(room, rapid.IntRange(0, 1).Draw(r, "private"))
-	case kind == 1:
+	case kind == 0:
+		return putSeen(byte(rapid.IntRange(0, 3).Draw(r, "key")), rapid.IntRange(200, 600).Draw(r, "code"), p.drawTime(r))
+	case state == nil || kind <= 2:
+		c := putRoom(room, rapid.IntRange(0, 1).Draw(r, "private"))
+		c.Room.ID = p.drawID(r, state)
+		return c
+	case kind == 3:
 		return deleteRoom(room)
-	case kind <= 4:
+	case kind <= 5:
 		return deleteMember(room, user)
-	case kind <= 6:
+	case kind == 6:
 		return putInvited(room, user, fmt.Sprint("u", rapid.IntRange(1, 5).Draw(r, "inviter")), rapid.Bool().Draw(r, "told"))
+	case kind <= 10 || state.Room.ID == 0:
+		c := putMember(room, user, rapid.IntRange(0, 3).Draw(r, "flag"))
+		if rapid.Bool().Draw(r, "with cursor") {
+			c.Member.Cursor = new(uint64)
+			*c.Member.Cursor = rapid.Uint64Range(0, state.Room.Seq).Draw(r, "cursor")
+		}
+		return c
+	case kind <= 15:
+		return p.drawMessage(r, state.Room.ID, state.Room.Seq+1)
+	case kind == 16:
+		return putProgress(p.drawKnownID(r, state), rapid.Uint64Range(0, state.Room.Seq).Draw(r, "done"))
 	}
-	return putMember(room, user, rapid.IntRange(0, 3).Draw(r, "flag"))
+	if len(state.Members) == 0 {
+		return putCursor(state.Room.ID, "ghost", 1)
+	}
+	c := putCursor(p.drawKnownID(r, state), rapid.SampledFrom(state.Members).Draw(r, "member").User.User,
+		rapid.Uint64Range(0, state.Room.Seq).Draw(r, "cursor"))
+	c.Cursor.Remove = rapid.IntRange(0, 2).Draw(r, "remove") == 0
+	return c
 }
 
-func indexOf(r *engine.RoomState, user engine.Name) int {
-	return slices.IndexFunc(r.Members, func(m engine.MemberRow) bool { return m.User == user })
+// drawID draws none, the one that the room has, or a new one.
+func (p *property) drawID(r *rapid.T, state *engine.RoomState) int64 {
+	switch rapid.IntRange(0, 3).Draw(r, "id") {
+	case 0:
+		return 0
+	case 1:
+		if state != nil {
+			return state.Room.ID
+		}
+	}
+	p.lastID++
+	return p.lastID
+}
+
+// drawKnownID draws the room's id or, seldom, one that is not stored.
+func (p *property) drawKnownID(r *rapid.T, state *engine.RoomState) int64 {
+	if rapid.IntRange(0, 5).Draw(r, "late") == 0 {
+		return 1 << 40
+	}
+	return state.Room.ID
+}
+
+func (p *property) drawTime(r *rapid.T) time.Time {
+	return epoch.Add(time.Duration(rapid.IntRange(-50, 50).Draw(r, "at")) * time.Second)
+}
+
+func (p *property) drawMessage(r *rapid.T, id int64, seq uint64) engine.Change {
+	c := putMessage(id, seq, rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(r, "body"))
+	c.Message.Display = rapid.SampledFrom([]string{"", "Zoë \"x\"", strings.Repeat("é", 64)}).Draw(r, "display")
+	c.Message.ContentType = rapid.SampledFrom([]string{"", "text/plain", "a/b;\xff=\x00"}).Draw(r, "content type")
+	c.Message.At = p.drawTime(r)
+	return c
+}
+
+// drawBad draws what must not be committed.
+func (p *property) drawBad(r *rapid.T, m model) (c engine.Change, ok bool) {
+	for name, state := range m.rooms {
+		switch {
+		case name == at("prison"): // any other room refuses the inmate
+		case state.Room.ID == 0 || rapid.Bool().Draw(r, "evil"):
+			return putMember(name.User, "evil", 0), true
+		case state.Room.Seq > 0 && rapid.Bool().Draw(r, "again"):
+			return putMessage(state.Room.ID, rapid.Uint64Range(1, state.Room.Seq).Draw(r, "seq"), nil), true
+		default:
+			return putMessage(1<<40, 1, nil), true
+		}
+	}
+	return c, false
+}
+
+func (p *property) prune(r *rapid.T) {
+	l := engine.Limits{Messages: rapid.IntRange(0, 4).Draw(r, "messages"), Bytes: rapid.Int64Range(0, 90).Draw(r, "bytes"),
+		Age:     time.Duration(rapid.IntRange(0, 70).Draw(r, "age")) * time.Second,
+		SeenAge: time.Duration(rapid.IntRange(0, 70).Draw(r, "seen age")) * time.Second}
+	n, err := p.s.Prune(testContext(p.t), l, epoch)
+	if want := p.m.prune(l, epoch); err != nil || n != want {
+		r.Fatalf("prune with %+v: %d messages, %v; want %d", l, n, err, want)
+	}
+}
+
+func (p *property) compare(r *rapid.T) {
+	if got, want := load(p.t, p.s), p.m.byURI(); !reflect.DeepEqual(got, want) {
+		r.Fatalf("stored\n%+v, want\n%+v", got, want)
+	}
+	for id, want := range p.m.said {
+		got, err := p.s.Messages(testContext(p.t), id, 0, 1000)
+		if err != nil || !slices.EqualFunc(got, want, sameMessage) {
+			r.Fatalf("messages of %d:\n%+v, %v; want\n%+v", id, got, err, want)
+		}
+	}
+	seen, err := p.s.Seen(testContext(p.t), time.Time{})
+	got := make(map[[16]byte]engine.SeenRow)
+	for _, row := range seen {
+		got[row.Key] = row
+	}
+	if err != nil || !maps.Equal(got, p.m.seen) {
+		r.Fatalf("answers %v, %v; want %v", got, err, p.m.seen)
+	}
+	n := [3]int{count(p.t, p.s, "SELECT count(*) FROM imcd_messages"),
+		count(p.t, p.s, "SELECT count(*) FROM imcd_cursors"), count(p.t, p.s, "SELECT count(*) FROM imcd_rooms")}
+	if n != p.m.counts() {
+		r.Fatalf("%v messages, cursors and ids, want %v", n, p.m.counts())
+	}
+}
+
+func sameMessage(a, b engine.MessageRow) bool {
+	return a.Room == b.Room && a.Seq == b.Seq && a.Sender == b.Sender && a.Display == b.Display &&
+		a.ContentType == b.ContentType && string(a.Body) == string(b.Body) && a.At.Equal(b.At)
 }
