@@ -1,0 +1,290 @@
+package schema
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"imcd/engine"
+)
+
+// allBytes holds every byte, NUL among them, and no valid UTF-8.
+func allBytes() []byte {
+	b := make([]byte, 256)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return b
+}
+
+func TestMessagesComeBackAsTheyWere(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		want := []engine.MessageRow{
+			{Room: math.MaxInt64, Seq: 1, Sender: at("alice"), Body: allBytes(), At: epoch},
+			{Room: math.MaxInt64, Seq: 2, Sender: at("bob"), Display: strings.Repeat("é", 64), Body: []byte{}, At: epoch.Add(-time.Hour)},
+			{Room: math.MaxInt64, Seq: 3, Sender: at("a"), ContentType: "x/" + strings.Repeat("y", 5000) + "\x00\xff",
+				Body: bytes.Repeat([]byte(`\"'{},\x00`), 6000), At: epoch},
+		}
+		changes := []engine.Change{putRoomID("r", math.MaxInt64)}
+		for i := range want {
+			changes = append(changes, engine.Change{Op: engine.PutMessage, Message: &want[i]})
+		}
+		commit(t, s, changes[:3]...)
+		commit(t, s, changes[3:]...)
+		for reopened, s := range []*Store{s, open(t, url, Options{})} {
+			got, err := s.Messages(testContext(t), math.MaxInt64, 0, 10)
+			if err != nil || !slices.EqualFunc(got, want, sameMessage) {
+				t.Errorf("stores reopened: %d: %d messages, %v", reopened, len(got), err)
+			}
+			if r := load(t, s)[at("r").URI()].Room; r.ID != math.MaxInt64 || r.Seq != 3 || r.Done != 0 {
+				t.Errorf("room %+v", r)
+			}
+		}
+	})
+}
+
+func TestMessagesAreReadInPages(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		changes := []engine.Change{putRoomID("r", 7), putRoomID("q", 8), putMessage(8, 1, nil)}
+		for seq := range uint64(10) {
+			changes = append(changes, putMessage(7, seq+1, []byte("x")))
+		}
+		commit(t, s, changes...)
+		for _, page := range []struct {
+			after       uint64
+			limit       int
+			first, last uint64 // 0: none
+		}{{0, 3, 1, 3}, {3, 4, 4, 7}, {7, 100, 8, 10}, {10, 5, 0, 0}, {0, 0, 0, 0}, {0, -1, 0, 0}, {math.MaxUint64, 5, 0, 0}} {
+			got, err := s.Messages(testContext(t), 7, page.after, page.limit)
+			if err != nil || (len(got) == 0) != (page.first == 0) ||
+				len(got) > 0 && (got[0].Seq != page.first || got[len(got)-1].Seq != page.last) {
+				t.Errorf("%+v: %v, %v", page, got, err)
+			}
+		}
+	})
+}
+
+func TestAMessageIsStoredOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoomID("r", 1), putMessage(1, 1, []byte("first")), putMessage(1, 2, []byte("second")))
+		for name, changes := range map[string][]engine.Change{
+			"again":           {putMessage(1, 3, nil), putMessage(1, 2, []byte("again"))},
+			"last again":      {putMessage(1, 2, []byte("again"))},
+			"twice in one":    {putMessage(1, 3, nil), putMessage(1, 3, nil)},
+			"no such room":    {putMessage(1, 3, nil), putMessage(2, 1, nil)},
+			"room is gone":    {putRoomID("q", 3), deleteRoom("q"), putMessage(3, 1, nil)},
+			"id of another":   {putRoomID("q", 1)},
+			"without number":  {putMessage(1, 0, nil)},
+			"number too high": {putMessage(1, math.MaxUint64, nil)},
+			"no row":          {{Op: engine.PutMessage}},
+			"negative id":     {putRoomID("q", -1)},
+		} {
+			if err := s.Commit(testContext(t), append(changes, putRoom("x", 0))); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: error %v", name, err)
+			}
+		}
+		got, err := s.Messages(testContext(t), 1, 0, 10)
+		if err != nil || len(got) != 2 || string(got[1].Body) != "second" || len(load(t, s)) != 1 {
+			t.Errorf("stored %v, %v", got, err)
+		}
+		// A number that was pruned is not free either.
+		if n, err := s.Prune(testContext(t), engine.Limits{Age: time.Second}, epoch.Add(time.Hour)); n != 2 || err != nil {
+			t.Fatalf("pruned %d, %v", n, err)
+		}
+		if err := s.Commit(testContext(t), []engine.Change{putMessage(1, 2, nil)}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a pruned number is taken: %v", err)
+		}
+		commit(t, s, putMessage(1, 3, nil))
+	})
+}
+
+func TestMessagesInOneCommitKeepTheirOrder(t *testing.T) {
+	said := func(seq uint64) engine.Change { return putMessage(1, seq, []byte("x")) }
+	before := []engine.Change{putRoomID("r", 1), putMember("r", "a", 1), putMember("r", "b", 0), said(1), putCursor(1, "b", 1)}
+	tests := []struct {
+		name    string
+		changes []engine.Change
+		id      int64
+		seqs    []uint64
+		cursors map[string]uint64
+		done    uint64
+	}{
+		{"message, then destroy", []engine.Change{said(2), putProgress(1, 2), putCursor(1, "a", 2), deleteRoom("r")}, 0, nil, nil, 0},
+		{"destroy and create", []engine.Change{said(2), deleteRoom("r"), putRoomID("r", 2), putMember("r", "a", 1), putCursor(1, "a", 1),
+			putProgress(1, 9), putMessage(2, 1, nil), putProgress(2, 1)}, 2, []uint64{1}, map[string]uint64{}, 1},
+		{"another id", []engine.Change{said(2), putRoomID("r", 2), putMessage(2, 1, nil), putMessage(2, 2, nil), putCursor(2, "a", 2)},
+			2, []uint64{1, 2}, map[string]uint64{"a": 2}, 0},
+		{"the same id again", []engine.Change{putRoomID("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
+		{"no id keeps the id", []engine.Change{putRoom("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
+		{"cursor, then leave", []engine.Change{putCursor(1, "b", 9), deleteMember("r", "b")}, 1, []uint64{1}, map[string]uint64{}, 0},
+		{"leave and return", []engine.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, 1, []uint64{1}, map[string]uint64{}, 0},
+		{"leave and return with a cursor", []engine.Change{said(2), deleteMember("r", "b"), putMemberAt("r", "b", 2)},
+			1, []uint64{1, 2}, map[string]uint64{"b": 2}, 0},
+		{"last cursor wins", []engine.Change{putMemberAt("r", "a", 5), putCursor(1, "a", 3), putCursor(1, "b", 4), putMemberAt("r", "b", 2)},
+			1, []uint64{1}, map[string]uint64{"a": 3, "b": 2}, 0},
+		{"a member without a cursor keeps it", []engine.Change{putMember("r", "b", 2)}, 1, []uint64{1}, map[string]uint64{"b": 1}, 0},
+		{"no cursor any more", []engine.Change{removeCursor(1, "b"), removeCursor(1, "a"), putProgress(1, 0), putProgress(1, 1)},
+			1, []uint64{1}, map[string]uint64{}, 1},
+		{"cursor of nobody", []engine.Change{putCursor(1, "x", 1), putCursor(9, "a", 1), putProgress(9, 1)},
+			1, []uint64{1}, map[string]uint64{"b": 1}, 0},
+	}
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				commit(t, s, deleteRoom("r"))
+				commit(t, s, before...)
+				commit(t, s, test.changes...)
+				r, found := load(t, s)[at("r").URI()]
+				if found != (test.id != 0) || r.Room.ID != test.id || r.Room.Done != test.done {
+					t.Errorf("room %+v", r.Room)
+				}
+				if got := cursorsOf(r); found && !reflect.DeepEqual(got, test.cursors) {
+					t.Errorf("cursors %v, want %v", got, test.cursors)
+				}
+				if got := seqs(t, s, max(test.id, 1)); !slices.Equal(got, test.seqs) {
+					t.Errorf("messages %v, want %v", got, test.seqs)
+				}
+				if r.Room.Seq != uint64(len(test.seqs)) || count(t, s, "SELECT count(*) FROM imcd_messages") != len(test.seqs) ||
+					count(t, s, "SELECT count(*) FROM imcd_cursors") != len(test.cursors) {
+					t.Errorf("number %d, or rows of something that is gone", r.Room.Seq)
+				}
+			})
+		}
+	})
+}
+
+func putMemberAt(room, user string, cursor uint64) engine.Change {
+	c := putMember(room, user, 0)
+	c.Member.Cursor = &cursor
+	return c
+}
+
+func removeCursor(id int64, user string) engine.Change {
+	c := putCursor(id, user, 0)
+	c.Cursor.Remove = true
+	return c
+}
+
+func cursorsOf(r engine.RoomState) map[string]uint64 {
+	cursors := make(map[string]uint64)
+	for _, m := range r.Members {
+		if m.Cursor != nil {
+			cursors[m.User.User] = *m.Cursor
+		}
+	}
+	return cursors
+}
+
+func TestARoomOfTheModuleGetsAnID(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		run(t, s, operatorsRows...)
+		r := load(t, s)[at("live").URI()]
+		if r.Room.ID != 0 || r.Room.Seq != 0 || r.Members[0].Cursor != nil {
+			t.Errorf("loaded %+v", r)
+		}
+		commit(t, s, putMemberAt("live", "new", 0)) // its cursor is that of a room without messages
+		room := r.Room
+		room.ID = 5
+		commit(t, s, engine.Change{Op: engine.PutRoom, Room: room}, putMessage(5, 1, nil))
+		if got := load(t, s)[at("live").URI()].Room; got != (engine.RoomRow{Name: at("live"), Flag: room.Flag, ID: 5, Seq: 1}) {
+			t.Errorf("loaded %+v", got)
+		}
+		states, err := s.LoadRooms(testContext(t), []engine.Name{at("live"), at("empty")})
+		if err != nil || len(states) != 2 || states[0].Room.ID != 0 || states[1].Room.ID != 5 {
+			t.Errorf("loaded %+v, %v", states, err)
+		}
+	})
+}
+
+func TestWhatTheModuleDeletedIsCleanedUp(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		var changes []engine.Change
+		for i, room := range []string{"stays", "gone", "rewritten"} {
+			id := int64(i + 1)
+			changes = append(changes, putRoomID(room, id), putMember(room, "a", 1), putMember(room, "b", 0),
+				putMessage(id, 1, []byte("x")), putCursor(id, "a", 1), putCursor(id, "b", 1), putProgress(id, 1))
+		}
+		commit(t, s, changes...)
+		run(t, s, "DELETE FROM imc_rooms WHERE name = 'gone'", "DELETE FROM imc_rooms WHERE name = 'rewritten'",
+			"DELETE FROM imc_members WHERE room <> 'sip:stays@example.org' AND NOT (room = 'sip:gone@example.org' AND username = 'a')",
+			"INSERT INTO imc_rooms (name, domain, flag) VALUES ('rewritten', 'example.org', 0)",
+			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('b', 'example.org', 'sip:rewritten@example.org', 1)",
+			"DELETE FROM imc_members WHERE room = 'sip:stays@example.org' AND username = 'b'")
+		rooms := load(t, s)
+		if r := rooms[at("rewritten").URI()]; r.Room.ID != 3 || r.Room.Seq != 1 || r.Room.Done != 1 ||
+			!reflect.DeepEqual(cursorsOf(r), map[string]uint64{"b": 1}) {
+			t.Errorf("rewritten %+v", r)
+		}
+		for query, want := range map[string]int{"imcd_rooms": 2, "imcd_messages": 2, "imcd_cursors": 2,
+			"imcd_rooms WHERE id = 2": 0, "imcd_messages WHERE room_id = 2": 0} {
+			if n := count(t, s, "SELECT count(*) FROM "+query); n != want {
+				t.Errorf("%d rows of %s, want %d", n, query, want)
+			}
+		}
+	})
+}
+
+func TestAnswersAreRemembered(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putSeen(1, 200, epoch), putSeen(2, 403, epoch.Add(time.Minute)), putSeen(1, 202, epoch.Add(time.Second)))
+		commit(t, s, putSeen(3, 404, epoch.Add(-time.Minute)), putSeen(2, 480, epoch.Add(2*time.Minute)))
+		want := []engine.SeenRow{*putSeen(1, 202, epoch.Add(time.Second)).Seen, *putSeen(2, 480, epoch.Add(2*time.Minute)).Seen}
+		got, err := s.Seen(testContext(t), epoch)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("answers %v, %v; want %v", got, err, want)
+		}
+		bad := putSeen(4, 200, epoch)
+		bad.Seen.Reason = "\xff"
+		if err := s.Commit(testContext(t), []engine.Change{bad}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a reason that is no text: %v", err)
+		}
+	})
+}
+
+func TestLargeCommitOfMessages(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		body := bytes.Repeat(allBytes(), 190) // about the largest that Kamailio hands over
+		changes := []engine.Change{putRoomID("r", 1), putRoomID("q", 2)}
+		for seq := range uint64(100) {
+			changes = append(changes, putMessage(1, seq+1, body))
+		}
+		for seq := range uint64(2500) {
+			changes = append(changes, putMessage(2, seq+1, nil))
+		}
+		commit(t, s, changes...)
+		got, err := s.Messages(testContext(t), 1, 0, 1000)
+		if err != nil || len(got) != 100 || !bytes.Equal(got[99].Body, body) || len(seqs(t, s, 2)) != 2500 {
+			t.Errorf("%d messages, %v", len(got), err)
+		}
+	})
+}
+
+func TestCallsForMessagesKeepToTheirContext(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_, messages := s.Messages(ctx, 1, 0, 1)
+		_, seen := s.Seen(ctx, epoch)
+		_, prune := s.Prune(ctx, engine.Limits{Messages: 1, SeenAge: 1}, epoch)
+		for name, err := range map[string]error{"Messages": messages, "Seen": seen, "Prune": prune} {
+			if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
