@@ -30,7 +30,9 @@ func (s *shard) flush(then func(error)) {
 	if len(changes) == 0 && then == nil {
 		return
 	}
+	s.flushing += len(rooms)
 	s.engine.committer.put(&tx{shard: s, changes: changes, after: func(err error) {
+		s.flushing -= len(rooms)
 		if err != nil {
 			s.rewrite(rooms)
 		}

@@ -35,6 +35,8 @@ type Stats struct {
 	Invitations  int   `json:"invitations"`
 	Outstanding  int   `json:"outstanding"`   // copies under way
 	BacklogBytes int64 `json:"backlog_bytes"` // of what waits for recipients
+	Waiting      int   `json:"waiting"`       // places in rooms of members that are offline or tried again later
+	Unwritten    int   `json:"unwritten"`     // rooms whose deliveries are not noted in the database yet
 	DatabaseOK   bool  `json:"database_ok"`   // the last commit succeeded
 }
 
@@ -99,7 +101,7 @@ func (e *Engine) RoomMember(ctx context.Context, uri, user string) (bool, error)
 // Stats sums up all shards.
 func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 	parts, err := gather(ctx, e, func(s *shard) []Stats {
-		st := Stats{ActiveRooms: len(s.rooms)}
+		st := Stats{ActiveRooms: len(s.rooms), Waiting: len(s.waits), Unwritten: len(s.dirty) + s.flushing}
 		for _, r := range s.rooms {
 			full := r.full()
 			st.Members += full
@@ -112,6 +114,8 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 		sum.ActiveRooms += p.ActiveRooms
 		sum.Members += p.Members
 		sum.Invitations += p.Invitations
+		sum.Waiting += p.Waiting
+		sum.Unwritten += p.Unwritten
 	}
 	return sum, err
 }

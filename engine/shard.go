@@ -37,6 +37,7 @@ type shard struct {
 
 	dirty      map[*room]struct{} // rooms whose cursors are to be written
 	flushTimer *time.Timer        // runs while dirty is not empty
+	flushing   int                // rooms whose cursors are being written
 
 	seen      map[seenKey]*seen // requests and their answers
 	seenOrder []*seen           // the same, oldest first
