@@ -71,7 +71,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 // findPrograms says what is missing before anything is started.
 func findPrograms(set *settings) error {
 	if _, err := exec.LookPath("kamailio"); err != nil {
-		return fmt.Errorf("Kamailio is not installed (apt-get install kamailio kamailio-extra-modules): %w", err)
+		return fmt.Errorf("no Kamailio is installed (apt-get install kamailio kamailio-extra-modules): %w", err)
 	}
 	if set.imcd == "" {
 		self, err := os.Executable()

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -158,9 +160,10 @@ func startForeground(t *testing.T, dir string) *foreground {
 	return nil
 }
 
-// group lists the processes of a process group and session.
-func group(t *testing.T, leader int) (names []string) {
+// group lists the processes of a process group and session: names by id.
+func group(t *testing.T, leader int) map[int]string {
 	t.Helper()
+	names := make(map[int]string)
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		t.Fatal(err)
@@ -170,12 +173,16 @@ func group(t *testing.T, leader int) (names []string) {
 		if err != nil {
 			continue // gone meanwhile
 		}
-		_, rest, _ := strings.Cut(string(text), "(")
+		pid, rest, _ := strings.Cut(string(text), " (")
 		name, rest, _ := strings.Cut(rest, ") ")
 		fields := strings.Fields(rest)
 		id := strconv.Itoa(leader)
 		if len(fields) > 3 && fields[0] != "Z" && fields[2] == id && fields[3] == id {
-			names = append(names, name)
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names[n] = name
 		}
 	}
 	return names
@@ -203,10 +210,10 @@ func TestForeground(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startForeground(t, dir)
-			names := strings.Join(group(t, f.Process.Pid), " ")
+			names := slices.Collect(maps.Values(group(t, f.Process.Pid)))
 			for _, want := range []string{"imcdemo", "imcd", "kamailio"} {
-				if !strings.Contains(names+" ", want+" ") {
-					t.Errorf("%s is not in the process group: %s", want, names)
+				if !slices.Contains(names, want) {
+					t.Errorf("%s is not in the process group: %v", want, names)
 				}
 			}
 			talk(t, f.ports[0])
@@ -252,16 +259,13 @@ func talk(t *testing.T, port int) {
 func TestImcdThatEnds(t *testing.T) {
 	dir := build(t)
 	f := startForeground(t, dir)
-	pids, err := exec.Command("pgrep", "-g", strconv.Itoa(f.Process.Pid), "-x", "imcd").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(pids)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	for pid, name := range group(t, f.Process.Pid) {
+		if name != "imcd" {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := f.Wait(); err == nil || !strings.Contains(f.out.String(), "imcd has ended by itself") {
 		t.Errorf("%v\n%s", err, f.out.String())

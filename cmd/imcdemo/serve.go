@@ -71,14 +71,14 @@ func (s *service) start(ctx context.Context) error {
 	}
 	for _, port := range []int{s.set.sip, s.set.evapi} {
 		if err := s.await(ctx, func(ctx context.Context) error { return dial(ctx, port) }); err != nil {
-			return fmt.Errorf("Kamailio does not start: %w\n%s", err, s.tail("kamailio"))
+			return fmt.Errorf("starting Kamailio: %w\n%s", err, s.tail("kamailio"))
 		}
 	}
 	if s.imcd, err = s.launch("imcd", s.imcdEnv(secret), s.set.imcd); err != nil {
 		return err
 	}
 	if err := s.await(ctx, s.imcdReady); err != nil {
-		return fmt.Errorf("imcd does not start: %w\n%s", err, s.tail("imcd"))
+		return fmt.Errorf("starting imcd: %w\n%s", err, s.tail("imcd"))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emiago/sipgo/sip"
 	"github.com/rs/zerolog"
 
 	"imcd/cmd/internal/stack"
@@ -33,11 +31,11 @@ type crowd struct {
 	alice, sink *evapitest.UA
 }
 
-func startCrowd(t *testing.T) *crowd {
+func startCrowd(t *testing.T, settings map[string]string) *crowd {
 	t.Helper()
 	url := "sqlite://" + filepath.Join(t.TempDir(), "crowd.db")
 	fill(t, url)
-	c := &crowd{Stack: start(t, "sqlite", stack.Options{DBURL: url})}
+	c := &crowd{Stack: start(t, "sqlite", stack.Options{DBURL: url, Settings: settings})}
 	ctx := withTimeout(t, time.Minute)
 	var err error
 	if c.alice, err = c.Agent(evapitest.UAConfig{User: "alice", Domain: "chat.example"}); err != nil {
@@ -143,7 +141,7 @@ func (c *crowd) copies(text string) (at map[string]time.Time, repeated, twice in
 // TestFanOut: the sender's reply does not wait for the copies, and each of 1000
 // members gets each message exactly once and in order.
 func TestFanOut(t *testing.T) {
-	c := startCrowd(t)
+	c := startCrowd(t, nil)
 	ctx := withTimeout(t, 2*time.Minute)
 	var small, big []time.Duration
 	const rounds = 9
@@ -181,18 +179,12 @@ func TestFanOut(t *testing.T) {
 	if big[rounds/2] > 20*small[rounds/2] {
 		t.Errorf("the sender waits %v with %d members, %v with 1", big[rounds/2], crowdSize, small[rounds/2])
 	}
-	if res, err := http.Get("http://" + c.HTTPAddr() + "/healthz"); err != nil {
-		t.Error(err)
-	} else {
-		res.Body.Close()
-	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 // TestFanOutOrder: a burst of messages reaches every member in the order in which
 // they were answered.
 func TestFanOutOrder(t *testing.T) {
-	c := startCrowd(t)
+	c := startCrowd(t, nil)
 	const burst = 5
 	for i := range burst {
 		c.say(t, bigRoom, fmt.Sprintf("burst %d", i))
@@ -229,9 +221,9 @@ func TestFanOutInterrupted(t *testing.T) {
 		"imcd crashes": func(ctx context.Context, c *crowd) error { return kill9(ctx, c.Stack) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := startCrowd(t)
-			// Slow answers, so that copies are under way for long.
-			c.sink.SetAnswer(func(req *sip.Request) evapitest.Reply { return evapitest.Reply{Code: 200} })
+			// What Kamailio had taken when it ended gets no result: it counts
+			// as under way for so long.
+			c := startCrowd(t, map[string]string{"result_timeout": "9s"})
 			ctx := withTimeout(t, 3*time.Minute)
 			c.say(t, bigRoom, "interrupted")
 			if _, err := c.sink.WaitN(ctx, crowdSize/10); err != nil {

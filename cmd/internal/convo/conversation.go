@@ -35,6 +35,7 @@ type User struct {
 	Domain  string
 	Display string // display name; may be empty
 	Away    bool   // not registered when the conversation begins
+	TCP     bool   // speaks TCP, not UDP
 }
 
 // AOR is the user's address.

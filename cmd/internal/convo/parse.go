@@ -76,7 +76,7 @@ func (p *parser) read(line string) error {
 	return p.step(c, text)
 }
 
-// user reads: NAME[@DOMAIN] ["DISPLAY NAME"] [away]
+// user reads: NAME[@DOMAIN] ["DISPLAY NAME"] [away] [tcp]
 func (p *parser) user(c *Conversation, text string) error {
 	name, rest, _ := strings.Cut(text, " ")
 	u := User{Domain: DefaultDomain}
@@ -90,12 +90,15 @@ func (p *parser) user(c *Conversation, text string) error {
 		}
 		rest = rest[len(quoted):]
 	}
-	switch strings.TrimSpace(rest) {
-	case "":
-	case "away":
-		u.Away = true
-	default:
-		return fmt.Errorf("want: user NAME[@DOMAIN] [\"DISPLAY NAME\"] [away]")
+	for word := range strings.FieldsSeq(rest) {
+		switch word {
+		case "away":
+			u.Away = true
+		case "tcp":
+			u.TCP = true
+		default:
+			return fmt.Errorf("want: user NAME[@DOMAIN] [\"DISPLAY NAME\"] [away] [tcp]")
+		}
 	}
 	c.Users = append(c.Users, u)
 	return nil

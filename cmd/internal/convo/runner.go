@@ -121,7 +121,11 @@ func (r *Runner) agent(u *User) (*agent, error) {
 	if a := r.agents[key]; a != nil {
 		return a, nil
 	}
-	ua, err := r.Stack.Agent(evapitest.UAConfig{User: u.Name, Domain: u.Domain})
+	cfg := evapitest.UAConfig{User: u.Name, Domain: u.Domain}
+	if u.TCP {
+		cfg.Transport = "tcp"
+	}
+	ua, err := r.Stack.Agent(cfg)
 	if err != nil {
 		return nil, err
 	}
