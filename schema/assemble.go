@@ -19,7 +19,7 @@ type loadedRow struct {
 	room    string // the room's URI as it is stored
 	name    engine.Name
 	flag    int
-	id      int64  // of a room
+	id      int64  // of a room, also of a cursor's
 	seq     uint64 // of a room or cursor
 	done    uint64 // of a room
 	inviter engine.Name
@@ -39,6 +39,8 @@ type assembler struct {
 	seen   map[string]int // its members by Key: their places in state
 
 	orphanRoom string // the last that was remembered
+
+	lost []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
 }
 
 func (a *assembler) add(r *loadedRow) error {
@@ -91,14 +93,18 @@ func (a *assembler) addMember(r *loadedRow) {
 	a.state.Members = append(a.state.Members, m)
 }
 
-// addCursor knows the members already. A cursor of somebody else is ignored.
+// addCursor knows the members already.
 func (a *assembler) addCursor(r *loadedRow) {
 	if !a.open || r.room != a.uri {
 		return
 	}
-	if i, ok := a.seen[r.name.Key()]; ok && a.state.Members[i].User == r.name {
+	i, ok := a.seen[r.name.Key()]
+	switch {
+	case ok && a.state.Members[i].User == r.name:
 		seq := r.seq // r is not kept
 		a.state.Members[i].Cursor = &seq
+	case len(a.lost) < cleanUpCursors:
+		a.lost = append(a.lost, cursorRow{RoomID: r.id, Username: r.name.User, Domain: r.name.Host})
 	}
 }
 

@@ -34,14 +34,14 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad measures a start with 100000 members, and what destroying one
-// room costs then.
+// BenchmarkLoad measures a start with 100000 members, without cursors and with a
+// cursor of each, and what destroying one room costs then.
 func BenchmarkLoad(b *testing.B) {
 	for name, url := range durable(b) {
 		s := open(b, url, Options{})
 		fillRooms(b, s, 2000, 50)
 		s = open(b, url, Options{}) // adds the index
-		b.Run(name+"/100000", func(b *testing.B) {
+		start := func(b *testing.B) {
 			for b.Loop() {
 				members := 0
 				if err := s.Load(context.Background(), func(r engine.RoomState) error {
@@ -51,7 +51,10 @@ func BenchmarkLoad(b *testing.B) {
 					b.Fatal(members, err)
 				}
 			}
-		})
+		}
+		b.Run(name+"/100000", start)
+		fillCursors(b, s, 2000, 50)
+		b.Run(name+"/cursors", start)
 		b.Run(name+"/destroy", func(b *testing.B) {
 			room := 0
 			for b.Loop() {
@@ -75,6 +78,20 @@ func fillRooms(b *testing.B, s *Store, rooms, members int) {
 			changes = append(changes, putRoom(room, 0))
 			for m := range members {
 				changes = append(changes, putMember(room, fmt.Sprint("user", m), 0))
+			}
+		}
+		commit(b, s, changes...)
+	}
+}
+
+// fillCursors gives the rooms of fillRooms ids, and each member a cursor.
+func fillCursors(b *testing.B, s *Store, rooms, members int) {
+	for first := 0; first < rooms; first += 100 {
+		var changes []engine.Change
+		for r := first; r < min(first+100, rooms); r++ {
+			changes = append(changes, putRoomID(fmt.Sprint("room", r), int64(r+1)))
+			for m := range members {
+				changes = append(changes, putCursor(int64(r+1), fmt.Sprint("user", m), 1))
 			}
 		}
 		commit(b, s, changes...)

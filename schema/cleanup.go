@@ -13,18 +13,21 @@ const (
 	cleanUpTime    = 5 * time.Second
 	cleanUpRooms   = 10000
 	cleanUpCursors = 100000
-	cleanUpStep    = 20 // rooms in one transaction
+
+	// in one transaction
+	cleanUpStepRooms   = 20
+	cleanUpStepCursors = 2000
 )
 
 // cleanUp deletes what belongs to rooms and members that are not stored any more,
-// because the module has deleted them meanwhile.
-func (s *Store) cleanUp(ctx context.Context) {
+// because the module has deleted them meanwhile. lost are the cursors of members.
+func (s *Store) cleanUp(ctx context.Context, lost []cursorRow) {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpTime)
 	defer cancel()
 	rooms, err := s.cleanUpRooms(ctx)
 	cursors := 0
 	if err == nil {
-		cursors, err = s.cleanUpCursors(ctx)
+		cursors, err = s.cleanUpCursors(ctx, lost)
 	}
 	if err != nil {
 		s.opts.Log.Warn().Err(wrap(ctx, "clean up", err)).Msg("messages of rooms that do not exist are left in the database")
@@ -48,7 +51,7 @@ func (s *Store) cleanUpRooms(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for rooms := range slices.Chunk(lost, cleanUpStep) {
+	for rooms := range slices.Chunk(lost, cleanUpStepRooms) {
 		err := s.inTx(ctx, func(tx *sql.Tx) error {
 			return execRows(ctx, s, tx, rooms, sqlDropIDs, sqlDropCursorsOfIDs, sqlDropMessagesOfIDs)
 		})
@@ -60,20 +63,8 @@ func (s *Store) cleanUpRooms(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-func (s *Store) cleanUpCursors(ctx context.Context) (n int, err error) {
-	var lost []cursorRow
-	err = s.query(ctx, s.db, func(rows *sql.Rows) error {
-		var r cursorRow
-		if err := rows.Scan(&r.RoomID, &r.Username, &r.Domain); err != nil {
-			return err
-		}
-		lost = append(lost, r)
-		return nil
-	}, sqlLostCursors, cleanUpCursors)
-	if err != nil {
-		return 0, err
-	}
-	for cursors := range slices.Chunk(lost, pruneMessages) {
+func (s *Store) cleanUpCursors(ctx context.Context, lost []cursorRow) (n int, err error) {
+	for cursors := range slices.Chunk(lost, cleanUpStepCursors) {
 		err := s.inTx(ctx, func(tx *sql.Tx) error { return execRows(ctx, s, tx, cursors, sqlDropCursors) })
 		if err != nil {
 			return n, err

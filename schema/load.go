@@ -17,7 +17,8 @@ import (
 func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error {
 	query := strings.NewReplacer("{and_rooms}", "", "{and_members}", "", "{where_cursors}", "").Replace(sqlLoad)
 	left := newLeftovers()
-	if err := s.load(ctx, &left, fn, query); err != nil {
+	lost, err := s.load(ctx, &left, fn, query)
+	if err != nil {
 		return wrap(ctx, "load the rooms", err)
 	}
 	if err := s.deletedRooms(ctx, &left); err != nil {
@@ -30,7 +31,7 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	s.mu.Lock()
 	s.leftovers = left
 	s.mu.Unlock()
-	s.cleanUp(ctx)
+	s.cleanUp(ctx, lost)
 	return nil
 }
 
@@ -54,17 +55,18 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 		"{where_cursors}", sqlWhereCursors).Replace(sqlLoad)
 	left := newLeftovers()
 	var states []engine.RoomState
-	err = s.load(ctx, &left, func(r engine.RoomState) error {
+	_, err = s.load(ctx, &left, func(r engine.RoomState) error {
 		states = append(states, r)
 		return nil
 	}, query, args...)
 	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
 }
 
-func (s *Store) load(ctx context.Context, left *leftovers, fn func(engine.RoomState) error, query string, args ...any) error {
+// load returns the cursors of who is no member any more.
+func (s *Store) load(ctx context.Context, left *leftovers, fn func(engine.RoomState) error, query string, args ...any) (lost []cursorRow, err error) {
 	rows, err := s.db.QueryContext(ctx, s.names.Replace(query), args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
 	a := assembler{fn: fn, left: left, log: s.opts.Log}
@@ -72,16 +74,16 @@ func (s *Store) load(ctx context.Context, left *leftovers, fn func(engine.RoomSt
 		var r loadedRow
 		if err := rows.Scan(&r.folded, &r.kind, &r.room, &r.name.User, &r.name.Host, &r.flag,
 			&r.id, &r.seq, &r.done, &r.inviter.User, &r.inviter.Host, &r.told); err != nil {
-			return err
+			return nil, err
 		}
 		if err := a.add(&r); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	return a.flush()
+	return a.lost, a.flush()
 }
 
 // deletedRooms remembers the rooms that are marked deleted: a new room of that

@@ -20,10 +20,13 @@ const (
 	sqlPutProgress = `UPDATE imcd_rooms SET done = v.done FROM {progress_rows} WHERE imcd_rooms.id = v.room_id`
 	sqlDropCursors = `DELETE FROM imcd_cursors
 		WHERE (room_id, username, domain) IN (SELECT v.room_id, v.username, v.domain FROM {cursor_rows})`
-	sqlPutCursors = `INSERT INTO imcd_cursors (room_id, username, domain, seq)
-		SELECT v.room_id, v.username, v.domain, v.seq FROM {cursor_rows}
-		WHERE EXISTS (SELECT 1 FROM imcd_rooms s JOIN {members} m ON m.room = s.room
-			WHERE s.id = v.room_id AND m.username = v.username AND m.domain = v.domain)
+	// Materialized, so that a member is looked up by all of its key: which part
+	// of a key serves best PostgreSQL can only guess before it has statistics.
+	sqlPutCursors = `WITH v AS MATERIALIZED (SELECT v.room_id, v.username, v.domain, v.seq, s.room
+			FROM {cursor_rows} JOIN imcd_rooms s ON s.id = v.room_id)
+		INSERT INTO imcd_cursors (room_id, username, domain, seq)
+		SELECT v.room_id, v.username, v.domain, v.seq FROM v
+		WHERE EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.username AND m.domain = v.domain AND m.room = v.room)
 		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq`
 	sqlPutSeen = `INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true
@@ -46,10 +49,7 @@ const (
 		FROM {kept_rows} WHERE imcd_rooms.id = v.room_id`
 	sqlDropSeen = `DELETE FROM imcd_seen WHERE key IN (SELECT key FROM imcd_seen WHERE at < $1 ORDER BY at LIMIT $2)`
 
-	// What belongs to rooms and members that the module has deleted.
+	// What belongs to rooms that the module has deleted.
 	sqlLostRooms = `SELECT s.room, s.id FROM imcd_rooms s JOIN (SELECT room FROM imcd_rooms EXCEPT
 			SELECT 'sip:' || name || '@' || domain FROM {rooms}) o ON o.room = s.room LIMIT $1`
-	sqlLostCursors = `SELECT c.room_id, c.username, c.domain FROM imcd_cursors c JOIN imcd_rooms s ON s.id = c.room_id
-		WHERE NOT EXISTS (SELECT 1 FROM {members} m
-			WHERE m.username = c.username AND m.domain = c.domain AND m.room = s.room) LIMIT $1`
 )
