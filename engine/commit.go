@@ -89,11 +89,18 @@ func (c *committer) healthy() bool {
 	return !c.broken
 }
 
-func (c *committer) idle() bool {
+// pending counts what waits, and what is being written as one.
+func (c *committer) pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.waiting) == 0 && !c.writing
+	n := len(c.waiting)
+	if c.writing {
+		n++
+	}
+	return n
 }
+
+func (c *committer) idle() bool { return c.pending() == 0 }
 
 // run commits until ctx ends.
 func (c *committer) run(ctx context.Context) {

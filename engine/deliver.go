@@ -22,6 +22,7 @@ type flight struct {
 	at     time.Time // when the message was accepted
 	since  time.Time // when this copy was sent
 	over   bool
+	conn   *evapi.Conn // that took it
 }
 
 // appendLog queues e for all who follow the log of r.
@@ -209,7 +210,8 @@ func (s *shard) send(r *room, m *member) bool {
 		out, f.seq, f.at = item.out, item.seq, item.at
 	}
 	f.id = s.copyID(r, m, f.seq)
-	err := s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
+	var err error
+	f.conn, err = s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
 	if later(err) {
 		s.engine.credits.give()
 		return false
@@ -249,6 +251,15 @@ func (s *shard) result(r evapi.Result) {
 		s.land(f, r)
 	} else {
 		s.engine.metrics.delivery("stray")
+	}
+}
+
+// lost ends the flights that a Kamailio had taken which was restarted before now.
+func (s *shard) lost(c *evapi.Conn, now time.Time) {
+	for _, f := range s.expiry {
+		if !f.over && f.conn == c && f.since.Before(now) {
+			s.land(f, evapi.Result{CallID: f.id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
+		}
 	}
 }
 

@@ -368,3 +368,20 @@ func TestDurabilityMemory(t *testing.T) {
 	h.quiet()
 	h.wantHeard("bob<r: [alice]: hello")
 }
+
+// What a Kamailio had taken when it was restarted is sent again at once.
+func TestKamailioRestarted(t *testing.T) {
+	h := pair(t, nil)
+	conn := &evapi.Conn{}
+	h.relay.set(func() { h.relay.conn = conn; h.relay.codes["bob"] = evapi.Result{} })
+	<-h.post("alice", "r@x.org", "1")
+	h.until("sent", func() bool { return len(h.peek()) == 1 })
+	h.e.Lost(&evapi.Conn{}) // another one
+	h.answers("bob", result(200))
+	h.e.Lost(conn)
+	h.quiet()
+	copies := h.relay.take()
+	if len(copies) != 2 || copies[0] != copies[1] {
+		t.Errorf("sent %+v", copies)
+	}
+}

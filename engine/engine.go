@@ -143,8 +143,12 @@ func (e *Engine) checkIdle() {
 func (e *Engine) Message(m *evapi.Message) {
 	req := e.newRequest(m)
 	e.requests.Add(1)
-	if e.stopping.Load() {
+	switch {
+	case e.stopping.Load():
 		e.turnAway(req, "Shutting down")
+		return
+	case req.late(m.Received):
+		e.turnAway(req, "Too late")
 		return
 	}
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") {
@@ -182,6 +186,15 @@ func (e *Engine) Result(r evapi.Result) {
 func (e *Engine) Wake() {
 	for _, s := range e.shards {
 		s.inbox.ring()
+	}
+}
+
+// Lost says that copies which went through c and have no Result will get none:
+// the Kamailio was restarted. They are sent again.
+func (e *Engine) Lost(c *evapi.Conn) {
+	now := time.Now()
+	for _, s := range e.shards {
+		s.inbox.post(func(s *shard) { s.lost(c, now) })
 	}
 }
 

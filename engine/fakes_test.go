@@ -307,6 +307,7 @@ type fakeRelay struct {
 	copies  []got
 	codes   map[string]evapi.Result // by user part; Code 0: no result ever
 	down    bool
+	conn    *evapi.Conn // the one that takes copies
 }
 
 func (f *fakeRelay) Reply(m *evapi.Message, a evapi.Answer) {
@@ -320,11 +321,11 @@ func (f *fakeRelay) Reply(m *evapi.Message, a evapi.Answer) {
 	ch <- a
 }
 
-func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) error {
+func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.down {
-		return evapi.ErrDown
+		return nil, evapi.ErrDown
 	}
 	f.copies = append(f.copies, decode(c))
 	user, _, _ := strings.Cut(strings.TrimPrefix(c.To, "sip:"), "@")
@@ -336,7 +337,7 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) error {
 		r.CallID = c.CallID
 		f.engine.Result(r)
 	}
-	return nil
+	return f.conn, nil
 }
 
 // decode reads a copy back from its frame.
@@ -458,7 +459,7 @@ func (h *house) request(from, room, body string, headers ...string) *evapi.Messa
 	if err != nil {
 		h.t.Fatalf("test request: %v\n%s", err, raw)
 	}
-	return &evapi.Message{RURI: "sip:" + room, Request: msg.(*sip.Request)}
+	return &evapi.Message{Received: time.Now(), RURI: "sip:" + room, Request: msg.(*sip.Request)}
 }
 
 func (h *house) send(m *evapi.Message) chan evapi.Answer {

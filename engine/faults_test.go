@@ -309,3 +309,19 @@ func TestStopRefusesAndDrains(t *testing.T) {
 	h.e.Result(evapi.Result{CallID: copies[0].callID, Code: 200})
 	<-stopped
 }
+
+// What has been on its way so long that Kamailio answered 503 is not carried
+// out.
+func TestLateRequest(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "r", "#create")
+	h.say("bob", "r", "#join")
+	h.heard()
+	m := h.request("alice", "r@x.org", "late")
+	m.Age = lateAfter + time.Second
+	h.want(<-h.send(m), 503, -209)
+	h.quiet()
+	h.wantHeard()
+	h.want(h.say("alice", "r", "in time"), 200, 1)
+	h.wantHeard("bob<r: [alice]: in time")
+}

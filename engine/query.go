@@ -36,6 +36,7 @@ type Stats struct {
 	Outstanding  int   `json:"outstanding"`   // copies under way
 	BacklogBytes int64 `json:"backlog_bytes"` // of what waits for recipients
 	Waiting      int   `json:"waiting"`       // places in rooms of members that are offline or tried again later
+	Committing   int   `json:"committing"`    // changes that wait for the database or are being written
 	Unwritten    int   `json:"unwritten"`     // rooms whose deliveries are not noted in the database yet
 	DatabaseOK   bool  `json:"database_ok"`   // the last commit succeeded
 }
@@ -109,7 +110,8 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 		}
 		return []Stats{st}
 	})
-	sum := Stats{Outstanding: e.credits.inUse(), BacklogBytes: e.memory.Load(), DatabaseOK: e.committer.healthy()}
+	sum := Stats{Outstanding: e.credits.inUse(), BacklogBytes: e.memory.Load(), DatabaseOK: e.committer.healthy(),
+		Committing: e.committer.pending()}
 	for _, p := range parts {
 		sum.ActiveRooms += p.ActiveRooms
 		sum.Members += p.Members

@@ -9,7 +9,7 @@ type Relay interface {
 	// gone, Kamailio answers by itself.
 	Reply(m *evapi.Message, a evapi.Answer)
 	// Send queues one copy, through the Kamailio via if it is connected, else
-	// through another; via may be nil. The outcome comes to Engine.Result.
+	// through another, and says which; via may be nil. The outcome comes to Engine.Result.
 	// evapi.ErrDown and evapi.ErrFull mean later, other errors never.
-	Send(via *evapi.Conn, c evapi.Copy) error
+	Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"imcd/evapi"
 )
@@ -94,6 +95,16 @@ func (e *Engine) readCommand(req *request) *refusal {
 			vars: vars{"command": clip(req.word)}}
 	}
 	return req.cmd.locate(req)
+}
+
+// lateAfter is the age from which on a request is not carried out any more: soon
+// Kamailio answers 503 by itself (after 5 s, imc.cfg), and a client that heard 503
+// expects that nothing was done.
+const lateAfter = 4 * time.Second
+
+// late reports whether it is too late for req.
+func (req *request) late(now time.Time) bool {
+	return req.msg.Age+now.Sub(req.msg.Received) > lateAfter
 }
 
 // base is the start of the range of return codes.

@@ -124,6 +124,8 @@ func (s *shard) unavailable(req *request) *refusal {
 	switch {
 	case s.engine.stopping.Load():
 		return refuseUnavailable("Shutting down")
+	case req.late(s.now):
+		return &refusal{code: 503, detail: rcUnavailable, reason: "Too late"}
 	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
 		return refuseOverloaded()
 	case req.cmd != nil && req.cmd.roomAt == noRoom:

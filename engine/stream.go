@@ -59,7 +59,8 @@ func (s *shard) note(to Name, n note) {
 func (s *shard) sendNote(st *stream) bool {
 	n := &st.notes[0]
 	f := &flight{id: s.noteID(), stream: st}
-	err := s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
+	var err error
+	f.conn, err = s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	st.flight = f
 	switch {
 	case later(err) && (n.invite != nil || s.now.Sub(n.made) < noteAge):

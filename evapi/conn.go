@@ -30,6 +30,7 @@ type Conn struct {
 	handler Handler
 	box     *outbox
 	count   counters
+	lastGen int64 // Welcome.Gen of the last Up; the reader's
 
 	mu     sync.Mutex         // guards what follows
 	cancel context.CancelFunc // nil before Start and after a Stop before Start

@@ -50,9 +50,9 @@
 //
 // JSON-RPC 2.0 notifications:
 //
-//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","features":"B64 words"}}
-//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID"}}
-//	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"auth_user":"B64","ruri":"B64","msg":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","features":"B64 words"}}
+//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC"}}
+//	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.result","params":{"id":"B64 CALLID","code":N,"retry":"B64 Retry-After"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
@@ -60,6 +60,10 @@
 //
 // An operator's connection gets imc.welcome with role "operator" and nothing
 // else but the answers to what it asks (plain JSON-RPC 2.0, methods imc.*).
+// "time" is Kamailio's clock. A message that was on its way for long, because
+// imcd was frozen or overrun, has been answered 503 by Kamailio already and must
+// not be carried out any more (Message.Age).
+//
 // "id" of imc.error is empty for tm.t_uac_start: there it stands in the reply.
 //
 // # Limits that Kamailio sets

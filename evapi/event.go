@@ -32,11 +32,15 @@ type Event interface{ event() }
 // WelcomeEvent is imc.welcome. Of an operator's only Role is set.
 type WelcomeEvent struct {
 	Role string
+	Time string // Kamailio's clock, see ageClock
 	Welcome
 }
 
 // PongEvent is imc.pong.
-type PongEvent struct{ ID string }
+type PongEvent struct {
+	ID   string
+	Time string // Kamailio's clock, see ageClock
+}
 
 // ErrorEvent is imc.error: a frame that Kamailio could not execute.
 type ErrorEvent struct {
@@ -92,11 +96,14 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 	case "imc.message":
 		return decodeMessage(params)
 	case "imc.pong":
-		var p struct{ ID *string }
+		var p struct {
+			ID   *string
+			Time string
+		}
 		if err := json.Unmarshal(params, &p); err != nil || p.ID == nil {
 			return nil, badParams(err)
 		}
-		return PongEvent{ID: *p.ID}, nil
+		return PongEvent{ID: *p.ID, Time: p.Time}, nil
 	case "imc.error":
 		return decodeError(params)
 	case "imc.registered":
@@ -124,6 +131,7 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 func decodeWelcome(params json.RawMessage) (Event, error) {
 	var p struct {
 		Role     *string
+		Time     string
 		Gen      int64
 		Version  b64
 		Header   b64
@@ -133,7 +141,7 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 	if err := json.Unmarshal(params, &p); err != nil || p.Role == nil {
 		return nil, badParams(err)
 	}
-	w := &WelcomeEvent{Role: *p.Role}
+	w := &WelcomeEvent{Role: *p.Role, Time: p.Time}
 	w.Gen, w.Version = p.Gen, string(p.Version)
 	w.HeaderSecret, w.NextHop = string(p.Header), string(p.NextHop)
 	w.Features = strings.Fields(string(p.Features))
@@ -147,7 +155,8 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 		Proto    string
 		SrcIP    string `json:"src_ip"`
 		SrcPort  int    `json:"src_port"`
-		AuthUser b64    `json:"auth_user"`
+		Time     string
+		AuthUser b64 `json:"auth_user"`
 		RURI     *b64
 		Msg      *b64
 	}
@@ -158,7 +167,7 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 	m := &Message{
 		Tx: TxID{Index: *p.TIndex, Label: *p.TLabel}, Received: time.Now(),
 		Proto: p.Proto, SrcIP: p.SrcIP, SrcPort: p.SrcPort,
-		AuthUser: string(p.AuthUser), RURI: string(*p.RURI),
+		AuthUser: string(p.AuthUser), RURI: string(*p.RURI), sent: p.Time,
 	}
 	m.Request, m.Err = ParseRequest(*p.Msg)
 	return m, nil

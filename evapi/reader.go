@@ -26,6 +26,7 @@ type session struct {
 	acked   chan struct{} // capacity 1; the reader tells the writer of the pong
 	ended   chan struct{} // closed by the reader when the writer must end
 	early   []Event       // came before the welcome; the reader's
+	clock   ageClock      // the reader's
 }
 
 // window is a number of frames written at once. It is immutable once it is
@@ -147,6 +148,8 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	c.cfg.Log.Info().Str("kamailio", c.cfg.Name).Str("version", welcome.Version).
 		Int64("gen", welcome.Gen).Uint64("connection", n).Msg("connected to Kamailio")
 	c.box.open(p)
+	welcome.Restarted = welcome.Gen <= c.lastGen
+	c.lastGen = welcome.Gen
 	c.handler.Up(c, welcome.Welcome)
 	w := newWriter(s, p)
 	written := make(chan error, 1)
@@ -221,7 +224,20 @@ func (s *session) next() (Event, error) {
 		s.c.count.decodeErrors.Add(1)
 		return nil, fmt.Errorf("decode: %w", err)
 	}
+	s.tellTime(ev)
 	return ev, nil
+}
+
+// tellTime takes what an event says of Kamailio's clock.
+func (s *session) tellTime(ev Event) {
+	switch ev := ev.(type) {
+	case *Message:
+		ev.Age = s.clock.age(ev.sent, ev.Received)
+	case PongEvent:
+		s.clock.age(ev.Time, time.Now())
+	case *WelcomeEvent:
+		s.clock.age(ev.Time, time.Now())
+	}
 }
 
 func (s *session) dispatch(ev Event) {

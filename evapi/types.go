@@ -54,16 +54,19 @@ type TxID struct {
 
 // Message is a SIP MESSAGE request that waits in Kamailio for its answer.
 type Message struct {
-	Conn     *Conn        // where the answer must go; never nil
-	Tx       TxID         //
-	Received time.Time    // when the frame was read
-	Proto    string       // udp, tcp, tls, ws, wss
-	SrcIP    string       //
-	SrcPort  int          //
-	AuthUser string       // $au; empty without authentication
-	RURI     string       // request URI as Kamailio has it after its routing, not checked
-	Request  *sip.Request // nil if Err is set
-	Err      error        // why the request could not be parsed, for a 400
+	Conn     *Conn         // where the answer must go; never nil
+	Tx       TxID          //
+	Received time.Time     // when the frame was read
+	Age      time.Duration // how long it had been on its way then; Kamailio answers 503 by itself after 5 s
+	Proto    string        // udp, tcp, tls, ws, wss
+	SrcIP    string        //
+	SrcPort  int           //
+	AuthUser string        // $au; empty without authentication
+	RURI     string        // request URI as Kamailio has it after its routing, not checked
+	Request  *sip.Request  // nil if Err is set
+	Err      error         // why the request could not be parsed, for a 400
+
+	sent string // Kamailio's clock when it sent the frame
 }
 
 // Answer is the final reply to a Message.
@@ -100,6 +103,10 @@ type Welcome struct {
 	HeaderSecret string // value for the X-IMC-Secret header of everything sent
 	NextHop      string // SIP URI of Kamailio itself, for the fan-out
 	Features     []string
+
+	// Restarted: Kamailio is another process than at the last Up of this
+	// Conn. Copies that it had taken have no Result and never will.
+	Restarted bool
 }
 
 // Handler takes what arrives from Kamailio. All methods are called from the

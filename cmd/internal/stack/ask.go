@@ -24,6 +24,8 @@ type Stats struct {
 	Invitations  int   `json:"invitations"`
 	Outstanding  int   `json:"outstanding"`
 	BacklogBytes int64 `json:"backlog_bytes"`
+	Committing   int   `json:"committing"`
+	Unwritten    int   `json:"unwritten"`
 }
 
 // Call calls a JSON-RPC method of imcd over a connection of its own. params may
@@ -60,7 +62,7 @@ func (s *Stack) Idle(ctx context.Context) error {
 		if err := c.Call(ctx, "imc.stats", []string{}, &st); err != nil {
 			return fmt.Errorf("wait until imcd is idle: %w", err)
 		}
-		if st.Outstanding == 0 && st.BacklogBytes == 0 {
+		if st.Outstanding == 0 && st.BacklogBytes == 0 && st.Committing == 0 && st.Unwritten == 0 {
 			seen++
 			continue
 		}

@@ -9,11 +9,17 @@ import (
 
 // Build compiles imcd into dir and returns the program's path; with the race
 // detector if this program has it. The working directory must be in the module.
-func Build(ctx context.Context, dir string) (string, error) {
+func Build(ctx context.Context, dir string) (string, error) { return build(ctx, dir, Race) }
+
+// BuildPlain compiles imcd without the race detector, as operators run it: for
+// what is about speed or memory.
+func BuildPlain(ctx context.Context, dir string) (string, error) { return build(ctx, dir, false) }
+
+func build(ctx context.Context, dir string, race bool) (string, error) {
 	path := filepath.Join(dir, "imcd")
 	// Version stamps fail in a checkout that belongs to another user.
 	args := []string{"build", "-buildvcs=false", "-o", path}
-	if Race {
+	if race {
 		args = append(args, "-race")
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "imcd/cmd/imcd")...)

@@ -182,6 +182,14 @@ func (s *Stack) SignalImcd(sig syscall.Signal) error {
 	return s.imcd.Signal(sig)
 }
 
+// ImcdPid is the process id of imcd; 0 if it does not run.
+func (s *Stack) ImcdPid() int {
+	if s.imcd == nil {
+		return 0
+	}
+	return s.imcd.Pid()
+}
+
 // Kamailio is the Kamailio of the system, which may be stopped and started.
 func (s *Stack) Kamailio() *evapitest.Kamailio { return s.kamailio }
 

@@ -21,6 +21,8 @@ type Rooms interface {
 	Result(r evapi.Result)
 	// Registered says that a user can be reached now; aor is not checked.
 	Registered(aor string)
+	// Lost says that copies sent through c without a result will get none.
+	Lost(c *evapi.Conn)
 	// Wake makes it try again what could not be sent: a Kamailio is there.
 	Wake()
 }
@@ -129,10 +131,10 @@ func (g *Group) Reply(m *evapi.Message, a evapi.Answer) {
 }
 
 // Send implements engine.Relay.
-func (g *Group) Send(via *evapi.Conn, c evapi.Copy) error {
+func (g *Group) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	if via != nil {
 		if err := via.Send(c); !errors.Is(err, evapi.ErrDown) {
-			return err
+			return via, err
 		}
 	}
 	for _, conn := range g.conns {
@@ -140,14 +142,19 @@ func (g *Group) Send(via *evapi.Conn, c evapi.Copy) error {
 			continue
 		}
 		if err := conn.Send(c); !errors.Is(err, evapi.ErrDown) {
-			return err
+			return conn, err
 		}
 	}
-	return evapi.ErrDown
+	return nil, evapi.ErrDown
 }
 
 // Up implements evapi.Handler.
-func (g *Group) Up(*evapi.Conn, evapi.Welcome) { g.rooms.Wake() }
+func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
+	if w.Restarted {
+		g.rooms.Lost(c)
+	}
+	g.rooms.Wake()
+}
 
 // Down implements evapi.Handler. What was under way has had its results before,
 // and the connection has written its log.

@@ -21,6 +21,7 @@ type counter struct{ messages, results, wakes int }
 func (c *counter) Message(*evapi.Message) { c.messages++ }
 func (c *counter) Result(evapi.Result)    { c.results++ }
 func (c *counter) Wake()                  { c.wakes++ }
+func (c *counter) Lost(*evapi.Conn)       {}
 func (c *counter) Registered(string)      {}
 func (c *counter) Call(*evapi.Call)       {}
 
@@ -48,7 +49,7 @@ func TestNothingConnected(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, via := range []*evapi.Conn{nil, g.conns[0], g.conns[1]} {
-		if err := g.Send(via, evapi.Copy{Out: out, To: "sip:u@x", CallID: "1"}); !errors.Is(err, evapi.ErrDown) {
+		if _, err := g.Send(via, evapi.Copy{Out: out, To: "sip:u@x", CallID: "1"}); !errors.Is(err, evapi.ErrDown) {
 			t.Errorf("the error is %v", err)
 		}
 	}

@@ -1,0 +1,53 @@
+package evapi
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ageWindow is how long the quickest frame is remembered.
+const ageWindow = 30 * time.Second
+
+// ageClock tells how long frames were on their way. Kamailio's clock need not be
+// ours: what counts is how much later a frame came than the quickest one of the
+// last window. Owned by the connection's reader.
+type ageClock struct {
+	now, before time.Duration // smallest difference in this window and the one before
+	since       time.Time     // start of this window; zero: no frame yet
+}
+
+// age takes a frame that Kamailio sent at its time sent (seconds.microseconds;
+// empty if it does not say) and that was read at read.
+func (c *ageClock) age(sent string, read time.Time) time.Duration {
+	at, ok := parseTime(sent)
+	if !ok {
+		return 0
+	}
+	diff := read.Sub(at)
+	switch {
+	case c.since.IsZero():
+		c.now, c.before, c.since = diff, diff, read
+	case read.Sub(c.since) > ageWindow:
+		c.before, c.now, c.since = c.now, diff, read
+	default:
+		c.now = min(c.now, diff)
+	}
+	return diff - min(c.now, c.before)
+}
+
+func parseTime(s string) (time.Time, bool) {
+	sec, micro, ok := strings.Cut(s, ".")
+	if !ok {
+		return time.Time{}, false
+	}
+	secs, err := strconv.ParseInt(sec, 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	micros, err := strconv.ParseUint(micro, 10, 32)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return time.Unix(secs, int64(micros)*1000), true
+}
