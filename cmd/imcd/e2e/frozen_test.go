@@ -45,7 +45,11 @@ func freeze(t *testing.T, s *stack.Stack, body string) {
 	ctx := withTimeout(t, 2*time.Minute)
 	const room = "sip:chat-a@x"
 	alice, bob := agent(t, s, "alice"), agent(t, s, "bob")
-	for _, u := range []*evapitest.UA{alice, bob} {
+	senders := make([]*evapitest.UA, 4)
+	for i := range senders {
+		senders[i] = agent(t, s, fmt.Sprintf("sender%d", i))
+	}
+	for _, u := range append(senders, alice, bob) {
 		if res, err := u.Say(ctx, room, "#join"); err != nil || res.StatusCode != 200 {
 			t.Fatalf("join: %v %v", res, err)
 		}
@@ -58,7 +62,7 @@ func freeze(t *testing.T, s *stack.Stack, body string) {
 	var worst time.Duration
 	var rounds int
 	others.Go(func() { worst, rounds = probe(t, ctx, s, stop) })
-	replies := load(t, ctx, s, room, body)
+	replies := load(ctx, senders, room, body)
 	close(stop)
 	others.Wait()
 	judge(t, replies)
@@ -67,15 +71,26 @@ func freeze(t *testing.T, s *stack.Stack, body string) {
 		t.Fatal(err)
 	}
 	awaitRoom(t, ctx, alice, bob, room)
+	if err := s.Idle(ctx); err != nil {
+		t.Error(err)
+	}
+	// Who heard 503 will send it again, or not: it must not have been done.
+	if n := countFrom(bob.Received(), "[sender"); n > 0 {
+		t.Errorf("%d messages that were answered 503 were delivered after SIGCONT", n)
+	}
 }
 
-// load sends room messages at loadRate for loadTime from several user agents, and
-// waits for all replies.
-func load(t *testing.T, ctx context.Context, s *stack.Stack, room, body string) []reply {
-	senders := make([]*evapitest.UA, 4)
-	for i := range senders {
-		senders[i] = agent(t, s, fmt.Sprintf("sender%d", i))
+func countFrom(all []evapitest.Received, prefix string) (n int) {
+	for _, m := range all {
+		if strings.HasPrefix(m.Text(), prefix) {
+			n++
+		}
 	}
+	return n
+}
+
+// load sends room messages at loadRate for loadTime, and waits for all replies.
+func load(ctx context.Context, senders []*evapitest.UA, room, body string) []reply {
 	total := int(loadTime.Seconds() * loadRate)
 	replies := make([]reply, total)
 	tick := time.NewTicker(time.Second / loadRate)
