@@ -1,5 +1,5 @@
-// Package schema keeps imcd's rooms and members in a database: PostgreSQL, or
-// SQLite as the embedded default. It is the engine's Store.
+// Package schema keeps imcd's rooms, members and messages in a database:
+// PostgreSQL, or SQLite as the embedded default. It is the engine's Store.
 //
 // The tables of rooms and members are those of Kamailio's imc module, as its own
 // imc-create.sql makes them. Where they exist they are taken over in place, and
@@ -26,4 +26,18 @@
 // which changes with updates and vacuuming. So the members of a room are written
 // again, owner first, when its owner changes and, where the order got lost, when
 // the store is closed.
+//
+// # Messages
+//
+// A room has an id of its own in imcd_rooms as long as it lives: its messages
+// and cursors go by that, and a room that is destroyed and made again shares
+// nothing with the one before. A room that the module made has none before its
+// first PutRoom with an id. The row of a room in imcd_rooms also says what Prune
+// must know, so that Prune looks at messages only where some are over a limit,
+// and it is the lock of everything that belongs to the room: whoever changes
+// several tables begins with it.
+//
+// imcd_rooms goes by the room's name, not by the name of Kamailio's tables. What
+// it has of rooms that are not in rooms_table is deleted by Load; one database
+// is that of one set of rooms.
 package schema

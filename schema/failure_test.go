@@ -61,7 +61,13 @@ func fill(t *testing.T, s *Store, n int) {
 // call where the outcome is to be told from that of a stale connection.
 func calls(ctx context.Context, s *Store) map[string]error {
 	_, loadRooms := s.LoadRooms(ctx, []engine.Name{at("r")})
+	_, messages := s.Messages(ctx, 1, 0, 10)
+	_, seen := s.Seen(ctx, epoch)
+	_, prune := s.Prune(ctx, engine.Limits{Messages: 1, SeenAge: time.Hour}, epoch)
 	return map[string]error{
+		"Messages":  messages,
+		"Seen":      seen,
+		"Prune":     prune,
 		"LoadRooms": loadRooms,
 		"Commit":    s.Commit(ctx, []engine.Change{putRoom("r", 1)}),
 		"Load":      s.Load(ctx, func(engine.RoomState) error { return nil }),
@@ -88,7 +94,10 @@ func TestFrozenPostgresDoesNotHoldCallsUp(t *testing.T) {
 				_, err := s.LoadRooms(ctx, []engine.Name{at("r")})
 				return err
 			},
-			"Open": func(ctx context.Context) error { _, err := Open(ctx, pg.URL("postgres"), Options{}); return err },
+			"Messages": func(ctx context.Context) error { _, err := s.Messages(ctx, 1, 0, 10); return err },
+			"Seen":     func(ctx context.Context) error { _, err := s.Seen(ctx, epoch); return err },
+			"Prune":    func(ctx context.Context) error { _, err := s.Prune(ctx, engine.Limits{Messages: 1}, epoch); return err },
+			"Open":     func(ctx context.Context) error { _, err := Open(ctx, pg.URL("postgres"), Options{}); return err },
 		} {
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 			all[name] = call(ctx)
@@ -144,7 +153,7 @@ func TestCommitsOfAKilledPostgresAreThere(t *testing.T) {
 	t.Parallel()
 	pg := schematest.New(t, schematest.Options{Fsync: true})
 	s := open(t, pg.URL("postgres"), Options{})
-	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
+	commit(t, s, putRoomID("r", 1), putMemberAt("r", "a", 1), putMessage(1, 1, allBytes()), putProgress(1, 1))
 	before := load(t, s)
 	pg.Kill()
 	if err := pg.Start(testContext(t)); err != nil {
@@ -152,6 +161,9 @@ func TestCommitsOfAKilledPostgresAreThere(t *testing.T) {
 	}
 	if got := load(t, s); !reflect.DeepEqual(got, before) {
 		t.Errorf("left %v, want %v", got, before)
+	}
+	if got := seqs(t, s, 1); len(got) != 1 {
+		t.Errorf("messages %v", got)
 	}
 }
 

@@ -40,6 +40,8 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 	commit(t, s, putRoom("chat-t", 0), putMember("chat-t", "frank", engine.MemberOwner), putMember("chat-t", "grace", 0),
 		putMember("chat-t", "heidi", engine.MemberAdmin))
 	commit(t, s, putMember("chat-t", "frank", 0), putMember("chat-t", "heidi", engine.MemberOwner))
+	commit(t, s, putRoomID("chat-a", 7), putMessage(7, 1, []byte("x")), putMessage(7, 2, []byte("y")), putProgress(7, 2),
+		putCursor(7, "alice", 1), putCursor(7, "cliff", 0))
 	want := flagsOf(load(t, s))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -80,6 +82,12 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 	i := slices.IndexFunc(rooms["sip:chat-p@example.org"].Members, func(m engine.MemberRow) bool { return m.User == at("erin") })
 	if i < 0 || rooms["sip:chat-p@example.org"].Members[i].Inviter != at("bob") {
 		t.Error("it is forgotten who invited erin")
+	}
+	a := rooms["sip:chat-a@example.org"]
+	a.Room.Flag = 0
+	if a.Room != (engine.RoomRow{Name: at("chat-a"), ID: 7, Seq: 2, Done: 2}) || len(seqs(t, s, 7)) != 2 ||
+		!maps.Equal(cursorsOf(a), map[string]uint64{"alice": 1}) || count(t, s, "SELECT count(*) FROM imcd_cursors") != 1 {
+		t.Errorf("what is owed in chat-a is forgotten: %+v", a)
 	}
 }
 

@@ -158,15 +158,17 @@ func (s *Store) lockOver(ctx context.Context, tx *sql.Tx, rooms []idRow, to limi
 // oldest fills in the oldest messages of the rooms.
 func (s *Store) oldest(ctx context.Context, tx *sql.Tx, list []prunedRoom) error {
 	each := int64(pruneMessages / len(list))
-	spans := make([]spanRow, len(list))
+	var keys []keyRow
 	byID := make(map[int64]*prunedRoom, len(list))
 	for i := range list {
 		r := &list[i]
 		r.upto = min(r.kept.Pruned+each, r.seq)
-		spans[i] = spanRow{RoomID: r.kept.RoomID, After: r.kept.Pruned, Upto: r.upto}
+		for seq := r.kept.Pruned + 1; seq <= r.upto; seq++ {
+			keys = append(keys, keyRow{RoomID: r.kept.RoomID, Seq: seq})
+		}
 		byID[r.kept.RoomID] = r
 	}
-	args, err := s.dialect.args(spans)
+	args, err := s.dialect.args(keys)
 	if err != nil {
 		return err
 	}

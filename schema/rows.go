@@ -81,13 +81,6 @@ type seenRow struct {
 	At     int64  `json:"at"` // ms
 }
 
-// spanRow is a range of messages: After is not in it, Upto is.
-type spanRow struct {
-	RoomID int64 `json:"room_id"`
-	After  int64 `json:"after"`
-	Upto   int64 `json:"upto"`
-}
-
 // keyRow names a message.
 type keyRow struct {
 	RoomID int64 `json:"room_id"`

@@ -41,9 +41,8 @@ const (
 	sqlOver       = `SELECT id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`
 	sqlOverLocked = `SELECT id, seq, pruned, bytes, oldest FROM imcd_rooms
 		WHERE id {of_ids} AND pruned < seq ORDER BY id {skip_locked}`
-	sqlOldest = `SELECT m.room_id, m.seq, m.at, length(m.body) FROM {span_rows}
-		JOIN imcd_messages m ON m.room_id = v.room_id AND m.seq > v.after AND m.seq <= v.upto
-		ORDER BY m.room_id, m.seq`
+	sqlOldest = `SELECT room_id, seq, at, length(body) FROM imcd_messages
+		WHERE (room_id, seq) IN (SELECT v.room_id, v.seq FROM {key_rows}) ORDER BY room_id, seq`
 	sqlDropMessages = `DELETE FROM imcd_messages WHERE (room_id, seq) IN (SELECT v.room_id, v.seq FROM {key_rows})`
 	sqlPutKept      = `UPDATE imcd_rooms SET pruned = v.pruned, bytes = v.bytes, oldest = v.oldest
 		FROM {kept_rows} WHERE imcd_rooms.id = v.room_id`
