@@ -1,7 +1,9 @@
 package evapi
 
 import (
+	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -28,14 +30,26 @@ func newWireConn(nc net.Conn, idle time.Duration) *wireConn {
 
 // Read implements io.Reader.
 func (w *wireConn) Read(p []byte) (int, error) {
-	if w.idle > 0 {
-		if err := w.SetReadDeadline(time.Now().Add(w.idle)); err != nil {
+	n, err := w.readWithin(p, w.idle)
+	if w.idle > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err = w.readWithin(p, secondLook)
+	}
+	w.quickAck()
+	return n, err
+}
+
+// secondLook is how long is waited once more when the time is over: if it was
+// this process that stood still, what the other end sent meanwhile is there, and
+// its results must not be lost.
+const secondLook = 200 * time.Millisecond
+
+func (w *wireConn) readWithin(p []byte, d time.Duration) (int, error) {
+	if d > 0 {
+		if err := w.SetReadDeadline(time.Now().Add(d)); err != nil {
 			return 0, err
 		}
 	}
-	n, err := w.Conn.Read(p)
-	w.quickAck()
-	return n, err
+	return w.Conn.Read(p)
 }
 
 // quickAck asks for immediate acknowledgements. Linux forgets it, so it is

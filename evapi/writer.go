@@ -108,14 +108,24 @@ func (w *writer) build() *window {
 
 // awaitPong waits until the reader has seen the pong of the current window.
 func (w *writer) awaitPong() error {
-	late := time.NewTimer(w.s.c.cfg.DeadAfter)
-	defer late.Stop()
-	select {
-	case <-w.s.acked:
-		return nil
-	case <-w.s.ended:
-		return errEnded
-	case <-late.C:
+	within := func(d time.Duration) (bool, error) {
+		late := time.NewTimer(d)
+		defer late.Stop()
+		select {
+		case <-w.s.acked:
+			return true, nil
+		case <-w.s.ended:
+			return true, errEnded
+		case <-late.C:
+			return false, nil
+		}
+	}
+	done, err := within(w.s.c.cfg.DeadAfter)
+	if !done {
+		done, err = within(secondLook)
+	}
+	if !done {
 		return fmt.Errorf("no pong from Kamailio within %v", w.s.c.cfg.DeadAfter)
 	}
+	return err
 }
