@@ -21,10 +21,12 @@ const (
 
 // cleanUp deletes what belongs to rooms and members that are not stored any more,
 // because the module has deleted them meanwhile. lost are the cursors of members.
-func (s *Store) cleanUp(ctx context.Context, lost []cursorRow) {
+// If more rooms are lost than the stored ones that were loaded, nothing is
+// deleted: rather than the module, a wrong rooms_table may have made them vanish.
+func (s *Store) cleanUp(ctx context.Context, stored int, lost []cursorRow) {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpTime)
 	defer cancel()
-	rooms, err := s.cleanUpRooms(ctx)
+	rooms, err := s.cleanUpRooms(ctx, stored)
 	cursors := 0
 	if err == nil {
 		cursors, err = s.cleanUpCursors(ctx, lost)
@@ -38,7 +40,7 @@ func (s *Store) cleanUp(ctx context.Context, lost []cursorRow) {
 	}
 }
 
-func (s *Store) cleanUpRooms(ctx context.Context) (n int, err error) {
+func (s *Store) cleanUpRooms(ctx context.Context, stored int) (n int, err error) {
 	var lost []idRow
 	err = s.query(ctx, s.db, func(rows *sql.Rows) error {
 		var r idRow
@@ -50,6 +52,11 @@ func (s *Store) cleanUpRooms(ctx context.Context) (n int, err error) {
 	}, sqlLostRooms, cleanUpRooms)
 	if err != nil {
 		return 0, err
+	}
+	if len(lost) > stored {
+		s.opts.Log.Warn().Int("rooms", len(lost)).Str("rooms_table", s.opts.RoomsTable).
+			Msg("there are messages of many rooms that are not in this table; they are left in the database")
+		return 0, nil
 	}
 	for rooms := range slices.Chunk(lost, cleanUpStepRooms) {
 		err := s.inTx(ctx, func(tx *sql.Tx) error {

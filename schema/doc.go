@@ -38,6 +38,6 @@
 // several tables begins with it.
 //
 // imcd_rooms goes by the room's name, not by the name of Kamailio's tables. What
-// it has of rooms that are not in rooms_table is deleted by Load; one database
-// is that of one set of rooms.
+// it has of rooms that are not in rooms_table is deleted by Load, unless they are
+// the majority; one database is that of one set of rooms.
 package schema

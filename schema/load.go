@@ -17,7 +17,11 @@ import (
 func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error {
 	query := strings.NewReplacer("{and_rooms}", "", "{and_members}", "", "{where_cursors}", "").Replace(sqlLoad)
 	left := newLeftovers()
-	lost, err := s.load(ctx, &left, fn, query)
+	rooms := 0
+	lost, err := s.load(ctx, &left, func(r engine.RoomState) error {
+		rooms++
+		return fn(r)
+	}, query)
 	if err != nil {
 		return wrap(ctx, "load the rooms", err)
 	}
@@ -31,7 +35,7 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	s.mu.Lock()
 	s.leftovers = left
 	s.mu.Unlock()
-	s.cleanUp(ctx, lost)
+	s.cleanUp(ctx, rooms, lost)
 	return nil
 }
 
