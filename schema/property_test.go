@@ -193,6 +193,12 @@ func (p *property) prune(r *rapid.T) {
 }
 
 func (p *property) compare(r *rapid.T) {
+	// Before Load cleans up.
+	n := [3]int{count(p.t, p.s, "SELECT count(*) FROM imcd_messages"),
+		count(p.t, p.s, "SELECT count(*) FROM imcd_cursors"), count(p.t, p.s, "SELECT count(*) FROM imcd_rooms")}
+	if n != p.m.counts() {
+		r.Fatalf("%v messages, cursors and ids, want %v", n, p.m.counts())
+	}
 	if got, want := load(p.t, p.s), p.m.byURI(); !reflect.DeepEqual(got, want) {
 		r.Fatalf("stored\n%+v, want\n%+v", got, want)
 	}
@@ -209,11 +215,6 @@ func (p *property) compare(r *rapid.T) {
 	}
 	if err != nil || !maps.Equal(got, p.m.seen) {
 		r.Fatalf("answers %v, %v; want %v", got, err, p.m.seen)
-	}
-	n := [3]int{count(p.t, p.s, "SELECT count(*) FROM imcd_messages"),
-		count(p.t, p.s, "SELECT count(*) FROM imcd_cursors"), count(p.t, p.s, "SELECT count(*) FROM imcd_rooms")}
-	if n != p.m.counts() {
-		r.Fatalf("%v messages, cursors and ids, want %v", n, p.m.counts())
 	}
 }
 
