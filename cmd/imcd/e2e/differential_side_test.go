@@ -127,7 +127,7 @@ func register(ctx context.Context, u *evapitest.UA) error {
 func (s *side) prepare(ctx context.Context) error {
 	for name, u := range s.agents {
 		if name == declines {
-			u.AnswerWith(486)
+			u.AnswerWith(488)
 		}
 		if err := register(ctx, u); err != nil {
 			return err
