@@ -35,7 +35,7 @@ func judge(r evapi.Result) verdict {
 	switch r.Code {
 	case 404, 410, 480, 604:
 		return offline
-	case 401, 407, 408, 423, 429, 430, 478, 486, 487, 491, 600, 603:
+	case 401, 407, 408, 423, 429, 430, 478, 486, 487, 491, 600:
 		return retry
 	}
 	if r.Code >= 500 && r.Code < 600 && r.Code != 501 && r.Code != 505 && r.Code != 513 {

@@ -19,19 +19,23 @@ import (
 
 // binary is the imcd that all tests of this package share, built when the first
 // of them asks for it.
-var binary built
+var binary = built{build: stack.Build}
+
+// plain is the same without the race detector.
+var plain = built{build: stack.BuildPlain}
 
 type built struct {
-	once sync.Once
-	dir  string // by once
-	path string // by once
-	err  error  // by once
+	build func(ctx context.Context, dir string) (string, error)
+	once  sync.Once
+	dir   string // by once
+	path  string // by once
+	err   error  // by once
 }
 
 func (b *built) get() (string, error) {
 	b.once.Do(func() {
 		if b.dir, b.err = os.MkdirTemp("", "imcd-e2e-"); b.err == nil {
-			b.path, b.err = stack.Build(context.Background(), b.dir)
+			b.path, b.err = b.build(context.Background(), b.dir)
 		}
 	})
 	return b.path, b.err
@@ -46,9 +50,11 @@ func (b *built) remove() error {
 
 func TestMain(m *testing.M) {
 	schematest.Main(m, goleak.Cleanup(func(code int) {
-		if err := binary.remove(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = max(code, 1)
+		for _, b := range []*built{&binary, &plain} {
+			if err := b.remove(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = max(code, 1)
+			}
 		}
 		os.Exit(code)
 	}))
@@ -61,10 +67,12 @@ func databases() []string { return []string{"sqlite", "postgres"} }
 func start(t *testing.T, database string, opts stack.Options) *stack.Stack {
 	t.Helper()
 	var err error
-	if opts.Binary, err = binary.get(); err != nil {
-		t.Fatal(err)
+	if opts.Binary == "" {
+		if opts.Binary, err = binary.get(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if database == "postgres" {
+	if database == "postgres" && opts.DBURL == "" {
 		opts.DBURL = schematest.NewDatabase(t)
 	}
 	opts.Kamailio = convo.WithRC(opts.Kamailio, kamailiocfg.File(kamailiocfg.Demo))
