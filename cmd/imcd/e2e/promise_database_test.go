@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest"
+	"imcd/schema/schematest"
+)
+
+// TestPromiseWithoutDatabase: while PostgreSQL is away nothing is answered 200,
+// what was committed before is still delivered, and all goes on by itself.
+func TestPromiseWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	if err := pg.CreateDatabase("imcd"); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "postgres", stack.Options{DBURL: pg.URL("imcd")})
+	ctx := withTimeout(t, 2*time.Minute)
+	const room = "chat-away"
+	alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
+	for _, u := range []*evapitest.UA{alice, bob} {
+		if err := u.Register(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustSay(t, alice, "alice", room, "#create")
+	mustSay(t, bob, "bob", room, "#join")
+	// The first copy fails for the moment, so that all are still to be delivered
+	// when the database has gone.
+	bob.AnswerWith(503)
+	const committed = 5
+	for i := range committed {
+		mustSay(t, alice, "alice", room, fmt.Sprint("committed ", i))
+	}
+	if _, err := bob.Wait(ctx, func(all []evapitest.Received) bool { return countTexts(all, "committed") > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	pg.StopFast()
+	until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
+	for i, text := range []string{"lost", "#add carol", "#exit", "lost again", "#create chat-other"} {
+		res, err := alice.Say(ctx, roomURI(room), text)
+		if err != nil || res.StatusCode != 503 || res.GetHeader("Retry-After") == nil {
+			t.Errorf("%q without a database: %v %v", text, res, err)
+		}
+		if i == 0 {
+			bob.Clear()
+			bob.AnswerWith(200)
+		}
+	}
+	if err := pg.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, ctx, "imcd is ready again", func() bool { return ready(t, ctx, s) == http.StatusOK })
+	until(t, ctx, "a message is answered 200", func() bool {
+		code, err := sayAs(ctx, alice, "alice", room, "afterwards")
+		return err == nil && code == 200
+	})
+	all, err := bob.Wait(ctx, func(all []evapitest.Received) bool { return countTexts(all, "afterwards") > 0 })
+	if err != nil {
+		t.Error(err)
+	}
+	var got []string
+	for _, m := range all {
+		if text := strings.TrimPrefix(m.Text(), "[alice]: "); text != m.Text() {
+			got = append(got, text)
+		}
+	}
+	want := []string{"committed 0", "committed 1", "committed 2", "committed 3", "committed 4", "afterwards"}
+	if !slices.Equal(got, want) {
+		t.Errorf("bob got %q, want %q", got, want)
+	}
+}
+
+// TestPromiseDeliversWithoutDatabase: members that follow get what is committed
+// though the database has gone meanwhile.
+func TestPromiseDeliversWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	if err := pg.CreateDatabase("imcd"); err != nil {
+		t.Fatal(err)
+	}
+	const room, members, messages = "chat-goes-on", 100, 20
+	users := names("u", members)
+	fillRooms(t, pg.URL("imcd"), []filling{{room: room, members: users}})
+	// Copies go out few at a time, so that there is a rest to deliver.
+	s := start(t, "postgres", stack.Options{DBURL: pg.URL("imcd"), Settings: map[string]string{"max_outstanding": "4"}})
+	k := newSink(t, s)
+	ctx := withTimeout(t, 2*time.Minute)
+	if err := registerAt(ctx, k.ua, users, 3600); err != nil {
+		t.Fatal(err)
+	}
+	phone := chatAgent(t, s, "phone")
+	for n := range messages {
+		mustSay(t, phone, users[0], room, fmt.Sprintf("message #%d", n))
+	}
+	pg.StopFast()
+	before, _ := k.counts()
+	const all = (members - 1) * messages
+	until(t, ctx, "everything has arrived", func() bool { n, _ := k.counts(); return n == all })
+	_, repeats := k.counts()
+	t.Logf("%d of %d copies arrived while PostgreSQL was away, %d repeated", all-before, all, repeats)
+	if before == all {
+		t.Error("nothing was left to deliver")
+	}
+	if ready(t, ctx, s) != http.StatusServiceUnavailable {
+		t.Error("imcd says that it is ready")
+	}
+	if err := pg.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, ctx, "a message is answered 200", func() bool {
+		code, err := sayAs(ctx, phone, users[0], room, fmt.Sprintf("message #%d", messages))
+		return err == nil && code == 200
+	})
+	until(t, ctx, "it has arrived", func() bool { n, _ := k.counts(); return n == all+members-1 })
+}
+
+func countTexts(all []evapitest.Received, part string) int {
+	n := 0
+	for _, m := range all {
+		if strings.Contains(m.Text(), part) {
+			n++
+		}
+	}
+	return n
+}
+
+// ready is the answer of /readyz.
+func ready(t *testing.T, ctx context.Context, s *stack.Stack) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTPAddr()+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
