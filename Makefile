@@ -11,7 +11,7 @@ TEST_TIMEOUT ?= 14m
 TEST_FLAGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build test lint demo run fmt clean help deps-demo deps-test
+.PHONY: build test soak lint demo run fmt clean help deps-demo deps-test
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -19,6 +19,11 @@ build: ## bin/imcd and bin/imcctl
 
 test: deps-test lint ## all tests, with real Kamailio and PostgreSQL; installs what is missing
 	$(GO) test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+
+SOAK ?= 20m
+
+soak: deps-test ## TestPromise for longer (SOAK=20m): kills, restarts and freezes under load
+	IMCD_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'TestPromise$$' ./cmd/imcd/e2e
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted="$$($(GOFMT) -l .)"; \
