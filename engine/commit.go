@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -36,7 +37,7 @@ type committer struct {
 
 	mu      sync.Mutex
 	waiting []*tx
-	writing bool // a batch has been taken and is not settled yet
+	writing bool // a batch has been taken and is not settled yet; run's
 	broken  bool // the last commit failed and its rooms are not loaded again yet
 
 	// Owned by run. minEpoch holds, for rooms with a failed change, the epoch
@@ -112,11 +113,19 @@ func (c *committer) run(ctx context.Context) {
 		}
 		for batch := c.take(); len(batch) > 0; batch = c.take() {
 			c.commit(ctx, batch)
+			c.settled()
 		}
 	}
 }
 
-// take settles the last batch and removes the next one from the queue.
+// settled ends what take began.
+func (c *committer) settled() {
+	c.mu.Lock()
+	c.writing = false
+	c.mu.Unlock()
+}
+
+// take removes the next batch from the queue.
 func (c *committer) take() []*tx {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,7 +134,7 @@ func (c *committer) take() []*tx {
 		changes += len(c.waiting[n].changes)
 		n++
 	}
-	c.writing = n > 0
+	c.writing = c.writing || n > 0
 	batch := c.waiting[:n:n]
 	c.waiting = c.waiting[n:]
 	if len(c.waiting) == 0 {
@@ -152,8 +161,24 @@ func (c *committer) commit(ctx context.Context, batch []*tx) {
 		return
 	}
 	c.log.Error().Err(err).Int("changes", len(batch)).Msg("commit failed, its senders are answered 503")
-	c.fail(batch, err)
+	if away := errors.Is(err, ErrUnavailable); away {
+		c.setBroken(true) // before anybody hears of the failure
+		c.fail(batch, err)
+	} else if c.fail(batch, err); c.reload(ctx, roomsOf(batch)) == nil {
+		return // the others need not notice
+	}
 	c.recover(ctx, batch)
+}
+
+// roomsOf lists the rooms that a batch changes, each with one of its changes.
+func roomsOf(batch []*tx) map[*room]*tx {
+	rooms := make(map[*room]*tx)
+	for _, t := range batch {
+		if t.room != nil {
+			rooms[t.room] = t
+		}
+	}
+	return rooms
 }
 
 // sift fails what builds on a failed change and returns the others.
@@ -215,19 +240,11 @@ func (c *committer) fail(batch []*tx, err error) {
 // again.
 func (c *committer) recover(ctx context.Context, batch []*tx) {
 	c.setBroken(true)
-	failed := make(map[*room]*tx)
-	note := func(batch []*tx) {
-		for _, t := range batch {
-			if t.room != nil {
-				failed[t.room] = t
-			}
-		}
-	}
-	note(batch)
+	failed := roomsOf(batch)
 	for backoff := reloadBackoffMin; ; backoff = min(2*backoff, reloadBackoffMax) {
 		for more := c.take(); len(more) > 0; more = c.take() {
 			c.fail(more, errBroken)
-			note(more)
+			maps.Copy(failed, roomsOf(more))
 		}
 		err := c.reload(ctx, failed)
 		if err == nil {

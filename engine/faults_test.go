@@ -103,15 +103,15 @@ func TestDatabaseAway(t *testing.T) {
 		}
 	}
 	set(true)
-	h.want(h.say("bob", "r", "#exit"), 503, -99)
-	h.want(h.say("alice", "r", "#destroy"), 503, -119)
-	h.want(h.say("alice", "s", "#add bob"), 503, -59)
-	a := h.say("bob", "r", "hello")
+	h.want(h.say2("bob", "r", "#exit"), 503, -99)
+	h.want(h.say2("alice", "r", "#destroy"), 503, -119)
+	h.want(h.say2("alice", "s", "#add bob"), 503, -59)
+	a := h.say2("bob", "r", "hello")
 	h.want(a, 503, -209)
 	if a.RetryAfter <= 0 {
 		t.Error("503 without Retry-After")
 	}
-	h.want(h.say("bob", "r", "#help"), 200, 1)
+	h.want(h.say2("bob", "r", "#help"), 200, 1)
 	set(false)
 	h.until("healthy", h.e.Healthy)
 	h.heard()
