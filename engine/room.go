@@ -67,10 +67,9 @@ type room struct {
 	epoch    uint64 // grows when the room is made or taken from the database again
 	inflight int    // commits under way
 
-	seq   uint64 // last message number given, its commit may be under way
-	last  uint64 // last message that is durable
-	done  uint64 // RoomRow.Done as it was last written
-	dirty bool   // cursors have moved since they were written
+	seq  uint64 // last message number given, its commit may be under way
+	last uint64 // last message that is durable
+	done uint64 // RoomRow.Done as it was last written
 
 	log       roomLog
 	followers int                  // live members in mode following
