@@ -22,9 +22,22 @@
 //
 // # Delivery
 //
-// A room has a log of what is to go to its members, a member a position in it;
-// one copy per member is under way at a time, and its final SIP response moves
-// the position. Command answers go through a stream per user, ahead of the logs.
-// The number of copies under way is bounded for the whole engine (credits), and
-// rooms take turns.
+// An accepted message gets the room's next number and is one row in the Store,
+// committed before its sender is answered. Every member has a cursor, the number
+// of the last message that reached it. Delivering is moving cursors: one copy per
+// member is under way at a time, and its final SIP response (judge) moves the
+// cursor, or puts the member off for a while (wait).
+//
+// Members that keep up follow the room's log, the end of the story in memory,
+// where notices stand between the messages. Who does not, because it was offline,
+// slow, or the engine was restarted, is behind: it gets pages from the Store until
+// the log has the rest. What is in the log is therefore only there for those who
+// are about to get it.
+//
+// Cursors are written a moment after they moved (flush): one number per room for
+// all that keep up, and a row for each that does not. After a crash copies may be
+// sent again, with the Call-ID that they had.
+//
+// Command answers go through a stream per user, ahead of the logs. The number of
+// copies under way is bounded for the whole engine (credits), and rooms take turns.
 package engine
