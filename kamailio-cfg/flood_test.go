@@ -123,7 +123,7 @@ func TestAnswerBudget(t *testing.T) {
 // Operators that flood imcd do not take the rooms down.
 func TestOperatorFlood(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
-	s := startStub(t, k)
+	s := startStandIn(t, k)
 	flooder, _ := hello(t, k, k.OperatorSecret())
 	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
 	question := strings.Repeat("x", 2000)

@@ -56,7 +56,7 @@ func untilUnavailable(t *testing.T, u *evapitest.UA) {
 
 func TestSizes(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
-	s := startStub(t, k)
+	s := startStandIn(t, k)
 	for _, transport := range []string{"udp", "tcp"} {
 		alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: transport})
 		for _, size := range []int{0, 1, 10000, 24000, 48000} {
@@ -77,7 +77,7 @@ func TestSizes(t *testing.T) {
 // The largest frame that evapi reads reaches a member.
 func TestLargestFrame(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
-	s := startStub(t, k)
+	s := startStandIn(t, k)
 	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
 	header, hop := s.header(t), unb64(t, s.welcome.Params["next_hop"])
 	rest := len(copyFrame(header, hop, "sip:bob@x", "big", ""))
@@ -152,7 +152,7 @@ func TestLocalTimeouts(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{
 		IMCLocal: "#!define IMC_LOCAL_TIMEOUTS\nmodparam(\"tm\", \"fr_timer\", 1000)\n#!define IMC_NEXT_HOP \"sip:" + silent.LocalAddr().String() + "\"",
 	})
-	s := startStub(t, k)
+	s := startStandIn(t, k)
 	if hop := unb64(t, s.welcome.Params["next_hop"]); hop != "sip:"+silent.LocalAddr().String() {
 		t.Errorf("next hop %s", hop)
 	}
@@ -165,7 +165,7 @@ func TestLocalTimeouts(t *testing.T) {
 // Frames in one window of 30000 bytes are all executed, whatever their sizes.
 func TestWindows(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
-	s := startStub(t, k)
+	s := startStandIn(t, k)
 	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
 	header, hop := s.header(t), unb64(t, s.welcome.Params["next_hop"])
 	sent := 0

@@ -49,7 +49,7 @@ func TestManagerRoute(t *testing.T) {
 		t.Fatal("demo.cfg has changed")
 	}
 	k := startKamailio(t, evapitest.Options{Config: edited, IMCLocal: "#!define IMC_ROOM \"^$\""})
-	s := startStub(t, k)
+	s := startStandIn(t, k)
 	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
 	expect(t, say(t, bob, "sip:anything@x", "hello"), 202)
 	expect(t, say(t, bob, "sip:bob@x", "hello"), 202)
@@ -84,7 +84,7 @@ func TestNextHop(t *testing.T) {
 				SIPPort: port,
 				Files:   map[string]string{"kamailio-local.cfg": "#!define IMC_LISTEN\n" + fmt.Sprintf(c.listen, port)},
 			})
-			s := startStub(t, k)
+			s := startStandIn(t, k)
 			if hop := unb64(t, s.welcome.Params["next_hop"]); hop != fmt.Sprintf(c.want, port) {
 				t.Errorf("next hop %s", hop)
 			}

@@ -50,7 +50,7 @@ func TestStockConfig(t *testing.T) {
 
 func stockConversation(t *testing.T, config, local string, alice, bob evapitest.UAConfig) {
 	k := startKamailio(t, evapitest.Options{Config: config, Local: local + "alias=\"chat.test\"\n"})
-	s := startStub(t, k)
+	s := startStandIn(t, k)
 	alice.User, alice.Domain = "alice", "chat.test"
 	bob.User, bob.Domain = "bob", "chat.test"
 	a, b := registered(t, k, alice), registered(t, k, bob)
@@ -90,7 +90,7 @@ func stockOthers(t *testing.T, k *evapitest.Kamailio, a, b *evapitest.UA) {
 }
 
 // stockRooms: rooms are imcd's, and copies reach members.
-func stockRooms(t *testing.T, k *evapitest.Kamailio, s *stub, a, b *evapitest.UA) {
+func stockRooms(t *testing.T, k *evapitest.Kamailio, s *standIn, a, b *evapitest.UA) {
 	for _, uri := range []string{"sip:chat-1@chat.test", "sip:chat-1@127.0.0.1", "sip:chat-1@127.0.0.1:9", "sip:chat-1@" + k.SIPAddr()} {
 		before, _ := s.seen("imc.message")
 		expect(t, say(t, a, uri, "to the room"), 202)
@@ -116,7 +116,7 @@ func stockRooms(t *testing.T, k *evapitest.Kamailio, s *stub, a, b *evapitest.UA
 }
 
 // stockIntruders: with WITH_AUTH, nobody gets near a room or past the password.
-func stockIntruders(t *testing.T, k *evapitest.Kamailio, s *stub, b *evapitest.UA) {
+func stockIntruders(t *testing.T, k *evapitest.Kamailio, s *standIn, b *evapitest.UA) {
 	before, _ := s.seen("imc.message")
 	b.Clear()
 	secret := "X-IMC-Secret: " + s.header(t)
@@ -159,7 +159,7 @@ func stockIntruders(t *testing.T, k *evapitest.Kamailio, s *stub, b *evapitest.U
 
 // stockForged: without authentication everybody may write to bob, but the header
 // is nobody's to send and opens nothing.
-func stockForged(t *testing.T, k *evapitest.Kamailio, s *stub, b *evapitest.UA) {
+func stockForged(t *testing.T, k *evapitest.Kamailio, s *standIn, b *evapitest.UA) {
 	b.Clear()
 	before, _ := s.seen("imc.message")
 	away := newUA(t, evapitest.UAConfig{User: "eve", Domain: "chat.test", Proxy: k.SIPAddr(), LocalIP: "127.0.0.2"})

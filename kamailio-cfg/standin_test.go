@@ -9,9 +9,9 @@ import (
 	"imcd/evapi/evapitest"
 )
 
-// stub stands in for imcd: it pings, answers every room message with 202, and
+// standIn stands in for imcd: it pings, answers every room message with 202, and
 // keeps all events for the test.
-type stub struct {
+type standIn struct {
 	peer    *evapitest.Peer
 	welcome evapitest.Event
 
@@ -20,10 +20,10 @@ type stub struct {
 	change chan struct{}     // closed and replaced with every event; guarded by mu
 }
 
-func startStub(t *testing.T, k *evapitest.Kamailio) *stub {
+func startStandIn(t *testing.T, k *evapitest.Kamailio) *standIn {
 	t.Helper()
 	peer, welcome := hello(t, k, k.Secret())
-	s := &stub{peer: peer, welcome: welcome, change: make(chan struct{})}
+	s := &standIn{peer: peer, welcome: welcome, change: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { s.ping(ctx) })
@@ -35,7 +35,7 @@ func startStub(t *testing.T, k *evapitest.Kamailio) *stub {
 	return s
 }
 
-func (s *stub) ping(ctx context.Context) {
+func (s *standIn) ping(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -50,7 +50,7 @@ func (s *stub) ping(ctx context.Context) {
 	}
 }
 
-func (s *stub) run(ctx context.Context) {
+func (s *standIn) run(ctx context.Context) {
 	for {
 		ev, err := s.peer.Next(ctx)
 		if err != nil {
@@ -68,7 +68,7 @@ func (s *stub) run(ctx context.Context) {
 }
 
 // seen are the events of one method so far.
-func (s *stub) seen(method string) (events []evapitest.Event, change <-chan struct{}) {
+func (s *standIn) seen(method string) (events []evapitest.Event, change <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ev := range s.events {
@@ -80,7 +80,7 @@ func (s *stub) seen(method string) (events []evapitest.Event, change <-chan stru
 }
 
 // wait waits until n events of the method have come and returns them.
-func (s *stub) wait(t *testing.T, method string, n int) []evapitest.Event {
+func (s *standIn) wait(t *testing.T, method string, n int) []evapitest.Event {
 	t.Helper()
 	ctx := testContext(t)
 	for {
@@ -97,9 +97,9 @@ func (s *stub) wait(t *testing.T, method string, n int) []evapitest.Event {
 }
 
 // copyTo sends one copy as imcd does.
-func (s *stub) copyTo(t *testing.T, to, callID, body string) {
+func (s *standIn) copyTo(t *testing.T, to, callID, body string) {
 	t.Helper()
 	send(t, s.peer, copyFrame(s.header(t), unb64(t, s.welcome.Params["next_hop"]), to, callID, body))
 }
 
-func (s *stub) header(t *testing.T) string { return unb64(t, s.welcome.Params["header"]) }
+func (s *standIn) header(t *testing.T) string { return unb64(t, s.welcome.Params["header"]) }

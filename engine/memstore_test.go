@@ -1,0 +1,283 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"imcd/evapi"
+)
+
+// memStore is a Store in memory whose commits can be made to fail: what a real
+// database cannot be asked to do at a given moment.
+type memStore struct {
+	mu      sync.Mutex
+	rooms   map[string]RoomState
+	said    map[int64][]MessageRow
+	cursors map[int64]map[string]uint64
+	answers map[[16]byte]SeenRow
+	serial  int
+	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
+	commits int
+	fail    func(changes []Change) (err error, applied bool) // nil: never
+	away    bool                                             // Ping and loads fail
+	gate    chan struct{}                                    // if not nil, each commit takes one token first
+}
+
+func newMemStore() *memStore {
+	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
+		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}}
+}
+
+func (s *memStore) Load(_ context.Context, fn func(RoomState) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(s.rooms)) {
+		if err := fn(s.state(key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *memStore) LoadRooms(_ context.Context, rooms []Name) ([]RoomState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []RoomState
+	for _, n := range rooms {
+		if _, ok := s.rooms[n.Key()]; ok {
+			found = append(found, s.state(n.Key()))
+		}
+	}
+	return found, nil
+}
+
+func (s *memStore) Commit(ctx context.Context, changes []Change) error {
+	s.mu.Lock()
+	gate := s.gate
+	s.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commits++
+	if s.fail != nil {
+		if err, applied := s.fail(changes); err != nil && !applied {
+			return err
+		} else if err != nil {
+			s.apply(changes)
+			return err
+		}
+	}
+	s.apply(changes)
+	return nil
+}
+
+func (s *memStore) apply(changes []Change) {
+	for _, c := range changes {
+		if c.Op >= PutMessage {
+			s.applyDelivery(c)
+			continue
+		}
+		key := c.Room.Name.Key()
+		if c.Op == PutMember || c.Op == DeleteMember {
+			key = c.Member.Room.Key()
+		}
+		r := s.rooms[key]
+		r.Members = slices.Clone(r.Members)
+		cursor := c.Member.Cursor
+		c.Member.Cursor = nil
+		at := slices.IndexFunc(r.Members, func(m MemberRow) bool { return m.User.Key() == c.Member.User.Key() })
+		switch {
+		case c.Op == PutRoom:
+			c.Room.Done = r.Room.Done
+			r.Room = c.Room
+		case c.Op == DeleteRoom:
+			delete(s.rooms, key)
+			delete(s.said, r.Room.ID)
+			delete(s.cursors, r.Room.ID)
+			continue
+		case c.Op == PutMember && at < 0:
+			r.Members = append(r.Members, c.Member)
+		case c.Op == PutMember:
+			r.Members[at] = c.Member
+		case at >= 0:
+			r.Members = slices.Delete(r.Members, at, at+1)
+		}
+		if r.Room.Name.IsZero() {
+			panic(fmt.Sprintf("change of a room that is not stored: %+v", c))
+		}
+		switch {
+		case c.Op == PutMember && cursor != nil:
+			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Seq: *cursor})
+		case c.Op == DeleteMember:
+			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Remove: true})
+		}
+		s.rooms[key] = r
+	}
+}
+
+// state is a room with what is derived from other tables.
+func (s *memStore) state(key string) RoomState {
+	r := s.rooms[key]
+	r.Members = slices.Clone(r.Members)
+	if said := s.said[r.Room.ID]; len(said) > 0 {
+		r.Room.Seq = said[len(said)-1].Seq
+	}
+	for i := range r.Members {
+		if seq, ok := s.cursors[r.Room.ID][r.Members[i].User.Key()]; ok {
+			r.Members[i].Cursor = &seq
+		}
+	}
+	return r
+}
+
+func (s *memStore) putCursor(c CursorRow) {
+	if s.cursors[c.Room] == nil {
+		s.cursors[c.Room] = map[string]uint64{}
+	}
+	if c.Remove {
+		delete(s.cursors[c.Room], c.User.Key())
+	} else {
+		s.cursors[c.Room][c.User.Key()] = c.Seq
+	}
+}
+
+func (s *memStore) applyDelivery(c Change) {
+	switch c.Op {
+	case PutMessage:
+		said := s.said[c.Message.Room]
+		if n := len(said); n > 0 && said[n-1].Seq+1 != c.Message.Seq || n == 0 && c.Message.Seq != 1 {
+			panic(fmt.Sprintf("message %d follows %d others", c.Message.Seq, n))
+		}
+		s.said[c.Message.Room] = append(said, *c.Message)
+	case PutCursor:
+		s.putCursor(*c.Cursor)
+	case PutProgress:
+		for key, r := range s.rooms {
+			if r.Room.ID == c.Progress.Room {
+				r.Room.Done = c.Progress.Done
+				s.rooms[key] = r
+			}
+		}
+	case PutSeen:
+		s.answers[c.Seen.Key] = *c.Seen
+	}
+}
+
+func (s *memStore) Messages(_ context.Context, room int64, after uint64, limit int) ([]MessageRow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return nil, ErrUnavailable
+	}
+	var rows []MessageRow
+	for _, m := range s.said[room] {
+		if m.Seq > after && m.Body != nil && len(rows) < limit {
+			rows = append(rows, m)
+		}
+	}
+	return rows, nil
+}
+
+func (s *memStore) Seen(_ context.Context, since time.Time) ([]SeenRow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rows []SeenRow
+	for _, r := range s.answers {
+		if r.At.After(since) {
+			rows = append(rows, r)
+		}
+	}
+	return rows, nil
+}
+
+// Prune takes the bodies of messages that are over the limit per room.
+func (s *memStore) Prune(_ context.Context, l Limits, _ time.Time) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, said := range s.said {
+		for i := 0; i < len(said)-l.Messages && l.Messages > 0; i++ {
+			if said[i].Body != nil {
+				said[i].Body = nil
+				n++
+			}
+		}
+	}
+	return n, nil
+}
+
+func (s *memStore) Ping(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func (s *memStore) Close() error { return nil }
+
+// set makes commits fail from now on; nil: no more.
+func (s *memStore) set(fail func([]Change) (err error, applied bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = fail
+}
+
+// owed shows what is not noted as delivered.
+func (s *memStore) owed() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for key := range s.rooms {
+		r := s.state(key)
+		for _, m := range r.Members {
+			cursor := r.Room.Done
+			if m.Cursor != nil {
+				cursor = *m.Cursor
+			}
+			if m.Flag&MemberInvited == 0 && cursor < r.Room.Seq {
+				fmt.Fprintf(&b, "%s: %s has %d of %d (own cursor: %t)\n", key, m.User.User, cursor, r.Room.Seq, m.Cursor != nil)
+			}
+		}
+	}
+	return b.String()
+}
+
+// copy is what a crash at this moment would leave.
+func (s *memStore) copy() *memStore {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := newMemStore()
+	c.rooms, c.said, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.said), maps.Clone(s.answers), s.serial
+	for room, cursors := range s.cursors {
+		c.cursors[room] = maps.Clone(cursors)
+	}
+	return c
+}
+
+// dump shows what is stored, a line a room.
+func (s *memStore) dump() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(s.rooms)) {
+		r := s.rooms[key]
+		fmt.Fprintf(&b, "%s %d:", key, r.Room.Flag)
+		for _, m := range r.Members {
+			fmt.Fprintf(&b, " %s/%d", m.User.User, m.Flag)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
