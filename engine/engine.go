@@ -182,10 +182,10 @@ func (e *Engine) Result(r evapi.Result) {
 }
 
 // Wake makes the engine try again to send what it could not: a Kamailio is
-// connected.
+// connected. Who registered before that has not been heard of.
 func (e *Engine) Wake() {
 	for _, s := range e.shards {
-		s.inbox.ring()
+		s.inbox.post((*shard).hurry)
 	}
 }
 

@@ -58,7 +58,7 @@ func (s *shard) run(ctx context.Context) {
 	defer s.flushTimer.Stop()
 	var l letters
 	for {
-		s.now = time.Now()
+		s.tellTime()
 		select {
 		case <-ctx.Done():
 			return
@@ -67,7 +67,7 @@ func (s *shard) run(ctx context.Context) {
 		case <-s.flushTimer.C:
 			s.flush(nil)
 		}
-		s.now = time.Now()
+		s.tellTime()
 		s.inbox.take(&l)
 		for i := range l.results {
 			s.result(l.results[i])
@@ -85,6 +85,15 @@ func (s *shard) run(ctx context.Context) {
 		s.resumeDue()
 		s.pump()
 		s.engine.checkIdle()
+	}
+}
+
+// tellTime sets the time of this round. After a long silence of imcd Kamailio has
+// not reported all registrations.
+func (s *shard) tellTime() {
+	last := s.now
+	if s.now = time.Now(); s.now.Sub(last) > frozenAfter {
+		s.hurry()
 	}
 }
 

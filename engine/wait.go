@@ -2,6 +2,7 @@ package engine
 
 import (
 	"container/heap"
+	"math/rand/v2"
 	"time"
 )
 
@@ -83,6 +84,27 @@ func (s *shard) resumeDue() {
 	for len(s.waits) > 0 && !s.waits[0].due.After(s.now) {
 		s.resume(s.waits[0])
 	}
+}
+
+const (
+	// frozenAfter is a gap between two rounds of a shard, which has a tick of a
+	// fraction of that, after which it must have been stopped from outside.
+	frozenAfter = 3 * time.Second
+	// hurryEach spreads what hurry brings forward: a shard tries 100 a second.
+	hurryEach = 10 * time.Millisecond
+)
+
+// hurry brings forward the next try of members that are offline: they may have
+// registered without imcd being told.
+func (s *shard) hurry() {
+	spread := time.Duration(len(s.away)+1) * hurryEach
+	for _, w := range s.waits {
+		due := s.now.Add(rand.N(spread))
+		if w.offline && due.Before(w.due) {
+			w.due = due
+		}
+	}
+	heap.Init(&s.waits)
 }
 
 // registered resumes all that wait for a user.

@@ -39,7 +39,6 @@ type attack struct {
 	load   *traffic
 	users  []string
 	random *rand.Rand
-	log    func(format string, args ...any)
 
 	back    map[string][]time.Duration // from a fault's end to the next 200, by name
 	repeats map[string]int             // further copies until the next fault, by name
