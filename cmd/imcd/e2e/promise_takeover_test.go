@@ -39,7 +39,7 @@ func TestPromiseTakeOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, "postgres", stack.Options{DBURL: url})
-	k := newSink(t, s)
+	k := newSink(t, s, nil)
 	phone := chatAgent(t, s, "phone")
 	if err := registerAt(ctx, k.ua, []string{"alice", "bob"}, 3600); err != nil {
 		t.Fatal(err)
