@@ -92,7 +92,7 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	fillRooms(t, pg.URL("imcd"), []filling{{room: room, members: users}})
 	// Copies go out few at a time, so that there is a rest to deliver.
 	s := start(t, "postgres", stack.Options{DBURL: pg.URL("imcd"), Settings: map[string]string{"max_outstanding": "4"}})
-	k := newSink(t, s)
+	k := newSink(t, s, nil)
 	ctx := withTimeout(t, 2*time.Minute)
 	if err := registerAt(ctx, k.ua, users, 3600); err != nil {
 		t.Fatal(err)

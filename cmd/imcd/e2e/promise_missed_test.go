@@ -21,7 +21,7 @@ func TestPromiseMissedRegistration(t *testing.T) {
 			t.Parallel()
 			const room = "chat-missed"
 			s := start(t, "sqlite", stack.Options{})
-			k := newSink(t, s)
+			k := newSink(t, s, nil)
 			phone := chatAgent(t, s, "phone")
 			ctx := withTimeout(t, 2*time.Minute)
 			mustSay(t, phone, "alice", room, "#create")

@@ -20,7 +20,7 @@ func TestPromiseOffline(t *testing.T) {
 	url := schematest.NewDatabase(t)
 	fillRooms(t, url, []filling{{room: room, members: users}})
 	s := start(t, "postgres", stack.Options{DBURL: url})
-	k := newSink(t, s)
+	k := newSink(t, s, nil)
 	ctx := withTimeout(t, 3*time.Minute)
 	late := seat{room, users[9]}
 	if err := registerAt(ctx, k.ua, users[:9], 3600); err != nil {
@@ -86,7 +86,7 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 	fillRooms(t, url, []filling{{room: room, members: users}})
 	// Kamailio keeps 25 KB for each copy for 5 s.
 	s := startPlain(t, stack.Options{DBURL: url, Kamailio: evapitest.Options{SHM: 1024}})
-	k := newSink(t, s)
+	k := newSink(t, s, nil)
 	ctx := withTimeout(t, 3*time.Minute)
 	if err := registerAt(ctx, k.ua, users, 3600); err != nil {
 		t.Fatal(err)

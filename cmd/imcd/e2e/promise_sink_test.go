@@ -22,7 +22,7 @@ const inboxClear = 1024
 // Messages end with "#" and their number in the room.
 type sink struct {
 	ua    *evapitest.UA
-	first func(room string, n int) // told of first copies; set before they come, may be nil
+	first func(room string, n int) // told of first copies; may be nil
 
 	mu      sync.Mutex
 	seats   map[seat]*arrivals // by mu
@@ -42,8 +42,10 @@ type arrivals struct {
 	ids   map[int]uint64 // hash of the Call-ID, by number
 }
 
-func newSink(t *testing.T, s *stack.Stack) *sink {
-	k := &sink{ua: chatAgent(t, s, "sink"), seats: make(map[seat]*arrivals)}
+// newSink tells first, if not nil, of the first copy of a message that a member
+// gets.
+func newSink(t *testing.T, s *stack.Stack, first func(room string, n int)) *sink {
+	k := &sink{ua: chatAgent(t, s, "sink"), first: first, seats: make(map[seat]*arrivals)}
 	k.ua.SetAnswer(func(req *sip.Request) evapitest.Reply {
 		k.take(req)
 		return evapitest.Reply{Code: 200}

@@ -91,14 +91,13 @@ func TestPromise(t *testing.T) {
 		Settings: map[string]string{"result_timeout": "5s", "cursor_flush": "5ms"},
 		// Kamailio keeps 25 KB for each copy for 5 s.
 		Kamailio: evapitest.Options{SHM: 1024}})
-	k := newSink(t, s)
+	l := newTraffic(t, s, rooms, promiseRate, promiseSeed)
+	k := newSink(t, s, l.arrived)
 	ctx := withTimeout(t, time.Duration(n)*5*promiseRound)
 	if err := registerAt(ctx, k.ua, names("u", promiseUsers), 3600); err != nil {
 		t.Fatal(err)
 	}
 
-	l := newTraffic(t, s, rooms, promiseRate, promiseSeed)
-	k.first = l.arrived
 	a := &attack{stack: s, pg: pg, sink: k, load: l, users: names("u", promiseUsers), random: random}
 	began := time.Now()
 	stop, over := make(chan struct{}), make(chan struct{})

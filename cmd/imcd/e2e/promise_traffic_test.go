@@ -21,8 +21,8 @@ const (
 	// underWayMax is how many copies of answered messages may be under way before
 	// the next message is sent, waitingMax how many messages may wait for their
 	// answers as long as answers come at all (patienceMax).
-	underWayMax = 45
-	waitingMax  = 3
+	underWayMax = 20
+	waitingMax  = 2
 	patienceMax = 200 * time.Millisecond
 )
 
