@@ -233,7 +233,11 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 			if m.tracked = row.Cursor != nil; m.tracked {
 				cursor, m.stored = *row.Cursor, *row.Cursor
 			}
-			s.enter(r, m, cursor)
+			if m.tracked && cursor < r.last {
+				s.enterLater(r, m, cursor)
+			} else {
+				s.enter(r, m, cursor)
+			}
 		}
 	}
 }

@@ -51,14 +51,30 @@ func (s *shard) putOff(r *room, m *member, isOffline bool, after time.Duration) 
 	w.offline = isOffline
 	w.due = s.now.Add(d)
 	s.unfollow(r, m)
-	m.mode, m.page, m.wait = waiting, nil, w
-	heap.Push(&s.waits, w)
+	m.mode, m.page = waiting, nil
+	s.await(m, w)
 	s.engine.metrics.putOff(isOffline)
+	s.markDirty(r)
+}
+
+// enterLater lets m, which did not keep up with its room before the engine was
+// started, take part in the deliveries: soon, but not at once with all others.
+func (s *shard) enterLater(r *room, m *member, cursor uint64) {
+	m.live, m.cursor, m.mode = true, cursor, waiting
+	s.await(m, &wait{room: r, member: m, index: -1, due: s.now.Add(rand.N(s.spread()))})
+}
+
+// spread is the time over which those who wait are tried.
+func (s *shard) spread() time.Duration { return time.Duration(len(s.waits)+1) * hurryEach }
+
+// await puts w among the waits.
+func (s *shard) await(m *member, w *wait) {
+	m.wait = w
+	heap.Push(&s.waits, w)
 	if s.away[m.key] == nil {
 		s.away[m.key] = make(map[*wait]struct{})
 	}
 	s.away[m.key][w] = struct{}{}
-	s.markDirty(r)
 }
 
 // resume ends a wait; what m has missed is loaded. The number of tries is kept
@@ -97,7 +113,7 @@ const (
 // hurry brings forward the next try of members that are offline: they may have
 // registered without imcd being told.
 func (s *shard) hurry() {
-	spread := time.Duration(len(s.away)+1) * hurryEach
+	spread := s.spread()
 	for _, w := range s.waits {
 		due := s.now.Add(rand.N(spread))
 		if w.offline && due.Before(w.due) {
