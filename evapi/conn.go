@@ -30,6 +30,7 @@ type Conn struct {
 	handler Handler
 	box     *outbox
 	count   counters
+	memory  memory
 	lastGen int64 // Welcome.Gen of the last Up; the reader's
 
 	mu     sync.Mutex         // guards what follows

@@ -125,7 +125,7 @@ func TestConnPriorities(t *testing.T) {
 		all = append(all, w)
 		n += len(w)
 	}
-	for i, want := range []string{"sip:first@h", "imc.reply", "imc.answer", "sip:late@h"} {
+	for i, want := range []string{"imc.reply", "imc.answer", "sip:first@h", "sip:late@h"} {
 		if !strings.Contains(all[0][i], want) {
 			t.Errorf("frame %d: %.80s", i, all[0][i])
 		}

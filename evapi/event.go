@@ -40,6 +40,8 @@ type WelcomeEvent struct {
 type PongEvent struct {
 	ID   string
 	Time string // Kamailio's clock, see ageClock
+	Free uint64 // bytes of shared memory that Kamailio has left
+	All  uint64 // bytes of shared memory that it has; 0 if it does not say
 }
 
 // ErrorEvent is imc.error: a frame that Kamailio could not execute.
@@ -99,11 +101,13 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 		var p struct {
 			ID   *string
 			Time string
+			Free uint64 `json:"shm_free"`
+			All  uint64 `json:"shm"`
 		}
 		if err := json.Unmarshal(params, &p); err != nil || p.ID == nil {
 			return nil, badParams(err)
 		}
-		return PongEvent{ID: *p.ID, Time: p.Time}, nil
+		return PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All}, nil
 	case "imc.error":
 		return decodeError(params)
 	case "imc.registered":

@@ -17,8 +17,8 @@ type entry struct {
 	size int // of the netstring, at most
 }
 
-// outbox holds what waits to be written to one Kamailio, in two queues: the
-// first goes ahead of the second. It is open while there is an authenticated
+// outbox holds what waits to be written to one Kamailio, in three queues, each
+// of which goes ahead of the next. It is open while there is an authenticated
 // connection. Any goroutine may put; the writer takes.
 type outbox struct {
 	limit int           // entries per queue
@@ -26,10 +26,11 @@ type outbox struct {
 
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
 	peer    *peer      // nil: closed
-	first   ring
-	rest    ring
-	answers int // entries of first that are answers
-	taken   int // entries taken and not yet confirmed
+	replies ring       // replies and answers to operators
+	first   ring       // copies with First
+	rest    ring       // the other copies
+	answers int        // entries of replies that are answers
+	taken   int        // entries taken and not yet confirmed
 }
 
 func newOutbox(limit int) *outbox {
@@ -52,12 +53,11 @@ func (b *outbox) close() []string {
 	ids := make([]string, 0, b.first.n+b.rest.n)
 	for _, q := range []*ring{&b.first, &b.rest} {
 		for q.n > 0 {
-			if e := q.pop(); e.out != nil {
-				ids = append(ids, e.callID)
-			}
+			ids = append(ids, q.pop().callID)
 		}
 		*q = ring{}
 	}
+	b.replies = ring{}
 	return ids
 }
 
@@ -89,7 +89,7 @@ func (b *outbox) putPayload(payload []byte, answer bool) error {
 	if answer && b.answers >= maxAnswers {
 		return ErrFull
 	}
-	if err := b.push(&b.first, entry{payload: payload, answer: answer, size: len(payload) + netstringOverhead}); err != nil {
+	if err := b.push(&b.replies, entry{payload: payload, answer: answer, size: len(payload) + netstringOverhead}); err != nil {
 		return err
 	}
 	if answer {
@@ -112,20 +112,23 @@ func (b *outbox) push(q *ring, e entry) error {
 }
 
 // take appends to batch what fits one window, one entry at least if there is
-// any. It takes nothing from the second queue before the first is empty.
-func (b *outbox) take(batch []entry) []entry {
+// any. It takes nothing from a queue before those ahead of it are empty, and
+// without copies only replies and answers; held tells then that copies wait.
+func (b *outbox) take(batch []entry, copies bool) (taken []entry, held bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	room := WindowBytes - pingRoom
 	for {
-		q := &b.first
-		if q.n == 0 {
-			q = &b.rest
+		q := &b.replies
+		if q.n == 0 && copies {
+			if q = &b.first; q.n == 0 {
+				q = &b.rest
+			}
 		}
 		// A frame that is larger than a window goes alone.
 		if q.n == 0 || len(batch) > 0 && q.peek().size > room {
 			b.taken = len(batch)
-			return batch
+			return batch, !copies && b.first.n+b.rest.n > 0
 		}
 		e := q.pop()
 		if e.answer {
@@ -147,7 +150,7 @@ func (b *outbox) confirm() {
 func (b *outbox) pending() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.first.n + b.rest.n + b.taken
+	return b.replies.n + b.first.n + b.rest.n + b.taken
 }
 
 func (b *outbox) isOpen() bool {

@@ -20,7 +20,8 @@ func TestAnswersAreBounded(t *testing.T) {
 	if err := b.putPayload([]byte("x"), false); err != nil {
 		t.Error(err)
 	}
-	if n := len(b.take(nil)); n != maxAnswers+1 || b.pending() != n {
+	batch, _ := b.take(nil, true)
+	if n := len(batch); n != maxAnswers+1 || b.pending() != n {
 		t.Errorf("%d taken, %d pending", n, b.pending())
 	}
 	if err := b.putPayload([]byte("x"), true); err != nil {

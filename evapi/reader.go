@@ -235,6 +235,7 @@ func (s *session) tellTime(ev Event) {
 		ev.Age = s.clock.age(ev.sent, ev.Received)
 	case PongEvent:
 		s.clock.age(ev.Time, time.Now())
+		s.c.memory.tell(ev.Free, ev.All)
 	case *WelcomeEvent:
 		s.clock.age(ev.Time, time.Now())
 	}

@@ -19,11 +19,14 @@ type Stats struct {
 	Registered    uint64 // imc.registered
 	Calls         uint64 // imc.call
 	Pongs         uint64 // imc.pong
+	Held          uint64 // times that copies were held back because Kamailio's shared memory ran low
+	MemoryFree    uint64 // bytes of Kamailio's shared memory, as it said last; 0 if it does not say
+	MemoryTotal   uint64 // all of it
 }
 
 // counters are Stats while they are counted, by the reader and the writer.
 type counters struct {
-	framesIn, framesOut, windows, welcomes       atomic.Uint64
+	framesIn, framesOut, windows, welcomes, held atomic.Uint64
 	decodeErrors, unknownEvents, unmatched       atomic.Uint64
 	messages, results, errors, registered, calls atomic.Uint64
 	pongs                                        atomic.Uint64
@@ -47,6 +50,9 @@ func (c *Conn) Stats() Stats {
 		Registered:    n.registered.Load(),
 		Calls:         n.calls.Load(),
 		Pongs:         n.pongs.Load(),
+		Held:          n.held.Load(),
+		MemoryFree:    c.memory.free.Load(),
+		MemoryTotal:   c.memory.total.Load(),
 	}
 	if w := n.welcomes.Load(); w > 0 {
 		s.Reconnects = w - 1

@@ -35,8 +35,15 @@ func newWriter(s *session, p *peer) *writer {
 func (w *writer) run() error {
 	beat := time.NewTimer(w.s.c.cfg.Heartbeat)
 	defer beat.Stop()
+	holding := false // the next beat is to learn whether there is memory again
 	for {
-		w.batch = w.s.c.box.take(w.batch[:0])
+		var held bool
+		w.batch, held = w.s.c.box.take(w.batch[:0], !w.s.c.memory.low())
+		if held && !holding {
+			w.s.c.count.held.Add(1)
+			beat.Reset(min(lowPoll, w.s.c.cfg.Heartbeat))
+		}
+		holding = held
 		if len(w.batch) == 0 {
 			select {
 			case <-w.s.c.box.wake:
@@ -57,6 +64,7 @@ func (w *writer) run() error {
 			return err
 		}
 		beat.Reset(w.s.c.cfg.Heartbeat)
+		holding = false
 	}
 }
 
