@@ -8,8 +8,8 @@ import (
 	"imcd/evapi"
 )
 
-// seenMax bounds the answers that a shard remembers.
-const seenMax = 1 << 16
+// seenTotal bounds the answers that all shards together remember.
+const seenTotal = 1 << 18
 
 // seenKey is what a request has in common with its repetitions: a client that
 // lost the answer sends it again with the same Call-ID and CSeq (RFC 3261
@@ -55,13 +55,14 @@ func (s *shard) repeated(req *request) bool {
 	return false
 }
 
-// remember keeps an answer for the configured time, and no more than seenMax.
+// remember keeps an answer for the configured time, and no more than this
+// shard's part of seenTotal.
 func (s *shard) remember(n *seen) {
 	s.seen[n.key] = n
 	s.seenOrder = append(s.seenOrder, n)
 	for len(s.seenOrder) > 0 {
 		old := s.seenOrder[0]
-		if len(s.seenOrder) <= seenMax && s.now.Sub(old.at) < s.engine.cfg.DuplicateWindow {
+		if len(s.seenOrder) <= seenTotal/len(s.engine.shards) && s.now.Sub(old.at) < s.engine.cfg.DuplicateWindow {
 			return
 		}
 		if s.seen[old.key] == old {
