@@ -14,7 +14,6 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/engine"
-	"imcd/evapi/evapitest"
 	"imcd/schema"
 	"imcd/schema/schematest"
 )
@@ -88,9 +87,7 @@ func TestPromise(t *testing.T) {
 	s := startPlain(t, stack.Options{DBURL: pg.URL("imcd"),
 		// Some outcomes are lost with a Kamailio, and with what it drops for a frozen
 		// imcd. What is delivered within cursor_flush is repeated after a kill.
-		Settings: map[string]string{"result_timeout": "5s", "cursor_flush": "5ms"},
-		// Kamailio keeps 25 KB for each copy for 5 s.
-		Kamailio: evapitest.Options{SHM: 1024}})
+		Settings: map[string]string{"result_timeout": "5s", "cursor_flush": "5ms"}})
 	l := newTraffic(t, s, rooms, promiseRate, promiseSeed)
 	k := newSink(t, s, l.arrived)
 	ctx := withTimeout(t, time.Duration(n)*5*promiseRound)
