@@ -63,13 +63,6 @@ func (c *committer) ready() *refusal {
 	return nil
 }
 
-// taken reports whether a batch is being written.
-func (c *committer) taken() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.writing
-}
-
 // put queues t. It never blocks; shards ask ready first, so the queue exceeds
 // its limit by one step of each shard at most.
 func (c *committer) put(t *tx) {

@@ -275,3 +275,10 @@ func (h *house) want(a evapi.Answer, code, rc int) {
 }
 
 func result(code int) evapi.Result { return evapi.Result{Code: code} }
+
+// taken reports whether a batch is being written.
+func (c *committer) taken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writing
+}

@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			Name: "imc_requests_total", Help: "Requests by command (message for none) and final reply."},
 			[]string{"command", "code"}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_deliveries_total", Help: "Outcomes of copies to recipients: ok, offline, timeout, refused, error, failed, lost, stray."},
+			Name: "imc_deliveries_total", Help: "Outcomes of copies to recipients: ok; offline, timeout, error, lost (sent again); refused; stray (came twice or too late)."},
 			[]string{"result"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_dropped_total", Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
