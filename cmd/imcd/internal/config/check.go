@@ -33,6 +33,12 @@ func (r *raw) check(origin map[string]string) (*Config, error) {
 		{"state_dir", r.checkStateDir},
 		{"rpc_listen", func() error { return checkListen(r.RPC.Listen) }},
 		{"http_listen", func() error { return checkListen(r.HTTP.Listen) }},
+		{"rpc_token_file", r.readToken},
+		{"rpc_token", r.checkToken},
+		{"rpc_listen", func() error { return r.checkReach(r.RPC.Listen) }},
+		{"http_listen", func() error { return r.checkReach(r.HTTP.Listen) }},
+		{"http_origins", r.checkOrigins},
+		{"bots", r.checkBots},
 	} {
 		if err := c.fn(); err != nil {
 			return nil, &Error{Key: c.key, Source: origin[c.key], Err: err}

@@ -21,6 +21,8 @@ type Config struct {
 	StateDir string // where files are kept that have no place of their own
 	RPC      RPC
 	HTTP     HTTP
+	Access   Access
+	Bots     []engine.Name // users that are programs on the WebSocket, not SIP clients
 	Log      Log
 }
 
@@ -30,6 +32,13 @@ type Database struct {
 	InStateDir   bool   // no URL was given: it is a file in StateDir
 	RoomsTable   string
 	MembersTable string
+}
+
+// Access says who may ask over rpc_listen and http_listen.
+type Access struct {
+	Token       string   // what clients must know; empty: loopback only, no token asked for
+	Origins     []string // scheme://host[:port] of pages that may ask, beside imcd's own
+	EventBodies bool     // message bodies are shown in events to who asks for them
 }
 
 // RPC is imcd's own JSON-RPC port.
@@ -58,6 +67,9 @@ type raw struct {
 	secretFile    string
 	dbURLFile     string
 	dbMode        int
+	tokenFile     string
+	origins       string
+	bots          string
 	outboundProxy string
 }
 

@@ -14,7 +14,7 @@ import (
 
 // keys are all settings, in the order of the sample file.
 func keys() []key {
-	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), roomKeys(), limitKeys(), deliveryKeys())
+	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), accessKeys(), roomKeys(), limitKeys(), deliveryKeys())
 }
 
 func isKey(name string) bool {

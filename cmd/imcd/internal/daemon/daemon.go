@@ -204,6 +204,8 @@ func (d *Daemon) openHTTP(context.Context) error {
 	server, err := web.Listen(d.cfg.HTTP.Listen, web.Parts{
 		RPC:      d.rpc,
 		Metrics:  d.reg,
+		Access:   web.Access{Token: d.cfg.Access.Token, Origins: d.cfg.Access.Origins, Loopback: config.LoopbackHost},
+		Profile:  d.cfg.Access.Token != "" && config.IsLoopback(d.cfg.HTTP.Listen),
 		Ping:     d.store.Ping,
 		Missing:  d.relay.Missing,
 		Stopping: d.stopping.Load,

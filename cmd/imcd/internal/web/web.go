@@ -1,5 +1,9 @@
 // Package web is imcd's HTTP side: whether it lives and is ready, its metrics,
-// and JSON-RPC.
+// JSON-RPC, and the way to the WebSocket and the console.
+//
+// Without a token in the configuration whoever can connect may ask, and only
+// this host can. With one, everything but /healthz, /readyz and the files of the
+// console, which hold no data, asks for it.
 package web
 
 import (
@@ -11,6 +15,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +41,13 @@ type Handler interface {
 type Parts struct {
 	RPC     Handler
 	Metrics prometheus.Gatherer
+	Access  Access
+	// Live serves the WebSocket; nil: there is none.
+	Live http.Handler
+	// Console serves the console's files; nil: there is none.
+	Console http.Handler
+	// Profile: /debug/pprof is there.
+	Profile bool
 	// Ping reports whether the database can be used now.
 	Ping func(ctx context.Context) error
 	// Missing names the Kamailios that are not connected; connected says
@@ -106,9 +118,22 @@ func Routes(p Parts) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", p.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 8}))
-	// Pages of other sites, open in an operator's browser, must not ask.
-	mux.Handle("POST /rpc", http.NewCrossOriginProtection().Handler(http.HandlerFunc(p.call)))
+	guarded := func(pattern string, h http.Handler) { mux.Handle(pattern, p.Access.Guard(h)) }
+	guarded("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 8}))
+	guarded("POST /rpc", http.HandlerFunc(p.call))
+	if p.Live != nil {
+		guarded("GET /ws", p.Live)
+	}
+	if p.Console != nil {
+		mux.Handle("GET /", p.Console)
+	}
+	if p.Profile {
+		guarded("GET /debug/pprof/", http.HandlerFunc(pprof.Index))
+		guarded("GET /debug/pprof/cmdline", http.HandlerFunc(pprof.Cmdline))
+		guarded("GET /debug/pprof/profile", http.HandlerFunc(pprof.Profile)) // ?seconds= below WriteTimeout
+		guarded("GET /debug/pprof/symbol", http.HandlerFunc(pprof.Symbol))
+		guarded("GET /debug/pprof/trace", http.HandlerFunc(pprof.Trace))
+	}
 	return mux
 }
 

@@ -32,6 +32,7 @@ func parts() Parts {
 	return Parts{
 		RPC:      echo{},
 		Metrics:  prometheus.NewRegistry(),
+		Access:   Access{Loopback: loopback},
 		Ping:     func(context.Context) error { return nil },
 		Missing:  func() ([]string, bool) { return nil, true },
 		Stopping: func() bool { return false },
@@ -107,6 +108,43 @@ func TestRoutes(t *testing.T) {
 		if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
 			t.Errorf("%s %s %v: %d %.80q, want %d", c.method, c.path, c.headers, w.Code, w.Body, c.code)
 		}
+	}
+}
+
+// TestDoorsWithToken: what asks for the token, and that profiles are off unless
+// they are switched on.
+func TestDoorsWithToken(t *testing.T) {
+	p := parts()
+	p.Access.Token = secret
+	p.Console = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	p.Live = p.Console
+	off := Routes(p)
+	p.Console, p.Profile = nil, true
+	on := Routes(p)
+	for _, c := range []struct {
+		h             http.Handler
+		path          string
+		with, without int
+	}{
+		{off, "/healthz", 200, 200},
+		{off, "/readyz", 200, 200},
+		{off, "/", 200, 200},
+		{off, "/metrics", 200, 401},
+		{off, "/ws", 200, 401},
+		{on, "/debug/pprof/", 200, 401},
+		{on, "/debug/pprof/heap", 200, 401},
+		{on, "/debug/pprof/cmdline", 200, 401},
+		{Routes(parts()), "/debug/pprof/", 404, 404},
+	} {
+		if w := request(c.h, "GET", c.path, "", "Authorization", "Bearer "+secret); w.Code != c.with {
+			t.Errorf("%s with token: %d", c.path, w.Code)
+		}
+		if w := request(c.h, "GET", c.path, ""); w.Code != c.without {
+			t.Errorf("%s without token: %d", c.path, w.Code)
+		}
+	}
+	if w := request(off, "POST", "/rpc", "question"); w.Code != 401 {
+		t.Errorf("/rpc without token: %d", w.Code)
 	}
 }
 
