@@ -34,6 +34,9 @@ func (c *call) check(n need) *refusal {
 	if c.room == nil {
 		return refuseNoRoom()
 	}
+	if c.service() {
+		return nil // it needs no role
+	}
 	switch {
 	case n == needInvited && (c.me == nil || !c.me.invited()):
 		return forbid("Not invited", "not_invited")
@@ -56,7 +59,11 @@ func (c *call) relay() *refusal {
 	if r := c.check(needMember); r != nil {
 		return r
 	}
-	row := &MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: c.me.name, Body: c.req.body, At: c.shard.now,
+	sender, r := c.sender()
+	if r != nil {
+		return r
+	}
+	row := &MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: sender, Body: c.req.body, At: c.shard.now,
 		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType}
 	out, err := c.shard.engine.compose(c.room, row)
 	if err != nil {
@@ -70,8 +77,20 @@ func (c *call) relay() *refusal {
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
-	c.tx.says = append(c.tx.says, say{out: out, skip: c.me.key, size: size, seq: row.Seq, at: row.At})
+	c.tx.says = append(c.tx.says, say{out: out, skip: sender.Key(), size: size, seq: row.Seq, at: row.At})
 	return nil
+}
+
+// sender is whose message it is. The service speaks as the room itself; nobody
+// else can.
+func (c *call) sender() (Name, *refusal) {
+	switch {
+	case c.service():
+		return c.room.name, nil
+	case c.me.key == c.room.key:
+		return Name{}, forbid("A room cannot write to itself", "not_member")
+	}
+	return c.me.name, nil
 }
 
 // refuse makes why the answer, with its notice to the sender.
@@ -83,6 +102,10 @@ func (c *call) refuse(why *refusal) {
 	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc}
 	if why.code == 503 {
 		c.tx.answer.RetryAfter = c.shard.engine.cfg.RetryAfter
+	}
+	if c.req.order != nil {
+		c.req.order.why = why // an operator is told by the answer
+		return
 	}
 	if why.notice == "" || c.req.from.IsZero() {
 		return
@@ -122,15 +145,19 @@ func (c *call) fill(v vars) vars {
 	}
 	set("room", showName(room, c.req.target.Host))
 	set("cmd", c.shard.engine.cfg.CmdStartChar)
-	set("user", c.show(c.req.from))
-	set("by", c.show(c.req.from))
+	set("user", c.actor())
+	set("by", c.actor())
 	return v
 }
 
 func (c *call) show(n Name) string { return showName(n, c.from().Host) }
 
-// answer tells the sender.
-func (c *call) answer(notice string, v vars) { c.tell(c.req.from, notice, v) }
+// answer tells the sender; the service needs no telling.
+func (c *call) answer(notice string, v vars) {
+	if !c.service() {
+		c.tell(c.req.from, notice, v)
+	}
+}
 
 // tell sends a notice to one user.
 func (c *call) tell(to Name, notice string, v vars) {
@@ -192,7 +219,8 @@ func (c *call) drop(m *member) {
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
 }
 
-// create makes the room that the request names, with the sender as its owner.
+// create makes the room that the request names, with the sender as its owner;
+// the service is in no room.
 func (c *call) create(private bool) *refusal {
 	if err := checkRoomName(c.req.room); err != nil {
 		return refuseArguments(err.Error())
@@ -200,6 +228,9 @@ func (c *call) create(private bool) *refusal {
 	c.room = c.shard.createRoom(c.req.room, private)
 	c.tx.room = c.room
 	c.putRoom()
+	if c.service() {
+		return nil
+	}
 	c.me = c.room.add(c.req.from, MemberOwner)
 	c.enter(c.me)
 	if private {

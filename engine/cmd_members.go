@@ -22,13 +22,23 @@ func runAdd(c *call) *refusal {
 	if r != nil {
 		return r
 	}
-	c.enter(c.room.add(user, 0))
-	c.broadcast("joined", vars{"user": c.show(user)})
+	m := c.room.members[user.Key()]
+	if m == nil {
+		m = c.room.add(user, 0)
+	}
+	if c.req.order != nil {
+		m.flag |= c.req.order.role
+	}
+	c.enter(m)
+	c.broadcast("joined", vars{"user": c.show(m.name)})
+	if m.rights() {
+		c.tellRole(m)
+	}
 	return nil
 }
 
 // newcomer reads the user argument and sees that it is not in the room yet and
-// that there is space.
+// that there is space. The service makes a member of who is invited.
 func (c *call) newcomer() (Name, *refusal) {
 	user, r := c.user(0)
 	if r != nil {
@@ -36,10 +46,12 @@ func (c *call) newcomer() (Name, *refusal) {
 	}
 	if m := c.room.members[user.Key()]; m != nil {
 		v := vars{"user": c.show(m.name)}
-		if m.invited() {
+		switch {
+		case !m.invited():
+			return Name{}, refuseExists("User is in the room already", "is_member", v)
+		case !c.service():
 			return Name{}, refuseExists("User is invited already", "already_invited", v)
 		}
-		return Name{}, refuseExists("User is in the room already", "is_member", v)
 	}
 	return user, c.checkSpace()
 }
@@ -67,14 +79,38 @@ func runRemove(c *call) *refusal {
 	if r != nil {
 		return r
 	}
-	if m.owner() {
+	if m.owner() && !c.service() {
 		return &refusal{code: 403, detail: rcProtected, reason: "Owner cannot be removed",
 			notice: "owner_protected", vars: vars{"user": c.show(m.name)}}
 	}
 	c.drop(m)
 	c.tell(m.name, "you_removed", nil)
+	if !m.invited() && c.room.full() == 0 {
+		c.destroy()
+		return nil
+	}
 	c.broadcast("removed", vars{"user": c.show(m.name)})
+	if m.owner() {
+		c.inherit(m)
+	}
 	return nil
+}
+
+// inherit gives the room to the heir of an owner who was removed, unless there is
+// another owner.
+func (c *call) inherit(removed *member) {
+	heir := c.room.heir(removed)
+	if len(c.room.owners()) > 0 || heir == nil {
+		return
+	}
+	heir.flag = heir.flag&^MemberAdmin | MemberOwner
+	c.put(heir)
+	c.tellRole(heir)
+}
+
+// tellRole tells the room what m is.
+func (c *call) tellRole(m *member) {
+	c.broadcast("role_changed", vars{"user": c.show(m.name), "role": roleName(m.flag)})
 }
 
 // target reads the user argument, who must be in the room or invited to it.
@@ -115,7 +151,7 @@ func runModify(c *call) *refusal {
 		return refuseArguments("'" + clip(word) + "' is no role: owner, admin or member")
 	case m.invited():
 		return refuseUser(c.show(m.name))
-	case (flag == MemberOwner || m.owner()) && !c.me.owner():
+	case (flag == MemberOwner || m.owner()) && !c.service() && !c.me.owner():
 		return forbid("Only for owners", "need_owner")
 	case m.owner() && flag != MemberOwner && len(c.room.owners()) == 1:
 		return &refusal{code: 403, detail: rcProtected, reason: "Room would have no owner",
@@ -123,7 +159,7 @@ func runModify(c *call) *refusal {
 	}
 	m.flag = flag
 	c.put(m)
-	c.broadcast("role_changed", vars{"user": c.show(m.name), "role": roleName(flag)})
+	c.tellRole(m)
 	return nil
 }
 

@@ -15,7 +15,7 @@ func runCreate(c *call) *refusal {
 	}
 	inside := c.me != nil && !c.me.invited()
 	switch {
-	case c.shard.engine.cfg.CheckOnCreate:
+	case c.shard.engine.cfg.CheckOnCreate || c.req.order != nil:
 		return refuseExists("Room exists", "exists", nil)
 	case inside:
 		c.answer("already_member", nil)

@@ -52,10 +52,19 @@ func cleanDisplay(s string) string {
 func (e *Engine) compose(r *room, row *MessageRow) (*evapi.Outgoing, error) {
 	body := row.Body
 	if isPlain(row.ContentType) {
-		body = e.frameText(body, vars{"user": r.show(row.Sender), "room": r.name.User})
+		body = e.frameText(body, vars{"user": e.author(r, row.Sender), "room": r.name.User})
 	}
 	return evapi.NewOutgoing(evapi.Content{
 		From: nameAddr(row.Display, r.name), ContentType: row.ContentType, Headers: e.headers, Body: body})
+}
+
+// author is how people in r know the sender of a message: the service speaks as
+// the room.
+func (e *Engine) author(r *room, sender Name) string {
+	if sender.Key() == r.key {
+		return e.notices.format("operator", nil)
+	}
+	return r.show(sender)
 }
 
 // frameText puts a message into the message format.

@@ -54,6 +54,6 @@ func (s *shard) historyLine(r *room, row *MessageRow) string {
 	if !isPlain(row.ContentType) {
 		body = fmt.Sprintf("(%s, %d bytes)", clip(mediaType(row.ContentType)), len(row.Body))
 	}
-	return s.engine.notices.format("history", vars{"user": r.show(row.Sender), "room": r.name.User,
+	return s.engine.notices.format("history", vars{"user": s.engine.author(r, row.Sender), "room": r.name.User,
 		"time": row.At.UTC().Format("2006-01-02 15:04 UTC"), "body": body})
 }

@@ -26,6 +26,7 @@ var defaultNotices = map[string]string{
 	"invited":          "*** {user} has been invited.",
 	"already_invited":  "*** {user} is invited already and has not answered yet.",
 	"is_member":        "*** {user} is in the room already.",
+	"operator":         "operator",
 	"not_registered":   "*** {user} is not registered; the invitation to room {room} is withdrawn.",
 	"denied":           "*** {user} declined the invitation to room {room}.",
 	"you_denied":       "*** You declined the invitation to room {room}.",

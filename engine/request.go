@@ -26,6 +26,7 @@ type request struct {
 
 	refused *refusal // found while it was read
 	seen    *seen    // how its repetitions find it; nil if they cannot
+	order   *order   // set if an operator asks, and not a user by SIP
 }
 
 // newRequest reads who says what to which room. What is wrong with it stands in

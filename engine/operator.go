@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"imcd/evapi"
+)
+
+// What an operator does to rooms runs as the commands do: the same inbox, the
+// same functions, the same commit and notices. It is the service that acts, which
+// is no member and needs no role.
+
+// ErrNoUser says that a user is not in the room that was named.
+var ErrNoUser = errors.New("user is not in the room")
+
+// Refused is why an operator's request was not carried out.
+type Refused struct {
+	Code   int    // SIP status code that a user would have got
+	Reason string // in words
+}
+
+// Error implements error.
+func (r *Refused) Error() string { return r.Reason }
+
+// order is what an operator's request has that a user's has not.
+type order struct {
+	role int           // of add: what the new member becomes
+	why  *refusal      // the shard's, until done has its value
+	done chan struct{} // gets one value when the request is answered
+}
+
+// service reports whether the service itself acts, and not a user.
+func (c *call) service() bool { return c.req.order != nil && c.req.from.IsZero() }
+
+// actor names who acts, for notices.
+func (c *call) actor() string {
+	if c.service() {
+		return c.shard.engine.notices.format("operator", nil)
+	}
+	return c.show(c.req.from)
+}
+
+// newOrder makes a request of an operator about a room: ErrBadName.
+func (e *Engine) newOrder(room string) (*request, error) {
+	name, err := parseName("room", room)
+	if err != nil {
+		return nil, err
+	}
+	return &request{msg: &evapi.Message{Received: time.Now()}, target: name, room: name,
+		order: &order{done: make(chan struct{}, 1)}}, nil
+}
+
+// parseName reads a parameter that must be a whole URI: ErrBadName.
+func parseName(what, uri string) (Name, error) {
+	name, err := ParseName(uri, "")
+	if err != nil {
+		return Name{}, fmt.Errorf("%s: %w %q: %w", what, ErrBadName, clip(uri), err)
+	}
+	return name, nil
+}
+
+// command makes req run a command of the table.
+func (e *Engine) command(req *request, name string, args ...string) {
+	req.cmd, req.word, req.args = e.language.find(name), name, args
+}
+
+// submit puts req into its shard's inbox. False: there is no room, or no time.
+func (e *Engine) submit(req *request) bool {
+	e.requests.Add(1)
+	if e.stopping.Load() || !e.shardOf(req.room).inbox.request(req) {
+		e.requests.Add(-1)
+		return false
+	}
+	return true
+}
+
+// outcome waits for the answer to req, until ctx ends at most. What is under way
+// then may still be carried out.
+func (req *request) outcome(ctx context.Context) error {
+	select {
+	case <-req.order.done:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for room %s: %w", req.room.URI(), ctx.Err())
+	}
+	why := req.order.why
+	switch {
+	case why == nil:
+		return nil
+	case why.code == 404 && why.detail == rcNoRoom:
+		return fmt.Errorf("%w: %s", ErrNoRoom, req.room.URI())
+	case why.code == 404 && why.detail == rcNoUser:
+		return fmt.Errorf("%w: %s", ErrNoUser, strings.Join(req.args[:min(1, len(req.args))], ""))
+	}
+	reason := why.reason
+	if text := why.vars["why"]; why.code == 413 && text != "" {
+		reason += ": " + text
+	}
+	return &Refused{Code: why.code, Reason: reason}
+}
+
+// obey carries req out and waits for it.
+func (e *Engine) obey(ctx context.Context, req *request) error {
+	if !e.submit(req) {
+		return &Refused{Code: 503, Reason: "imcd is overloaded or stopping"}
+	}
+	return req.outcome(ctx)
+}
+
+// CreateRoom makes a room. The owner, a SIP URI, becomes its first member and is
+// told; empty: the room has nobody in it. ErrBadName, *Refused.
+func (e *Engine) CreateRoom(ctx context.Context, room string, private bool, owner string) error {
+	req, err := e.newOrder(room)
+	if err != nil {
+		return err
+	}
+	if owner != "" {
+		if req.from, err = ParseName(owner, req.room.Host); err != nil {
+			return fmt.Errorf("owner: %w %q: %w", ErrBadName, clip(owner), err)
+		}
+	}
+	e.command(req, "create")
+	if private {
+		req.args = []string{wordPrivate}
+	}
+	return e.obey(ctx, req)
+}
+
+// DestroyRoom ends a room and tells its members: ErrBadName, ErrNoRoom, *Refused.
+func (e *Engine) DestroyRoom(ctx context.Context, room string) error {
+	return e.do(ctx, room, "destroy")
+}
+
+// RemoveMember puts a user out of a room, or takes an invitation back. An owner is
+// not protected: if nobody else owns the room, it goes to the oldest admin or
+// member, and the last one's removal ends it. ErrBadName, ErrNoRoom, ErrNoUser,
+// *Refused.
+func (e *Engine) RemoveMember(ctx context.Context, room, user string) error {
+	return e.do(ctx, room, "remove", user)
+}
+
+// SetRole makes a member owner, admin or member: ErrBadName, ErrNoRoom, ErrNoUser,
+// *Refused.
+func (e *Engine) SetRole(ctx context.Context, room, user, role string) error {
+	return e.do(ctx, room, "modify", user, role)
+}
+
+// AddMember makes a user a member at once, in the given role (empty: member). One
+// who is invited enters. ErrBadName, ErrNoRoom, *Refused.
+func (e *Engine) AddMember(ctx context.Context, room, user, role string) error {
+	req, err := e.newOrder(room)
+	if err != nil {
+		return err
+	}
+	e.command(req, "add", user)
+	if role != "" {
+		flag, ok := roleFlag(role)
+		if !ok {
+			return &Refused{Code: 400, Reason: "role: '" + clip(role) + "' is no role: owner, admin or member"}
+		}
+		req.order.role = flag
+	}
+	return e.obey(ctx, req)
+}
+
+func (e *Engine) do(ctx context.Context, room, command string, args ...string) error {
+	req, err := e.newOrder(room)
+	if err != nil {
+		return err
+	}
+	e.command(req, command, args...)
+	return e.obey(ctx, req)
+}

@@ -1,0 +1,85 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// plainUTF8 is what an operator's texts are.
+const plainUTF8 = "text/plain;charset=UTF-8"
+
+// sayWindow is how many rooms SayAll speaks to at a time: fewer than the smallest
+// inbox takes would be slow, more would leave no place for users.
+const sayWindow = 64
+
+// Say sends a text to a room, as a message of its member from, or, if from is
+// empty, of the service. It is durable and reaches everybody like any message.
+// ErrBadName, ErrNoRoom, *Refused.
+func (e *Engine) Say(ctx context.Context, room, text, from string) error {
+	req, err := e.newMessage(room, text)
+	if err != nil {
+		return err
+	}
+	if from != "" {
+		if req.from, err = ParseName(from, req.room.Host); err != nil {
+			return fmt.Errorf("from: %w %q: %w", ErrBadName, clip(from), err)
+		}
+	}
+	return e.obey(ctx, req)
+}
+
+func (e *Engine) newMessage(room, text string) (*request, error) {
+	switch {
+	case text == "":
+		return nil, &Refused{Code: 400, Reason: "text: is empty"}
+	case !utf8.ValidString(text):
+		return nil, &Refused{Code: 400, Reason: "text: is not UTF-8"}
+	}
+	req, err := e.newOrder(room)
+	if err == nil {
+		req.body, req.contentType = []byte(text), plainUTF8
+	}
+	return req, err
+}
+
+// SayAll sends a text of the service to all rooms and returns how many took it.
+// Rooms that end meanwhile are left out; the first that cannot take it for another
+// reason ends it: *Refused.
+func (e *Engine) SayAll(ctx context.Context, text string) (said int, err error) {
+	rooms, err := e.Rooms(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var waiting []*request
+	settle := func(most int) error {
+		for len(waiting) > most {
+			err := waiting[0].outcome(ctx)
+			waiting = waiting[1:]
+			switch {
+			case err == nil:
+				said++
+			case !errors.Is(err, ErrNoRoom):
+				return fmt.Errorf("said in %d of %d rooms: %w", said, len(rooms), err)
+			}
+		}
+		return nil
+	}
+	for _, r := range rooms {
+		req, err := e.newMessage(r.Room, text)
+		if err != nil {
+			return said, err
+		}
+		if !e.submit(req) {
+			err := settle(0)
+			return said, errors.Join(err, &Refused{Code: 503, Reason: fmt.Sprintf(
+				"imcd is overloaded or stopping; said in %d of %d rooms", said, len(rooms))})
+		}
+		waiting = append(waiting, req)
+		if err := settle(sayWindow - 1); err != nil {
+			return said, err
+		}
+	}
+	return said, settle(0)
+}
