@@ -78,6 +78,7 @@ func (c *call) relay() *refusal {
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
 	c.tx.says = append(c.tx.says, say{out: out, skip: sender.Key(), size: size, seq: row.Seq, at: row.At})
+	c.posted(row)
 	return nil
 }
 
@@ -210,6 +211,7 @@ func (c *call) enter(m *member) {
 	row.Cursor = &cursor // the committer reads it later
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: row})
 	c.tx.says = append(c.tx.says, say{join: m, cursor: c.room.seq})
+	c.happened(EventJoin, m.name, roleName(m.flag))
 }
 
 // drop removes m from the room.
@@ -217,6 +219,9 @@ func (c *call) drop(m *member) {
 	c.shard.leave(c.room, m)
 	c.room.drop(m)
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
+	if !m.invited() {
+		c.happened(EventLeave, m.name, "")
+	}
 }
 
 // create makes the room that the request names, with the sender as its owner;
@@ -228,6 +233,7 @@ func (c *call) create(private bool) *refusal {
 	c.room = c.shard.createRoom(c.req.room, private)
 	c.tx.room = c.room
 	c.putRoom()
+	c.happened(EventCreated, c.req.from, "")
 	if c.service() {
 		return nil
 	}
@@ -251,6 +257,7 @@ func (c *call) destroy() {
 	c.shard.removeRoom(c.room)
 	c.shard.discard(c.room)
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteRoom, Room: c.room.row()})
+	c.happened(EventDestroyed, Name{}, "")
 }
 
 // join makes the sender a member and tells the room.

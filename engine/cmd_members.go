@@ -110,6 +110,7 @@ func (c *call) inherit(removed *member) {
 
 // tellRole tells the room what m is.
 func (c *call) tellRole(m *member) {
+	c.happened(EventRole, m.name, roleName(m.flag))
 	c.broadcast("role_changed", vars{"user": c.show(m.name), "role": roleName(m.flag)})
 }
 

@@ -60,6 +60,7 @@ func runExit(c *call) *refusal {
 	heir.flag = heir.flag&^MemberAdmin | MemberOwner
 	c.drop(c.me)
 	c.put(heir)
+	c.happened(EventRole, heir.name, roleName(heir.flag))
 	c.answer("left", nil)
 	c.broadcast("new_owner", vars{"by": c.show(heir.name)})
 	return nil

@@ -310,8 +310,11 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 		if v == arrived {
 			f.member.wait = nil
 			s.engine.metrics.arrived(s.now.Sub(f.at), f.seq)
+		} else if v == skipped {
+			s.failed(f, outcome(res), res.Code)
 		}
 	default:
+		s.failed(f, outcome(res), res.Code)
 		s.putOff(f.room, f.member, v == offline, res.RetryAfter)
 	}
 }

@@ -39,6 +39,7 @@ type Engine struct {
 	lister    *lister
 	loader    *loader
 	credits   *credits
+	events    feed
 	tag       string // distinguishes this run's Call-IDs from those of another
 
 	requests atomic.Int64 // accepted and not answered yet

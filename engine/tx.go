@@ -21,6 +21,7 @@ type tx struct {
 	early  bool     // req has its answer already (durability memory)
 	answer evapi.Answer
 	says   []say
+	events []*Event // told once this is durable; nil if nobody listens
 
 	history int         // messages to show to the sender; 0: none
 	after   func(error) // called in the shard when the tx is settled; may be nil
@@ -100,6 +101,9 @@ func (s *shard) apply(t *tx) {
 		default:
 			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, size: y.size})
 		}
+	}
+	for _, ev := range t.events {
+		s.engine.events.publish(ev)
 	}
 	if t.history > 0 {
 		s.sendHistory(t.room, t.req.from, t.req.callID, t.history)

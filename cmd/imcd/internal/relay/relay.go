@@ -23,6 +23,8 @@ type Rooms interface {
 	Registered(aor string)
 	// Lost says that copies sent through c without a result will get none.
 	Lost(c *evapi.Conn)
+	// Linked says that a Kamailio is connected, or not any more.
+	Linked(kamailio string, up bool)
 	// Wake makes it try again what could not be sent: a Kamailio is there.
 	Wake()
 }
@@ -154,11 +156,12 @@ func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
 		g.rooms.Lost(c)
 	}
 	g.rooms.Wake()
+	g.rooms.Linked(c.Name(), true)
 }
 
 // Down implements evapi.Handler. What was under way has had its results before,
 // and the connection has written its log.
-func (g *Group) Down(*evapi.Conn, error) {}
+func (g *Group) Down(c *evapi.Conn, _ error) { g.rooms.Linked(c.Name(), false) }
 
 // Message implements evapi.Handler.
 func (g *Group) Message(m *evapi.Message) {

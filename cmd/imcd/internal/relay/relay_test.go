@@ -23,6 +23,7 @@ func (c *counter) Result(evapi.Result)    { c.results++ }
 func (c *counter) Wake()                  { c.wakes++ }
 func (c *counter) Lost(*evapi.Conn)       {}
 func (c *counter) Registered(string)      {}
+func (c *counter) Linked(string, bool)    {}
 func (c *counter) Call(*evapi.Call)       {}
 
 // group is one of two Kamailios that nobody listens for. It is not connected.
