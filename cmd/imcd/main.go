@@ -63,7 +63,9 @@ func run(args, environ []string, stdout io.Writer, stderr *os.File) int {
 	}
 	cfg, err := config.Load(config.Sources{File: opt.file, Environ: environ, Flags: flags})
 	if err == nil && !opt.check {
-		err = serve(cfg, stderr)
+		if err = hideSecrets(flags, environ); err == nil {
+			err = serve(cfg, stderr)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "imcd:", strings.Join(strings.Fields(err.Error()), " "))
@@ -126,7 +128,11 @@ func serve(cfg *config.Config, stderr *os.File) error {
 		fmt.Fprintf(stderr, `{"level":"warn","lines":%d,"message":"the log is read too slowly, lines are lost"}`+"\n", lost)
 	})
 	defer func() { _ = out.Close() }()
-	d, err := daemon.Start(ctx, cfg, version, newLog(cfg.Log, stderr, out))
+	log := newLog(cfg.Log, stderr, out)
+	for _, w := range cfg.Warnings {
+		log.Warn().Msg(w)
+	}
+	d, err := daemon.Start(ctx, cfg, version, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop before it was up

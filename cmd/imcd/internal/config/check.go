@@ -21,13 +21,11 @@ func (r *raw) check(origin map[string]string) (*Config, error) {
 		key string
 		fn  func() error
 	}{
-		{"db_url_file", r.readDBURL},
 		{"db_url", r.checkDBURL},
 		{"rooms_table", func() error { return checkTable(r.DB.RoomsTable) }},
 		{"members_table", func() error { return checkTable(r.DB.MembersTable) }},
 		{"members_table", r.checkTables},
 		{"outbound_proxy", r.checkProxy},
-		{"evapi_secret_file", r.readSecret},
 		{"evapi", r.checkEvapi},
 		{"evapi_secret", r.connect},
 		{"state_dir", r.checkStateDir},
@@ -51,18 +49,6 @@ func (r *raw) check(origin map[string]string) (*Config, error) {
 		return nil, &Error{Key: key, Source: origin[top], Err: errors.New(text)}
 	}
 	return &r.Config, nil
-}
-
-func (r *raw) readDBURL() error {
-	if r.dbURLFile == "" {
-		return nil
-	}
-	if r.DB.URL != "" {
-		return errors.New("excludes db_url, which is set, too")
-	}
-	var err error
-	r.DB.URL, err = secretOf(r.dbURLFile)
-	return err
 }
 
 func (r *raw) checkDBURL() error {
@@ -117,18 +103,6 @@ func (r *raw) checkProxy() error {
 	return nil
 }
 
-func (r *raw) readSecret() error {
-	if r.secretFile == "" {
-		return nil
-	}
-	if r.evapiSecret != "" {
-		return errors.New("excludes evapi_secret, which is set, too")
-	}
-	var err error
-	r.evapiSecret, err = secretOf(r.secretFile)
-	return err
-}
-
 func (r *raw) checkEvapi() error {
 	if len(r.evapi) == 0 {
 		return errors.New("needs at least one Kamailio")
@@ -145,7 +119,7 @@ func (r *raw) checkEvapi() error {
 		seen[e.addr] = true
 		if e.secretFile != "" {
 			var err error
-			if e.secret, err = secretOf(e.secretFile); err != nil {
+			if e.secret, err = r.secretOf(e.secretFile); err != nil {
 				return fmt.Errorf("%s: secret_file: %w", e.addr, err)
 			}
 		}

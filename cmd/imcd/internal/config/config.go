@@ -24,6 +24,10 @@ type Config struct {
 	Access   Access
 	Bots     []engine.Name // users that are programs on the WebSocket, not SIP clients
 	Log      Log
+
+	// Warnings are what is allowed and not wise: files with secrets that
+	// everybody may read. One line each, without the secret.
+	Warnings []string
 }
 
 // Database says where rooms and members are stored.
@@ -64,8 +68,7 @@ type raw struct {
 	Config
 	evapi         []endpoint
 	evapiSecret   string
-	secretFile    string
-	dbURLFile     string
+	files         map[string]string // what KEY_file says, by KEY
 	dbMode        int
 	tokenFile     string
 	origins       string
@@ -90,5 +93,6 @@ func defaults() *raw {
 			Log:      Log{Level: zerolog.InfoLevel, Format: "auto"},
 		},
 		evapi: []endpoint{{addr: "127.0.0.1:8448"}},
+		files: make(map[string]string),
 	}
 }

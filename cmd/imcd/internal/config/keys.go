@@ -24,9 +24,9 @@ func isKey(name string) bool {
 // moduleKeys are the parameters of the imc module, under its names.
 func moduleKeys() []key {
 	return []key{
-		textKey("db_url", "database: sqlite://FILE, or postgres://user:password@host/name (default imcd.db in state_dir)",
+		secretKey("db_url", "database: sqlite://FILE, or postgres://user:password@host/name (default imcd.db in state_dir)",
 			func(r *raw) *string { return &r.DB.URL }),
-		textKey("db_url_file", "file whose first line is db_url", func(r *raw) *string { return &r.dbURLFile }),
+		fileKey("db_url"),
 		intKey("db_mode", "accepted for the module's sake, without effect: everything is always written at once", 0, 2,
 			func(r *raw) *int { return &r.dbMode }),
 		textKey("rooms_table", "table of the rooms", func(r *raw) *string { return &r.DB.RoomsTable }),
@@ -47,8 +47,8 @@ func moduleKeys() []key {
 func kamailioKeys() []key {
 	return []key{
 		{name: "evapi", usage: "host:port of Kamailio's evapi socket, several with commas between", set: setEvapi, get: evapiValue},
-		textKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)", func(r *raw) *string { return &r.evapiSecret }),
-		textKey("evapi_secret_file", "file whose first line is evapi_secret", func(r *raw) *string { return &r.secretFile }),
+		secretKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)", func(r *raw) *string { return &r.evapiSecret }),
+		fileKey("evapi_secret"),
 	}
 }
 

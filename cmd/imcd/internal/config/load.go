@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -88,6 +87,9 @@ func Load(from Sources) (*Config, error) {
 		if err := k.set(r, v); err != nil {
 			return nil, &Error{Key: k.name, Source: origin[k.name], Err: err}
 		}
+	}
+	if err := r.readSecrets(from, origin); err != nil {
+		return nil, err
 	}
 	return r.check(origin)
 }
@@ -176,16 +178,3 @@ func ownEnv(environ []string) (source, error) {
 // OperatorSecretEnv is imcctl's variable, which imcd ignores though its name
 // looks like one of imcd's own.
 const OperatorSecretEnv = "IMCD_OPERATOR_SECRET"
-
-// secretOf reads a secret from a file: its first line.
-func secretOf(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("reading the secret: %w", err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	if line = strings.TrimRight(line, "\r"); line == "" {
-		return "", fmt.Errorf("%s: its first line is empty", path)
-	}
-	return line, nil
-}

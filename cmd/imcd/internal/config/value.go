@@ -20,6 +20,8 @@ type key struct {
 	usage string
 	set   func(r *raw, v any) error
 	get   func(r *raw) any // the value as YAML would have it
+
+	secret func(r *raw) *string // where it stands, if nobody may see it; else nil
 }
 
 func textKey(name, usage string, at func(*raw) *string) key {

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi"
+)
+
+// TestSecretsOnTheCommandLine: a secret that was given as a flag cannot be read
+// from the list of processes once imcd is up, and counts all the same.
+func TestSecretsOnTheCommandLine(t *testing.T) {
+	k := startKamailio(t)
+	// imcdtest gives the secret as a flag.
+	i := startImcd(t, imcdtest.Options{Evapi: k.EvapiAddr(), Secret: k.Secret(),
+		Args: []string{"-hash_size", "3"}, Environ: []string{"IMCD_EVAPI_SECRET=wrong", "DB_URL=postgres://u:p@127.0.0.1:1/x"},
+		DBURL: "sqlite://" + filepath.Join(t.TempDir(), "hunter2@x.db")})
+	if err := i.AwaitReady(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", i.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{k.Secret(), "hunter2"} {
+		if bytes.Contains(line, []byte(secret)) {
+			t.Errorf("the command line shows %q: %q", secret, line)
+		}
+	}
+	if !bytes.Contains(line, []byte("--hash_size=3\x00")) {
+		t.Errorf("the command line has lost what is no secret: %q", line)
+	}
+	c, err := evapi.Dial(testContext(t), i.RPCAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Call(testContext(t), "imc.stats", nil, nil); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(i.Log(), k.Secret()) || strings.Contains(i.Log(), "hunter2") {
+		t.Errorf("a secret is in the log:\n%s", i.Log())
+	}
+}
