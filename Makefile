@@ -11,7 +11,7 @@ TEST_TIMEOUT ?= 14m
 TEST_FLAGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build test soak lint demo run fmt clean help deps-demo deps-test
+.PHONY: build test soak lint vuln demo run fmt clean help deps-demo deps-test
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -30,6 +30,13 @@ lint: ## gofmt, go vet, staticcheck
 	if [ -n "$$unformatted" ]; then echo "not gofmted (make fmt):"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+# Another copy of the Go vulnerability database: VULNDB=file:///path or https://…
+VULNDB ?=
+
+vuln: ## what is known of vulnerabilities in Go and the libraries; asks the Go vulnerability database, or VULNDB=
+	@$(GO) tool govulncheck $(if $(VULNDB),-db $(VULNDB)) ./... || { code=$$?; \
+		echo "make vuln: something was found (above), or the database could not be read (VULNDB=file:///… names a copy)" >&2; exit $$code; }
 
 demo: deps-demo build bin/imcdemo ## a conversation of three SIP users through a real Kamailio
 	bin/imcdemo
