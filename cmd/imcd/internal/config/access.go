@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -13,9 +12,9 @@ import (
 // accessKeys are who may ask imcd something, and what is shown.
 func accessKeys() []key {
 	return []key{
-		textKey("rpc_token", "what clients of rpc_listen and http_listen must know; empty: loopback only, nothing asked for",
+		secretKey("rpc_token", "what clients of rpc_listen and http_listen must know; empty: loopback only, nothing asked for",
 			func(r *raw) *string { return &r.Access.Token }),
-		textKey("rpc_token_file", "file whose first line is rpc_token", func(r *raw) *string { return &r.tokenFile }),
+		fileKey("rpc_token"),
 		textKey("http_origins", "scheme://host[:port] of web pages that may ask beside imcd's own, several with commas between",
 			func(r *raw) *string { return &r.origins }),
 		boolKey("event_bodies", "1: the message bodies are shown in live events to who asks for them",
@@ -23,18 +22,6 @@ func accessKeys() []key {
 		textKey("bots", "SIP URIs of users that are programs on the WebSocket, several with commas between",
 			func(r *raw) *string { return &r.bots }),
 	}
-}
-
-func (r *raw) readToken() error {
-	if r.tokenFile == "" {
-		return nil
-	}
-	if r.Access.Token != "" {
-		return errors.New("excludes rpc_token, which is set, too")
-	}
-	var err error
-	r.Access.Token, err = secretOf(r.tokenFile)
-	return err
 }
 
 // minToken is how long a token must be that strangers can guess at.

@@ -31,7 +31,6 @@ func (r *raw) check(origin map[string]string) (*Config, error) {
 		{"state_dir", r.checkStateDir},
 		{"rpc_listen", func() error { return checkListen(r.RPC.Listen) }},
 		{"http_listen", func() error { return checkListen(r.HTTP.Listen) }},
-		{"rpc_token_file", r.readToken},
 		{"rpc_token", r.checkToken},
 		{"rpc_listen", func() error { return r.checkReach(r.RPC.Listen) }},
 		{"http_listen", func() error { return r.checkReach(r.HTTP.Listen) }},

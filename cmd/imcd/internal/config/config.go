@@ -70,7 +70,6 @@ type raw struct {
 	evapiSecret   string
 	files         map[string]string // what KEY_file says, by KEY
 	dbMode        int
-	tokenFile     string
 	origins       string
 	bots          string
 	outboundProxy string
