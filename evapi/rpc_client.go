@@ -41,6 +41,23 @@ func Dial(ctx context.Context, addr string) (*Client, error) {
 	return NewClient(nc), nil
 }
 
+// DialToken connects to imcd's own RPC port and says hello with its token. A wrong
+// one is an *RPCError.
+func DialToken(ctx context.Context, addr, token string) (*Client, error) {
+	if err := checkSecret(token); err != nil {
+		return nil, err
+	}
+	c, err := Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.hello(ctx, token); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
 // DialKamailio connects to Kamailio's evapi as an operator: it says hello with
 // secret and awaits the welcome, for 5 seconds at most. Calls then go through
 // Kamailio to the engine.
@@ -68,11 +85,14 @@ func (c *Client) hello(ctx context.Context, secret string) error {
 	restore := c.follow(ctx)
 	defer restore()
 	if _, err := c.nc.Write(helloFrame(secret)); err != nil {
-		return fmt.Errorf("say hello to Kamailio: %w", err)
+		return fmt.Errorf("say hello: %w", err)
 	}
 	payload, err := c.in.Read()
 	if err != nil {
 		return welcomeError(err)
+	}
+	if r, err := DecodeResponse(payload); err == nil && r.Error != nil {
+		return r.Error
 	}
 	ev, err := DecodeEvent(payload)
 	if err != nil {

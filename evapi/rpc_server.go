@@ -120,6 +120,17 @@ func clip(s string, n int) string {
 // or ctx does; then it closes nc. A client that does not read is cut off. The
 // error is nil if the client closed between two requests or ctx ended.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn, max int) error {
+	return s.ServeGreeted(ctx, nc, max, nil)
+}
+
+// Greeting looks at the first frame of a connection, which may be a hello. If so,
+// it returns what is answered (nil: nothing); if not, taken is false and the frame
+// is a request like all others. After an error the answer is still written, and the
+// connection ends.
+type Greeting func(first []byte) (answer []byte, taken bool, err error)
+
+// ServeGreeted is ServeConn with a greeting; nil: none.
+func (s *Server) ServeGreeted(ctx context.Context, nc net.Conn, max int, greet Greeting) error {
 	defer nc.Close()
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
@@ -132,17 +143,33 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, max int) error {
 			}
 			return fmt.Errorf("read request: %w", err)
 		}
-		answer := s.Handle(ctx, payload)
-		if answer == nil {
-			continue
+		var answer []byte
+		var taken bool
+		var refused error
+		if greet != nil {
+			answer, taken, refused = greet(payload)
+			greet = nil
 		}
-		if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-			return fmt.Errorf("set write deadline: %w", err)
+		if !taken && refused == nil {
+			answer = s.Handle(ctx, payload)
 		}
-		if _, err := nc.Write(AppendNetstring(nil, answer)); err != nil {
-			return fmt.Errorf("write response: %w", err)
+		if err := writeAnswer(nc, answer); err != nil || refused != nil {
+			return errors.Join(refused, err)
 		}
 	}
+}
+
+func writeAnswer(nc net.Conn, answer []byte) error {
+	if answer == nil {
+		return nil
+	}
+	if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return fmt.Errorf("set write deadline: %w", err)
+	}
+	if _, err := nc.Write(AppendNetstring(nil, answer)); err != nil {
+		return fmt.Errorf("write response: %w", err)
+	}
+	return nil
 }
 
 // writeTimeout is how long a client may leave a response unread.

@@ -187,7 +187,7 @@ func (d *Daemon) openRPC(context.Context) error {
 	if d.cfg.RPC.Listen == "" {
 		return nil
 	}
-	port, err := rpc.Listen(d.cfg.RPC.Listen, d.cfg.RPC.MaxConns, d.rpc, d.log)
+	port, err := rpc.Listen(d.cfg.RPC.Listen, d.cfg.Access.Token, d.cfg.RPC.MaxConns, d.rpc, d.log)
 	if err != nil {
 		return &config.Error{Key: "rpc_listen", Err: err}
 	}

@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
@@ -24,6 +27,7 @@ type Listener struct {
 	ln     net.Listener
 	server *evapi.Server
 	places chan struct{} // holds a token for each connection
+	token  string        // what clients must know; empty: nothing
 	log    zerolog.Logger
 
 	ctx  context.Context // of all connections; ended by Stop
@@ -32,13 +36,13 @@ type Listener struct {
 }
 
 // Listen opens the port; it is served from Start on, to maxConns clients at a
-// time.
-func Listen(addr string, maxConns int, s *evapi.Server, log zerolog.Logger) (*Listener, error) {
+// time. If token is not empty, a client must begin with "hello TOKEN".
+func Listen(addr, token string, maxConns int, s *evapi.Server, log zerolog.Logger) (*Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening for RPC: %w", err)
 	}
-	l := &Listener{ln: ln, server: s, places: make(chan struct{}, maxConns), log: log}
+	l := &Listener{ln: ln, server: s, token: token, places: make(chan struct{}, maxConns), log: log}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l, nil
 }
@@ -84,9 +88,35 @@ func (l *Listener) accept() {
 
 func (l *Listener) serve(nc net.Conn) {
 	defer func() { <-l.places }()
-	if err := l.server.ServeConn(l.ctx, idleConn{nc}, maxRequest); err != nil {
+	if err := l.server.ServeGreeted(l.ctx, idleConn{nc}, maxRequest, l.greet); err != nil {
 		l.log.Debug().Err(err).Stringer("peer", nc.RemoteAddr()).Msg("RPC connection ended")
 	}
+}
+
+// welcome answers a hello, as Kamailio's does an operator's.
+const welcome = `{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"operator","gen":0,"version":"","header":"","next_hop":"","features":""}}`
+
+var errToken = errors.New("no token, or a wrong one")
+
+// greet takes the hello of a client. One without is served if there is no token.
+func (l *Listener) greet(first []byte) ([]byte, bool, error) {
+	token, hello := bytes.CutPrefix(first, []byte("hello "))
+	switch {
+	case !hello && l.token == "":
+		return nil, false, nil
+	case hello && (l.token == "" || sameText(token, l.token)):
+		return []byte(welcome), true, nil
+	case hello:
+		return errorResponse(nil, codeRefused, "the token is not imcd's rpc_token"), true, errToken
+	}
+	return errorResponse(first, codeRefused, "this imcd has an rpc_token, which clients must say first"), true, errToken
+}
+
+// sameText compares in a time that tells nothing of where a and b differ, nor how
+// long b is.
+func sameText(a []byte, b string) bool {
+	x, y := sha256.Sum256(a), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
 // turnAway tells a client that there are too many. The accept loop does it, so

@@ -1,26 +1,33 @@
-// Package rpc answers operators' questions about rooms: the methods, and two of
-// the doors through which they come (imcd's own port, and Kamailio's evapi).
+// Package rpc answers operators' questions about rooms and carries out what they
+// ask for: the methods, and two of the doors through which they come (imcd's own
+// port, and Kamailio's evapi).
 package rpc
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"time"
 
 	"imcd/engine"
 	"imcd/evapi"
 )
 
-// codeUnknownRoom is the error code for a room that does not exist.
-const codeUnknownRoom = -32004
+// Error codes of the methods, beside those of JSON-RPC.
+const (
+	codeRefused     = -32003 // not allowed, or not possible as things are
+	codeUnknownRoom = -32004 // a room that does not exist
+	codeUnknownUser = -32005 // a user who is not in the room
+)
 
 // queryTimeout bounds how long an answer may take: a worker is then busy
 // elsewhere, and the caller can ask again.
 const queryTimeout = 5 * time.Second
 
-// Rooms is what the methods ask; *engine.Engine is one.
+// Rooms is what the methods ask and change; *engine.Engine is one.
 type Rooms interface {
+	Actions
 	Rooms(ctx context.Context) ([]engine.RoomInfo, error)
 	Members(ctx context.Context, room string) (engine.MemberList, error)
 	RoomActive(ctx context.Context, room string) (bool, error)
@@ -30,86 +37,80 @@ type Rooms interface {
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 }
 
-// Methods is the table of what operators can ask.
+// method is one row of the table: what it takes, and what it does with it.
+type method struct {
+	params  []param
+	timeout time.Duration // 0: queryTimeout
+	run     func(ctx context.Context, v values) (any, error)
+}
+
+// Methods is the table of what operators can ask and do.
 func Methods(rooms Rooms) map[string]evapi.Method {
-	table := map[string]evapi.Method{
-		"imc.list_rooms": func(ctx context.Context, p json.RawMessage) (any, error) {
-			if _, err := texts(p); err != nil {
-				return nil, err
-			}
-			return rooms.Rooms(ctx)
-		},
-		"imc.list_members": func(ctx context.Context, p json.RawMessage) (any, error) {
-			args, err := texts(p, "room")
-			if err != nil {
-				return nil, err
-			}
-			return rooms.Members(ctx, args[0])
-		},
-		"imc.room_active": func(ctx context.Context, p json.RawMessage) (any, error) {
-			args, err := texts(p, "room")
-			if err != nil {
-				return nil, err
-			}
-			return rooms.RoomActive(ctx, args[0])
-		},
-		"imc.room_member": func(ctx context.Context, p json.RawMessage) (any, error) {
-			args, err := texts(p, "room", "user")
-			if err != nil {
-				return nil, err
-			}
-			return rooms.RoomMember(ctx, args[0], args[1])
-		},
-		"imc.room_info": func(ctx context.Context, p json.RawMessage) (any, error) {
-			args, err := texts(p, "room")
-			if err != nil {
-				return nil, err
-			}
-			return rooms.RoomState(ctx, args[0])
-		},
-		"imc.pending": func(ctx context.Context, p json.RawMessage) (any, error) {
-			args, err := texts(p, "user")
-			if err != nil {
-				return nil, err
-			}
-			return rooms.Pending(ctx, args[0])
-		},
-		"imc.stats": func(ctx context.Context, p json.RawMessage) (any, error) {
-			if _, err := texts(p); err != nil {
-				return nil, err
-			}
-			return rooms.Stats(ctx)
-		},
-	}
-	for name, m := range table {
-		table[name] = bounded(m)
+	all := queryMethods(rooms)
+	maps.Copy(all, actionMethods(rooms))
+	table := make(map[string]evapi.Method, len(all))
+	for name, m := range all {
+		table[name] = m.bounded
 	}
 	return table
 }
 
-// bounded gives m a deadline and its errors their codes.
-func bounded(m evapi.Method) evapi.Method {
-	return func(ctx context.Context, p json.RawMessage) (any, error) {
-		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-		defer cancel()
-		v, err := m(ctx, p)
-		if err != nil {
-			return nil, coded(err)
-		}
-		return v, nil
+func queryMethods(rooms Rooms) map[string]method {
+	return map[string]method{
+		"imc.list_rooms": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Rooms(ctx) }},
+		"imc.list_members": {params: []param{text("room")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.Members(ctx, v.text("room")) }},
+		"imc.room_active": {params: []param{text("room")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomActive(ctx, v.text("room")) }},
+		"imc.room_member": {params: []param{text("room"), text("user")},
+			run: func(ctx context.Context, v values) (any, error) {
+				return rooms.RoomMember(ctx, v.text("room"), v.text("user"))
+			}},
+		"imc.room_info": {params: []param{text("room")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomState(ctx, v.text("room")) }},
+		"imc.pending": {params: []param{text("user")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
+		"imc.stats": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Stats(ctx) }},
 	}
+}
+
+// bounded reads m's parameters, gives it a deadline and its errors their codes.
+func (m method) bounded(ctx context.Context, raw json.RawMessage) (any, error) {
+	v, err := read(raw, m.params)
+	if err != nil {
+		return nil, err
+	}
+	timeout := m.timeout
+	if timeout == 0 {
+		timeout = queryTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	result, err := m.run(ctx, v)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return result, nil
 }
 
 // coded makes an error that the caller gets to see. What is not known to be
 // meant for them stays as it is and is told as an internal error.
 func coded(err error) error {
+	refused := new(engine.Refused)
+	code := 0
 	switch {
 	case errors.Is(err, engine.ErrNoRoom):
-		return &evapi.RPCError{Code: codeUnknownRoom, Message: err.Error()}
+		code = codeUnknownRoom
+	case errors.Is(err, engine.ErrNoUser):
+		code = codeUnknownUser
 	case errors.Is(err, engine.ErrBadName):
-		return &evapi.RPCError{Code: evapi.CodeInvalidParams, Message: err.Error()}
+		code = evapi.CodeInvalidParams
+	case errors.As(err, &refused):
+		code = refusedCode(refused.Code)
 	case errors.Is(err, context.DeadlineExceeded):
 		return &evapi.RPCError{Code: codeBusy, Message: "no answer in time, try again"}
+	default:
+		return err
 	}
-	return err
+	return &evapi.RPCError{Code: code, Message: err.Error()}
 }

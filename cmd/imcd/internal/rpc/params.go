@@ -10,64 +10,133 @@ import (
 	"imcd/evapi"
 )
 
-// texts reads the parameters of a method, all of them text: an array in the
-// order of names, or an object with these names. All must be there, none empty.
-func texts(params json.RawMessage, names ...string) ([]string, error) {
-	params = bytes.TrimSpace(params)
-	values := make([]string, len(names))
+// param is one parameter of a method.
+type param struct {
+	name     string
+	kind     kind
+	optional bool
+}
+
+// kind is the JSON type of a parameter.
+type kind uint8
+
+const (
+	kindText kind = iota
+	kindFlag
+	kindNumber
+)
+
+func text(name string) param      { return param{name: name, kind: kindText} }
+func flag(name string) param      { return param{name: name, kind: kindFlag} }
+func number(name string) param    { return param{name: name, kind: kindNumber} }
+func optional(p param) param      { p.optional = true; return p }
+func nameOf(p param) string       { return p.name }
+func signature(ps []param) string { return strings.Join(mapped(ps, shown), ", ") }
+
+// shown is how a parameter stands in a signature.
+func shown(p param) string {
+	if p.optional {
+		return p.name + "?"
+	}
+	return p.name
+}
+
+func mapped(ps []param, f func(param) string) []string {
+	list := make([]string, len(ps))
+	for i, p := range ps {
+		list[i] = f(p)
+	}
+	return list
+}
+
+// values are a call's parameters by name. What was not given is missing.
+type values map[string]any
+
+func (v values) text(name string) string { s, _ := v[name].(string); return s }
+func (v values) flag(name string) bool   { b, _ := v[name].(bool); return b }
+func (v values) number(name string) int  { f, _ := v[name].(float64); return int(f) }
+
+// read reads the parameters of a method: an array in their order, or an object
+// with their names. null is the same as not given; a text that is not optional must
+// not be empty.
+func read(raw json.RawMessage, params []param) (values, error) {
+	raw = bytes.TrimSpace(raw)
+	v := values{}
 	var err error
 	switch {
-	case len(params) == 0 || bytes.Equal(params, []byte("null")):
-	case params[0] == '{':
-		err = fromObject(params, names, values)
+	case len(raw) == 0 || bytes.Equal(raw, []byte("null")):
+	case raw[0] == '{':
+		err = v.fromObject(raw, params)
 	default:
-		err = fromArray(params, names, values)
+		err = v.fromArray(raw, params)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for i, v := range values {
-		if v == "" {
-			return nil, invalid("no %s given; parameters are [%s]", names[i], strings.Join(names, ", "))
+	for _, p := range params {
+		if _, given := v[p.name]; !p.optional && (!given || v[p.name] == "") {
+			return nil, invalid("no %s given; parameters are [%s]", p.name, signature(params))
 		}
 	}
-	return values, nil
+	return v, nil
 }
 
-func fromArray(params json.RawMessage, names, values []string) error {
+func (v values) fromArray(raw json.RawMessage, params []param) error {
 	var list []any
-	if err := json.Unmarshal(params, &list); err != nil {
+	if err := json.Unmarshal(raw, &list); err != nil {
 		return invalid("parameters must be an array or an object")
 	}
-	if len(list) > len(names) {
-		return invalid("too many parameters: %d given, at most %d wanted", len(list), len(names))
+	if len(list) > len(params) {
+		return invalid("too many parameters: %d given, at most %d wanted", len(list), len(params))
 	}
-	for i, v := range list {
-		text, ok := v.(string)
-		if !ok {
-			return invalid("%s must be a string", names[i])
+	for i, one := range list {
+		if err := v.put(params[i], one); err != nil {
+			return err
 		}
-		values[i] = text
 	}
 	return nil
 }
 
-func fromObject(params json.RawMessage, names, values []string) error {
+func (v values) fromObject(raw json.RawMessage, params []param) error {
 	var object map[string]any
-	if err := json.Unmarshal(params, &object); err != nil {
+	if err := json.Unmarshal(raw, &object); err != nil {
 		return invalid("parameters must be an array or an object")
 	}
-	for name, v := range object {
-		i := slices.Index(names, name)
+	for name, one := range object {
+		i := slices.Index(mapped(params, nameOf), name)
 		if i < 0 {
-			return invalid("there is no parameter %q; parameters are [%s]", name, strings.Join(names, ", "))
+			return invalid("there is no parameter %q; parameters are [%s]", name, signature(params))
 		}
-		text, ok := v.(string)
-		if !ok {
-			return invalid("%s must be a string", name)
+		if err := v.put(params[i], one); err != nil {
+			return err
 		}
-		values[i] = text
 	}
+	return nil
+}
+
+func (v values) put(p param, one any) error {
+	if one == nil && p.optional {
+		return nil
+	}
+	var ok bool
+	must := "a string"
+	switch p.kind {
+	case kindText:
+		_, ok = one.(string)
+	case kindFlag:
+		_, ok = one.(bool)
+		must = "true or false"
+	case kindNumber:
+		var f float64
+		f, ok = one.(float64)
+		// JSON has one kind of number; what is no int must not become one.
+		ok = ok && f == float64(int32(f))
+		must = "a whole number"
+	}
+	if !ok {
+		return invalid("%s must be %s", p.name, must)
+	}
+	v[p.name] = one
 	return nil
 }
 

@@ -21,7 +21,10 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeRooms answers every query with err, or with what the query was about.
-type fakeRooms struct{ err error }
+type fakeRooms struct {
+	err  error
+	done *string // the last action; nil: nobody looks
+}
 
 func (f fakeRooms) Rooms(context.Context) ([]engine.RoomInfo, error) {
 	return []engine.RoomInfo{}, f.err
@@ -39,7 +42,12 @@ func (f fakeRooms) Pending(context.Context, string) ([]engine.PendingRoom, error
 
 func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {
 	t.Helper()
-	l, err := Listen("127.0.0.1:0", maxConns, evapi.NewServer(Methods(rooms)), zerolog.Nop())
+	return listenToken(t, "", maxConns, rooms)
+}
+
+func listenToken(t *testing.T, token string, maxConns int, rooms Rooms) *Listener {
+	t.Helper()
+	l, err := Listen("127.0.0.1:0", token, maxConns, evapi.NewServer(Methods(rooms)), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +164,14 @@ func TestErrorCodes(t *testing.T) {
 	}{
 		{fmt.Errorf("%w: sip:x@y", engine.ErrNoRoom), codeUnknownRoom, "sip:x@y"},
 		{fmt.Errorf("%w: x", engine.ErrBadName), evapi.CodeInvalidParams, "bad URI"},
+		{fmt.Errorf("%w: bob", engine.ErrNoUser), codeUnknownUser, "bob"},
+		{&engine.Refused{Code: 403, Reason: "Room is full"}, codeRefused, "full"},
+		{&engine.Refused{Code: 413, Reason: "Message too large"}, evapi.CodeInvalidParams, "large"},
+		{&engine.Refused{Code: 503, Reason: "Overloaded"}, codeBusy, "Overloaded"},
 		{fmt.Errorf("asking: %w", context.DeadlineExceeded), codeBusy, "try again"},
 		{errors.New("the password is hunter2"), evapi.CodeInternalError, ""},
 	} {
-		answer := evapi.NewServer(Methods(fakeRooms{c.err})).Handle(t.Context(),
+		answer := evapi.NewServer(Methods(fakeRooms{err: c.err})).Handle(t.Context(),
 			[]byte(`{"jsonrpc":"2.0","id":1,"method":"imc.list_members","params":["x"]}`))
 		var got struct{ Error evapi.RPCError }
 		if err := json.Unmarshal(answer, &got); err != nil {
@@ -215,20 +227,3 @@ func (noHandler) Message(*evapi.Message)           {}
 func (noHandler) Result(*evapi.Conn, evapi.Result) {}
 func (noHandler) Registered(*evapi.Conn, string)   {}
 func (noHandler) Call(*evapi.Call)                 {}
-
-// FuzzTexts: whatever the parameters are, a method gets all of its texts or the
-// caller an error that says what is wrong.
-func FuzzTexts(f *testing.F) {
-	for _, seed := range []string{``, `null`, `[]`, `["a","b"]`, `["a"]`, `{"room":"a","user":"b"}`, `{"room":1}`, `[[]]`, `"a"`, `{"":""}`, ` [ "a" , "b" ] `} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, params []byte) {
-		got, err := texts(params, "room", "user")
-		if err == nil && (len(got) != 2 || got[0] == "" || got[1] == "") {
-			t.Errorf("%q: %q without an error", params, got)
-		}
-		if refused := new(evapi.RPCError); err != nil && (!errors.As(err, &refused) || refused.Code != evapi.CodeInvalidParams) {
-			t.Errorf("%q: %v", params, err)
-		}
-	})
-}
