@@ -6,17 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
+	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"imcd/evapi"
 )
 
-// ask calls a method and prints its result: with show, or as it is.
-func ask[T any](t *tool, cmd *cobra.Command, method string, args []string, show func(w io.Writer, result T)) error {
+// call calls a method and decodes its result into result.
+func (t *tool) call(cmd *cobra.Command, method string, params, result any) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), t.timeout)
 	defer cancel()
 	c, err := t.dial(ctx)
@@ -24,30 +24,55 @@ func ask[T any](t *tool, cmd *cobra.Command, method string, args []string, show 
 		return err
 	}
 	defer c.Close()
-	var params any // a nil []string would be sent as null
-	if args != nil {
-		params = args
-	}
+	return plain(c.Call(ctx, method, params, result))
+}
+
+// ask calls a method and prints its result: with show, or as it is.
+func ask[T any](t *tool, cmd *cobra.Command, method string, params any, show func(w io.Writer, result T)) error {
 	var raw json.RawMessage
-	if err := c.Call(ctx, method, params, &raw); err != nil {
-		return plain(err)
+	if err := t.call(cmd, method, params, &raw); err != nil {
+		return err
 	}
 	if t.json {
-		_, err := fmt.Fprintf(t.out, "%s\n", raw)
-		return err
+		return t.printRaw(raw)
 	}
 	var result T
 	if err := json.Unmarshal(raw, &result); err != nil {
 		return fmt.Errorf("result of %s: %w", method, err)
 	}
-	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
-	show(table, result)
-	return table.Flush()
+	return t.table(func(w io.Writer) { show(w, result) })
 }
+
+func (t *tool) printRaw(raw json.RawMessage) error {
+	_, err := fmt.Fprintf(t.out, "%s\n", raw)
+	return err
+}
+
+// table prints what show writes, columns ended by tabs.
+func (t *tool) table(show func(w io.Writer)) error {
+	w := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	show(w)
+	return w.Flush()
+}
+
+// notFound is the error for a room or a user that is not there.
+type notFound struct{ message string }
+
+// Error implements error.
+func (e *notFound) Error() string { return e.message }
+
+// Error codes of imcd for what is not there; see its RPC methods.
+const (
+	codeUnknownRoom = -32004
+	codeUnknownUser = -32005
+)
 
 // plain leaves the error code out of what imcd said, and says what a timeout means.
 func plain(err error) error {
 	if refused := new(evapi.RPCError); errors.As(err, &refused) {
+		if refused.Code == codeUnknownRoom || refused.Code == codeUnknownUser {
+			return &notFound{refused.Message}
+		}
 		return errors.New(refused.Message)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -56,35 +81,15 @@ func plain(err error) error {
 	return err
 }
 
-type room struct {
-	Room    string `json:"room"`
-	Members int    `json:"members"`
-	Owner   string `json:"owner"`
-}
-
-func printRooms(w io.Writer, rooms []room) {
-	fmt.Fprintln(w, "ROOM\tMEMBERS\tOWNER")
-	for _, r := range rooms {
-		fmt.Fprintf(w, "%s\t%d\t%s\n", r.Room, r.Members, r.Owner)
-	}
-}
-
-type members struct {
-	Room    string   `json:"room"`
-	Members []string `json:"members"`
-	Count   int      `json:"count"`
-}
-
-func printMembers(w io.Writer, m members) {
-	fmt.Fprintf(w, "MEMBER OF %s (%d)\n", m.Room, m.Count)
-	for _, user := range m.Members {
-		fmt.Fprintln(w, user)
-	}
-}
-
-func printStats(w io.Writer, stats map[string]json.RawMessage) {
-	fmt.Fprintln(w, "FIGURE\tVALUE")
-	for _, name := range slices.Sorted(maps.Keys(stats)) {
-		fmt.Fprintf(w, "%s\t%s\n", name, stats[name])
-	}
+// safe makes a text that somebody else wrote harmless for a terminal and a table.
+func safe(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t' || r == '\n' || r == '\r':
+			return ' '
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
 }

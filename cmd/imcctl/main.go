@@ -1,20 +1,17 @@
-// Command imcctl asks imcd about its rooms, through imcd's own RPC port or
-// through Kamailio.
+// Command imcctl is the operator's tool of imcd: it looks at rooms and changes
+// them, through imcd's own RPC port or through Kamailio, finds out what is wrong
+// with an installation, and helps to move from Kamailio's imc module.
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"imcd/evapi"
 )
 
 // version is set by the linker (make build).
@@ -22,38 +19,44 @@ var version = "dev"
 
 // Exit codes.
 const (
-	exitOK    = 0
-	exitError = 1 // imcd could not be asked, or said no
-	exitUsage = 2 // the command line makes no sense
+	exitOK       = 0
+	exitError    = 1 // imcd could not be asked, or said no; a check failed
+	exitUsage    = 2 // the command line makes no sense
+	exitNotFound = 3 // there is no such room, or the user is not in it
 )
 
-// secretEnv is the variable that holds the operator's secret.
-const secretEnv = "IMCD_OPERATOR_SECRET"
-
-func main() { os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)) }
 
 // tool is one call of imcctl.
 type tool struct {
 	json       bool
 	evapi, rpc string // addresses; evapi goes before rpc
 	secretFile string
+	tokenFile  string
 	timeout    time.Duration
 
 	getenv func(string) string
+	in     io.Reader
 	out    io.Writer
 	asking bool // the command line was right; what fails now is no usage error
 }
 
-func run(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	t := &tool{getenv: getenv, out: stdout}
+func run(args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := &tool{getenv: getenv, in: stdin, out: stdout}
 	root := t.command()
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.Execute()
+	var missing *notFound
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errFailed):
+		return exitError // it has been printed
+	case errors.As(err, &missing):
+		fmt.Fprintln(stderr, "imcctl:", oneLine(err.Error()))
+		return exitNotFound
 	case t.asking:
 		fmt.Fprintln(stderr, "imcctl:", oneLine(err.Error()))
 		return exitError
@@ -62,78 +65,69 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	return exitUsage
 }
 
+const longHelp = `imcctl looks at imcd's chat rooms and changes them, tells what is wrong with an
+installation, and reads the imc module's parameters from a kamailio.cfg.
+
+It asks imcd's own RPC port (--rpc), or goes through Kamailio (--evapi, with the
+operator's secret). Rooms and users are SIP URIs, sip:name@domain or name@domain;
+for a user the domain may be left out if it is that of the room.
+
+Secrets come from a file or the environment, never from the command line:
+  --secret-file FILE or $IMCD_OPERATOR_SECRET   the operator's secret, for --evapi
+  --token-file FILE or $IMCD_RPC_TOKEN          imcd's rpc_token, if it has one
+
+Exit code: 0 done; 1 it failed; 2 the command line is wrong; 3 there is no such
+room, or the user is not in it.`
+
+const examples = `  imcctl rooms 'chat-dev*' --sort members
+  imcctl room sip:chat-garden@example.org
+  imcctl create chat-garden@example.org --owner alice
+  imcctl say --all "The service restarts at 22:00."
+  imcctl check -c /etc/imcd/imcd.yaml
+  imcctl import-cfg /etc/kamailio/kamailio.cfg -o imcd.yaml`
+
+// Groups of the commands in the help.
+const (
+	groupLook = "look"
+	groupAct  = "act"
+	groupHelp = "help"
+)
+
 func (t *tool) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "imcctl",
-		Short:         "Ask imcd about its chat rooms",
+		Short:         "Look at imcd's chat rooms and change them",
+		Long:          longHelp,
+		Example:       examples,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("which command? rooms, members or stats")
+			return errors.New("which command? rooms, members, room, stats, say, check …")
 		},
 	}
 	flags := root.PersistentFlags()
+	flags.SortFlags = false
 	flags.BoolVar(&t.json, "json", false, "print the result as JSON, as imcd gave it")
-	flags.StringVar(&t.rpc, "rpc", "127.0.0.1:8449", "host:port of imcd's RPC port")
-	flags.StringVar(&t.evapi, "evapi", "", "host:port of Kamailio's evapi socket, to ask through it")
-	flags.StringVar(&t.secretFile, "secret-file", "", "file whose first line is the operator's secret, for --evapi (else $"+secretEnv+")")
+	flags.StringVar(&t.rpc, "rpc", defaultRPC, "`host:port` of imcd's RPC port")
+	flags.StringVar(&t.evapi, "evapi", "", "`host:port` of Kamailio's evapi socket, to ask through it")
+	flags.StringVar(&t.secretFile, "secret-file", "", "`file` whose first line is the operator's secret, for --evapi")
+	flags.StringVar(&t.tokenFile, "token-file", "", "`file` whose first line is imcd's rpc_token, for --rpc")
 	flags.DurationVar(&t.timeout, "timeout", 10*time.Second, "longest wait for an answer")
 	root.MarkFlagsMutuallyExclusive("rpc", "evapi")
-	root.AddCommand(
-		&cobra.Command{Use: "rooms", Short: "List all rooms", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return ask(t, cmd, "imc.list_rooms", nil, printRooms) }},
-		&cobra.Command{Use: "members ROOM", Short: "List the members of a room", Args: cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				return ask(t, cmd, "imc.list_members", args, printMembers)
-			}},
-		&cobra.Command{Use: "stats", Short: "Show imcd's figures", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return ask(t, cmd, "imc.stats", nil, printStats) }},
-	)
+	root.AddGroup(&cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupAct, Title: "Change:"},
+		&cobra.Group{ID: groupHelp, Title: "Install and move:"})
+	for _, make := range []func() *cobra.Command{
+		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.pendingCommand, t.statsCommand,
+		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.roleCommand, t.sayCommand,
+	} {
+		root.AddCommand(make())
+	}
 	return root
 }
 
-// dial connects to imcd through the door that was asked for.
-func (t *tool) dial(ctx context.Context) (*evapi.Client, error) {
-	if t.evapi == "" {
-		t.asking = true
-		c, err := evapi.Dial(ctx, t.rpc)
-		return c, hint(err, "is imcd running at "+t.rpc+"?")
-	}
-	secret, err := t.secret()
-	if err != nil {
-		return nil, err
-	}
-	t.asking = true
-	c, err := evapi.DialKamailio(ctx, t.evapi, secret)
-	return c, hint(err, "is Kamailio's evapi socket at "+t.evapi+"?")
-}
-
-// hint adds a question to the error of a port that nobody listens on.
-func hint(err error, question string) error {
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w; %s", err, question)
-	}
-	return err
-}
-
-func (t *tool) secret() (string, error) {
-	if t.secretFile == "" {
-		if s := t.getenv(secretEnv); s != "" {
-			return s, nil
-		}
-		return "", errors.New("--evapi needs the operator's secret: --secret-file FILE or $" + secretEnv)
-	}
-	b, err := os.ReadFile(t.secretFile)
-	if err != nil {
-		return "", fmt.Errorf("--secret-file: %w", err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	if line = strings.TrimRight(line, "\r"); line == "" {
-		return "", fmt.Errorf("--secret-file: the first line of %s is empty", t.secretFile)
-	}
-	return line, nil
-}
+// errFailed says that something failed which has been printed already.
+var errFailed = errors.New("failed")
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -23,7 +23,9 @@ func (f fakeRooms) did(format string, args ...any) error {
 func (f fakeRooms) CreateRoom(_ context.Context, room string, private bool, owner string) error {
 	return f.did("create %s %t %s", room, private, owner)
 }
-func (f fakeRooms) DestroyRoom(_ context.Context, room string) error { return f.did("destroy %s", room) }
+func (f fakeRooms) DestroyRoom(_ context.Context, room string) error {
+	return f.did("destroy %s", room)
+}
 func (f fakeRooms) AddMember(_ context.Context, room, user, role string) error {
 	return f.did("add %s %s %s", room, user, role)
 }

@@ -29,6 +29,7 @@ const queryTimeout = 5 * time.Second
 type Rooms interface {
 	Actions
 	Rooms(ctx context.Context) ([]engine.RoomInfo, error)
+	Overview(ctx context.Context) ([]engine.RoomSummary, error)
 	Members(ctx context.Context, room string) (engine.MemberList, error)
 	RoomActive(ctx context.Context, room string) (bool, error)
 	RoomMember(ctx context.Context, room, user string) (bool, error)
@@ -58,6 +59,7 @@ func Methods(rooms Rooms) map[string]evapi.Method {
 func queryMethods(rooms Rooms) map[string]method {
 	return map[string]method{
 		"imc.list_rooms": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Rooms(ctx) }},
+		"imc.overview":   {run: func(ctx context.Context, _ values) (any, error) { return rooms.Overview(ctx) }},
 		"imc.list_members": {params: []param{text("room")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Members(ctx, v.text("room")) }},
 		"imc.room_active": {params: []param{text("room")},

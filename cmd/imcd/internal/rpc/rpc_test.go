@@ -29,6 +29,9 @@ type fakeRooms struct {
 func (f fakeRooms) Rooms(context.Context) ([]engine.RoomInfo, error) {
 	return []engine.RoomInfo{}, f.err
 }
+func (f fakeRooms) Overview(context.Context) ([]engine.RoomSummary, error) {
+	return []engine.RoomSummary{}, f.err
+}
 func (f fakeRooms) Members(_ context.Context, room string) (engine.MemberList, error) {
 	return engine.MemberList{Room: room, Members: []string{}}, f.err
 }

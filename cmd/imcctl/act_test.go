@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest"
+)
+
+// line is one call of imcctl and what must come of it.
+type line struct {
+	command string // words; _ stands for a space in a word
+	code    int
+	says    string // in the output, or in the error if code is not 0
+}
+
+func words(command string) []string {
+	list := strings.Fields(command)
+	for i := range list {
+		list[i] = strings.ReplaceAll(list[i], "_", " ")
+	}
+	return list
+}
+
+// TestLife leads rooms through all commands, by both doors, and sees that
+// users hear of it.
+func TestLife(t *testing.T) {
+	k, i := start(t)
+	ctx := testContext(t)
+	carol, err := evapitest.NewUA(evapitest.UAConfig{User: "carol", Domain: "example.org", Proxy: k.SIPAddr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer carol.Close()
+	if err := carol.Register(ctx); err != nil {
+		t.Fatal(err)
+	}
+	environ := map[string]string{secretEnv: k.OperatorSecret()}
+	for _, door := range [][]string{{"--rpc", i.RPCAddr()}, {"--evapi", k.EvapiAddr()}} {
+		for _, l := range []line{
+			{"create chat-team@example.org --private --owner carol", 0, "sip:chat-team@example.org: created\n"},
+			{"create chat-team@example.org", 1, "Room exists"},
+			{"create chat-team@example.org x", 2, "1 arg"},
+			{"create nonsense", 1, "room: bad URI"},
+			{"add chat-team@example.org alice --role admin", 0, "sip:chat-team@example.org: alice is a member\n"},
+			{"add chat-team@example.org alice", 1, "in the room already"},
+			{"add chat-none@example.org alice", 3, "no such room: sip:chat-none@example.org"},
+			{"role chat-team@example.org alice Owner", 0, "alice is now owner\n"},
+			{"role chat-team@example.org alice king", 1, "no role"},
+			{"role chat-team@example.org bob admin", 3, "bob"},
+			{"say chat-team@example.org The gate is open.", 0, "said\n"},
+			{"say chat-team@example.org from_alice --from alice", 0, "said\n"},
+			{"say chat-team@example.org from_bob --from bob", 1, "Not a member"},
+			{"say chat-team@example.org", 2, "a room and a text"},
+			{"say --all", 2, "a text"},
+			{"say --all x --from bob", 2, "from"},
+			{"say --all Good_night", 0, "said in 2 rooms\n"},
+			{"history chat-team@example.org", 0, "from alice"},
+			{"history chat-team@example.org -n 1", 0, "sip:chat-team@example.org  Good night\n"},
+			{"history chat-team@example.org -n 100000", 1, "history_max"},
+			{"history chat-team@example.org --json", 0, `"body":"The gate is open."`},
+			{"room chat-team@example.org", 0, "sip:alice@example.org  owner"},
+			{"room chat-team@example.org", 0, "private, 3 messages"},
+			{"room chat-none@example.org", 3, "no such room"},
+			{"rooms --private", 0, "ROOM                       MEMBERS  OWNER\nsip:chat-team@example.org  2        sip:carol@example.org\n"},
+			{"rooms chat-l*", 0, "OWNER\nsip:chat-lobby@example.org  2"},
+			{"rooms *@Example.org --sort members -l", 0, "BACKLOG"},
+			{"rooms *@example.com", 0, "ROOM  MEMBERS  OWNER\n"},
+			{"rooms --private --json", 0, `[{"room":"sip:chat-team@example.org","private":true`},
+			{"rooms x* --json", 0, "[]\n"},
+			{"rooms --sort size", 2, "--sort"},
+			{"rooms [", 2, "PATTERN"},
+			{"pending carol@example.org", 0, "owed"},
+			{"remove chat-team@example.org bob", 3, "bob"},
+			{"remove chat-team@example.org alice", 0, "alice was removed\n"},
+			{"destroy chat-team@example.org", 0, "destroyed\n"},
+			{"destroy chat-team@example.org", 3, "no such room"},
+			{"frobnicate", 2, "frobnicate"},
+			{"@complete members ", 0, "sip:chat-lobby@example.org\n"},
+			{"@complete role sip:chat-lobby@example.org ", 0, "sip:bob@example.org\n"},
+			{"@complete role sip:chat-lobby@example.org bob ", 0, "admin\n"},
+		} {
+			args := append(words(l.command), door...)
+			if strings.HasPrefix(l.command, "@complete") {
+				args[0] = "__complete"  // what the shell calls
+				args = append(args, "") // the word that is being typed
+			}
+			code, stdout, stderr := imcctl(environ, args...)
+			said := stdout
+			if l.code != 0 {
+				said = stderr
+			}
+			if code != l.code || !strings.Contains(said, l.says) {
+				t.Errorf("%s: exit code %d, output %q, error %q; want %d and %q", l.command, code, stdout, stderr, l.code, l.says)
+			}
+			if strings.HasSuffix(l.command, "--json") && !json.Valid([]byte(stdout)) {
+				t.Errorf("%s: %q is no JSON", l.command, stdout)
+			}
+		}
+		for _, text := range []string{"created", "alice has joined", "alice is now admin", "alice is now owner",
+			"[operator]: The gate is open.", "[alice]: from alice", "[operator]: Good night", "alice was removed", "destroyed by operator"} {
+			_, err := carol.Wait(ctx, func(all []evapitest.Received) bool {
+				return slices.ContainsFunc(all, func(r evapitest.Received) bool { return bytes.Contains(r.Body, []byte(text)) })
+			})
+			if err != nil {
+				t.Errorf("carol was not told %q: %v", text, err)
+			}
+		}
+		carol.Clear()
+	}
+}
+
+func TestSayFromStdin(t *testing.T) {
+	_, i := start(t)
+	var out, errs strings.Builder
+	code := run([]string{"say", "chat-lobby@example.org", "-", "--rpc", i.RPCAddr()}, func(string) string { return "" },
+		strings.NewReader("two\nlines\n"), &out, &errs)
+	if code != 0 {
+		t.Fatal(errs.String())
+	}
+	if _, stdout, _ := imcctl(nil, "history", "chat-lobby@example.org", "--json", "--rpc", i.RPCAddr()); !strings.Contains(stdout, `"body":"two\nlines"`) {
+		t.Errorf("the history is %s", stdout)
+	}
+}
+
+// TestToken: an imcd with an rpc_token is asked with it, from a file or the
+// environment.
+func TestToken(t *testing.T) {
+	const token = "0123456789abcdef"
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: bin, Name: "token", Evapi: "127.0.0.1:1", Secret: "x",
+		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := i.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, c := range []struct {
+		environ map[string]string
+		args    []string
+		code    int
+		says    string
+	}{
+		{nil, nil, 1, "rpc_token"},
+		{map[string]string{tokenEnv: "0123456789abcdex"}, nil, 1, "rpc_token"},
+		{map[string]string{tokenEnv: token}, nil, 0, "active_rooms"},
+		{nil, []string{"--token-file", file}, 0, "active_rooms"},
+		{nil, []string{"--token-file", file + "x"}, 2, "--token-file"},
+	} {
+		code, stdout, stderr := imcctl(c.environ, append([]string{"stats", "--rpc", i.RPCAddr()}, c.args...)...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.says) {
+			t.Errorf("%v %v: exit code %d, %q, %q; want %d and %q", c.environ, c.args, code, stdout, stderr, c.code, c.says)
+		}
+	}
+}
+
+// TestSafe: what users write does nothing to the operator's terminal.
+func TestSafe(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain ü 日本": "plain ü 日本", "a\x1b[31mb": "a\ufffd[31mb", "a\tb\r\nc": "a b  c", "a\u202eb": "a\ufffdb", "\xff": "\ufffd", "\u009b1m": "\ufffd1m",
+	} {
+		if got := safe(in); got != want {
+			t.Errorf("%q became %q, not %q", in, got, want)
+		}
+	}
+}

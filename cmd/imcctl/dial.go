@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"imcd/evapi"
+)
+
+// Where secrets come from if no file is named.
+const (
+	secretEnv = "IMCD_OPERATOR_SECRET" // of --evapi
+	tokenEnv  = "IMCD_RPC_TOKEN"       // of --rpc; imcd's own variable
+)
+
+const defaultRPC = "127.0.0.1:8449"
+
+// dial connects to imcd through the door that was asked for.
+func (t *tool) dial(ctx context.Context) (*evapi.Client, error) {
+	if t.evapi == "" {
+		return t.dialRPC(ctx)
+	}
+	secret, err := t.secret("--secret-file", t.secretFile, secretEnv)
+	if err == nil && secret == "" {
+		err = errors.New("--evapi needs the operator's secret: --secret-file FILE or $" + secretEnv)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.asking = true
+	c, err := evapi.DialKamailio(ctx, t.evapi, secret)
+	return c, hint(err, "is Kamailio's evapi socket at "+t.evapi+"?")
+}
+
+func (t *tool) dialRPC(ctx context.Context) (*evapi.Client, error) {
+	token, err := t.secret("--token-file", t.tokenFile, tokenEnv)
+	if err != nil {
+		return nil, err
+	}
+	t.asking = true
+	var c *evapi.Client
+	if token == "" {
+		c, err = evapi.Dial(ctx, t.rpc)
+	} else {
+		c, err = evapi.DialToken(ctx, t.rpc, token)
+	}
+	return c, hint(plain(err), "is imcd running at "+t.rpc+"?")
+}
+
+// hint adds a question to the error of a port that nobody listens on.
+func hint(err error, question string) error {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w; %s", err, question)
+	}
+	return err
+}
+
+// secret reads a secret from the first line of a file, else from a variable;
+// empty: there is none.
+func (t *tool) secret(flag, file, variable string) (string, error) {
+	if file == "" {
+		return t.getenv(variable), nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	if line = strings.TrimRight(line, "\r"); line == "" {
+		return "", fmt.Errorf("%s: the first line of %s is empty", flag, file)
+	}
+	return line, nil
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) membersCommand() *cobra.Command {
+	return &cobra.Command{Use: "members ROOM", Short: "List the members of a room", GroupID: groupLook,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(t, cmd, "imc.list_members", args, printMembers)
+		}}
+}
+
+type members struct {
+	Room    string   `json:"room"`
+	Members []string `json:"members"`
+	Count   int      `json:"count"`
+}
+
+func printMembers(w io.Writer, m members) {
+	fmt.Fprintf(w, "MEMBER OF %s (%d)\n", m.Room, m.Count)
+	for _, user := range m.Members {
+		fmt.Fprintln(w, user)
+	}
+}
+
+func (t *tool) statsCommand() *cobra.Command {
+	return &cobra.Command{Use: "stats", Short: "Show imcd's figures", GroupID: groupLook, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(t, cmd, "imc.stats", nil, printStats) }}
+}
+
+func printStats(w io.Writer, stats map[string]json.RawMessage) {
+	fmt.Fprintln(w, "FIGURE\tVALUE")
+	for _, name := range slices.Sorted(maps.Keys(stats)) {
+		fmt.Fprintf(w, "%s\t%s\n", name, stats[name])
+	}
+}
+
+func (t *tool) roomCommand() *cobra.Command {
+	return &cobra.Command{Use: "room ROOM", Short: "Everything about a room: roles, what has not arrived, who is offline",
+		GroupID: groupLook, Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(t, cmd, "imc.room_info", args, printDetail)
+		}}
+}
+
+// detail is the result of imc.room_info.
+type detail struct {
+	Room      string `json:"room"`
+	Private   bool   `json:"private"`
+	Sequence  uint64 `json:"sequence"`
+	Following int    `json:"following"`
+	Members   []struct {
+		User       string     `json:"user"`
+		Role       string     `json:"role"`
+		Lag        uint64     `json:"lag"`
+		State      string     `json:"state"`
+		LastResult int        `json:"last_result"`
+		LastAt     *time.Time `json:"last_at"`
+	} `json:"members"`
+}
+
+func printDetail(w io.Writer, d detail) {
+	kind := "public"
+	if d.Private {
+		kind = "private"
+	}
+	fmt.Fprintf(w, "%s: %s, %d messages so far, %d of %d keep up\n\n", d.Room, kind, d.Sequence, d.Following, len(d.Members))
+	fmt.Fprintln(w, "MEMBER\tROLE\tSTATE\tOWED\tLAST RESPONSE")
+	for _, m := range d.Members {
+		last := "-"
+		if m.LastResult != 0 {
+			last = strconv.Itoa(m.LastResult)
+		}
+		if m.LastAt != nil {
+			last += " at " + m.LastAt.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", m.User, m.Role, m.State, m.Lag, last)
+	}
+}
+
+func (t *tool) pendingCommand() *cobra.Command {
+	return &cobra.Command{Use: "pending USER", Short: "Which rooms owe messages to a user", GroupID: groupLook,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(t, cmd, "imc.pending", args, printPending)
+		}}
+}
+
+type owed struct {
+	Room  string `json:"room"`
+	Lag   uint64 `json:"lag"`
+	State string `json:"state"`
+}
+
+func printPending(w io.Writer, rooms []owed) {
+	if len(rooms) == 0 {
+		fmt.Fprintln(w, "Nothing is owed.")
+		return
+	}
+	fmt.Fprintln(w, "ROOM\tOWED\tSTATE")
+	for _, r := range rooms {
+		fmt.Fprintf(w, "%s\t%d\t%s\n", r.Room, r.Lag, r.State)
+	}
+}
+
+func (t *tool) historyCommand() *cobra.Command {
+	var n int
+	cmd := &cobra.Command{Use: "history ROOM", Short: "The last messages of a room", GroupID: groupLook,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			params := map[string]any{"room": args[0]}
+			if n != 0 {
+				params["n"] = n
+			}
+			return ask(t, cmd, "imc.history", params, printHistory)
+		}}
+	cmd.Flags().IntVarP(&n, "number", "n", 0, "how many (default 20, history_max at most)")
+	return cmd
+}
+
+// message is an item of imc.history.
+type message struct {
+	Seq         uint64    `json:"seq"`
+	Time        time.Time `json:"time"`
+	From        string    `json:"from"`
+	ContentType string    `json:"content_type"`
+	Body        string    `json:"body"`
+	Base64      bool      `json:"base64"`
+}
+
+func printHistory(w io.Writer, messages []message) {
+	if len(messages) == 0 {
+		fmt.Fprintln(w, "Nothing has been said yet.")
+		return
+	}
+	for _, m := range messages {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", m.Time.Local().Format(time.DateTime), m.Seq, m.From, m.text())
+	}
+}
+
+// text is what of a message is shown in a line.
+func (m message) text() string {
+	kind, _, _ := strings.Cut(strings.ToLower(m.ContentType), ";")
+	if kind = strings.TrimSpace(kind); kind == "" || kind == "text/plain" && !m.Base64 {
+		return safe(m.Body)
+	}
+	size := len(m.Body)
+	if m.Base64 {
+		b, err := base64.StdEncoding.DecodeString(m.Body)
+		if err == nil {
+			size = len(b)
+		}
+	}
+	return fmt.Sprintf("(%s, %d bytes)", safe(m.ContentType), size)
+}
