@@ -11,7 +11,7 @@ TEST_TIMEOUT ?= 14m
 TEST_FLAGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build test soak lint vuln demo run fmt clean help deps-demo deps-test
+.PHONY: build test soak bench lint vuln demo run fmt clean help deps-demo deps-test
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -24,6 +24,11 @@ SOAK ?= 20m
 
 soak: deps-test ## TestPromise for longer (SOAK=20m): kills, restarts and freezes under load
 	IMCD_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'TestPromise$$' ./cmd/imcd/e2e
+
+BENCH ?=
+
+bench: deps-test bin/imcdbench ## imcd beside Kamailio's imc module (BENCH="-quick", BENCH=-help)
+	bin/imcdbench $(BENCH)
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted="$$($(GOFMT) -l .)"; \
@@ -52,6 +57,10 @@ clean: ## remove what build made
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: bin/imcdbench
+bin/imcdbench:
+	$(BUILD) -o $@ ./cmd/imcdbench
 
 .PHONY: bin/imcdemo
 bin/imcdemo:

@@ -8,7 +8,7 @@ import (
 	"fmt"
 )
 
-//go:embed imc.cfg demo.cfg peer.cfg README.md
+//go:embed imc.cfg demo.cfg peer.cfg bench.cfg README.md
 var files embed.FS
 
 // Names of the files in this package.
@@ -16,6 +16,7 @@ const (
 	IMC    = "imc.cfg"   // the drop-in
 	Demo   = "demo.cfg"  // a complete configuration that includes it
 	Peer   = "peer.cfg"  // Kamailio's own imc module, for comparisons
+	Bench  = "bench.cfg" // all that make bench compares
 	Readme = "README.md" // how to insert the drop-in
 )
 

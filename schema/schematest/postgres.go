@@ -186,6 +186,17 @@ func (p *Postgres) URL(database string) string {
 // Port returns the server's port on 127.0.0.1. It stays the same over restarts.
 func (p *Postgres) Port() int { return p.port }
 
+// Pid returns the process id of the server's first process, the parent of all
+// others; 0 if it is stopped.
+func (p *Postgres) Pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // SocketDir returns the folder of the server's Unix socket.
 func (p *Postgres) SocketDir() string { return filepath.Join(p.dir, "sock") }
 

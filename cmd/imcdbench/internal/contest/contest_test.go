@@ -1,0 +1,82 @@
+package contest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"imcd/cmd/imcdbench/internal/load"
+	"imcd/cmd/internal/stack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestContest lets everybody deliver to a room of 5: all copies are counted, and
+// one that is lost at the sink is noticed.
+func TestContest(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	binary, err := stack.BuildPlain(ctx, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab, err := NewLab(Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 2, Sizes: []int{5}, Rooms: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, spec := range Specs([]string{"auto"}) {
+		if spec.Name == "bare/4" {
+			continue
+		}
+		t.Run(spec.Name, func(t *testing.T) { contestant(ctx, t, lab, spec) })
+	}
+}
+
+func contestant(ctx context.Context, t *testing.T, lab *Lab, spec Spec) {
+	s, err := lab.Start(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(s.Settle(ctx), s.Stop()); err != nil {
+			t.Error(err)
+		}
+	}()
+	cell := Cell{Members: 5, Rooms: 2, Body: 100}
+	timing := Timing{Paced: 50 * time.Millisecond, Loaded: 100 * time.Millisecond, Quiet: 5 * time.Second, After: 10 * time.Millisecond}
+	m, err := s.Measure(ctx, cell, 1, timing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Loaded.Sent == 0 || m.Loaded.Accepted != m.Loaded.Sent || m.Loaded.Lost != 0 ||
+		m.Loaded.Deliveries != int64(5*m.Loaded.Sent) || m.Paced.Deliveries != int64(5*m.Paced.Sent) {
+		t.Errorf("paced %+v\nloaded %+v", m.Paced, m.Loaded)
+	}
+	if len(m.Loaded.Complete) != m.Loaded.Sent || m.Loaded.Complete.At(0.5) <= 0 || m.Loaded.PerSecond() <= 0 {
+		t.Errorf("times %v", m.Loaded.Complete)
+	}
+	// So short a run may have used no whole tick of CPU time.
+	err = s.Settle(ctx)
+	if _, read := m.CPU["kamailio"]; err != nil || !read || m.Memory["kamailio"] <= 0 || m.SHM <= 0 {
+		t.Errorf("CPU %v, memory %v, shared %d: %v", m.CPU, m.Memory, m.SHM, err)
+	}
+	// The second member of the first room gets nothing any more.
+	lab.Load.Sink.Ignore(lab.rooms[5][0].Base + 1)
+	defer lab.Load.Sink.Ignore(-1)
+	res, err := lab.Load.Send(ctx, load.Plan{Addr: s.Addr(), Rooms: s.Rooms(5, 2), Body: 100,
+		For: time.Minute, Window: 1, Quiet: 100 * time.Millisecond, Most: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Sent != 2 || res.Accepted != 2 || res.Lost != 1 || res.Deliveries != 9 {
+		t.Errorf("with a loss: %+v", res)
+	}
+}

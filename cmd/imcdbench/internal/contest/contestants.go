@@ -1,0 +1,174 @@
+package contest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"imcd/cmd/imcdbench/internal/load"
+	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest"
+	kamailiocfg "imcd/kamailio-cfg"
+)
+
+// kind is what takes the rooms.
+type kind string
+
+const (
+	module kind = "module"
+	imcd   kind = "imcd"
+	bare   kind = "bare"
+)
+
+// Spec describes a contestant.
+type Spec struct {
+	Name     string
+	kind     kind
+	straight bool
+	lane     string // imcd's fanout; empty: its default
+	workers  int    // SIP workers; 0: as all
+}
+
+// Specs are the contestants, by name "module/documented", "module/straight",
+// "bare/1", "bare/4", and "imcd/documented" and "imcd/straight" for the lane
+// "auto", "imcd-LANE/…" for others.
+func Specs(lanes []string) []Spec {
+	list := []Spec{
+		{Name: "module/documented", kind: module},
+		{Name: "module/straight", kind: module, straight: true},
+	}
+	for _, lane := range lanes {
+		name := "imcd"
+		if lane == "auto" {
+			lane = ""
+		} else {
+			name += "-" + lane
+		}
+		list = append(list,
+			Spec{Name: name + "/documented", kind: imcd, lane: lane},
+			Spec{Name: name + "/straight", kind: imcd, lane: lane, straight: true})
+	}
+	return append(list,
+		Spec{Name: "bare/1", kind: bare, straight: true, workers: 1},
+		Spec{Name: "bare/4", kind: bare, straight: true, workers: 4})
+}
+
+// System is a contestant that runs.
+type System struct {
+	Spec     Spec
+	lab      *Lab
+	db       *database
+	kamailio *evapitest.Kamailio
+	stack    *stack.Stack // imcd only; then kamailio is its
+	// reading is the measurement whose CPU time is still to be read.
+	reading *Measurement
+}
+
+// Start starts a contestant, with all members registered if it needs that.
+func (l *Lab) Start(ctx context.Context, spec Spec) (*System, error) {
+	s := &System{Spec: spec, lab: l}
+	start := map[kind]func(context.Context) error{module: s.startModule, imcd: s.startImcd, bare: s.startBare}[spec.kind]
+	err := start(ctx)
+	if err == nil && !spec.straight {
+		err = l.Load.Register(ctx, s.kamailio.SIPAddr(), l.first, l.next-l.first)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", spec.Name, err), s.Stop())
+	}
+	return s, nil
+}
+
+// options are those of the Kamailio of s, with lines for its kamailio-local.cfg.
+func (s *System) options(local ...string) (evapitest.Options, error) {
+	ports, err := evapitest.FreePorts(2)
+	if err != nil {
+		return evapitest.Options{}, err
+	}
+	workers := s.Spec.workers
+	if workers == 0 {
+		workers = s.lab.opts.Workers
+	}
+	proxy := fmt.Sprintf("sip:127.0.0.1:%d", ports[0])
+	if s.Spec.straight {
+		proxy = s.lab.sinkURI()
+	}
+	local = append(local, fmt.Sprintf("#!define BENCH_%s", strings.ToUpper(string(s.Spec.kind))),
+		fmt.Sprintf("#!define IMC_OUTBOUND_PROXY %q", proxy), fmt.Sprintf("#!define BENCH_SINK %q", proxy))
+	if s.lab.opts.Buffer > 0 {
+		local = append(local, fmt.Sprintf("#!define BENCH_BUFFER %d", s.lab.opts.Buffer))
+	}
+	if s.Spec.kind != imcd {
+		// Who starts it waits for its evapi, which it has none of.
+		local = append(local, "listen=tcp:127.0.0.1:"+strconv.Itoa(ports[1]))
+	}
+	return evapitest.Options{Config: kamailiocfg.File(kamailiocfg.Bench), Workers: workers, SHM: s.lab.opts.SHM,
+		SIPPort: ports[0], EvapiPort: ports[1], Local: strings.Join(local, "\n"), Log: s.lab.opts.Log}, nil
+}
+
+func (s *System) startModule(ctx context.Context) (err error) {
+	if s.db, err = newDatabase(ctx, s.lab.fill()); err != nil {
+		return err
+	}
+	opts, err := s.options(fmt.Sprintf("#!define IMC_DB_URL %q", s.db.url))
+	if err != nil {
+		return err
+	}
+	s.kamailio, err = evapitest.StartKamailio(ctx, opts)
+	return err
+}
+
+func (s *System) startBare(ctx context.Context) error {
+	opts, err := s.options()
+	if err != nil {
+		return err
+	}
+	s.kamailio, err = evapitest.StartKamailio(ctx, opts)
+	return err
+}
+
+func (s *System) startImcd(ctx context.Context) (err error) {
+	if s.db, err = newDatabase(ctx, s.lab.fill()); err != nil {
+		return err
+	}
+	opts, err := s.options()
+	if err != nil {
+		return err
+	}
+	settings := map[string]string{"durability": "commit"}
+	if s.Spec.straight {
+		settings["outbound_proxy"] = s.lab.sinkURI()
+	}
+	if s.Spec.lane != "" {
+		settings["fanout"] = s.Spec.lane
+	}
+	s.stack, err = stack.Start(ctx, stack.Options{Binary: s.lab.opts.Binary, DBURL: s.db.url, Settings: settings,
+		Kamailio: opts, Log: s.lab.opts.Log})
+	if err != nil {
+		return err
+	}
+	s.kamailio = s.stack.Kamailio()
+	return nil
+}
+
+// Addr is where the contestant takes SIP.
+func (s *System) Addr() string { return s.kamailio.SIPAddr() }
+
+// Rooms are its first n rooms of a size.
+func (s *System) Rooms(size, n int) []load.Room { return s.lab.rooms[size][:n] }
+
+// Stack is the contestant's imcd and Kamailio; nil if it is no imcd.
+func (s *System) Stack() *stack.Stack { return s.stack }
+
+// Stop ends the contestant and removes its files.
+func (s *System) Stop() error {
+	var err error
+	switch {
+	case s.stack != nil:
+		err = s.stack.Stop()
+	case s.kamailio != nil:
+		err = s.kamailio.Stop()
+	}
+	return errors.Join(err, s.db.stop())
+}

@@ -1,0 +1,137 @@
+package contest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"imcd/cmd/imcdbench/internal/load"
+	"imcd/schema"
+	"imcd/schema/schematest"
+)
+
+// Options say what all contestants have in common.
+type Options struct {
+	Binary  string    // path of imcd
+	Workers int       // SIP workers of each Kamailio
+	SHM     int       // shared memory of each Kamailio, in MB
+	Buffer  int       // of each Kamailio's sockets, in bytes; 0: its default
+	Sockets int       // of the sink
+	Sizes   []int     // of rooms
+	Rooms   int       // of each size
+	Log     io.Writer // gets what Kamailio and imcd print; may be nil
+}
+
+// Lab is what the contestants share: the sink, the rooms, the options. It is not
+// for concurrent use.
+type Lab struct {
+	Load  *load.Load
+	opts  Options
+	rooms map[int][]load.Room // by size
+	first int                 // number of the first member of all
+	next  int                 // number of the next member that is made
+}
+
+// NewLab opens the sink. The caller must call Close.
+func NewLab(opts Options) (*Lab, error) {
+	traffic, err := load.New(opts.Sockets)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{Load: traffic, opts: opts, rooms: make(map[int][]load.Room), first: 1, next: 1}
+	for _, size := range opts.Sizes {
+		if l.rooms[size] != nil {
+			continue
+		}
+		for range opts.Rooms {
+			l.rooms[size] = append(l.rooms[size], load.Room{Name: fmt.Sprintf("chat-%d-%d", l.next, size),
+				Sender: fmt.Sprintf("s%d", l.next), Base: l.next, Members: size})
+			l.next += size
+		}
+	}
+	return l, nil
+}
+
+// Close ends the sink.
+func (l *Lab) Close() error { return l.Load.Sink.Stop() }
+
+// sinkURI is where everything goes in the straight set-up.
+func (l *Lab) sinkURI() string { return fmt.Sprintf("sip:127.0.0.1:%d", l.Load.Sink.Ports()[0]) }
+
+// fill makes the rooms and their members in the module's tables, as the module
+// or imcd would find them at a start.
+func (l *Lab) fill() string {
+	var sql strings.Builder
+	for _, size := range sortedSizes(l.rooms) {
+		for _, r := range l.rooms[size] {
+			fmt.Fprintf(&sql, `INSERT INTO imc_rooms (name, domain, flag) VALUES ('%[1]s', '%[2]s', 0);
+				INSERT INTO imc_members (username, domain, room, flag) VALUES ('%[3]s', '%[2]s', 'sip:%[1]s@%[2]s', 1);
+				INSERT INTO imc_members (username, domain, room, flag)
+				SELECT 'm' || n, '%[2]s', 'sip:%[1]s@%[2]s', 0 FROM generate_series(%[4]d, %[5]d) n;
+				`, r.Name, load.Domain, r.Sender, r.Base, r.Base+r.Members-1)
+		}
+	}
+	return sql.String()
+}
+
+func sortedSizes(rooms map[int][]load.Room) []int {
+	var sizes []int
+	for size := range rooms {
+		sizes = append(sizes, size)
+	}
+	slices.Sort(sizes)
+	return sizes
+}
+
+// database is a PostgreSQL server for one contestant.
+type database struct {
+	dir string
+	pg  *schematest.Postgres
+	url string
+}
+
+// newDatabase starts a server that waits for the disk with every commit and holds
+// the module's tables, filled by SQL.
+func newDatabase(ctx context.Context, sql string) (d *database, err error) {
+	dir, err := os.MkdirTemp("", "imcd-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("folder for PostgreSQL: %w", err)
+	}
+	d = &database{dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.stop())
+		}
+	}()
+	if d.pg, err = schematest.StartPostgres(ctx, dir, schematest.Options{Fsync: true}); err != nil {
+		return nil, err
+	}
+	d.url = d.pg.URL("postgres")
+	store, err := schema.Open(ctx, d.url, schema.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("make the tables: %w", err)
+	}
+	if err := store.Close(); err != nil {
+		return nil, fmt.Errorf("make the tables: %w", err)
+	}
+	for _, statements := range []string{sql, "VACUUM ANALYZE"} {
+		if err := d.pg.Exec(ctx, "postgres", statements); err != nil {
+			return nil, fmt.Errorf("fill the tables: %w", err)
+		}
+	}
+	return d, nil
+}
+
+func (d *database) stop() error {
+	if d == nil {
+		return nil
+	}
+	if d.pg != nil {
+		d.pg.StopFast()
+	}
+	return os.RemoveAll(d.dir)
+}

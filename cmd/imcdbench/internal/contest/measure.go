@@ -1,0 +1,248 @@
+package contest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"imcd/cmd/imcdbench/internal/load"
+	"imcd/cmd/imcdbench/internal/proc"
+)
+
+// Cell is what is delivered.
+type Cell struct {
+	Members int `json:"members"` // of each room
+	Rooms   int `json:"rooms"`   // at once
+	Body    int `json:"body"`    // bytes of a message
+}
+
+func (c Cell) String() string {
+	return fmt.Sprintf("%d members, %d rooms, %d bytes", c.Members, c.Rooms, c.Body)
+}
+
+// Timing is how long a measurement takes.
+type Timing struct {
+	Paced  time.Duration // one message at a time
+	Loaded time.Duration // as many as the contestant takes
+	Quiet  time.Duration // see load.Plan
+	// After is how long after the last delivery CPU times are read. Kamailio
+	// frees a transaction 5 s after its end, and that belongs to its cost.
+	After time.Duration
+}
+
+// ahead is how many deliveries may be under way, all rooms together; a room has
+// at least two messages, and at most 64.
+const ahead = 4000
+
+func (c Cell) window() int { return min(64, max(2, ahead/(c.Members*c.Rooms))) }
+
+// Measurement is what a contestant did with a cell in one round.
+type Measurement struct {
+	Contestant string `json:"contestant"`
+	Cell
+	Round  int          `json:"round"`
+	Paced  *load.Result `json:"paced"`  // one message at a time
+	Loaded *load.Result `json:"loaded"` // the next one when the last is answered
+	// Generator is how busy the sender and the sink were, in cores, during
+	// Loaded; Wall how long that took with its end.
+	Generator float64       `json:"generator_cores"`
+	Wall      time.Duration `json:"wall_ns"`
+	// CPU and Memory are those of each part, CPU of Paced and Loaded together.
+	CPU    map[string]time.Duration `json:"cpu_ns"`
+	Memory map[string]int64         `json:"memory_bytes"`
+	// SHM is the most of Kamailio's shared memory that was ever in use.
+	SHM int64 `json:"kamailio_shm_bytes"`
+	// Extra is how many MESSAGEs Kamailio received beyond those that were sent
+	// and those that came through it once more: retransmissions.
+	Extra int64 `json:"kamailio_extra"`
+	// Drops are datagrams for which a socket's buffer had no room.
+	Drops map[string]int64 `json:"drops"`
+
+	read chan error // when CPU is filled in
+}
+
+// Deliveries counts those of both parts.
+func (m *Measurement) Deliveries() int64 { return m.Paced.Deliveries + m.Loaded.Deliveries }
+
+// Measure lets the contestant deliver a cell.
+func (s *System) Measure(ctx context.Context, c Cell, round int, t Timing) (*Measurement, error) {
+	if err := s.Settle(ctx); err != nil {
+		return nil, err
+	}
+	m := &Measurement{Contestant: s.Spec.Name, Cell: c, Round: round, read: make(chan error, 1)}
+	before, err := s.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.traffic(ctx, m, t); err != nil {
+		return nil, fmt.Errorf("%s, %v: %w", s.Spec.Name, c, err)
+	}
+	after, err := s.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.compare(m, before, after)
+	if m.Memory, err = s.memory(); err != nil {
+		return nil, err
+	}
+	s.reading = m
+	go func() { m.read <- s.readCPU(ctx, m, before.cpu, t.After) }() // Settle waits for it
+	return m, nil
+}
+
+func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err error) {
+	plan := load.Plan{Addr: s.Addr(), Rooms: s.Rooms(m.Members, m.Rooms), Body: m.Body,
+		For: t.Paced, Window: 1, Quiet: t.Quiet}
+	if m.Paced, err = s.lab.Load.Send(ctx, plan); err != nil {
+		return err
+	}
+	cpu, err := proc.Self()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	plan.For, plan.Window = t.Loaded, m.window()
+	if m.Loaded, err = s.lab.Load.Send(ctx, plan); err != nil {
+		return err
+	}
+	m.Wall = time.Since(start)
+	used, err := proc.Self()
+	m.Generator = (used - cpu).Seconds() / m.Loaded.Elapsed.Seconds()
+	if s.stack != nil && err == nil {
+		idle, cancel := context.WithTimeout(ctx, 15*time.Second)
+		defer cancel()
+		err = s.stack.Idle(idle)
+	}
+	return err
+}
+
+// Settle waits until the CPU times of the last measurement are read.
+func (s *System) Settle(ctx context.Context) error {
+	if s.reading == nil {
+		return nil
+	}
+	select {
+	case err := <-s.reading.read:
+		s.reading = nil
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// readCPU waits until what was left behind is cleaned up, and fills in what each
+// part has used.
+func (s *System) readCPU(ctx context.Context, m *Measurement, before map[string]time.Duration, after time.Duration) error {
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	cpu, err := s.cpu()
+	if err != nil {
+		return err
+	}
+	for part, d := range before {
+		cpu[part] -= d
+	}
+	m.CPU = cpu
+	return nil
+}
+
+// parts are the processes of the contestant by what they are.
+func (s *System) parts() map[string]int {
+	parts := map[string]int{"kamailio": s.kamailio.Pid()}
+	if s.stack != nil {
+		parts["imcd"] = s.stack.ImcdPid()
+		parts["postgres"] = s.db.pg.Pid()
+	}
+	return parts
+}
+
+func (s *System) cpu() (map[string]time.Duration, error) {
+	cpu := make(map[string]time.Duration)
+	for part, pid := range s.parts() {
+		d, err := proc.CPU(pid)
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", part, s.Spec.Name, err)
+		}
+		cpu[part] = d
+	}
+	return cpu, nil
+}
+
+// memory is what each part holds: imcd its peak, the others, which are many
+// processes that share memory, what they hold now.
+func (s *System) memory() (map[string]int64, error) {
+	memory := make(map[string]int64)
+	for part, pid := range s.parts() {
+		read := proc.Memory
+		if part == "imcd" {
+			read = proc.Peak
+		}
+		n, err := read(pid)
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", part, s.Spec.Name, err)
+		}
+		memory[part] = n
+	}
+	return memory, nil
+}
+
+// glance is what can be read at one moment.
+type glance struct {
+	cpu   map[string]time.Duration
+	kam   kamailioStats
+	drops map[int]int64
+}
+
+func (s *System) look(ctx context.Context) (g glance, err error) {
+	if g.cpu, err = s.cpu(); err != nil {
+		return g, err
+	}
+	if g.kam, err = askKamailio(ctx, s.Addr()); err != nil {
+		return g, err
+	}
+	g.drops, err = load.Drops(append(s.lab.Load.Sink.Ports(), s.port())...)
+	return g, err
+}
+
+func (s *System) port() int {
+	_, port, err := net.SplitHostPort(s.Addr())
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(port) // it is of our own making
+	return n
+}
+
+// compare fills in what two glances tell.
+func (s *System) compare(m *Measurement, before, after glance) {
+	m.SHM = after.kam.maxUsed
+	sent := int64(m.Paced.Sent + m.Loaded.Sent)
+	if !s.Spec.straight {
+		sent += m.Deliveries()
+	}
+	m.Extra = max(0, after.kam.messages-before.kam.messages-sent)
+	m.Drops = map[string]int64{"kamailio": after.drops[s.port()] - before.drops[s.port()], "sink": 0}
+	for _, p := range s.lab.Load.Sink.Ports() {
+		m.Drops["sink"] += after.drops[p] - before.drops[p]
+	}
+}
+
+// Finish waits for what is still to be read and stops the contestants.
+func Finish(ctx context.Context, systems []*System) error {
+	var errs []error
+	for _, s := range systems {
+		errs = append(errs, s.Settle(ctx))
+	}
+	for _, s := range systems {
+		errs = append(errs, s.Stop())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,94 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Plan is what to send.
+type Plan struct {
+	Addr  string        // of the Kamailio, host:port
+	Rooms []Room        //
+	Body  int           // bytes of a message
+	For   time.Duration // how long to send
+	// Window is how many messages of a room may be on their way to members. The
+	// next one is sent once the last was answered, too.
+	Window int
+	// Rate is messages per second, all rooms in turn, whatever is on its way; 0:
+	// as fast as Window lets.
+	Rate float64
+	// Quiet ends the wait for the last deliveries when so long nothing came, and
+	// lets a room go on past a message that some member does not get.
+	Quiet time.Duration
+	// Most ends it after so many messages; 0: after For alone.
+	Most int
+}
+
+// Result is what came of a Plan.
+type Result struct {
+	Sent            int           `json:"sent"`
+	Accepted        int           `json:"accepted"`      // answered 2xx
+	Codes           map[int]int   `json:"codes"`         // answers by code; 0: none came
+	RetryAfter      int           `json:"retry_after"`   // answers with that header
+	Resent          int           `json:"resent"`        // retransmissions of the sender
+	Deliveries      int64         `json:"deliveries"`    // of a message to a member, each counted once
+	InTime          int64         `json:"in_time"`       // of these, while messages were sent
+	Lost            int64         `json:"lost"`          // deliveries of accepted messages that did not come
+	Duplicates      int64         `json:"duplicates"`    // copies that are not the first of their message and member
+	Retransmissions int64         `json:"retransmitted"` // repetitions of the same request at the sink
+	Sending         time.Duration `json:"sending_ns"`    // how long messages were sent
+	Elapsed         time.Duration `json:"elapsed_ns"`    // from the first message to the last delivery
+	Answers         Times         `json:"answers_ns"`    // until a message was answered 2xx
+	Complete        Times         `json:"complete_ns"`   // until the last member had a message
+}
+
+// PerSecond is deliveries per second, from the first message to the last
+// delivery.
+func (r *Result) PerSecond() float64 { return perSecond(r.Deliveries, r.Elapsed) }
+
+// Steady is deliveries per second while messages were sent: late stragglers do
+// not count.
+func (r *Result) Steady() float64 { return perSecond(r.InTime, r.Sending) }
+
+func perSecond(n int64, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
+
+// Times are durations in nanoseconds, sorted.
+type Times []int64
+
+func (t *Times) add(d time.Duration) { *t = append(*t, int64(d)) }
+
+// At is the quantile q, 0 to 1; 0 if there are none.
+func (t Times) At(q float64) time.Duration {
+	if len(t) == 0 {
+		return 0
+	}
+	return time.Duration(t[min(len(t)-1, int(q*float64(len(t))))])
+}
+
+// Send carries out a plan and waits until all members have all messages, or
+// nothing comes any more.
+func (l *Load) Send(ctx context.Context, p Plan) (res *Result, err error) {
+	c, err := dial(p.Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	s := newSending(c, p, l.runs.next())
+	l.Sink.current.Store(s.run)
+	defer l.Sink.current.Store(nil)
+	defer close(s.run.over)
+	if err := s.loop(ctx); err != nil {
+		return nil, err
+	}
+	res = s.result()
+	slices.Sort(res.Answers)
+	slices.Sort(res.Complete)
+	return res, nil
+}

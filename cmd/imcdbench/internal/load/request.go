@@ -1,0 +1,65 @@
+package load
+
+import (
+	"strconv"
+)
+
+// Domain is that of all rooms and users.
+const Domain = "bench.example"
+
+// writer makes the client's requests.
+type writer struct {
+	via string // host:port of the client's socket
+}
+
+// head appends the request line and what all requests have. user is the user
+// part of the To URI.
+func (w writer) head(dst []byte, method, from, to string, m mark) []byte {
+	dst = append(dst, method...)
+	dst = append(dst, " sip:"...)
+	if method == "MESSAGE" {
+		dst = append(dst, to...)
+		dst = append(dst, '@')
+	}
+	dst = append(dst, Domain+" SIP/2.0\r\nVia: SIP/2.0/UDP "...)
+	dst = append(dst, w.via...)
+	dst = append(dst, ";rport;branch=z9hG4bK"...)
+	dst = m.append(dst)
+	dst = append(dst, "\r\nFrom: <sip:"...)
+	dst = append(dst, from...)
+	dst = append(dst, "@"+Domain+">;tag=f\r\nTo: <sip:"...)
+	dst = append(dst, to...)
+	dst = append(dst, "@"+Domain+">\r\nCall-ID: "...)
+	dst = m.append(dst)
+	return append(dst, "@bench\r\nCSeq: 1 "+method+"\r\nMax-Forwards: 70\r\n"...)
+}
+
+// message appends a text message of size bytes to a room; shorter than the mark
+// it cannot be.
+func (w writer) message(dst []byte, from, room string, m mark, size int) []byte {
+	text := m.append(nil)
+	size = max(size, len(text))
+	dst = w.head(dst, "MESSAGE", from, room, m)
+	dst = append(dst, "Content-Type: text/plain\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(size), 10)
+	dst = append(dst, "\r\n\r\n"...)
+	dst = append(dst, text...)
+	for i := len(text); i < size; i++ {
+		dst = append(dst, 'x')
+	}
+	return dst
+}
+
+// register appends a REGISTER of a member whose phone is at a port of the sink.
+func (w writer) register(dst []byte, member int, port int, m mark) []byte {
+	user := Member(member)
+	dst = w.head(dst, "REGISTER", user, user, m)
+	dst = append(dst, "Contact: <sip:"...)
+	dst = append(dst, user...)
+	dst = append(dst, "@127.0.0.1:"...)
+	dst = strconv.AppendInt(dst, int64(port), 10)
+	return append(dst, ">\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"...)
+}
+
+// Member is the user part of the URI of a member.
+func Member(number int) string { return string(memberLetter) + strconv.Itoa(number) }

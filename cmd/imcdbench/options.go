@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"imcd/cmd/imcdbench/internal/contest"
+)
+
+// options are what the command line says.
+type options struct {
+	only    string
+	rounds  int
+	quick   bool
+	cells   []contest.Cell
+	specs   []contest.Spec
+	timing  contest.Timing
+	workers int
+	shm     int
+	buffer  int
+	sockets int
+	binary  string
+	out     string
+	strict  bool
+	verbose bool
+
+	// As they are given.
+	members, rooms, bodies, lanes, contestants string
+}
+
+// parse reads the command line; help goes to w.
+func parse(args []string, w io.Writer) (*options, error) {
+	o := &options{}
+	f := flag.NewFlagSet("imcdbench", flag.ContinueOnError)
+	f.SetOutput(w)
+	f.StringVar(&o.only, "only", "compare", "what to measure: "+strings.Join(slices.Sorted(maps.Keys(parts())), ", "))
+	f.IntVar(&o.rounds, "rounds", 3, "rounds of each measurement")
+	f.BoolVar(&o.quick, "quick", false, "8 rooms of 100 and a room of 1000 members, 100 bytes: what the bars are about")
+	f.StringVar(&o.members, "members", "10,100,1000", "sizes of rooms")
+	f.StringVar(&o.rooms, "rooms", "1,8", "how many rooms at once")
+	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
+	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct")
+	f.StringVar(&o.contestants, "contestants", "", "only those whose name has one of these in it: module/documented, imcd, bare/1, …")
+	f.DurationVar(&o.timing.Loaded, "for", 2*time.Second, "how long messages are sent in a measurement")
+	f.DurationVar(&o.timing.Paced, "alone", 600*time.Millisecond, "how long before that they are sent one at a time")
+	f.IntVar(&o.workers, "workers", 8, "SIP workers of each Kamailio (8: as in its stock configuration)")
+	f.IntVar(&o.shm, "shm", 1024, "shared memory of each Kamailio, in MB")
+	f.IntVar(&o.buffer, "maxbuffer", 0, "receive buffer of each Kamailio's sockets, in bytes; 0: its default, 262144")
+	f.IntVar(&o.sockets, "sockets", 4, "sockets of the sink")
+	f.StringVar(&o.binary, "imcd", "", "imcd to measure; empty: built from this source")
+	f.StringVar(&o.out, "out", filepath.Join("run", "bench.json"), "file for the raw results")
+	f.BoolVar(&o.strict, "strict", false, "exit code 1 if a bar is missed")
+	f.BoolVar(&o.verbose, "v", false, "show what Kamailio and imcd print")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	o.timing.Quiet, o.timing.After = 4500*time.Millisecond, 5500*time.Millisecond
+	return o, errors.Join(o.check(), o.makeCells(), o.choose())
+}
+
+func (o *options) check() error {
+	if parts()[o.only] == nil {
+		return fmt.Errorf("-only: %q is none of %s", o.only, strings.Join(slices.Sorted(maps.Keys(parts())), ", "))
+	}
+	for name, n := range map[string]int{"rounds": o.rounds, "workers": o.workers, "shm": o.shm, "sockets": o.sockets} {
+		if n < 1 {
+			return fmt.Errorf("-%s: must be at least 1, is %d", name, n)
+		}
+	}
+	return nil
+}
+
+// makeCells reads what is to be delivered.
+func (o *options) makeCells() error {
+	if o.quick {
+		o.cells = []contest.Cell{{Members: 100, Rooms: 8, Body: 100}, {Members: 1000, Rooms: 1, Body: 100}}
+		return nil
+	}
+	bodies, err := numbers("bodies", o.bodies, 60000)
+	if err != nil {
+		return err
+	}
+	members, err := numbers("members", o.members, 100000)
+	if err != nil {
+		return err
+	}
+	rooms, err := numbers("rooms", o.rooms, 1000)
+	if err != nil {
+		return err
+	}
+	for _, b := range bodies {
+		for _, m := range members {
+			for _, r := range rooms {
+				o.cells = append(o.cells, contest.Cell{Members: m, Rooms: r, Body: b})
+			}
+		}
+	}
+	return nil
+}
+
+func numbers(name, text string, most int) (list []int, err error) {
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil || n < 1 || n > most {
+			return nil, fmt.Errorf("-%s: %q is no number from 1 to %d", name, word, most)
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+// choose finds the contestants.
+func (o *options) choose() error {
+	all := contest.Specs(strings.Split(o.lanes, ","))
+	words := strings.Split(o.contestants, ",")
+	for _, s := range all {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(s.Name, w) }) {
+			o.specs = append(o.specs, s)
+		}
+	}
+	if len(o.specs) == 0 {
+		return fmt.Errorf("-contestants: %q names nobody", o.contestants)
+	}
+	return nil
+}
+
+// sizes are the sizes of rooms that are needed.
+func (o *options) sizes() (sizes []int) {
+	for _, c := range o.cells {
+		sizes = append(sizes, c.Members)
+	}
+	return sizes
+}
+
+func (o *options) mostRooms() (n int) {
+	for _, c := range o.cells {
+		n = max(n, c.Rooms)
+	}
+	return n
+}
+
+func (o *options) log() io.Writer {
+	if o.verbose {
+		return os.Stderr
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"imcd/cmd/imcdbench/internal/contest"
+)
+
+func TestOptions(t *testing.T) {
+	o, err := parse([]string{"-members", "10, 20", "-rooms", "3", "-bodies", "7", "-lanes", "rpc,auto", "-contestants", "imcd,bare/1"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.cells) != 2 || o.cells[1] != (contest.Cell{Members: 20, Rooms: 3, Body: 7}) || o.mostRooms() != 3 {
+		t.Errorf("cells %v", o.cells)
+	}
+	var names []string
+	for _, s := range o.specs {
+		names = append(names, s.Name)
+	}
+	want := "imcd-rpc/documented imcd-rpc/straight imcd/documented imcd/straight bare/1"
+	if strings.Join(names, " ") != want {
+		t.Errorf("contestants %v", names)
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	for _, args := range []string{"-members 0", "-bodies x", "-rooms 5000", "-rounds 0", "-only nothing", "more", "-contestants opensips", "-what"} {
+		if _, err := parse(strings.Fields(args), io.Discard); err == nil {
+			t.Errorf("%s: no error", args)
+		}
+	}
+}
