@@ -54,7 +54,7 @@ func (e *Engine) compose(r *room, row *MessageRow) (*evapi.Outgoing, error) {
 	if isPlain(row.ContentType) {
 		body = e.frameText(body, vars{"user": e.author(r, row.Sender), "room": r.name.User})
 	}
-	return evapi.NewOutgoing(evapi.Content{
+	return evapi.NewOutgoing(evapi.Content{Origin: e.origin(r.name, row, ""),
 		From: nameAddr(row.Display, r.name), ContentType: row.ContentType, Headers: e.headers, Body: body})
 }
 
@@ -65,6 +65,22 @@ func (e *Engine) author(r *room, sender Name) string {
 		return e.notices.format("operator", nil)
 	}
 	return r.show(sender)
+}
+
+// Origin is what the copies of one message or notice are made of.
+type Origin struct {
+	Room    Name
+	Message *MessageRow // nil: a notice; not to be changed
+	Notice  string
+}
+
+// origin is nil if the Relay has no use for it: it doubles what a message costs
+// while it waits.
+func (e *Engine) origin(room Name, row *MessageRow, notice string) any {
+	if !e.cfg.KeepOrigins {
+		return nil
+	}
+	return &Origin{Room: room, Message: row, Notice: notice}
 }
 
 // frameText puts a message into the message format.
@@ -81,7 +97,7 @@ func (e *Engine) composeText(from Name, text, callID string) (*evapi.Outgoing, e
 	if callID != "" {
 		headers = append(headers[:len(headers):len(headers)], evapi.Header{Name: "In-Reply-To", Value: callID})
 	}
-	return evapi.NewOutgoing(evapi.Content{
+	return evapi.NewOutgoing(evapi.Content{Origin: e.origin(from, nil, text),
 		From: nameAddr("", from), ContentType: textPlain, Headers: headers, Body: []byte(text)})
 }
 

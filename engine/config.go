@@ -26,6 +26,7 @@ type Config struct {
 
 	SuccessCode   int               // success_code: final reply to what was accepted, 200 or 202
 	MessageFormat string            // message_format: text messages as members see them; {user}, {body}
+	KeepOrigins   bool              // no key: what copies are made of is kept for the Relay (Origin)
 	Notices       map[string]string // notices: templates by name that replace DefaultNotices
 	ListBytes     int               // list_bytes: longest body of one part of a list
 

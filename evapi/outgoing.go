@@ -9,6 +9,7 @@ type Content struct {
 	ContentType string   // empty: text/plain
 	Headers     []Header // added as they are; no From, To, Call-ID, Content-Length, Content-Type
 	Body        []byte   // bytes, NUL included
+	Origin      any      // not sent: for Outgoing.Origin; may be nil
 }
 
 // Copy is one MESSAGE to one recipient.

@@ -35,6 +35,7 @@ const secretHeader = "X-IMC-Secret: "
 // Outgoing is one MESSAGE as all its copies share it: checked, and escaped for
 // the wire once. It is immutable and safe for concurrent use.
 type Outgoing struct {
+	origin any
 	bySend bool // travels as imc.send: tm.t_uac_start would change it
 
 	// tm.t_uac_start: JSON-escaped text before and after what differs.
@@ -61,7 +62,7 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 	headers := headerLines(&c)
 	// tm.t_uac_start mangles headers with "!", crashes over some, and drops
 	// NULs: see the package doc.
-	o := &Outgoing{bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
+	o := &Outgoing{origin: c.Origin, bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
 	if o.bySend {
 		o.from = base64.StdEncoding.AppendEncode(nil, []byte(c.From))
 		o.headers = []byte(headers)
@@ -82,6 +83,10 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 	}
 	return o, nil
 }
+
+// Origin is what the Content had as Origin: what the message is made of, for
+// those who get it another way than over SIP.
+func (o *Outgoing) Origin() any { return o.origin }
 
 // headerLines are the headers that come after Call-ID, each with its CRLF.
 func headerLines(c *Content) string {

@@ -1,0 +1,222 @@
+package live
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"imcd/engine"
+	"imcd/evapi"
+)
+
+// Bots stands between the engine and the Kamailios: what goes to a bot it keeps
+// back and delivers over the bot's WebSocket. It is an engine.Relay.
+type Bots struct {
+	next  engine.Relay
+	byKey map[string]*bot // by Name.Key; not changed any more
+	rooms BotRooms        // set by Start
+}
+
+// BotRooms is what bots need of the rooms; *engine.Engine is one.
+type BotRooms interface {
+	Result(r evapi.Result)
+	Registered(aor string)
+	Speak(ctx context.Context, from engine.Name, room, text string) error
+}
+
+// NewBots makes a relay for these bots in front of next.
+func NewBots(names []engine.Name, next engine.Relay) *Bots {
+	b := &Bots{next: next, byKey: make(map[string]*bot, len(names))}
+	for _, n := range names {
+		b.byKey[n.Key()] = &bot{name: n, bots: b}
+	}
+	return b
+}
+
+// Start says who takes the outcomes. It comes before the first Send.
+func (b *Bots) Start(rooms BotRooms) { b.rooms = rooms }
+
+// Reply implements engine.Relay.
+func (b *Bots) Reply(m *evapi.Message, a evapi.Answer) { b.next.Reply(m, a) }
+
+// Send implements engine.Relay.
+func (b *Bots) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
+	if t := b.byKey[strings.ToLower(strings.TrimPrefix(c.To, "sip:"))]; t != nil {
+		t.deliver(c)
+		return nil, nil
+	}
+	return b.next.Send(via, c)
+}
+
+// bot is one user that lives on a WebSocket. One that is not there is to the
+// engine what a phone is that is not registered.
+type bot struct {
+	name engine.Name
+	bots *Bots
+
+	mu   sync.Mutex
+	conn *conn               // guarded by mu; nil: it is not there
+	owed map[string]struct{} // Call-IDs that conn has not acknowledged; guarded by mu
+}
+
+// What a bot's state or answer is to the engine, as SIP status codes.
+const (
+	botHasIt   = 200
+	botIsAway  = 480 // kept until it comes
+	botIsBusy  = 486 // kept, and tried again in a moment
+	botErred   = 500 // likewise
+	lowestCode = 300 // of those that a bot can give as an error
+)
+
+// deliver sends a copy to the bot. It never blocks; the outcome goes to the engine.
+func (t *bot) deliver(c evapi.Copy) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil {
+		t.bots.rooms.Result(evapi.Result{CallID: c.CallID, Code: botIsAway})
+		return
+	}
+	select {
+	case t.conn.out <- frame("imc.deliver", c.CallID, showDelivery(c.Out.Origin())):
+		t.owed[c.CallID] = struct{}{}
+	default:
+		t.bots.rooms.Result(evapi.Result{CallID: c.CallID, Code: botIsBusy, RetryAfter: time.Second})
+	}
+}
+
+// attach makes a connection the bot.
+func (b *Bots) attach(c *conn, _ context.Context, params json.RawMessage) (any, error) {
+	var p struct{ Name string }
+	if err := decode(params, &p); err != nil {
+		return nil, err
+	}
+	name, err := engine.ParseName(p.Name, "")
+	if err != nil {
+		return nil, invalid("name: %q is no SIP URI: %v", clip(p.Name), err)
+	}
+	t := b.byKey[name.Key()]
+	switch {
+	case t == nil:
+		return nil, &evapi.RPCError{Code: codeForbidden, Message: "name: " + name.URI() + " is no bot of the configuration (bots)"}
+	case c.bot != nil && c.bot != t:
+		return nil, &evapi.RPCError{Code: codeForbidden, Message: "name: this connection is " + c.bot.name.URI() + " already"}
+	}
+	c.bot = t
+	t.enter(c)
+	return map[string]string{"bot": t.name.URI()}, nil
+}
+
+// enter puts c in the place of the bot; who had it is closed.
+func (t *bot) enter(c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == c {
+		return
+	}
+	if t.conn != nil {
+		t.conn.end(CloseReplaced, "another connection is this bot now")
+		t.giveUp()
+	}
+	t.conn, t.owed = c, make(map[string]struct{})
+	t.bots.rooms.Registered(t.name.URI())
+}
+
+// leave ends that, if c still has the place.
+func (t *bot) leave(c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == c {
+		t.giveUp()
+		t.conn = nil
+	}
+}
+
+// giveUp returns what was not acknowledged. The caller holds mu.
+func (t *bot) giveUp() {
+	for id := range t.owed {
+		t.bots.rooms.Result(evapi.Result{CallID: id, Code: botIsAway})
+	}
+	t.owed = nil
+}
+
+// acknowledged takes a client's answer to a delivery; false: payload is none. An
+// answer to what is not owed (any more) is nothing.
+func (t *bot) acknowledged(c *conn, payload []byte) bool {
+	r, err := evapi.DecodeResponse(payload)
+	if err != nil {
+		return false
+	}
+	var id string
+	if json.Unmarshal(r.ID, &id) != nil {
+		return true
+	}
+	code := botHasIt
+	if r.Error != nil {
+		if code = r.Error.Code; code < lowestCode || code > 699 {
+			code = botErred
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.owed[id]; ok && t.conn == c {
+		delete(t.owed, id)
+		t.bots.rooms.Result(evapi.Result{CallID: id, Code: code})
+	}
+	return true
+}
+
+// say speaks as the bot that the connection is.
+func (b *Bots) say(c *conn, ctx context.Context, params json.RawMessage) (any, error) {
+	var p struct{ Room, Text string }
+	if err := decode(params, &p); err != nil {
+		return nil, err
+	}
+	if c.bot == nil {
+		return nil, &evapi.RPCError{Code: codeForbidden, Message: "say who you are first: imc.bot {name}"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, sayTimeout)
+	defer cancel()
+	err := b.rooms.Speak(ctx, c.bot.name, p.Room, p.Text)
+	if refused := new(engine.Refused); errors.As(err, &refused) {
+		return nil, &evapi.RPCError{Code: refused.Code, Message: refused.Reason}
+	}
+	if errors.Is(err, engine.ErrNoRoom) || errors.Is(err, engine.ErrBadName) || errors.Is(err, engine.ErrNoUser) {
+		return nil, invalid("%v", err)
+	}
+	return true, err
+}
+
+// sayTimeout bounds how long the answer to imc.bot_say may take.
+const sayTimeout = 5 * time.Second
+
+// deliveryParams are the parameters of imc.deliver.
+type deliveryParams struct {
+	Room        string     `json:"room"`
+	Notice      bool       `json:"notice,omitempty"` // the room itself speaks: who came, went …
+	Seq         uint64     `json:"seq,omitempty"`
+	Sender      string     `json:"sender,omitempty"`
+	Display     string     `json:"display,omitempty"`
+	Time        *time.Time `json:"time,omitempty"`
+	ContentType string     `json:"content_type"`
+	*bodyParams
+}
+
+func showDelivery(origin any) deliveryParams {
+	o, ok := origin.(*engine.Origin)
+	if !ok {
+		return deliveryParams{}
+	}
+	p := deliveryParams{Room: uri(o.Room), Notice: o.Message == nil, ContentType: "text/plain", bodyParams: showBody([]byte(o.Notice))}
+	if m := o.Message; m != nil {
+		at := m.At.UTC()
+		p.Seq, p.Sender, p.Display, p.Time = m.Seq, uri(m.Sender), m.Display, &at
+		p.bodyParams = showBody(m.Body)
+		if m.ContentType != "" {
+			p.ContentType = m.ContentType
+		}
+	}
+	return p
+}
