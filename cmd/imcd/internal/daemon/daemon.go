@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/cmd/imcd/internal/config"
+	"imcd/cmd/imcd/internal/live"
 	"imcd/cmd/imcd/internal/relay"
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/cmd/imcd/internal/web"
@@ -35,14 +36,16 @@ const (
 
 // Daemon is a running imcd.
 type Daemon struct {
-	cfg   *config.Config
-	log   zerolog.Logger
-	reg   *prometheus.Registry
-	relay *relay.Group
-	rooms *engine.Engine
-	store engine.Store
-	rpc   *evapi.Server
-	pool  *rpc.Pool
+	cfg     *config.Config
+	version string
+	log     zerolog.Logger
+	reg     *prometheus.Registry
+	relay   *relay.Group
+	bots    *live.Bots
+	rooms   *engine.Engine
+	store   engine.Store
+	rpc     *evapi.Server
+	pool    *rpc.Pool
 
 	port *rpc.Listener // nil if there is none
 	http *web.Server   // nil if there is none
@@ -53,7 +56,7 @@ type Daemon struct {
 
 // Start starts imcd. If that fails or ctx ends, nothing of it is left.
 func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, log: log, reg: prometheus.NewRegistry()}
+	d := &Daemon{cfg: cfg, version: version, log: log, reg: prometheus.NewRegistry()}
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
@@ -155,9 +158,11 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 	if err := d.reg.Register(d.relay.Collector()); err != nil {
 		return fmt.Errorf("registering the connections' metrics: %w", err)
 	}
-	if d.rooms, err = engine.New(d.cfg.Engine, d.store, d.relay, d.reg, d.log); err != nil {
+	carrier := d.carrier()
+	if d.rooms, err = engine.New(d.cfg.Engine, d.store, carrier, d.reg, d.log); err != nil {
 		return err
 	}
+	d.bots.Start(d.rooms)
 	health := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_database_up", Help: "1 if the last commit succeeded."},
 		func() float64 {
 			if d.rooms.Healthy() {
@@ -179,7 +184,7 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 		cancel()
 		d.rooms.Stop(done)
 	})
-	d.rpc = evapi.NewServer(rpc.Methods(d.rooms))
+	d.rpc = evapi.NewServer(d.methods(d.version))
 	return nil
 }
 
@@ -201,7 +206,7 @@ func (d *Daemon) openHTTP(context.Context) error {
 	if d.cfg.HTTP.Listen == "" {
 		return nil
 	}
-	server, err := web.Listen(d.cfg.HTTP.Listen, web.Parts{
+	parts := web.Parts{
 		RPC:      d.rpc,
 		Metrics:  d.reg,
 		Access:   web.Access{Token: d.cfg.Access.Token, Origins: d.cfg.Access.Origins, Loopback: config.LoopbackHost},
@@ -210,7 +215,9 @@ func (d *Daemon) openHTTP(context.Context) error {
 		Missing:  d.relay.Missing,
 		Stopping: d.stopping.Load,
 		Log:      d.log,
-	})
+	}
+	d.openLive(&parts)
+	server, err := web.Listen(d.cfg.HTTP.Listen, parts)
 	if err != nil {
 		return &config.Error{Key: "http_listen", Err: err}
 	}

@@ -3,11 +3,11 @@ package live
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"strings"
 	"sync"
 	"time"
 
+	"imcd/cmd/imcd/internal/rpc"
 	"imcd/engine"
 	"imcd/evapi"
 )
@@ -180,13 +180,7 @@ func (b *Bots) say(c *conn, ctx context.Context, params json.RawMessage) (any, e
 	ctx, cancel := context.WithTimeout(ctx, sayTimeout)
 	defer cancel()
 	err := b.rooms.Speak(ctx, c.bot.name, p.Room, p.Text)
-	if refused := new(engine.Refused); errors.As(err, &refused) {
-		return nil, &evapi.RPCError{Code: refused.Code, Message: refused.Reason}
-	}
-	if errors.Is(err, engine.ErrNoRoom) || errors.Is(err, engine.ErrBadName) || errors.Is(err, engine.ErrNoUser) {
-		return nil, invalid("%v", err)
-	}
-	return true, err
+	return err == nil, rpc.Coded(err)
 }
 
 // sayTimeout bounds how long the answer to imc.bot_say may take.

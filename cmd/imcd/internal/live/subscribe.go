@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -66,7 +67,11 @@ func decode(params json.RawMessage, into any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(params))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
+	err := d.Decode(into)
+	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+		return invalid("%s: cannot be a %s", strings.ToLower(wrong.Field), wrong.Value)
+	}
+	if err != nil {
 		return invalid("%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil

@@ -1,0 +1,41 @@
+package daemon
+
+import (
+	"maps"
+	"time"
+
+	"imcd/cmd/imcd/internal/console"
+	"imcd/cmd/imcd/internal/live"
+	"imcd/cmd/imcd/internal/rpc"
+	"imcd/cmd/imcd/internal/web"
+	"imcd/engine"
+	"imcd/evapi"
+)
+
+// carrier is what carries the engine's copies: the Kamailios, and in front of
+// them the bots, if there are any.
+func (d *Daemon) carrier() engine.Relay {
+	d.bots = live.NewBots(d.cfg.Bots, d.relay)
+	if len(d.cfg.Bots) == 0 {
+		return d.relay
+	}
+	d.cfg.Engine.KeepOrigins = true
+	return d.bots
+}
+
+// methods are what can be asked at all doors.
+func (d *Daemon) methods(version string) map[string]evapi.Method {
+	board := &live.Board{Rooms: d.rooms, Kamailios: d.relay.States, Metrics: d.reg,
+		Version: version, Started: time.Now(), Bodies: d.cfg.Access.EventBodies}
+	all := rpc.Methods(d.rooms)
+	maps.Copy(all, live.Methods(d.bots))
+	maps.Copy(all, board.Methods())
+	return all
+}
+
+// openLive adds the WebSocket and the console to what is served over HTTP.
+func (d *Daemon) openLive(p *web.Parts) {
+	hub := live.NewHub(d.rpc, d.rooms, d.cfg.Access.EventBodies, live.DefaultLimits(), d.log)
+	p.Live, p.Console = hub, console.Handler()
+	d.undo = append(d.undo, hub.Stop)
+}

@@ -1,0 +1,141 @@
+package live
+
+import (
+	"fmt"
+	"testing"
+)
+
+const (
+	echoURI = "sip:Echo@x.org"
+	asEcho  = `{"name":"sip:echo@X.org"}`
+)
+
+// delivery reads the next imc.deliver, leaving out notices.
+func (c *client) delivery(text string) (id string) {
+	c.t.Helper()
+	for {
+		m := c.next()
+		if m.Method != "imc.deliver" {
+			c.t.Fatalf("got %+v", m)
+		}
+		id, _ = m.ID.(string)
+		if m.Params["notice"] == true {
+			c.ack(id)
+			continue
+		}
+		if m.Params["body"] != text || m.Params["room"] != "sip:chat-1@x.org" || m.Params["sender"] != "sip:alice@x.org" || id == "" {
+			c.t.Fatalf("got %+v, want %q", m, text)
+		}
+		return id
+	}
+}
+
+func (c *client) ack(id string) {
+	c.t.Helper()
+	c.write(fmt.Sprintf(`{"jsonrpc":"2.0","id":%q,"result":true}`, id))
+}
+
+func (c *client) fail(id string, code int) {
+	c.t.Helper()
+	c.write(fmt.Sprintf(`{"jsonrpc":"2.0","id":%q,"error":{"code":%d,"message":"no"}}`, id, code))
+}
+
+// TestBotIsDurable: a bot gets what it missed when it comes back, in order, and
+// what it has not acknowledged again under the same name.
+func TestBotIsDurable(t *testing.T) {
+	p := open(t, false, nil)
+	p.room("sip:bob@x.org", echoURI)
+	p.say("one")
+	p.say("two")
+	p.until("offline", func() bool { return p.lag("sip:bob@x.org") == 0 && p.lag(echoURI) == 2 })
+	c := p.dial()
+	c.ask("imc.bot", asEcho)
+	first := c.delivery("one")
+	c.ack(first)
+	second := c.delivery("two")
+	_ = c.ws.Close()
+	p.until("gone", func() bool { return p.hub.Count() == 0 })
+	if n := p.lag(echoURI); n != 1 {
+		t.Errorf("owed are %d", n)
+	}
+	c = p.dial()
+	c.ask("imc.bot", asEcho)
+	if again := c.delivery("two"); again != second || again == first {
+		t.Errorf("%s came again as %s", second, again)
+	}
+	c.ack("another-id")
+	c.ack(first)
+	if n := p.lag(echoURI); n != 1 {
+		t.Errorf("acknowledged by another name: %d", n)
+	}
+	c.ack(second)
+	p.until("acknowledged", func() bool { return p.lag(echoURI) == 0 })
+}
+
+// TestBotRefuses: an error means what the SIP status means.
+func TestBotRefuses(t *testing.T) {
+	p := open(t, false, nil)
+	p.room(echoURI)
+	c := p.dial()
+	c.ask("imc.bot", asEcho)
+	p.say("never again")
+	p.say("later again")
+	c.fail(c.delivery("never again"), 488)
+	later := c.delivery("later again")
+	c.fail(later, -32000)
+	if again := c.delivery("later again"); again != later {
+		t.Errorf("%s came again as %s", later, again)
+	}
+	c.ack(later)
+	p.until("acknowledged", func() bool { return p.lag(echoURI) == 0 })
+}
+
+// TestBotSpeaks: as a member does, commands and all, and does not hear itself.
+func TestBotSpeaks(t *testing.T) {
+	p := open(t, false, nil)
+	p.room("sip:bob@x.org")
+	c := p.dial()
+	c.ask("imc.bot", asEcho)
+	c.refused("imc.bot", `{"name":"sip:clock@x.org"}`, "is sip:Echo@x.org already")
+	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"hello"}`, "Not a member")
+	c.refused("imc.bot_say", `{"room":"sip:nowhere@x.org","text":"hello"}`, "no such room")
+	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":""}`, "text")
+	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"#rooms"}`, "imc.list_rooms")
+	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"#nonsense"}`, "Unknown command")
+	p.must(p.rooms.AddMember(t.Context(), "sip:chat-1@x.org", echoURI, ""))
+	if m := c.next(); m.Method != "imc.deliver" || m.Params["notice"] != true {
+		t.Errorf("got %+v", m)
+	} else {
+		c.ack(m.ID.(string))
+	}
+	c.ask("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"hello"}`)
+	p.until("heard by bob", func() bool { return p.phones.got("sip:bob@x.org: hello") })
+	p.say("to the bot")
+	c.ack(c.delivery("to the bot")) // and not its own hello
+	p.until("acknowledged", func() bool { return p.lag(echoURI) == 0 })
+	c.ask("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"#leave"}`)
+	in, err := p.rooms.RoomMember(t.Context(), "sip:chat-1@x.org", echoURI)
+	if in || err != nil {
+		t.Errorf("still there, %v", err)
+	}
+}
+
+// TestBotIsReplaced: the last connection is the bot.
+func TestBotIsReplaced(t *testing.T) {
+	p := open(t, false, nil)
+	p.room(echoURI)
+	old, c := p.dial(), p.dial()
+	old.ask("imc.bot", asEcho)
+	p.say("hello")
+	id := old.delivery("hello")
+	c.ask("imc.bot", asEcho)
+	if again := c.delivery("hello"); again != id {
+		t.Errorf("%s came again as %s", id, again)
+	}
+	if code := old.closed(); code != CloseReplaced {
+		t.Errorf("closed with %d", code)
+	}
+	c.ack(id)
+	p.until("acknowledged", func() bool { return p.lag(echoURI) == 0 })
+	c.ask("imc.bot", asEcho) // again is no harm
+}
