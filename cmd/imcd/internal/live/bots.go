@@ -105,7 +105,7 @@ func (b *Bots) attach(c *conn, _ context.Context, params json.RawMessage) (any, 
 		return nil, &evapi.RPCError{Code: codeForbidden, Message: "name: this connection is " + c.bot.name.URI() + " already"}
 	}
 	c.bot = t
-	t.enter(c)
+	c.after = append(c.after, func() { t.enter(c) }) // the answer goes before deliveries
 	return map[string]string{"bot": t.name.URI()}, nil
 }
 

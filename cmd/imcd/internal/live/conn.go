@@ -33,7 +33,7 @@ type conn struct {
 
 	subs   atomic.Pointer[[]*subscription] // written by the reader, read by the writer
 	serial int                             // of the last subscription; the reader's
-	fresh  []*subscription                 // not answered yet; the reader's
+	after  []func()                        // called once the answer is queued; the reader's
 	bot    *bot                            // that it is; nil: none; the reader's
 }
 
@@ -127,10 +127,10 @@ func (c *conn) take(payload []byte) {
 	if answer != nil {
 		c.send(answer)
 	}
-	for _, s := range c.fresh {
-		close(s.ready)
+	for _, f := range c.after {
+		f()
 	}
-	c.fresh = nil
+	c.after = nil
 }
 
 // write writes what is queued, events and pings, until the connection is to end,

@@ -95,7 +95,7 @@ func (c *conn) subscribe(_ context.Context, params json.RawMessage) (any, error)
 	}
 	c.serial++
 	s.id, s.ready = c.serial, make(chan struct{})
-	c.fresh = append(c.fresh, s)
+	c.after = append(c.after, func() { close(s.ready) })
 	c.watch(append(list, s))
 	return map[string]int{"subscription": s.id}, nil
 }
