@@ -124,6 +124,7 @@ func (t *tool) command() *cobra.Command {
 	} {
 		root.AddCommand(make())
 	}
+	root.AddCommand(t.manCommand(root))
 	return root
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	sddaemon "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 	"github.com/rs/zerolog/diode"
@@ -139,10 +140,16 @@ func serve(cfg *config.Config, stderr *os.File) error {
 		}
 		return err
 	}
+	tellSystemd(sddaemon.SdNotifyReady)
 	<-ctx.Done()
+	tellSystemd(sddaemon.SdNotifyStopping)
 	d.Stop()
 	return nil
 }
+
+// tellSystemd says how far imcd is, if systemd started it. That it cannot be told
+// is for systemd to complain about: it waits.
+func tellSystemd(state string) { _, _ = sddaemon.SdNotify(false, state) }
 
 // newLog returns a logger that writes to out, in the form that suits terminal.
 // Out never blocks: a reader of the log that is slow must not slow down SIP.
