@@ -11,7 +11,7 @@ TEST_TIMEOUT ?= 14m
 TEST_FLAGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build test soak bench lint vuln demo run fmt clean help deps-demo deps-test
+.PHONY: build test soak bench lint vuln demo run fmt clean help deps-demo deps-test deps-chroot deb dist e2e-deb test-trixie
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -24,6 +24,22 @@ SOAK ?= 20m
 
 soak: deps-test ## TestPromise for longer (SOAK=20m): kills, restarts and freezes under load
 	IMCD_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'TestPromise$$' ./cmd/imcd/e2e
+
+# The Debian package's and the archives' architectures, in Go's words.
+ARCH ?= $(shell $(GO) env GOARCH)
+PACKAGE = VERSION='$(VERSION)' GO='$(GO)' cmd/imcd/package
+
+deb: ## dist/imcd_VERSION_ARCH.deb (ARCH=arm64 for another)
+	$(PACKAGE)/deb.sh $(ARCH)
+
+dist: ## archives of the static programs for amd64 and arm64, with checksums, in dist
+	$(PACKAGE)/dist.sh amd64 arm64
+
+e2e-deb: deps-chroot ## as root: the package in a clean Debian 12: install, chat, upgrade, purge
+	$(PACKAGE)/e2e.sh
+
+test-trixie: deps-chroot ## as root: imc.cfg and conversations with Debian 13's Kamailio
+	GO='$(GO)' .ci/trixie.sh
 
 BENCH ?=
 
@@ -53,10 +69,10 @@ fmt: ## format all Go code
 	$(GOFMT) -w .
 
 clean: ## remove what build made
-	rm -rf bin
+	rm -rf bin dist
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: bin/imcdbench
 bin/imcdbench:
@@ -71,3 +87,6 @@ deps-demo:
 
 deps-test:
 	@.ci/deps.sh test
+
+deps-chroot: deps-test
+	@.ci/deps.sh chroot

@@ -1,11 +1,13 @@
 #!/bin/bash
 # Installs what imcd's demonstration or tests need and this machine lacks, from
-# Debian's packages: deps.sh demo | test. Does nothing if all is there.
+# Debian's packages: deps.sh demo | test | chroot. Does nothing if all is there.
 set -euo pipefail
 
 demo=(kamailio kamailio-extra-modules)
-# The race detector needs a C compiler.
-tests=("${demo[@]}" kamailio-postgres-modules postgresql gcc libc6-dev)
+# The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says.
+tests=("${demo[@]}" kamailio-postgres-modules postgresql gcc libc6-dev patch)
+# For another Debian in a folder.
+chroot=(debootstrap)
 
 die() {
 	echo "deps: $*" >&2
@@ -15,7 +17,8 @@ die() {
 case "${1:-}" in
 demo) wanted=("${demo[@]}") ;;
 test) wanted=("${tests[@]}") ;;
-*) die "usage: deps.sh demo|test" ;;
+chroot) wanted=("${chroot[@]}") ;;
+*) die "usage: deps.sh demo|test|chroot" ;;
 esac
 
 installed() {

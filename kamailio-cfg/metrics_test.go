@@ -78,7 +78,7 @@ func checkExpression(t *testing.T, e expression, shown map[string]map[string]boo
 // examine parses an expression and compares what it asks for with what there is:
 // metrics and their labels. It returns the metrics, and what is wrong.
 func examine(text string, shown map[string]map[string]bool) (names []string, wrong string) {
-	expr, err := parser.NewParser(parser.Options{}).ParseExpr(text)
+	expr, err := parser.ParseExpr(text)
 	if err != nil {
 		return nil, err.Error()
 	}

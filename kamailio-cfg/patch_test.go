@@ -1,8 +1,10 @@
 package kamailiocfg_test
 
 import (
-	"fmt"
+	"cmp"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,8 +12,9 @@ import (
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
-// stockFile is where Debian's package puts its configuration.
-const stockFile = "/etc/kamailio/kamailio.cfg"
+// stockFile is where Debian's package puts its configuration; IMCD_TEST_STOCK
+// names that of another Kamailio.
+func stockFile() string { return cmp.Or(os.Getenv("IMCD_TEST_STOCK"), "/etc/kamailio/kamailio.cfg") }
 
 var diffBlock = regexp.MustCompile("(?ms)^```diff\n(.*?)^```$")
 
@@ -32,44 +35,32 @@ func readmeDiffs(t *testing.T) []string {
 // stockConfig is the package's own file with the README's diffs applied.
 func stockConfig(t *testing.T, diffs ...string) string {
 	t.Helper()
-	data, err := os.ReadFile(stockFile)
+	data, err := os.ReadFile(stockFile())
 	if err != nil {
 		t.Fatalf("the stock configuration of Debian's package: %v", err)
 	}
 	text := string(data)
 	for _, diff := range diffs {
-		if text, err = applyDiff(text, diff); err != nil {
-			t.Fatal(err)
-		}
+		text = applyDiff(t, text, diff)
 	}
 	return text
 }
 
-// applyDiff applies a unified diff; a hunk must fit in exactly one place.
-func applyDiff(text, diff string) (string, error) {
-	hunks := strings.Split(diff, "\n@@")[1:]
-	if len(hunks) == 0 {
-		return "", fmt.Errorf("no hunk in %q", diff)
+// applyDiff applies a unified diff as the README says.
+func applyDiff(t *testing.T, text, diff string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kamailio.cfg")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	for _, hunk := range hunks {
-		var before, after strings.Builder
-		for _, line := range strings.SplitAfter(hunk, "\n")[1:] {
-			switch {
-			case line == "":
-			case line[0] == '-':
-				before.WriteString(line[1:])
-			case line[0] == '+':
-				after.WriteString(line[1:])
-			default: // editors strip the blank that begins an empty line
-				line = strings.TrimPrefix(line, " ")
-				before.WriteString(line)
-				after.WriteString(line)
-			}
-		}
-		if n := strings.Count(text, before.String()); n != 1 {
-			return "", fmt.Errorf("%d places for the hunk\n%s", n, hunk)
-		}
-		text = strings.Replace(text, before.String(), after.String(), 1)
+	cmd := exec.CommandContext(testContext(t), "patch", "--batch", file)
+	cmd.Stdin = strings.NewReader(diff)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("patch: %v\n%s\n%s", err, out, diff)
 	}
-	return text, nil
+	patched, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(patched)
 }
