@@ -37,6 +37,7 @@ type Conn struct {
 	cancel context.CancelFunc // nil before Start and after a Stop before Start
 	done   chan struct{}      // closed when the reader has ended
 	over   bool               // stopped
+	state  State              // what State returns but Up
 }
 
 // NewConn checks cfg and returns a Conn that is not started yet. An error names
@@ -135,6 +136,32 @@ func (c *Conn) Name() string { return c.cfg.Name }
 
 // Ready reports whether there is an authenticated connection to Kamailio now.
 func (c *Conn) Ready() bool { return c.box.isOpen() }
+
+// State says how a connection stands.
+type State struct {
+	Up      bool
+	OwnHop  string // SIP URI of Kamailio itself, of the last welcome; empty before the first
+	NextHop string // SIP URI that copies are sent through: Config.NextHop, or OwnHop
+	Err     error  // why the last attempt failed, or the last connection ended; nil while Up
+}
+
+// State reports whether there is a connection and, if not, why.
+func (c *Conn) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.state
+	if s.Up = c.box.isOpen(); s.Up {
+		s.Err = nil
+	}
+	return s
+}
+
+// note changes what State says.
+func (c *Conn) note(change func(s *State)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.state)
+}
 
 // Send queues one copy; it never blocks. A nil error means that there will be a
 // Result for the Call-ID, unless Kamailio loses it: whoever needs to know in any

@@ -47,6 +47,7 @@ func (c *Conn) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		c.note(func(s *State) { s.Err = err })
 		// A connection that ends soon, again and again, must not be made again
 		// and again at once: two engines may be taking the place from each other.
 		if time.Since(began) > c.cfg.DialTimeout+c.cfg.BackoffMax {
@@ -102,6 +103,7 @@ func (s *session) hello(deadline time.Time) (*WelcomeEvent, *peer, error) {
 	if s.c.cfg.NextHop != "" {
 		nextHop = s.c.cfg.NextHop
 	}
+	s.c.note(func(st *State) { st.OwnHop, st.NextHop = welcome.NextHop, nextHop })
 	p, err := newPeer(nextHop, welcome.HeaderSecret)
 	if err != nil {
 		return nil, nil, fmt.Errorf("welcome: %w", err)

@@ -1,6 +1,8 @@
 package kamailiocfg_test
 
 import (
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,7 @@ import (
 type chat struct {
 	k          *evapitest.Kamailio
 	imcd       *imcdtest.Imcd
+	dir        string // holds the programs
 	alice, bob *evapitest.UA
 }
 
@@ -23,6 +26,7 @@ func startChat(t *testing.T, config, local string, passwords [2]string) *chat {
 	ctx := testContext(t)
 	c := &chat{k: startKamailio(t, evapitest.Options{Config: config, Local: local + "alias=\"chat.test\"\n"})}
 	dir := t.TempDir()
+	c.dir = dir
 	if err := imcdtest.Build(ctx, dir); err != nil {
 		t.Fatal(err)
 	}
@@ -69,9 +73,23 @@ func (c *chat) converse(t *testing.T) {
 	expect(t, say(t, c.bob, room, "#join"), 200)
 	c.says(t, c.alice, c.bob, "hello")
 	c.says(t, c.bob, c.alice, "hello yourself")
+	t.Run("check", c.check)
 	t.Run("others", func(t *testing.T) { stockOthers(t, c.k, c.alice, c.bob) })
 	t.Run("frozen", c.frozen)
 	t.Run("killed", c.killed)
+}
+
+// check: imcctl finds nothing wrong with the README's edits, also where users have
+// passwords.
+func (c *chat) check(t *testing.T) {
+	cmd := exec.CommandContext(testContext(t), filepath.Join(c.dir, "imcctl"), "check", "--rpc", c.imcd.RPCAddr(), "--sip", c.k.SIPAddr())
+	cmd.Env = imcdtest.Environ("IMCD_EVAPI="+c.k.EvapiAddr(), "IMCD_EVAPI_SECRET="+c.k.Secret(), "IMCD_STATE_DIR="+filepath.Join(c.dir, "state"))
+	out, err := cmd.CombinedOutput()
+	for _, want := range []string{"a copy went through Kamailio", "a request to sip:chat-1@chat.test reached imcd"} {
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v, without %q:\n%s", err, want, out)
+		}
+	}
 }
 
 // says sends to the room and waits until the other has it.

@@ -119,7 +119,7 @@ func TestLife(t *testing.T) {
 func TestSayFromStdin(t *testing.T) {
 	_, i := start(t)
 	var out, errs strings.Builder
-	code := run([]string{"say", "chat-lobby@example.org", "-", "--rpc", i.RPCAddr()}, func(string) string { return "" },
+	code := run([]string{"say", "chat-lobby@example.org", "-", "--rpc", i.RPCAddr()}, nil,
 		strings.NewReader("two\nlines\n"), &out, &errs)
 	if code != 0 {
 		t.Fatal(errs.String())

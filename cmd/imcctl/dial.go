@@ -51,6 +51,16 @@ func (t *tool) dialRPC(ctx context.Context) (*evapi.Client, error) {
 	return c, hint(plain(err), "is imcd running at "+t.rpc+"?")
 }
 
+// getenv returns the value of a variable; empty if it is not set.
+func (t *tool) getenv(name string) string {
+	for _, kv := range t.environ {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
 // hint adds a question to the error of a port that nobody listens on.
 func hint(err error, question string) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {

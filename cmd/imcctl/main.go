@@ -25,7 +25,7 @@ const (
 	exitNotFound = 3 // there is no such room, or the user is not in it
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)) }
 
 // tool is one call of imcctl.
 type tool struct {
@@ -35,14 +35,14 @@ type tool struct {
 	tokenFile  string
 	timeout    time.Duration
 
-	getenv func(string) string
-	in     io.Reader
-	out    io.Writer
-	asking bool // the command line was right; what fails now is no usage error
+	environ []string // as os.Environ gives it
+	in      io.Reader
+	out     io.Writer
+	asking  bool // the command line was right; what fails now is no usage error
 }
 
-func run(args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	t := &tool{getenv: getenv, in: stdin, out: stdout}
+func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := &tool{environ: environ, in: stdin, out: stdout}
 	root := t.command()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -121,6 +121,7 @@ func (t *tool) command() *cobra.Command {
 	for _, make := range []func() *cobra.Command{
 		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.pendingCommand, t.statsCommand,
 		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.roleCommand, t.sayCommand,
+		t.checkCommand,
 	} {
 		root.AddCommand(make())
 	}

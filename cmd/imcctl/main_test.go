@@ -46,7 +46,11 @@ func testContext(t *testing.T) context.Context {
 // imcctl runs the tool with an environment of its own.
 func imcctl(environ map[string]string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(args, func(name string) string { return environ[name] }, strings.NewReader(""), &out, &errs)
+	var list []string
+	for name, value := range environ {
+		list = append(list, name+"="+value)
+	}
+	code = run(args, list, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
 }
 

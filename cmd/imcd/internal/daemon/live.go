@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"maps"
 	"time"
 
@@ -30,6 +31,7 @@ func (d *Daemon) methods(version string) map[string]evapi.Method {
 	all := rpc.Methods(d.rooms)
 	maps.Copy(all, live.Methods(d.bots))
 	maps.Copy(all, board.Methods())
+	all["imc.check"] = rpc.CheckMethod(d.rooms, func(ctx context.Context, room string) any { return d.relay.Check(ctx, room) })
 	return all
 }
 

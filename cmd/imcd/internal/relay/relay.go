@@ -48,6 +48,8 @@ type Group struct {
 	// seconds of Retry-After, 0 before that.
 	closing atomic.Int64
 	refused atomic.Uint64 // messages answered so
+
+	probes probes
 }
 
 // New makes a connection for each configuration. None is begun before Start.
@@ -165,6 +167,10 @@ func (g *Group) Down(c *evapi.Conn, _ error) { g.rooms.Linked(c.Name(), false) }
 
 // Message implements evapi.Handler.
 func (g *Group) Message(m *evapi.Message) {
+	if g.probes.message(m) {
+		g.Reply(m, evapi.Answer{Code: 200, Reason: "imcd check", RC: 1})
+		return
+	}
 	seconds := g.closing.Load()
 	if seconds == 0 {
 		g.rooms.Message(m)
@@ -180,7 +186,11 @@ func (g *Group) Message(m *evapi.Message) {
 }
 
 // Result implements evapi.Handler.
-func (g *Group) Result(_ *evapi.Conn, r evapi.Result) { g.rooms.Result(r) }
+func (g *Group) Result(_ *evapi.Conn, r evapi.Result) {
+	if !g.probes.result(r) {
+		g.rooms.Result(r)
+	}
+}
 
 // Registered implements evapi.Handler.
 func (g *Group) Registered(_ *evapi.Conn, aor string) { g.rooms.Registered(aor) }

@@ -1,0 +1,143 @@
+package check
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"strings"
+
+	"imcd/cmd/imcd/internal/probe"
+	"imcd/cmd/imcd/internal/relay"
+)
+
+// kamailio says what a Path means.
+func (r *run) kamailio(ctx context.Context, p relay.Path) {
+	name := "kamailio " + p.Kamailio
+	if !p.Connected {
+		text, remedy := r.unconnected(ctx, p)
+		r.say(name, Fail, text, remedy)
+		return
+	}
+	r.say(name, OK, "connected, the hello was accepted", "")
+	r.leg("way out "+p.Kamailio, p, p.Out, outVerdicts())
+	r.leg("way in "+p.Kamailio, p, p.In, inVerdicts())
+}
+
+// unconnected explains why there is no connection.
+func (r *run) unconnected(ctx context.Context, p relay.Path) (text, remedy string) {
+	switch p.Cause {
+	case relay.CauseSilent:
+		return "it takes the connection and does not answer the hello: evapi_secret is wrong",
+			`Put the same word into evapi_secret (imcd) and IMC_SECRET (imc-local.cfg), and restart Kamailio. Its log says "imc: refused frame". If it says nothing, another configuration than imc.cfg has this evapi port.`
+	case relay.CauseRole:
+		return "evapi_secret is IMC_OPERATOR_SECRET, which is that of imcctl", "Put IMC_SECRET of imc-local.cfg into evapi_secret."
+	case relay.CauseOther:
+		return "not connected: " + p.Error, "Look at the address in evapi, at firewalls, and at Kamailio's log."
+	}
+	addr := r.sipAddr(p.Kamailio)
+	if err := options(ctx, addr); err != nil {
+		return "it is not running: nobody listens on its evapi port, and SIP to " + addr + " is not answered",
+			"Start Kamailio, and look at its log if it does not stay. If it speaks SIP elsewhere, give --sip HOST:PORT."
+	}
+	return "it runs (SIP at " + addr + " is answered), but nobody listens on the evapi port: imc.cfg is not included",
+		`Add include_file "imc.cfg" to kamailio.cfg and restart Kamailio. If it is there, compare IMC_EVAPI_BIND with evapi in imcd.yaml.`
+}
+
+// sipAddr is where a Kamailio should answer SIP.
+func (r *run) sipAddr(evapiAddr string) string {
+	if r.SIP != "" {
+		return r.SIP
+	}
+	host, _, err := net.SplitHostPort(evapiAddr)
+	if err != nil {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, "5060")
+}
+
+// options reports whether somebody answers SIP at addr; what is answered does not
+// matter.
+func options(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, optionsWait)
+	defer cancel()
+	socket, err := probe.Open(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	_, _, err = socket.Ask(ctx, "OPTIONS", "sip:"+addr, "imcd-check-"+rand.Text())
+	return err
+}
+
+// verdict is what an outcome means. The first that fits counts.
+type verdict struct {
+	fits   func(l relay.Leg) bool
+	status Status
+	text   string // of the Path and the Leg, see leg
+	remedy string
+}
+
+// leg prints the verdict on one way. In texts {code} and {reason} are the response's,
+// {hop} is where copies are sent, {own} Kamailio's own address, {room} what was
+// written to.
+func (r *run) leg(check string, p relay.Path, l relay.Leg, table []verdict) {
+	fill := func(s string) string {
+		return strings.NewReplacer("{code}", fmt.Sprint(l.Code), "{reason}", l.Reason, "{hop}", p.NextHop, "{own}", p.OwnHop, "{room}", p.Room).Replace(s)
+	}
+	for _, v := range table {
+		if v.fits(l) {
+			r.say(check, v.status, fill(v.text), fill(v.remedy))
+			return
+		}
+	}
+}
+
+func code(list ...int) func(relay.Leg) bool {
+	return func(l relay.Leg) bool {
+		for _, c := range list {
+			if !l.Local && l.Code == c {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func arrived(l relay.Leg) bool  { return l.Arrived }
+func untried(l relay.Leg) bool  { return !l.Tried }
+func silent(l relay.Leg) bool   { return l.Code == 0 }
+func local(l relay.Leg) bool    { return l.Local }
+func anything(l relay.Leg) bool { return true }
+
+// outVerdicts are about a copy that imcd sent.
+func outVerdicts() []verdict {
+	const hop = "Look at outbound_proxy in imcd.yaml and IMC_NEXT_HOP in imc-local.cfg; without both, Kamailio's own address is taken. If they name another SIP server, it must be up."
+	return []verdict{
+		{untried, Warn, "not tried: {reason}", ""},
+		{arrived, OK, "a copy went through Kamailio ({hop}) and out again", ""},
+		{code(200, 202, 404, 410, 480, 604), OK, "a copy passed Kamailio's routing ({hop}), which looked for the user ({code})", ""},
+		{code(401, 407), Fail, "Kamailio asks for a password for what imcd sends ({code}): no member would get anything",
+			"In request_route, route(IMC) must stand in the place of route(AUTH), before anything else that authenticates. If copies go through another host, that one must trust imcd's host."},
+		{code(403), Fail, "Kamailio refuses what imcd sends (403 {reason})",
+			"In request_route, route(IMC) must stand before what refuses it; copies must come from this Kamailio's own host."},
+		{code(483, 482), Fail, "copies go in circles ({code})", hop},
+		{local, Fail, "Kamailio cannot send a copy: {reason}; next hop {hop}", hop},
+		{silent, Fail, "no outcome of a copy: the next hop {hop} does not answer", hop},
+		{code(408, 477, 478, 500, 503, 504), Fail, "the next hop {hop} cannot be reached ({code} {reason})", hop},
+		{anything, Fail, "a copy was answered {code} {reason} by {hop}", "Find out in Kamailio's log which line of the routing answered so; copies must reach the lookup of the user."},
+	}
+}
+
+// inVerdicts are about a request that a stranger sent to a room.
+func inVerdicts() []verdict {
+	return []verdict{
+		{untried, Warn, "not tried: {reason}", ""},
+		{arrived, OK, "a request to {room} reached imcd and was answered", ""},
+		{silent, Fail, "SIP to {own} is not answered", "Kamailio is overloaded, or does not listen there for UDP."},
+		{code(401, 407), Warn, "Kamailio asks strangers for a password before {room} ({code}), so it stays open whether requests reach imcd", "Try it with a SIP client."},
+		{code(503), Fail, "Kamailio has no imcd for {room} (503 {reason})", "Look at imcd's log: does the connection come and go?"},
+		{anything, Fail, "a request to {room} did not reach imcd: Kamailio answered {code} {reason} itself",
+			"Is route(IMC) in request_route, before the lookup of users? Does IMC_ROOM fit the name, and is the domain Kamailio's own (alias=)? With --room SIP-URI another room is tried."},
+	}
+}

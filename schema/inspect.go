@@ -1,0 +1,67 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// ErrNoFile says that an SQLite file does not exist yet.
+var ErrNoFile = errors.New("there is no such file yet")
+
+// Inspection is what Inspect found in a database.
+type Inspection struct {
+	Target  string   // the database, without secrets
+	Tables  []string // those that imcd works with
+	Missing []string // those of them that are not there
+}
+
+// ownTables are those that the migrations make.
+func ownTables() []string {
+	return []string{versionTable, "imcd_invitations", "imcd_rooms", "imcd_messages", "imcd_cursors", "imcd_seen"}
+}
+
+// Inspect looks at a database and changes nothing in it: whether it can be reached
+// and written to, and which tables are missing. The errors are those of Open, and
+// ErrNoFile. Target is set whenever dbURL can be read.
+func Inspect(ctx context.Context, dbURL string, opts Options) (Inspection, error) {
+	opts = opts.withDefaults()
+	if err := opts.check(); err != nil {
+		return Inspection{}, err
+	}
+	d, err := openDialect(dbURL, opts)
+	if err != nil {
+		return Inspection{}, err
+	}
+	found := Inspection{Target: d.target()}
+	if file, ok := d.(*sqliteDialect); ok {
+		if _, err := os.Stat(file.path); errors.Is(err, fs.ErrNotExist) {
+			return found, fmt.Errorf("%w: %s", ErrNoFile, file.path)
+		}
+	}
+	db, err := d.open()
+	if err != nil {
+		return found, errURL("%w", err)
+	}
+	defer db.Close() // it was only read
+	if err := d.ping(ctx, db); err != nil {
+		return found, wrap(ctx, "reach "+d.target(), err)
+	}
+	s := &Store{opts: opts}
+	for _, t := range s.baseTables() {
+		found.Tables = append(found.Tables, t.table)
+	}
+	found.Tables = append(found.Tables, ownTables()...)
+	for _, table := range found.Tables {
+		columns, err := d.columns(ctx, db, table)
+		if err != nil {
+			return found, wrap(ctx, "look at table "+table, err)
+		}
+		if len(columns) == 0 {
+			found.Missing = append(found.Missing, table)
+		}
+	}
+	return found, nil
+}
