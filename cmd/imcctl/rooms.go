@@ -81,7 +81,7 @@ func (t *tool) listRooms(cmd *cobra.Command, f roomFilter) error {
 	}
 	method := "imc.list_rooms"
 	if f.private || f.long || f.sort == "messages" || f.sort == "backlog" {
-		method = "imc.overview"
+		method = "imc.room_summaries"
 	}
 	var raws []json.RawMessage
 	if err := t.call(cmd, method, nil, &raws); err != nil {

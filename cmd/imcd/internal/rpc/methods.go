@@ -58,8 +58,8 @@ func Methods(rooms Rooms) map[string]evapi.Method {
 
 func queryMethods(rooms Rooms) map[string]method {
 	return map[string]method{
-		"imc.list_rooms": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Rooms(ctx) }},
-		"imc.overview":   {run: func(ctx context.Context, _ values) (any, error) { return rooms.Overview(ctx) }},
+		"imc.list_rooms":     {run: func(ctx context.Context, _ values) (any, error) { return rooms.Rooms(ctx) }},
+		"imc.room_summaries": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Overview(ctx) }},
 		"imc.list_members": {params: []param{text("room")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Members(ctx, v.text("room")) }},
 		"imc.room_active": {params: []param{text("room")},
