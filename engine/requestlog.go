@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"imcd/evapi"
+)
+
+// The log of requests and deliveries, by which a message can be followed: the
+// Call-ID of a request is Kamailio's, its room and number lead to its copies, and
+// their Call-IDs are Kamailio's again. Never what was said.
+
+// line begins a line; only if traced.
+func (e *Engine) line() *zerolog.Event {
+	if e.cfg.LogRequests {
+		return e.log.Info()
+	}
+	return e.log.Debug()
+}
+
+// maxLogged bounds what a client chose in one field.
+const maxLogged = 256
+
+func logged(s string) string { return s[:min(len(s), maxLogged)] }
+
+// logRequest writes what was answered. Costs nothing unless traced.
+func (e *Engine) logRequest(req *request, a evapi.Answer, repeated bool) {
+	if !e.traced {
+		return
+	}
+	l := e.line().Str("call_id", logged(req.callID)).Str("from", req.from.Key()).Str("room", req.room.Key()).
+		Str("command", req.kind()).Int("code", a.Code).Int("rc", a.RC)
+	if req.seq > 0 {
+		l = l.Uint64("seq", req.seq)
+	}
+	if a.Code != 200 && a.Code != 400 { // 400 quotes the sender
+		l = l.Str("reason", a.Reason)
+	}
+	if repeated {
+		l = l.Bool("repeated", true)
+	}
+	if req.msg.Conn != nil {
+		l = l.Str("kamailio", req.msg.Conn.Name())
+	}
+	l.Dur("took", time.Since(req.msg.Received)).Msg("request")
+}
+
+// logDelivery writes what became of a copy. Costs nothing unless traced.
+func (s *shard) logDelivery(f *flight, r evapi.Result) {
+	if !s.engine.traced {
+		return
+	}
+	l := s.engine.line().Str("call_id", f.id)
+	if f.stream != nil {
+		l = l.Str("to", f.stream.key)
+	} else {
+		l = l.Str("to", f.member.key).Str("room", f.room.key)
+	}
+	if f.seq > 0 {
+		l = l.Uint64("seq", f.seq)
+	}
+	if r.Local {
+		l = l.Str("reason", r.Reason)
+	}
+	if !f.since.IsZero() {
+		l = l.Dur("took", s.now.Sub(f.since))
+	}
+	l.Int("code", r.Code).Str("result", outcome(r)).Msg("delivery")
+}
