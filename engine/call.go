@@ -73,7 +73,7 @@ func (c *call) relay() *refusal {
 		c.putRoom()
 		c.room.stored = true
 	}
-	c.room.seq = row.Seq
+	c.room.seq, c.req.seq = row.Seq, row.Seq
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
@@ -101,7 +101,7 @@ func (c *call) refuse(why *refusal) {
 		rc = c.req.base() - why.detail
 	}
 	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc}
-	if why.code == 503 {
+	if c.tx.answer.RetryAfter = why.after; why.code == 503 {
 		c.tx.answer.RetryAfter = c.shard.engine.cfg.RetryAfter
 	}
 	if c.req.order != nil {
@@ -279,6 +279,15 @@ func (c *call) checkSpace() *refusal {
 		return &refusal{code: 403, detail: rcFull, reason: "Room is full", notice: "room_full"}
 	}
 	return nil
+}
+
+// checkInvitations sees that there are not more invitations than places.
+func (c *call) checkInvitations() *refusal {
+	limit := c.shard.engine.cfg.MaxMembers
+	if limit == 0 || len(c.room.order)-c.room.full() < limit {
+		return nil
+	}
+	return &refusal{code: 403, detail: rcFull, reason: "Too many invitations", notice: "room_full"}
 }
 
 // user reads argument i as a user.

@@ -9,6 +9,9 @@ func runInvite(c *call) *refusal {
 	if r != nil {
 		return r
 	}
+	if r := c.checkInvitations(); r != nil {
+		return r
+	}
 	m := c.room.add(user, MemberInvited)
 	m.inviter = c.req.from
 	c.put(m)
@@ -157,6 +160,11 @@ func runModify(c *call) *refusal {
 	case m.owner() && flag != MemberOwner && len(c.room.owners()) == 1:
 		return &refusal{code: 403, detail: rcProtected, reason: "Room would have no owner",
 			notice: "last_owner", vars: vars{"user": c.show(m.name)}}
+	}
+	if flag == MemberOwner {
+		if r := c.mayOwn(m); r != nil {
+			return r
+		}
 	}
 	m.flag = flag
 	c.put(m)

@@ -11,7 +11,7 @@ func runCreate(c *call) *refusal {
 		return refuseArguments("The second argument can only be 'private'")
 	}
 	if c.room == nil {
-		return c.create(private)
+		return c.open(private)
 	}
 	inside := c.me != nil && !c.me.invited()
 	switch {
@@ -31,7 +31,7 @@ func runJoin(c *call) *refusal {
 	case c.room == nil && !c.shard.engine.cfg.CreateOnJoin:
 		return refuseNoRoom()
 	case c.room == nil:
-		return c.create(false)
+		return c.open(false)
 	case c.me != nil && !c.me.invited():
 		c.answer("already_member", nil)
 		return nil

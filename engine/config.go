@@ -30,7 +30,17 @@ type Config struct {
 	Notices       map[string]string // notices: templates by name that replace DefaultNotices
 	ListBytes     int               // list_bytes: longest body of one part of a list
 
-	MaxMembers     int           // max_members_per_room: 0 for no limit
+	MaxMembers  int    // max_members_per_room: 0 for no limit
+	MaxRooms    int    // max_rooms_per_user: that one user owns; 0 for no limit
+	CreateAllow string // create_allow: who makes rooms: a regular expression of URIs, or CreateOperators; empty: all
+
+	RateSenderMessages Rate // rate_sender_messages: messages of one user to all rooms
+	RateSenderCommands Rate // rate_sender_commands: commands of one user to all rooms
+	RateRoomMessages   Rate // rate_room_messages: messages in one room
+	RateRoomJoins      Rate // rate_room_joins: attempts to join one room
+
+	LogRequests bool // log_requests: a line for each request and delivery, at info
+
 	MailboxSize    int           // mailbox_size: requests that may wait in a shard; then 503
 	CommitQueue    int           // commit_queue: changes that may wait for the database; then 503
 	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
@@ -102,6 +112,7 @@ func (c Config) Validate() error {
 		{"hash_size", c.HashSize, 0, 10},
 		{"list_bytes", c.ListBytes, 200, 8000},
 		{"max_members_per_room", c.MaxMembers, 0, 1 << 30},
+		{"max_rooms_per_user", c.MaxRooms, 0, 1 << 30},
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
 		{"commit_queue", c.CommitQueue, 1, 1 << 20},
 		{"max_outstanding", c.MaxOutstanding, 1, 1 << 20},
@@ -128,6 +139,15 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%s: %v is not a positive duration", d.key, d.val)
 		}
 	}
+	for _, r := range []struct {
+		key string
+		val Rate
+	}{{limitSenderMessages, c.RateSenderMessages}, {limitSenderCommands, c.RateSenderCommands},
+		{limitRoomMessages, c.RateRoomMessages}, {limitRoomJoins, c.RateRoomJoins}} {
+		if err := r.val.validate(); err != nil {
+			return fmt.Errorf("%s: %w", r.key, err)
+		}
+	}
 	return c.validateWords()
 }
 
@@ -139,6 +159,9 @@ func (c Config) validateWords() error {
 	case OwnerLeaveDestroy, OwnerLeaveRefuse, OwnerLeaveTransfer:
 	default:
 		return fmt.Errorf("owner_leave: %q is none of destroy, refuse, transfer", c.OwnerLeave)
+	}
+	if _, err := newCreators(c.CreateAllow); err != nil {
+		return fmt.Errorf("create_allow: %w", err)
 	}
 	if c.Durability != DurabilityCommit && c.Durability != DurabilityMemory {
 		return fmt.Errorf("durability: %q is neither commit nor memory", c.Durability)

@@ -284,6 +284,7 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	delete(s.flights, f.id)
 	s.engine.credits.give()
 	s.engine.metrics.delivery(outcome(r))
+	s.logDelivery(f, r)
 	if f.stream != nil {
 		s.noteDone(f.stream, r)
 		return

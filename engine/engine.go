@@ -39,6 +39,10 @@ type Engine struct {
 	lister    *lister
 	loader    *loader
 	credits   *credits
+	senders   *senders // nil if no rate of senders is limited
+	ledger    *ledger
+	creators  creators
+	traced    bool // requests and deliveries are logged
 	events    feed
 	tag       string // distinguishes this run's Call-IDs from those of another
 
@@ -65,6 +69,14 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	if e.notices, err = newNotices(cfg.Notices); err != nil {
 		return nil, err
 	}
+	if e.creators, err = newCreators(cfg.CreateAllow); err != nil {
+		return nil, fmt.Errorf("create_allow: %w", err)
+	}
+	e.ledger = newLedger(cfg.MaxRooms)
+	if cfg.RateSenderMessages.limits() || cfg.RateSenderCommands.limits() {
+		e.senders = newSenders(maxSenders)
+	}
+	e.traced = cfg.LogRequests || log.GetLevel() <= zerolog.DebugLevel
 	if e.headers, err = parseExtraHeaders(cfg.ExtraHeaders); err != nil {
 		return nil, fmt.Errorf("extra_hdrs: %w", err)
 	}
@@ -152,10 +164,7 @@ func (e *Engine) Message(m *evapi.Message) {
 		e.turnAway(req, "Too late")
 		return
 	}
-	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") {
-		if !e.lister.put(req) {
-			e.turnAway(req, "Overloaded")
-		}
+	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") && e.listRooms(req) {
 		return
 	}
 	if !e.shardOf(req.room).inbox.request(req) {
@@ -163,11 +172,24 @@ func (e *Engine) Message(m *evapi.Message) {
 	}
 }
 
+// listRooms hands req to the lister; false: it is refused like any other.
+func (e *Engine) listRooms(req *request) bool {
+	if req.refused = e.limitedSender(req, time.Now()); req.refused != nil {
+		req.metered = true
+		return false
+	}
+	if !e.lister.put(req) {
+		e.turnAway(req, "Overloaded")
+	}
+	return true
+}
+
 // turnAway answers 503 without a notice: notices would add to the load.
 func (e *Engine) turnAway(req *request, why string) {
 	a := evapi.Answer{Code: 503, Reason: why, RC: req.base() - rcUnavailable, RetryAfter: e.cfg.RetryAfter}
 	e.relay.Reply(req.msg, a)
 	e.metrics.request(req, a)
+	e.logRequest(req, a, false)
 	e.requests.Add(-1)
 }
 

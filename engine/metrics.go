@@ -17,6 +17,7 @@ type metrics struct {
 	requests   *prometheus.CounterVec // by command and final code
 	deliveries *prometheus.CounterVec // by result
 	dropped    prometheus.Counter
+	limited    *prometheus.CounterVec // by limit
 	pruned     prometheus.Counter
 	latency    prometheus.Histogram
 	retries    *prometheus.CounterVec // by reason
@@ -39,6 +40,9 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			[]string{"result"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_dropped_total", Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_limited_total", Help: "Requests answered 480 because of a limit of a rate, by its key in the configuration."},
+			[]string{"limit"}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_pruned_total", Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -61,7 +65,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.pruned, m.latency, m.retries, m.commits, m.commitTime, m.batch,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.limited, m.pruned, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
 			func() float64 { return float64(e.memory.Load()) }),
@@ -72,13 +76,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 }
 
 func (m *metrics) request(req *request, a evapi.Answer) {
-	name := "message"
-	switch {
-	case req.cmd != nil:
-		name = req.cmd.names[0]
-	case req.word != "":
-		name = "unknown"
-	}
+	name := req.kind()
 	m.requests.WithLabelValues(name, strconv.Itoa(a.Code)).Inc()
 	if name == "message" && a.RC == rcOK {
 		m.messages.Inc()

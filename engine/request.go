@@ -25,6 +25,8 @@ type request struct {
 	body        []byte
 
 	refused *refusal // found while it was read
+	metered bool     // counted against the sender's limits already
+	seq     uint64   // number of the message; 0 until it has one, and for commands
 	seen    *seen    // how its repetitions find it; nil if they cannot
 	order   *order   // set if an operator asks, and not a user by SIP
 }
@@ -106,6 +108,18 @@ const lateAfter = 4 * time.Second
 // late reports whether it is too late for req.
 func (req *request) late(now time.Time) bool {
 	return req.msg.Age+now.Sub(req.msg.Received) > lateAfter
+}
+
+// kind names the command; "message" if it is none, "unknown" if there is none of
+// that name.
+func (req *request) kind() string {
+	switch {
+	case req.cmd != nil:
+		return req.cmd.names[0]
+	case req.word != "":
+		return "unknown"
+	}
+	return "message"
 }
 
 // base is the start of the range of return codes.

@@ -76,6 +76,9 @@ type room struct {
 	ready     []*member            // live members that have something to get and nothing under way
 	turn      bool                 // stands in shard.turns
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
+
+	counted     []string // owners that the ledger has counted for this room, by key
+	said, joins meter    // of rate_room_messages and rate_room_joins
 }
 
 func newRoom(name Name, id int64, epoch uint64) *room {

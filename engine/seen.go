@@ -44,7 +44,7 @@ func (s *shard) repeated(req *request) bool {
 	}
 	if old := s.seen[key]; old != nil {
 		if old.done {
-			s.replyAs(req, old.answer)
+			s.replyAs(req, old.answer, true)
 		} else {
 			old.waiting = append(old.waiting, req)
 		}
@@ -78,10 +78,10 @@ func (s *shard) remember(n *seen) {
 func (s *shard) answered(n *seen, a evapi.Answer) {
 	n.done, n.answer = true, a
 	for _, req := range n.waiting {
-		s.replyAs(req, a)
+		s.replyAs(req, a, true)
 	}
 	n.waiting = nil
-	if a.Code >= 500 && s.seen[n.key] == n {
+	if (a.Code >= 500 || a.RetryAfter > 0) && s.seen[n.key] == n {
 		delete(s.seen, n.key)
 	}
 }

@@ -99,11 +99,15 @@ func (s *shard) tellTime() {
 
 // handle evaluates one request and answers it, unless a commit must come first.
 func (s *shard) handle(req *request) {
-	if req.refused != nil {
-		s.refuse(req, nil, req.refused)
+	if req.refused == nil && s.repeated(req) {
 		return
 	}
-	if s.repeated(req) {
+	if r := s.limited(req); r != nil {
+		s.refuse(req, nil, r)
+		return
+	}
+	if req.refused != nil {
+		s.refuse(req, nil, req.refused)
 		return
 	}
 	if r := s.unavailable(req); r != nil {
@@ -161,19 +165,20 @@ func (s *shard) refuse(req *request, r *room, why *refusal) {
 }
 
 func (s *shard) reply(req *request, a evapi.Answer) {
-	s.replyAs(req, a)
+	s.replyAs(req, a, false)
 	if req.seen != nil {
 		s.answered(req.seen, a)
 	}
 }
 
-func (s *shard) replyAs(req *request, a evapi.Answer) {
+func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 	if req.order != nil {
 		req.order.done <- struct{}{} // never waits: there is one answer
 	} else {
 		s.engine.relay.Reply(req.msg, a)
 	}
 	s.engine.metrics.request(req, a)
+	s.engine.logRequest(req, a, repeated)
 	s.engine.requests.Add(-1)
 }
 
@@ -202,6 +207,7 @@ func (s *shard) install(state RoomState) {
 	r := newRoom(state.Room.Name, 0, s.epoch)
 	s.addRoom(r)
 	s.fill(r, state, nil)
+	s.countOwners(r)
 }
 
 // fill gives r the stored state; members of was, by key, stay the same objects.

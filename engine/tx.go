@@ -52,6 +52,9 @@ func (t *tx) via() *evapi.Conn {
 // submit sends t on its way: at once if it neither changes anything nor stands
 // behind a change of the same room, else through the committer.
 func (s *shard) submit(t *tx) {
+	if len(t.changes) > 0 && t.room != nil {
+		s.countOwners(t.room)
+	}
 	if len(t.changes) == 0 && (t.room == nil || t.room.inflight == 0) {
 		s.apply(t)
 		return
@@ -121,6 +124,7 @@ func (s *shard) distrust(r *room) {
 		s.removeRoom(now)
 		if now != r {
 			s.discard(now)
+			s.countOwners(now)
 		}
 	}
 	s.stale[r.key] = r
@@ -134,6 +138,7 @@ func (s *shard) reload(key string, state *RoomState) {
 		return
 	}
 	delete(s.stale, key)
+	defer s.countOwners(r)
 	if state == nil {
 		s.discard(r)
 		return

@@ -7,9 +7,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"imcd/engine"
 )
 
 const secretEnv = "IMCD_EVAPI_SECRET=s3cret"
@@ -147,6 +150,20 @@ func TestSeveralKamailios(t *testing.T) {
 	}
 	if len(c.Kamailios) != 1 || c.Kamailios[0].Secret != "x" {
 		t.Errorf("as a list in the environment: %+v", c.Kamailios)
+	}
+}
+
+func TestRates(t *testing.T) {
+	c, err := load(t, "rate_sender_messages: 60/10s\nrate_room_joins: '5/m'\nmax_rooms_per_user: 3\n",
+		[]string{secretEnv, "IMCD_RATE_ROOM_MESSAGES=100/1m30s", "IMCD_CREATE_ALLOW=operators"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := c.Engine
+	if e.RateSenderMessages != (engine.Rate{Count: 60, Per: 10 * time.Second}) || e.RateRoomJoins != (engine.Rate{Count: 5, Per: time.Minute}) ||
+		e.RateRoomMessages != (engine.Rate{Count: 100, Per: 90 * time.Second}) || e.RateSenderCommands != (engine.Rate{}) ||
+		e.MaxRooms != 3 || e.CreateAllow != engine.CreateOperators {
+		t.Errorf("got %+v", e)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // keys are all settings, in the order of the sample file.
 func keys() []key {
-	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), accessKeys(), roomKeys(), limitKeys(), deliveryKeys())
+	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), accessKeys(), roomKeys(), limitKeys(), rateKeys(), deliveryKeys())
 }
 
 func isKey(name string) bool {
@@ -62,6 +62,8 @@ func serviceKeys() []key {
 			func(r *raw) *string { return &r.HTTP.Listen }),
 		{name: "log_level", usage: "trace, debug, info, warn, error or disabled", set: setLevel,
 			get: func(r *raw) any { return r.Log.Level.String() }},
+		boolKey("log_requests", "1: a line in the log for each request and delivery, without what was said",
+			func(r *raw) *bool { return &r.Engine.LogRequests }),
 		choiceKey("log_format", "json, console, or auto: console on a terminal",
 			func(r *raw) *string { return &r.Log.Format }, "auto", "json", "console"),
 	}
@@ -79,6 +81,20 @@ func roomKeys() []key {
 		intKey("list_bytes", "longest body of one part of a list", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.ListBytes }),
 		intKey("max_members_per_room", "0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxMembers }),
+		intKey("max_rooms_per_user", "rooms that one user owns; 0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxRooms }),
+		textKey("create_allow", `who makes rooms: a regular expression of their whole URIs, "operators", or empty for all`,
+			func(r *raw) *string { return &r.Engine.CreateAllow }),
+	}
+}
+
+// rateKeys limit how much may be sent in how long; above, 480 with Retry-After.
+func rateKeys() []key {
+	return []key{
+		rateKey("rate_sender_messages", "messages of one user, as in 60/10s; empty: no limit",
+			func(r *raw) *engine.Rate { return &r.Engine.RateSenderMessages }),
+		rateKey("rate_sender_commands", "commands of one user", func(r *raw) *engine.Rate { return &r.Engine.RateSenderCommands }),
+		rateKey("rate_room_messages", "messages in one room", func(r *raw) *engine.Rate { return &r.Engine.RateRoomMessages }),
+		rateKey("rate_room_joins", "attempts to join one room", func(r *raw) *engine.Rate { return &r.Engine.RateRoomJoins }),
 	}
 }
 

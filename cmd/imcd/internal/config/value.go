@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"imcd/engine"
 )
 
 // errNoValue is what a key without a value gets: in YAML an unquoted # begins a
@@ -53,6 +55,17 @@ func durationKey(name, usage string, low, high time.Duration, at func(*raw) *tim
 		get: func(r *raw) any { return at(r).String() }}
 }
 
+func rateKey(name, usage string, at func(*raw) *engine.Rate) key {
+	return key{name: name, usage: usage,
+		set: func(r *raw, v any) error { return setRate(at(r), v) },
+		get: func(r *raw) any {
+			if rate := at(r); rate.Count > 0 {
+				return fmt.Sprintf("%d/%v", rate.Count, rate.Per)
+			}
+			return ""
+		}}
+}
+
 // choiceKey is a text of which only the given values are right.
 func choiceKey(name, usage string, at func(*raw) *string, choices ...string) key {
 	return key{name: name, usage: usage,
@@ -84,6 +97,29 @@ func setText(to *string, v any) error {
 		// in. It may be a secret, so it is not shown.
 		return errors.New("must be text: put it in quotes")
 	}
+}
+
+// setRate reads "60/10s", or "6/s" for "6/1s". Empty is no limit.
+func setRate(to *engine.Rate, v any) error {
+	var s string
+	if err := setText(&s, v); err != nil {
+		return err
+	}
+	if s == "" {
+		*to = engine.Rate{}
+		return nil
+	}
+	count, per, ok := strings.Cut(s, "/")
+	if ok && per != "" && (per[0] < '0' || per[0] > '9') {
+		per = "1" + per
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(count))
+	d, errPer := time.ParseDuration(strings.TrimSpace(per))
+	if !ok || err != nil || errPer != nil || n < 1 || d <= 0 {
+		return fmt.Errorf("must be a count and a time like 60/10s or 5/s, is %q", s)
+	}
+	*to = engine.Rate{Count: n, Per: d}
+	return nil
 }
 
 func setInt(to *int, v any, low, high int) error {

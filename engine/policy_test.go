@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+
+	"imcd/evapi"
+)
+
+func TestCreateAllow(t *testing.T) {
+	for allow, may := range map[string]map[string]bool{
+		"":                       {"alice@x.org": true, "eve@y.org": true},
+		CreateOperators:          {"alice@x.org": false},
+		`sip:.*@x[.]org`:         {"alice@x.org": true, "Alice@X.ORG": true, "alice@xaorg": false, "a@x.org.evil": false, "sip:x@x.org": true},
+		`sip:alice@x.org|sip:bo`: {"alice@x.org": true, "bob@x.org": false, "malice@x.org": false},
+	} {
+		c, err := newCreators(allow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for user, want := range may {
+			n, err := ParseName(user, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := c.allow(n); got != want {
+				t.Errorf("%q: %s may create: %v", allow, user, got)
+			}
+		}
+	}
+}
+
+// TestWhoMayCreate: who may not is told so, by create and by join; what exists is
+// open to all, and operators are not bound.
+func TestWhoMayCreate(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.CreateAllow = "sip:alice@.*" })
+	runSteps(t, h, []step{
+		{"alice", "r", "#create", 200, 1, []string{"alice<r: *** Room r"}},
+		{"bob", "r", "#create", 200, 1, []string{"alice<r: *** bob has", "bob<r: *** bob has"}},
+		{"bob", "r2", "#create", 403, -32, []string{"bob<r2: *** There is no room r2, and you may not"}},
+		{"bob", "r", "#create r2 private", 403, -32, []string{"bob<r: *** There is no room r2, and you may not"}},
+		{"bob", "r2", "#join", 403, -42, []string{"bob<r2: *** There is no room r2"}},
+		{"alice", "r2", "#join", 200, 1, []string{"alice<r2: *** Room r2"}},
+	})
+	if err := h.e.CreateRoom(context.Background(), "sip:r3@x.org", false, "sip:bob@x.org"); err != nil {
+		t.Errorf("an operator creates for bob: %v", err)
+	}
+}
+
+// TestRoomsPerUser: nobody owns more rooms than the limit, by whatever way, and
+// whoever gives one back may have another, after a restart as well.
+func TestRoomsPerUser(t *testing.T) {
+	limit := func(c *Config) { c.MaxRooms, c.OwnerLeave = 2, OwnerLeaveTransfer }
+	h := startHouse(t, newMemStore(), limit)
+	runSteps(t, h, []step{
+		{"alice", "r1", "#create", 200, 1, []string{"alice<r1"}},
+		{"alice", "r2", "#join", 200, 1, []string{"alice<r2"}},
+		{"Alice", "r3", "#create", 403, -36, []string{"Alice<r3: *** You own 2 rooms"}},
+		{"alice", "r3", "#join", 403, -46, []string{"alice<r3: *** You own 2 rooms"}},
+		{"bob", "r3", "#create", 200, 1, []string{"bob<r3"}},
+		{"alice", "r3", "#join", 200, 1, []string{"alice<r3", "bob<r3"}},
+		{"bob", "r3", "#modify alice owner", 403, -126, []string{"bob<r3: *** alice owns 2 rooms"}},
+		{"bob", "r3", "#modify alice admin", 200, 1, []string{"alice<r3", "bob<r3"}},
+		{"alice", "r2", "#destroy", 200, 1, []string{"alice<r2"}},
+		{"bob", "r3", "#modify alice owner", 200, 1, []string{"alice<r3", "bob<r3"}},
+		{"alice", "r4", "#create", 403, -36, []string{"alice<r4"}},
+	})
+	h.close()
+	h = openHouse(t, h.store, limit)
+	h.want(h.say("alice", "r4", "#create"), 403, -36)
+	h.want(h.say("alice", "r3", "#leave"), 200, 1)
+	h.want(h.say("alice", "r4", "#create"), 200, 1)
+	if err := h.e.CreateRoom(context.Background(), "sip:r5@x.org", false, "sip:alice@x.org"); err != nil {
+		t.Errorf("an operator creates one more: %v", err)
+	}
+	h.quiet()
+	h.want(h.say("alice", "r5", "#destroy"), 200, 1)
+	h.want(h.say("alice", "r6", "#create"), 403, -36)
+}
+
+// TestManyCreatesAtOnce: rooms of many shards that are created at the same time
+// are counted together, and what the database did not take is not counted.
+func TestManyCreatesAtOnce(t *testing.T) {
+	store := newMemStore()
+	h := openHouse(t, store, func(c *Config) { c.HashSize, c.MaxRooms = 6, 7 })
+	flood := func() (created int) {
+		var answers []chan evapi.Answer
+		for i := range 200 {
+			answers = append(answers, h.post("alice", fmt.Sprintf("r%d@x.org", i), "#create"))
+		}
+		for _, a := range answers {
+			if a := <-a; a.Code == 200 {
+				created++
+			}
+		}
+		h.quiet()
+		return created
+	}
+	store.set(func([]Change) (error, bool) { return errors.New("no"), false })
+	if n := flood(); n != 0 {
+		t.Errorf("%d rooms were created without the database", n)
+	}
+	store.set(nil)
+	if n := flood(); n != 7 {
+		t.Errorf("%d rooms were created, 7 are possible", n)
+	}
+}
+
+// TestLedger: whatever users do and whichever commits fail, the ledger says what
+// the rooms say.
+func TestLedger(t *testing.T) {
+	store := newMemStore()
+	h := openHouse(t, store, func(c *Config) { c.MaxRooms, c.OwnerLeave = 3, OwnerLeaveTransfer })
+	random := rand.New(rand.NewPCG(1, 2))
+	var failed int
+	commits := rand.New(rand.NewPCG(3, 4)) // the committer's
+	store.set(func([]Change) (error, bool) {
+		if commits.IntN(10) > 0 {
+			return nil, false
+		}
+		failed++
+		if commits.IntN(2) == 0 {
+			return errors.New("refused"), false
+		}
+		return ErrUnavailable, commits.IntN(2) == 0 // nobody knows whether it was written
+	})
+	words := []string{"#create", "#create", "#join", "#join", "#exit", "#destroy", "#modify u1 owner", "#modify u2 owner",
+		"#modify u1 member", "#remove u2", "#add u1"}
+	for range 400 {
+		for range 5 {
+			h.post(fmt.Sprintf("u%d", random.IntN(4)), fmt.Sprintf("r%d@x.org", random.IntN(8)), words[random.IntN(len(words))])
+		}
+		h.quiet()
+		owned := map[string]int{}
+		store.mu.Lock()
+		for _, r := range store.rooms {
+			for _, m := range r.Members {
+				if m.Flag&MemberOwner != 0 {
+					owned[m.User.Key()]++
+				}
+			}
+		}
+		store.mu.Unlock()
+		h.e.ledger.mu.Lock()
+		counted := maps.Clone(h.e.ledger.owned)
+		h.e.ledger.mu.Unlock()
+		if !maps.Equal(owned, counted) {
+			t.Fatalf("the ledger has %v, the rooms have %v", counted, owned)
+		}
+	}
+	if failed < 20 {
+		t.Errorf("only %d commits failed", failed)
+	}
+}
+
+// TestFullRoom: nobody gets into a full room by any way, not even by an operator,
+// and not with many at once.
+func TestFullRoom(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.MaxMembers = 3 })
+	h.say("alice", "r", "#create")
+	h.say("alice", "r", "#invite guest")
+	var answers []chan evapi.Answer
+	for i := range 50 {
+		answers = append(answers, h.post(fmt.Sprintf("u%d", i), "r@x.org", "#join"))
+	}
+	in := 0
+	for _, a := range answers {
+		if a := <-a; a.Code == 200 {
+			in++
+		} else if a.Code != 403 || a.RC != -46 {
+			t.Errorf("answered %d rc %d", a.Code, a.RC)
+		}
+	}
+	if h.quiet(); in != 2 {
+		t.Errorf("%d joined, there was room for 2", in)
+	}
+	h.want(h.say("guest", "r", "#accept"), 403, -66)
+	h.want(h.say("alice", "r", "#add bob"), 403, -56)
+	h.want(h.say("alice", "r", "#invite bob"), 403, -56)
+	if err := h.e.AddMember(context.Background(), "sip:r@x.org", "sip:bob@x.org", ""); err == nil {
+		t.Error("an operator got somebody into a full room")
+	}
+	h.want(h.say("u99", "r", "#create r2 private"), 200, 1)
+	for i, code := range []int{200, 200, 200, 403} {
+		if a := h.say("u99", "r2", fmt.Sprintf("#invite guest%d", i)); a.Code != code {
+			t.Errorf("invitation %d: %d", i, a.Code)
+		}
+	}
+}
