@@ -124,10 +124,13 @@ func (req *request) kind() string {
 
 // base is the start of the range of return codes.
 func (req *request) base() int {
-	if req.cmd == nil {
-		return rcMessage
+	switch {
+	case req.cmd != nil:
+		return req.cmd.base
+	case req.word != "":
+		return rcUnknown
 	}
-	return req.cmd.base
+	return rcMessage
 }
 
 // isText reports whether a body of that type may be a command.
