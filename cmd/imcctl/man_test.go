@@ -12,12 +12,12 @@ import (
 
 // TestMan: every command has a page, and two builds give the same pages.
 func TestMan(t *testing.T) {
-	env := map[string]string{"SOURCE_DATE_EPOCH": "86400"}
+	env := []string{"SOURCE_DATE_EPOCH=86400"}
 	var pages [2]map[string]string
 	for i := range pages {
 		dir := t.TempDir()
 		var out bytes.Buffer
-		if code := run([]string{"man", dir}, func(k string) string { return env[k] }, nil, &out, &out); code != exitOK {
+		if code := run([]string{"man", dir}, env, nil, &out, &out); code != exitOK {
 			t.Fatalf("exit code %d: %s", code, &out)
 		}
 		pages[i] = readAll(t, dir)
@@ -69,7 +69,7 @@ func TestManErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			code := run([]string{"man", c.dir}, func(string) string { return c.epoch }, nil, &out, &out)
+			code := run([]string{"man", c.dir}, []string{"SOURCE_DATE_EPOCH=" + c.epoch}, nil, &out, &out)
 			if code != exitError || !strings.Contains(out.String(), c.names) {
 				t.Errorf("exit code %d: %s", code, &out)
 			}
