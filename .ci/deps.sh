@@ -4,8 +4,9 @@
 set -euo pipefail
 
 demo=(kamailio kamailio-extra-modules)
-# The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says.
-tests=("${demo[@]}" kamailio-postgres-modules postgresql gcc libc6-dev patch)
+# The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says,
+# the console is looked at in Chromium.
+tests=("${demo[@]}" kamailio-postgres-modules postgresql gcc libc6-dev patch chromium)
 # For another Debian in a folder.
 chroot=(debootstrap)
 

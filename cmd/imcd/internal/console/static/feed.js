@@ -1,0 +1,66 @@
+// Events as lines of text, newest first.
+
+import { $, clock, count, el, short } from "./dom.js";
+
+const who = (uri, display) => el("span", { class: "who", title: uri }, display ? `${display} (${short(uri)})` : short(uri));
+const by = (e) => (e.by && e.by !== e.user ? ` by ${short(e.by)}` : "");
+const kind = (e) => e.content_type || "text/plain";
+
+function message(e) {
+  const line = [who(e.sender, e.display)];
+  if (e.body === undefined) return [...line, el("span", { class: "raw" }, ` ${kind(e)}, ${count(e.size)} bytes`)];
+  if (e.base64) return [...line, el("span", { class: "raw" }, ` ${kind(e)}, ${count(e.size)} bytes, not text`)];
+  return [...line, el("span", { class: "body" }, e.body)];
+}
+
+const words = {
+  message,
+  join: (e) => [who(e.user), ` joined${e.role !== "member" ? ` as ${e.role}` : ""}${by(e)}`],
+  leave: (e) => [who(e.user), e.by && e.by !== e.user ? ` was removed${by(e)}` : " left"],
+  role: (e) => [who(e.user), ` is now ${e.role}${by(e)}`],
+  room_created: (e) => [`created${e.private ? " (private)" : ""}${e.user ? ` by ${short(e.user)}` : " by the operator"}`],
+  room_destroyed: (e) => [`destroyed${e.by ? ` by ${short(e.by)}` : ""}`],
+  failure: (e) => [el("span", { class: e.outcome === "offline" ? "wait" : "bad" }, `${e.code} ${e.outcome}`), ` message ${e.seq} to `, who(e.member)],
+  kamailio: (e) => [el("span", { class: e.up ? "good" : "bad" }, `${e.kamailio} ${e.up ? "connected" : "lost"}`)],
+};
+
+/** Feed shows the last events in a list; many at once are drawn together. */
+export class Feed {
+  #new = [];
+  #drawing = false;
+
+  /** withRoom: the room is named in each line. keep: an event is shown if it says so. */
+  constructor(list, empty, { withRoom, limit = 200, keep = () => true }) {
+    Object.assign(this, { list: $(list), empty: $(empty), withRoom, limit, keep });
+  }
+
+  add(event) {
+    if (!words[event.event] || !this.keep(event)) return;
+    this.#new.push(event);
+    if (this.#new.length > this.limit) this.#new.shift();
+    if (this.#drawing) return;
+    this.#drawing = true;
+    requestAnimationFrame(() => this.#draw());
+  }
+
+  clear() {
+    this.#new = [];
+    this.list.replaceChildren();
+    this.empty.hidden = false;
+  }
+
+  #draw() {
+    this.#drawing = false;
+    const lines = this.#new.map((e) => this.#line(e)).reverse();
+    this.#new = [];
+    this.list.prepend(...lines);
+    while (this.list.children.length > this.limit) this.list.lastElementChild.remove();
+    this.empty.hidden = this.list.children.length > 0;
+  }
+
+  #line(e) {
+    const room = this.withRoom && e.room ? [el("span", { class: "dim" }, short(e.room) + "  ")] : [];
+    return el("li", { "data-event": e.event }, el("time", { datetime: e.time }, clock(e.time)),
+      el("span", { class: "what" }, ...room, ...words[e.event](e)));
+  }
+}

@@ -1,0 +1,103 @@
+// One room: its members, and what happens in it.
+
+import { $, count, el, fill, short, text } from "./dom.js";
+import { Feed } from "./feed.js";
+
+const kinds = ["message", "join", "leave", "role", "room_destroyed", "failure"];
+const mostMembers = 300;
+const every = 3000;
+const stateClass = { online: "good", offline: "wait", retrying: "bad" };
+
+export class Room {
+  uri = "";
+  #subscription = 0;
+  #timer = 0;
+  #bodies = false;
+
+  constructor(link) {
+    this.link = link;
+    this.feed = new Feed("talk", "no-talk", { withRoom: false });
+    $("room-close").addEventListener("click", () => { location.hash = ""; });
+  }
+
+  /** show opens a room; an empty uri closes it. */
+  async show(uri, bodies) {
+    this.hide();
+    this.uri = uri;
+    this.#bodies = bodies;
+    $("room-panel").hidden = uri === "";
+    if (uri === "") return;
+    text("h-room", short(uri));
+    text("room-facts", "");
+    fill("members", []);
+    if (matchMedia("(max-width: 1000px)").matches) $("room-panel").scrollIntoView();
+    await this.open();
+  }
+
+  hide() {
+    clearInterval(this.#timer);
+    if (this.#subscription) this.link.call("imc.unsubscribe", { subscription: this.#subscription }).catch(() => {});
+    this.#subscription = 0;
+    this.feed.clear();
+  }
+
+  /** open subscribes and asks, also after a new connection. */
+  async open() {
+    if (this.uri === "") return;
+    const uri = this.uri;
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => this.refresh(), every);
+    this.#subscription = 0;
+    this.refresh();
+    try {
+      const { subscription } = await this.link.call("imc.subscribe", { events: kinds, rooms: [uri], bodies: this.#bodies });
+      if (this.uri !== uri) {
+        this.link.call("imc.unsubscribe", { subscription }).catch(() => {});
+        return;
+      }
+      this.#subscription = subscription;
+      if (this.#bodies) await this.#history(uri);
+    } catch { /* the connection is lost: it is opened again with the next */ }
+  }
+
+  async #history(uri) {
+    const items = await this.link.call("imc.history", { room: uri, n: 20 });
+    if (this.uri !== uri) return;
+    this.feed.clear();
+    for (const m of items) {
+      this.feed.add({ event: "message", time: m.time, sender: m.from, display: m.display, content_type: m.content_type,
+        size: m.body.length, body: m.body, base64: m.base64, seq: m.seq });
+    }
+  }
+
+  event(e) {
+    if (e.subscription !== this.#subscription || !e.room || e.room.toLowerCase() !== this.uri.toLowerCase()) return;
+    this.feed.add(e);
+    if (e.event !== "message") this.refresh();
+  }
+
+  async refresh() {
+    const uri = this.uri;
+    try {
+      const info = await this.link.call("imc.room_info", { room: uri });
+      if (this.uri === uri) this.#draw(info);
+    } catch (err) {
+      if (this.uri !== uri || !/no such room/.test(err.message)) return;
+      text("room-facts", "is gone");
+      fill("members", []);
+    }
+  }
+
+  #draw(info) {
+    const inside = info.members.filter((m) => m.role !== "invited").length;
+    text("room-facts", `${info.private ? "private · " : ""}${count(inside)} member${inside === 1 ? "" : "s"} · message ${count(info.sequence)}`);
+    fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
+      el("td", { title: m.user }, short(m.user)),
+      el("td", { class: "word" }, m.role),
+      el("td", { class: "word " + (stateClass[m.state] ?? "dim") }, m.role === "invited" ? "" : m.state + (m.last_result >= 300 ? ` (${m.last_result})` : "")),
+      el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)))));
+    const more = info.members.length - mostMembers;
+    $("more-members").hidden = more <= 0;
+    text("more-members", `and ${count(more)} more`);
+  }
+}
