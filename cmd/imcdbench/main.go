@@ -73,21 +73,8 @@ type part func(ctx context.Context, o *options, raw io.Writer) (passed bool, err
 // parts by the value of -only.
 func parts() map[string]part {
 	return map[string]part{
-		"compare": compare,
+		"compare":  compare,
+		"growth":   growing,
+		"overload": overloaded,
 	}
-}
-
-// compare lets the contestants run.
-func compare(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
-	lab, err := contest.NewLab(contest.Options{Binary: o.binary, Workers: o.workers, SHM: o.shm, Buffer: o.buffer, Sockets: o.sockets,
-		Sizes: o.sizes(), Rooms: o.mostRooms(), Log: o.log()})
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
-	all, err := lab.Run(ctx, contest.Matrix{Cells: o.cells, Specs: o.specs, Rounds: o.rounds, Timing: o.timing}, raw, os.Stderr)
-	if err != nil {
-		return false, err
-	}
-	return contest.Report(os.Stdout, all), nil
 }

@@ -33,8 +33,15 @@ type options struct {
 	strict  bool
 	verbose bool
 
+	sizesGrown, roomsGrown []int         // of growth
+	rest                   time.Duration // of growth
+
+	overCell   contest.Cell // of overload
+	over, find time.Duration
+	factor     float64
+
 	// As they are given.
-	members, rooms, bodies, lanes, contestants string
+	members, rooms, bodies, lanes, contestants, growSizes, growRooms string
 }
 
 // parse reads the command line; help goes to w.
@@ -60,6 +67,12 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.out, "out", filepath.Join("run", "bench.json"), "file for the raw results")
 	f.BoolVar(&o.strict, "strict", false, "exit code 1 if a bar is missed")
 	f.BoolVar(&o.verbose, "v", false, "show what Kamailio and imcd print")
+	f.StringVar(&o.growSizes, "growth-members", "10,100,1000,10000", "growth: sizes of rooms")
+	f.StringVar(&o.growRooms, "growth-rooms", "100,1000,10000,100000", "growth: numbers of rooms, of 10 members each, in ascending order")
+	f.DurationVar(&o.rest, "growth-rest", 15*time.Second, "growth: how long imcd rests before its memory is read")
+	f.DurationVar(&o.over, "overload-for", time.Minute, "overload: how long")
+	f.DurationVar(&o.find, "overload-find", 5*time.Second, "overload: how long what can be sustained is measured before")
+	f.Float64Var(&o.factor, "overload-factor", 2, "overload: how many times of that is sent")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -67,7 +80,11 @@ func parse(args []string, w io.Writer) (*options, error) {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	o.timing.Quiet, o.timing.After = 4500*time.Millisecond, 5500*time.Millisecond
-	return o, errors.Join(o.check(), o.makeCells(), o.choose())
+	if o.only == "overload" {
+		// One cell is enough, unless another is asked for.
+		o.members, o.rooms, o.bodies = first(o.members, "10,100,1000", "100"), first(o.rooms, "1,8", "8"), first(o.bodies, "100,4096", "100")
+	}
+	return o, errors.Join(o.check(), o.makeCells(), o.choose(), o.makeGrowth())
 }
 
 func (o *options) check() error {
@@ -149,6 +166,36 @@ func (o *options) mostRooms() (n int) {
 		n = max(n, c.Rooms)
 	}
 	return n
+}
+
+// first is given, or instead if that is the default.
+func first(given, def, instead string) string {
+	if given == def {
+		return instead
+	}
+	return given
+}
+
+func (o *options) makeGrowth() (err error) {
+	if o.sizesGrown, err = numbers("growth-members", o.growSizes, 100000); err != nil {
+		return err
+	}
+	if o.roomsGrown, err = numbers("growth-rooms", o.growRooms, 10000000); err != nil {
+		return err
+	}
+	if !slices.IsSorted(o.roomsGrown) {
+		return fmt.Errorf("-growth-rooms: %s is not in ascending order", o.growRooms)
+	}
+	if len(o.cells) > 0 {
+		o.overCell = o.cells[0]
+	}
+	return nil
+}
+
+// lab is what all measurements have in common.
+func (o *options) lab() contest.Options {
+	return contest.Options{Binary: o.binary, Workers: o.workers, SHM: o.shm, Buffer: o.buffer, Sockets: o.sockets,
+		Sizes: o.sizes(), Rooms: o.mostRooms(), Log: o.log()}
 }
 
 func (o *options) log() io.Writer {

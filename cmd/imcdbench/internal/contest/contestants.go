@@ -55,11 +55,32 @@ func Specs(lanes []string) []Spec {
 		Spec{Name: "bare/4", kind: bare, straight: true, workers: 4})
 }
 
+// Find returns the contestant of that name, which must be one of Specs with the
+// lane "auto".
+func Find(name string) Spec {
+	for _, s := range Specs([]string{"auto"}) {
+		if s.Name == name {
+			return s
+		}
+	}
+	panic("contest: no contestant " + name)
+}
+
+// Documented are those of list that are imcd in the documented set-up.
+func Documented(list []Spec) (specs []Spec) {
+	for _, s := range list {
+		if s.kind == imcd && !s.straight {
+			specs = append(specs, s)
+		}
+	}
+	return specs
+}
+
 // System is a contestant that runs.
 type System struct {
 	Spec     Spec
 	lab      *Lab
-	db       *database
+	db       *Database
 	kamailio *evapitest.Kamailio
 	stack    *stack.Stack // imcd only; then kamailio is its
 	// reading is the measurement whose CPU time is still to be read.
@@ -108,7 +129,7 @@ func (s *System) options(local ...string) (evapitest.Options, error) {
 }
 
 func (s *System) startModule(ctx context.Context) (err error) {
-	if s.db, err = newDatabase(ctx, s.lab.fill()); err != nil {
+	if s.db, err = NewDatabase(ctx, s.lab.fill()); err != nil {
 		return err
 	}
 	opts, err := s.options(fmt.Sprintf("#!define IMC_DB_URL %q", s.db.url))
@@ -129,7 +150,7 @@ func (s *System) startBare(ctx context.Context) error {
 }
 
 func (s *System) startImcd(ctx context.Context) (err error) {
-	if s.db, err = newDatabase(ctx, s.lab.fill()); err != nil {
+	if s.db, err = NewDatabase(ctx, s.lab.fill()); err != nil {
 		return err
 	}
 	opts, err := s.options()
@@ -170,5 +191,5 @@ func (s *System) Stop() error {
 	case s.kamailio != nil:
 		err = s.kamailio.Stop()
 	}
-	return errors.Join(err, s.db.stop())
+	return errors.Join(err, s.db.Stop())
 }

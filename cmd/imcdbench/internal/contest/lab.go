@@ -1,17 +1,12 @@
 package contest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"imcd/cmd/imcdbench/internal/load"
-	"imcd/schema"
-	"imcd/schema/schematest"
 )
 
 // Options say what all contestants have in common.
@@ -59,6 +54,9 @@ func NewLab(opts Options) (*Lab, error) {
 // Close ends the sink.
 func (l *Lab) Close() error { return l.Load.Sink.Stop() }
 
+// Newcomer is the number of a member who is in no room; i tells them apart.
+func (l *Lab) Newcomer(i int) int { return l.next + i }
+
 // sinkURI is where everything goes in the straight set-up.
 func (l *Lab) sinkURI() string { return fmt.Sprintf("sip:127.0.0.1:%d", l.Load.Sink.Ports()[0]) }
 
@@ -85,53 +83,4 @@ func sortedSizes(rooms map[int][]load.Room) []int {
 	}
 	slices.Sort(sizes)
 	return sizes
-}
-
-// database is a PostgreSQL server for one contestant.
-type database struct {
-	dir string
-	pg  *schematest.Postgres
-	url string
-}
-
-// newDatabase starts a server that waits for the disk with every commit and holds
-// the module's tables, filled by SQL.
-func newDatabase(ctx context.Context, sql string) (d *database, err error) {
-	dir, err := os.MkdirTemp("", "imcd-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("folder for PostgreSQL: %w", err)
-	}
-	d = &database{dir: dir}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.stop())
-		}
-	}()
-	if d.pg, err = schematest.StartPostgres(ctx, dir, schematest.Options{Fsync: true}); err != nil {
-		return nil, err
-	}
-	d.url = d.pg.URL("postgres")
-	store, err := schema.Open(ctx, d.url, schema.Options{})
-	if err != nil {
-		return nil, fmt.Errorf("make the tables: %w", err)
-	}
-	if err := store.Close(); err != nil {
-		return nil, fmt.Errorf("make the tables: %w", err)
-	}
-	for _, statements := range []string{sql, "VACUUM ANALYZE"} {
-		if err := d.pg.Exec(ctx, "postgres", statements); err != nil {
-			return nil, fmt.Errorf("fill the tables: %w", err)
-		}
-	}
-	return d, nil
-}
-
-func (d *database) stop() error {
-	if d == nil {
-		return nil
-	}
-	if d.pg != nil {
-		d.pg.StopFast()
-	}
-	return os.RemoveAll(d.dir)
 }

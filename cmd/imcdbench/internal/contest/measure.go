@@ -164,6 +164,15 @@ func (s *System) parts() map[string]int {
 	return parts
 }
 
+// CPU is the CPU time that all parts have used.
+func (s *System) CPU() (sum time.Duration, err error) {
+	cpu, err := s.cpu()
+	for _, d := range cpu {
+		sum += d
+	}
+	return sum, err
+}
+
 func (s *System) cpu() (map[string]time.Duration, error) {
 	cpu := make(map[string]time.Duration)
 	for part, pid := range s.parts() {

@@ -7,7 +7,7 @@ import (
 
 // arrival is a MESSAGE at the sink.
 type arrival struct {
-	mark   mark
+	mark   mark   // {0, 0}, which no message has, if there is none: a notice
 	member uint32 // the number in the user part of the request URI
 	branch uint32 // hash of the topmost Via, never 0; the same for a retransmission
 }
@@ -27,22 +27,18 @@ type parser struct {
 	seed maphash.Seed
 }
 
-// answer reads a MESSAGE to a member and appends the 200 to dst. Not ok: it is
-// something else, or misses what a request needs.
+// answer reads a MESSAGE and appends the 200 to dst. Not ok: it is something else,
+// or has no Via. What is not to a member has no mark.
 func (p parser) answer(dst, packet []byte) (response []byte, a arrival, ok bool) {
 	rest, found := bytes.CutPrefix(packet, requestStart)
-	if !found || len(rest) == 0 || rest[0] != memberLetter {
-		return dst, a, false
-	}
-	if a.member, _, ok = number(rest[1:]); !ok {
-		return dst, a, false
-	}
 	end := bytes.Index(packet, emptyLine)
-	if end < 0 {
+	if !found || end < 0 {
 		return dst, a, false
 	}
-	if a.mark, ok = findMark(packet[end:]); !ok {
-		return dst, a, false
+	if rest[0] == memberLetter {
+		if a.member, _, ok = number(rest[1:]); ok {
+			a.mark, _ = findMark(packet[end:])
+		}
 	}
 	return p.copyHeaders(dst, packet[:end+2], a)
 }

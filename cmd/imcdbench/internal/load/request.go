@@ -37,17 +37,20 @@ func (w writer) head(dst []byte, method, from, to string, m mark) []byte {
 // message appends a text message of size bytes to a room; shorter than the mark
 // it cannot be.
 func (w writer) message(dst []byte, from, room string, m mark, size int) []byte {
-	text := m.append(nil)
-	size = max(size, len(text))
+	body := m.append(nil)
+	for len(body) < size {
+		body = append(body, 'x')
+	}
+	return w.text(dst, from, room, m, body)
+}
+
+// text appends a message with that body.
+func (w writer) text(dst []byte, from, room string, m mark, body []byte) []byte {
 	dst = w.head(dst, "MESSAGE", from, room, m)
 	dst = append(dst, "Content-Type: text/plain\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(size), 10)
+	dst = strconv.AppendInt(dst, int64(len(body)), 10)
 	dst = append(dst, "\r\n\r\n"...)
-	dst = append(dst, text...)
-	for i := len(text); i < size; i++ {
-		dst = append(dst, 'x')
-	}
-	return dst
+	return append(dst, body...)
 }
 
 // register appends a REGISTER of a member whose phone is at a port of the sink.

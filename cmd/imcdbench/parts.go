@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/growth"
+	"imcd/cmd/imcdbench/internal/overload"
+)
+
+// compare lets the contestants run.
+func compare(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
+	lab, err := contest.NewLab(o.lab())
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	all, err := lab.Run(ctx, contest.Matrix{Cells: o.cells, Specs: o.specs, Rounds: o.rounds, Timing: o.timing}, raw, os.Stderr)
+	if err != nil {
+		return false, err
+	}
+	return contest.Report(os.Stdout, all), nil
+}
+
+// growing measures how costs grow.
+func growing(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
+	all, err := growth.Run(ctx, growth.Options{Lab: o.lab(), Sizes: o.sizesGrown, Rooms: o.roomsGrown, Members: 10, Messages: 500,
+		Repeat: o.rounds, Rest: o.rest}, raw, os.Stderr)
+	if err != nil {
+		return false, err
+	}
+	return growth.Report(os.Stdout, all), nil
+}
+
+// overloaded sends the imcd contestants of the documented set-up more than they
+// can deliver.
+func overloaded(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
+	lab, err := contest.NewLab(o.lab())
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	passed = true
+	for _, spec := range contest.Documented(o.specs) {
+		res, err := overload.Run(ctx, lab, spec, overload.Options{Cell: o.overCell, For: o.over, Find: o.find, Factor: o.factor}, raw, os.Stderr)
+		if err != nil {
+			return false, err
+		}
+		passed = res.Report(os.Stdout) && passed
+	}
+	return passed, nil
+}
