@@ -27,6 +27,7 @@ type options struct {
 	workers int
 	shm     int
 	buffer  int
+	set     map[string]string
 	sockets int
 	binary  string
 	out     string
@@ -46,7 +47,7 @@ type options struct {
 
 // parse reads the command line; help goes to w.
 func parse(args []string, w io.Writer) (*options, error) {
-	o := &options{}
+	o := &options{set: make(map[string]string)}
 	f := flag.NewFlagSet("imcdbench", flag.ContinueOnError)
 	f.SetOutput(w)
 	f.StringVar(&o.only, "only", "compare", "what to measure: "+strings.Join(slices.Sorted(maps.Keys(parts())), ", "))
@@ -62,6 +63,7 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.IntVar(&o.workers, "workers", 8, "SIP workers of each Kamailio (8: as in its stock configuration)")
 	f.IntVar(&o.shm, "shm", 1024, "shared memory of each Kamailio, in MB")
 	f.IntVar(&o.buffer, "maxbuffer", 0, "receive buffer of each Kamailio's sockets, in bytes; 0: its default, 262144")
+	f.Func("set", "a setting of imcd, KEY=VALUE; may be given several times", o.setting)
 	f.IntVar(&o.sockets, "sockets", 4, "sockets of the sink")
 	f.StringVar(&o.binary, "imcd", "", "imcd to measure; empty: built from this source")
 	f.StringVar(&o.out, "out", filepath.Join("run", "bench.json"), "file for the raw results")
@@ -168,6 +170,16 @@ func (o *options) mostRooms() (n int) {
 	return n
 }
 
+// setting takes a -set.
+func (o *options) setting(text string) error {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok || key == "" {
+		return fmt.Errorf("%q is not KEY=VALUE", text)
+	}
+	o.set[key] = value
+	return nil
+}
+
 // first is given, or instead if that is the default.
 func first(given, def, instead string) string {
 	if given == def {
@@ -194,7 +206,7 @@ func (o *options) makeGrowth() (err error) {
 
 // lab is what all measurements have in common.
 func (o *options) lab() contest.Options {
-	return contest.Options{Binary: o.binary, Workers: o.workers, SHM: o.shm, Buffer: o.buffer, Sockets: o.sockets,
+	return contest.Options{Binary: o.binary, Workers: o.workers, SHM: o.shm, Buffer: o.buffer, Sockets: o.sockets, Set: o.set,
 		Sizes: o.sizes(), Rooms: o.mostRooms(), Log: o.log()}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -164,6 +165,7 @@ func (s *System) startImcd(ctx context.Context) (err error) {
 	if s.Spec.lane != "" {
 		settings["fanout"] = s.Spec.lane
 	}
+	maps.Copy(settings, s.lab.opts.Set)
 	s.stack, err = stack.Start(ctx, stack.Options{Binary: s.lab.opts.Binary, DBURL: s.db.url, Settings: settings,
 		Kamailio: opts, Log: s.lab.opts.Log})
 	if err != nil {

@@ -11,14 +11,15 @@ import (
 
 // Options say what all contestants have in common.
 type Options struct {
-	Binary  string    // path of imcd
-	Workers int       // SIP workers of each Kamailio
-	SHM     int       // shared memory of each Kamailio, in MB
-	Buffer  int       // of each Kamailio's sockets, in bytes; 0: its default
-	Sockets int       // of the sink
-	Sizes   []int     // of rooms
-	Rooms   int       // of each size
-	Log     io.Writer // gets what Kamailio and imcd print; may be nil
+	Binary  string            // path of imcd
+	Workers int               // SIP workers of each Kamailio
+	SHM     int               // shared memory of each Kamailio, in MB
+	Buffer  int               // of each Kamailio's sockets, in bytes; 0: its default
+	Sockets int               // of the sink
+	Set     map[string]string // settings of imcd, by key
+	Sizes   []int             // of rooms
+	Rooms   int               // of each size
+	Log     io.Writer         // gets what Kamailio and imcd print; may be nil
 }
 
 // Lab is what the contestants share: the sink, the rooms, the options. It is not
