@@ -121,7 +121,7 @@ func (t *tool) command() *cobra.Command {
 	for _, make := range []func() *cobra.Command{
 		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.pendingCommand, t.statsCommand,
 		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.roleCommand, t.sayCommand,
-		t.checkCommand,
+		t.checkCommand, t.importCommand,
 	} {
 		root.AddCommand(make())
 	}
