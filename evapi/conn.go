@@ -32,6 +32,7 @@ type Conn struct {
 	count   counters
 	memory  memory
 	lastGen int64 // Welcome.Gen of the last Up; the reader's
+	forks   forks // the reader's
 
 	mu     sync.Mutex         // guards what follows
 	cancel context.CancelFunc // nil before Start and after a Stop before Start

@@ -244,7 +244,7 @@ func TestConnQueueIsBounded(t *testing.T) {
 	f := newFake(t, func(p *fakePeer) { // reads nothing after the hello
 		if p.welcome() {
 			for p.n == 1 {
-				if _, err := p.Write(AppendNetstring(nil, []byte(event("imc.result", `{"id":"","code":200}`)))); err != nil {
+				if _, err := p.Write(AppendNetstring(nil, []byte(event("imc.registered", `{"aor":""}`)))); err != nil {
 					return
 				}
 			}

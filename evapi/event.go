@@ -1,7 +1,6 @@
 package evapi
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -26,7 +25,7 @@ const (
 var ErrUnknownEvent = errors.New("evapi: unknown event")
 
 // Event is what Kamailio sends: one of *WelcomeEvent, PongEvent, *Message,
-// Result, ErrorEvent, RegisteredEvent, *Call. Message and Call have no Conn yet.
+// ErrorEvent, RegisteredEvent, *Call. Message and Call have no Conn yet.
 type Event interface{ event() }
 
 // WelcomeEvent is imc.welcome. Of an operator's only Role is set.
@@ -42,6 +41,8 @@ type PongEvent struct {
 	Time string // Kamailio's clock, see ageClock
 	Free uint64 // bytes of shared memory that Kamailio has left
 	All  uint64 // bytes of shared memory that it has; 0 if it does not say
+
+	Outcomes []Outcome // since the last pong, as far as they fit, in their order
 }
 
 // ErrorEvent is imc.error: a frame that Kamailio could not execute.
@@ -57,7 +58,6 @@ type RegisteredEvent struct{ AOR string }
 func (*WelcomeEvent) event()   {}
 func (PongEvent) event()       {}
 func (*Message) event()        {}
-func (Result) event()          {}
 func (ErrorEvent) event()      {}
 func (RegisteredEvent) event() {}
 func (*Call) event()           {}
@@ -74,9 +74,6 @@ type envelope struct {
 // not as agreed is an error, ErrUnknownEvent for an unknown method. Nothing in
 // the Event refers to payload.
 func DecodeEvent(payload []byte) (Event, error) {
-	if r, ok := fastResult(payload); ok {
-		return r, nil
-	}
 	var e envelope
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return nil, fmt.Errorf("evapi: frame of %d bytes: %w", len(payload), err)
@@ -93,21 +90,10 @@ func DecodeEvent(payload []byte) (Event, error) {
 
 func decodeParams(method string, params json.RawMessage) (Event, error) {
 	switch method {
-	case "imc.result":
-		return decodeResult(params)
 	case "imc.message":
 		return decodeMessage(params)
 	case "imc.pong":
-		var p struct {
-			ID   *string
-			Time string
-			Free uint64 `json:"shm_free"`
-			All  uint64 `json:"shm"`
-		}
-		if err := json.Unmarshal(params, &p); err != nil || p.ID == nil {
-			return nil, badParams(err)
-		}
-		return PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All}, nil
+		return decodePong(params)
 	case "imc.error":
 		return decodeError(params)
 	case "imc.registered":
@@ -177,56 +163,23 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 	return m, nil
 }
 
-func decodeResult(params json.RawMessage) (Event, error) {
+func decodePong(params json.RawMessage) (Event, error) {
 	var p struct {
-		ID    *b64
-		Code  *int
-		Retry b64
+		ID       *string
+		Time     string
+		Free     uint64 `json:"shm_free"`
+		All      uint64 `json:"shm"`
+		Outcomes string
 	}
-	if err := json.Unmarshal(params, &p); err != nil || p.ID == nil || p.Code == nil {
+	err := json.Unmarshal(params, &p)
+	if err != nil || p.ID == nil {
 		return nil, badParams(err)
 	}
-	return Result{CallID: string(*p.ID), Code: *p.Code, RetryAfter: retryAfter(string(p.Retry))}, nil
-}
-
-// The layout of imc.result, as the routing script writes it.
-var (
-	resultHead = []byte(`{"jsonrpc":"2.0","method":"imc.result","params":{"id":"`)
-	resultCode = []byte(`","code":`)
-	resultTail = []byte(`,"retry":""}}`)
-)
-
-// fastResult decodes an imc.result that stands in the usual layout and has no
-// Retry-After: there is one for every copy that is sent. Whatever looks different
-// is left to the JSON decoder.
-func fastResult(payload []byte) (Result, bool) {
-	rest, ok := bytes.CutPrefix(payload, resultHead)
-	if !ok {
-		return Result{}, false
+	e := PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All}
+	if e.Outcomes, err = parseOutcomes(p.Outcomes); err != nil {
+		return nil, err
 	}
-	if rest, ok = bytes.CutSuffix(rest, resultTail); !ok {
-		return Result{}, false
-	}
-	id, code, ok := bytes.Cut(rest, resultCode)
-	if !ok || len(code) != 3 || code[0] < '1' || code[0] > '6' {
-		return Result{}, false
-	}
-	n := 0
-	for _, c := range code {
-		if c < '0' || c > '9' {
-			return Result{}, false
-		}
-		n = n*10 + int(c-'0')
-	}
-	var buf [192]byte
-	if base64.StdEncoding.DecodedLen(len(id)) > len(buf) || bytes.ContainsAny(id, "\r\n") {
-		return Result{}, false
-	}
-	size, err := base64.StdEncoding.Strict().Decode(buf[:], id)
-	if err != nil {
-		return Result{}, false
-	}
-	return Result{CallID: string(buf[:size]), Code: n}, true
+	return e, nil
 }
 
 // maxRetryAfter keeps a wild Retry-After header from overflowing a Duration.

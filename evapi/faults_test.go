@@ -50,7 +50,7 @@ func TestConnFaults(t *testing.T) {
 		{name: "no comma", first: after("2:{};"), wasUp: true, decoded: 1},
 		{name: "no JSON", first: after("2:{x,"), wasUp: true, decoded: 1},
 		{name: "empty frame", first: after("0:,"), wasUp: true, decoded: 1},
-		{name: "bad params", first: after(string(AppendNetstring(nil, []byte(event("imc.result", `{"id":1}`))))), wasUp: true, decoded: 1},
+		{name: "bad params", first: after(string(AppendNetstring(nil, []byte(event("imc.pong", `{"id":1}`))))), wasUp: true, decoded: 1},
 		{name: "half a frame and silence", first: after("100:{"), wasUp: true, adjust: short},
 		{name: "no pong", first: func(p *fakePeer) {
 			if !p.welcome() {
@@ -111,7 +111,7 @@ func TestConnReadsSplitFrames(t *testing.T) {
 	t.Parallel()
 	var stream []byte
 	for _, e := range []string{
-		event("imc.result", `{"id":"`+enc("a")+`","code":200,"retry":""}`),
+		event("imc.pong", `{"id":"x","outcomes":"`+enc("a")+` 200"}`),
 		event("imc.unheard.of", `{}`),
 		event("imc.message", `{"tindex":7,"tlabel":8,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`),
 		event("imc.registered", `{"aor":"`+enc("sip:al@h")+`"}`),

@@ -17,6 +17,7 @@ var ErrBadCopy = errors.New("evapi: copy is not fit to be sent")
 const (
 	uacStart  = `{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","`
 	imcSend   = `{"jsonrpc":"2.0","method":"imc.send","params":["`
+	imcBatch  = `{"jsonrpc":"2.0","method":"imc.batch","params":["`
 	imcReply  = `{"jsonrpc":"2.0","method":"imc.reply","params":["`
 	imcAnswer = `{"jsonrpc":"2.0","method":"imc.answer","params":["`
 	imcPing   = `{"jsonrpc":"2.0","method":"imc.ping","params":["`
@@ -33,6 +34,8 @@ type peer struct {
 
 	nextHop64   string
 	plainSecret string // the same header, not escaped
+
+	lane Lane // LaneRPC, LaneBatch or LaneDirect
 }
 
 var assumedPeer = &peer{
@@ -48,7 +51,7 @@ func newPeer(nextHop, secret string) (*peer, error) {
 	if strings.ContainsAny(nextHop, "\x00\r\n \"\\<>") || len(nextHop) > assumedURI {
 		return nil, fmt.Errorf("next hop %q: not a SIP URI of at most %d bytes", clip(nextHop, 200), assumedURI)
 	}
-	p := &peer{nextHop: nextHop, nextHop64: base64.StdEncoding.EncodeToString([]byte(nextHop))}
+	p := &peer{lane: LaneRPC, nextHop: nextHop, nextHop64: base64.StdEncoding.EncodeToString([]byte(nextHop))}
 	if secret == "" {
 		return p, nil
 	}

@@ -68,11 +68,14 @@ func BenchmarkWindow(b *testing.B) {
 	o := simpleOutgoing(b, strings.Repeat("x", 100))
 	s := &session{c: &Conn{}}
 	w := newWriter(s, testPeer)
-	for range 40 {
-		w.batch = append(w.batch, entry{out: o, to: "sip:bob@example.org", callID: "0123456789abcdef-123456@imcd"})
-	}
 	b.ReportAllocs()
 	for b.Loop() {
+		w.cargo.reset(maxBatches)
+		for range 40 {
+			if !w.cargo.add(&entry{out: o, to: "sip:bob@example.org", callID: "0123456789abcdef-123456@imcd"}, w.peer) {
+				b.Fatal("no room")
+			}
+		}
 		w.build()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/40, "ns/copy")

@@ -111,32 +111,30 @@ func (b *outbox) push(q *ring, e entry) error {
 	return nil
 }
 
-// take appends to batch what fits one window, one entry at least if there is
-// any. It takes nothing from a queue before those ahead of it are empty, and
-// without copies only replies and answers; held tells then that copies wait.
-func (b *outbox) take(batch []entry, copies bool) (taken []entry, held bool) {
+// take fills c with what fits one window, one entry at least if there is any. It
+// takes nothing from a queue before those ahead of it are empty, and without
+// copies only replies and answers. held tells that copies wait that may not go
+// now.
+func (b *outbox) take(c *cargo, copies bool) (held bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	room := WindowBytes - pingRoom
-	for {
+	b.taken = 0
+	for b.peer != nil {
 		q := &b.replies
 		if q.n == 0 && copies {
 			if q = &b.first; q.n == 0 {
 				q = &b.rest
 			}
 		}
-		// A frame that is larger than a window goes alone.
-		if q.n == 0 || len(batch) > 0 && q.peek().size > room {
-			b.taken = len(batch)
-			return batch, !copies && b.first.n+b.rest.n > 0
+		if q.n == 0 || !c.add(q.peek(), b.peer) {
+			break
 		}
-		e := q.pop()
-		if e.answer {
+		if q.pop().answer {
 			b.answers--
 		}
-		room -= e.size
-		batch = append(batch, e)
+		b.taken++
 	}
+	return b.replies.n == 0 && b.first.n+b.rest.n > 0 && (!copies || c.batches == 0)
 }
 
 // confirm forgets what was taken.

@@ -20,8 +20,10 @@ func TestAnswersAreBounded(t *testing.T) {
 	if err := b.putPayload([]byte("x"), false); err != nil {
 		t.Error(err)
 	}
-	batch, _ := b.take(nil, true)
-	if n := len(batch); n != maxAnswers+1 || b.pending() != n {
+	var c cargo
+	c.reset(0)
+	b.take(&c, true)
+	if n := len(c.frames); n != maxAnswers+1 || b.pending() != n {
 		t.Errorf("%d taken, %d pending", n, b.pending())
 	}
 	if err := b.putPayload([]byte("x"), true); err != nil {

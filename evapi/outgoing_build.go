@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 )
 
 const (
@@ -46,6 +47,11 @@ type Outgoing struct {
 	from    []byte // base64
 	headers []byte // plain, each with its CRLF
 	body    []byte // base64
+
+	// imc.batch: what all recipients share, from the paramSep before FROM to
+	// the one behind BODY. Made when it is first needed.
+	content Content
+	batch   atomic.Pointer[[]byte]
 }
 
 // NewOutgoing checks c and prepares it for the wire. A CR, LF or NUL in From,
@@ -62,7 +68,7 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 	headers := headerLines(&c)
 	// tm.t_uac_start mangles headers with "!", crashes over some, and drops
 	// NULs: see the package doc.
-	o := &Outgoing{origin: c.Origin, bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
+	o := &Outgoing{origin: c.Origin, content: c, bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
 	if o.bySend {
 		o.from = base64.StdEncoding.AppendEncode(nil, []byte(c.From))
 		o.headers = []byte(headers)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 // maxEarly bounds the events that may come between hello and welcome.
 const maxEarly = 1024
+
+// featureOutcomes says that outcomes come with pongs.
+const featureOutcomes = "outcomes"
 
 // session is one connection, from hello to its end.
 type session struct {
@@ -25,17 +29,10 @@ type session struct {
 	current atomic.Pointer[window]
 	acked   chan struct{} // capacity 1; the reader tells the writer of the pong
 	ended   chan struct{} // closed by the reader when the writer must end
+	batches batches       // that Kamailio carries out
+	news    atomic.Bool   // the reader tells the writer that a pong brought outcomes
 	early   []Event       // came before the welcome; the reader's
 	clock   ageClock      // the reader's
-}
-
-// window is a number of frames written at once. It is immutable once it is
-// current, but for failed, which is the reader's.
-type window struct {
-	ping    uint64
-	firstID uint32   // id of callIDs[0]; the others follow
-	callIDs []string // of the copies in it
-	failed  map[string]bool
 }
 
 // run connects again and again until ctx ends.
@@ -108,6 +105,10 @@ func (s *session) hello(deadline time.Time) (*WelcomeEvent, *peer, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("welcome: %w", err)
 	}
+	if !slices.Contains(welcome.Features, featureOutcomes) {
+		return nil, nil, errors.New("welcome: imc.cfg at Kamailio is of another version than imcd")
+	}
+	p.lane = s.c.cfg.Fanout.choose(welcome.Features, s.c.cfg.NextHop != "")
 	if err := s.nc.SetDeadline(time.Time{}); err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
 	}
@@ -148,10 +149,17 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	c := s.c
 	n := c.count.welcomes.Add(1)
 	c.cfg.Log.Info().Str("kamailio", c.cfg.Name).Str("version", welcome.Version).
-		Int64("gen", welcome.Gen).Uint64("connection", n).Msg("connected to Kamailio")
+		Int64("gen", welcome.Gen).Uint64("connection", n).Stringer("fanout", p.lane).Msg("connected to Kamailio")
+	if want := c.cfg.Fanout; want != LaneAuto && want != p.lane {
+		c.cfg.Log.Warn().Str("kamailio", c.cfg.Name).Stringer("wanted", want).Stringer("fanout", p.lane).
+			Msg("the include does not offer the fanout that is configured")
+	}
 	c.box.open(p)
 	welcome.Restarted = welcome.Gen <= c.lastGen
 	c.lastGen = welcome.Gen
+	if welcome.Restarted {
+		c.forks = forks{}
+	}
 	c.handler.Up(c, welcome.Welcome)
 	w := newWriter(s, p)
 	written := make(chan error, 1)
@@ -246,15 +254,13 @@ func (s *session) tellTime(ev Event) {
 func (s *session) dispatch(ev Event) {
 	c := s.c
 	switch ev := ev.(type) {
-	case Result:
-		c.count.results.Add(1)
-		c.handler.Result(c, ev)
 	case *Message:
 		c.count.messages.Add(1)
 		ev.Conn = c
 		c.handler.Message(ev)
 	case PongEvent:
 		c.count.pongs.Add(1)
+		s.outcomes(ev.Outcomes)
 		s.pong(ev.ID)
 	case ErrorEvent:
 		c.count.errors.Add(1)
@@ -283,24 +289,49 @@ func (s *session) pong(id string) {
 // failed turns an imc.error into the Result of its copy.
 func (s *session) failed(e ErrorEvent) {
 	win := s.current.Load()
+	var callIDs []string
 	id, err := strconv.ParseUint(e.ID, 10, 32)
-	if err != nil || win == nil || id < uint64(win.firstID) || id-uint64(win.firstID) >= uint64(len(win.callIDs)) {
+	ok := err == nil && win != nil
+	if ok {
+		callIDs, ok = win.frame(id)
+	}
+	if !ok {
 		s.c.count.unmatched.Add(1)
 		s.c.cfg.Log.Warn().Str("kamailio", s.c.cfg.Name).Str("id", clip(e.ID, 32)).Int("code", e.Code).
 			Str("reason", e.Reason).Msg("Kamailio could not execute a frame")
 		return
 	}
-	callID := win.callIDs[id-uint64(win.firstID)]
-	if win.failed[callID] {
-		return
-	}
-	if win.failed == nil {
-		win.failed = make(map[string]bool)
-	}
-	win.failed[callID] = true
+	s.batches.end(uint32(id))
 	code := e.Code
 	if code < 300 || code > 699 {
 		code = 500 // of JSON-RPC
 	}
-	s.c.handler.Result(s.c, Result{CallID: callID, Code: code, Local: true, Reason: e.Reason})
+	for _, callID := range callIDs {
+		if win.failed[callID] {
+			continue
+		}
+		if win.failed == nil {
+			win.failed = make(map[string]bool)
+		}
+		win.failed[callID] = true
+		s.c.handler.Result(s.c, Result{CallID: callID, Code: code, Local: true, Reason: e.Reason})
+	}
+}
+
+// outcomes tells what has become of copies.
+func (s *session) outcomes(all []Outcome) {
+	for i := range all {
+		o := &all[i]
+		if o.CallID == "" {
+			s.batches.end(o.Batch)
+			continue
+		}
+		s.c.count.results.Add(1)
+		if r, ok := s.c.forks.join(o); ok {
+			s.c.handler.Result(s.c, r)
+		}
+	}
+	if len(all) > 0 {
+		s.news.Store(true)
+	}
 }

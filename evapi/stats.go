@@ -14,7 +14,7 @@ type Stats struct {
 	UnknownEvents uint64 // frames with a method that is not known; ignored
 	Unmatched     uint64 // imc.error for no frame of the current window; ignored
 	Messages      uint64 // imc.message
-	Results       uint64 // imc.result
+	Results       uint64 // outcomes of copies
 	Errors        uint64 // imc.error
 	Registered    uint64 // imc.registered
 	Calls         uint64 // imc.call

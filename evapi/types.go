@@ -43,6 +43,10 @@ type Config struct {
 	// Welcome.NextHop (Kamailio itself). Empty: Welcome.NextHop.
 	NextHop string
 
+	// Fanout is the lane that copies take; what the include at Kamailio does
+	// not offer is replaced by the best below it.
+	Fanout Lane
+
 	Log zerolog.Logger
 }
 

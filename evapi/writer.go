@@ -20,31 +20,38 @@ const maxFrameID = 1<<31 - 1
 type writer struct {
 	s      *session
 	peer   *peer
-	pings  uint64  // number of the last window
-	nextID uint32  // id of the next copy's frame
-	batch  []entry // reused
-	frame  []byte  // reused: one payload
-	buf    []byte  // reused: the window
+	pings  uint64 // number of the last window
+	nextID uint32 // id of the next frame with copies
+	cargo  cargo  // of the window that is made
+	frame  []byte // reused: one payload
+	buf    []byte // reused: the window
+	poll   poll
 }
 
 func newWriter(s *session, p *peer) *writer {
-	return &writer{s: s, peer: p, nextID: 1, buf: make([]byte, 0, MaxFrame+netstringOverhead)}
+	return &writer{s: s, peer: p, nextID: 1, buf: make([]byte, 0, MaxFrame+netstringOverhead),
+		poll: poll{heartbeat: s.c.cfg.Heartbeat}}
 }
 
 // run writes until the connection ends. The error is nil if the reader ended first.
 func (w *writer) run() error {
 	beat := time.NewTimer(w.s.c.cfg.Heartbeat)
 	defer beat.Stop()
-	holding := false // the next beat is to learn whether there is memory again
+	holding := false // the next beat is to learn whether copies may go again
 	for {
-		var held bool
-		w.batch, held = w.s.c.box.take(w.batch[:0], !w.s.c.memory.low())
+		w.cargo.reset(maxBatches - w.s.batches.count())
+		low := w.s.c.memory.low()
+		held := w.s.c.box.take(&w.cargo, !low)
 		if held && !holding {
-			w.s.c.count.held.Add(1)
-			beat.Reset(min(lowPoll, w.s.c.cfg.Heartbeat))
+			wait := pollMin
+			if low {
+				w.s.c.count.held.Add(1)
+				wait = lowPoll
+			}
+			beat.Reset(min(wait, w.s.c.cfg.Heartbeat))
 		}
 		holding = held
-		if len(w.batch) == 0 {
+		if len(w.cargo.frames) == 0 {
 			select {
 			case <-w.s.c.box.wake:
 				continue
@@ -53,7 +60,7 @@ func (w *writer) run() error {
 			case <-beat.C:
 			}
 		}
-		err := w.writeWindow()
+		copies, err := w.writeWindow()
 		if err == nil {
 			err = w.awaitPong()
 		}
@@ -63,28 +70,30 @@ func (w *writer) run() error {
 		if err != nil {
 			return err
 		}
-		beat.Reset(w.s.c.cfg.Heartbeat)
+		beat.Reset(w.poll.next(copies || w.s.news.Swap(false), time.Now()))
 		holding = false
 	}
 }
 
-// writeWindow writes the batch and a ping.
-func (w *writer) writeWindow() error {
+// writeWindow writes the cargo and a ping. It reports whether there were copies.
+func (w *writer) writeWindow() (copies bool, err error) {
 	win := w.build()
+	frames := uint64(len(w.cargo.frames) + 1)
+	copies = len(win.callIDs) > 0
+	w.cargo.reset(0)
 	// From here on the reader accounts for the copies.
+	w.s.batches.begin(win)
 	w.s.current.Store(win)
 	c := w.s.c
 	if err := w.s.nc.SetWriteDeadline(time.Now().Add(c.cfg.DeadAfter)); err != nil {
-		return fmt.Errorf("write: %w", err)
+		return copies, fmt.Errorf("write: %w", err)
 	}
-	frames := uint64(len(w.batch) + 1)
-	clear(w.batch)
 	if _, err := w.s.nc.Write(w.buf); err != nil {
-		return fmt.Errorf("write: %w", err)
+		return copies, fmt.Errorf("write: %w", err)
 	}
 	c.count.windows.Add(1)
 	c.count.framesOut.Add(frames)
-	return nil
+	return copies, nil
 }
 
 // build fills buf with the window.
@@ -95,18 +104,20 @@ func (w *writer) build() *window {
 	}
 	win := &window{ping: w.pings, firstID: w.nextID}
 	w.buf = w.buf[:0]
-	for i := range w.batch {
-		e := &w.batch[i]
-		if e.out == nil {
-			w.buf = AppendNetstring(w.buf, e.payload)
+	for i := range w.cargo.frames {
+		l := &w.cargo.frames[i]
+		if l.entries[0].out == nil {
+			w.buf = AppendNetstring(w.buf, l.entries[0].payload)
 			continue
 		}
-		if win.callIDs == nil {
-			win.callIDs = make([]string, 0, len(w.batch)-i)
+		if l.batched {
+			w.frame = appendBatch(w.frame[:0], l.entries, w.nextID, w.peer)
+		} else {
+			e := &l.entries[0]
+			w.frame = e.out.appendCopy(w.frame[:0], e.to, e.callID, w.nextID, w.peer)
 		}
-		w.frame = e.out.appendCopy(w.frame[:0], e.to, e.callID, w.nextID, w.peer)
 		w.buf = AppendNetstring(w.buf, w.frame)
-		win.callIDs = append(win.callIDs, e.callID)
+		win.add(l)
 		w.nextID++
 	}
 	w.frame = appendPing(w.frame[:0], win.ping)

@@ -1,0 +1,78 @@
+package evapi
+
+import (
+	"encoding/base64"
+	"strconv"
+)
+
+const (
+	// batchCopies bounds the recipients of one imc.batch, so that several
+	// workers of Kamailio share a message to many, and a script's loop, which
+	// stops after 100 rounds, sees the end.
+	batchCopies = 64
+	// maxBatches bounds the batches that Kamailio has not carried out. They
+	// wait in a socket between its processes: a full one would block evapi.
+	maxBatches = 8
+)
+
+// inBatch returns what all recipients of o share in an imc.batch, or nil if o
+// does not fit the fields of Kamailio's uac module and goes by another frame.
+func (o *Outgoing) inBatch() []byte {
+	if p := o.batch.Load(); p != nil {
+		return *p
+	}
+	var shared []byte
+	if headers := headerLines(&o.content); o.fitsBatch(len(headers)) {
+		enc := base64.StdEncoding
+		shared = append(shared, paramSep...)
+		shared = enc.AppendEncode(shared, []byte(o.content.From))
+		shared = append(shared, paramSep...)
+		shared = enc.AppendEncode(shared, []byte(headers))
+		shared = append(shared, paramSep...)
+		shared = enc.AppendEncode(shared, o.content.Body)
+		shared = append(shared, paramSep...)
+	}
+	o.batch.Store(&shared)
+	return shared
+}
+
+func (o *Outgoing) fitsBatch(headers int) bool {
+	c := &o.content
+	if checkSendLimits(c, headers) != nil {
+		return false
+	}
+	enc := base64.StdEncoding.EncodedLen
+	shared := 4*len(paramSep) + enc(len(c.From)) + enc(headers) + enc(len(c.Body))
+	return batchRoom(shared, assumedPeer)+recipientRoom(assumedURI, assumedCallID) <= maxPayload
+}
+
+// batchRoom is the length of a batch without recipients, at most, as a netstring.
+func batchRoom(shared int, p *peer) int {
+	return len(imcBatch) + idDigits + 2*len(paramSep) + len("direct") + len(p.nextHop64) + shared +
+		len(paramsEnd) + netstringOverhead
+}
+
+// recipientRoom is what one recipient adds to it.
+func recipientRoom(to, callID int) int { return to + callID + len("  ") }
+
+// appendBatch appends the payload of one imc.batch: entries are copies of one
+// Outgoing. To and Call-ID have passed checkCopy, so there is no space and
+// nothing to escape in them.
+func appendBatch(dst []byte, entries []entry, id uint32, p *peer) []byte {
+	dst = append(dst, imcBatch...)
+	dst = strconv.AppendUint(dst, uint64(id), 10)
+	dst = append(dst, paramSep...)
+	dst = append(dst, p.lane.String()...)
+	dst = append(dst, paramSep...)
+	dst = append(dst, p.nextHop64...)
+	dst = append(dst, entries[0].out.inBatch()...)
+	for i := range entries {
+		if i > 0 {
+			dst = append(dst, ' ')
+		}
+		dst = append(dst, entries[i].to...)
+		dst = append(dst, ' ')
+		dst = append(dst, entries[i].callID...)
+	}
+	return append(dst, paramsEnd...)
+}

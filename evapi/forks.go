@@ -1,0 +1,68 @@
+package evapi
+
+// maxForks bounds the copies to several devices whose outcomes are awaited; the
+// outcome of what is more comes from the timer of whoever sent it.
+const maxForks = 65536
+
+// forks joins the outcomes of copies that went to several devices of one member.
+// Such a copy has arrived when one device took it (RFC 3261, 16.7: the best reply
+// counts), and has failed when all have refused it. The reader's.
+type forks struct {
+	open map[string]*fork // by Call-ID
+}
+
+type fork struct {
+	left int    // outcomes to come
+	told bool   // a device took it
+	best Result // so far
+}
+
+// join takes the outcome of one device. It reports whether r is the copy's.
+func (f *forks) join(o *Outcome) (r Result, ok bool) {
+	r = o.result()
+	if o.Devices <= 1 {
+		return r, true
+	}
+	k := f.get(o, r)
+	if better(&r, &k.best) {
+		k.best = r
+	}
+	if k.left--; k.left == 0 {
+		delete(f.open, r.CallID)
+	}
+	switch {
+	case k.told:
+		return Result{}, false
+	case r.Code < 300:
+		k.told = true
+		return r, true
+	}
+	return k.best, k.left == 0
+}
+
+func (f *forks) get(o *Outcome, r Result) *fork {
+	if k := f.open[r.CallID]; k != nil {
+		return k
+	}
+	if len(f.open) >= maxForks || f.open == nil {
+		f.open = make(map[string]*fork)
+	}
+	k := &fork{left: o.Devices, best: r}
+	f.open[r.CallID] = k
+	return k
+}
+
+// better prefers what may succeed later to a refusal: a device that was switched
+// off may take the message that another one does not like.
+func better(a, b *Result) bool { return rank(a.Code) < rank(b.Code) }
+
+func rank(code int) int {
+	switch {
+	case code == 408 || code >= 500 && code < 600:
+		return 0
+	case code == 480 || code == 404 || code == 410:
+		return 1
+	default:
+		return 2
+	}
+}

@@ -1,0 +1,56 @@
+package evapi
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Lane is the way on which copies leave Kamailio.
+type Lane uint8
+
+const (
+	// LaneAuto is the best that Kamailio's include offers.
+	LaneAuto Lane = iota
+	// LaneRPC makes one tm.t_uac_start of each copy. It needs no workers.
+	LaneRPC
+	// LaneBatch takes one message to many recipients at once, in workers of
+	// Kamailio; each copy goes through Kamailio's own routing.
+	LaneBatch
+	// LaneDirect is LaneBatch, but registered recipients get the copy
+	// straight to their contacts, past Kamailio's routing.
+	LaneDirect
+)
+
+// laneNames are the words of the configuration, and the features that an include
+// offers the lane with.
+var laneNames = [...]string{"auto", "rpc", "batch", "direct"}
+
+func (l Lane) String() string { return laneNames[l] }
+
+// ParseLane reads auto, rpc, batch or direct.
+func ParseLane(s string) (Lane, error) {
+	if i := slices.Index(laneNames[:], s); i >= 0 {
+		return Lane(i), nil
+	}
+	return LaneAuto, fmt.Errorf("%q is none of %s", s, strings.Join(laneNames[:], ", "))
+}
+
+// choose returns the lane for a Kamailio with features: the wanted one, or the
+// best below it that there is. By itself it does not choose the direct lane if
+// the operator has set a next hop: everything is to go there.
+func (l Lane) choose(features []string, nextHopSet bool) Lane {
+	want := l
+	if want == LaneAuto {
+		want = LaneDirect
+		if nextHopSet {
+			want = LaneBatch
+		}
+	}
+	for ; want > LaneRPC; want-- {
+		if slices.Contains(features, want.String()) {
+			return want
+		}
+	}
+	return LaneRPC
+}

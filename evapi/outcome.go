@@ -1,0 +1,90 @@
+package evapi
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Outcome is what Kamailio says in a pong of one copy, or of one batch.
+type Outcome struct {
+	CallID     string        // empty: Batch is set
+	Code       int           // final reply; 0: Kamailio could not send the copy
+	RetryAfter time.Duration // of a reply; 0 if absent
+	Devices    int           // to how many devices the copy went; 1 or more
+
+	Batch uint32 // id of an imc.batch that is carried out
+}
+
+// errOutcome tells that the outcomes of a pong are not as agreed.
+var errOutcome = errors.New("malformed outcome")
+
+// parseOutcomes reads the outcomes of a pong: pairs of words, see the package doc.
+func parseOutcomes(s string) ([]Outcome, error) {
+	if s == "" {
+		return nil, nil
+	}
+	all := make([]Outcome, 0, 1+strings.Count(s, " ")/2)
+	for s != "" {
+		var key, value string
+		key, s, _ = strings.Cut(s, " ")
+		value, s, _ = strings.Cut(s, " ")
+		o, err := parseOutcome(key, value)
+		if err != nil {
+			return nil, fmt.Errorf("%w %q: %w", errOutcome, clip(key+" "+value, 100), err)
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+func parseOutcome(key, value string) (Outcome, error) {
+	if key == "=" {
+		id, err := strconv.ParseUint(value, 10, 32)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("batch: %w", err)
+		}
+		return Outcome{Batch: uint32(id)}, nil
+	}
+	var buf [192]byte
+	if key == "" || base64.StdEncoding.DecodedLen(len(key)) > len(buf) {
+		return Outcome{}, errors.New("no Call-ID, or one that is too long")
+	}
+	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(key))
+	if err != nil {
+		return Outcome{}, fmt.Errorf("Call-ID: %w", err)
+	}
+	o := Outcome{CallID: string(buf[:n]), Devices: 1}
+	if value == "f" {
+		return o, nil
+	}
+	value, retry, _ := strings.Cut(value, "/")
+	value, devices, forked := strings.Cut(value, "*")
+	if o.Code, err = strconv.Atoi(value); err != nil || o.Code < 100 || o.Code > 699 {
+		return Outcome{}, fmt.Errorf("%q is no SIP status", clip(value, 16))
+	}
+	if forked {
+		if o.Devices, err = strconv.Atoi(devices); err != nil || o.Devices < 1 {
+			return Outcome{}, fmt.Errorf("%q is no number of devices", clip(devices, 16))
+		}
+	}
+	if retry != "" {
+		text, err := base64.StdEncoding.DecodeString(retry)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("Retry-After: %w", err)
+		}
+		o.RetryAfter = retryAfter(string(text))
+	}
+	return o, nil
+}
+
+// result is the Result of a copy that went to one device.
+func (o *Outcome) result() Result {
+	if o.Code == 0 {
+		return Result{CallID: o.CallID, Code: 500, Local: true, Reason: "Kamailio could not send it"}
+	}
+	return Result{CallID: o.CallID, Code: o.Code, RetryAfter: o.RetryAfter}
+}
