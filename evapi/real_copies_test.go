@@ -13,6 +13,15 @@ import (
 // TestRealBytes sends what Kamailio's tm.t_uac_start would change, and what it
 // must not.
 func TestRealBytes(t *testing.T) {
+	for _, lane := range lanes {
+		t.Run(lane.String(), func(t *testing.T) { realBytes(t, lane) })
+	}
+}
+
+// lanes are all that copies can take.
+var lanes = []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneDirect}
+
+func realBytes(t *testing.T, lane evapi.Lane) {
 	k := startKamailio(t, evapitest.Options{})
 	every := make([]byte, 256)
 	for i := range every {
@@ -43,7 +52,7 @@ func TestRealBytes(t *testing.T) {
 		return nil
 	})
 	results := make(chan evapi.Result, len(tests))
-	c := connect(t, k, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
+	c := connect(t, k, lane, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
 	for name, tt := range tests {
 		if tt.c.From == "" {
 			tt.c.From = "<sip:chat-r@example.org>"
@@ -77,16 +86,22 @@ func TestRealBytes(t *testing.T) {
 
 // TestRealErrors sends copies that Kamailio refuses.
 func TestRealErrors(t *testing.T) {
+	for _, lane := range lanes {
+		t.Run(lane.String(), func(t *testing.T) { realErrors(t, lane) })
+	}
+}
+
+func realErrors(t *testing.T, lane evapi.Lane) {
 	k := startKamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 10)
-	c := connect(t, k, "", newEvents(func(r evapi.Result) { results <- r }))
+	c := connect(t, k, lane, "", newEvents(func(r evapi.Result) { results <- r }))
 	for _, body := range []string{"x", "x\x00"} {
 		out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: []byte(body)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		// imc.send does not look at the URI; Kamailio's routing then does.
-		local := body == "x"
+		// uac_req_send does not look at the URI; Kamailio's routing then does.
+		local := body == "x" && lane == evapi.LaneRPC
 		for i, to := range []string{"nonsense", "sip:bob@host:notaport"} {
 			callID := fmt.Sprintf("%q-%d", body, i)[1:]
 			callID = strings.NewReplacer(`"`, "", `\`, "").Replace(callID)

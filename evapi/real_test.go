@@ -83,9 +83,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // connect starts a Conn whose copies go straight to next.
-func connect(t *testing.T, k *evapitest.Kamailio, next string, ev *events) *evapi.Conn {
+func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, ev *events) *evapi.Conn {
 	t.Helper()
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), NextHop: next}, ev)
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), NextHop: next, Fanout: lane}, ev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +98,12 @@ func connect(t *testing.T, k *evapitest.Kamailio, next string, ev *events) *evap
 // TestRealEveryFrameOnce sends 20000 frames of random sizes: Kamailio must have
 // executed each of them once.
 func TestRealEveryFrameOnce(t *testing.T) {
+	for _, lane := range []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch} {
+		t.Run(lane.String(), func(t *testing.T) { everyFrameOnce(t, lane) })
+	}
+}
+
+func everyFrameOnce(t *testing.T, lane evapi.Lane) {
 	const copies, outstanding = 20000, 1000
 	k := startKamailio(t, evapitest.Options{SHM: 2048}) // a transaction stays 5 s after its end
 	var mu sync.Mutex
@@ -114,7 +120,7 @@ func TestRealEveryFrameOnce(t *testing.T) {
 	var bad []evapi.Result
 	again := 0
 	done := make(map[string]bool, copies)
-	c := connect(t, k, s.uri(), newEvents(func(r evapi.Result) {
+	c := connect(t, k, lane, s.uri(), newEvents(func(r evapi.Result) {
 		mu.Lock()
 		defer mu.Unlock()
 		if r.Code != 200 {
@@ -189,7 +195,7 @@ func TestRealReconnect(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 10)
 	ev := newEvents(func(r evapi.Result) { results <- r })
-	c := connect(t, k, "", ev)
+	c := connect(t, k, evapi.LaneAuto, "", ev)
 	for range 2 {
 		if err := k.Kill(); err != nil {
 			t.Fatal(err)

@@ -89,7 +89,7 @@ func TestRealStrangers(t *testing.T) {
 	good, victim := newSink(t, nil), newSink(t, nil)
 	results := make(chan evapi.Result, 1000)
 	ev := newEvents(func(r evapi.Result) { results <- r })
-	c := connect(t, k, good.uri(), ev)
+	c := connect(t, k, evapi.LaneAuto, good.uri(), ev)
 	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: []byte("x")})
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestRealReusedSlot(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
 	late := newSlowSink(t, nil)
 	ev := newEvents(func(evapi.Result) {})
-	c := connect(t, k, late.uri(), ev)
+	c := connect(t, k, evapi.LaneAuto, late.uri(), ev)
 	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: []byte("x")})
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestRealReusedSlot(t *testing.T) {
 	}
 	// A new engine takes over; a late answer from it does no harm.
 	ev2 := newEvents(func(evapi.Result) {})
-	c2 := connect(t, k, "", ev2)
+	c2 := connect(t, k, evapi.LaneAuto, "", ev2)
 	if err := c2.Reply(m.Tx, evapi.Answer{Code: 200, Reason: "OK", RC: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func echo(_ context.Context, params json.RawMessage) (any, error) { return param
 func TestRealOperator(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
 	ev := newEvents(func(evapi.Result) {})
-	c := connect(t, k, "", ev)
+	c := connect(t, k, evapi.LaneAuto, "", ev)
 	server := evapi.NewServer(map[string]evapi.Method{"imc.echo": echo})
 	done := make(chan struct{})
 	stop := make(chan struct{})
@@ -240,7 +240,7 @@ func TestRealOperator(t *testing.T) {
 func TestRealMessage(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
 	ev := newEvents(func(evapi.Result) {})
-	c := connect(t, k, "", ev)
+	c := connect(t, k, evapi.LaneAuto, "", ev)
 	alice, err := evapitest.NewUA(evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
 	if err != nil {
 		t.Fatal(err)
