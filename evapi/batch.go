@@ -13,6 +13,9 @@ const (
 	// maxBatches bounds the batches that Kamailio has not carried out. They
 	// wait in a socket between its processes: a full one would block evapi.
 	maxBatches = 8
+	// batchEnd stands where the next recipient would: past the end of a list a
+	// script finds an error, not nothing.
+	batchEnd = "." + paramsEnd
 )
 
 // inBatch returns what all recipients of o share in an imc.batch, or nil if o
@@ -49,7 +52,7 @@ func (o *Outgoing) fitsBatch(headers int) bool {
 // batchRoom is the length of a batch without recipients, at most, as a netstring.
 func batchRoom(shared int, p *peer) int {
 	return len(imcBatch) + idDigits + 2*len(paramSep) + len("direct") + len(p.nextHop64) + shared +
-		len(paramsEnd) + netstringOverhead
+		len(batchEnd) + netstringOverhead
 }
 
 // recipientRoom is what one recipient adds to it.
@@ -67,12 +70,10 @@ func appendBatch(dst []byte, entries []entry, id uint32, p *peer) []byte {
 	dst = append(dst, p.nextHop64...)
 	dst = append(dst, entries[0].out.inBatch()...)
 	for i := range entries {
-		if i > 0 {
-			dst = append(dst, ' ')
-		}
 		dst = append(dst, entries[i].to...)
 		dst = append(dst, ' ')
 		dst = append(dst, entries[i].callID...)
+		dst = append(dst, ' ')
 	}
-	return append(dst, paramsEnd...)
+	return append(dst, batchEnd...)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 func startKamailio(t *testing.T, opts evapitest.Options) *evapitest.Kamailio {
 	t.Helper()
