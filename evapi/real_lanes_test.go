@@ -82,18 +82,30 @@ func cpuOf(t testing.TB, pid int) float64 {
 }
 
 // BenchmarkLanes shows what each lane costs Kamailio: copies of messages to 100
-// registered users.
+// users, registered ones, or at another host that is the next hop.
 func BenchmarkLanes(b *testing.B) {
-	const users, outstanding = 100, 1000
-	for _, lane := range []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneDirect} {
-		b.Run(lane.String(), func(b *testing.B) {
+	const users, outstanding = 100, 200
+	for _, bm := range []struct {
+		lane     evapi.Lane
+		straight bool
+	}{{evapi.LaneRPC, false}, {evapi.LaneBatch, false}, {evapi.LaneDirect, false}, {evapi.LaneRPC, true}, {evapi.LaneBatch, true}} {
+		name := bm.lane.String()
+		if bm.straight {
+			name += " straight"
+		}
+		b.Run(name, func(b *testing.B) {
 			k, err := evapitest.StartKamailio(context.Background(), evapitest.Options{SHM: 2048})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer k.Stop()
 			uri, _ := fastSink(b)
-			register(b, k, uri, users)
+			next := ""
+			if bm.straight {
+				next = uri
+			} else {
+				register(b, k, uri, users)
+			}
 			room := make(chan struct{}, outstanding)
 			var bad atomic.Int64
 			ev := newEvents(func(r evapi.Result) {
@@ -105,7 +117,7 @@ func BenchmarkLanes(b *testing.B) {
 				default:
 				}
 			})
-			c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: lane}, ev)
+			c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: bm.lane, NextHop: next}, ev)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -127,8 +139,10 @@ func BenchmarkLanes(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			for len(room) > 0 {
-				time.Sleep(time.Millisecond)
+			for end := time.Now().Add(patience); len(room) > 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					b.Fatalf("%d copies without an outcome, %+v\n%s", len(room), c.Stats(), k.LogTail())
+				}
 			}
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "copies/s")
