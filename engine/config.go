@@ -45,6 +45,7 @@ type Config struct {
 	CommitQueue    int           // commit_queue: changes that may wait for the database; then 503
 	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
 	MaxOutstanding int           // max_outstanding: copies under way to members at a time
+	MaxBurst       int           // max_burst: of these, copies that were sent just now; one of a long message counts as several
 	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is sent again after it
 	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
 	LogBytes       int           // room_log_bytes: its bytes
@@ -84,7 +85,8 @@ func DefaultConfig() Config {
 		CommitQueue:    8192,
 		CommitTimeout:  3 * time.Second,
 		MaxOutstanding: 1500,
-		ResultTimeout:  35 * time.Second,
+		MaxBurst:       200,
+		ResultTimeout:  15 * time.Second,
 		LogEntries:     256,
 		LogBytes:       8 << 20,
 		TotalBytes:     256 << 20,
@@ -116,6 +118,7 @@ func (c Config) Validate() error {
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
 		{"commit_queue", c.CommitQueue, 1, 1 << 20},
 		{"max_outstanding", c.MaxOutstanding, 1, 1 << 20},
+		{"max_burst", c.MaxBurst, 1, 1 << 20},
 		{"room_log_entries", c.LogEntries, 1, 1 << 20},
 		{"room_log_bytes", c.LogBytes, 64 << 10, 1 << 40},
 		{"total_log_bytes", c.TotalBytes, 64 << 10, 1 << 50},

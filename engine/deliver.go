@@ -21,6 +21,7 @@ type flight struct {
 	seq    uint64    // of the message; 0 for a notice
 	at     time.Time // when the message was accepted
 	since  time.Time // when this copy was sent
+	credit credit
 	over   bool
 	conn   *evapi.Conn // that took it
 }
@@ -170,7 +171,7 @@ func (s *shard) pass(r *room, m *member) {
 func (s *shard) pump() {
 	for len(s.hasNote) > 0 {
 		st := s.hasNote[0]
-		if !s.engine.credits.take(s.inbox) || !s.sendNote(st) {
+		if !s.sendNote(st) {
 			return
 		}
 		s.hasNote[0] = nil
@@ -180,7 +181,7 @@ func (s *shard) pump() {
 		r := s.turns[0]
 		m := r.ready[0]
 		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) {
-			if !s.engine.credits.take(s.inbox) || !s.send(r, m) {
+			if !s.send(r, m) {
 				return
 			}
 		}
@@ -209,11 +210,14 @@ func (s *shard) send(r *room, m *member) bool {
 		item := &m.page.items[m.at]
 		out, f.seq, f.at = item.out, item.seq, item.at
 	}
+	if f.credit = weigh(out.BodyLen()); !s.engine.credits.take(s.inbox, f.credit) {
+		return false
+	}
 	f.id = s.copyID(r, m, f.seq)
 	var err error
 	f.conn, err = s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
 	if later(err) {
-		s.engine.credits.give()
+		s.engine.credits.give(f.credit)
 		return false
 	}
 	m.flight = f
@@ -243,6 +247,22 @@ func (s *shard) takeOff(f *flight) {
 	f.since = s.now
 	s.flights[f.id] = f
 	s.expiry = append(s.expiry, f)
+	s.fresh = append(s.fresh, f)
+}
+
+// ripen lets others go instead of copies that wait for their devices.
+func (s *shard) ripen() {
+	for len(s.fresh) > 0 {
+		f := s.fresh[0]
+		if !f.over && s.now.Sub(f.since) < burstTime {
+			return
+		}
+		s.fresh[0] = nil
+		s.fresh = s.fresh[1:]
+		if !f.over {
+			s.engine.credits.ripen(&f.credit)
+		}
+	}
 }
 
 // result takes the outcome of a copy.
@@ -282,7 +302,7 @@ func (s *shard) expire() {
 func (s *shard) land(f *flight, r evapi.Result) {
 	f.over = true
 	delete(s.flights, f.id)
-	s.engine.credits.give()
+	s.engine.credits.give(f.credit)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)
 	if f.stream != nil {

@@ -64,7 +64,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
-		credits: &credits{limit: cfg.MaxOutstanding}, tag: randomTag(), idle: make(chan struct{})}
+		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{})}
 	var err error
 	if e.notices, err = newNotices(cfg.Notices); err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ type shard struct {
 	turns   []*room            // rooms with ready members, in the order of their turns
 	flights map[string]*flight // copies under way, by Call-ID
 	expiry  []*flight          // the same and finished ones, in the order of their deadlines
+	fresh   []*flight          // the last of them: those that were sent just now, and finished ones
 	serial  uint64             // of notes, for Call-IDs
 	now     time.Time          // of this round
 
@@ -82,6 +83,7 @@ func (s *shard) run(ctx context.Context) {
 			s.handle(req)
 		}
 		s.expire()
+		s.ripen()
 		s.resumeDue()
 		s.pump()
 		s.engine.checkIdle()

@@ -58,14 +58,17 @@ func (s *shard) note(to Name, n note) {
 // sendNote sends the first note of st. False: not now.
 func (s *shard) sendNote(st *stream) bool {
 	n := &st.notes[0]
-	f := &flight{id: s.noteID(), stream: st}
+	f := &flight{id: s.noteID(), stream: st, credit: weigh(n.out.BodyLen())}
+	if !s.engine.credits.take(s.inbox, f.credit) {
+		return false
+	}
 	var err error
 	f.conn, err = s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	st.flight = f
 	switch {
 	case later(err) && (n.invite != nil || s.now.Sub(n.made) < noteAge):
 		st.flight = nil
-		s.engine.credits.give()
+		s.engine.credits.give(f.credit)
 		return false
 	case err != nil:
 		s.engine.log.Warn().Err(err).Str("user", st.key).Msg("notice not sent")

@@ -33,7 +33,7 @@ func ParseLane(s string) (Lane, error) {
 	if i := slices.Index(laneNames[:], s); i >= 0 {
 		return Lane(i), nil
 	}
-	return LaneAuto, fmt.Errorf("%q is none of %s", s, strings.Join(laneNames[:], ", "))
+	return LaneAuto, fmt.Errorf("must be one of %s, is %q", strings.Join(laneNames[:], ", "), s)
 }
 
 // choose returns the lane for a Kamailio with features: the wanted one, or the

@@ -36,7 +36,6 @@ const secretHeader = "X-IMC-Secret: "
 // Outgoing is one MESSAGE as all its copies share it: checked, and escaped for
 // the wire once. It is immutable and safe for concurrent use.
 type Outgoing struct {
-	origin any
 	bySend bool // travels as imc.send: tm.t_uac_start would change it
 
 	// tm.t_uac_start: JSON-escaped text before and after what differs.
@@ -68,7 +67,7 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 	headers := headerLines(&c)
 	// tm.t_uac_start mangles headers with "!", crashes over some, and drops
 	// NULs: see the package doc.
-	o := &Outgoing{origin: c.Origin, content: c, bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
+	o := &Outgoing{content: c, bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
 	if o.bySend {
 		o.from = base64.StdEncoding.AppendEncode(nil, []byte(c.From))
 		o.headers = []byte(headers)
@@ -92,7 +91,10 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 
 // Origin is what the Content had as Origin: what the message is made of, for
 // those who get it another way than over SIP.
-func (o *Outgoing) Origin() any { return o.origin }
+func (o *Outgoing) Origin() any { return o.content.Origin }
+
+// BodyLen is the length of the body, in bytes.
+func (o *Outgoing) BodyLen() int { return len(o.content.Body) }
 
 // headerLines are the headers that come after Call-ID, each with its CRLF.
 func headerLines(c *Content) string {

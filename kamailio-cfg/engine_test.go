@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	kamailiocfg "imcd/kamailio-cfg"
 )
 
 func TestWelcome(t *testing.T) {
@@ -22,8 +23,26 @@ func TestWelcome(t *testing.T) {
 	if v := unb64(t, w.Params["version"]); !strings.HasPrefix(v, "kamailio ") {
 		t.Errorf("version %q", v)
 	}
-	if f := unb64(t, w.Params["features"]); f != "send registered" {
+	if f := unb64(t, w.Params["features"]); f != "send registered outcomes batch direct" {
 		t.Errorf("features %q", f)
+	}
+}
+
+// TestFeatures is what imcd is offered with other settings.
+func TestFeatures(t *testing.T) {
+	stock := strings.ReplaceAll(kamailiocfg.File(kamailiocfg.Demo), "#!trydef IMC_DIRECT", "#!trydef NOT_IMC_DIRECT")
+	for imcLocal, want := range map[string]string{
+		"":                               "send registered outcomes batch",
+		"#!define IMC_RPC_ONLY":          "send registered outcomes",
+		`#!define IMC_DIRECT "location"`: "send registered outcomes batch direct",
+	} {
+		k := startKamailio(t, evapitest.Options{Config: stock, IMCLocal: imcLocal})
+		engine, w := hello(t, k, k.Secret())
+		if got := unb64(t, w.Params["features"]); got != want {
+			t.Errorf("%q: features %q, want %q", imcLocal, got, want)
+		}
+		send(t, engine, call("imc.batch", "1", "batch", "", "", "", "", "."))
+		barrier(t, engine) // what is not offered is refused, and does no harm
 	}
 }
 
@@ -80,7 +99,7 @@ func TestCopies(t *testing.T) {
 	}
 	result := func(callID, code, retry string) {
 		t.Helper()
-		ev := next(t, engine, "imc.result")
+		ev := nextPinging(t, engine, "imc.outcome")
 		if unb64(t, ev.Params["id"]) != callID || ev.Params["code"] != code || unb64(t, ev.Params["retry"]) != retry {
 			t.Errorf("want %s %s, got %s", callID, code, ev.Raw)
 		}
@@ -101,7 +120,7 @@ func TestCopies(t *testing.T) {
 	result("id-3", "480", "")
 	bob.AnswerWith(0)
 	send(t, engine, copyFrame(header, hop, "sip:bob@b.example", "id-4", "x"))
-	ev := nextPinging(t, engine, "imc.result")
+	ev := nextPinging(t, engine, "imc.outcome")
 	if unb64(t, ev.Params["id"]) != "id-4" || ev.Params["code"] != "408" {
 		t.Errorf("silent member: %s", ev.Raw)
 	}
@@ -117,7 +136,7 @@ func TestSendLane(t *testing.T) {
 	hdrs := "Content-Type: text/plain\r\nX-IMC-Secret: " + header + "\r\nSubject: wow!!x\r\n"
 	send(t, engine, call("imc.send", "77", b64("sip:bob@b.example"), b64(hop), b64("id-5"),
 		b64(`"Al \"the\" !!" <sip:chat-1@a.example>`), b64("sip:bob@b.example"), b64(hdrs), b64(body)))
-	ev := next(t, engine, "imc.result")
+	ev := nextPinging(t, engine, "imc.outcome")
 	if unb64(t, ev.Params["id"]) != "id-5" || ev.Params["code"] != "200" {
 		t.Errorf("result %s", ev.Raw)
 	}
@@ -142,7 +161,7 @@ func TestSendLane(t *testing.T) {
 	}
 	send(t, engine, call("imc.send", "80", b64("sip:bob@b.example"), b64(hop), b64("id-8"),
 		b64("<sip:chat-1@a.example>"), b64("sip:bob@b.example"), b64(hdrs), ""))
-	if ev := next(t, engine, "imc.result"); unb64(t, ev.Params["id"]) != "id-8" || ev.Params["code"] != "200" {
+	if ev := nextPinging(t, engine, "imc.outcome"); unb64(t, ev.Params["id"]) != "id-8" || ev.Params["code"] != "200" {
 		t.Errorf("result %s", ev.Raw)
 	}
 	if all, err := bob.WaitN(testContext(t), 2); err != nil || len(all) != 2 || all[1].Text() != "" {

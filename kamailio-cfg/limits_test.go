@@ -150,14 +150,14 @@ func TestLocalTimeouts(t *testing.T) {
 	}
 	t.Cleanup(func() { silent.Close() })
 	k := startKamailio(t, evapitest.Options{
-		IMCLocal: "#!define IMC_LOCAL_TIMEOUTS\nmodparam(\"tm\", \"fr_timer\", 1000)\n#!define IMC_NEXT_HOP \"sip:" + silent.LocalAddr().String() + "\"",
+		IMCLocal: "#!define IMC_LOCAL_TIMEOUTS\n#!define IMC_COPY_TIMEOUT 1000\n#!define IMC_NEXT_HOP \"sip:" + silent.LocalAddr().String() + "\"",
 	})
 	s := startStandIn(t, k)
 	if hop := unb64(t, s.welcome.Params["next_hop"]); hop != "sip:"+silent.LocalAddr().String() {
 		t.Errorf("next hop %s", hop)
 	}
 	s.copyTo(t, "sip:bob@x", "lost", "x")
-	if ev := s.wait(t, "imc.result", 1)[0]; unb64(t, ev.Params["id"]) != "lost" || ev.Params["code"] != "408" {
+	if ev := s.wait(t, "imc.outcome", 1)[0]; unb64(t, ev.Params["id"]) != "lost" || ev.Params["code"] != "408" {
 		t.Errorf("result %s", ev.Raw)
 	}
 }
@@ -179,7 +179,7 @@ func TestWindows(t *testing.T) {
 		if err := s.peer.SendRaw([]byte(window.String())); err != nil {
 			t.Fatal(err)
 		}
-		s.wait(t, "imc.result", sent)
+		s.wait(t, "imc.outcome", sent)
 	}
 	all, err := bob.WaitN(testContext(t), sent)
 	if err != nil || len(all) != sent {

@@ -93,7 +93,7 @@ func TestNextHop(t *testing.T) {
 			if got, err := bob.Next(testContext(t)); err != nil || got.Text() != "to bob" {
 				t.Errorf("bob got %v %v", got, err)
 			}
-			if ev := s.wait(t, "imc.result", 1)[0]; ev.Params["code"] != "200" {
+			if ev := s.wait(t, "imc.outcome", 1)[0]; ev.Params["code"] != "200" {
 				t.Errorf("result %s", ev.Raw)
 			}
 		})

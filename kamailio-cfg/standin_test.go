@@ -36,7 +36,7 @@ func startStandIn(t *testing.T, k *evapitest.Kamailio) *standIn {
 }
 
 func (s *standIn) ping(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {

@@ -109,7 +109,7 @@ func stockRooms(t *testing.T, k *evapitest.Kamailio, s *standIn, a, b *evapitest
 	s.copyTo(t, "sip:bob@127.0.0.1", "copy-2", "to the address")
 	s.copyTo(t, "sip:nobody@chat.test", "copy-3", "x")
 	want := map[string]string{"copy-1": "200", "copy-2": "200", "copy-3": "404"}
-	for _, ev := range s.wait(t, "imc.result", 3) {
+	for _, ev := range s.wait(t, "imc.outcome", 3) {
 		if id := unb64(t, ev.Params["id"]); want[id] != ev.Params["code"] {
 			t.Errorf("%s: %s", id, ev.Raw)
 		}

@@ -58,12 +58,34 @@ func (p *Peer) run() {
 		if err != nil {
 			return
 		}
-		select {
-		case p.frames <- frame:
-		case <-p.gone:
-			return
+		for _, f := range append(outcomes(frame), frame) {
+			select {
+			case p.frames <- f:
+			case <-p.gone:
+				return
+			}
 		}
 	}
+}
+
+// outcomes are the outcomes in a pong, as frames imc.outcome of their own: id (as
+// in the pong), code and retry; batch for the end of a batch.
+func outcomes(frame string) []string {
+	ev, err := decodeEvent(frame)
+	if err != nil || ev.Method != "imc.pong" {
+		return nil
+	}
+	var all []string
+	words := strings.Fields(ev.Params["outcomes"])
+	for i := 0; i+1 < len(words); i += 2 {
+		params := fmt.Sprintf(`"batch":%q`, words[i+1])
+		if words[i] != "=" {
+			code, retry, _ := strings.Cut(words[i+1], "/")
+			params = fmt.Sprintf(`"id":%q,"code":%q,"retry":%q`, words[i], code, retry)
+		}
+		all = append(all, `{"jsonrpc":"2.0","method":"imc.outcome","params":{`+params+`}}`)
+	}
+	return all
 }
 
 func readFrame(r *bufio.Reader) (string, error) {

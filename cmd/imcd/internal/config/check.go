@@ -146,7 +146,7 @@ func (r *raw) connect() error {
 			return fmt.Errorf("is not set, and without it Kamailio at %s will not listen: "+
 				"give the secret that its imc.cfg has (or evapi_secret_file)", e.addr)
 		}
-		r.Kamailios = append(r.Kamailios, evapi.Config{Addr: e.addr, Secret: e.secret, NextHop: r.outboundProxy})
+		r.Kamailios = append(r.Kamailios, evapi.Config{Addr: e.addr, Secret: e.secret, NextHop: r.outboundProxy, Fanout: r.fanout})
 	}
 	return nil
 }

@@ -73,6 +73,7 @@ type raw struct {
 	origins       string
 	bots          string
 	outboundProxy string
+	fanout        evapi.Lane
 }
 
 // endpoint is one entry of the key evapi.

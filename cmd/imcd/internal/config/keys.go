@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/engine"
+	"imcd/evapi"
 )
 
 // keys are all settings, in the order of the sample file.
@@ -49,6 +50,8 @@ func kamailioKeys() []key {
 		{name: "evapi", usage: "host:port of Kamailio's evapi socket, several with commas between", set: setEvapi, get: evapiValue},
 		secretKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)", func(r *raw) *string { return &r.evapiSecret }),
 		fileKey("evapi_secret"),
+		{name: "fanout", usage: "how copies leave Kamailio: auto, rpc, batch or direct", set: setFanout,
+			get: func(r *raw) any { return r.fanout.String() }},
 	}
 }
 
@@ -108,6 +111,8 @@ func limitKeys() []key {
 			func(r *raw) *time.Duration { return &r.Engine.CommitTimeout }),
 		intKey("max_outstanding", "copies under way to members at a time", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.MaxOutstanding }),
+		intKey("max_burst", "of these, copies sent just now: as many as fit Kamailio's sockets", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.MaxBurst }),
 		durationKey("result_timeout", "a copy without an outcome is sent again after it", time.Millisecond, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.ResultTimeout }),
 		intKey("room_log_entries", "what a room keeps in memory for slow members; the rest is in the database", 0, math.MaxInt,
@@ -145,6 +150,15 @@ func deliveryKeys() []key {
 		durationKey("message_age", "how long messages are kept; 0s: no limit", 0, 100*365*24*time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.MessageAge }),
 	}
+}
+
+func setFanout(r *raw, v any) error {
+	var s string
+	err := setText(&s, v)
+	if err == nil {
+		r.fanout, err = evapi.ParseLane(s)
+	}
+	return err
 }
 
 func setLevel(r *raw, v any) error {
