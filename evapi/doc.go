@@ -27,6 +27,7 @@
 //	{"jsonrpc":"2.0","method":"imc.reply","params":["TINDEX","TLABEL","CODE","RC","RETRY","B64 REASON"]}
 //	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
 //	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
+//	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID ."]}
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
 //
 // imc.ping is answered with imc.pong once every frame before it has been
@@ -46,14 +47,18 @@
 // uac_req_send: headers up to 2047 bytes, all of them ended by CRLF, FROM and TO
 // as they stand in the header.
 //
+// imc.batch takes one MESSAGE to at most 64 recipients, by uac_req_send in a worker
+// of Kamailio (Lane). Its pong says only that a worker will have it; that the batch
+// is done is an outcome, and no more than 8 may be open. HEADERS have no
+// X-IMC-Secret here: the script adds it for what comes back to Kamailio.
+//
 // # From Kamailio to imcd
 //
 // JSON-RPC 2.0 notifications:
 //
 //	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","features":"B64 words"}}
-//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES}}
+//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","ruri":"B64","msg":"B64"}}
-//	{"jsonrpc":"2.0","method":"imc.result","params":{"id":"B64 CALLID","code":N,"retry":"B64 Retry-After"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
@@ -64,11 +69,19 @@
 // imcd was frozen or overrun, has been answered 503 by Kamailio already and must
 // not be carried out any more (Message.Age).
 //
+// The outcomes of copies gather in Kamailio and come with the next pong, so
+// imcd pings every few milliseconds while it waits for some. KEY is the Call-ID in
+// base64 and VALUE the final status, with "*N" behind it if the copy went to N
+// devices (each has its own outcome then), and "/" and the Retry-After in base64 if
+// there is one; "f" if Kamailio could not send the copy. KEY "=" says that batch
+// VALUE is done. An event per copy would cost as much as the copy itself.
+//
 // "id" of imc.error is empty for tm.t_uac_start: there it stands in the reply.
 //
 // # Limits that Kamailio sets
 //
-// Every copy costs about 25 KB of Kamailio's shared memory until 5 s after its end.
+// Every copy that comes back to Kamailio costs about 25 KB of its shared memory
+// until 5 s after its end, a direct one half of that.
 // What is left stands in each pong; below a quarter copies are held back, replies
 // are not.
 //

@@ -40,6 +40,7 @@ type attack struct {
 	users  []string
 	random *rand.Rand
 
+	kills   int                        // of imcd so far
 	back    map[string][]time.Duration // from a fault's end to the next 200, by name
 	repeats map[string]int             // further copies until the next fault, by name
 }
@@ -125,6 +126,9 @@ func (a *attack) kill(ctx context.Context) error {
 	if err := a.stack.Kill9(); err != nil {
 		return err
 	}
+	// The next one sends on another lane.
+	a.stack.Set("fanout", []string{"rpc", "batch", "direct"}[a.kills%3])
+	a.kills++
 	return a.stack.StartImcd(ctx)
 }
 

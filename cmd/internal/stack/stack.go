@@ -91,6 +91,17 @@ func (s *Stack) start(ctx context.Context) error {
 	}
 }
 
+// Set changes a setting of imcd, from its next start on.
+func (s *Stack) Set(key, value string) {
+	settings := map[string]string{key: value}
+	for k, v := range s.opts.Settings {
+		if k != key {
+			settings[k] = v
+		}
+	}
+	s.opts.Settings = settings
+}
+
 // StartImcd starts imcd again after Kill9 or StopImcd and waits until it is
 // ready.
 func (s *Stack) StartImcd(ctx context.Context) error {
