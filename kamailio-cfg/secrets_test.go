@@ -1,0 +1,189 @@
+package kamailiocfg_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi"
+	"imcd/evapi/evapitest"
+)
+
+// output collects what a process prints.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+const (
+	token     = "token-hunter2-of-the-operators"
+	spoken    = "hunter2 is what was said"
+	callID    = "follow-me@phone"
+	badCallID = "bad\r\n\timc: forged line@phone"
+)
+
+// TestLogs: the stock Kamailio with passwords and IMC_LOG, imcd at level debug.
+// No secret and nothing that was said is in a log or on a command line, and a
+// message can be followed by Call-IDs through both logs.
+func TestLogs(t *testing.T) {
+	log := new(output)
+	k := startKamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Log: log,
+		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_LOG\n"})
+	dir := t.TempDir()
+	if err := imcdtest.Build(testContext(t), dir); err != nil {
+		t.Fatal(err)
+	}
+	i, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: dir, Secret: k.Secret(), Evapi: k.EvapiAddr(),
+		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = i.Kill() })
+	if err := i.AwaitReady(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	delivered := saySecrets(t, k)
+	askWithSecrets(t, k, i)
+
+	logs := map[string]string{"imcd's log": "", "Kamailio's log": "", "imcd's command line": cmdline(t, i.Pid())}
+	if err := i.Stop(); err != nil {
+		t.Error(err)
+	}
+	logs["imcd's log"], logs["Kamailio's log"] = i.Log(), log.String()
+	header := sha256.Sum256([]byte(k.Secret()))
+	for what, text := range logs {
+		for _, secret := range []string{k.Secret(), k.OperatorSecret(), token, hex.EncodeToString(header[:]),
+			"hunter2", "a-secret", "response=", "Authorization:", base64.StdEncoding.EncodeToString([]byte(spoken))[:20]} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s has %q:\n%s", what, secret, text)
+			}
+		}
+	}
+	follow(t, i.Log(), log.String(), delivered)
+	// Kamailio's own log_prefix, as the stock configuration has it, shows the
+	// Call-ID as it is; what imc.cfg adds does not.
+	if want := "imc: bad___imc:_forged_line@phone from "; !strings.Contains(log.String(), want) {
+		t.Errorf("Kamailio's log has no %q:\n%s", want, log)
+	}
+}
+
+// saySecrets lets alice say something to bob, and returns the Call-ID of bob's
+// copy.
+func saySecrets(t *testing.T, k *evapitest.Kamailio) (delivered string) {
+	t.Helper()
+	const room = "sip:chat-1@chat.test"
+	alice := registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
+	bob := registered(t, k, evapitest.UAConfig{User: "bob", Domain: "chat.test", Password: "b-secret"})
+	expect(t, say(t, alice, room, "#create"), 200)
+	expect(t, say(t, bob, room, "#join"), 200)
+	expect(t, do(t, alice, evapitest.Request{Method: "MESSAGE", URI: room, CallID: callID, Body: []byte(spoken)}), 200)
+	expect(t, do(t, alice, evapitest.Request{Method: "MESSAGE", URI: room, CallID: badCallID, Body: []byte(spoken)}), 200)
+	expect(t, say(t, alice, room, "#hunter2 nonsense"), 400)
+	stranger := newUA(t, evapitest.UAConfig{User: "alice", Domain: "chat.test", Proxy: k.SIPAddr(), Password: "hunter2"})
+	expect(t, do(t, stranger, evapitest.Request{Method: "MESSAGE", URI: room, Body: []byte(spoken)}), 407)
+	_, err := bob.Wait(testContext(t), func(all []evapitest.Received) bool {
+		for _, r := range all {
+			if strings.Contains(string(r.Body), spoken) && delivered == "" {
+				delivered = r.CallID
+			}
+		}
+		return delivered != ""
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return delivered
+}
+
+// askWithSecrets asks imcd and Kamailio with right and wrong secrets.
+func askWithSecrets(t *testing.T, k *evapitest.Kamailio, i *imcdtest.Imcd) {
+	t.Helper()
+	if c, err := evapi.DialKamailio(testContext(t), k.EvapiAddr(), k.OperatorSecret()); err != nil {
+		t.Error(err)
+	} else if err := c.Call(testContext(t), "imc.stats", nil, nil); err != nil {
+		t.Error(err)
+	} else {
+		c.Close()
+	}
+	send(t, dial(t, k), "hello hunter2-of-a-stranger")
+	for _, bearer := range []string{token, "hunter2"} {
+		req, err := http.NewRequestWithContext(testContext(t), http.MethodPost, "http://"+i.HTTPAddr()+"/rpc?token=hunter2",
+			strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"imc.hunter2"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Close = true
+		req.Header.Set("Authorization", "Bearer "+bearer)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+}
+
+func cmdline(t *testing.T, pid int) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// follow goes from the Call-ID of the request to that of the copy, by the logs
+// alone.
+func follow(t *testing.T, imcd, kamailio, delivered string) {
+	t.Helper()
+	type line struct {
+		Message, Room, To, Result string
+		CallID                    string `json:"call_id"`
+		Seq, Code                 int
+	}
+	var request, delivery line
+	for text := range strings.Lines(imcd) {
+		var l line
+		if json.Unmarshal([]byte(text), &l) != nil {
+			continue
+		}
+		switch {
+		case l.Message == "request" && l.CallID == callID:
+			request = l
+		case l.Message == "delivery" && l.Room == request.Room && l.Seq == request.Seq && l.To == "bob@chat.test" && l.Seq > 0:
+			delivery = l
+		}
+	}
+	if request.Seq != 1 || request.Code != 200 || request.Room != "chat-1@chat.test" {
+		t.Errorf("the request in imcd's log: %+v", request)
+	}
+	if delivery.CallID != delivered || delivery.Code != 200 || delivery.Result != "ok" {
+		t.Errorf("the delivery in imcd's log: %+v; the copy was %s", delivery, delivered)
+	}
+	for _, want := range []string{"imc: " + callID + " from sip:alice@chat.test to sip:chat-1@chat.test",
+		"imc: " + callID + " answered 200", "imc: " + delivered + " copy to sip:bob@"} {
+		if !strings.Contains(kamailio, want) {
+			t.Errorf("Kamailio's log has no %q", want)
+		}
+	}
+}
