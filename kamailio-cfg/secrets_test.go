@@ -43,10 +43,11 @@ const (
 	badCallID = "bad\r\n\timc: forged line@phone"
 )
 
-// TestLogs: the stock Kamailio with passwords and IMC_LOG, imcd at level debug.
-// No secret and nothing that was said is in a log or on a command line, and a
-// message can be followed by Call-IDs through both logs.
-func TestLogs(t *testing.T) {
+// TestStockSecured: the stock Kamailio with passwords and IMC_LOG, imcd at level
+// debug, rooms only for users of the own domain. No secret and nothing that was
+// said is in a log or on a command line, and a message can be followed by Call-IDs
+// through both logs.
+func TestStockSecured(t *testing.T) {
 	log := new(output)
 	k := startKamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Log: log,
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_LOG\n"})
@@ -55,7 +56,7 @@ func TestLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	i, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: dir, Secret: k.Secret(), Evapi: k.EvapiAddr(),
-		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
+		Environ: []string{"IMCD_RPC_TOKEN=" + token, "IMCD_CREATE_ALLOW=sip:.*@chat[.]test"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +66,7 @@ func TestLogs(t *testing.T) {
 	}
 	delivered := saySecrets(t, k)
 	askWithSecrets(t, k, i)
+	t.Run("foreigner", func(t *testing.T) { foreigner(t, k) })
 
 	logs := map[string]string{"imcd's log": "", "Kamailio's log": "", "imcd's command line": cmdline(t, i.Pid())}
 	if err := i.Stop(); err != nil {
@@ -114,6 +116,36 @@ func saySecrets(t *testing.T, k *evapitest.Kamailio) (delivered string) {
 		t.Fatal(err)
 	}
 	return delivered
+}
+
+// foreigner is a user of another domain, whom nobody asks for a password: Kamailio
+// lets such users write to its own. Rooms are nothing with which they can write to
+// others.
+func foreigner(t *testing.T, k *evapitest.Kamailio) {
+	alice := registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
+	expect(t, say(t, alice, "sip:chat-2@chat.test", "#create private"), 200)
+	eve := newUA(t, evapitest.UAConfig{User: "eve", Domain: "127.0.0.9", Proxy: k.SIPAddr()})
+	for _, c := range []struct {
+		room, text string
+		code       int
+	}{
+		{"sip:chat-9@chat.test", "#create", 403},
+		{"sip:chat-9@chat.test", "#join", 403},
+		{"sip:chat-1@chat.test", "#create chat-9 private", 403},
+		{"sip:chat-2@chat.test", "#join", 403},
+		{"sip:chat-2@chat.test", "let me in", 403},
+		{"sip:chat-2@chat.test", "#list", 403},
+		{"sip:chat-2@chat.test", "#history", 403},
+		{"sip:chat-1@chat.test", "#join", 200},
+		{"sip:chat-1@chat.test", "#add sip:victim@127.0.0.8", 403},
+		{"sip:chat-1@chat.test", "#invite sip:victim@127.0.0.8", 403},
+		{"sip:chat-9@127.0.0.8", "to a room of nobody", 403},
+	} {
+		if s := expect(t, say(t, eve, c.room, c.text), c.code); t.Failed() {
+			t.Fatalf("%s to %s: %s", c.text, c.room, s)
+		}
+	}
+	expect(t, say(t, alice, "sip:chat-1@chat.test", "#remove sip:eve@127.0.0.9"), 200)
 }
 
 // askWithSecrets asks imcd and Kamailio with right and wrong secrets.

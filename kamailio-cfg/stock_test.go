@@ -193,7 +193,7 @@ func TestCheck(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for _, define := range []string{"X=1", "IMC_LOCAL_TIMEOUTS=1", "IMC_ANY_DOMAIN=1", "IMC_ANSWER_ROUTE=IMC_REPLY", `IMC_ROOM="^$"`} {
+			for _, define := range []string{"X=1", "IMC_LOCAL_TIMEOUTS=1", "IMC_ANY_DOMAIN=1", "IMC_LOG=1", "IMC_ANSWER_ROUTE=IMC_REPLY", `IMC_ROOM="^$"`} {
 				cmd := exec.Command(cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio"), "-c", "-f", "kamailio.cfg", "-A", define)
 				cmd.Dir = dir
 				out, err := cmd.CombinedOutput()
