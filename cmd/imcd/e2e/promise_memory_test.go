@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"imcd/cmd/internal/stack"
-	"imcd/evapi/evapitest"
 	"imcd/schema/schematest"
 )
 
@@ -46,8 +45,7 @@ func TestPromiseMemory(t *testing.T) {
 	began := time.Now()
 	fillRooms(t, url, fillings)
 	filled := time.Now()
-	// Kamailio keeps 25 KB for each copy for 5 s.
-	s := startPlain(t, stack.Options{DBURL: url, Kamailio: evapitest.Options{SHM: 1024}})
+	s := startPlain(t, stack.Options{DBURL: url})
 	started := rss(t, s.ImcdPid())
 	ctx := withTimeout(t, 5*time.Minute)
 	highest := started
