@@ -18,7 +18,8 @@ type flight struct {
 	room   *room // nil for streams
 	member *member
 	stream *stream
-	seq    uint64    // of the message; 0 for a notice
+	seq    uint64    // of the message, or the last of those missed; 0 for a notice to all
+	missed uint64    // how many were dropped, of which this copy tells; 0: it is something else
 	at     time.Time // when the message was accepted
 	since  time.Time // when this copy was sent
 	credit credit
@@ -202,20 +203,29 @@ func (s *shard) pump() {
 func (s *shard) send(r *room, m *member) bool {
 	var out *evapi.Outgoing
 	var via *evapi.Conn
-	f := &flight{room: r, member: m}
+	var err error
+	f := &flight{}
 	if m.mode == following {
 		e := r.log.at(m.next)
 		out, via, f.seq, f.at = e.out, e.via, e.seq, e.at
 	} else {
-		item := &m.page.items[m.at]
-		out, f.seq, f.at = item.out, item.seq, item.at
+		*f, out, err = s.nextOfPage(r, m)
 	}
-	if f.credit = weigh(out.BodyLen()); !s.engine.credits.take(s.inbox, f.credit) {
+	f.room, f.member = r, m
+	size := 0
+	if err == nil {
+		size = out.BodyLen()
+	}
+	if f.credit = weigh(size); !s.engine.credits.take(s.inbox, f.credit) {
 		return false
 	}
 	f.id = s.copyID(r, m, f.seq)
-	var err error
-	f.conn, err = s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
+	if f.missed > 0 {
+		f.id += "-m" + strconv.FormatUint(f.missed, 10)
+	}
+	if err == nil {
+		f.conn, err = s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
+	}
 	if later(err) {
 		s.engine.credits.give(f.credit)
 		return false
@@ -330,7 +340,7 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 		s.passOne(f)
 		if v == arrived {
 			f.member.wait = nil
-			s.engine.metrics.arrived(s.now.Sub(f.at), f.seq)
+			s.engine.metrics.arrived(s.now.Sub(f.at), f)
 		} else if v == skipped {
 			s.failed(f, outcome(res), res.Code)
 		}
@@ -345,6 +355,8 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 func (s *shard) passOne(f *flight) {
 	r, m := f.room, f.member
 	switch {
+	case f.missed > 0:
+		s.passGap(f)
 	case m.mode == behind:
 		s.passItem(r, m)
 	case m.next >= r.log.base:

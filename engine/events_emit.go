@@ -28,7 +28,7 @@ func (c *call) posted(row *MessageRow) {
 
 // failed tells that a copy of a message has not arrived.
 func (s *shard) failed(f *flight, outcome string, code int) {
-	if f.seq == 0 || !s.engine.events.wants(EventFailure) {
+	if f.seq == 0 || f.missed > 0 || !s.engine.events.wants(EventFailure) {
 		return
 	}
 	s.engine.events.publish(&Event{Kind: EventFailure, Time: s.now, Room: f.room.name, User: f.member.name,

@@ -85,9 +85,9 @@ func (m *metrics) request(req *request, a evapi.Answer) {
 
 func (m *metrics) delivery(result string) { m.deliveries.WithLabelValues(result).Inc() }
 
-// arrived notes the delivery of message seq; notices are not counted.
-func (m *metrics) arrived(after time.Duration, seq uint64) {
-	if seq > 0 {
+// arrived notes the delivery of a message; notices are not counted.
+func (m *metrics) arrived(after time.Duration, f *flight) {
+	if f.seq > 0 && f.missed == 0 {
 		m.latency.Observe(after.Seconds())
 	}
 }

@@ -33,10 +33,8 @@ type pageItem struct {
 
 // load asks for what m has not got. Members at the same place share a query.
 func (s *shard) load(r *room, m *member) {
-	if missed := s.skipBacklog(r, m); missed > 0 {
-		s.tellMissed(r, m, missed)
-	}
-	after := m.cursor
+	after := s.pageStart(r, m)
+	m.from = after
 	if r.loads == nil {
 		r.loads = make(map[uint64][]*member)
 	}
@@ -68,7 +66,7 @@ func (s *shard) loaded(r *room, after, last uint64, rows []MessageRow, err error
 	}
 	for _, m := range members {
 		m.loading = false
-		if !m.live || m.mode != behind || m.cursor != after || m.page != nil {
+		if !m.live || m.mode != behind || m.from != after || m.page != nil {
 			continue
 		}
 		if err != nil {
@@ -96,25 +94,14 @@ func (s *shard) composeRows(r *room, rows []MessageRow) []pageItem {
 	return items
 }
 
-// skipBacklog moves m over what is more than it may be owed and returns how many
-// messages that were.
-func (s *shard) skipBacklog(r *room, m *member) int {
+// pageStart is the number after which m gets what it has not got: what is more
+// than it may be owed is passed over, which seekPage finds.
+func (s *shard) pageStart(r *room, m *member) uint64 {
 	limit := uint64(s.engine.cfg.MemberBacklog)
-	if limit == 0 || r.last-m.cursor <= limit || r.last < m.cursor {
-		return 0
+	if limit == 0 || r.last < limit {
+		return m.cursor
 	}
-	missed := r.last - limit - m.cursor
-	m.cursor += missed
-	return int(missed)
-}
-
-// tellMissed says once how many messages were dropped before they reached m.
-func (s *shard) tellMissed(r *room, m *member, n int) {
-	s.engine.metrics.dropped.Add(float64(n))
-	c := s.own(r)
-	c.tell(m.name, "missed", vars{"n": strconv.Itoa(n)})
-	s.submit(c.tx)
-	s.markDirty(r)
+	return max(m.cursor, r.last-limit)
 }
 
 // seekPage moves m over what it does not get of its page. It reports whether
@@ -127,22 +114,42 @@ func (s *shard) seekPage(r *room, m *member) bool {
 	}
 	for m.at < len(m.page.items) {
 		item := &m.page.items[m.at]
-		if gap := item.seq - m.cursor; gap > 1 {
-			s.tellMissed(r, m, int(gap-1))
-			m.cursor = item.seq - 1
-		}
-		if item.out != nil && item.sender != m.key {
+		if item.seq > m.cursor+1 || item.out != nil && item.sender != m.key {
 			return true
 		}
 		s.passItem(r, m)
 	}
 	if m.page.last > m.cursor {
-		s.tellMissed(r, m, int(m.page.last-m.cursor))
-		m.cursor = m.page.last
+		return true
 	}
 	m.page = nil
 	s.catchUp(r, m)
 	return m.mode == following && s.seek(r, m)
+}
+
+// nextOfPage is what a member that is behind gets next, after seekPage. Where
+// messages are missing before it, that is a notice of how many; it takes the place
+// of the last of them.
+func (s *shard) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, err error) {
+	upto := m.page.last
+	if m.at < len(m.page.items) {
+		item := &m.page.items[m.at]
+		if item.seq == m.cursor+1 {
+			return flight{seq: item.seq, at: item.at}, item.out, nil
+		}
+		upto = item.seq - 1
+	}
+	f = flight{seq: upto, missed: upto - m.cursor}
+	out, err = s.engine.composeText(r.name, s.engine.notices.format("missed",
+		vars{"n": strconv.FormatUint(f.missed, 10), "room": r.name.User, "user": r.show(m.name), "cmd": s.engine.cfg.CmdStartChar}), "")
+	return f, out, err
+}
+
+// passGap moves m over what was dropped before it reached m.
+func (s *shard) passGap(f *flight) {
+	s.engine.metrics.dropped.Add(float64(f.missed))
+	f.member.cursor = f.seq
+	s.markDirty(f.room)
 }
 
 func (s *shard) passItem(r *room, m *member) {

@@ -18,6 +18,7 @@ type member struct {
 	next    uint64  // following: number of the next log entry
 	page    *page   // behind: what has been loaded for it; nil if nothing
 	at      int     // behind: index of the next message in page
+	from    uint64  // behind: number after which page begins, or is asked for
 	loading bool    // behind: page has been asked for
 	queued  bool    // stands in room.ready
 	flight  *flight // copy under way; nil if none
