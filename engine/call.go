@@ -218,6 +218,7 @@ func (c *call) enter(m *member) {
 func (c *call) drop(m *member) {
 	c.shard.leave(c.room, m)
 	c.room.drop(m)
+	c.tx.left = append(c.tx.left, m)
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
 	if !m.invited() {
 		c.happened(EventLeave, m.name, "")

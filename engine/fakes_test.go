@@ -29,13 +29,21 @@ type got struct {
 	headers                string
 }
 
+// sent is what became of a copy.
+type sent struct {
+	at     time.Time
+	result evapi.Result
+}
+
 // fakeRelay answers copies by itself: 200, or what codes says for a recipient.
 type fakeRelay struct {
 	mu      sync.Mutex
 	engine  *Engine
 	answers map[*evapi.Message]chan evapi.Answer
 	copies  []got
+	results []sent                  // what became of copies, in their order
 	codes   map[string]evapi.Result // by user part; Code 0: no result ever
+	once    map[string]evapi.Result // the same, for one copy
 	down    bool
 	conn    *evapi.Conn // the one that takes copies
 }
@@ -59,10 +67,15 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	}
 	f.copies = append(f.copies, decode(c))
 	user, _, _ := strings.Cut(strings.TrimPrefix(c.To, "sip:"), "@")
-	r, ok := f.codes[strings.ToLower(user)]
+	user = strings.ToLower(user)
+	r, ok := f.once[user]
+	if delete(f.once, user); !ok {
+		r, ok = f.codes[user]
+	}
 	if !ok {
 		r.Code = 200
 	}
+	f.results = append(f.results, sent{time.Now(), r})
 	if r.Code != 0 {
 		r.CallID = c.CallID
 		f.engine.Result(r)
@@ -101,7 +114,7 @@ func (f *fakeRelay) take() []got {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := f.copies
-	f.copies = nil
+	f.copies, f.results = nil, nil
 	return c
 }
 
@@ -148,7 +161,7 @@ func startHouse(t tester, store *memStore, change func(*Config)) *house {
 		change(&cfg)
 	}
 	h := &house{t: t, store: store, relay: &fakeRelay{answers: map[*evapi.Message]chan evapi.Answer{},
-		codes: maps.Clone(store.codes)}}
+		codes: maps.Clone(store.codes), once: map[string]evapi.Result{}}}
 	e, err := New(cfg, store, h.relay, prometheus.NewRegistry(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)

@@ -325,3 +325,25 @@ func TestLateRequest(t *testing.T) {
 	h.want(h.say("alice", "r", "in time"), 200, 1)
 	h.wantHeard("bob<r: [alice]: in time")
 }
+
+// Who leaves in vain, as the database is away, does not get again what it has
+// got, although that is not written yet.
+func TestLeavingInVain(t *testing.T) {
+	for _, command := range []string{"#destroy", "#remove bob"} {
+		t.Run(command, func(t *testing.T) {
+			h := pair(t, func(c *Config) { c.CursorFlush = time.Hour })
+			h.want(h.say("alice", "r", "one"), 200, 1)
+			h.wantHeard("bob<r: [alice]: one")
+			h.store.set(func([]Change) (error, bool) { return ErrUnavailable, false })
+			if a := h.say2("alice", "r", command); a.Code != 503 {
+				t.Errorf("answer %d", a.Code)
+			}
+			h.store.set(nil)
+			h.until("healthy", h.e.Healthy)
+			h.quiet()
+			h.heard()
+			h.want(h.say("alice", "r", "two"), 200, 1)
+			h.wantHeard("bob<r: [alice]: two")
+		})
+	}
+}

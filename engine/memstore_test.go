@@ -25,6 +25,7 @@ type memStore struct {
 	commits int
 	fail    func(changes []Change) (err error, applied bool) // nil: never
 	away    bool                                             // Ping and loads fail
+	prunes  []time.Time                                      // at which Prune was done
 	gate    chan struct{}                                    // if not nil, each commit takes one token first
 }
 
@@ -201,16 +202,30 @@ func (s *memStore) Seen(_ context.Context, since time.Time) ([]SeenRow, error) {
 	return rows, nil
 }
 
-// Prune takes the bodies of messages that are over the limit per room.
-func (s *memStore) Prune(_ context.Context, l Limits, _ time.Time) (n int, err error) {
+// Prune takes the bodies of messages that are over the limits, oldest first.
+func (s *memStore) Prune(_ context.Context, l Limits, now time.Time) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.away {
+		return 0, ErrUnavailable
+	}
+	s.prunes = append(s.prunes, now)
 	for _, said := range s.said {
-		for i := 0; i < len(said)-l.Messages && l.Messages > 0; i++ {
-			if said[i].Body != nil {
-				said[i].Body = nil
-				n++
+		var left, bytes int
+		for _, m := range said {
+			if bytes += len(m.Body); m.Body != nil {
+				left++
 			}
+		}
+		for i := range said {
+			m := &said[i]
+			over := l.Messages > 0 && left > l.Messages || l.Bytes > 0 && int64(bytes) > l.Bytes ||
+				l.Age > 0 && m.At.Before(now.Add(-l.Age))
+			if m.Body == nil || !over {
+				continue
+			}
+			left, bytes, n = left-1, bytes-len(m.Body), n+1
+			m.Body = nil
 		}
 	}
 	return n, nil
@@ -259,7 +274,11 @@ func (s *memStore) copy() *memStore {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := newMemStore()
-	c.rooms, c.said, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.said), maps.Clone(s.answers), s.serial
+	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
+	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
+	for room, said := range s.said {
+		c.said[room] = slices.Clone(said)
+	}
 	for room, cursors := range s.cursors {
 		c.cursors[room] = maps.Clone(cursors)
 	}
@@ -280,4 +299,11 @@ func (s *memStore) dump() string {
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+// crash is copy, after which nothing is written here any more.
+func (s *memStore) crash() *memStore {
+	c := s.copy()
+	s.set(func([]Change) (error, bool) { return ErrUnavailable, false })
+	return c
 }

@@ -245,6 +245,7 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 			if m.tracked = row.Cursor != nil; m.tracked {
 				cursor, m.stored = *row.Cursor, *row.Cursor
 			}
+			cursor = max(cursor, m.cursor) // it left in vain, and had come further than was written
 			if m.tracked && cursor < r.last {
 				s.enterLater(r, m, cursor)
 			} else {

@@ -23,6 +23,7 @@ type tx struct {
 	says   []say
 	events []*Event // told once this is durable; nil if nobody listens
 
+	left    []*member   // members of room that are dropped
 	history int         // messages to show to the sender; 0: none
 	after   func(error) // called in the shard when the tx is settled; may be nil
 }
@@ -79,7 +80,7 @@ func (s *shard) done(t *tx, err error) {
 		return
 	}
 	if t.room != nil && !errors.Is(err, errSuperseded) {
-		s.distrust(t.room)
+		s.distrust(t.room, t.left)
 	}
 	if t.req != nil && !t.early {
 		s.refuse(t.req, t.room, refuseUnavailable("Database unavailable"))
@@ -115,8 +116,13 @@ func (s *shard) apply(t *tx) {
 
 // distrust puts a room aside after a failed commit: what memory has of it may
 // not be what the database has. Requests for it are refused until it is loaded
-// again (reload).
-func (s *shard) distrust(r *room) {
+// again (reload). Members that left in vain are noted as members for that.
+func (s *shard) distrust(r *room, left []*member) {
+	for _, m := range left {
+		if r.members[m.key] == nil {
+			r.members[m.key] = m
+		}
+	}
 	if s.stale[r.key] != nil {
 		return
 	}
