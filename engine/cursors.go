@@ -17,6 +17,9 @@ func (s *shard) markDirty(r *room) {
 // flush writes how far the members of rooms have come. then, if not nil, is
 // called with the outcome, once this and all that was to be written before is.
 func (s *shard) flush(then func(error)) {
+	if s.lastFlush = then != nil; s.lastFlush {
+		s.writeHeld()
+	}
 	var changes []Change
 	var rooms []*room
 	for r := range s.dirty {
@@ -42,6 +45,15 @@ func (s *shard) flush(then func(error)) {
 	}})
 }
 
+// writeHeld looks again at rooms in which a copy without outcome held down what is
+// known of the others: it may be slow by now.
+func (s *shard) writeHeld() {
+	for r := range s.held {
+		s.markDirty(r)
+	}
+	clear(s.held)
+}
+
 // cursorChanges says how far the members of r have come, in few rows: one number
 // for all that keep up, and a row for each that does not.
 func (s *shard) cursorChanges(r *room) []Change {
@@ -64,6 +76,9 @@ func (s *shard) cursorChanges(r *room) []Change {
 			put(m, false)
 		}
 	}
+	if done < r.last {
+		s.held[r] = struct{}{}
+	}
 	done = max(done, r.done)
 	for _, m := range r.order {
 		if !m.live || !m.tracked || s.lags(m) {
@@ -82,9 +97,10 @@ func (s *shard) cursorChanges(r *room) []Change {
 	return changes
 }
 
-// lags tells a member that does not keep up with its room.
+// lags tells a member that does not keep up with its room. At the end nobody waits
+// for it any more.
 func (s *shard) lags(m *member) bool {
-	return m.mode != following || m.flight != nil && s.now.Sub(m.flight.since) > slowAfter
+	return m.mode != following || m.flight != nil && (s.lastFlush || s.now.Sub(m.flight.since) > slowAfter)
 }
 
 // rewrite makes the next flush write everything of these rooms: what the

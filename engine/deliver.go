@@ -106,6 +106,7 @@ func (s *shard) discard(r *room) {
 		s.leave(r, m)
 	}
 	delete(s.dirty, r)
+	delete(s.held, r)
 }
 
 // setReady queues m for its turn if it has something to get and nothing under
@@ -150,6 +151,7 @@ func (s *shard) seek(r *room, m *member) bool {
 		}
 		s.pass(r, m)
 	}
+	m.wait = nil // nothing is owed to it
 	return false
 }
 
@@ -338,8 +340,10 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 	case v == resend:
 	case v == arrived || v == skipped || f.seq == 0:
 		s.passOne(f)
+		if v != offline && v != retry {
+			f.member.wait = nil // it is there
+		}
 		if v == arrived {
-			f.member.wait = nil
 			s.engine.metrics.arrived(s.now.Sub(f.at), f)
 		} else if v == skipped {
 			s.failed(f, outcome(res), res.Code)

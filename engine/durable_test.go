@@ -157,6 +157,26 @@ func TestDeliveryAfterRestart(t *testing.T) {
 	}
 }
 
+// Who has no outcome yet at the end does not make the others get again what they
+// have.
+func TestMuteMemberAtTheEnd(t *testing.T) {
+	h := pair(t, nil)
+	h.say("carol", "r", "#join")
+	h.heard()
+	h.answers("bob", evapi.Result{})
+	<-h.post("alice", "r@x.org", "one")
+	<-h.post("alice", "r@x.org", "two")
+	var copies []got
+	h.until("carol has both", func() bool { more(h, &copies); return len(bodies(copies, "carol")) == 2 })
+	h.close()
+	n := openHouse(t, h.store, nil)
+	copies = nil
+	n.until("bob has both", func() bool { more(n, &copies); return len(bodies(copies, "bob")) == 2 })
+	n.quiet()
+	more(n, &copies)
+	n.wantBodies(copies, "carol", nil)
+}
+
 // A crash: nothing is flushed. Everything arrives, in order, and what arrives
 // twice has the Call-ID it had.
 func TestDeliveryAfterCrash(t *testing.T) {

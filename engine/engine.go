@@ -130,7 +130,9 @@ func (e *Engine) Stop(ctx context.Context) {
 		if e.cancel == nil {
 			return
 		}
-		e.Wake()
+		for _, s := range e.shards {
+			s.inbox.ring() // may be idle already
+		}
 		select {
 		case <-e.idle:
 		case <-ctx.Done():

@@ -37,8 +37,10 @@ type shard struct {
 	away  map[string]map[*wait]struct{} // the same by user key
 
 	dirty      map[*room]struct{} // rooms whose cursors are to be written
+	held       map[*room]struct{} // rooms of which not all is written because of copies under way
 	flushTimer *time.Timer        // runs while dirty is not empty
 	flushing   int                // rooms whose cursors are being written
+	lastFlush  bool               // the engine ends
 
 	seen      map[seenKey]*seen // requests and their answers
 	seenOrder []*seen           // the same, oldest first
@@ -48,7 +50,7 @@ func newShard(e *Engine, index int) *shard {
 	return &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize),
 		now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
-		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}),
+		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
 		flushTimer: newStoppedTimer(), seen: make(map[seenKey]*seen)}
 }
 
@@ -65,6 +67,7 @@ func (s *shard) run(ctx context.Context) {
 			return
 		case <-s.inbox.wake:
 		case <-ticker.C:
+			s.writeHeld()
 		case <-s.flushTimer.C:
 			s.flush(nil)
 		}
