@@ -355,15 +355,15 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 }
 
 // passOne moves a member over the copy that is settled. The log may have dropped
-// it meanwhile.
+// it meanwhile, or the room may have been loaded again.
 func (s *shard) passOne(f *flight) {
 	r, m := f.room, f.member
 	switch {
 	case f.missed > 0:
 		s.passGap(f)
-	case m.mode == behind:
+	case m.page != nil && m.at < len(m.page.items) && m.page.items[m.at].seq == f.seq:
 		s.passItem(r, m)
-	case m.next >= r.log.base:
+	case m.mode == following && m.next >= r.log.base:
 		s.pass(r, m)
 	case f.seq > m.cursor:
 		m.cursor = f.seq

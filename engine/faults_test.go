@@ -347,3 +347,22 @@ func TestLeavingInVain(t *testing.T) {
 		})
 	}
 }
+
+// The outcome of a copy may come after its room was loaded again because of a
+// commit that failed.
+func TestOutcomeAfterAFailedCommit(t *testing.T) {
+	h := pair(t, nil)
+	h.answers("bob", evapi.Result{})
+	h.want(h.say2("alice", "r", "one"), 200, 1)
+	var copies []got
+	h.until("sent", func() bool { more(h, &copies); return len(copies) == 1 })
+	h.store.set(func([]Change) (error, bool) { return errRefused, false })
+	h.want(h.say2("alice", "r", "two"), 503, -209)
+	h.store.set(nil)
+	h.until("loaded again", func() bool { return h.e.committer.idle() && h.e.Healthy() })
+	h.answers("bob", result(200))
+	h.e.Result(evapi.Result{CallID: copies[0].callID, Code: 200})
+	h.want(h.say("alice", "r", "three"), 200, 1)
+	more(h, &copies)
+	h.wantBodies(copies, "bob", []string{"one", "three"})
+}

@@ -1,0 +1,496 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"pgregory.net/rapid"
+
+	"imcd/evapi"
+)
+
+// Random conversations of phones that answer, or do not, with restarts, crashes,
+// limits and a database that fails, against the reference: every member gets what
+// it is owed, in the order of the room, once unless imcd has crashed, and is told
+// the number of what was dropped.
+func TestDeliveryModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var failure any
+		synctest.Test(t, func(*testing.T) {
+			defer func() { failure = recover() }()
+			checkDelivery(rt)
+		})
+		if failure != nil {
+			panic(failure) // rapid's, that goes on to shrink
+		}
+	})
+}
+
+var deliverySteps = map[string]func(*world){
+	"say": (*world).sayStep, "say2": (*world).sayStep, "burst": (*world).burstStep, "burst2": (*world).burstStep,
+	"join": (*world).joinStep, "add": (*world).addStep, "leave": (*world).leaveStep, "remove": (*world).removeStep,
+	"destroy": (*world).destroyStep, "phone": (*world).phoneStep, "phone2": (*world).phoneStep, "once": (*world).onceStep,
+	"register": (*world).registerStep, "register2": (*world).registerStep, "answer": (*world).answerStep, "stray": (*world).strayStep,
+	"pass": (*world).passStep, "pass2": (*world).passStep, "prune": (*world).pruneStep, "crash": (*world).crashStep,
+	"restart": (*world).restartStep, "refuse": (*world).refuseStep, "away": (*world).awayStep, "down": (*world).downStep, "lost": (*world).lostStep,
+}
+
+func checkDelivery(rt *rapid.T) {
+	one := func(name string, of ...int) int { return rapid.SampledFrom(of).Draw(rt, name) }
+	w := &world{rt: rt, cfg: DefaultConfig(), rooms: map[string]*refRoom{}, ids: map[string]string{}}
+	w.cfg.HashSize = 1
+	w.cfg.RetryMax, w.cfg.OfflineRetry, w.cfg.ResultTimeout = 4*time.Second, 20*time.Second, 5500*time.Millisecond
+	w.cfg.CursorFlush = time.Duration(one("cursor_flush", 5, 2500)) * time.Millisecond
+	w.cfg.LogEntries = one("room_log_entries", 1, 2, 5, 256)
+	w.cfg.MemberBacklog = one("member_backlog", 0, 3, 10, 1000)
+	w.cfg.RoomMessages = one("room_messages", 0, 3, 20)
+	w.cfg.RoomBytes = one("room_bytes", 0, 40, 400)
+	w.cfg.MessageAge = time.Duration(one("message_age", 0, 10, 100)) * time.Second
+	w.open(newMemStore())
+	defer func() { w.close() }()
+	for _, room := range []string{"red", "blue"} {
+		w.create(room)
+		for _, user := range []string{"bob", "cid"} {
+			w.command("ann", room, "#add "+user, 200)
+			w.enter(room, user)
+		}
+	}
+	w.settle()
+	names := slices.Sorted(maps.Keys(deliverySteps))
+	for range rapid.IntRange(1, 60).Draw(rt, "steps") {
+		name := rapid.SampledFrom(names).Draw(rt, "step")
+		w.note("%s", name)
+		deliverySteps[name](w)
+		w.settle()
+		w.checkMemory()
+	}
+	w.finish()
+}
+
+// checkMemory: what is kept in memory is for those who are about to get it.
+func (w *world) checkMemory() {
+	if w.down || w.away {
+		return
+	}
+	for m := range w.members() {
+		if !m.open.IsZero() || !m.notice.IsZero() {
+			return
+		}
+	}
+	if n := w.e.memory.Load(); n != 0 && len(w.relay.codes) == 0 {
+		w.failf("%d bytes are kept, and nobody is waited for", n)
+	}
+}
+
+// finish lets everybody get everything.
+func (w *world) finish() {
+	w.note("finish")
+	w.back()
+	w.up()
+	w.relay.set(func() { clear(w.relay.codes); clear(w.relay.once) })
+	w.pass(w.cfg.ResultTimeout + time.Second)
+	for _, user := range deliveryUsers {
+		w.register(user)
+	}
+	w.pass(w.cfg.OfflineRetry + w.cfg.RetryMax + time.Second)
+	w.pass(w.cfg.RetryMax + 3*time.Second)
+	for m := range w.members() {
+		if w.blocked(m) || m.own() != m.room.last() {
+			w.failf("at the end %s in %s (%q) has %d of %d", m.user, m.room.name, m.wait, m.at, m.room.last())
+		}
+	}
+	if n, c := w.e.memory.Load(), w.e.credits.inUse(); n != 0 || c != 0 {
+		w.failf("at the end %d bytes are kept and %d copies under way", n, c)
+	}
+	if owed := w.store.owed(); owed != "" {
+		w.failf("everything was delivered, but\n%s", owed)
+	}
+	if n := testutil.ToFloat64(w.e.metrics.deliveries.WithLabelValues("refused")); n < float64(w.refused) { // more: answers that were too old to be sent
+		w.failf("%d copies were refused, and %v counted", w.refused, n)
+	}
+	if n := testutil.ToFloat64(w.e.metrics.dropped); n < float64(w.missed) {
+		w.failf("%d messages were dropped, and %v counted", w.missed, n)
+	}
+}
+
+var deliveryUsers = []string{"ann", "bob", "cid", "dora"}
+
+func (w *world) user() string { return rapid.SampledFrom(deliveryUsers).Draw(w.rt, "user") }
+func (w *world) room() *refRoom {
+	return w.rooms[rapid.SampledFrom([]string{"red", "blue"}).Draw(w.rt, "room")]
+}
+
+// answered gives the answer to a request, which must have one when all is at rest.
+func (w *world) answered(ch chan evapi.Answer) int {
+	if w.away && len(ch) == 0 {
+		<-time.After(reloadBackoffMax) // it met the first failure on its way
+		synctest.Wait()
+	}
+	select {
+	case a := <-ch:
+		return a.Code
+	default:
+		w.failf("no answer")
+		return 0
+	}
+}
+
+// wants compares answers. While the database is away nothing is accepted.
+func (w *world) wants(code, want int) bool {
+	if w.away {
+		return code == 503 || code == want && want >= 300
+	}
+	return code == want
+}
+
+// command sends a command, and wants an answer.
+func (w *world) command(user, room, text string, want int) {
+	ch := w.post(user, room+"@x.org", text)
+	synctest.Wait()
+	if code := w.answered(ch); !w.wants(code, want) {
+		w.failf("%s to %s %q: %d, want %d", user, room, text, code, want)
+	}
+}
+
+func (w *world) create(room string) {
+	w.command("ann", room, "#create", 200)
+	w.rooms[room] = &refRoom{name: room, members: map[string]*refMember{}}
+	w.enter(room, "ann")
+}
+
+func (w *world) enter(room, user string) {
+	r := w.rooms[room]
+	r.members[user] = &refMember{room: r, user: user, at: r.last(), ids: map[string]string{}}
+}
+
+// talk posts n messages without waiting.
+func (w *world) talk(r *refRoom, n int) (said []refMessage, answers []chan evapi.Answer) {
+	for range n {
+		user := w.user()
+		w.texts++
+		text := fmt.Sprint("t", w.texts)
+		said = append(said, refMessage{text: text, sender: user, size: len(text), at: time.Now()})
+		answers = append(answers, w.post(user, r.name+"@x.org", text))
+		w.note("  %s > %s %s", user, r.name, text)
+	}
+	return said, answers
+}
+
+func (w *world) accept(r *refRoom, said []refMessage, answers []chan evapi.Answer) {
+	for i, m := range said {
+		want := 200
+		if r.members[m.sender] == nil {
+			want = 403
+		}
+		if code := w.answered(answers[i]); !w.wants(code, want) {
+			w.failf("%s to %s %q: %d, want %d", m.sender, r.name, m.text, code, want)
+		}
+		if want == 200 && !w.away {
+			r.said = append(r.said, m)
+		}
+	}
+}
+
+func (w *world) sayStep() {
+	r := w.room()
+	said, answers := w.talk(r, 1)
+	synctest.Wait()
+	w.accept(r, said, answers)
+}
+
+func (w *world) burstStep() {
+	r := w.room()
+	said, answers := w.talk(r, rapid.SampledFrom([]int{2, 3, 5, 12, 40}).Draw(w.rt, "messages"))
+	synctest.Wait()
+	w.accept(r, said, answers)
+}
+
+func (w *world) joinStep() {
+	user, r := w.user(), w.room()
+	if w.away && r.members[user] != nil {
+		return // needs no database
+	}
+	w.command(user, r.name, "#join", 200)
+	if r.members[user] == nil && !w.away {
+		w.enter(r.name, user)
+	}
+}
+
+func (w *world) addStep() {
+	user, r := w.user(), w.room()
+	want := 200
+	if r.members[user] != nil {
+		want = 403
+	}
+	w.command("ann", r.name, "#add "+user, want)
+	if r.members[user] == nil && !w.away {
+		w.enter(r.name, user)
+	}
+}
+
+func (w *world) leaveStep() {
+	user, r := w.user(), w.room()
+	if user == "ann" {
+		return // the owner stays
+	}
+	want := 200
+	if r.members[user] == nil {
+		want = 403
+	}
+	w.command(user, r.name, "#leave", want)
+	if !w.away {
+		delete(r.members, user)
+	}
+}
+
+func (w *world) removeStep() {
+	user, r := w.user(), w.room()
+	if user == "ann" {
+		return
+	}
+	want := 200
+	if r.members[user] == nil {
+		want = 404
+	}
+	w.command("ann", r.name, "#remove "+user, want)
+	if !w.away {
+		delete(r.members, user)
+	}
+}
+
+func (w *world) destroyStep() {
+	r := w.room()
+	w.command("ann", r.name, "#destroy", 200)
+	if !w.away {
+		w.observe()
+		w.create(r.name)
+	}
+}
+
+func (w *world) phoneStep() {
+	user, res := w.user(), w.result(false)
+	w.note("  %s: %+v", user, res)
+	w.relay.set(func() {
+		if w.relay.codes[user] = res; res.Code == 200 {
+			delete(w.relay.codes, user)
+		}
+	})
+}
+
+func (w *world) onceStep() {
+	user, res := w.user(), w.result(true)
+	w.note("  %s: %+v", user, res)
+	w.relay.set(func() { w.relay.once[user] = res })
+}
+
+// result is what a phone answers, or what becomes of a copy on its way.
+func (w *world) result(once bool) evapi.Result {
+	all := []evapi.Result{result(200), result(200), result(404), result(404), result(410), result(480), result(408), result(500),
+		{Code: 503, RetryAfter: 3 * time.Second}, {Code: 503, RetryAfter: time.Hour}, result(486), result(403), result(415), result(488),
+		{Code: 500, Local: true}, {Code: 400, Local: true}, {}, {}}
+	if once {
+		all = append(all, evapi.Result{Code: 503, Local: true})
+	}
+	return rapid.SampledFrom(all).Draw(w.rt, "result")
+}
+
+func (w *world) registerStep() { w.register(w.user()) }
+
+func (w *world) register(user string) {
+	for m := range w.members() {
+		if m.user == user && m.wait != refOnline {
+			m.until, m.due = time.Time{}, time.Now().Add(-1)
+		}
+	}
+	w.e.Registered("sip:" + user + "@x.org")
+}
+
+// answerStep gives a late answer to what is still under way.
+func (w *world) answerStep() {
+	for _, user := range deliveryUsers {
+		for _, room := range []string{"red", "blue"} {
+			m := w.rooms[room].members[user]
+			if m == nil || m.open.IsZero() {
+				continue
+			}
+			w.note("  %s in %s: 200", user, room)
+			w.e.Result(evapi.Result{CallID: m.flying.callID, Code: 200})
+			m.open = time.Time{}
+			m.reach(w, m.flying)
+			return
+		}
+	}
+}
+
+// strayStep gives an answer that has come before.
+func (w *world) strayStep() {
+	open := map[string]bool{}
+	for m := range w.members() {
+		open[m.flying.callID] = !m.open.IsZero() || open[m.flying.callID]
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.ids)) {
+		if !open[id] {
+			w.e.Result(evapi.Result{CallID: id, Code: 200})
+		}
+	}
+}
+
+func (w *world) passStep() {
+	w.pass(time.Duration(rapid.SampledFrom([]int{500, 1000, 3000, 6000, 25000, 60000}).Draw(w.rt, "ms")) * time.Millisecond)
+}
+
+func (w *world) pruneStep() { w.e.pruneOnce(context.Background()) }
+
+// crashStep ends imcd at any moment: nothing reaches the database any more.
+func (w *world) crashStep() {
+	w.back()
+	w.up()
+	r := w.room()
+	said, answers := w.talk(r, rapid.SampledFrom([]int{0, 0, 1, 5}).Draw(w.rt, "messages"))
+	for range rapid.IntRange(0, 50).Draw(w.rt, "moment") {
+		runtime.Gosched()
+	}
+	left := w.store.crash()
+	w.e.cancel()
+	w.e.loops.Wait()
+	for _, row := range left.said[left.rooms[r.name+"@x.org"].Room.ID][r.last():] {
+		i := slices.IndexFunc(said, func(m refMessage) bool { return m.text == string(row.Body) })
+		r.said = append(r.said, said[i])
+	}
+	for i, m := range said {
+		select {
+		case a := <-answers[i]:
+			if a.Code == 200 && !slices.ContainsFunc(r.said, func(s refMessage) bool { return s.text == m.text }) {
+				w.failf("%q was answered 200 and is lost", m.text)
+			}
+		default:
+		}
+	}
+	w.observe()
+	w.note("  crashed with %d of %d", r.last(), len(said))
+	w.store = left
+	w.restarted(false)
+	w.open(left)
+	w.pass(2 * time.Second)
+}
+
+func (w *world) restartStep() {
+	w.back()
+	w.up()
+	w.close()
+	w.observe()
+	w.restarted(true)
+	w.open(w.store)
+	w.pass(2 * time.Second)
+}
+
+// refuseStep lets the commit of a message fail, with or without effect.
+func (w *world) refuseStep() {
+	if w.away {
+		return
+	}
+	how := rapid.SampledFrom([]string{"refused", "lost", "uncertain"}).Draw(w.rt, "how")
+	w.store.set(func(changes []Change) (error, bool) {
+		switch isMessage := func(c Change) bool { return c.Op == PutMessage }; {
+		case !slices.ContainsFunc(changes, isMessage):
+			return nil, false
+		case how == "refused":
+			return errRefused, false
+		}
+		return ErrUnavailable, how == "uncertain"
+	})
+	r := w.room()
+	said, answers := w.talk(r, 1)
+	synctest.Wait()
+	w.store.set(nil)
+	isMember := r.members[said[0].sender] != nil
+	if code := w.answered(answers[0]); isMember && code != 503 {
+		w.failf("%d though the commit failed", code)
+	}
+	if isMember && how == "uncertain" {
+		r.said = append(r.said, said[0])
+	}
+	<-time.After(3 * time.Second)
+	synctest.Wait()
+}
+
+func (w *world) awayStep() {
+	if w.away {
+		w.back()
+		return
+	}
+	w.store.mu.Lock()
+	w.store.away, w.store.fail = true, func([]Change) (error, bool) { return ErrUnavailable, false }
+	w.store.mu.Unlock()
+	w.away = true
+	for m := range w.members() {
+		if m.wait != refOnline {
+			m.wait, m.until = refReads, time.Time{}
+		}
+	}
+}
+
+func (w *world) back() {
+	if !w.away {
+		return
+	}
+	w.store.mu.Lock()
+	w.store.away, w.store.fail = false, nil
+	w.store.mu.Unlock()
+	w.away = false
+	for m := range w.members() {
+		if m.wait != refOnline {
+			m.due = time.Now().Add(w.cfg.OfflineRetry + w.cfg.RetryMax + 4*time.Second)
+		}
+	}
+	<-time.After(3 * time.Second)
+	w.settle()
+}
+
+func (w *world) downStep() {
+	if w.down {
+		w.up()
+		return
+	}
+	w.down = true
+	w.relay.set(func() { w.relay.down = true })
+}
+
+func (w *world) up() {
+	if !w.down {
+		return
+	}
+	w.relay.set(func() { w.relay.down = false })
+	w.down = false
+	for m := range w.members() {
+		if m.wait == refOffline || m.wait == refReads {
+			m.until = time.Time{}
+		}
+		m.due = maxTime(m.due, time.Now().Add(time.Second))
+	}
+	w.e.Wake()
+	w.settle()
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// lostStep restarts Kamailio: what it had under way gets no outcome.
+func (w *world) lostStep() {
+	w.pass(500 * time.Millisecond)
+	for m := range w.members() {
+		m.open = time.Time{}
+	}
+	w.e.Lost(w.relay.conn)
+}
