@@ -24,8 +24,9 @@ type world struct {
 	texts int               // that were ever said
 
 	away, down      bool
-	pruned          int    // of store.prunes that the reference knows
-	missed, refused uint64 // since the engine was started
+	pruned          int       // of store.prunes that the reference knows
+	missed, refused uint64    // since the engine was started
+	mute            time.Time // when a copy was last sent that got no outcome
 	trace           []string
 }
 
@@ -85,6 +86,9 @@ func (w *world) observe() {
 		room, _, _ := strings.Cut(rest, "@")
 		if refClass(results[i].result) == "refused" {
 			w.refused++
+		}
+		if results[i].result.Code == 0 {
+			w.mute = results[i].at
 		}
 		r := w.rooms[room]
 		if r == nil || r.members[user] == nil {
