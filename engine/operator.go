@@ -107,7 +107,16 @@ func (e *Engine) obey(ctx context.Context, req *request) error {
 	if !e.submit(req) {
 		return &Refused{Code: 503, Reason: "imcd is overloaded or stopping"}
 	}
-	return req.outcome(ctx)
+	err := req.outcome(ctx)
+	line := e.log.Info().Err(err).Str("action", req.kind()).Str("room", req.room.Key())
+	if len(req.args) > 0 {
+		line = line.Str("args", clip(strings.Join(req.args, " ")))
+	}
+	if !req.from.IsZero() {
+		line = line.Str("for", req.from.Key())
+	}
+	line.Msg("operator") // so that it can be seen who was made what; never what was said
+	return err
 }
 
 // CreateRoom makes a room. The owner, a SIP URI, becomes its first member and is

@@ -48,6 +48,7 @@ func (e *Engine) newMessage(room, text string) (*request, error) {
 // Rooms that end meanwhile are left out; the first that cannot take it for another
 // reason ends it: *Refused.
 func (e *Engine) SayAll(ctx context.Context, text string) (said int, err error) {
+	defer func() { e.log.Info().Err(err).Str("action", "message to all").Int("rooms", said).Msg("operator") }()
 	rooms, err := e.Rooms(ctx)
 	if err != nil {
 		return 0, err
