@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -142,29 +143,31 @@ func (s *Socket) read() {
 		if err != nil {
 			continue // an ICMP message about an earlier packet
 		}
-		msg, err := sip.NewParser().ParseSIP(buf[:n])
-		if err != nil {
-			continue // anybody can send anything to an open port
-		}
-		s.take(msg, from)
+		s.packet(buf[:n], from)
 	}
 }
 
-func (s *Socket) take(msg sip.Message, from net.Addr) {
-	id := msg.CallID()
-	if id == nil {
-		return
+// packet takes one datagram. Anybody can send anything to an open port, so what is
+// no SIP is dropped, and so is what the parser stumbles over.
+func (s *Socket) packet(b []byte, from net.Addr) {
+	defer func() { _ = recover() }()
+	msg, err := sip.NewParser().ParseSIP(bytes.Clone(b))
+	if err == nil && msg.CallID() != nil {
+		s.take(msg, msg.CallID().Value(), from)
 	}
+}
+
+func (s *Socket) take(msg sip.Message, id string, from net.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch m := msg.(type) {
 	case *sip.Response:
 		select {
-		case s.answers[id.Value()] <- m:
+		case s.answers[id] <- m:
 		default: // repeated, or to nothing that was asked
 		}
 	case *sip.Request:
-		ch := s.arrived[id.Value()]
+		ch := s.arrived[id]
 		if ch == nil || strings.EqualFold(string(m.Method), "ACK") {
 			return
 		}
