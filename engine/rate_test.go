@@ -64,8 +64,10 @@ func TestSendersAreBounded(t *testing.T) {
 	if !refused("user1@x", now) {
 		t.Error("one who is known got through twice")
 	}
-	if refused("late@x", now) || refused("late@x", now) {
-		t.Error("one for whom there was no room was refused")
+	for range 2 {
+		if refused("late@x", now) {
+			t.Error("one for whom there was no room was refused")
+		}
 	}
 	later := now.Add(2 * time.Minute)
 	for i := range most {
@@ -189,4 +191,28 @@ func TestLimitedIsNotRemembered(t *testing.T) {
 		again := *m
 		return (<-h.send(&again)).Code == 200
 	})
+}
+
+// BenchmarkMessage is one message to a room of two, without limits (the default)
+// and with them.
+func BenchmarkMessage(b *testing.B) {
+	plenty := Rate{Count: maxRateCount, Per: time.Second}
+	for name, change := range map[string]func(*Config){
+		"off": func(*Config) {},
+		"rates": func(c *Config) {
+			c.RateSenderMessages, c.RateSenderCommands, c.RateRoomMessages, c.RateRoomJoins = plenty, plenty, plenty, plenty
+		},
+		"owners": func(c *Config) { c.MaxRooms = 5 },
+	} {
+		b.Run(name, func(b *testing.B) {
+			h := newHouse(b, change)
+			h.say("alice", "r", "#create")
+			h.say("bob", "r", "#join")
+			b.ReportAllocs()
+			for b.Loop() {
+				<-h.post("alice", "r@x.org", "hello")
+				h.relay.take()
+			}
+		})
+	}
 }

@@ -63,6 +63,11 @@ func run(args, environ []string, stdout io.Writer, stderr *os.File) int {
 		return exitOK
 	}
 	cfg, err := config.Load(config.Sources{File: opt.file, Environ: environ, Flags: flags})
+	if err == nil && opt.check {
+		for _, w := range cfg.Warnings {
+			fmt.Fprintln(stderr, "imcd: warning:", w)
+		}
+	}
 	if err == nil && !opt.check {
 		if err = hideSecrets(flags, environ); err == nil {
 			err = serve(cfg, stderr)

@@ -12,6 +12,23 @@ import (
 	"imcd/evapi"
 )
 
+// TestCheckWarns: -check says what is not wise, and is content all the same.
+func TestCheckWarns(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o644: "imcd: warning: " + file + " has a secret in it"} {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		code, stdout, stderr := imcd(t, nil, "-check", "--evapi_secret_file", file)
+		if code != 0 || stdout != "" || !strings.HasPrefix(stderr, want) || (want == "") != (stderr == "") || strings.Contains(stderr, "hunter2") {
+			t.Errorf("mode %o: exit code %d, output %q, error %q", mode, code, stdout, stderr)
+		}
+	}
+}
+
 // TestSecretsOnTheCommandLine: a secret that was given as a flag cannot be read
 // from the list of processes once imcd is up, and counts all the same.
 func TestSecretsOnTheCommandLine(t *testing.T) {
