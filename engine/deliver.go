@@ -169,12 +169,15 @@ func (s *shard) pass(r *room, m *member) {
 	m.next++
 }
 
-// pump sends what can be sent: answers first, then one copy per room and turn,
+// turnCopies is how many copies a room sends in its turn. Copies of one message
+// travel together, and cost less the more of them do.
+const turnCopies = 16
+
+// pump sends what can be sent: answers first, then some copies per room and turn,
 // as long as there are credits.
 func (s *shard) pump() {
 	for len(s.hasNote) > 0 {
-		st := s.hasNote[0]
-		if !s.sendNote(st) {
+		if !s.sendNote(s.hasNote[0]) {
 			return
 		}
 		s.hasNote[0] = nil
@@ -182,15 +185,9 @@ func (s *shard) pump() {
 	}
 	for len(s.turns) > 0 {
 		r := s.turns[0]
-		m := r.ready[0]
-		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) {
-			if !s.send(r, m) {
-				return
-			}
+		if !s.turn(r) {
+			return
 		}
-		m.queued = false
-		r.ready[0] = nil
-		r.ready = r.ready[1:]
 		s.turns[0] = nil
 		s.turns = s.turns[1:]
 		if len(r.ready) > 0 {
@@ -199,6 +196,20 @@ func (s *shard) pump() {
 			r.ready, r.turn = nil, false
 		}
 	}
+}
+
+// turn sends copies to members of r that are ready. False: the rest not now.
+func (s *shard) turn(r *room) bool {
+	for n := 0; n < turnCopies && len(r.ready) > 0; n++ {
+		m := r.ready[0]
+		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) && !s.send(r, m) {
+			return false
+		}
+		m.queued = false
+		r.ready[0] = nil
+		r.ready = r.ready[1:]
+	}
+	return true
 }
 
 // send sends m its next copy. False: not now; nothing has changed then.
