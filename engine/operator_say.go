@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -85,21 +86,20 @@ func (e *Engine) SayAll(ctx context.Context, text string) (said int, err error) 
 	return said, settle(0)
 }
 
-// Speak carries out what a user that is no SIP client says to a room: a command,
-// or a message of a member. ErrBadName, ErrNoRoom, ErrNoUser, *Refused.
-func (e *Engine) Speak(ctx context.Context, from Name, room, text string) error {
-	req, err := e.newMessage(room, text)
+// Command carries out a line of the command language, as if a user had sent it to a
+// room; the character that begins a command may be left out. ErrBadName,
+// ErrNoRoom, ErrNoUser, *Refused.
+func (e *Engine) Command(ctx context.Context, from Name, room, line string) error {
+	req, err := e.newMessage(room, e.cfg.CmdStartChar+strings.TrimPrefix(line, e.cfg.CmdStartChar))
 	if err != nil {
 		return err
 	}
 	req.from = from
-	if text[0] == e.cfg.CmdStartChar[0] {
-		if why := e.readCommand(req); why != nil {
-			return &Refused{Code: why.code, Reason: why.reason}
-		}
-		if req.cmd.run == nil {
-			return &Refused{Code: 400, Reason: "text: " + req.word + " is for SIP clients, ask imc.list_rooms"}
-		}
+	if why := e.readCommand(req); why != nil {
+		return &Refused{Code: why.code, Reason: why.reason}
+	}
+	if req.cmd.run == nil {
+		return &Refused{Code: 400, Reason: req.word + " is for SIP clients, ask imc.list_rooms"}
 	}
 	return e.obey(ctx, req)
 }

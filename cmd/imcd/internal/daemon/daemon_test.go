@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
@@ -126,4 +128,54 @@ func TestInterruptedStart(t *testing.T) {
 	if err == nil {
 		d.Stop() // quick enough to be up before it looked
 	}
+}
+
+// TestStopWithSockets: who watches is told that imcd goes away, and does not hold
+// it up, reading or not.
+func TestStopWithSockets(t *testing.T) {
+	d, err := Start(testContext(t), testConfig(t), "test", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "ws://" + d.HTTPAddr().String() + "/ws"
+	var sockets []*websocket.Conn
+	for range 2 {
+		ws, res, err := websocket.DefaultDialer.DialContext(testContext(t), url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		defer ws.Close()
+		if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"jsonrpc":"2.0","id":1,"method":"imc.subscribe"}`)); err != nil {
+			t.Fatal(err)
+		}
+		sockets = append(sockets, ws)
+	}
+	if _, b, err := sockets[0].ReadMessage(); err != nil || !strings.Contains(string(b), `"subscription":1`) {
+		t.Fatalf("%s, %v", b, err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, _, err := sockets[0].ReadMessage()
+		read <- err
+	}()
+	d.Stop()
+	if err := <-read; !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestAnotherSitesPage: the doors of a running imcd are closed to it.
+func TestAnotherSitesPage(t *testing.T) {
+	d, err := Start(testContext(t), testConfig(t), "test", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Stop()
+	_, res, err := websocket.DefaultDialer.DialContext(testContext(t), "ws://"+d.HTTPAddr().String()+"/ws",
+		http.Header{"Origin": {"https://evil.example"}})
+	if err == nil || res.StatusCode != http.StatusForbidden {
+		t.Fatalf("WebSocket of another site: %v", err)
+	}
+	_ = res.Body.Close()
 }

@@ -24,7 +24,8 @@ type Bots struct {
 type BotRooms interface {
 	Result(r evapi.Result)
 	Registered(aor string)
-	Speak(ctx context.Context, from engine.Name, room, text string) error
+	Say(ctx context.Context, room, text, from string) error
+	Command(ctx context.Context, from engine.Name, room, line string) error
 }
 
 // NewBots makes a relay for these bots in front of next.
@@ -168,10 +169,26 @@ func (t *bot) acknowledged(c *conn, payload []byte) bool {
 	return true
 }
 
-// say speaks as the bot that the connection is.
+// say posts a message of the bot that the connection is. It is never taken for a
+// command: a bot that repeats what it hears must not do what it is told.
 func (b *Bots) say(c *conn, ctx context.Context, params json.RawMessage) (any, error) {
 	var p struct{ Room, Text string }
-	if err := decode(params, &p); err != nil {
+	return c.asBot(ctx, params, &p, func(ctx context.Context, bot engine.Name) error {
+		return b.rooms.Say(ctx, p.Room, p.Text, bot.URI())
+	})
+}
+
+// command carries out a command of the bot that the connection is.
+func (b *Bots) command(c *conn, ctx context.Context, params json.RawMessage) (any, error) {
+	var p struct{ Room, Command string }
+	return c.asBot(ctx, params, &p, func(ctx context.Context, bot engine.Name) error {
+		return b.rooms.Command(ctx, bot, p.Room, p.Command)
+	})
+}
+
+// asBot reads parameters and does something as the bot that the connection is.
+func (c *conn) asBot(ctx context.Context, params json.RawMessage, into any, do func(ctx context.Context, bot engine.Name) error) (any, error) {
+	if err := decode(params, into); err != nil {
 		return nil, err
 	}
 	if c.bot == nil {
@@ -179,11 +196,11 @@ func (b *Bots) say(c *conn, ctx context.Context, params json.RawMessage) (any, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, sayTimeout)
 	defer cancel()
-	err := b.rooms.Speak(ctx, c.bot.name, p.Room, p.Text)
+	err := do(ctx, c.bot.name)
 	return err == nil, rpc.Coded(err)
 }
 
-// sayTimeout bounds how long the answer to imc.bot_say may take.
+// sayTimeout bounds how long the answer to a bot may take.
 const sayTimeout = 5 * time.Second
 
 // deliveryParams are the parameters of imc.deliver.

@@ -100,8 +100,10 @@ func TestBotSpeaks(t *testing.T) {
 	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"hello"}`, "Not a member")
 	c.refused("imc.bot_say", `{"room":"sip:nowhere@x.org","text":"hello"}`, "no such room")
 	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":""}`, "text")
-	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"#rooms"}`, "imc.list_rooms")
-	c.refused("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"#nonsense"}`, "Unknown command")
+	c.refused("imc.bot_command", `{"room":"sip:chat-1@x.org","command":"#rooms"}`, "imc.list_rooms")
+	c.refused("imc.bot_command", `{"room":"sip:chat-1@x.org","command":"nonsense"}`, "Unknown command")
+	c.refused("imc.bot_command", `{"room":"sip:chat-1@x.org","command":""}`, "No command")
+	c.refused("imc.bot_command", `{"room":"sip:chat-1@x.org","command":"#destroy"}`, "Not a member")
 	p.must(p.rooms.AddMember(t.Context(), "sip:chat-1@x.org", echoURI, ""))
 	if m := c.next(); m.Method != "imc.deliver" || m.Params["notice"] != true {
 		t.Errorf("got %+v", m)
@@ -113,7 +115,9 @@ func TestBotSpeaks(t *testing.T) {
 	p.say("to the bot")
 	c.ack(c.delivery("to the bot")) // and not its own hello
 	p.until("acknowledged", func() bool { return p.lag(echoURI) == 0 })
-	c.ask("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"#leave"}`)
+	c.ask("imc.bot_say", `{"room":"sip:chat-1@x.org","text":"#leave"}`) // is text
+	p.until("heard by bob", func() bool { return p.phones.got("sip:bob@x.org: #leave") })
+	c.ask("imc.bot_command", `{"room":"sip:chat-1@x.org","command":"#leave"}`)
 	in, err := p.rooms.RoomMember(t.Context(), "sip:chat-1@x.org", echoURI)
 	if in || err != nil {
 		t.Errorf("still there, %v", err)

@@ -25,8 +25,8 @@
 //	→ {"jsonrpc":"2.0","id":2,"method":"imc.bot_say","params":{"room":"sip:chat-a@example.org","text":"hello, too"}}
 //
 // An error instead of the result with a SIP status code (300 to 699) means what
-// that means of a phone; any other makes it come again later. imc.bot_say takes
-// commands, too ("#accept").
+// that means of a phone; any other makes it come again later. Commands ("#accept")
+// are given with imc.bot_command {"room","command"}.
 //
 // # Who does what
 //

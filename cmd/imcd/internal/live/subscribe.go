@@ -44,6 +44,7 @@ func Methods(bots *Bots) map[string]evapi.Method {
 		"imc.unsubscribe": onSocket("imc.unsubscribe", (*conn).unsubscribe),
 		"imc.bot":         onSocket("imc.bot", bots.attach),
 		"imc.bot_say":     onSocket("imc.bot_say", bots.say),
+		"imc.bot_command": onSocket("imc.bot_command", bots.command),
 	}
 }
 
