@@ -221,6 +221,13 @@ func TestCheckNextHop(t *testing.T) {
 	s.check(fmt.Sprint("FAIL way out: next hop sip:127.0.0.1:", ports[0]), "ok way in: ")
 }
 
+// TestCheckOtherHop: the next hop is another Kamailio, where nobody may be registered.
+func TestCheckOtherHop(t *testing.T) {
+	other := newSite(t, evapitest.Options{})
+	newSite(t, evapitest.Options{}).startImcd("--outbound_proxy", "sip:"+other.k.SIPAddr()).
+		check("warn way out: which is not this Kamailio", "ok way in: ")
+}
+
 func TestCheckDatabase(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	if err := pg.CreateDatabase("chat"); err != nil {

@@ -72,7 +72,7 @@ func options(ctx context.Context, addr string) error {
 
 // verdict is what an outcome means. The first that fits counts.
 type verdict struct {
-	fits   func(l relay.Leg) bool
+	fits   func(p relay.Path, l relay.Leg) bool
 	status Status
 	text   string // of the Path and the Leg, see leg
 	remedy string
@@ -86,15 +86,15 @@ func (r *run) leg(check string, p relay.Path, l relay.Leg, table []verdict) {
 		return strings.NewReplacer("{code}", fmt.Sprint(l.Code), "{reason}", l.Reason, "{hop}", p.NextHop, "{own}", p.OwnHop, "{room}", p.Room).Replace(s)
 	}
 	for _, v := range table {
-		if v.fits(l) {
+		if v.fits(p, l) {
 			r.say(check, v.status, fill(v.text), fill(v.remedy))
 			return
 		}
 	}
 }
 
-func code(list ...int) func(relay.Leg) bool {
-	return func(l relay.Leg) bool {
+func code(list ...int) func(relay.Path, relay.Leg) bool {
+	return func(_ relay.Path, l relay.Leg) bool {
 		for _, c := range list {
 			if !l.Local && l.Code == c {
 				return true
@@ -104,11 +104,20 @@ func code(list ...int) func(relay.Leg) bool {
 	}
 }
 
-func arrived(l relay.Leg) bool  { return l.Arrived }
-func untried(l relay.Leg) bool  { return !l.Tried }
-func silent(l relay.Leg) bool   { return l.Code == 0 }
-func local(l relay.Leg) bool    { return l.Local }
-func anything(l relay.Leg) bool { return true }
+func arrived(_ relay.Path, l relay.Leg) bool { return l.Arrived }
+func untried(_ relay.Path, l relay.Leg) bool { return !l.Tried }
+func silent(_ relay.Path, l relay.Leg) bool  { return l.Code == 0 }
+func local(_ relay.Path, l relay.Leg) bool   { return l.Local }
+func anything(relay.Path, relay.Leg) bool    { return true }
+
+// elsewhere reports whether copies go to another host than the Kamailio, and this
+// one took the copy.
+func elsewhere(p relay.Path, l relay.Leg) bool {
+	return !strings.EqualFold(p.NextHop, p.OwnHop) && passed(p, l)
+}
+
+// passed reports whether whoever answered has looked for the user.
+func passed(p relay.Path, l relay.Leg) bool { return code(200, 202, 404, 410, 480, 604)(p, l) }
 
 // outVerdicts are about a copy that imcd sent.
 func outVerdicts() []verdict {
@@ -116,7 +125,9 @@ func outVerdicts() []verdict {
 	return []verdict{
 		{untried, Warn, "not tried: {reason}", ""},
 		{arrived, OK, "a copy went through Kamailio ({hop}) and out again", ""},
-		{code(200, 202, 404, 410, 480, 604), OK, "a copy passed Kamailio's routing ({hop}), which looked for the user ({code})", ""},
+		{elsewhere, Warn, "a copy was answered {code} by {hop}, which is not this Kamailio ({own})",
+			"If members are registered there, all is well. If not, take outbound_proxy or IMC_NEXT_HOP out."},
+		{passed, OK, "a copy passed Kamailio's routing ({hop}), which looked for the user ({code})", ""},
 		{code(401, 407), Fail, "Kamailio asks for a password for what imcd sends ({code}): no member would get anything",
 			"In request_route, route(IMC) must stand in the place of route(AUTH), before anything else that authenticates. If copies go through another host, that one must trust imcd's host."},
 		{code(403), Fail, "Kamailio refuses what imcd sends (403 {reason})",

@@ -196,10 +196,10 @@ func cause(err error) (string, string) {
 func udpAddr(uri string) (string, error) {
 	var u sip.Uri
 	if err := sip.ParseUri(uri, &u); err != nil || u.Host == "" {
-		return "", fmt.Errorf("Kamailio's own address %q is no SIP URI", uri)
+		return "", fmt.Errorf("%q, which Kamailio gives as its own address, is no SIP URI", uri)
 	}
 	if transport, ok := u.UriParams.Get("transport"); (ok && !strings.EqualFold(transport, "udp")) || u.IsEncrypted() {
-		return "", fmt.Errorf("Kamailio's own address %s is not UDP, which is all that a check speaks", uri)
+		return "", fmt.Errorf("%s, Kamailio's own address, is not UDP, which is all that a check speaks", uri)
 	}
 	port := u.Port
 	if port == 0 {
