@@ -19,6 +19,7 @@ type flight struct {
 	member *member
 	stream *stream
 	seq    uint64    // of the message, or the last of those missed; 0 for a notice to all
+	entry  uint64    // number of the log entry and one more; 0: not from the log
 	missed uint64    // how many were dropped, of which this copy tells; 0: it is something else
 	at     time.Time // when the message was accepted
 	since  time.Time // when this copy was sent
@@ -220,7 +221,7 @@ func (s *shard) send(r *room, m *member) bool {
 	f := &flight{}
 	if m.mode == following {
 		e := r.log.at(m.next)
-		out, via, f.seq, f.at = e.out, e.via, e.seq, e.at
+		out, via, f.seq, f.at, f.entry = e.out, e.via, e.seq, e.at, m.next+1
 	} else {
 		*f, out, err = s.nextOfPage(r, m)
 	}
@@ -374,7 +375,7 @@ func (s *shard) passOne(f *flight) {
 		s.passGap(f)
 	case m.page != nil && m.at < len(m.page.items) && m.page.items[m.at].seq == f.seq:
 		s.passItem(r, m)
-	case m.mode == following && m.next >= r.log.base:
+	case m.mode == following && f.entry == m.next+1 && m.next >= r.log.base:
 		s.pass(r, m)
 	case f.seq > m.cursor:
 		m.cursor = f.seq

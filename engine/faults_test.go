@@ -366,3 +366,28 @@ func TestOutcomeAfterAFailedCommit(t *testing.T) {
 	more(h, &copies)
 	h.wantBodies(copies, "bob", []string{"one", "three"})
 }
+
+// The same for a notice that is under way to members of a room which was to be
+// destroyed.
+func TestOutcomeAfterLeavingInVain(t *testing.T) {
+	h := pair(t, nil)
+	h.answers("bob", evapi.Result{})
+	h.want(h.say2("carol", "r", "#join"), 200, 1)
+	var copies []got
+	h.until("sent", func() bool {
+		more(h, &copies)
+		return slices.ContainsFunc(copies, func(c got) bool { return c.to == "sip:bob@x.org" })
+	})
+	h.store.set(func([]Change) (error, bool) { return errRefused, false })
+	h.want(h.say2("alice", "r", "#destroy"), 503, -119)
+	h.store.set(nil)
+	h.until("loaded again", func() bool { return h.e.committer.idle() && h.e.Healthy() })
+	h.answers("bob", result(200))
+	for _, c := range copies {
+		h.e.Result(evapi.Result{CallID: c.callID, Code: 200})
+	}
+	copies = nil
+	h.want(h.say("alice", "r", "one"), 200, 1)
+	more(h, &copies)
+	h.wantBodies(copies, "bob", []string{"one"})
+}
