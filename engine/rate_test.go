@@ -149,6 +149,27 @@ func TestCommandRate(t *testing.T) {
 	}
 }
 
+// TestFloodIsNotRemembered: what is refused for its number takes no place among the
+// answers that are remembered.
+func TestFloodIsNotRemembered(t *testing.T) {
+	h := rates(t, func(c *Config) { c.RateSenderMessages = Rate{Count: 2, Per: time.Hour} })
+	h.say("alice", "r", "#create")
+	for i := range 50 {
+		h.want(h.say("alice", "r", "flood"), map[bool]int{true: 200, false: 480}[i < 2], map[bool]int{true: 1, false: -208}[i < 2])
+	}
+	known, err := gather(t.Context(), h.e, func(s *shard) []int { return []int{len(s.seenOrder)} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for _, n := range known {
+		sum += n
+	}
+	if sum != 3 {
+		t.Errorf("%d answers are remembered, should be 3", sum)
+	}
+}
+
 // TestRoomRate: what all members say in a room is limited together; those who are
 // not in it cannot use that up.
 func TestRoomRate(t *testing.T) {

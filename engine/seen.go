@@ -36,7 +36,8 @@ func (req *request) key() seenKey {
 	return seenKey(sum[:16])
 }
 
-// repeated answers a request that was seen before and reports whether it was.
+// repeated answers a request that was seen before and reports whether it was. One
+// that was not has req.seen, which is the caller's to remember.
 func (s *shard) repeated(req *request) bool {
 	key := req.key()
 	if key == (seenKey{}) {
@@ -51,7 +52,6 @@ func (s *shard) repeated(req *request) bool {
 		return true
 	}
 	req.seen = &seen{key: key, at: s.now}
-	s.remember(req.seen)
 	return false
 }
 

@@ -115,6 +115,9 @@ func (s *shard) handle(req *request) {
 		s.refuse(req, nil, req.refused)
 		return
 	}
+	if req.seen != nil {
+		s.remember(req.seen)
+	}
 	if r := s.unavailable(req); r != nil {
 		s.refuse(req, nil, r)
 		return
