@@ -104,6 +104,22 @@ func next(t *testing.T, p *evapitest.Peer, method string) evapitest.Event {
 	return ev
 }
 
+// nextBut is next that passes over frames of another method.
+func nextBut(t *testing.T, p *evapitest.Peer, method, but string) evapitest.Event {
+	t.Helper()
+	for {
+		ev, err := p.Next(testContext(t))
+		switch {
+		case err != nil:
+			t.Fatalf("waiting for %s: %v", method, err)
+		case ev.Method == method:
+			return ev
+		case ev.Method != but:
+			t.Fatalf("want %s, got %s", method, ev.Raw)
+		}
+	}
+}
+
 // barrier makes sure that Kamailio has sent p nothing but what has been taken.
 func barrier(t *testing.T, p *evapitest.Peer) {
 	t.Helper()
