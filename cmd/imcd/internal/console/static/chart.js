@@ -7,7 +7,12 @@ const svg = (name, attributes, label) => {
   return node;
 };
 
-const left = 44, right = 8, top = 18, bottom = 16;
+const left = 52, right = 8, top = 18, bottom = 16;
+
+/** What a chart can span, in ms: it grows with what there is to see. */
+const spans = [60_000, 120_000, 300_000];
+
+const ago = (ms) => (ms === 0 ? "now" : ms < 60_000 ? `−${ms / 1000} s` : `−${ms / 60_000} min`);
 
 /** nice rounds up to 1, 2 or 5 times a power of ten. */
 function nice(n) {
@@ -19,14 +24,14 @@ export class Chart {
   #samples = []; // {time, values}; values that are not known are NaN
 
   /** names of the series; show makes text of a value, scale of one at the axis; least is the lowest top of the scale. */
-  constructor(place, names, { show, scale = show, least, span = 300_000 }) {
-    Object.assign(this, { place, names, show, scale, least, span });
+  constructor(place, names, { show, scale = show, least }) {
+    Object.assign(this, { place, names, show, scale, least });
     new ResizeObserver(() => this.draw()).observe(place);
   }
 
   add(time, values) {
     this.#samples.push({ time, values });
-    while (this.#samples[0].time < time - this.span) this.#samples.shift();
+    while (this.#samples[0].time < time - spans.at(-1)) this.#samples.shift();
     this.draw();
   }
 
@@ -36,7 +41,8 @@ export class Chart {
     const end = this.#samples.at(-1)?.time ?? Date.now();
     const known = this.#samples.flatMap((s) => s.values).filter(Number.isFinite);
     const most = nice(Math.max(this.least, ...known));
-    const x = (time) => left + (width - left - right) * (1 - (end - time) / this.span);
+    const span = spans.find((s) => s >= end - (this.#samples[0]?.time ?? end)) ?? spans.at(-1);
+    const x = (time) => left + (width - left - right) * (1 - (end - time) / span);
     const y = (value) => top + (height - top - bottom) * (1 - value / most);
     const last = this.names.map((name, i) => `${name} ${this.#last(i)}`);
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": last.join(", ") });
@@ -44,9 +50,8 @@ export class Chart {
       root.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(most * share), y2: y(most * share) }));
       root.append(svg("text", { x: left - 6, y: y(most * share) + 4, "text-anchor": "end" }, this.scale(most * share)));
     }
-    for (const [minutes, anchor] of [[5, "start"], [2.5, "middle"], [0, "end"]]) {
-      const label = minutes === 0 ? "now" : `−${minutes} min`;
-      root.append(svg("text", { x: x(end - minutes * 60_000), y: height - 2, "text-anchor": anchor }, label));
+    for (const [share, anchor] of [[1, "start"], [0.5, "middle"], [0, "end"]]) {
+      root.append(svg("text", { x: x(end - share * span), y: height - 2, "text-anchor": anchor }, ago(share * span)));
     }
     this.names.forEach((_, i) => this.#line(root, i, x, y));
     let at = width - right;

@@ -88,11 +88,18 @@ export class Room {
     }
   }
 
+  // As people in the room know them: without the host where it is the room's.
+  #name(uri) {
+    const at = short(this.uri).replace(/^[^@]*/, "");
+    const name = short(uri);
+    return name.toLowerCase().endsWith(at.toLowerCase()) ? name.slice(0, -at.length) : name;
+  }
+
   #draw(info) {
     const inside = info.members.filter((m) => m.role !== "invited").length;
     text("room-facts", `${info.private ? "private · " : ""}${count(inside)} member${inside === 1 ? "" : "s"} · message ${count(info.sequence)}`);
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
-      el("td", { title: m.user }, short(m.user)),
+      el("td", { title: m.user }, this.#name(m.user)),
       el("td", { class: "word" }, m.role),
       el("td", { class: "word " + (stateClass[m.state] ?? "dim") }, m.role === "invited" ? "" : m.state + (m.last_result >= 300 ? ` (${m.last_result})` : "")),
       el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)))));
