@@ -16,7 +16,7 @@ type call struct {
 // message.
 func (c *call) run() *refusal {
 	if c.room != nil {
-		c.me = c.room.members[c.req.from.Key()]
+		c.me = c.room.get(c.req.from.Key())
 	}
 	if c.req.cmd == nil {
 		return c.relay()
@@ -91,7 +91,7 @@ func (c *call) sender() (Name, *refusal) {
 	case c.me.key == c.room.key:
 		return Name{}, forbid("A room cannot write to itself", "not_member")
 	}
-	return c.me.name, nil
+	return c.me.name(), nil
 }
 
 // refuse makes why the answer, with its notice to the sender.
@@ -205,13 +205,13 @@ func (c *call) put(m *member) {
 // broadcast on.
 func (c *call) enter(m *member) {
 	m.flag &^= MemberInvited
-	m.inviter, m.told = Name{}, false
+	m.inviter, m.told = nil, false
 	m.tracked, m.stored = true, c.room.seq
 	row, cursor := c.room.memberRow(m), c.room.seq
 	row.Cursor = &cursor // the committer reads it later
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: row})
 	c.tx.says = append(c.tx.says, say{join: m, cursor: c.room.seq})
-	c.happened(EventJoin, m.name, roleName(m.flag))
+	c.happened(EventJoin, m.name(), roleName(m.flag))
 }
 
 // drop removes m from the room.
@@ -221,7 +221,7 @@ func (c *call) drop(m *member) {
 	c.tx.left = append(c.tx.left, m)
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
 	if !m.invited() {
-		c.happened(EventLeave, m.name, "")
+		c.happened(EventLeave, m.name(), "")
 	}
 }
 
@@ -252,7 +252,7 @@ func (c *call) create(private bool) *refusal {
 func (c *call) destroy() {
 	for _, m := range c.room.order {
 		if !m.invited() {
-			c.tell(m.name, "destroyed", nil)
+			c.tell(m.name(), "destroyed", nil)
 		}
 	}
 	c.shard.removeRoom(c.room)

@@ -13,7 +13,8 @@ func runInvite(c *call) *refusal {
 		return r
 	}
 	m := c.room.add(user, MemberInvited)
-	m.inviter = c.req.from
+	inviter := c.req.from
+	m.inviter = &inviter
 	c.put(m)
 	c.invitation(m)
 	c.answer("invited", vars{"user": c.show(user)})
@@ -25,7 +26,7 @@ func runAdd(c *call) *refusal {
 	if r != nil {
 		return r
 	}
-	m := c.room.members[user.Key()]
+	m := c.room.get(user.Key())
 	if m == nil {
 		m = c.room.add(user, 0)
 	}
@@ -33,7 +34,7 @@ func runAdd(c *call) *refusal {
 		m.flag |= c.req.order.role
 	}
 	c.enter(m)
-	c.broadcast("joined", vars{"user": c.show(m.name)})
+	c.broadcast("joined", vars{"user": c.show(m.name())})
 	if m.rights() {
 		c.tellRole(m)
 	}
@@ -47,8 +48,8 @@ func (c *call) newcomer() (Name, *refusal) {
 	if r != nil {
 		return Name{}, r
 	}
-	if m := c.room.members[user.Key()]; m != nil {
-		v := vars{"user": c.show(m.name)}
+	if m := c.room.get(user.Key()); m != nil {
+		v := vars{"user": c.show(m.name())}
 		switch {
 		case !m.invited():
 			return Name{}, refuseExists("User is in the room already", "is_member", v)
@@ -62,11 +63,11 @@ func (c *call) newcomer() (Name, *refusal) {
 func runAccept(c *call) *refusal { return c.join() }
 
 func runDeny(c *call) *refusal {
-	tell := []Name{c.me.inviter}
-	if c.me.inviter.IsZero() { // invited under the module, which does not note it
+	tell := []Name{c.me.invitedBy()}
+	if c.me.inviter == nil { // invited under the module, which does not note it
 		tell = nil
 		for _, m := range c.room.owners() {
-			tell = append(tell, m.name)
+			tell = append(tell, m.name())
 		}
 	}
 	c.drop(c.me)
@@ -84,15 +85,15 @@ func runRemove(c *call) *refusal {
 	}
 	if m.owner() && !c.service() {
 		return &refusal{code: 403, detail: rcProtected, reason: "Owner cannot be removed",
-			notice: "owner_protected", vars: vars{"user": c.show(m.name)}}
+			notice: "owner_protected", vars: vars{"user": c.show(m.name())}}
 	}
 	c.drop(m)
-	c.tell(m.name, "you_removed", nil)
+	c.tell(m.name(), "you_removed", nil)
 	if !m.invited() && c.room.full() == 0 {
 		c.destroy()
 		return nil
 	}
-	c.broadcast("removed", vars{"user": c.show(m.name)})
+	c.broadcast("removed", vars{"user": c.show(m.name())})
 	if m.owner() {
 		c.inherit(m)
 	}
@@ -113,8 +114,8 @@ func (c *call) inherit(removed *member) {
 
 // tellRole tells the room what m is.
 func (c *call) tellRole(m *member) {
-	c.happened(EventRole, m.name, roleName(m.flag))
-	c.broadcast("role_changed", vars{"user": c.show(m.name), "role": roleName(m.flag)})
+	c.happened(EventRole, m.name(), roleName(m.flag))
+	c.broadcast("role_changed", vars{"user": c.show(m.name()), "role": roleName(m.flag)})
 }
 
 // target reads the user argument, who must be in the room or invited to it.
@@ -123,7 +124,7 @@ func (c *call) target() (*member, *refusal) {
 	if r != nil {
 		return nil, r
 	}
-	m := c.room.members[user.Key()]
+	m := c.room.get(user.Key())
 	if m == nil {
 		return nil, refuseUser(c.show(user))
 	}
@@ -131,10 +132,10 @@ func (c *call) target() (*member, *refusal) {
 }
 
 // roleFlag gives a role's flag by the word of the command modify.
-func roleFlag(word string) (flag int, ok bool) {
+func roleFlag(word string) (flag int8, ok bool) {
 	for _, r := range []struct {
 		word string
-		flag int
+		flag int8
 	}{{"owner", MemberOwner}, {"admin", MemberAdmin}, {"member", 0}} {
 		if equalFold(word, r.word) {
 			return r.flag, true
@@ -154,12 +155,12 @@ func runModify(c *call) *refusal {
 	case !ok:
 		return refuseArguments("'" + clip(word) + "' is no role: owner, admin or member")
 	case m.invited():
-		return refuseUser(c.show(m.name))
+		return refuseUser(c.show(m.name()))
 	case (flag == MemberOwner || m.owner()) && !c.service() && !c.me.owner():
 		return forbid("Only for owners", "need_owner")
 	case m.owner() && flag != MemberOwner && len(c.room.owners()) == 1:
 		return &refusal{code: 403, detail: rcProtected, reason: "Room would have no owner",
-			notice: "last_owner", vars: vars{"user": c.show(m.name)}}
+			notice: "last_owner", vars: vars{"user": c.show(m.name())}}
 	}
 	if flag == MemberOwner {
 		if r := c.mayOwn(m); r != nil {
@@ -172,7 +173,7 @@ func runModify(c *call) *refusal {
 	return nil
 }
 
-func roleName(flag int) string {
+func roleName(flag int8) string {
 	switch {
 	case flag&MemberOwner != 0:
 		return "owner"
@@ -185,8 +186,8 @@ func roleName(flag int) string {
 // invitation asks m to join, as from the member who invited.
 func (c *call) invitation(m *member) {
 	e := c.shard.engine
-	text := e.notices.format("invitation", c.fill(vars{"by": c.show(m.inviter), "room": c.room.name.User}))
-	c.text(m.name, text, m)
+	text := e.notices.format("invitation", c.fill(vars{"by": c.show(m.invitedBy()), "room": c.room.name.User}))
+	c.text(m.name(), text, m)
 }
 
 // own makes a call for a step of the engine itself.
@@ -206,7 +207,7 @@ func (s *shard) sendInvitation(r *room, m *member) {
 // invitationDone takes the outcome of an invitation: it has arrived, or it is
 // withdrawn and its inviter is told.
 func (s *shard) invitationDone(r *room, m *member, result evapi.Result) {
-	if s.rooms[r.key] != r || r.members[m.key] != m || !m.invited() {
+	if s.rooms[r.key] != r || !r.has(m) || !m.invited() {
 		return // answered, removed or gone meanwhile
 	}
 	c := s.own(r)
@@ -214,9 +215,9 @@ func (s *shard) invitationDone(r *room, m *member, result evapi.Result) {
 		m.told = true
 		c.put(m)
 	} else {
-		inviter := m.inviter
+		inviter := m.invitedBy()
 		c.drop(m)
-		c.tell(inviter, "not_registered", vars{"user": c.show(m.name)})
+		c.tell(inviter, "not_registered", vars{"user": c.show(m.name())})
 	}
 	s.submit(c.tx)
 }

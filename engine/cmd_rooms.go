@@ -37,7 +37,7 @@ func runJoin(c *call) *refusal {
 		return nil
 	case c.me == nil && c.room.private:
 		for _, m := range c.room.having((*member).rights) {
-			c.tell(m.name, "join_attempt", vars{"uri": c.req.from.URI()})
+			c.tell(m.name(), "join_attempt", vars{"uri": c.req.from.URI()})
 		}
 		return forbid("Room is private", "by_invitation")
 	}
@@ -60,9 +60,9 @@ func runExit(c *call) *refusal {
 	heir.flag = heir.flag&^MemberAdmin | MemberOwner
 	c.drop(c.me)
 	c.put(heir)
-	c.happened(EventRole, heir.name, roleName(heir.flag))
+	c.happened(EventRole, heir.name(), roleName(heir.flag))
 	c.answer("left", nil)
-	c.broadcast("new_owner", vars{"by": c.show(heir.name)})
+	c.broadcast("new_owner", vars{"by": c.show(heir.name())})
 	return nil
 }
 
@@ -86,7 +86,7 @@ func runList(c *call) *refusal {
 	var lines []string
 	for _, m := range c.room.order {
 		if !m.invited() {
-			lines = append(lines, m.mark()+"["+c.show(m.name)+"]")
+			lines = append(lines, m.mark()+"["+c.show(m.name())+"]")
 		}
 	}
 	c.list("members_header", lines)

@@ -64,7 +64,7 @@ func (s *shard) cursorChanges(r *room) []Change {
 	put := func(m *member, remove bool) {
 		m.tracked, m.stored = !remove, m.cursor
 		changes = append(changes, Change{Op: PutCursor,
-			Cursor: &CursorRow{Room: r.id, User: m.name, Seq: m.cursor, Remove: remove}})
+			Cursor: &CursorRow{Room: r.id, User: m.name(), Seq: m.cursor, Remove: remove}})
 	}
 	done := r.last
 	for _, m := range r.order {

@@ -55,7 +55,7 @@ func (s *shard) appendLog(r *room, e entry) {
 // enter lets m take part in the deliveries of r: from the end of the log on, or
 // from its cursor if the log starts later.
 func (s *shard) enter(r *room, m *member, cursor uint64) {
-	if r.members[m.key] != m || m.live {
+	if !r.has(m) || m.live {
 		return
 	}
 	m.live, m.cursor = true, cursor
@@ -238,7 +238,7 @@ func (s *shard) send(r *room, m *member) bool {
 		f.id += "-m" + strconv.FormatUint(f.missed, 10)
 	}
 	if err == nil {
-		f.conn, err = s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.name.URI(), CallID: f.id})
+		f.conn, err = s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.uri, CallID: f.id})
 	}
 	if later(err) {
 		s.engine.credits.give(f.credit)
@@ -341,7 +341,7 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	if !m.live {
 		return
 	}
-	m.last = lastResult{code: r.Code, at: s.now}
+	m.last = newLastResult(r.Code, s.now)
 	s.settle(f, r)
 	s.setReady(f.room, m)
 }
@@ -373,7 +373,7 @@ func (s *shard) passOne(f *flight) {
 	switch {
 	case f.missed > 0:
 		s.passGap(f)
-	case m.page != nil && m.at < len(m.page.items) && m.page.items[m.at].seq == f.seq:
+	case m.page != nil && m.item() != nil && m.item().seq == f.seq:
 		s.passItem(r, m)
 	case m.mode == following && f.entry == m.next+1 && m.next >= r.log.base:
 		s.pass(r, m)

@@ -47,14 +47,14 @@ func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) 
 }
 
 func (r *room) detail(m *member) MemberDetail {
-	d := MemberDetail{User: m.name.URI(), Role: roleName(m.flag), State: m.state(), LastResult: m.last.code}
+	d := MemberDetail{User: m.uri, Role: roleName(m.flag), State: m.state(), LastResult: m.last.code()}
 	if m.invited() {
 		d.Role = "invited"
 		return d
 	}
 	d.Lag = r.lag(m)
-	if m.last.code != 0 {
-		at := m.last.at
+	if m.last.code() != 0 {
+		at := m.last.at()
 		d.LastAt = &at
 	}
 	return d
@@ -68,7 +68,7 @@ func (m *member) state() string {
 		return "offline"
 	case m.wait != nil:
 		return "retrying"
-	case m.last.code >= 200 && m.last.code < 300:
+	case m.last.code() >= 200 && m.last.code() < 300:
 		return "online"
 	}
 	return "unknown"
@@ -84,7 +84,7 @@ func (e *Engine) Pending(ctx context.Context, user string) ([]PendingRoom, error
 	rooms, err := gather(ctx, e, func(s *shard) []PendingRoom {
 		var owed []PendingRoom
 		for _, r := range s.rooms {
-			if m := r.members[key]; m != nil && !m.invited() && r.lag(m) > 0 {
+			if m := r.get(key); m != nil && !m.invited() && r.lag(m) > 0 {
 				owed = append(owed, PendingRoom{Room: r.name.URI(), Lag: r.lag(m), State: m.state()})
 			}
 		}

@@ -31,7 +31,7 @@ func (s *shard) failed(f *flight, outcome string, code int) {
 	if f.seq == 0 || f.missed > 0 || !s.engine.events.wants(EventFailure) {
 		return
 	}
-	s.engine.events.publish(&Event{Kind: EventFailure, Time: s.now, Room: f.room.name, User: f.member.name,
+	s.engine.events.publish(&Event{Kind: EventFailure, Time: s.now, Room: f.room.name, User: f.member.name(),
 		Seq: f.seq, Code: code, Outcome: outcome})
 }
 

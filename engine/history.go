@@ -32,7 +32,7 @@ func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
 		s.inbox.post(func(s *shard) {
 			c := s.own(r)
 			c.req.callID = callID
-			if m := r.members[to.Key()]; s.rooms[r.key] != r || m == nil || m.invited() {
+			if m := r.get(to.Key()); s.rooms[r.key] != r || m == nil || m.invited() {
 				return // has left meanwhile
 			}
 			if err != nil {

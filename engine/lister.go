@@ -62,7 +62,7 @@ func (l *lister) answer(ctx context.Context, req *request) {
 func (s *shard) visible(userKey string) []Name {
 	var names []Name
 	for _, r := range s.rooms {
-		if m := r.members[userKey]; !r.private || m != nil && !m.invited() {
+		if m := r.get(userKey); !r.private || m != nil && !m.invited() {
 			names = append(names, r.name)
 		}
 	}

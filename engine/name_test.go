@@ -3,6 +3,7 @@ package engine
 import (
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 func TestParseName(t *testing.T) {
@@ -67,4 +68,15 @@ func FuzzParseName(f *testing.F) {
 			t.Fatalf("ParseName(%q) = %v, but read again %v, %v", s, n, again, err)
 		}
 	})
+}
+
+// TestMemberIsSmall: there may be millions of members.
+func TestMemberIsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(member{}); n > 128 {
+		t.Errorf("a member takes %d bytes", n)
+	}
+	m := newMember(Name{"Al", "Example.org"}, MemberAdmin)
+	if m.name() != (Name{"Al", "Example.org"}) || m.uri != "sip:Al@Example.org" || m.key != "al@example.org" || !m.rights() {
+		t.Errorf("%+v is %v", m, m.name())
+	}
 }

@@ -76,8 +76,15 @@ func (c *Config) backoff(tries int, after time.Duration) time.Duration {
 	return max(d, min(after, c.RetryMax))
 }
 
-// lastResult is what is shown of a member's last copy.
-type lastResult struct {
-	code int // 0: none yet
-	at   time.Time
+// lastResult is what is shown of a member's last copy: its status and when that
+// came, in milliseconds of Unix time. 0: none yet.
+type lastResult uint64
+
+const lastResultBits = 10 // of the status
+
+func newLastResult(code int, at time.Time) lastResult {
+	return lastResult(at.UnixMilli())<<lastResultBits | lastResult(code)
 }
+
+func (l lastResult) code() int     { return int(l & (1<<lastResultBits - 1)) }
+func (l lastResult) at() time.Time { return time.UnixMilli(int64(l >> lastResultBits)) }

@@ -38,7 +38,7 @@ func (r *room) summary() RoomSummary {
 			sum.Away++
 		}
 		if sum.Owner == "" && m.owner() {
-			sum.Owner = m.name.URI()
+			sum.Owner = m.uri
 		}
 	}
 	return sum

@@ -104,6 +104,14 @@ func (s *shard) pageStart(r *room, m *member) uint64 {
 	return max(m.cursor, r.last-limit)
 }
 
+// item is the next message in the page of m; nil at its end.
+func (m *member) item() *pageItem {
+	if int(m.at) < len(m.page.items) {
+		return &m.page.items[m.at]
+	}
+	return nil
+}
+
 // seekPage moves m over what it does not get of its page. It reports whether
 // there is something to send; if not, m follows the log again or its next page
 // is loaded.
@@ -112,8 +120,7 @@ func (s *shard) seekPage(r *room, m *member) bool {
 		s.catchUp(r, m)
 		return m.mode == following && s.seek(r, m)
 	}
-	for m.at < len(m.page.items) {
-		item := &m.page.items[m.at]
+	for item := m.item(); item != nil; item = m.item() {
 		if item.seq > m.cursor+1 || item.out != nil && item.sender != m.key {
 			return true
 		}
@@ -132,8 +139,7 @@ func (s *shard) seekPage(r *room, m *member) bool {
 // of the last of them.
 func (s *shard) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, err error) {
 	upto := m.page.last
-	if m.at < len(m.page.items) {
-		item := &m.page.items[m.at]
+	if item := m.item(); item != nil {
 		if item.seq == m.cursor+1 {
 			return flight{seq: item.seq, at: item.at}, item.out, nil
 		}
@@ -141,7 +147,7 @@ func (s *shard) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, e
 	}
 	f = flight{seq: upto, missed: upto - m.cursor}
 	out, err = s.engine.composeText(r.name, s.engine.notices.format("missed",
-		vars{"n": strconv.FormatUint(f.missed, 10), "room": r.name.User, "user": r.show(m.name), "cmd": s.engine.cfg.CmdStartChar}), "")
+		vars{"n": strconv.FormatUint(f.missed, 10), "room": r.name.User, "user": r.show(m.name()), "cmd": s.engine.cfg.CmdStartChar}), "")
 	return f, out, err
 }
 
@@ -153,7 +159,7 @@ func (s *shard) passGap(f *flight) {
 }
 
 func (s *shard) passItem(r *room, m *member) {
-	m.cursor = m.page.items[m.at].seq
+	m.cursor = m.item().seq
 	m.at++
 	s.markDirty(r)
 }

@@ -128,7 +128,7 @@ func (c *call) mayOwn(m *member) *refusal {
 	}
 	if !e.ledger.reserve(m.key) {
 		return &refusal{code: 403, detail: rcFull, reason: "User owns too many rooms", notice: "user_rooms",
-			vars: vars{"user": c.show(m.name), "n": strconv.Itoa(e.cfg.MaxRooms)}}
+			vars: vars{"user": c.show(m.name()), "n": strconv.Itoa(e.cfg.MaxRooms)}}
 	}
 	if e.ledger.limit > 0 {
 		c.room.counted = append(c.room.counted[:len(c.room.counted):len(c.room.counted)], m.key)

@@ -57,7 +57,7 @@ func (e *Engine) Rooms(ctx context.Context) ([]RoomInfo, error) {
 func (r *room) info() RoomInfo {
 	info := RoomInfo{Room: r.name.URI(), Members: len(r.order)}
 	if o := r.owners(); len(o) > 0 {
-		info.Owner = o[0].name.URI()
+		info.Owner = o[0].uri
 	}
 	return info
 }
@@ -67,7 +67,7 @@ func (e *Engine) Members(ctx context.Context, uri string) (MemberList, error) {
 	return ask(ctx, e, uri, func(r *room) MemberList {
 		list := MemberList{Room: r.name.URI(), Members: []string{}, Count: len(r.order)}
 		for _, m := range r.order {
-			list.Members = append(list.Members, m.name.URI())
+			list.Members = append(list.Members, m.uri)
 		}
 		return list
 	})
@@ -90,7 +90,7 @@ func (e *Engine) RoomMember(ctx context.Context, uri, user string) (bool, error)
 		return false, fmt.Errorf("%w %q: %w", ErrBadName, clip(user), err)
 	}
 	member, err := ask(ctx, e, uri, func(r *room) bool {
-		m := r.members[name.Key()]
+		m := r.get(name.Key())
 		return m != nil && !m.invited()
 	})
 	if errors.Is(err, ErrNoRoom) {

@@ -93,7 +93,7 @@ func (s *shard) limited(req *request) *refusal {
 	if room == nil {
 		return nil
 	}
-	m := room.members[req.from.Key()]
+	m := room.get(req.from.Key())
 	inside := m != nil && !m.invited()
 	switch {
 	case req.refused != nil:

@@ -1,34 +1,56 @@
 package engine
 
-import "slices"
-
 // member is one user's place in a room, or the invitation to it. Owned by the
 // room's shard.
+//
+// There may be millions, most of them idle: the fields are in an order, and as
+// small, that 128 bytes suffice.
 type member struct {
-	name    Name
-	key     string // name.Key()
-	flag    int    // MemberOwner, MemberAdmin, MemberInvited or 0
-	told    bool   // the invitation has arrived
-	inviter Name   // who invited; zero if not known
+	uri     string // name().URI()
+	key     string // name().Key(), a part of uri if that is in lower case
+	inviter *Name  // who invited; nil if not known
 
 	// Delivery.
-	live    bool    // takes part in deliveries: its joining is durable
-	cursor  uint64  // number of the last message that reached it
-	mode    mode    // where its next copy comes from
-	next    uint64  // following: number of the next log entry
-	page    *page   // behind: what has been loaded for it; nil if nothing
-	at      int     // behind: index of the next message in page
-	from    uint64  // behind: number after which page begins, or is asked for
-	loading bool    // behind: page has been asked for
-	queued  bool    // stands in room.ready
-	flight  *flight // copy under way; nil if none
-	wait    *wait   // waiting: until when; nil else
+	cursor uint64  // number of the last message that reached it
+	next   uint64  // following: number of the next log entry
+	page   *page   // behind: what has been loaded for it; nil if nothing
+	from   uint64  // behind: number after which page begins, or is asked for
+	stored uint64  // the cursor as it is stored
+	flight *flight // copy under way; nil if none
+	wait   *wait   // waiting: until when; nil else
+	last   lastResult
 
-	// The cursor as it is stored.
-	tracked bool   // has a row of its own
-	stored  uint64 // what it says
+	at      int32 // behind: index of the next message in page
+	user    uint8 // length of the user part of uri
+	flag    int8  // MemberOwner, MemberAdmin, MemberInvited or 0
+	told    bool  // the invitation has arrived
+	live    bool  // takes part in deliveries: its joining is durable
+	mode    mode  // where its next copy comes from
+	loading bool  // behind: page has been asked for
+	queued  bool  // stands in room.ready
+	tracked bool  // the cursor has a row of its own
+}
 
-	last lastResult // of the last copy
+// newMember makes a member of a valid name.
+func newMember(name Name, flag int) *member {
+	m := &member{uri: name.URI(), user: uint8(len(name.User)), flag: int8(flag)}
+	if m.key = name.Key(); m.key == m.uri[len("sip:"):] {
+		m.key = m.uri[len("sip:"):]
+	}
+	return m
+}
+
+func (m *member) name() Name {
+	at := len("sip:") + int(m.user)
+	return Name{User: m.uri[len("sip:"):at], Host: m.uri[at+1:]}
+}
+
+// invitedBy is who invited; the zero Name if that is not known.
+func (m *member) invitedBy() Name {
+	if m.inviter == nil {
+		return Name{}
+	}
+	return *m.inviter
 }
 
 // mode is where a live member's next copy comes from.
@@ -60,8 +82,7 @@ type room struct {
 	name    Name
 	key     string // name.Key()
 	private bool
-	members map[string]*member // by key, invited ones included
-	order   []*member          // the same, oldest first
+	roster  // members, invited ones included
 
 	id       int64  // of this incarnation, see RoomRow
 	stored   bool   // the database knows the id
@@ -76,6 +97,7 @@ type room struct {
 	followers int                  // live members in mode following
 	ready     []*member            // live members that have something to get and nothing under way
 	turn      bool                 // stands in shard.turns
+	leavers   []*member            // of a room that is distrusted: who left in vain
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
 
 	counted     []string // owners that the ledger has counted for this room, by key
@@ -83,7 +105,7 @@ type room struct {
 }
 
 func newRoom(name Name, id int64, epoch uint64) *room {
-	return &room{name: name, key: name.Key(), id: id, epoch: epoch, members: make(map[string]*member)}
+	return &room{name: name, key: name.Key(), id: id, epoch: epoch}
 }
 
 func (r *room) row() RoomRow {
@@ -95,22 +117,7 @@ func (r *room) row() RoomRow {
 }
 
 func (r *room) memberRow(m *member) MemberRow {
-	return MemberRow{Room: r.name, User: m.name, Flag: m.flag, Inviter: m.inviter, Told: m.told}
-}
-
-// add puts a new member last.
-func (r *room) add(name Name, flag int) *member {
-	m := &member{name: name, key: name.Key(), flag: flag}
-	r.members[m.key] = m
-	r.order = append(r.order, m)
-	return m
-}
-
-func (r *room) drop(m *member) {
-	delete(r.members, m.key)
-	if i := slices.Index(r.order, m); i >= 0 {
-		r.order = slices.Delete(r.order, i, i+1)
-	}
+	return MemberRow{Room: r.name, User: m.name(), Flag: int(m.flag), Inviter: m.invitedBy(), Told: m.told}
 }
 
 // full counts those who are in the room, the invited left out.

@@ -234,14 +234,16 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 		if m == nil {
 			m = r.add(row.User, row.Flag)
 		} else {
-			r.members[key] = m
-			r.order = append(r.order, m)
+			r.put(m)
 		}
-		m.flag, m.inviter, m.told = row.Flag, row.Inviter, row.Told
+		m.flag, m.inviter, m.told = int8(row.Flag), nil, row.Told
+		if !row.Inviter.IsZero() {
+			m.inviter = &row.Inviter
+		}
 		switch {
 		case m.invited():
 			s.leave(r, m)
-			if !m.told && !m.inviter.IsZero() && was == nil {
+			if !m.told && m.inviter != nil && was == nil {
 				s.sendInvitation(r, m)
 			}
 		case m.live:

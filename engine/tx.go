@@ -118,11 +118,7 @@ func (s *shard) apply(t *tx) {
 // not be what the database has. Requests for it are refused until it is loaded
 // again (reload). Members that left in vain are noted as members for that.
 func (s *shard) distrust(r *room, left []*member) {
-	for _, m := range left {
-		if r.members[m.key] == nil {
-			r.members[m.key] = m
-		}
-	}
+	r.leavers = append(r.leavers, left...)
 	if s.stale[r.key] != nil {
 		return
 	}
@@ -149,8 +145,11 @@ func (s *shard) reload(key string, state *RoomState) {
 		s.discard(r)
 		return
 	}
-	was := r.members
-	r.members, r.order = make(map[string]*member, len(state.Members)), nil
+	was := make(map[string]*member, len(r.order))
+	for _, m := range slices.Concat(r.leavers, r.order) {
+		was[m.key] = m // one that is there again counts
+	}
+	r.roster, r.leavers = roster{}, nil
 	s.epoch++
 	r.epoch = s.epoch
 	for key, m := range was {

@@ -64,7 +64,10 @@ func (a *assembler) add(r *loadedRow) error {
 	a.open, a.folded, a.uri = true, r.folded, r.room
 	a.state = engine.RoomState{Room: engine.RoomRow{Name: r.name, Flag: r.flag & roomFlags,
 		ID: r.id, Seq: r.seq, Done: r.done}}
-	a.seen = make(map[string]int)
+	if a.seen == nil {
+		a.seen = make(map[string]int)
+	}
+	clear(a.seen)
 	return nil
 }
 
@@ -78,14 +81,15 @@ func (a *assembler) addMember(r *loadedRow) {
 		return
 	}
 	room := a.state.Room.Name
-	if i, twin := a.seen[r.name.Key()]; twin {
+	key := r.name.Key()
+	if i, twin := a.seen[key]; twin {
 		kept := a.state.Members[i].User
 		a.log.Warn().Str("room", a.uri).Str("member", r.name.URI()).Str("kept", kept.URI()).
 			Msg("a member that differs from another by case only is ignored")
 		a.left.addMember(room, r.name)
 		return
 	}
-	a.seen[r.name.Key()] = len(a.state.Members)
+	a.seen[key] = len(a.state.Members)
 	m := engine.MemberRow{Room: room, User: r.name, Flag: r.flag & memberFlags}
 	if m.Flag&engine.MemberInvited != 0 {
 		m.Inviter, m.Told = r.inviter, r.told

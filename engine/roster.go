@@ -1,0 +1,58 @@
+package engine
+
+import "slices"
+
+// indexFrom is the number of members from which on they are found by an index:
+// below it, looking at each is as fast, and an index would take as much memory as
+// they do.
+const indexFrom = 17
+
+// roster is the members of a room, oldest first.
+type roster struct {
+	order []*member
+	index map[string]*member // by key; nil for a few
+}
+
+// get returns the member with a key; nil if there is none.
+func (r *roster) get(key string) *member {
+	if r.index != nil {
+		return r.index[key]
+	}
+	for _, m := range r.order {
+		if m.key == key {
+			return m
+		}
+	}
+	return nil
+}
+
+// has reports whether m itself is in the roster.
+func (r *roster) has(m *member) bool { return r.get(m.key) == m }
+
+// put adds m as the last.
+func (r *roster) put(m *member) {
+	r.order = append(r.order, m)
+	switch {
+	case r.index != nil:
+		r.index[m.key] = m
+	case len(r.order) >= indexFrom:
+		r.index = make(map[string]*member, len(r.order))
+		for _, m := range r.order {
+			r.index[m.key] = m
+		}
+	}
+}
+
+// add makes a new member.
+func (r *roster) add(name Name, flag int) *member {
+	m := newMember(name, flag)
+	r.put(m)
+	return m
+}
+
+func (r *roster) drop(m *member) {
+	delete(r.index, m.key)
+	if i := slices.Index(r.order, m); i >= 0 {
+		r.order = slices.Delete(r.order, i, i+1)
+	}
+}
