@@ -339,6 +339,9 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	}
 	m.flight = nil
 	if !m.live {
+		if v := judge(r); v == arrived || v == skipped {
+			m.cursor = max(m.cursor, f.seq) // it may have left in vain
+		}
 		return
 	}
 	m.last = newLastResult(r.Code, s.now)

@@ -441,6 +441,9 @@ func (w *world) back() {
 	w.store.mu.Unlock()
 	w.away = false
 	for m := range w.members() {
+		if m.wait == refOnline && m.open.IsZero() && m.own() < m.room.last() {
+			m.wait, m.until = refReads, time.Time{} // its room was put aside
+		}
 		if m.wait != refOnline {
 			m.due = time.Now().Add(w.cfg.OfflineRetry + w.cfg.RetryMax + 4*time.Second)
 		}
@@ -485,7 +488,9 @@ func maxTime(a, b time.Time) time.Time {
 func (w *world) lostStep() {
 	w.pass(500 * time.Millisecond)
 	for m := range w.members() {
-		m.open = time.Time{}
+		if m.open.Before(time.Now()) {
+			m.open = time.Time{}
+		}
 	}
 	w.e.Lost(w.relay.conn)
 }

@@ -152,8 +152,11 @@ func (w *world) check() {
 
 func (w *world) checkMember(m *refMember, d MemberDetail) {
 	last := m.room.last()
-	if w.away && !w.blocked(m) && m.own() < last {
+	if w.away && !w.blocked(m) && (m.own() < last || d.State == refFailed) {
 		m.wait, m.until = refReads, time.Time{} // what it misses cannot be read
+	}
+	if m.wait == refReads && !w.away && m.own() == last && d.Lag == 0 {
+		m.wait = refOnline // the rest is its own
 	}
 	if !w.blocked(m) && (d.Lag != 0 || m.own() != last) {
 		w.failf("%s in %s has got %d of %d, and nothing keeps it from the others (lag %d, %s)", m.user, m.room.name, m.own(), last, d.Lag, d.State)
@@ -164,7 +167,7 @@ func (w *world) checkMember(m *refMember, d MemberDetail) {
 	if d.Lag > last-m.at || d.Lag < last-m.own() {
 		w.failf("%s in %s has got %d of %d, and its lag is %d", m.user, m.room.name, m.at, last, d.Lag)
 	}
-	if m.open.IsZero() && m.wait != refReads && !w.down && (d.State == refOffline || d.State == refFailed || m.wait != refOnline) && d.State != m.wait {
+	if m.open.IsZero() && m.notice.IsZero() && m.wait != refReads && !w.down && (d.State == refOffline || d.State == refFailed || m.wait != refOnline) && d.State != m.wait {
 		w.failf("%s in %s is %q, want %q", m.user, m.room.name, d.State, m.wait)
 	}
 	pending, err := w.e.Pending(context.Background(), "sip:"+m.user+"@x.org")
