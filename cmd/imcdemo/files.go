@@ -75,7 +75,7 @@ register, and send chat messages to any address that begins with chat-, like
   database   %[2]s
   imcctl     bin/imcctl --rpc %[3]s rooms
              bin/imcctl --evapi %[4]s --secret-file %[5]s rooms
-  HTTP       http://%[6]s/metrics, /healthz, /readyz
+  console    http://%[6]s/ in a browser; also /metrics, /healthz, /readyz
   logs       %[7]s, %[8]s
 
 Ctrl-C stops everything.

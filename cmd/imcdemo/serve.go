@@ -102,6 +102,7 @@ func (s *service) imcdEnv(secret string) []string {
 		"IMCD_EVAPI_SECRET="+secret,
 		"IMCD_RPC_LISTEN="+loopback(s.set.rpc),
 		"IMCD_HTTP_LISTEN="+loopback(s.set.http),
+		"IMCD_EVENT_BODIES=1", // to try it out, on this host only: the console shows what is said
 	)
 }
 

@@ -216,7 +216,9 @@ func (d *Daemon) openHTTP(context.Context) error {
 		Stopping: d.stopping.Load,
 		Log:      d.log,
 	}
-	d.openLive(&parts)
+	if err := d.openLive(&parts); err != nil {
+		return err
+	}
 	server, err := web.Listen(d.cfg.HTTP.Listen, parts)
 	if err != nil {
 		return &config.Error{Key: "http_listen", Err: err}

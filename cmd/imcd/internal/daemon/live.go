@@ -2,8 +2,11 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"imcd/cmd/imcd/internal/console"
 	"imcd/cmd/imcd/internal/live"
@@ -36,8 +39,14 @@ func (d *Daemon) methods(version string) map[string]evapi.Method {
 }
 
 // openLive adds the WebSocket and the console to what is served over HTTP.
-func (d *Daemon) openLive(p *web.Parts) {
+func (d *Daemon) openLive(p *web.Parts) error {
 	hub := live.NewHub(d.rpc, d.rooms, d.cfg.Access.EventBodies, live.DefaultLimits(), d.log)
 	p.Live, p.Console = hub, console.Handler()
 	d.undo = append(d.undo, hub.Stop)
+	count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_websockets", Help: "WebSockets that are open: consoles, bots, watchers."},
+		func() float64 { return float64(hub.Count()) })
+	if err := d.reg.Register(count); err != nil {
+		return fmt.Errorf("registering the WebSockets' metric: %w", err)
+	}
+	return nil
 }

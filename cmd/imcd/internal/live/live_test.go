@@ -136,12 +136,12 @@ func TestDeadReader(t *testing.T) {
 
 // TestPing: who answers pings stays, who does not goes.
 func TestPing(t *testing.T) {
-	p := open(t, false, func(l *Limits) { l.Ping = 100 * time.Millisecond })
+	p := open(t, false, func(l *Limits) { l.Ping = time.Second })
 	mute, good := p.dial(), p.dial()
 	pings := 0
 	answer := good.ws.PingHandler()
 	good.ws.SetPingHandler(func(data string) error {
-		if pings++; pings == 5 {
+		if pings++; pings == 3 {
 			good.write(`{"jsonrpc":"2.0","id":"still here","method":"imc.stats"}`)
 		}
 		return answer(data)
