@@ -72,11 +72,22 @@ const (
 	lowestCode = 300 // of those that a bot can give as an error
 )
 
+// maxOwed bounds what a bot may leave unanswered: more than the engine has under
+// way at a time, so that only what it has given up gathers.
+const maxOwed = 1 << 14
+
 // deliver sends a copy to the bot. It never blocks; the outcome goes to the engine.
 func (t *bot) deliver(c evapi.Copy) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn == nil {
+		t.bots.rooms.Result(evapi.Result{CallID: c.CallID, Code: botIsAway})
+		return
+	}
+	if len(t.owed) >= maxOwed {
+		t.conn.end(CloseSlow, "too slow: too many deliveries are not answered")
+	}
+	if t.conn.ctx.Err() != nil { // it has not left yet
 		t.bots.rooms.Result(evapi.Result{CallID: c.CallID, Code: botIsAway})
 		return
 	}

@@ -1,8 +1,13 @@
 package live
 
 import (
+	"context"
 	"fmt"
+	"strconv"
 	"testing"
+
+	"imcd/engine"
+	"imcd/evapi"
 )
 
 const (
@@ -142,4 +147,67 @@ func TestBotIsReplaced(t *testing.T) {
 	c.ack(id)
 	p.until("acknowledged", func() bool { return p.lag(echoURI) == 0 })
 	c.ask("imc.bot", asEcho) // again is no harm
+}
+
+// results are the rooms of a bot that notes outcomes only.
+type results struct{ codes map[int]int }
+
+func (r results) Result(res evapi.Result)                                    { r.codes[res.Code]++ }
+func (r results) Registered(string)                                          {}
+func (r results) Say(context.Context, string, string, string) error          { return nil }
+func (r results) Command(context.Context, engine.Name, string, string) error { return nil }
+
+// TestBotNeverAnswers: what it leaves unanswered is bounded, and comes back when it
+// goes.
+func TestBotNeverAnswers(t *testing.T) {
+	p := open(t, false, nil)
+	rooms := results{map[int]int{}}
+	bots := NewBots([]engine.Name{{User: "echo", Host: "x.org"}}, nil)
+	bots.Start(rooms)
+	c, echo := newConn(p.hub), bots.byKey["echo@x.org"]
+	defer c.stop()
+	echo.enter(c)
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", Body: []byte("b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const more = 10
+	for n := range maxOwed + more {
+		if _, err := bots.Send(nil, evapi.Copy{Out: out, To: "sip:Echo@x.org", CallID: strconv.Itoa(n)}); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.out) > 0 {
+			<-c.out
+		}
+	}
+	if c.ctx.Err() == nil || c.code != CloseSlow || rooms.codes[botIsAway] != more {
+		t.Errorf("closed with %d, outcomes %v", c.code, rooms.codes)
+	}
+	echo.leave(c)
+	if rooms.codes[botIsAway] != maxOwed+more || len(rooms.codes) != 1 {
+		t.Errorf("outcomes %v", rooms.codes)
+	}
+}
+
+// TestBotIsBusy: one that does not read what is queued for it gets it later.
+func TestBotIsBusy(t *testing.T) {
+	p := open(t, false, func(l *Limits) { l.Answers = 3 })
+	rooms := results{map[int]int{}}
+	bots := NewBots([]engine.Name{{User: "echo", Host: "x.org"}}, nil)
+	bots.Start(rooms)
+	c := newConn(p.hub)
+	defer c.stop()
+	bots.byKey["echo@x.org"].enter(c)
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", Body: []byte("b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		if _, err := bots.Send(nil, evapi.Copy{Out: out, To: "sip:echo@x.org", CallID: strconv.Itoa(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rooms.codes[botIsBusy] != 2 || c.ctx.Err() != nil {
+		t.Errorf("outcomes %v", rooms.codes)
+	}
 }
