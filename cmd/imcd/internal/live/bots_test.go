@@ -129,6 +129,25 @@ func TestBotSpeaks(t *testing.T) {
 	}
 }
 
+// TestBotAnswersForItself: not for another bot, whose ids it may have guessed.
+func TestBotAnswersForItself(t *testing.T) {
+	p := open(t, false, nil)
+	p.room(echoURI, "sip:clock@x.org")
+	echo, clock := p.dial(), p.dial()
+	echo.ask("imc.bot", asEcho)
+	clock.ask("imc.bot", `{"name":"sip:clock@x.org"}`)
+	p.say("hello")
+	mine, other := echo.delivery("hello"), clock.delivery("hello")
+	echo.ack(other)
+	echo.ack(mine)
+	p.until("acknowledged", func() bool { return p.lag(echoURI) == 0 })
+	if n := p.lag("sip:clock@x.org"); n != 1 {
+		t.Errorf("owed are %d", n)
+	}
+	clock.ack(other)
+	p.until("acknowledged by the right one", func() bool { return p.lag("sip:clock@x.org") == 0 })
+}
+
 // TestBotIsReplaced: the last connection is the bot.
 func TestBotIsReplaced(t *testing.T) {
 	p := open(t, false, nil)

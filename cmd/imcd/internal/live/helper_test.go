@@ -78,6 +78,7 @@ func open(t *testing.T, bodies bool, change func(*Limits)) *place {
 	bots := NewBots([]engine.Name{{User: "Echo", Host: "x.org"}, {User: "clock", Host: "x.org"}}, p.phones)
 	cfg, reg := engine.DefaultConfig(), prometheus.NewRegistry()
 	cfg.KeepOrigins = true
+	cfg.ResultTimeout = time.Hour // nothing is repeated because of it
 	if p.rooms, err = engine.New(cfg, store, bots, reg, zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}
