@@ -260,7 +260,7 @@ func (s *shard) copyID(r *room, m *member, seq uint64) string {
 	if seq == 0 {
 		return s.noteID()
 	}
-	return s.prefix() + strconv.FormatInt(r.id, 36) + "-" + strconv.FormatUint(seq, 10) +
+	return s.prefix + strconv.FormatInt(r.id, 36) + "-" + strconv.FormatUint(seq, 10) +
 		"-" + strconv.FormatUint(hash64(m.key), 36)
 }
 

@@ -28,7 +28,7 @@ func (r *Refused) Error() string { return r.Reason }
 
 // order is what an operator's request has that a user's has not.
 type order struct {
-	role int8           // of add: what the new member becomes
+	role int8          // of add: what the new member becomes
 	why  *refusal      // the shard's, until done has its value
 	done chan struct{} // gets one value when the request is answered
 }

@@ -13,11 +13,12 @@ import (
 // send what could not be sent before.
 const tick = 250 * time.Millisecond
 
-// shard owns the rooms that hash to it. All fields but engine, index and inbox
+// shard owns the rooms that hash to it. All fields but engine, index, prefix and inbox
 // belong to its goroutine.
 type shard struct {
 	engine *Engine
 	index  int
+	prefix string // of its Call-IDs
 	inbox  *inbox
 
 	rooms map[string]*room // by key
@@ -47,7 +48,7 @@ type shard struct {
 }
 
 func newShard(e *Engine, index int) *shard {
-	return &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize),
+	return &shard{engine: e, index: index, prefix: shardPrefix(index), inbox: newInbox(e.cfg.MailboxSize),
 		now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
 		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
@@ -263,11 +264,11 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 	}
 }
 
-// prefix starts a Call-ID with what leads its result back to this shard.
-func (s *shard) prefix() string { return fmt.Sprintf("%03x-", s.index) }
+// shardPrefix starts a Call-ID with what leads its result back to a shard.
+func shardPrefix(index int) string { return fmt.Sprintf("%03x-", index) }
 
 // noteID names a copy of something that is not a stored message.
 func (s *shard) noteID() string {
 	s.serial++
-	return s.prefix() + s.engine.tag + "-n" + strconv.FormatUint(s.serial, 36)
+	return s.prefix + s.engine.tag + "-n" + strconv.FormatUint(s.serial, 36)
 }

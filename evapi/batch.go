@@ -13,8 +13,11 @@ const (
 	// maxBatches bounds the batches that Kamailio has not carried out. They
 	// wait in a socket between its processes: a full one would block evapi.
 	maxBatches = 8
-	// batchEnd stands where the next recipient would: past the end of a list a
-	// script finds an error, not nothing.
+	// batchGroup is how many recipients stand together in it.
+	batchGroup = 8
+	// groupEnd and batchEnd stand where the next recipient or group would: past
+	// the end of a list a script finds an error, not nothing.
+	groupEnd = ".<"
 	batchEnd = "." + paramsEnd
 )
 
@@ -56,10 +59,10 @@ func batchRoom(shared int, p *peer) int {
 }
 
 // recipientRoom is what one recipient adds to it.
-func recipientRoom(to, callID int) int { return to + callID + len("  ") }
+func recipientRoom(to, callID int) int { return to + callID + len("  ") + len(groupEnd) }
 
 // appendBatch appends the payload of one imc.batch: entries are copies of one
-// Outgoing. To and Call-ID have passed checkCopy, so there is no space and
+// Outgoing. To and Call-ID have passed checkCopy, so there is no space, no < and
 // nothing to escape in them.
 func appendBatch(dst []byte, entries []entry, id uint32, p *peer) []byte {
 	dst = append(dst, imcBatch...)
@@ -74,6 +77,9 @@ func appendBatch(dst []byte, entries []entry, id uint32, p *peer) []byte {
 		dst = append(dst, ' ')
 		dst = append(dst, entries[i].callID...)
 		dst = append(dst, ' ')
+		if i%batchGroup == batchGroup-1 || i == len(entries)-1 {
+			dst = append(dst, groupEnd...)
+		}
 	}
 	return append(dst, batchEnd...)
 }

@@ -27,7 +27,7 @@
 //	{"jsonrpc":"2.0","method":"imc.reply","params":["TINDEX","TLABEL","CODE","RC","RETRY","B64 REASON"]}
 //	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
 //	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
-//	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID ."]}
+//	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
 //
 // imc.ping is answered with imc.pong once every frame before it has been
@@ -47,8 +47,8 @@
 // uac_req_send: headers up to 2047 bytes, all of them ended by CRLF, FROM and TO
 // as they stand in the header.
 //
-// imc.batch takes one MESSAGE to at most 64 recipients, by uac_req_send in a worker
-// of Kamailio (Lane). Its pong says only that a worker will have it; that the batch
+// imc.batch takes one MESSAGE to at most 64 recipients, which stand in groups of 8,
+// by uac_req_send in a worker of Kamailio (Lane). Its pong says only that a worker will have it; that the batch
 // is done is an outcome, and no more than 8 may be open. HEADERS have no
 // X-IMC-Secret here: the script adds it for what comes back to Kamailio.
 //

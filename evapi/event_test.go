@@ -112,8 +112,40 @@ func TestDecodeEventErrors(t *testing.T) {
 	}
 }
 
+// TestFastPong holds the short way against the JSON decoder.
+func TestFastPong(t *testing.T) {
+	t.Parallel()
+	taken := 0
+	for _, in := range []string{
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"YQ== 200 = 7"}`,
+		`{"id":"","time":"","shm_free":0,"shm":18446744073709551615,"outcomes":"YQ== f"}`,
+		`{"id":"1","time":"2.3","shm_free":04,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":+4,"shm":5,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4e1,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":4,"shm":-5,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"x"}`, `{"id":"1","time":"\u0031","shm_free":4,"shm":5,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"","id":"2"}`, `{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":""}}`,
+		`{"id":"1","time":"2.3","id":"7","shm_free":4,"shm":5,"outcomes":""}`, "{\"id\":\"\xff\",\"time\":\"\",\"shm_free\":4,\"shm\":5,\"outcomes\":\"\"}",
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":""} `, `{"id":"1"}`,
+	} {
+		frame := []byte(event("imc.pong", in))
+		fast, ok := fastPong(frame)
+		if !ok {
+			continue
+		}
+		taken++
+		// The blank leads round the short way.
+		if slow, err := DecodeEvent(append([]byte(" "), frame...)); err != nil || !reflect.DeepEqual(slow, fast) {
+			t.Errorf("%s: %+v but %+v, %v", in, fast, slow, err)
+		}
+	}
+	if taken != 3 {
+		t.Errorf("the short way took %d", taken)
+	}
+}
+
 func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(welcomeJSON("engine", 3)))
+	f.Add([]byte(event("imc.pong", `{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"YQ== 200 = 7"}`)))
 	f.Add([]byte(event("imc.pong", `{"id":"1","outcomes":"YQ== 200 = 7 YUBi 486*2/MTIw"}`)))
 	f.Add([]byte(event("imc.error", `{"id":"","code":400,"reply":"e30="}`)))
 	f.Add([]byte(event("imc.call", `{"tag":"op-1-5","msg":"e30="}`)))
@@ -126,6 +158,11 @@ func FuzzDecodeEvent(f *testing.F) {
 		if m, ok := ev.(*Message); ok && (m.Request == nil) != (m.Err != nil) {
 			t.Fatalf("%+v", m)
 		}
+		if fast, ok := fastPong(in); ok {
+			if slow, err := DecodeEvent(append([]byte(" "), in...)); err != nil || !reflect.DeepEqual(slow, fast) {
+				t.Fatalf("%+v but %+v, %v", fast, slow, err)
+			}
+		}
 		p, _ := ev.(PongEvent)
 		for _, o := range p.Outcomes {
 			if o.RetryAfter < 0 || o.RetryAfter > maxRetryAfter || o.Devices < 0 || (o.CallID == "") == (o.Devices > 0) && o.CallID != "" {
@@ -136,7 +173,7 @@ func FuzzDecodeEvent(f *testing.F) {
 }
 
 func BenchmarkDecodeOutcomes(b *testing.B) {
-	in := []byte(event("imc.pong", `{"id":"1","outcomes":"`+strings.Repeat(enc("0123456789abcdef-123456@imcd")+" 200 ", 99)+`= 1"}`))
+	in := []byte(event("imc.pong", `{"id":"1","time":"1795326945.921615","shm_free":265614256,"shm":268435456,"outcomes":"`+strings.Repeat(enc("0123456789abcdef-123456@imcd")+" 200 ", 99)+`= 1"}`))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := DecodeEvent(in); err != nil {

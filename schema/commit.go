@@ -31,6 +31,9 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 	s.mu.Unlock()
 	var b batch
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := s.relax(ctx, tx, changes); err != nil {
+			return err
+		}
 		ids, err := s.ids(ctx, tx, need)
 		if err != nil {
 			return err
@@ -50,6 +53,27 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 		s.mu.Unlock()
 	}
 	return nil
+}
+
+// relax does not make a commit wait for the disk that only says what has been
+// delivered: if the database crashes in the next moment, that is delivered once
+// more. Messages and rooms must wait.
+func (s *Store) relax(ctx context.Context, tx *sql.Tx, changes []engine.Change) error {
+	set := s.dialect.relaxed()
+	if set == "" || !onlyDeliveries(changes) {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, set)
+	return err
+}
+
+func onlyDeliveries(changes []engine.Change) bool {
+	for i := range changes {
+		if op := changes[i].Op; op != engine.PutCursor && op != engine.PutProgress {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {

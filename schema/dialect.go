@@ -24,6 +24,10 @@ type dialect interface {
 	// skipLocked ends a query for rows that are to be changed, so that it takes
 	// only those that nobody else is changing now, and locks them.
 	skipLocked() string
+	// relaxed begins a transaction whose commit need not survive a crash of the
+	// database, in which it comes before or after others in its order all the
+	// same; empty if there is no such thing.
+	relaxed() string
 	// columns returns the names of a table's columns; none if there is no such
 	// table.
 	columns(ctx context.Context, q querier, table string) ([]string, error)

@@ -84,6 +84,8 @@ func (d *postgresDialect) args(rows any) ([]any, error) {
 
 func (d *postgresDialect) skipLocked() string { return "FOR UPDATE SKIP LOCKED" }
 
+func (d *postgresDialect) relaxed() string { return "SET LOCAL synchronous_commit TO off" }
+
 // oneOf makes an array: PostgreSQL takes IN for a join with a list of unknown
 // length and reads the whole table.
 func (d *postgresDialect) oneOf(query string) string { return "= ANY (ARRAY(" + query + "))" }
