@@ -1,6 +1,11 @@
 package schema
 
 import (
+	"cmp"
+	"database/sql"
+	"slices"
+	"strings"
+
 	"github.com/rs/zerolog"
 
 	"imcd/engine"
@@ -12,111 +17,157 @@ const (
 	memberFlags = engine.MemberOwner | engine.MemberAdmin | engine.MemberInvited
 )
 
-// loadedRow is one row of sqlLoad.
-type loadedRow struct {
-	folded  string // the room's URI in lower case
-	kind    int    // 0: room, 1: member, 2: cursor
-	room    string // the room's URI as it is stored
-	name    engine.Name
-	flag    int
-	id      int64  // of a room, also of a cursor's
-	seq     uint64 // of a room or cursor
-	done    uint64 // of a room
-	inviter engine.Name
-	told    bool
+// storedRoom is what has been read of a room.
+type storedRoom struct {
+	rowID   int64 // in Kamailio's table
+	uri     string
+	row     engine.RoomRow
+	members packed // in the order in which they came; their number is the id of their row
+	cursors packed // their number is the seq
+
+	count    int   // of members
+	newest   int64 // the highest id of a member
+	unsorted bool  // the members did not come by id
 }
 
-// assembler makes rooms out of sqlLoad's rows, which come sorted by the room.
+// invitee is who is invited to a room; invitation what is known of that.
+type (
+	invitee struct {
+		room *storedRoom
+		user engine.Name
+	}
+	invitation struct {
+		inviter engine.Name
+		told    bool
+	}
+)
+
+// assembler makes rooms out of the rows of Load's queries. It belongs to one call
+// of Load or LoadRooms.
 type assembler struct {
-	fn   func(engine.RoomState) error
 	left *leftovers
 	log  zerolog.Logger
 
-	open   bool   // a room is being put together
-	folded string // its URI in lower case
-	uri    string // its URI
-	state  engine.RoomState
-	seen   map[string]int // its members by Key: their places in state
+	rooms   []*storedRoom
+	byURI   map[string]*storedRoom
+	byID    map[int64]*storedRoom // by engine.RoomRow.ID
+	invited map[invitee]invitation
 
-	orphanRoom string // the last that was remembered
+	last                 *storedRoom  // of the member that came last: the next one's, too, as a rule
+	orphanRoom           string       // the last that was remembered
+	room, username, host sql.RawBytes // of a row that is being scanned
+
+	sorter []packedName   // of the room that is handed on
+	seen   map[string]int // its members by Key: their places in its RoomState
 
 	lost []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
 }
 
-func (a *assembler) add(r *loadedRow) error {
-	switch r.kind {
-	case 1:
-		a.addMember(r)
-		return nil
-	case 2:
-		a.addCursor(r)
-		return nil
-	}
-	if a.open && r.folded == a.folded {
-		a.log.Warn().Str("room", r.room).Str("kept", a.uri).
-			Msg("a room that differs from another by case only is ignored")
-		a.left.addRoom(r.name)
-		return nil
-	}
-	if err := a.flush(); err != nil {
+func newAssembler(left *leftovers, log zerolog.Logger) *assembler {
+	return &assembler{left: left, log: log, byID: make(map[int64]*storedRoom), invited: make(map[invitee]invitation)}
+}
+
+// scanRoom takes a row of sqlLoadRooms. A room that is marked deleted is
+// remembered: a new one of that name gets a row of its own age.
+func (a *assembler) scanRoom(rows *sql.Rows) error {
+	var id, flag int64
+	if err := rows.Scan(&id, &a.username, &a.host, &flag); err != nil {
 		return err
 	}
-	a.open, a.folded, a.uri = true, r.folded, r.room
-	a.state = engine.RoomState{Room: engine.RoomRow{Name: r.name, Flag: r.flag & roomFlags,
-		ID: r.id, Seq: r.seq, Done: r.done}}
-	if a.seen == nil {
-		a.seen = make(map[string]int)
+	r := &storedRoom{rowID: id, uri: "sip:" + string(a.username) + "@" + string(a.host)}
+	at := len("sip:") + len(a.username)
+	r.row = engine.RoomRow{Name: engine.Name{User: r.uri[len("sip:"):at], Host: r.uri[at+1:]}, Flag: int(flag) & roomFlags}
+	if flag&engine.RoomDeleted != 0 {
+		a.left.addRoom(r.row.Name)
+		return nil
 	}
-	clear(a.seen)
+	a.rooms = append(a.rooms, r)
 	return nil
 }
 
-func (a *assembler) addMember(r *loadedRow) {
-	if !a.open || r.room != a.uri {
-		a.left.orphans++
-		if r.room != a.orphanRoom {
-			a.orphanRoom = r.room
-			a.left.addRoom(nameOfURI(r.room))
+// dropTwins leaves the oldest of rooms that differ by case only. All rooms are
+// known.
+func (a *assembler) dropTwins() {
+	slices.SortFunc(a.rooms, func(a, b *storedRoom) int { return cmp.Compare(a.rowID, b.rowID) })
+	byKey := make(map[string]*storedRoom, len(a.rooms))
+	a.byURI = make(map[string]*storedRoom, len(a.rooms))
+	a.rooms = slices.DeleteFunc(a.rooms, func(r *storedRoom) bool {
+		key := strings.ToLower(r.uri)
+		if kept := byKey[key]; kept != nil {
+			a.log.Warn().Str("room", r.uri).Str("kept", kept.uri).
+				Msg("a room that differs from another by case only is ignored")
+			a.left.addRoom(r.row.Name)
+			return true
 		}
-		return
-	}
-	room := a.state.Room.Name
-	key := r.name.Key()
-	if i, twin := a.seen[key]; twin {
-		kept := a.state.Members[i].User
-		a.log.Warn().Str("room", a.uri).Str("member", r.name.URI()).Str("kept", kept.URI()).
-			Msg("a member that differs from another by case only is ignored")
-		a.left.addMember(room, r.name)
-		return
-	}
-	a.seen[key] = len(a.state.Members)
-	m := engine.MemberRow{Room: room, User: r.name, Flag: r.flag & memberFlags}
-	if m.Flag&engine.MemberInvited != 0 {
-		m.Inviter, m.Told = r.inviter, r.told
-	}
-	a.state.Members = append(a.state.Members, m)
+		byKey[key], a.byURI[r.uri] = r, r
+		return false
+	})
 }
 
-// addCursor knows the members already.
-func (a *assembler) addCursor(r *loadedRow) {
-	if !a.open || r.room != a.uri {
-		return
+// scanID takes a row of sqlLoadIDs.
+func (a *assembler) scanID(rows *sql.Rows) error {
+	var id int64
+	var seq, done uint64
+	if err := rows.Scan(&a.room, &id, &seq, &done); err != nil {
+		return err
 	}
-	i, ok := a.seen[r.name.Key()]
-	switch {
-	case ok && a.state.Members[i].User == r.name:
-		seq := r.seq // r is not kept
-		a.state.Members[i].Cursor = &seq
-	case len(a.lost) < cleanUpCursors:
-		a.lost = append(a.lost, cursorRow{RoomID: r.id, Username: r.name.User, Domain: r.name.Host})
+	if r := a.byURI[string(a.room)]; r != nil {
+		r.row.ID, r.row.Seq, r.row.Done = id, seq, done
+		a.byID[id] = r
 	}
+	return nil
 }
 
-// flush hands the room on.
-func (a *assembler) flush() error {
-	if !a.open {
-		return nil
+// scanInvitation takes a row of sqlLoadInvitations.
+func (a *assembler) scanInvitation(rows *sql.Rows) error {
+	var i invitation
+	var user engine.Name
+	if err := rows.Scan(&a.room, &user.User, &user.Host, &i.inviter.User, &i.inviter.Host, &i.told); err != nil {
+		return err
 	}
-	a.open = false
-	return a.fn(a.state)
+	if r := a.byURI[string(a.room)]; r != nil {
+		a.invited[invitee{r, user}] = i
+	}
+	return nil
+}
+
+// scanCursor takes a row of sqlLoadCursors.
+func (a *assembler) scanCursor(rows *sql.Rows) error {
+	var id, seq int64
+	if err := rows.Scan(&id, &a.username, &a.host, &seq); err != nil {
+		return err
+	}
+	if r := a.byID[id]; r != nil {
+		r.cursors = r.cursors.add(seq, 0, a.username, a.host)
+	}
+	return nil
+}
+
+// scanMember takes a row of sqlLoadMembers.
+func (a *assembler) scanMember(rows *sql.Rows) error {
+	var id, flag int64
+	if err := rows.Scan(&id, &a.room, &a.username, &a.host, &flag); err != nil {
+		return err
+	}
+	if a.last == nil || a.last.uri != string(a.room) {
+		if a.last = a.byURI[string(a.room)]; a.last == nil {
+			a.addOrphan(string(a.room))
+			return nil
+		}
+	}
+	r := a.last
+	if r.unsorted = r.unsorted || id < r.newest; id > r.newest {
+		r.newest = id
+	}
+	r.count++
+	r.members = r.members.add(id, int(flag)&memberFlags, a.username, a.host)
+	return nil
+}
+
+func (a *assembler) addOrphan(room string) {
+	a.left.orphans++
+	if room != a.orphanRoom {
+		a.orphanRoom = room
+		a.left.addRoom(nameOfURI(room))
+	}
 }

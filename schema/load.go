@@ -4,29 +4,25 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
 
 	"imcd/engine"
 )
 
-// Load implements engine.Store: a single query, whose rows are handed on as they
-// come. It must run before the first Commit, which relies on what Load learns of
-// rows that it leaves out. fn must not use the Store. In the end it deletes what
-// it did not load: messages and cursors of rooms and members that the module has
-// deleted.
+// Load implements engine.Store. All rows are read first, as they were at one
+// moment, and wait in a compact form until the rooms are handed on one by one. It
+// must run before the first Commit, which relies on what Load learns of rows that
+// it leaves out. fn must not use the Store. In the end it deletes what it did not
+// load: messages and cursors of rooms and members that the module has deleted.
 func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error {
-	query := strings.NewReplacer("{and_rooms}", "", "{and_members}", "", "{where_cursors}", "").Replace(sqlLoad)
 	left := newLeftovers()
-	rooms := 0
-	lost, err := s.load(ctx, &left, func(r engine.RoomState) error {
-		rooms++
-		return fn(r)
-	}, query)
+	a := newAssembler(&left, s.opts.Log)
+	err := s.read(ctx, a, false)
+	rooms := len(a.rooms)
+	if err == nil {
+		err = a.handOn(fn)
+	}
 	if err != nil {
 		return wrap(ctx, "load the rooms", err)
-	}
-	if err := s.deletedRooms(ctx, &left); err != nil {
-		return wrap(ctx, "load the deleted rooms", err)
 	}
 	if left.orphans > 0 {
 		s.opts.Log.Warn().Int("members", left.orphans).Str("table", s.opts.MembersTable).
@@ -35,7 +31,7 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	s.mu.Lock()
 	s.leftovers = left
 	s.mu.Unlock()
-	s.cleanUp(ctx, rooms, lost)
+	s.cleanUp(ctx, rooms, a.lost)
 	return nil
 }
 
@@ -55,56 +51,46 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 	if err != nil {
 		return nil, err
 	}
-	query := strings.NewReplacer("{and_rooms}", sqlAndRooms, "{and_members}", sqlAndMembers,
-		"{where_cursors}", sqlWhereCursors).Replace(sqlLoad)
 	left := newLeftovers()
+	a := newAssembler(&left, s.opts.Log)
 	var states []engine.RoomState
-	_, err = s.load(ctx, &left, func(r engine.RoomState) error {
-		states = append(states, r)
-		return nil
-	}, query, args...)
+	if err = s.read(ctx, a, true, args...); err == nil {
+		err = a.handOn(func(r engine.RoomState) error {
+			states = append(states, r)
+			return nil
+		})
+	}
 	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
 }
 
-// load returns the cursors of who is no member any more.
-func (s *Store) load(ctx context.Context, left *leftovers, fn func(engine.RoomState) error, query string, args ...any) (lost []cursorRow, err error) {
-	rows, err := s.db.QueryContext(ctx, s.names.Replace(query), args...)
-	if err != nil {
-		return nil, err
+// read gives a what is stored of all rooms, or of some that args name.
+func (s *Store) read(ctx context.Context, a *assembler, some bool, args ...any) error {
+	// Members come last: they are the most, and an assembler knows by then where
+	// they belong.
+	steps := []struct {
+		query, some string
+		row         func(*sql.Rows) error
+		done        func()
+	}{
+		{sqlLoadRooms, sqlOfRooms, a.scanRoom, a.dropTwins},
+		{sqlLoadIDs, sqlOfIDs, a.scanID, nil},
+		{sqlLoadInvitations, sqlOfInvitations, a.scanInvitation, nil},
+		{sqlLoadCursors, sqlOfCursors, a.scanCursor, nil},
+		{sqlLoadMembers, sqlOfMembers, a.scanMember, nil},
 	}
-	defer rows.Close()
-	a := assembler{fn: fn, left: left, log: s.opts.Log}
-	for rows.Next() {
-		var r loadedRow
-		if err := rows.Scan(&r.folded, &r.kind, &r.room, &r.name.User, &r.name.Host, &r.flag,
-			&r.id, &r.seq, &r.done, &r.inviter.User, &r.inviter.Host, &r.told); err != nil {
-			return nil, err
+	return s.inSnapshot(ctx, func(tx *sql.Tx) error {
+		for _, step := range steps {
+			query := step.query
+			if some {
+				query += step.some
+			}
+			if err := s.query(ctx, tx, step.row, query, args...); err != nil {
+				return err
+			}
+			if step.done != nil {
+				step.done()
+			}
 		}
-		if err := a.add(&r); err != nil {
-			return nil, err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return a.lost, a.flush()
-}
-
-// deletedRooms remembers the rooms that are marked deleted: a new room of that
-// name gets a row of its own age.
-func (s *Store) deletedRooms(ctx context.Context, left *leftovers) error {
-	var rows *sql.Rows
-	rows, err := s.db.QueryContext(ctx, s.names.Replace("SELECT name, domain FROM {rooms} WHERE (flag & 2) <> 0"))
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var n engine.Name
-		if err := rows.Scan(&n.User, &n.Host); err != nil {
-			return err
-		}
-		left.addRoom(n)
-	}
-	return rows.Err()
+		return nil
+	})
 }

@@ -104,15 +104,26 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// inTx runs fn in a transaction. If a connection turns out to be lost before
-// anything was done, another one is taken.
+// inTx runs fn in a transaction.
 func (s *Store) inTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	return s.transact(ctx, nil, fn)
+}
+
+// inSnapshot runs fn, which only reads, in a transaction that sees everything as
+// it was at one moment.
+func (s *Store) inSnapshot(ctx context.Context, fn func(tx *sql.Tx) error) error {
+	return s.transact(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, fn)
+}
+
+// transact runs fn in a transaction. If a connection turns out to be lost before
+// anything was done, another one is taken.
+func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, fn func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, opts)
 	for range s.opts.MaxConns {
 		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
 			break
 		}
-		tx, err = s.db.BeginTx(ctx, nil)
+		tx, err = s.db.BeginTx(ctx, opts)
 	}
 	if err != nil {
 		return err
