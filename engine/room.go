@@ -1,5 +1,7 @@
 package engine
 
+import "strings"
+
 // member is one user's place in a room, or the invitation to it. Owned by the
 // room's shard.
 //
@@ -34,9 +36,7 @@ type member struct {
 // newMember makes a member of a valid name.
 func newMember(name Name, flag int) *member {
 	m := &member{uri: name.URI(), user: uint8(len(name.User)), flag: int8(flag)}
-	if m.key = name.Key(); m.key == m.uri[len("sip:"):] {
-		m.key = m.uri[len("sip:"):]
-	}
+	m.key = strings.ToLower(m.uri[len("sip:"):]) // name.Key(), and no new string if that is the same
 	return m
 }
 

@@ -29,6 +29,14 @@ func (r *roster) get(key string) *member {
 // has reports whether m itself is in the roster.
 func (r *roster) has(m *member) bool { return r.get(m.key) == m }
 
+// reserve makes place for n members in a roster that has none.
+func (r *roster) reserve(n int) {
+	r.order = slices.Grow(r.order, n)
+	if n >= indexFrom {
+		r.index = make(map[string]*member, n)
+	}
+}
+
 // put adds m as the last.
 func (r *roster) put(m *member) {
 	r.order = append(r.order, m)

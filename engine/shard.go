@@ -229,17 +229,17 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 	}
 	r.seq, r.last, r.done = state.Room.Seq, state.Room.Seq, state.Room.Done
 	r.log.gone = r.last
+	r.reserve(len(state.Members))
 	for _, row := range state.Members {
-		key := row.User.Key()
-		m := was[key]
-		if m == nil {
-			m = r.add(row.User, row.Flag)
-		} else {
-			r.put(m)
+		m := newMember(row.User, row.Flag)
+		if old := was[m.key]; old != nil {
+			m = old
 		}
+		r.put(m)
 		m.flag, m.inviter, m.told = int8(row.Flag), nil, row.Told
 		if !row.Inviter.IsZero() {
-			m.inviter = &row.Inviter
+			inviter := row.Inviter // not the whole row
+			m.inviter = &inviter
 		}
 		switch {
 		case m.invited():

@@ -152,9 +152,13 @@ func (s *shard) reload(key string, state *RoomState) {
 	r.roster, r.leavers = roster{}, nil
 	s.epoch++
 	r.epoch = s.epoch
+	is := make(map[string]struct{}, len(state.Members))
+	for _, row := range state.Members {
+		is[row.User.Key()] = struct{}{}
+	}
 	for key, m := range was {
 		s.unfollow(r, m) // what was committed after all is only in the database
-		if !slices.ContainsFunc(state.Members, func(row MemberRow) bool { return row.User.Key() == key }) {
+		if _, stays := is[key]; !stays {
 			s.leave(r, m)
 		}
 	}
