@@ -60,7 +60,7 @@ func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	for _, step := range []func(context.Context) error{d.openStore, d.startRooms, d.openRPC, d.openHTTP, d.connect} {
+	for _, step := range []func(context.Context) error{d.openStore, d.startRooms, d.openRPC, d.openHTTP, d.connect, d.releaseMemory} {
 		if err := step(ctx); err != nil {
 			d.unwind()
 			return nil, err
