@@ -2,8 +2,10 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"imcd/engine"
@@ -51,6 +53,7 @@ func BenchmarkLoad(b *testing.B) {
 					b.Fatal(members, err)
 				}
 			}
+			b.ReportMetric(float64(waiting(b, s))/100000, "waiting-B/member")
 		}
 		b.Run(name+"/100000", start)
 		fillCursors(b, s, 2000, 50)
@@ -63,6 +66,24 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		})
 	}
+}
+
+// waiting is how many bytes a Load holds when all has been read and the first room
+// is handed on.
+func waiting(b *testing.B, s *Store) int64 {
+	enough := errors.New("enough")
+	held := -inUse()
+	if err := s.Load(context.Background(), func(engine.RoomState) error { held += inUse(); return enough }); !errors.Is(err, enough) {
+		b.Fatal(err)
+	}
+	return held
+}
+
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func durable(b *testing.B) map[string]string {

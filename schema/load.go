@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 
 	"imcd/engine"
 )
@@ -35,7 +37,7 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	return nil
 }
 
-// LoadRooms implements engine.Store.
+// LoadRooms implements engine.Store; the rooms come sorted by name.
 func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.RoomState, error) {
 	if len(rooms) == 0 {
 		return nil, nil
@@ -60,6 +62,7 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 			return nil
 		})
 	}
+	slices.SortFunc(states, func(a, b engine.RoomState) int { return strings.Compare(a.Room.Name.Key(), b.Room.Name.Key()) })
 	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
 }
 
