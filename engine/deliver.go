@@ -260,8 +260,10 @@ func (s *shard) copyID(r *room, m *member, seq uint64) string {
 	if seq == 0 {
 		return s.noteID()
 	}
-	return s.prefix + strconv.FormatInt(r.id, 36) + "-" + strconv.FormatUint(seq, 10) +
-		"-" + strconv.FormatUint(hash64(m.key), 36)
+	var buf [64]byte
+	id := strconv.AppendInt(append(buf[:0], s.prefix...), r.id, 36)
+	id = strconv.AppendUint(append(id, '-'), seq, 10)
+	return string(strconv.AppendUint(append(id, '-'), hash64(m.key), 36))
 }
 
 // later tells what may succeed when tried again.

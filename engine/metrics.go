@@ -16,6 +16,7 @@ type metrics struct {
 	messages   prometheus.Counter
 	requests   *prometheus.CounterVec // by command and final code
 	deliveries *prometheus.CounterVec // by result
+	delivered  prometheus.Counter     // of them: ok
 	dropped    prometheus.Counter
 	limited    *prometheus.CounterVec // by limit
 	pruned     prometheus.Counter
@@ -60,6 +61,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			Name: "imc_commit_changes", Help: "Changes in one database transaction.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
 	}
+	m.delivered = m.deliveries.WithLabelValues(resultOK)
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
@@ -83,7 +85,13 @@ func (m *metrics) request(req *request, a evapi.Answer) {
 	}
 }
 
-func (m *metrics) delivery(result string) { m.deliveries.WithLabelValues(result).Inc() }
+func (m *metrics) delivery(result string) {
+	if result == resultOK {
+		m.delivered.Inc() // nearly all
+		return
+	}
+	m.deliveries.WithLabelValues(result).Inc()
+}
 
 // arrived notes the delivery of a message; notices are not counted.
 func (m *metrics) arrived(after time.Duration, f *flight) {

@@ -44,11 +44,14 @@ func judge(r evapi.Result) verdict {
 	return skipped
 }
 
+// resultOK is the class of a copy that has arrived.
+const resultOK = "ok"
+
 // outcome names the class of a result for the metrics.
 func outcome(r evapi.Result) string {
 	switch judge(r) {
 	case arrived:
-		return "ok"
+		return resultOK
 	case offline:
 		return "offline"
 	case resend:
