@@ -58,7 +58,7 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
 	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct")
 	f.StringVar(&o.contestants, "contestants", "", "only those whose name has one of these in it: module/documented, imcd, bare/1, …")
-	f.DurationVar(&o.timing.Loaded, "for", 2*time.Second, "how long messages are sent in a measurement")
+	f.DurationVar(&o.timing.Loaded, "for", 0, "how long messages are sent in a measurement; 0: 2 s, with -quick 8 s: longer than Kamailio keeps a transaction, whose end costs time, too")
 	f.DurationVar(&o.timing.Paced, "alone", 600*time.Millisecond, "how long before that they are sent one at a time")
 	f.IntVar(&o.workers, "workers", 8, "SIP workers of each Kamailio (8: as in its stock configuration)")
 	f.IntVar(&o.shm, "shm", 1024, "shared memory of each Kamailio, in MB")
@@ -80,6 +80,12 @@ func parse(args []string, w io.Writer) (*options, error) {
 	}
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if o.timing.Loaded == 0 {
+		o.timing.Loaded = 2 * time.Second
+		if o.quick {
+			o.timing.Loaded = 8 * time.Second
+		}
 	}
 	o.timing.Quiet, o.timing.After = 4500*time.Millisecond, 5500*time.Millisecond
 	if o.only == "overload" {
