@@ -50,6 +50,7 @@ type Config struct {
 	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
 	LogBytes       int           // room_log_bytes: its bytes
 	TotalBytes     int           // total_log_bytes: of all rooms together; then 503
+	MaxDelay       time.Duration // max_delay: how late messages may come because of the load; above, 503; 0: no limit
 	RetryAfter     time.Duration // retry_after: what a 503 asks the client to wait
 
 	Durability      string        // durability: commit (a 200 is a promise) or memory (it is not)
@@ -90,6 +91,7 @@ func DefaultConfig() Config {
 		LogEntries:     256,
 		LogBytes:       8 << 20,
 		TotalBytes:     256 << 20,
+		MaxDelay:       5 * time.Second,
 		RetryAfter:     5 * time.Second,
 
 		Durability:      DurabilityCommit,
@@ -171,6 +173,9 @@ func (c Config) validateWords() error {
 	}
 	if c.MessageAge < 0 {
 		return fmt.Errorf("message_age: %v is negative", c.MessageAge)
+	}
+	if c.MaxDelay < 0 {
+		return fmt.Errorf("max_delay: %v is negative", c.MaxDelay)
 	}
 	if c.SuccessCode != 200 && c.SuccessCode != 202 {
 		return fmt.Errorf("success_code: %d is neither 200 nor 202", c.SuccessCode)

@@ -63,7 +63,7 @@ func (s *shard) enter(r *room, m *member, cursor uint64) {
 		s.follow(r, m, r.log.end())
 		return
 	}
-	m.mode = behind
+	m.mode, m.excuse = behind, r.last
 	s.setReady(r, m)
 }
 
@@ -86,7 +86,7 @@ func (s *shard) unfollow(r *room, m *member) {
 		r.log.at(n).owed--
 	}
 	s.engine.charge(-r.log.trim())
-	m.mode = behind
+	m.mode, m.excuse = behind, r.last
 }
 
 // leave takes m out of the room's deliveries.
@@ -140,7 +140,9 @@ func (s *shard) seekNext(r *room, m *member) bool {
 // for any more goes on from the database.
 func (s *shard) seek(r *room, m *member) bool {
 	if m.next < r.log.base && m.cursor < r.log.gone {
+		excuse := m.excuse
 		s.unfollow(r, m)
+		m.excuse = excuse // that the log is full may be because of the load
 		s.load(r, m)
 		return false
 	}
@@ -274,6 +276,9 @@ func (s *shard) takeOff(f *flight) {
 	s.flights[f.id] = f
 	s.expiry = append(s.expiry, f)
 	s.fresh = append(s.fresh, f)
+	if f.room != nil {
+		f.room.flying++
+	}
 }
 
 // ripen lets others go instead of copies that wait for their devices.
@@ -327,7 +332,12 @@ func (s *shard) expire() {
 // land ends a flight.
 func (s *shard) land(f *flight, r evapi.Result) {
 	f.over = true
-	delete(s.flights, f.id)
+	if s.flights[f.id] == f {
+		delete(s.flights, f.id)
+		if f.room != nil {
+			f.room.flying--
+		}
+	}
 	s.engine.credits.give(f.credit)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)
@@ -355,6 +365,7 @@ func (s *shard) land(f *flight, r evapi.Result) {
 func (s *shard) settle(f *flight, res evapi.Result) {
 	switch v := judge(res); {
 	case v == resend:
+		f.member.excuse = f.room.last
 	case v == arrived || v == skipped || f.seq == 0:
 		s.passOne(f)
 		if v != offline && v != retry {
@@ -362,6 +373,7 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 		}
 		if v == arrived {
 			s.engine.metrics.arrived(s.now.Sub(f.at), f)
+			s.arrivedLate(f)
 		} else if v == skipped {
 			s.failed(f, outcome(res), res.Code)
 		}

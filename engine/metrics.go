@@ -20,6 +20,7 @@ type metrics struct {
 	dropped    prometheus.Counter
 	limited    *prometheus.CounterVec // by limit
 	pruned     prometheus.Counter
+	shed       prometheus.Counter
 	latency    prometheus.Histogram
 	retries    *prometheus.CounterVec // by reason
 	commits    *prometheus.CounterVec // by result
@@ -46,6 +47,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			[]string{"limit"}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_pruned_total", Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
+		shed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_shed_total", Help: "Messages answered 503 because those before them in the room wait too long to be delivered (max_delay)."}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "imc_delivery_seconds", Help: "From the acceptance of a message to its arrival at a member, offline times included.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 12)}),
@@ -67,7 +70,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.limited, m.pruned, m.latency, m.retries, m.commits, m.commitTime, m.batch,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.limited, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
 			func() float64 { return float64(e.memory.Load()) }),

@@ -34,7 +34,9 @@ type order struct {
 }
 
 // service reports whether the service itself acts, and not a user.
-func (c *call) service() bool { return c.req.order != nil && c.req.from.IsZero() }
+func (c *call) service() bool { return c.req.service() }
+
+func (req *request) service() bool { return req.order != nil && req.from.IsZero() }
 
 // actor names who acts, for notices.
 func (c *call) actor() string {

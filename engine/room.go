@@ -21,6 +21,7 @@ type member struct {
 	flight *flight // copy under way; nil if none
 	wait   *wait   // waiting: until when; nil else
 	last   lastResult
+	excuse uint64 // last message that may come late for other reasons than the load
 
 	at      int32 // behind: index of the next message in page
 	user    uint8 // length of the user part of uri
@@ -97,6 +98,7 @@ type room struct {
 	followers int                  // live members in mode following
 	ready     []*member            // live members that have something to get and nothing under way
 	turn      bool                 // stands in shard.turns
+	lateness                       // of its messages
 	leavers   []*member            // of a room that is distrusted: who left in vain
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
 

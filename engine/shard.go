@@ -25,14 +25,15 @@ type shard struct {
 	stale map[string]*room // rooms of failed commits, until they are loaded again
 	epoch uint64           // last one given to a room
 
-	streams map[string]*stream // answers to users, by key; without empty ones
-	hasNote []*stream          // those with something to send and nothing under way
-	turns   []*room            // rooms with ready members, in the order of their turns
-	flights map[string]*flight // copies under way, by Call-ID
-	expiry  []*flight          // the same and finished ones, in the order of their deadlines
-	fresh   []*flight          // the last of them: those that were sent just now, and finished ones
-	serial  uint64             // of notes, for Call-IDs
-	now     time.Time          // of this round
+	streams  map[string]*stream // answers to users, by key; without empty ones
+	hasNote  []*stream          // those with something to send and nothing under way
+	turns    []*room            // rooms with ready members, in the order of their turns
+	flights  map[string]*flight // copies under way, by Call-ID
+	expiry   []*flight          // the same and finished ones, in the order of their deadlines
+	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
+	serial   uint64             // of notes, for Call-IDs
+	now      time.Time          // of this round
+	toldLate time.Time          // when it was last logged that a room is late
 
 	waits waits                         // members that are tried again later
 	away  map[string]map[*wait]struct{} // the same by user key
@@ -150,6 +151,8 @@ func (s *shard) unavailable(req *request) *refusal {
 		return &refusal{code: 503, detail: rcUnavailable, reason: "Too late"}
 	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
 		return refuseOverloaded()
+	case req.cmd == nil && !req.service() && s.overdue(s.rooms[req.room.Key()]):
+		return s.refuseLate(s.rooms[req.room.Key()])
 	case req.cmd != nil && req.cmd.roomAt == noRoom:
 		return nil // concerns no room
 	case s.stale[req.room.Key()] != nil:

@@ -81,7 +81,7 @@ func (s *shard) await(m *member, w *wait) {
 // until something arrives.
 func (s *shard) resume(w *wait) {
 	s.forgetWait(w)
-	w.member.mode = behind
+	w.member.mode, w.member.excuse = behind, w.room.last
 	s.setReady(w.room, w.member)
 }
 
@@ -113,6 +113,7 @@ const (
 // hurry brings forward the next try of members that are offline: they may have
 // registered without imcd being told.
 func (s *shard) hurry() {
+	s.excuse()
 	spread := s.spread()
 	for _, w := range s.waits {
 		due := s.now.Add(rand.N(spread))

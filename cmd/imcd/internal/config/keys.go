@@ -120,6 +120,8 @@ func limitKeys() []key {
 		intKey("room_log_bytes", "its bytes", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.LogBytes }),
 		intKey("total_log_bytes", "bytes of all rooms' messages together; then 503", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.TotalBytes }),
+		durationKey("max_delay", "how late messages may come because of the load; above, 503; 0s: no limit", 0, time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.MaxDelay }),
 		durationKey("retry_after", "what a 503 asks the client to wait", time.Second, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.RetryAfter }),
 	}
