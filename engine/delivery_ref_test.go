@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,16 @@ type refRoom struct {
 	name    string
 	said    []refMessage // number n is said[n-1]
 	members map[string]*refMember
+	front   uint64 // the last number that any of them has got
+}
+
+// mayRefuse tells whether messages may be refused because those before come late:
+// nobody has what was said last, and it is some time ago that a message was said
+// which is still owed.
+func (r *refRoom) mayRefuse(w *world) bool {
+	return w.cfg.MaxDelay > 0 && r.front < r.last() && slices.ContainsFunc(slices.Collect(maps.Values(r.members)), func(m *refMember) bool {
+		return m.at < r.last() && time.Since(r.said[m.at].at) > w.cfg.MaxDelay/2
+	})
 }
 
 // Why a member is not sent anything for now.
@@ -196,6 +207,9 @@ type place struct {
 
 func (m *refMember) reach(w *world, p place) {
 	m.at, m.extra, m.wait = p.upto, p.extra, refOnline
+	if p.missed == 0 {
+		m.room.front = max(m.room.front, p.upto)
+	}
 	w.missed += p.missed
 }
 

@@ -38,6 +38,9 @@
 // all that keep up, and a row for each that does not. After a crash copies may be
 // sent again, with the Call-ID that they had.
 //
+// A room in which more is said than can be delivered refuses messages once those
+// before them arrive late (lateness).
+//
 // Command answers go through a stream per user, ahead of the logs. The number of
 // copies under way is bounded for the whole engine (credits), and rooms take turns.
 package engine

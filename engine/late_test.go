@@ -72,10 +72,10 @@ func TestLateRoom(t *testing.T) {
 		delay       time.Duration
 		refuses     bool
 	}{
-		"each member at its pace":      {[]string{"bob", "carol"}, 100, 256, 5 * time.Second, true},
+		"each member at its pace":       {[]string{"bob", "carol"}, 100, 256, 5 * time.Second, true},
 		"with too few copies at a time": {[]string{"bob", "carol", "dave", "eve"}, 2, 256, 5 * time.Second, true},
-		"past the end of the log":      {[]string{"bob", "carol"}, 100, 3, 5 * time.Second, true},
-		"without a limit":              {[]string{"bob", "carol"}, 100, 256, 0, false},
+		"past the end of the log":       {[]string{"bob", "carol"}, 100, 3, 5 * time.Second, true},
+		"without a limit":               {[]string{"bob", "carol"}, 100, 256, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lateRoom(t, c.others, func(cfg *Config) {
