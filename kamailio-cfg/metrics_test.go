@@ -27,6 +27,7 @@ type expression struct{ at, text string }
 // real imcd does not show.
 func TestMetricsAreThere(t *testing.T) {
 	shown := shownMetrics(t)
+	checkExplained(t, shown)
 	asked := slices.Concat(dashboardExpressions(t), alertExpressions(t))
 	if len(asked) < 30 {
 		t.Fatalf("only %d expressions were found", len(asked))
