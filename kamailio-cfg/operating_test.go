@@ -39,7 +39,7 @@ func explained(section string) map[string]bool {
 
 var (
 	backquoted = regexp.MustCompile("`([^`{]+)(?:{[a-z,]+})?`")
-	logged     = regexp.MustCompile(`\.Msg\("([^"]+)"\)`)
+	logged     = regexp.MustCompile(`\bMsg\("([^"]+)"\)`)
 )
 
 // checkExplained: OPERATING.md explains the metrics that a real imcd shows.
