@@ -179,6 +179,7 @@ const turnCopies = 16
 // pump sends what can be sent: answers first, then some copies per room and turn,
 // as long as there are credits.
 func (s *shard) pump() {
+	defer s.engine.credits.done(s.inbox)
 	for len(s.hasNote) > 0 {
 		if !s.sendNote(s.hasNote[0]) {
 			return
@@ -191,6 +192,7 @@ func (s *shard) pump() {
 		if !s.turn(r) {
 			return
 		}
+		s.spent = 0
 		s.turns[0] = nil
 		s.turns = s.turns[1:]
 		if len(r.ready) > 0 {
@@ -201,9 +203,10 @@ func (s *shard) pump() {
 	}
 }
 
-// turn sends copies to members of r that are ready. False: the rest not now.
+// turn sends copies to members of r that are ready. False: the rest of its turn
+// not now.
 func (s *shard) turn(r *room) bool {
-	for n := 0; n < turnCopies && len(r.ready) > 0; n++ {
+	for ; s.spent < turnCopies && len(r.ready) > 0; s.spent++ {
 		m := r.ready[0]
 		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) && !s.send(r, m) {
 			return false

@@ -13,7 +13,8 @@ import (
 	"imcd/evapi"
 )
 
-// lane is a relay on which copies travel for some time.
+// travel makes copies to users travel for some time: who calls what it returns
+// lets that time pass, and those that were under way arrive.
 func (h *house) travel(d time.Duration, users ...string) func() {
 	for _, u := range users {
 		h.answers(u, evapi.Result{})
@@ -83,8 +84,7 @@ func TestLateRoom(t *testing.T) {
 			}, func(h *house) {
 				step := h.travel(100*time.Millisecond, c.others...)
 				rounds := len(c.others) / min(len(c.others), c.outstanding) // that one message takes
-				codes, last := map[int]int{}, time.Now()
-				var oldest time.Duration
+				codes := map[int]int{}
 				for range 400 {
 					for range 2 { // one can be delivered in the time
 						a := h.told("x")
@@ -102,10 +102,11 @@ func TestLateRoom(t *testing.T) {
 				if n := testutil.ToFloat64(h.e.metrics.shed); n != float64(codes[503]) {
 					t.Errorf("%v counted, answers by code %v", n, codes)
 				}
-				for last = time.Now(); h.e.memory.Load() > 0 || h.e.credits.inUse() > 0 || !h.e.loader.idle(); oldest = time.Since(last) {
+				end := time.Now()
+				for h.e.memory.Load() > 0 || h.e.credits.inUse() > 0 || !h.e.loader.idle() {
 					step()
 				}
-				if c.refuses && oldest > c.delay*3/2 {
+				if oldest := time.Since(end); c.refuses && oldest > c.delay*3/2 {
 					t.Errorf("what was accepted last came %v later", oldest)
 				}
 				if a := h.told("again"); a.Code != 200 {

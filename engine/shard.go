@@ -28,6 +28,7 @@ type shard struct {
 	streams  map[string]*stream // answers to users, by key; without empty ones
 	hasNote  []*stream          // those with something to send and nothing under way
 	turns    []*room            // rooms with ready members, in the order of their turns
+	spent    int                // copies that the first of turns has sent in its turn
 	flights  map[string]*flight // copies under way, by Call-ID
 	expiry   []*flight          // the same and finished ones, in the order of their deadlines
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+// TestCreditsServeAll: shards that want more than there is all come to their end,
+// whatever the sizes of their copies and whoever's come back first, and never have
+// more than there is.
+func TestCreditsServeAll(t *testing.T) {
+	for _, limits := range [][2]int{{1, 1}, {3, 2}, {7, 100}, {100, 7}, {40, 40}} {
+		c := &credits{limit: limits[0], burst: limits[1]}
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() { spend(t, c, 500, rand.New(rand.NewPCG(uint64(limits[0]), uint64(i)))) })
+		}
+		wg.Wait()
+		if c.used != 0 || c.fresh != 0 || len(c.hungry) != 0 || c.turn.Load() != nil {
+			t.Errorf("%v: %d copies, %d units, %d shards wait, turn of %p", limits, c.used, c.fresh, len(c.hungry), c.turn.Load())
+		}
+	}
+}
+
+// spend is a shard that sends n copies.
+func spend(t *testing.T, c *credits, n int, random *rand.Rand) {
+	b := newInbox(1)
+	var under []credit
+	for n > 0 || len(under) > 0 {
+		for len(under) > 0 && (n == 0 || random.IntN(3) > 0) { // outcomes
+			c.give(under[0])
+			under = under[1:]
+		}
+		for pump := random.IntN(20); n > 0 && pump > 0; pump-- {
+			k := weigh(random.IntN(10) * burstUnit)
+			if !c.take(b, k) {
+				break
+			}
+			if used := c.inUse(); used > c.limit {
+				t.Errorf("%d copies under way, %d are the limit", used, c.limit)
+			}
+			under = append(under, k)
+			n--
+		}
+		c.done(b)
+		if n > 0 && len(under) == 0 && !c.free(b) {
+			<-b.wake
+		}
+	}
+}
+
+// free tells whether b may try again without being woken: nobody waits, not even b.
+func (c *credits) free(b *inbox) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.hungry {
+		if h.shard == b {
+			return false
+		}
+	}
+	return true
+}
