@@ -74,6 +74,7 @@ type part func(ctx context.Context, o *options, raw io.Writer) (passed bool, err
 func parts() map[string]part {
 	return map[string]part{
 		"compare":  compare,
+		"fairness": compared,
 		"growth":   growing,
 		"overload": overloaded,
 	}

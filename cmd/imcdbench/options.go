@@ -41,6 +41,9 @@ type options struct {
 	over, find time.Duration
 	factor     float64
 
+	fairSmall, fairBig int // members, of fairness
+	fairFor            time.Duration
+
 	// As they are given.
 	members, rooms, bodies, lanes, contestants, growSizes, growRooms string
 }
@@ -75,6 +78,9 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.DurationVar(&o.over, "overload-for", time.Minute, "overload: how long")
 	f.DurationVar(&o.find, "overload-find", 5*time.Second, "overload: how long what can be sustained is measured before")
 	f.Float64Var(&o.factor, "overload-factor", 2, "overload: how many times of that is sent")
+	f.IntVar(&o.fairSmall, "fairness-small", 5, "fairness: members of the small room")
+	f.IntVar(&o.fairBig, "fairness-big", 10000, "fairness: members of the room in which there is always something to send")
+	f.DurationVar(&o.fairFor, "fairness-for", 10*time.Second, "fairness: how long the small room is alone, and beside the big one, in each round")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -99,7 +105,7 @@ func (o *options) check() error {
 	if parts()[o.only] == nil {
 		return fmt.Errorf("-only: %q is none of %s", o.only, strings.Join(slices.Sorted(maps.Keys(parts())), ", "))
 	}
-	for name, n := range map[string]int{"rounds": o.rounds, "workers": o.workers, "shm": o.shm, "sockets": o.sockets} {
+	for name, n := range map[string]int{"rounds": o.rounds, "workers": o.workers, "fairness-small": o.fairSmall, "fairness-big": o.fairBig, "shm": o.shm, "sockets": o.sockets} {
 		if n < 1 {
 			return fmt.Errorf("-%s: must be at least 1, is %d", name, n)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/fairness"
 	"imcd/cmd/imcdbench/internal/growth"
 	"imcd/cmd/imcdbench/internal/overload"
 )
@@ -33,6 +34,26 @@ func growing(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 		return false, err
 	}
 	return growth.Report(os.Stdout, all), nil
+}
+
+// compared lets the imcd contestants of the documented set-up serve a small room
+// beside a big one.
+func compared(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
+	opts := o.lab()
+	opts.Sizes, opts.Rooms = []int{o.fairSmall, o.fairBig}, 1
+	lab, err := contest.NewLab(opts)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	for _, spec := range contest.Documented(o.specs) {
+		res, err := fairness.Run(ctx, lab, spec, fairness.Options{Small: o.fairSmall, Big: o.fairBig, For: o.fairFor, Rounds: o.rounds}, raw, os.Stderr)
+		if err != nil {
+			return false, err
+		}
+		res.Report(os.Stdout)
+	}
+	return true, nil
 }
 
 // overloaded sends the imcd contestants of the documented set-up more than they

@@ -22,6 +22,8 @@ type Plan struct {
 	// Quiet ends the wait for the last deliveries when so long nothing came, and
 	// lets a room go on past a message that some member does not get.
 	Quiet time.Duration
+	// Watch is the index of a room whose times are in Result.Watched, too.
+	Watch int
 	// Most ends it after so many messages; 0: after For alone.
 	Most int
 }
@@ -42,6 +44,13 @@ type Result struct {
 	Elapsed         time.Duration `json:"elapsed_ns"`    // from the first message to the last delivery
 	Answers         Times         `json:"answers_ns"`    // until a message was answered 2xx
 	Complete        Times         `json:"complete_ns"`   // until the last member had a message
+	Watched         RoomTimes     `json:"watched"`       // those of the room Plan.Watch
+}
+
+// RoomTimes are the times of one room.
+type RoomTimes struct {
+	Answers  Times `json:"answers_ns"`
+	Complete Times `json:"complete_ns"`
 }
 
 // PerSecond is deliveries per second, from the first message to the last
@@ -63,6 +72,9 @@ func perSecond(n int64, d time.Duration) float64 {
 type Times []int64
 
 func (t *Times) add(d time.Duration) { *t = append(*t, int64(d)) }
+
+// Sort puts them in order, for At.
+func (t Times) Sort() { slices.Sort(t) }
 
 // At is the quantile q, 0 to 1; 0 if there are none.
 func (t Times) At(q float64) time.Duration {
@@ -90,5 +102,7 @@ func (l *Load) Send(ctx context.Context, p Plan) (res *Result, err error) {
 	res = s.result()
 	slices.Sort(res.Answers)
 	slices.Sort(res.Complete)
+	slices.Sort(res.Watched.Answers)
+	slices.Sort(res.Watched.Complete)
 	return res, nil
 }

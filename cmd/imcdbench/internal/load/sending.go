@@ -140,6 +140,9 @@ func (s *sending) answer(r timedReply) {
 		s.pass(f) // nothing is owed
 	} else {
 		s.res.Answers.add(r.at.Sub(f.first))
+		if f.room == s.plan.Watch {
+			s.res.Watched.Answers.add(r.at.Sub(f.first))
+		}
 	}
 	s.forget(r.mark.message, f)
 }
@@ -151,6 +154,9 @@ func (s *sending) completed(c full) {
 	}
 	f.complete = true
 	s.res.Complete.add(c.at.Sub(f.first))
+	if f.room == s.plan.Watch {
+		s.res.Watched.Complete.add(c.at.Sub(f.first))
+	}
 	s.pass(f)
 	s.forget(c.message, f)
 }
