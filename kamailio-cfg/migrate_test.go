@@ -36,15 +36,13 @@ modparam("imc", "imc_cmd_start_char", "/")
 // migration is a host whose rooms go from the module to imcd and back, by the
 // steps of README.md and nothing else.
 type migration struct {
-	dir          string // programs, kamailio.cfg before the move, imcd.yaml
-	url          string // of the one database
-	config       string // kamailio.cfg with the module
-	sip, evapi   int    // ports, the same all the time
-	alice, bob   *evapitest.UA
-	database     string
-	moduleTables string              // Kamailio's own scripts
-	noted        map[string][]string // room URI: members, as the module had them
-	owners       map[string]string   // room URI: its owner there
+	dir        string // programs, kamailio.cfg before the move, imcd.yaml
+	url        string // of the one database
+	config     string // kamailio.cfg with the module
+	sip, evapi int    // ports, the same all the time
+	alice, bob *evapitest.UA
+	noted      map[string][]string // room URI: members, as the module had them
+	owners     map[string]string   // room URI: its owner there
 }
 
 func newMigration(t *testing.T) *migration {
@@ -55,15 +53,15 @@ func newMigration(t *testing.T) *migration {
 	}
 	m := &migration{dir: t.TempDir(), sip: ports[0], evapi: ports[1]}
 	m.url, _, _ = strings.Cut(schematest.NewDatabase(t), "?")
-	m.database = m.url[strings.LastIndexByte(m.url, '/')+1:]
+	var tables strings.Builder
 	for _, name := range []string{"standard-create.sql", "imc-create.sql"} {
 		text, err := os.ReadFile("/usr/share/kamailio/postgres/" + name)
 		if err != nil {
 			t.Fatalf("Kamailio's PostgreSQL scripts: %v", err)
 		}
-		m.moduleTables += string(text)
+		tables.Write(text)
 	}
-	if err := schematest.Server(t).Exec(testContext(t), m.database, m.moduleTables); err != nil {
+	if err := schematest.Server(t).Exec(testContext(t), m.url[strings.LastIndexByte(m.url, '/')+1:], tables.String()); err != nil {
 		t.Fatal(err)
 	}
 	const head, auth = "####### Routing Logic ########\n", "\troute(AUTH);\n"
