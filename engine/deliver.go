@@ -174,7 +174,7 @@ func (s *shard) pass(r *room, m *member) {
 
 // turnCopies is how many copies a room sends in its turn. Copies of one message
 // travel together, and cost less the more of them do.
-const turnCopies = 16
+const turnCopies = 64
 
 // pump sends what can be sent: answers first, then some copies per room and turn,
 // as long as there are credits.
