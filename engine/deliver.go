@@ -70,6 +70,7 @@ func (s *shard) enter(r *room, m *member, cursor uint64) {
 // follow lets m get its copies from the log, from number n on.
 func (s *shard) follow(r *room, m *member, n uint64) {
 	m.mode, m.next = following, n
+	s.caughtUp(m)
 	r.followers++
 	for i := n; i < r.log.end(); i++ {
 		r.log.at(i).owed++
@@ -98,6 +99,7 @@ func (s *shard) leave(r *room, m *member) {
 	if m.wait != nil {
 		s.forgetWait(m.wait)
 	}
+	s.caughtUp(m)
 	m.live, m.wait, m.page = false, nil, nil
 }
 

@@ -32,6 +32,7 @@ type member struct {
 	loading bool  // behind: page has been asked for
 	queued  bool  // stands in room.ready
 	tracked bool  // the cursor has a row of its own
+	resumed bool  // one of shard.catching: was waiting and is not yet up to date
 }
 
 // newMember makes a member of a valid name.

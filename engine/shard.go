@@ -36,8 +36,9 @@ type shard struct {
 	now      time.Time          // of this round
 	toldLate time.Time          // when it was last logged that a room is late
 
-	waits waits                         // members that are tried again later
-	away  map[string]map[*wait]struct{} // the same by user key
+	waits    waits                         // members that are tried again later
+	catching int                           // members that were, and have not caught up yet
+	away     map[string]map[*wait]struct{} // the same by user key
 
 	dirty      map[*room]struct{} // rooms whose cursors are to be written
 	held       map[*room]struct{} // rooms of which not all is written because of copies under way

@@ -51,6 +51,7 @@ func (s *shard) putOff(r *room, m *member, isOffline bool, after time.Duration) 
 	w.offline = isOffline
 	w.due = s.now.Add(d)
 	s.unfollow(r, m)
+	s.caughtUp(m)
 	m.mode, m.page = waiting, nil
 	s.await(m, w)
 	s.engine.metrics.putOff(isOffline)
@@ -81,6 +82,8 @@ func (s *shard) await(m *member, w *wait) {
 // until something arrives.
 func (s *shard) resume(w *wait) {
 	s.forgetWait(w)
+	s.catching++
+	w.member.resumed = true
 	w.member.mode, w.member.excuse = behind, w.room.last
 	s.setReady(w.room, w.member)
 }
@@ -95,10 +98,22 @@ func (s *shard) forgetWait(w *wait) {
 	}
 }
 
+// maxCatching bounds the members of a shard that catch up at a time: what each
+// has missed is in memory meanwhile, as long as Kamailio takes for it.
+const maxCatching = 128
+
 // resumeDue tries again those whose time has come.
 func (s *shard) resumeDue() {
-	for len(s.waits) > 0 && !s.waits[0].due.After(s.now) {
+	for len(s.waits) > 0 && s.catching < maxCatching && !s.waits[0].due.After(s.now) {
 		s.resume(s.waits[0])
+	}
+}
+
+// caughtUp lets others catch up instead of m: it has, or waits again, or left.
+func (s *shard) caughtUp(m *member) {
+	if m.resumed {
+		m.resumed = false
+		s.catching--
 	}
 }
 
@@ -124,9 +139,10 @@ func (s *shard) hurry() {
 	heap.Init(&s.waits)
 }
 
-// registered resumes all that wait for a user.
+// registered makes all that wait for a user the next to be resumed.
 func (s *shard) registered(userKey string) {
 	for w := range s.away[userKey] {
-		s.resume(w)
+		w.due = time.Time{}
+		heap.Fix(&s.waits, w.index)
 	}
 }

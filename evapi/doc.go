@@ -82,7 +82,7 @@
 //
 // Every copy that comes back to Kamailio costs about 25 KB of its shared memory
 // until 5 s after its end, a direct one half of that.
-// What is left stands in each pong; below a quarter copies are held back, replies
+// What is left stands in each pong; below a third copies are held back, replies
 // are not.
 //
 // A payload of more than 32760 bytes is lost or ends the connection

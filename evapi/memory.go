@@ -18,6 +18,7 @@ func (m *memory) tell(free, total uint64) {
 	m.total.Store(total)
 }
 
-// low reports whether less than a quarter is left. A Kamailio that does not say
-// is never low.
-func (m *memory) low() bool { return m.free.Load() < m.total.Load()/4 }
+// low reports whether less than a third is left: what is left is in pieces, and
+// too few of them are large enough long before all is used. A Kamailio that does
+// not say is never low.
+func (m *memory) low() bool { return m.free.Load() < m.total.Load()/3 }

@@ -133,7 +133,7 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 // so much memory free again that n copies are not held back for it.
 func roomInKamailio(t *testing.T, ctx context.Context, s *stack.Stack, n int) {
 	t.Helper()
-	const all = 256 << 20 // as evapitest starts it; imcd leaves it a quarter
+	const all = 256 << 20 // as evapitest starts it; imcd leaves it a third
 	until(t, ctx, "Kamailio has memory for more", func() bool {
 		m, err := metrics(ctx, s)
 		if err != nil {
@@ -141,7 +141,7 @@ func roomInKamailio(t *testing.T, ctx context.Context, s *stack.Stack, n int) {
 		}
 		for name, free := range m {
 			if strings.HasPrefix(name, "imc_evapi_shm_free_bytes{") {
-				return free > float64(all/4+n*25<<10)
+				return free > float64(all/3+n*25<<10)
 			}
 		}
 		return false
