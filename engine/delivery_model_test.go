@@ -483,13 +483,6 @@ func (w *world) up() {
 	w.settle()
 }
 
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // lostStep restarts Kamailio: what it had under way gets no outcome.
 func (w *world) lostStep() {
 	w.pass(500 * time.Millisecond)

@@ -214,3 +214,10 @@ func (w *world) stored(m *refMember) uint64 {
 	}
 	return state.Room.Done
 }
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

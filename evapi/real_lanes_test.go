@@ -139,8 +139,12 @@ func BenchmarkLanes(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			for end := time.Now().Add(patience); len(room) > 0; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
+			end := time.Now().Add(patience)
+			for now := range time.Tick(time.Millisecond) {
+				if len(room) == 0 {
+					break
+				}
+				if now.After(end) {
 					b.Fatalf("%d copies without an outcome, %+v\n%s", len(room), c.Stats(), k.LogTail())
 				}
 			}
