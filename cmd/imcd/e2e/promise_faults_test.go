@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -170,10 +171,8 @@ func (a *attack) freeze(ctx context.Context) error {
 		refused := a.load.refused.Load()
 		what, cond = "refused messages", func() bool { return a.load.refused.Load() > refused+10 }
 	}
-	if err := a.wait(ctx, what, cond); err != nil {
-		return err
-	}
-	return a.stack.SignalImcd(syscall.SIGCONT)
+	err := a.wait(ctx, what, cond)
+	return errors.Join(err, a.stack.SignalImcd(syscall.SIGCONT))
 }
 
 // figures tells how the system came back, by fault.

@@ -176,6 +176,8 @@ func roomRows(ctx context.Context, store *schema.Store) (map[string]engine.RoomR
 
 // metrics reads figures that imcd shows, by their names with labels.
 func metrics(ctx context.Context, s *stack.Stack) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTPAddr()+"/metrics", nil)
 	if err != nil {
 		return nil, err

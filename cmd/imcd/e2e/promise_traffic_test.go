@@ -20,7 +20,7 @@ const (
 	senders      = 64
 	// underWayMax is how many copies of answered messages may be under way before
 	// the next message is sent, waitingMax how many messages may wait for their
-	// answers as long as answers come at all (patienceMax).
+	// answers: as long as anything is answered or arrives at all (patienceMax).
 	underWayMax = 20
 	waitingMax  = 2
 	patienceMax = 200 * time.Millisecond
@@ -49,7 +49,7 @@ type traffic struct {
 	refused atomic.Int64 // answered otherwise, or not
 	waiting atomic.Int64 // for their answers
 
-	answered atomic.Int64 // when the last answer came, Unix ns
+	moved atomic.Int64 // when the last answer or copy came, Unix ns
 
 	mu       sync.Mutex
 	messages map[string][]*sent // by room and number; by mu, with all they hold
@@ -87,7 +87,7 @@ func (l *traffic) run(ctx context.Context, stop <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		if !l.open() {
+		if !l.open(time.Now()) {
 			continue
 		}
 		select {
@@ -98,14 +98,16 @@ func (l *traffic) run(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// open reports whether another message may be sent.
-func (l *traffic) open() bool {
+// open reports whether another message may be sent at the time now. When nothing
+// moves, because imcd is frozen or gone, they are sent all the same: what becomes of
+// them is what the faults wait for.
+func (l *traffic) open(now time.Time) bool {
 	waiting := l.waiting.Load()
 	if waiting >= senders-1 {
 		return false
 	}
-	silent := time.Since(time.Unix(0, l.answered.Load()))
-	return l.keepsUp() && (waiting < waitingMax || silent > patienceMax)
+	stands := now.Sub(time.Unix(0, l.moved.Load())) > patienceMax
+	return stands || waiting < waitingMax && l.keepsUp()
 }
 
 // keepsUp reports whether few copies are under way.
@@ -127,6 +129,7 @@ func (l *traffic) next() *sent {
 
 // arrived takes note of a member's first copy of a message.
 func (l *traffic) arrived(room string, n int) {
+	l.moved.Store(time.Now().UnixNano())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n >= len(l.messages[room]) {
@@ -148,7 +151,7 @@ func (l *traffic) send(ctx context.Context, m *sent) {
 		code = 0
 	}
 	end := l.stamp.Add(1)
-	l.answered.Store(time.Now().UnixNano())
+	l.moved.Store(time.Now().UnixNano())
 	l.waiting.Add(-1)
 	if code == 200 {
 		l.ok.Add(1)
@@ -195,4 +198,32 @@ func (l *traffic) missing(k *sink) (n int, example string) {
 		}
 	}
 	return n, example
+}
+
+// TestTrafficGate: no message is sent before the last ones have arrived, but for
+// when nothing moves at all. A gate that stays shut then would wait for an imcd that
+// is frozen, and the thaw for messages.
+func TestTrafficGate(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		what     string
+		waiting  int64
+		underWay int
+		moved    time.Duration // before now
+		open     bool
+	}{
+		{"nothing under way", 0, 0, 0, true},
+		{"too many wait", waitingMax, 0, 0, false},
+		{"too many copies under way", 0, underWayMax, 0, false},
+		{"the same, and nothing moves", 0, underWayMax, 2 * patienceMax, true},
+		{"many wait, and nothing moves", senders - 2, underWayMax, 2 * patienceMax, true},
+		{"all senders wait", senders - 1, 0, 2 * patienceMax, false},
+	} {
+		l := &traffic{underWay: c.underWay}
+		l.waiting.Store(c.waiting)
+		l.moved.Store(now.Add(-c.moved).UnixNano())
+		if l.open(now) != c.open {
+			t.Errorf("%s: open is %v", c.what, !c.open)
+		}
+	}
 }
