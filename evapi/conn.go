@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,7 +25,8 @@ const (
 // concurrent use, and for use from a Handler's methods but Stop.
 //
 // Two goroutines work for it. One connects, reads and calls the Handler; the
-// other, which lives as long as one connection, writes.
+// other, which lives as long as one connection, writes. With LaneSIP there are two
+// more, of its sipLink.
 type Conn struct {
 	cfg     Config // complete and checked; not changed any more
 	handler Handler
@@ -33,6 +35,11 @@ type Conn struct {
 	memory  memory
 	lastGen int64 // Welcome.Gen of the last Up; the reader's
 	forks   forks // the reader's
+
+	// link is the way of copies if the lane is LaneSIP; nil else. Set by the
+	// reader before Up.
+	link   atomic.Pointer[sipLink]
+	socket *sipLink // that link, kept from one connection to the next; the reader's
 
 	mu     sync.Mutex         // guards what follows
 	cancel context.CancelFunc // nil before Start and after a Stop before Start
@@ -113,6 +120,9 @@ func (c *Conn) Start() {
 	go func() {
 		defer close(c.done)
 		c.run(ctx)
+		if c.socket != nil {
+			c.socket.stop()
+		}
 	}()
 }
 
@@ -171,6 +181,9 @@ func (c *Conn) note(change func(s *State)) {
 func (c *Conn) Send(cp Copy) error {
 	if err := checkCopy(&cp); err != nil {
 		return err
+	}
+	if l := c.link.Load(); l != nil {
+		return l.put(&cp)
 	}
 	return c.box.putCopy(cp)
 }

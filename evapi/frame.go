@@ -19,6 +19,7 @@ const (
 	imcSend   = `{"jsonrpc":"2.0","method":"imc.send","params":["`
 	imcBatch  = `{"jsonrpc":"2.0","method":"imc.batch","params":["`
 	imcReply  = `{"jsonrpc":"2.0","method":"imc.reply","params":["`
+	imcLink   = `{"jsonrpc":"2.0","method":"imc.link","params":["`
 	imcAnswer = `{"jsonrpc":"2.0","method":"imc.answer","params":["`
 	imcPing   = `{"jsonrpc":"2.0","method":"imc.ping","params":["`
 	paramSep  = `","`
@@ -35,7 +36,16 @@ type peer struct {
 	nextHop64   string
 	plainSecret string // the same header, not escaped
 
-	lane Lane // LaneRPC, LaneBatch or LaneDirect
+	lane  Lane // of frames with copies: LaneRPC, LaneBatch or LaneDirect
+	bySIP bool // copies go over the Conn's sipLink; frames have only what cannot
+}
+
+// fanout is the lane as the operator knows it.
+func (p *peer) fanout() Lane {
+	if p.bySIP {
+		return LaneSIP
+	}
+	return p.lane
 }
 
 var assumedPeer = &peer{
@@ -202,6 +212,15 @@ func appendPing(dst []byte, id uint64) []byte {
 	dst = append(dst, imcPing...)
 	dst = strconv.AppendUint(dst, id, 10)
 	return append(dst, paramsEnd...)
+}
+
+// linkFrame tells Kamailio where copies come from by SIP, and where they go from there,
+// as a netstring; an empty hop leaves that to Kamailio.
+func linkFrame(port int, hop string) []byte {
+	b := append([]byte(imcLink), strconv.Itoa(port)...)
+	b = append(b, paramSep...)
+	b = base64.StdEncoding.AppendEncode(b, []byte(hop))
+	return AppendNetstring(nil, append(b, paramsEnd...))
 }
 
 // helloFrame is the first frame of a connection, as a netstring.

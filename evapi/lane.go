@@ -20,15 +20,20 @@ const (
 	// LaneDirect is LaneBatch, but registered recipients get the copy
 	// straight to their contacts, past Kamailio's routing.
 	LaneDirect
+	// LaneSIP sends copies to Kamailio as SIP requests, over UDP on the same
+	// host: imcd keeps the transactions, and Kamailio forwards what it has a
+	// contact for without any of its own. The rest, and without IMC_DIRECT
+	// everything, goes through Kamailio's routing.
+	LaneSIP
 )
 
 // laneNames are the words of the configuration, and the features that an include
 // offers the lane with.
-var laneNames = [...]string{"auto", "rpc", "batch", "direct"}
+var laneNames = [...]string{"auto", "rpc", "batch", "direct", "sip"}
 
 func (l Lane) String() string { return laneNames[l] }
 
-// ParseLane reads auto, rpc, batch or direct.
+// ParseLane reads auto, rpc, batch, direct or sip.
 func ParseLane(s string) (Lane, error) {
 	if i := slices.Index(laneNames[:], s); i >= 0 {
 		return Lane(i), nil
@@ -42,12 +47,12 @@ func ParseLane(s string) (Lane, error) {
 func (l Lane) choose(features []string, nextHopSet bool) Lane {
 	want := l
 	if want == LaneAuto {
-		want = LaneDirect
-		if nextHopSet {
-			want = LaneBatch
-		}
+		want = LaneSIP
 	}
 	for ; want > LaneRPC; want-- {
+		if want == LaneDirect && nextHopSet && l != LaneDirect {
+			continue
+		}
 		if slices.Contains(features, want.String()) {
 			return want
 		}

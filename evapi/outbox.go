@@ -50,15 +50,19 @@ func (b *outbox) close() []string {
 	defer b.mu.Unlock()
 	b.peer = nil
 	b.answers, b.taken = 0, 0
-	ids := make([]string, 0, b.first.n+b.rest.n)
-	for _, q := range []*ring{&b.first, &b.rest} {
+	b.replies = ring{}
+	return drain(&b.first, &b.rest)
+}
+
+// drain empties queues of copies and returns the Call-IDs.
+func drain(queues ...*ring) (callIDs []string) {
+	for _, q := range queues {
 		for q.n > 0 {
-			ids = append(ids, q.pop().callID)
+			callIDs = append(callIDs, q.pop().callID)
 		}
 		*q = ring{}
 	}
-	b.replies = ring{}
-	return ids
+	return callIDs
 }
 
 // putCopy queues a checked copy.

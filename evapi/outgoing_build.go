@@ -51,6 +51,8 @@ type Outgoing struct {
 	// the one behind BODY. Made when it is first needed.
 	content Content
 	batch   atomic.Pointer[[]byte]
+
+	sipParts atomic.Pointer[sipParts] // see sip
 }
 
 // NewOutgoing checks c and prepares it for the wire. A CR, LF or NUL in From,

@@ -73,7 +73,7 @@ func (c *Conn) connect(ctx context.Context) error {
 	w := newWireConn(nc, 0)
 	s := &session{c: c, nc: w, in: NewNetstringReader(w, maxInbound),
 		acked: make(chan struct{}, 1), ended: make(chan struct{})}
-	welcome, p, err := s.hello(deadline)
+	welcome, p, err := s.hello(ctx, deadline)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (c *Conn) connect(ctx context.Context) error {
 }
 
 // hello authenticates and returns what Kamailio says of itself.
-func (s *session) hello(deadline time.Time) (*WelcomeEvent, *peer, error) {
+func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent, *peer, error) {
 	if err := s.nc.SetDeadline(deadline); err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
 	}
@@ -108,11 +108,48 @@ func (s *session) hello(deadline time.Time) (*WelcomeEvent, *peer, error) {
 	if !slices.Contains(welcome.Features, featureOutcomes) {
 		return nil, nil, errors.New("welcome: imc.cfg at Kamailio is of another version than imcd")
 	}
-	p.lane = s.c.cfg.Fanout.choose(welcome.Features, s.c.cfg.NextHop != "")
+	s.chooseLane(ctx, p, welcome)
 	if err := s.nc.SetDeadline(time.Time{}); err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
 	}
 	return welcome, p, nil
+}
+
+// chooseLane finds the best lane that there is for p, and one for frames beside it.
+func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
+	c, hopSet := s.c, s.c.cfg.NextHop != ""
+	framed := slices.DeleteFunc(slices.Clone(w.Features), func(f string) bool { return f == LaneSIP.String() })
+	p.lane = c.cfg.Fanout.choose(framed, hopSet)
+	if c.cfg.Fanout.choose(w.Features, hopSet) != LaneSIP {
+		return
+	}
+	if err := s.tryLink(ctx, w); err != nil {
+		c.cfg.Log.Warn().Err(err).Str("kamailio", c.cfg.Name).Stringer("fanout", p.lane).
+			Msg("copies cannot go to Kamailio as SIP requests")
+		return
+	}
+	p.bySIP = true
+}
+
+// tryLink sees that there is a link to the Kamailio that w is about, and that
+// copies can go over it.
+func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
+	c := s.c
+	if c.socket != nil && c.socket.uri != w.NextHop {
+		c.socket.stop()
+		c.socket = nil
+	}
+	if c.socket == nil {
+		l, err := openLink(c, w.NextHop)
+		if err != nil {
+			return err
+		}
+		c.socket = l
+	}
+	if _, err := s.nc.Write(linkFrame(c.socket.port(), c.cfg.NextHop)); err != nil {
+		return fmt.Errorf("tell Kamailio of SIP: %w", err)
+	}
+	return c.socket.probe(ctx, w.Gen)
 }
 
 // awaitWelcome keeps what a SIP worker of Kamailio sends in the moment between
@@ -149,17 +186,21 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	c := s.c
 	n := c.count.welcomes.Add(1)
 	c.cfg.Log.Info().Str("kamailio", c.cfg.Name).Str("version", welcome.Version).
-		Int64("gen", welcome.Gen).Uint64("connection", n).Stringer("fanout", p.lane).Msg("connected to Kamailio")
-	if want := c.cfg.Fanout; want != LaneAuto && want != p.lane {
-		c.cfg.Log.Warn().Str("kamailio", c.cfg.Name).Stringer("wanted", want).Stringer("fanout", p.lane).
+		Int64("gen", welcome.Gen).Uint64("connection", n).Stringer("fanout", p.fanout()).Msg("connected to Kamailio")
+	if want := c.cfg.Fanout; want != LaneAuto && want != p.fanout() {
+		c.cfg.Log.Warn().Str("kamailio", c.cfg.Name).Stringer("wanted", want).Stringer("fanout", p.fanout()).
 			Msg("the include does not offer the fanout that is configured")
 	}
-	c.box.open(p)
 	welcome.Restarted = welcome.Gen <= c.lastGen
 	c.lastGen = welcome.Gen
 	if welcome.Restarted {
 		c.forks = forks{}
 	}
+	if p.bySIP {
+		c.socket.resume(welcome.Restarted)
+		c.link.Store(c.socket)
+	}
+	c.box.open(p)
 	c.handler.Up(c, welcome.Welcome)
 	w := newWriter(s, p)
 	written := make(chan error, 1)
@@ -184,6 +225,9 @@ func (s *session) down(err error) {
 	c := s.c
 	r := Result{Code: 503, Local: true, Reason: "connection to Kamailio lost: " + err.Error()}
 	queued := c.box.close()
+	if l := c.link.Swap(nil); l != nil {
+		queued = append(queued, l.pause()...)
+	}
 	if win := s.current.Swap(nil); win != nil {
 		for _, r.CallID = range win.callIDs {
 			if !win.failed[r.CallID] {

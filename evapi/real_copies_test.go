@@ -22,7 +22,7 @@ func TestRealBytes(t *testing.T) {
 }
 
 // lanes are all that copies can take.
-var lanes = []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneDirect}
+var lanes = []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneDirect, evapi.LaneSIP}
 
 func realBytes(t *testing.T, lane evapi.Lane) {
 	k := startKamailio(t, evapitest.Options{})

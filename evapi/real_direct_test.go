@@ -57,7 +57,7 @@ func newDevice(t *testing.T, k *evapitest.Kamailio, user, transport string, answ
 	return device{u, answer}
 }
 
-// direct is what tests of the direct lane stand on.
+// direct is what tests of the lanes that send straight to devices stand on.
 type direct struct {
 	k       *evapitest.Kamailio
 	c       *evapi.Conn
@@ -65,10 +65,17 @@ type direct struct {
 	results chan evapi.Result
 }
 
-func newDirect(t *testing.T) *direct {
+// onDirectLanes runs a test on each of those lanes.
+func onDirectLanes(t *testing.T, test func(t *testing.T, lane evapi.Lane)) {
+	for _, lane := range []evapi.Lane{evapi.LaneDirect, evapi.LaneSIP} {
+		t.Run(lane.String(), func(t *testing.T) { test(t, lane) })
+	}
+}
+
+func newDirect(t *testing.T, lane evapi.Lane) *direct {
 	t.Helper()
 	d := &direct{k: startKamailio(t, evapitest.Options{Config: natConfig(t)}), results: make(chan evapi.Result, 100)}
-	d.c = connect(t, d.k, evapi.LaneDirect, "", newEvents(func(r evapi.Result) { d.results <- r }))
+	d.c = connect(t, d.k, lane, "", newEvents(func(r evapi.Result) { d.results <- r }))
 	d.out = mustOutgoing(t, "\x00hi!\xff")
 	return d
 }
@@ -92,8 +99,10 @@ func (d *direct) send(t *testing.T, user string) evapi.Result {
 }
 
 // TestDirectDevices sends to members with none, one and several devices.
-func TestDirectDevices(t *testing.T) {
-	d := newDirect(t)
+func TestDirectDevices(t *testing.T) { onDirectLanes(t, directDevices) }
+
+func directDevices(t *testing.T, lane evapi.Lane) {
+	d := newDirect(t, lane)
 	tests := []struct {
 		user      string
 		transport string
@@ -140,8 +149,10 @@ func TestDirectDevices(t *testing.T) {
 }
 
 // TestDirectPaths sends to contacts that are not where they say.
-func TestDirectPaths(t *testing.T) {
-	d := newDirect(t)
+func TestDirectPaths(t *testing.T) { onDirectLanes(t, directPaths) }
+
+func directPaths(t *testing.T, lane evapi.Lane) {
+	d := newDirect(t, lane)
 	t.Run("received", func(t *testing.T) {
 		dev := newDevice(t, d.k, "nat", "udp", 200)
 		bind(t, dev.ua, "<sip:nat@192.0.2.1:5060>", "X-NAT: yes")

@@ -88,7 +88,8 @@ func BenchmarkLanes(b *testing.B) {
 	for _, bm := range []struct {
 		lane     evapi.Lane
 		straight bool
-	}{{evapi.LaneRPC, false}, {evapi.LaneBatch, false}, {evapi.LaneDirect, false}, {evapi.LaneRPC, true}, {evapi.LaneBatch, true}} {
+	}{{evapi.LaneRPC, false}, {evapi.LaneBatch, false}, {evapi.LaneDirect, false}, {evapi.LaneSIP, false}, {evapi.LaneRPC, true},
+		{evapi.LaneBatch, true}, {evapi.LaneSIP, true}} {
 		name := bm.lane.String()
 		if bm.straight {
 			name += " straight"

@@ -5,7 +5,7 @@ import "sync/atomic"
 // Stats counts what happened on a Conn since it was made.
 type Stats struct {
 	Up            bool   // authenticated now
-	Queued        int    // copies, replies and answers that Kamailio has not confirmed yet
+	Queued        int    // copies, replies and answers that are not written, or that Kamailio has not confirmed yet
 	FramesIn      uint64 // frames read
 	FramesOut     uint64 // frames written, pings included
 	Windows       uint64 // windows written, lone pings included
@@ -19,6 +19,9 @@ type Stats struct {
 	Registered    uint64 // imc.registered
 	Calls         uint64 // imc.call
 	Pongs         uint64 // imc.pong
+	SIPSent       uint64 // datagrams with copies (LaneSIP), repetitions included
+	SIPAgain      uint64 // repetitions among them: no response within the time of RFC 3261
+	SIPStray      uint64 // datagrams that came and are no response that is awaited; ignored
 	Held          uint64 // times that copies were held back because Kamailio's shared memory ran low
 	MemoryFree    uint64 // bytes of Kamailio's shared memory, as it said last; 0 if it does not say
 	MemoryTotal   uint64 // all of it
@@ -29,7 +32,7 @@ type counters struct {
 	framesIn, framesOut, windows, welcomes, held atomic.Uint64
 	decodeErrors, unknownEvents, unmatched       atomic.Uint64
 	messages, results, errors, registered, calls atomic.Uint64
-	pongs                                        atomic.Uint64
+	pongs, sipSent, sipAgain, sipStray           atomic.Uint64
 }
 
 // Stats returns the counters.
@@ -50,9 +53,15 @@ func (c *Conn) Stats() Stats {
 		Registered:    n.registered.Load(),
 		Calls:         n.calls.Load(),
 		Pongs:         n.pongs.Load(),
+		SIPSent:       n.sipSent.Load(),
+		SIPAgain:      n.sipAgain.Load(),
+		SIPStray:      n.sipStray.Load(),
 		Held:          n.held.Load(),
 		MemoryFree:    c.memory.free.Load(),
 		MemoryTotal:   c.memory.total.Load(),
+	}
+	if l := c.link.Load(); l != nil {
+		s.Queued += l.queued()
 	}
 	if w := n.welcomes.Load(); w > 0 {
 		s.Reconnects = w - 1

@@ -114,11 +114,13 @@ type Welcome struct {
 }
 
 // Handler takes what arrives from Kamailio. All methods are called from the
-// connection's reader: they must not block and must not keep slices.
+// connection's reader, Result also from other goroutines of the Conn: they must not
+// block and must not keep slices.
 type Handler interface {
 	Up(c *Conn, w Welcome)
 	// Down is called once for each Up, after the Results of all copies that
-	// were queued or under way (Local, code 503).
+	// were queued, or of which it is not known that Kamailio has them (Local,
+	// code 503).
 	Down(c *Conn, err error)
 	Message(m *Message)
 	Result(c *Conn, r Result)

@@ -1,0 +1,156 @@
+package evapi
+
+import (
+	"bytes"
+	"encoding/hex"
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// branchDigits is the length of a transaction's number in a branch and a tag.
+const branchDigits = 16
+
+// sipForm is how requests of one link look. It is immutable.
+type sipForm struct {
+	via    string // up to the transaction's number in the branch
+	cookie []byte // what stands before that number: it tells our branches from others
+}
+
+func newSIPForm(local string) sipForm {
+	cookie := "z9hG4bKimc" + strconv.FormatUint(rand.Uint64(), 36) + "-"
+	return sipForm{via: " SIP/2.0\r\nVia: SIP/2.0/UDP " + local + ";branch=" + cookie, cookie: []byte(cookie)}
+}
+
+// sipParts are the parts of a request that all copies of a message share.
+type sipParts struct {
+	from string // from behind the branch to the tag of From
+	rest []byte // from Content-Type on
+}
+
+// Kamailio looks at no more headers than it needs, so those come first.
+const (
+	sipFrom  = "\r\nFrom: "
+	sipTag   = ";tag="
+	sipTo    = "\r\nTo: <"
+	sipCall  = ">\r\nCall-ID: "
+	sipCSeq  = "\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n"
+	sipFixed = 256 // of the above and of the Via, at most
+)
+
+// sip returns the shared parts, made when they are first needed.
+func (o *Outgoing) sip() *sipParts {
+	if p := o.sipParts.Load(); p != nil {
+		return p
+	}
+	p := &sipParts{from: sipFrom + o.content.From + sipTag}
+	p.rest = append(p.rest, headerLines(&o.content)...)
+	p.rest = append(p.rest, "Content-Length: "...)
+	p.rest = strconv.AppendInt(p.rest, int64(len(o.content.Body)), 10)
+	p.rest = append(p.rest, "\r\n\r\n"...)
+	p.rest = append(p.rest, o.content.Body...)
+	o.sipParts.Store(p)
+	return p
+}
+
+// sipSize is the length of a request for a recipient URI and a Call-ID of the
+// given lengths, at most.
+func (o *Outgoing) sipSize(to, callID int) int {
+	p := o.sip()
+	return sipFixed + len(p.from) + len(p.rest) + 2*to + callID
+}
+
+// appendRequest appends the request of a transaction. To and Call-ID have passed
+// checkCopy. The tag is a new one each time, as the branch is: with the same, a
+// repetition would be a loop for a recipient that still has the first (RFC 3261,
+// 8.2.2.2).
+func (f *sipForm) appendRequest(dst []byte, tx *sipTx) []byte {
+	p := tx.out.sip()
+	dst = append(dst, "MESSAGE "...)
+	dst = append(dst, tx.to...)
+	dst = append(dst, f.via...)
+	dst = appendBranch(dst, tx.branch)
+	dst = append(dst, p.from...)
+	dst = appendBranch(dst, tx.branch)
+	dst = append(dst, sipTo...)
+	dst = append(dst, tx.to...)
+	dst = append(dst, sipCall...)
+	dst = append(dst, tx.callID...)
+	dst = append(dst, sipCSeq...)
+	return append(dst, p.rest...)
+}
+
+// appendProbe appends a request that shows whether Kamailio takes copies.
+func (f *sipForm) appendProbe(dst []byte, branch uint64) []byte {
+	dst = append(dst, "OPTIONS sip:imc@localhost"...)
+	dst = append(dst, f.via...)
+	dst = appendBranch(dst, branch)
+	dst = append(dst, sipFrom+"<sip:imc@localhost>"+sipTag...)
+	dst = appendBranch(dst, branch)
+	dst = append(dst, sipTo+"sip:imc@localhost>\r\nCall-ID: imc-"...)
+	dst = appendBranch(dst, branch)
+	return append(dst, "\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"...)
+}
+
+// appendBranch appends a transaction's number, always in branchDigits digits.
+func appendBranch(dst []byte, branch uint64) []byte {
+	var b [8]byte
+	for i := range b {
+		b[i] = byte(branch >> (56 - 8*i))
+	}
+	return hex.AppendEncode(dst, b[:])
+}
+
+// sipReply is what counts of a response.
+type sipReply struct {
+	code       int
+	reason     []byte // in the buffer that was parsed
+	branch     uint64
+	retryAfter time.Duration // 0 if absent
+}
+
+// parseReply finds what counts in a response to one of our requests; ok is false if
+// it is none. It looks at no more than that: it comes once for each copy.
+func (f *sipForm) parseReply(b []byte) (r sipReply, ok bool) {
+	const version = "SIP/2.0 "
+	if !bytes.HasPrefix(b, []byte(version)) {
+		return r, false
+	}
+	head, _, _ := bytes.Cut(b, []byte("\r\n\r\n"))
+	status, head, _ := bytes.Cut(head[len(version):], []byte("\r\n"))
+	code, reason, _ := bytes.Cut(status, []byte(" "))
+	for _, c := range code {
+		if c < '0' || c > '9' {
+			return r, false
+		}
+		r.code = 10*r.code + int(c-'0')
+	}
+	i := bytes.Index(head, f.cookie)
+	if len(code) != 3 || r.code < 100 || r.code > 699 || i < 0 || len(head)-i < len(f.cookie)+branchDigits {
+		return r, false
+	}
+	digits := head[i+len(f.cookie):][:branchDigits]
+	var number [branchDigits / 2]byte
+	if _, err := hex.Decode(number[:], digits); err != nil {
+		return r, false
+	}
+	for _, c := range number {
+		r.branch = r.branch<<8 | uint64(c)
+	}
+	r.reason = reason
+	if r.code >= 300 {
+		r.retryAfter = retryAfterIn(head)
+	}
+	return r, true
+}
+
+// retryAfterIn reads the Retry-After among the lines of a head; 0 if there is none.
+func retryAfterIn(head []byte) time.Duration {
+	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		if ok && bytes.EqualFold(bytes.TrimRight(name, " \t"), []byte("Retry-After")) {
+			return retryAfter(string(value))
+		}
+	}
+	return 0
+}

@@ -1,0 +1,349 @@
+package evapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/ipv4"
+)
+
+const (
+	// linkBatch is how many datagrams one system call takes.
+	linkBatch = 64
+	// linkBuffer is asked for as the socket's receive buffer; the kernel may give
+	// less.
+	linkBuffer = 4 << 20
+	// maxDatagram leaves room for what Kamailio adds, within 65507 bytes.
+	maxDatagram = 64000
+	// maxReply is how much of a response is read: what counts stands in its
+	// first lines, and its body is of no use.
+	maxReply = 4096
+)
+
+// sipLink sends copies to one Kamailio as SIP requests over UDP and takes the
+// responses: it is the client side of their transactions (RFC 3261, 17.1.2), so
+// that Kamailio need not have any of its own. It outlives a connection to
+// evapi: meanwhile it is paused, and sends nothing, but still takes responses.
+//
+// Two goroutines work for it, the writer and the reader.
+type sipLink struct {
+	c      *Conn
+	uri    string // Kamailio's
+	conn   *net.UDPConn
+	pc     *ipv4.PacketConn
+	target *net.UDPAddr
+	form   sipForm
+	wake   chan struct{} // capacity 1; tells the writer that there is something to do
+	over   chan struct{} // closed by stop
+	loops  sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows; nothing blocks while it is held
+	open    bool       // false: paused
+	first   ring       // copies with First
+	rest    ring       // the other copies
+	pending sipPending
+	probing uint64        // branch of the probe; 0: none
+	probed  chan<- string // gets the reason phrase of its response
+}
+
+// openLink opens the socket towards a Kamailio's SIP URI, which must have an IPv4
+// address of this host, and UDP.
+func openLink(c *Conn, uri string) (*sipLink, error) {
+	target, err := netip.ParseAddrPort(strings.TrimPrefix(uri, "sip:"))
+	if err != nil || !target.Addr().Is4() {
+		return nil, fmt.Errorf("Kamailio's own address %q is none of IPv4 and UDP", clip(uri, 200))
+	}
+	// The address is Kamailio's own: binding to it fails on any other host.
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(target.Addr(), 0)))
+	if err != nil {
+		return nil, fmt.Errorf("socket to Kamailio's %v: %w", target, err)
+	}
+	_ = conn.SetReadBuffer(linkBuffer)
+	l := &sipLink{c: c, uri: uri, conn: conn, pc: ipv4.NewPacketConn(conn), target: net.UDPAddrFromAddrPort(target),
+		form: newSIPForm(conn.LocalAddr().String()), wake: make(chan struct{}, 1), over: make(chan struct{}),
+		pending: newSIPPending()}
+	l.loops.Go(l.read)
+	l.loops.Go(l.write)
+	return l, nil
+}
+
+// port is where copies come from.
+func (l *sipLink) port() int { return l.conn.LocalAddr().(*net.UDPAddr).Port }
+
+// stop ends the link and waits for its goroutines.
+func (l *sipLink) stop() {
+	close(l.over)
+	l.conn.Close()
+	l.loops.Wait()
+}
+
+// resume lets copies go. From a Kamailio that was restarted no response to others will
+// come any more.
+func (l *sipLink) resume(restarted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = true
+	if restarted {
+		l.pending.clear()
+	}
+	l.ring()
+}
+
+// pause ends that. It returns the Call-IDs of copies that were not sent.
+func (l *sipLink) pause() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = false
+	return drain(&l.first, &l.rest)
+}
+
+// put queues a checked copy.
+func (l *sipLink) put(cp *Copy) error {
+	if cp.Out.sipSize(len(cp.To), len(cp.CallID)) > maxDatagram {
+		return ErrTooLarge
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := &l.rest
+	if cp.First {
+		q = &l.first
+	}
+	switch {
+	case !l.open:
+		return ErrDown
+	case q.n >= l.c.cfg.QueueFrames:
+		return ErrFull
+	}
+	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID})
+	l.ring()
+	return nil
+}
+
+// ring wakes the writer.
+func (l *sipLink) ring() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// queued counts the copies that have not been sent.
+func (l *sipLink) queued() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first.n + l.rest.n
+}
+
+// round is what the writer does at a time. Its own, and reused.
+type round struct {
+	txs     []*sipTx      // to be sent, for the first time or again
+	expired []*sipTx      // to be given up
+	wait    time.Duration // until there may be something to do again; 0: at once
+}
+
+// next takes what is to be done now.
+func (l *sipLink) next(r *round) {
+	clear(r.txs)
+	r.txs, r.expired = r.txs[:0], r.expired[:0]
+	low := l.c.memory.low()
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
+	l.c.count.sipAgain.Add(uint64(len(r.txs)))
+	for l.open && !low && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
+		q := &l.first
+		if q.n == 0 {
+			q = &l.rest
+		}
+		r.txs = append(r.txs, l.pending.begin(q.pop(), now))
+	}
+	r.wait = l.pending.wait(now)
+	if low && l.first.n+l.rest.n > 0 {
+		l.c.count.held.Add(1)
+		r.wait = min(r.wait, lowPoll)
+	}
+}
+
+// write sends until the link is stopped.
+func (l *sipLink) write() {
+	var r round
+	packets := make([]ipv4.Message, 0, linkBatch)
+	buf := make([]byte, 0, linkBatch*1024)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		l.next(&r)
+		for _, tx := range r.expired {
+			l.c.count.results.Add(1)
+			l.c.handler.Result(l.c, Result{CallID: tx.callID, Code: 408})
+		}
+		if len(r.txs) == 0 {
+			timer.Reset(r.wait)
+			select {
+			case <-l.over:
+				return
+			case <-l.wake:
+			case <-timer.C:
+			}
+			continue
+		}
+		packets, buf = l.build(packets[:0], buf[:0], &r)
+		if err := l.send(packets); err != nil {
+			select {
+			case <-l.over:
+				return
+			default:
+			}
+			// What was not sent is sent again by its timer.
+			l.c.cfg.Log.Warn().Err(err).Str("kamailio", l.c.cfg.Name).Msg("SIP to Kamailio not sent")
+		}
+	}
+}
+
+// build makes the datagrams of a round, one behind the other in buf.
+func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Message, []byte) {
+	for _, tx := range r.txs {
+		start := len(buf)
+		if room := tx.out.sipSize(len(tx.to), len(tx.callID)); cap(buf)-start < room {
+			// The others' datagrams keep the old array.
+			buf, start = make([]byte, 0, max(room, cap(buf))), 0
+		}
+		buf = l.form.appendRequest(buf, tx)
+		packets = append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target})
+	}
+	return packets, buf
+}
+
+func (l *sipLink) send(packets []ipv4.Message) error {
+	for len(packets) > 0 {
+		n, err := l.pc.WriteBatch(packets, 0)
+		if err != nil {
+			return fmt.Errorf("send to %v: %w", l.target, err)
+		}
+		l.c.count.sipSent.Add(uint64(n))
+		packets = packets[n:]
+	}
+	return nil
+}
+
+// read takes responses until the link is stopped.
+func (l *sipLink) read() {
+	packets := make([]ipv4.Message, linkBatch)
+	for i := range packets {
+		packets[i].Buffers = [][]byte{make([]byte, maxReply)}
+	}
+	results := make([]Result, 0, linkBatch)
+	var several []*sipTx
+	for {
+		n, err := l.pc.ReadBatch(packets, 0)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// What it may have been a response to is sent again by its timer.
+			l.c.cfg.Log.Warn().Err(err).Str("kamailio", l.c.cfg.Name).Msg("SIP from Kamailio not read")
+			continue
+		}
+		clear(several)
+		results, several = l.responses(packets[:n], results[:0], several[:0])
+		for _, tx := range several {
+			if err := l.c.box.putCopy(Copy{Out: tx.out, To: tx.to, CallID: tx.callID}); err != nil {
+				results = append(results, Result{CallID: tx.callID, Code: 503, Local: true, Reason: err.Error()})
+			}
+		}
+		for i := range results {
+			l.c.handler.Result(l.c, results[i])
+		}
+	}
+}
+
+// severalDevices is the answer of imc.cfg to a copy for a user with more than one
+// device. It goes on a lane on which the outcome of each of them is known: what is
+// best of several is not for Kamailio to choose, which knows nothing of retries.
+const severalDevices = "imc several devices"
+
+// responses takes the transactions that the responses in packets end. Those that
+// are to go on another lane are in several.
+func (l *sipLink) responses(packets []ipv4.Message, results []Result, several []*sipTx) ([]Result, []*sipTx) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range packets {
+		r, ok := l.form.parseReply(packets[i].Buffers[0][:packets[i].N])
+		if !ok {
+			l.c.count.sipStray.Add(1)
+			continue
+		}
+		if r.code < 200 {
+			continue
+		}
+		if r.branch == l.probing && r.branch != 0 {
+			l.probing = 0
+			l.probed <- string(r.reason) // has room for one
+			continue
+		}
+		tx := l.pending.end(r.branch)
+		if tx == nil {
+			l.c.count.sipStray.Add(1)
+			continue
+		}
+		if r.code == 300 && string(r.reason) == severalDevices {
+			several = append(several, tx)
+			continue
+		}
+		l.c.count.results.Add(1)
+		results = append(results, Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter})
+	}
+	return results, several
+}
+
+// probeWaits are the times that each try of a probe may take.
+var probeWaits = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond}
+
+// probe reports whether Kamailio takes copies from here, once it was told the port: it
+// answers an OPTIONS in a way that nobody else does. The first may overtake what
+// tells it.
+func (l *sipLink) probe(ctx context.Context, gen int64) error {
+	want := fmt.Sprint("imc ", gen)
+	var err error
+	for _, wait := range probeWaits {
+		try, cancel := context.WithTimeout(ctx, wait)
+		reason, failed := l.probeOnce(try)
+		if failed == nil && reason == want {
+			cancel()
+			return nil
+		}
+		<-try.Done()
+		cancel()
+		if err = failed; err == nil {
+			err = fmt.Errorf("the answer is %q, not %q", clip(reason, 64), want)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("OPTIONS to %v: %w", l.target, err)
+}
+
+// probeOnce returns the reason phrase of the answer.
+func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
+	answer, branch := make(chan string, 1), newBranch()
+	l.mu.Lock()
+	l.probing, l.probed = branch, answer
+	l.mu.Unlock()
+	if _, err := l.conn.WriteTo(l.form.appendProbe(nil, branch), l.target); err != nil {
+		return "", fmt.Errorf("send: %w", err)
+	}
+	select {
+	case reason := <-answer:
+		return reason, nil
+	case <-ctx.Done():
+		return "", errors.New("no answer")
+	}
+}
