@@ -192,3 +192,27 @@ func TestLockedSQLiteIsUnavailable(t *testing.T) {
 		t.Errorf("rooms %v", got)
 	}
 }
+
+// TestWithoutPreparedStatements: a pooler like PgBouncer may hand each transaction to
+// another connection of the server, on which nothing is prepared. One commit fails
+// for that, and no other.
+func TestWithoutPreparedStatements(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	s := open(t, pg.URL("postgres"), Options{})
+	s.db.SetMaxOpenConns(1) // always the same
+	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
+	if _, err := s.db.Exec("DEALLOCATE ALL"); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Commit(testContext(t), []engine.Change{putRoom("r", engine.RoomPrivate)})
+	if !errors.Is(err, ErrUnavailable) {
+		t.Errorf("the commit whose statement is gone: %v", err)
+	}
+	for range 3 {
+		commit(t, s, putRoom("r", engine.RoomPrivate), putMember("r", "b", 0))
+		if _, err := s.db.Exec("DEALLOCATE ALL"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lib/pq"
@@ -22,8 +23,9 @@ const (
 // connector makes lib/pq's connections keep to their contexts, whatever the
 // server does: lib/pq alone waits for an answer for ever.
 type connector struct {
-	cfg       pq.Config
-	preferTLS bool
+	cfg        pq.Config
+	preferTLS  bool
+	unprepared atomic.Bool // see prepared.off
 }
 
 // Driver implements driver.Connector.
@@ -33,18 +35,18 @@ func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	cfg := c.cfg.Clone()
 	if !c.preferTLS {
-		return connect(ctx, cfg)
+		return c.connect(ctx, cfg)
 	}
 	cfg.SSLMode = pq.SSLModeRequire
-	conn, err := connect(ctx, cfg)
+	conn, err := c.connect(ctx, cfg)
 	if errors.Is(err, pq.ErrSSLNotSupported) {
 		cfg.SSLMode = pq.SSLModeDisable
-		return connect(ctx, cfg)
+		return c.connect(ctx, cfg)
 	}
 	return conn, err
 }
 
-func connect(ctx context.Context, cfg pq.Config) (driver.Conn, error) {
+func (c *connector) connect(ctx context.Context, cfg pq.Config) (driver.Conn, error) {
 	connector, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -66,7 +68,8 @@ func connect(ctx context.Context, cfg pq.Config) (driver.Conn, error) {
 		return nil, fmt.Errorf("lib/pq's connection %T lacks a method", inner)
 	}
 	d.established()
-	return &conn{fullConn: full, socket: d}, nil
+	return &conn{fullConn: full, socket: d,
+		prepared: prepared{stmts: make(map[string]driver.StmtExecContext), off: &c.unprepared}}, nil
 }
 
 // socket is the dialer of one connection: it knows the TCP connection under it.
@@ -142,7 +145,8 @@ type fullConn interface {
 // conn bounds every call of a lib/pq connection by the call's context.
 type conn struct {
 	fullConn
-	socket *socket
+	socket   *socket
+	prepared prepared
 }
 
 // guard ends the connection soon after ctx. The returned function must be called
@@ -154,7 +158,7 @@ func (c *conn) guard(ctx context.Context) (done func() bool) {
 // ExecContext implements driver.ExecerContext.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	defer c.guard(ctx)()
-	return c.fullConn.ExecContext(ctx, query, args)
+	return c.prepared.exec(ctx, c.fullConn, query, args)
 }
 
 // PrepareContext implements driver.ConnPrepareContext.
