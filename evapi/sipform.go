@@ -80,8 +80,9 @@ func (f *sipForm) appendRequest(dst []byte, tx *sipTx) []byte {
 	return append(dst, p.rest...)
 }
 
-// appendProbe appends a request that shows whether Kamailio takes copies.
-func (f *sipForm) appendProbe(dst []byte, branch uint64) []byte {
+// appendOptions appends a request that Kamailio answers by itself, if it knows of the
+// link.
+func (f *sipForm) appendOptions(dst []byte, branch uint64) []byte {
 	dst = append(dst, "OPTIONS sip:imc@localhost"...)
 	dst = append(dst, f.via...)
 	dst = appendBranch(dst, branch)

@@ -14,8 +14,14 @@ import (
 )
 
 const (
-	// linkBatch is how many datagrams one system call takes.
-	linkBatch = 64
+	// linkBatch is how many copies go at a time, with a mark behind them: an
+	// OPTIONS that Kamailio answers by itself once it has read what came before.
+	linkBatch = 32
+	// linkMarks is how many marks may be unanswered: what is ahead of them waits
+	// in Kamailio's socket, and so does every call and registration behind them.
+	linkMarks = 2
+	// markLost is when a mark is taken for lost.
+	markLost = 250 * time.Millisecond
 	// linkBuffer is asked for as the socket's receive buffer; the kernel may give
 	// less.
 	linkBuffer = 4 << 20
@@ -48,8 +54,15 @@ type sipLink struct {
 	first   ring       // copies with First
 	rest    ring       // the other copies
 	pending sipPending
+	marks   []mark        // unanswered ones, oldest first
 	probing uint64        // branch of the probe; 0: none
 	probed  chan<- string // gets the reason phrase of its response
+}
+
+// mark is an OPTIONS behind some copies.
+type mark struct {
+	branch uint64
+	sent   time.Time
 }
 
 // openLink opens the socket towards a Kamailio's SIP URI, which must have an IPv4
@@ -89,6 +102,7 @@ func (l *sipLink) resume(restarted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = true
+	l.marks = nil
 	if restarted {
 		l.pending.clear()
 	}
@@ -144,6 +158,7 @@ func (l *sipLink) queued() int {
 type round struct {
 	txs     []*sipTx      // to be sent, for the first time or again
 	expired []*sipTx      // to be given up
+	mark    uint64        // branch of the mark behind them
 	wait    time.Duration // until there may be something to do again; 0: at once
 }
 
@@ -156,26 +171,57 @@ func (l *sipLink) next(r *round) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
-	l.c.count.sipAgain.Add(uint64(len(r.txs)))
-	for l.open && !low && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
+	again := len(r.txs)
+	full := l.full(now)
+	for l.open && !low && !full && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
 		q := &l.first
 		if q.n == 0 {
 			q = &l.rest
 		}
 		r.txs = append(r.txs, l.pending.begin(q.pop(), now))
 	}
+	if len(r.txs) > 0 {
+		l.c.count.sipSent.Add(uint64(len(r.txs)))
+		l.c.count.sipAgain.Add(uint64(again))
+		r.mark = newBranch()
+		l.marks = append(l.marks, mark{r.mark, now})
+	}
 	r.wait = l.pending.wait(now)
+	if full {
+		r.wait = min(r.wait, l.marks[0].sent.Add(markLost).Sub(now))
+	}
 	if low && l.first.n+l.rest.n > 0 {
 		l.c.count.held.Add(1)
 		r.wait = min(r.wait, lowPoll)
 	}
 }
 
+// full reports whether copies must wait for a mark. It is called with mu held.
+func (l *sipLink) full(now time.Time) bool {
+	for len(l.marks) > 0 && now.Sub(l.marks[0].sent) >= markLost {
+		l.marks = l.marks[1:]
+	}
+	return len(l.marks) >= linkMarks
+}
+
+// passed notes the answer to a mark, and so to all before it; false if there is no
+// such mark. It is called with mu held.
+func (l *sipLink) passed(branch uint64) bool {
+	for i := range l.marks {
+		if l.marks[i].branch == branch {
+			l.marks = append(l.marks[:0], l.marks[i+1:]...)
+			l.ring()
+			return true
+		}
+	}
+	return false
+}
+
 // write sends until the link is stopped.
 func (l *sipLink) write() {
 	var r round
-	packets := make([]ipv4.Message, 0, linkBatch)
-	buf := make([]byte, 0, linkBatch*1024)
+	packets := make([]ipv4.Message, 0, linkBatch+1)
+	buf := make([]byte, 0, (linkBatch+1)*1024)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -218,7 +264,9 @@ func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Me
 		buf = l.form.appendRequest(buf, tx)
 		packets = append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target})
 	}
-	return packets, buf
+	start := len(buf)
+	buf = l.form.appendOptions(buf, r.mark)
+	return append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target}), buf
 }
 
 func (l *sipLink) send(packets []ipv4.Message) error {
@@ -227,7 +275,6 @@ func (l *sipLink) send(packets []ipv4.Message) error {
 		if err != nil {
 			return fmt.Errorf("send to %v: %w", l.target, err)
 		}
-		l.c.count.sipSent.Add(uint64(n))
 		packets = packets[n:]
 	}
 	return nil
@@ -290,7 +337,9 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, several []
 		}
 		tx := l.pending.end(r.branch)
 		if tx == nil {
-			l.c.count.sipStray.Add(1)
+			if !l.passed(r.branch) {
+				l.c.count.sipStray.Add(1)
+			}
 			continue
 		}
 		if r.code == 300 && string(r.reason) == severalDevices {
@@ -337,7 +386,7 @@ func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
 	l.mu.Lock()
 	l.probing, l.probed = branch, answer
 	l.mu.Unlock()
-	if _, err := l.conn.WriteTo(l.form.appendProbe(nil, branch), l.target); err != nil {
+	if _, err := l.conn.WriteTo(l.form.appendOptions(nil, branch), l.target); err != nil {
 		return "", fmt.Errorf("send: %w", err)
 	}
 	select {

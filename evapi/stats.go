@@ -19,7 +19,7 @@ type Stats struct {
 	Registered    uint64 // imc.registered
 	Calls         uint64 // imc.call
 	Pongs         uint64 // imc.pong
-	SIPSent       uint64 // datagrams with copies (LaneSIP), repetitions included
+	SIPSent       uint64 // requests with copies (LaneSIP), repetitions included
 	SIPAgain      uint64 // repetitions among them: no response within the time of RFC 3261
 	SIPStray      uint64 // datagrams that came and are no response that is awaited; ignored
 	Held          uint64 // times that copies were held back because Kamailio's shared memory ran low

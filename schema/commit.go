@@ -26,6 +26,12 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 	if err := checkChanges(changes); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
+	if s.quick != "" && isQuick(changes) {
+		b := compact(changes, nil, map[engine.Name]int64{})
+		if chunk(b.messages) == len(b.messages) {
+			return wrap(ctx, doing, s.commitQuick(ctx, &b, onlyDeliveries(changes)))
+		}
+	}
 	s.mu.Lock()
 	need := idsNeeded(changes, &s.leftovers)
 	s.mu.Unlock()

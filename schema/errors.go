@@ -91,6 +91,12 @@ func classifyPostgres(code string) error {
 	return nil
 }
 
+// isDivision tells a division by zero, by which sqlQuick refuses.
+func isDivision(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return ok && pqErr.Code == "22012"
+}
+
 func classifySQLite(code int) error {
 	switch code & 0xff { // the rest is detail
 	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:

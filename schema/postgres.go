@@ -54,10 +54,13 @@ func (d *postgresDialect) open() (*sql.DB, error) {
 
 // rows takes an array for each column: PostgreSQL knows the length of an array when
 // it plans, and so when to use an index.
-func (d *postgresDialect) rows(cols []column) string {
+func (d *postgresDialect) rows(cols []column) string { return arraysFrom(1, cols) }
+
+// arraysFrom makes rows of the parameters from number first on.
+func arraysFrom(first int, cols []column) string {
 	names, arrays := make([]string, len(cols)), make([]string, len(cols))
 	for i, c := range cols {
-		names[i], arrays[i] = c.name, fmt.Sprintf("$%d::%s[]", i+1, c.kind)
+		names[i], arrays[i] = c.name, fmt.Sprintf("$%d::%s[]", first+i, c.kind)
 	}
 	return "unnest(" + strings.Join(arrays, ", ") + ") AS v(" + strings.Join(names, ", ") + ")"
 }
@@ -83,6 +86,8 @@ func (d *postgresDialect) args(rows any) ([]any, error) {
 }
 
 func (d *postgresDialect) skipLocked() string { return "FOR UPDATE SKIP LOCKED" }
+
+func (d *postgresDialect) quick(membersTable string) string { return quickStatement(membersTable) }
 
 func (d *postgresDialect) relaxed() string { return "SET LOCAL synchronous_commit TO off" }
 

@@ -18,6 +18,7 @@ type Store struct {
 	dialect dialect
 	db      *sql.DB
 	names   *strings.Replacer // of the statements
+	quick   string            // see dialect
 
 	written atomic.Bool // something was committed since Open
 
@@ -51,7 +52,7 @@ func Open(ctx context.Context, dbURL string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, errURL("%w", err)
 	}
-	s := &Store{opts: opts, dialect: d, db: db, names: replacer(d, opts), leftovers: newLeftovers()}
+	s := &Store{opts: opts, dialect: d, db: db, names: replacer(d, opts), quick: d.quick(opts.MembersTable), leftovers: newLeftovers()}
 	if err := s.start(ctx); err != nil {
 		_ = db.Close() // the first error tells more
 		return nil, err

@@ -1,0 +1,124 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"imcd/engine"
+)
+
+// A commit of messages and of what was delivered, which is most of them, is one
+// statement on PostgreSQL: each further one is another wait for an answer, during
+// which the senders wait, too.
+
+// turnRow is what a commit changes in the row of a room.
+type turnRow struct {
+	RoomID  int64 `json:"room_id"`
+	Lowest  int64 `json:"lowest"` // as in headRow; 0: no messages
+	Highest int64 `json:"highest"`
+	Bytes   int64 `json:"bytes"`
+	At      int64 `json:"at"`
+	Done    int64 `json:"done"` // as in progressRow; -1: as it was
+}
+
+// sqlQuick does what apply does for such a batch. $1: see relax. $2: the number of
+// rooms with messages; if others are raised, the division fails and nothing is done.
+const sqlQuick = `WITH relaxed AS MATERIALIZED (
+		SELECT CASE WHEN $1::boolean THEN set_config('synchronous_commit', 'off', true) END),
+	raised AS (UPDATE imcd_rooms SET bytes = imcd_rooms.bytes + v.bytes,
+			seq = CASE WHEN v.lowest > 0 THEN v.highest ELSE imcd_rooms.seq END,
+			oldest = CASE WHEN v.lowest > 0 AND imcd_rooms.pruned = imcd_rooms.seq THEN v.at ELSE imcd_rooms.oldest END,
+			done = CASE WHEN v.done >= 0 THEN v.done ELSE imcd_rooms.done END
+		FROM {turns} WHERE imcd_rooms.id = v.room_id AND (v.lowest = 0 OR imcd_rooms.seq < v.lowest)
+		RETURNING v.lowest),
+	said AS (INSERT INTO imcd_messages
+			(room_id, seq, sender_username, sender_domain, display, content_type, body, at)
+		SELECT v.room_id, v.seq, v.username, v.domain, v.display, v.content_type, v.body, v.at FROM {messages}),
+	gone AS (DELETE FROM imcd_cursors
+		WHERE (room_id, username, domain) IN (SELECT v.room_id, v.username, v.domain FROM {gone})),
+	v AS MATERIALIZED (SELECT v.room_id, v.username, v.domain, v.seq, s.room
+		FROM {moved} JOIN imcd_rooms s ON s.id = v.room_id),
+	moved AS (INSERT INTO imcd_cursors (room_id, username, domain, seq)
+		SELECT v.room_id, v.username, v.domain, v.seq FROM v
+		WHERE EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.username AND m.domain = v.domain AND m.room = v.room)
+		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq),
+	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
+		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen} WHERE true
+		ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
+			reason = excluded.reason, at = excluded.at)
+	SELECT 1 / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
+
+// quickStatement fills in the names.
+func quickStatement(membersTable string) string {
+	names := []string{"{members}", membersTable}
+	next := 3
+	for _, list := range []struct {
+		name string
+		row  any
+	}{{"turns", turnRow{}}, {"messages", messageRow{}}, {"gone", cursorRow{}}, {"moved", cursorRow{}}, {"seen", seenRow{}}} {
+		cols := columnsOf(list.row)
+		names = append(names, "{"+list.name+"}", arraysFrom(next, cols))
+		next += len(cols)
+	}
+	return strings.NewReplacer(names...).Replace(sqlQuick)
+}
+
+// isQuick reports whether all changes are of the kind that sqlQuick knows.
+func isQuick(changes []engine.Change) bool {
+	for i := range changes {
+		switch changes[i].Op {
+		case engine.PutMessage, engine.PutCursor, engine.PutProgress, engine.PutSeen:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// turns joins what the messages and the progress of b change in rooms.
+func (b *batch) turns() []turnRow {
+	at := make(map[int64]int, len(b.heads))
+	turns := make([]turnRow, 0, len(b.heads)+len(b.progress))
+	for _, h := range b.heads {
+		at[h.RoomID] = len(turns)
+		turns = append(turns, turnRow{RoomID: h.RoomID, Lowest: h.Lowest, Highest: h.Highest, Bytes: h.Bytes, At: h.At, Done: -1})
+	}
+	for _, p := range b.progress {
+		if i, ok := at[p.RoomID]; ok {
+			turns[i].Done = p.Done
+		} else {
+			turns = append(turns, turnRow{RoomID: p.RoomID, Done: p.Done})
+		}
+	}
+	return turns
+}
+
+// commitQuick commits b by one statement.
+func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
+	args := []any{relaxed, len(b.heads)}
+	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.seen} {
+		more, err := s.dialect.args(rows)
+		if err != nil {
+			return err
+		}
+		args = append(args, more...)
+	}
+	_, err := s.db.ExecContext(ctx, s.quick, args...)
+	again := false
+	for range s.opts.MaxConns {
+		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
+			break
+		}
+		again = true
+		_, err = s.db.ExecContext(ctx, s.quick, args...)
+	}
+	if !isDivision(err) {
+		return err
+	}
+	if again {
+		// It may have been carried out before the connection was lost.
+		return fmt.Errorf("%w: the connection was lost, and maybe what it had done: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: of %d rooms with messages some are not stored, or had messages of these numbers before", ErrInvalid, len(b.heads))
+}
