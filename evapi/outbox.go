@@ -31,6 +31,7 @@ type outbox struct {
 	rest    ring       // the other copies
 	answers int        // entries of replies that are answers
 	taken   int        // entries taken and not yet confirmed
+	told    int        // of these, replies
 }
 
 func newOutbox(limit int) *outbox {
@@ -49,7 +50,7 @@ func (b *outbox) close() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.peer = nil
-	b.answers, b.taken = 0, 0
+	b.answers, b.taken, b.told = 0, 0, 0
 	b.replies = ring{}
 	return drain(&b.first, &b.rest)
 }
@@ -122,7 +123,7 @@ func (b *outbox) push(q *ring, e entry) error {
 func (b *outbox) take(c *cargo, copies bool) (held bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.taken = 0
+	b.taken, b.told = 0, 0
 	for b.peer != nil {
 		q := &b.replies
 		if q.n == 0 && copies {
@@ -132,6 +133,9 @@ func (b *outbox) take(c *cargo, copies bool) (held bool) {
 		}
 		if q.n == 0 || !c.add(q.peek(), b.peer) {
 			break
+		}
+		if q == &b.replies {
+			b.told++
 		}
 		if q.pop().answer {
 			b.answers--
@@ -145,7 +149,14 @@ func (b *outbox) take(c *cargo, copies bool) (held bool) {
 func (b *outbox) confirm() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.taken = 0
+	b.taken, b.told = 0, 0
+}
+
+// replying reports whether Kamailio has not confirmed all replies.
+func (b *outbox) replying() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.replies.n+b.told > 0
 }
 
 // pending counts entries that wait or are not confirmed.

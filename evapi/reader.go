@@ -327,6 +327,9 @@ func (s *session) pong(id string) {
 	}
 	s.current.Store(nil)
 	s.c.box.confirm()
+	if l := s.c.link.Load(); l != nil {
+		l.ring()
+	}
 	s.acked <- struct{}{} // has room: the writer sets a new window only after it took the last one
 }
 

@@ -22,6 +22,9 @@ const (
 	linkMarks = 2
 	// markLost is when a mark is taken for lost.
 	markLost = 250 * time.Millisecond
+	// giveWay is how long copies wait for replies that Kamailio has not carried
+	// out: who has said something need not wait for what is sent to others.
+	giveWay = 5 * time.Millisecond
 	// linkBuffer is asked for as the socket's receive buffer; the kernel may give
 	// less.
 	linkBuffer = 4 << 20
@@ -55,6 +58,7 @@ type sipLink struct {
 	rest    ring       // the other copies
 	pending sipPending
 	marks   []mark        // unanswered ones, oldest first
+	gave    time.Time     // since when copies have given way; zero: they do not
 	probing uint64        // branch of the probe; 0: none
 	probed  chan<- string // gets the reason phrase of its response
 }
@@ -166,14 +170,15 @@ type round struct {
 func (l *sipLink) next(r *round) {
 	clear(r.txs)
 	r.txs, r.expired = r.txs[:0], r.expired[:0]
-	low := l.c.memory.low()
+	low, replying := l.c.memory.low(), l.c.box.replying()
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
 	again := len(r.txs)
 	full := l.full(now)
-	for l.open && !low && !full && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
+	way := l.givesWay(replying, now)
+	for l.open && !low && !full && !way && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
 		q := &l.first
 		if q.n == 0 {
 			q = &l.rest
@@ -190,10 +195,28 @@ func (l *sipLink) next(r *round) {
 	if full {
 		r.wait = min(r.wait, l.marks[0].sent.Add(markLost).Sub(now))
 	}
+	if way {
+		r.wait = min(r.wait, giveWay)
+	}
 	if low && l.first.n+l.rest.n > 0 {
 		l.c.count.held.Add(1)
 		r.wait = min(r.wait, lowPoll)
 	}
+}
+
+// givesWay reports whether copies must wait for replies. It is called with mu held.
+func (l *sipLink) givesWay(replying bool, now time.Time) bool {
+	switch {
+	case !replying || l.first.n+l.rest.n == 0:
+		l.gave = time.Time{}
+	case l.gave.IsZero():
+		l.gave = now
+	}
+	if !l.gave.IsZero() && now.Sub(l.gave) >= giveWay {
+		l.gave = now // one batch goes
+		return false
+	}
+	return !l.gave.IsZero()
 }
 
 // full reports whether copies must wait for a mark. It is called with mu held.
