@@ -67,6 +67,13 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return errURL("%w", wrap(ctx, s.dialect.target(), err))
 	}
+	if s.quick == "" {
+		return nil
+	}
+	// So that the first message need not wait until this is parsed and planned.
+	if err := s.commitQuick(ctx, &batch{}, true); err != nil {
+		return errURL("%w", wrap(ctx, s.dialect.target(), err))
+	}
 	return nil
 }
 
