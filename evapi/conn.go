@@ -167,6 +167,14 @@ func (c *Conn) State() State {
 	return s
 }
 
+// linkQueued counts the copies that wait to be sent by SIP.
+func (c *Conn) linkQueued() int {
+	if l := c.link.Load(); l != nil {
+		return l.queued()
+	}
+	return 0
+}
+
 // note changes what State says.
 func (c *Conn) note(change func(s *State)) {
 	c.mu.Lock()

@@ -28,6 +28,7 @@
 //	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
 //	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
 //	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
+//	{"jsonrpc":"2.0","method":"imc.link","params":["PORT","B64 NEXTHOP"]}
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
 //
 // imc.ping is answered with imc.pong once every frame before it has been
@@ -51,6 +52,25 @@
 // by uac_req_send in a worker of Kamailio (Lane). Its pong says only that a worker will have it; that the batch
 // is done is an outcome, and no more than 8 may be open. HEADERS have no
 // X-IMC-Secret here: the script adds it for what comes back to Kamailio.
+//
+// # Copies by SIP
+//
+// The cheapest way for a copy (LaneSIP) is not by evapi: imcd sends it to Kamailio as
+// a SIP request, over UDP on the same host, and keeps its transaction (sipLink):
+// retransmissions, timeout, the response. imc.link tells Kamailio the port that such
+// requests come from. An event route that runs ahead of all routing looks at the port
+// alone, looks the recipient up and forwards the request without a transaction; the
+// response comes back over the second Via. A script's step, a transaction and its
+// memory, and an event for the outcome are saved each time. Without a device here, or
+// without IMC_DIRECT, the request goes on to the operator's routing; a user with
+// several devices is answered "300 imc several devices", and the copy goes by
+// imc.batch, because the outcome of each device counts.
+//
+// An OPTIONS from that port is answered "200 imc GEN" by the event route: before
+// anything else, to see that this is the way to this Kamailio, and behind each 32
+// copies, as a mark. What has not been read before the last two marks waits in
+// Kamailio's socket, in the way of everybody's requests; so no more is sent until a
+// mark is answered, and not while a reply waits, either.
 //
 // # From Kamailio to imcd
 //
@@ -81,7 +101,8 @@
 // # Limits that Kamailio sets
 //
 // Every copy that comes back to Kamailio costs about 25 KB of its shared memory
-// until 5 s after its end, a direct one half of that.
+// until 5 s after its end, a direct one half of that, one by SIP that finds a device
+// nothing, and one by SIP that takes the routing half of it.
 // What is left stands in each pong; below a third copies are held back, replies
 // are not.
 //

@@ -8,12 +8,21 @@ import (
 func TestLaneChoice(t *testing.T) {
 	t.Parallel()
 	all := []string{"send", "outcomes", "batch", "direct"}
+	sip := append([]string{"sip"}, all...)
 	for _, tt := range []struct {
 		want       Lane
 		features   []string
 		nextHopSet bool
 		choice     Lane
 	}{
+		{LaneAuto, sip, false, LaneSIP},
+		{LaneAuto, sip, true, LaneSIP},
+		{LaneSIP, sip, true, LaneSIP},
+		{LaneSIP, all, false, LaneDirect},
+		{LaneSIP, all, true, LaneBatch},
+		{LaneDirect, sip, false, LaneDirect},
+		{LaneBatch, sip, false, LaneBatch},
+		{LaneRPC, sip, false, LaneRPC},
 		{LaneAuto, all, false, LaneDirect},
 		{LaneAuto, all, true, LaneBatch},
 		{LaneAuto, all[:3], false, LaneBatch},
@@ -29,7 +38,7 @@ func TestLaneChoice(t *testing.T) {
 			t.Errorf("%v of %v, next hop set %v: %v, want %v", tt.want, tt.features, tt.nextHopSet, got, tt.choice)
 		}
 	}
-	for _, l := range []Lane{LaneAuto, LaneRPC, LaneBatch, LaneDirect} {
+	for _, l := range []Lane{LaneAuto, LaneRPC, LaneBatch, LaneDirect, LaneSIP} {
 		if got, err := ParseLane(l.String()); err != nil || got != l {
 			t.Errorf("%v: %v, %v", l, got, err)
 		}

@@ -109,11 +109,16 @@ func (b *outbox) push(q *ring, e entry) error {
 		return ErrFull
 	}
 	q.push(e)
+	b.ring()
+	return nil
+}
+
+// ring wakes the writer.
+func (b *outbox) ring() {
 	select {
 	case b.wake <- struct{}{}:
-	default: // the writer has not looked since the last one
+	default: // it has not looked since the last time
 	}
-	return nil
 }
 
 // take fills c with what fits one window, one entry at least if there is any. It

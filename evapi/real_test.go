@@ -98,7 +98,7 @@ func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, 
 // TestRealEveryFrameOnce sends 20000 frames of random sizes: Kamailio must have
 // executed each of them once.
 func TestRealEveryFrameOnce(t *testing.T) {
-	for _, lane := range []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch} {
+	for _, lane := range []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneSIP} {
 		t.Run(lane.String(), func(t *testing.T) { everyFrameOnce(t, lane) })
 	}
 }
@@ -218,13 +218,19 @@ func TestRealReconnect(t *testing.T) {
 	}
 }
 
-// TestRealFrozen freezes Kamailio: what is under way is reported as lost, nothing
-// blocks, and the connection comes back.
+// TestRealFrozen freezes Kamailio: what is under way is reported as lost, or by SIP is
+// answered later; nothing blocks, and the connection comes back.
 func TestRealFrozen(t *testing.T) {
+	for _, lane := range []evapi.Lane{evapi.LaneBatch, evapi.LaneSIP} {
+		t.Run(lane.String(), func(t *testing.T) { realFrozen(t, lane) })
+	}
+}
+
+func realFrozen(t *testing.T, lane evapi.Lane) {
 	k := startKamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 100)
 	ev := newEvents(func(r evapi.Result) { results <- r })
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second,
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane,
 		Heartbeat: 100 * time.Millisecond, DeadAfter: 500 * time.Millisecond, BackoffMax: 500 * time.Millisecond}, ev)
 	if err != nil {
 		t.Fatal(err)
@@ -246,15 +252,24 @@ func TestRealFrozen(t *testing.T) {
 		}
 	}
 	await(t, "down", ev.down)
-	for range accepted {
-		if r := await(t, "result", results); !r.Local || r.Code != 503 {
-			t.Errorf("%+v", r)
+	if lane == evapi.LaneBatch {
+		for range accepted {
+			if r := await(t, "result", results); !r.Local || r.Code != 503 {
+				t.Errorf("%+v", r)
+			}
 		}
 	}
 	if err := k.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "up again", ev.up)
+	if lane == evapi.LaneSIP {
+		for range accepted {
+			if r := await(t, "result", results); r.Local || r.Code != 404 {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
 	before := c.Stats().Pongs
 	eventually(t, "pongs", func() bool { return c.Stats().Pongs > before+3 })
 }

@@ -200,6 +200,7 @@ func (l *sipLink) next(r *round) {
 	}
 	if low && l.first.n+l.rest.n > 0 {
 		l.c.count.held.Add(1)
+		l.c.box.ring() // so that it asks for Kamailio's memory
 		r.wait = min(r.wait, lowPoll)
 	}
 }

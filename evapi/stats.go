@@ -60,9 +60,7 @@ func (c *Conn) Stats() Stats {
 		MemoryFree:    c.memory.free.Load(),
 		MemoryTotal:   c.memory.total.Load(),
 	}
-	if l := c.link.Load(); l != nil {
-		s.Queued += l.queued()
-	}
+	s.Queued += c.linkQueued()
 	if w := n.welcomes.Load(); w > 0 {
 		s.Reconnects = w - 1
 	}

@@ -41,7 +41,7 @@ func (w *writer) run() error {
 	for {
 		w.cargo.reset(maxBatches - w.s.batches.count())
 		low := w.s.c.memory.low()
-		held := w.s.c.box.take(&w.cargo, !low)
+		held := w.s.c.box.take(&w.cargo, !low) || low && w.s.c.linkQueued() > 0
 		if held && !holding {
 			wait := pollMin
 			if low {

@@ -59,10 +59,10 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.members, "members", "10,100,1000", "sizes of rooms")
 	f.StringVar(&o.rooms, "rooms", "1,8", "how many rooms at once")
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
-	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct")
+	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct, sip")
 	f.StringVar(&o.contestants, "contestants", "", "only those whose name has one of these in it: module/documented, imcd, bare/1, …")
 	f.DurationVar(&o.timing.Loaded, "for", 0, "how long messages are sent in a measurement; 0: 2 s, with -quick 8 s: longer than Kamailio keeps a transaction, whose end costs time, too")
-	f.DurationVar(&o.timing.Paced, "alone", 600*time.Millisecond, "how long before that they are sent one at a time")
+	f.DurationVar(&o.timing.Paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, with -quick 4 s")
 	f.IntVar(&o.workers, "workers", 8, "SIP workers of each Kamailio (8: as in its stock configuration)")
 	f.IntVar(&o.shm, "shm", 1024, "shared memory of each Kamailio, in MB")
 	f.IntVar(&o.buffer, "maxbuffer", 0, "receive buffer of each Kamailio's sockets, in bytes; 0: its default, 262144")
@@ -91,6 +91,12 @@ func parse(args []string, w io.Writer) (*options, error) {
 		o.timing.Loaded = 2 * time.Second
 		if o.quick {
 			o.timing.Loaded = 8 * time.Second
+		}
+	}
+	if o.timing.Paced == 0 {
+		o.timing.Paced = 600 * time.Millisecond
+		if o.quick {
+			o.timing.Paced = 4 * time.Second
 		}
 	}
 	o.timing.Quiet, o.timing.After = 4500*time.Millisecond, 5500*time.Millisecond

@@ -128,7 +128,7 @@ func (a *attack) kill(ctx context.Context) error {
 		return err
 	}
 	// The next one sends on another lane.
-	a.stack.Set("fanout", []string{"rpc", "batch", "direct"}[a.kills%3])
+	a.stack.Set("fanout", []string{"rpc", "batch", "direct", "sip"}[a.kills%4])
 	a.kills++
 	return a.stack.StartImcd(ctx)
 }

@@ -50,7 +50,7 @@ func kamailioKeys() []key {
 		{name: "evapi", usage: "host:port of Kamailio's evapi socket, several with commas between", set: setEvapi, get: evapiValue},
 		secretKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)", func(r *raw) *string { return &r.evapiSecret }),
 		fileKey("evapi_secret"),
-		{name: "fanout", usage: "how copies leave Kamailio: auto, rpc, batch or direct", set: setFanout,
+		{name: "fanout", usage: "how copies leave Kamailio: auto, rpc, batch, direct or sip", set: setFanout,
 			get: func(r *raw) any { return r.fanout.String() }},
 	}
 }

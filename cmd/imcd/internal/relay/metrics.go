@@ -37,7 +37,7 @@ func (g *Group) Collector() prometheus.Collector {
 			}
 			return 0
 		}),
-		gauge("queued_frames", "Frames that wait to be written.", func(s evapi.Stats) float64 { return float64(s.Queued) }),
+		gauge("queued_frames", "Frames, and copies by SIP, that wait to be sent.", func(s evapi.Stats) float64 { return float64(s.Queued) }),
 		gauge("shm_free_bytes", "Kamailio's shared memory that is free, as it said last.",
 			func(s evapi.Stats) float64 { return float64(s.MemoryFree) }),
 		count("held_total", "Times that copies were held back because Kamailio had less than a third of its shared memory left.",
@@ -51,6 +51,12 @@ func (g *Group) Collector() prometheus.Collector {
 		count("unknown_events_total", "Frames with an unknown method.", func(s evapi.Stats) uint64 { return s.UnknownEvents }),
 		count("frame_errors_total", "Frames that Kamailio refused.", func(s evapi.Stats) uint64 { return s.Errors }),
 		count("results_total", "Outcomes of copies.", func(s evapi.Stats) uint64 { return s.Results }),
+		count("sip_copies_total", "Copies sent to Kamailio as SIP requests, repetitions included.",
+			func(s evapi.Stats) uint64 { return s.SIPSent }),
+		count("sip_repeated_total", "Copies sent to Kamailio as SIP requests again, because nothing answered in time.",
+			func(s evapi.Stats) uint64 { return s.SIPAgain }),
+		count("sip_stray_total", "SIP that came and is no response that is awaited.",
+			func(s evapi.Stats) uint64 { return s.SIPStray }),
 		count("calls_total", "Requests of operators.", func(s evapi.Stats) uint64 { return s.Calls }),
 	}}
 }

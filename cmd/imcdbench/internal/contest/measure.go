@@ -72,6 +72,9 @@ func (s *System) Measure(ctx context.Context, c Cell, round int, t Timing) (*Mea
 	if err := s.Settle(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.warm(ctx, c, t); err != nil {
+		return nil, fmt.Errorf("%s, %v, first messages: %w", s.Spec.Name, c, err)
+	}
 	m := &Measurement{Contestant: s.Spec.Name, Cell: c, Round: round, read: make(chan error, 1)}
 	before, err := s.look(ctx)
 	if err != nil {
@@ -91,6 +94,19 @@ func (s *System) Measure(ctx context.Context, c Cell, round int, t Timing) (*Mea
 	s.reading = m
 	go func() { m.read <- s.readCPU(ctx, m, before.cpu, t.After) }() // Settle waits for it
 	return m, nil
+}
+
+// warm has the first messages said: connections, statements and caches are there
+// afterwards, as they are in a system that runs.
+func (s *System) warm(ctx context.Context, c Cell, t Timing) error {
+	_, err := s.lab.Load.Send(ctx, load.Plan{Addr: s.Addr(), Rooms: s.Rooms(c.Members, c.Rooms), Body: c.Body,
+		For: t.Paced, Window: 1, Quiet: t.Quiet, Most: 5 * c.Rooms})
+	if err != nil || s.stack == nil {
+		return err
+	}
+	idle, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	return s.stack.Idle(idle)
 }
 
 func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err error) {

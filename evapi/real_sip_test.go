@@ -1,0 +1,121 @@
+package evapi_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"imcd/evapi"
+	"imcd/evapi/evapitest"
+)
+
+// optionsFrom returns the status line with which Kamailio answers an OPTIONS from a
+// local address; empty: none came in time.
+func optionsFrom(t *testing.T, k *evapitest.Kamailio, local string) (status string) {
+	t.Helper()
+	from, err := net.ResolveUDPAddr("udp", local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := net.ResolveUDPAddr("udp", k.SIPAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialUDP("udp", from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	local = conn.LocalAddr().String()
+	fmt.Fprintf(conn, "OPTIONS sip:imc@localhost SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%d\r\nFrom: <sip:x@h>;tag=1\r\n"+
+		"To: <sip:imc@localhost>\r\nCall-ID: %d\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+		local, time.Now().UnixNano(), time.Now().UnixNano())
+	buf := make([]byte, 2000)
+	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := conn.Read(buf)
+	if err != nil {
+		return ""
+	}
+	status, _, _ = strings.Cut(string(buf[:n]), "\r\n")
+	return status
+}
+
+var ownVia = regexp.MustCompile(`127\.0\.0\.1:(\d+);branch=z9hG4bKimc`)
+
+// TestSIPPort: copies are taken from imcd's port alone, and from nobody once imcd is
+// gone, whoever has the port then.
+func TestSIPPort(t *testing.T) {
+	k := startKamailio(t, evapitest.Options{})
+	s := newSink(t, func(string, []byte) error { return nil })
+	results := make(chan evapi.Result, 1)
+	c := connect(t, k, evapi.LaneSIP, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
+	if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: "one"}); err != nil {
+		t.Fatal(err)
+	}
+	if r := await(t, "result", results); r.Code != 200 {
+		t.Errorf("%+v", r)
+	}
+	m := ownVia.FindStringSubmatch(s.head("one"))
+	if m == nil {
+		t.Fatalf("no Via of imcd's in\n%s", s.head("one"))
+	}
+	if got := optionsFrom(t, k, "127.0.0.1:0"); got == "" || strings.Contains(got, "imc") {
+		t.Errorf("from another port while imcd is there: %q", got)
+	}
+	c.Stop()
+	eventually(t, "the port forgotten", func() bool {
+		got := optionsFrom(t, k, "127.0.0.1:"+m[1])
+		return got != "" && !strings.Contains(got, "imc")
+	})
+}
+
+// TestSIPSilence: a device that says nothing gets the copy again, as the same
+// transaction, and its member is one that did not answer. One that answers late has it.
+func TestSIPSilence(t *testing.T) {
+	t.Parallel()
+	k := startKamailio(t, evapitest.Options{})
+	results := make(chan evapi.Result, 10)
+	c := connect(t, k, evapi.LaneSIP, "", newEvents(func(r evapi.Result) { results <- r }))
+	for _, user := range []string{"silent", "late"} {
+		dev := newDevice(t, k, user, "udp", 200)
+		bind(t, dev.ua, "<"+dev.ua.Contact()+">")
+		dev.ua.SetAnswer(func(*sip.Request) evapitest.Reply { return evapitest.Reply{} })
+		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:" + user + "@example.org", CallID: user}); err != nil {
+			t.Fatal(err)
+		}
+		if user == "late" {
+			m, err := dev.ua.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			res := sip.NewResponseFromRequest(m.Request, 200, "OK", nil)
+			if err := dev.ua.SendRaw([]byte(res.String())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if r := await(t, "result of late", results); r.CallID != "late" || r.Code != 200 {
+		t.Errorf("%+v", r)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	select {
+	case r := <-results:
+		if r.CallID != "silent" || r.Local || r.Code != 408 {
+			t.Errorf("%+v", r)
+		}
+	case <-ctx.Done():
+		t.Fatal("no result of silent")
+	}
+	if st := c.Stats(); st.SIPAgain < 3 || st.SIPSent != st.SIPAgain+2 {
+		t.Errorf("%+v", st)
+	}
+}

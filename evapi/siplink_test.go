@@ -1,0 +1,299 @@
+package evapi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// sipPeer is Kamailio's SIP socket, as far as a sipLink sees it.
+type sipPeer struct {
+	pc *net.UDPConn
+
+	mu     sync.Mutex
+	gen    int                              // in answers to OPTIONS: as in the last welcome
+	stray  bool                             // gen is not
+	marks  bool                             // OPTIONS are answered
+	answer func(copy string) (string, bool) // status line of the response; false: none
+	copies []string
+	froms  map[string]bool // where requests came from
+}
+
+func newSIPPeer(t *testing.T) *sipPeer {
+	t.Helper()
+	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &sipPeer{pc: pc, gen: 1, marks: true, froms: make(map[string]bool)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 65536)
+		for {
+			n, from, err := pc.ReadFromUDP(buf)
+			if err != nil {
+				return
+			}
+			if status, ok := p.take(string(buf[:n]), from.String()); ok {
+				_, _ = pc.WriteTo(response(string(buf[:n]), status), from)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		pc.Close()
+		<-done
+	})
+	return p
+}
+
+func (p *sipPeer) take(req, from string) (status string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.froms[from] = true
+	if strings.HasPrefix(req, "OPTIONS ") {
+		return fmt.Sprint("200 imc ", p.gen), p.marks
+	}
+	p.copies = append(p.copies, req)
+	if p.answer == nil {
+		return "200 OK", true
+	}
+	return p.answer(req)
+}
+
+// response answers a request with what a response must have of it.
+func response(req, status string) []byte {
+	var b bytes.Buffer
+	b.WriteString("SIP/2.0 " + status + "\r\n")
+	for line := range strings.SplitSeq(req, "\r\n") {
+		name, _, _ := strings.Cut(line, ":")
+		if name == "Via" || name == "From" || name == "To" || name == "Call-ID" || name == "CSeq" {
+			b.WriteString(line + "\r\n")
+		}
+	}
+	b.WriteString("Content-Length: 0\r\n\r\n")
+	return b.Bytes()
+}
+
+func (p *sipPeer) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+func (p *sipPeer) got() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.copies)
+}
+
+func (p *sipPeer) uri() string { return "sip:" + p.pc.LocalAddr().String() }
+
+// welcomeSIP is a welcome that offers the lane.
+func (p *sipPeer) welcome(gen int) string {
+	return strings.NewReplacer(enc("sip:127.0.0.1:5060"), enc(p.uri()),
+		enc("send registered outcomes"), enc("send registered outcomes batch direct sip")).Replace(welcomeJSON("engine", gen))
+}
+
+// serve is one connection of a Kamailio whose SIP socket is p; each takes the frames
+// but pings.
+func (p *sipPeer) serve(each func(frame string)) func(*fakePeer) {
+	return func(f *fakePeer) {
+		if f.read() != "hello "+testSecret {
+			return
+		}
+		p.set(func() {
+			if !p.stray {
+				p.gen = f.n
+			}
+		})
+		f.send(p.welcome(f.n))
+		f.polite(each)
+	}
+}
+
+// TestSIPLink: copies go to the SIP socket and their responses are the results; what
+// evapi carries is the port, and copies for several devices.
+func TestSIPLink(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	frames := make(chan string, 100)
+	f := newFake(t, p.serve(func(frame string) { frames <- frame }))
+	p.answer = func(req string) (string, bool) {
+		switch {
+		case strings.Contains(req, "Call-ID: busy\r\n"):
+			return "503 Busy\r\nRetry-After: 9", true
+		case strings.Contains(req, "Call-ID: several\r\n"):
+			return "300 imc several devices", true
+		}
+		return "202 Accepted", true
+	}
+	r := &recorder{}
+	c := startConn(t, testConfig(f.addr()), r)
+	eventually(t, "up", func() bool { return r.has("up 1") })
+	link, ok := strings.CutPrefix(<-frames, imcLink)
+	port, hop, _ := strings.Cut(strings.TrimSuffix(link, paramsEnd), paramSep)
+	if text, err := base64.StdEncoding.DecodeString(hop); !ok || err != nil || len(text) > 0 {
+		t.Errorf("link %q: next hop %q, %v", link, text, err)
+	}
+	o := simpleOutgoing(t, "hello")
+	for _, id := range []string{"one", "busy", "several"} {
+		if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "results", func() bool {
+		return r.has("result one 202 local=false") && r.has("result busy 503 local=false")
+	})
+	// By the lane on which each device has an outcome.
+	if frame := <-frames; !strings.HasPrefix(frame, imcBatch) || !strings.Contains(frame, paramSep+"direct"+paramSep) ||
+		!strings.Contains(frame, "sip:a@h several ") {
+		t.Errorf("copy for several devices: %s", frame)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.froms) != 1 || !p.froms["127.0.0.1:"+port] {
+		t.Errorf("requests from %v, Kamailio was told port %s", p.froms, port)
+	}
+}
+
+// TestSIPLinkIsRefused: whoever answers there is not the Kamailio of the evapi port,
+// and copies go by frames.
+func TestSIPLinkIsRefused(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	frames := make(chan string, 100)
+	f := newFake(t, p.serve(func(frame string) { frames <- frame }))
+	p.set(func() { p.stray, p.gen = true, 41 })
+	r := &recorder{}
+	c := startConn(t, testConfig(f.addr()), r)
+	eventually(t, "up", func() bool { return r.has("up 1") })
+	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
+		t.Fatal(err)
+	}
+	for frame := range frames {
+		if strings.HasPrefix(frame, imcBatch) {
+			break
+		}
+	}
+	if p.got() != 0 {
+		t.Errorf("%d copies by SIP", p.got())
+	}
+}
+
+// TestSIPLinkWaitsForMarks: no more copies are on their way to Kamailio than two
+// batches, until it has read what came before.
+func TestSIPLinkWaitsForMarks(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	f := newFake(t, p.serve(nil))
+	r := &recorder{}
+	c := startConn(t, testConfig(f.addr()), r)
+	eventually(t, "up", func() bool { return r.has("up 1") })
+	p.set(func() { p.marks = false })
+	const copies = 500
+	o := simpleOutgoing(t, "hello")
+	for i := range copies {
+		if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: fmt.Sprint("id", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := c.link.Load()
+	full := func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.marks) == linkMarks
+	}
+	eventually(t, "two marks", full)
+	eventually(t, "the results of what was sent", func() bool { return uint64(r.count("result")) == c.Stats().SIPSent })
+	if n := p.got(); n > linkMarks*linkBatch {
+		t.Errorf("%d copies before any mark was answered", n)
+	}
+	// A mark that is lost holds up nothing for long.
+	eventually(t, "more copies", func() bool { return p.got() > linkMarks*linkBatch })
+	p.set(func() { p.marks = true })
+	eventually(t, "all", func() bool { return r.count("result") == copies })
+	if s := c.Stats(); s.SIPSent != copies || s.SIPAgain != 0 || s.SIPStray != 0 || s.Results != copies || s.Queued != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSIPLinkOutlivesConnections: a response that comes while evapi is away counts;
+// what was not sent is told of, and so is what a Kamailio that was restarted had.
+func TestSIPLinkOutlivesConnections(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	drop := make(chan struct{})
+	f := newFake(t, func(peer *fakePeer) {
+		serve := p.serve(nil)
+		if peer.n > 1 {
+			serve(peer)
+			return
+		}
+		go func() {
+			<-drop
+			peer.Close()
+		}()
+		serve(peer)
+	})
+	p.answer = func(string) (string, bool) { return "", false }
+	r := &recorder{}
+	c := startConn(t, testConfig(f.addr()), r)
+	eventually(t, "up", func() bool { return r.has("up 1") })
+	o := simpleOutgoing(t, "hello")
+	if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: "early"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the copy", func() bool { return p.got() == 1 })
+	link := c.link.Load()
+	close(drop)
+	eventually(t, "down", func() bool { return r.has("down") })
+	p.mu.Lock()
+	late := response(p.copies[0], "200 OK")
+	p.mu.Unlock()
+	if _, err := p.pc.WriteTo(late, link.conn.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the result", func() bool { return r.has("result early 200 local=false") })
+	eventually(t, "up again", func() bool { return r.has("up 2") })
+	if c.link.Load() != link {
+		t.Error("the link is another one")
+	}
+}
+
+func TestSIPLinkPaused(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	c, err := NewConn(testConfig("127.0.0.1:1"), &recorder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := openLink(c, p.uri())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.stop()
+	cp := Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "id"}
+	if err := l.put(&cp); !errors.Is(err, ErrDown) {
+		t.Errorf("before it is resumed: %v", err)
+	}
+	c.memory.tell(1, 100) // nothing goes
+	l.resume(false)
+	if err := l.put(&cp); err != nil {
+		t.Fatal(err)
+	}
+	if ids := l.pause(); len(ids) != 1 || ids[0] != "id" {
+		t.Errorf("%q were not sent", ids)
+	}
+	if _, err := openLink(c, "sip:127.0.0.1:5060;transport=tcp"); err == nil {
+		t.Error("a link over TCP")
+	}
+	if _, err := openLink(c, "sip:192.0.2.1:5060"); err == nil {
+		t.Error("a link to another host")
+	}
+}
