@@ -68,9 +68,10 @@
 //
 // An OPTIONS from that port is answered "200 imc GEN" by the event route: before
 // anything else, to see that this is the way to this Kamailio, and behind each 32
-// copies, as a mark. What has not been read before the last two marks waits in
-// Kamailio's socket, in the way of everybody's requests; so no more is sent until a
-// mark is answered, and not while a reply waits, either.
+// copies, as a mark. What Kamailio has not read waits in its socket, in the way of
+// everybody's requests; so no more is sent until the mark is answered, and then only
+// after a while, in which Kamailio has its processors for others. Nothing is sent
+// while a reply waits, either.
 //
 // # From Kamailio to imcd
 //

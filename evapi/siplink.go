@@ -17,9 +17,12 @@ const (
 	// linkBatch is how many copies go at a time, with a mark behind them: an
 	// OPTIONS that Kamailio answers by itself once it has read what came before.
 	linkBatch = 32
-	// linkMarks is how many marks may be unanswered: what is ahead of them waits
-	// in Kamailio's socket, and so does every call and registration behind them.
-	linkMarks = 2
+	// restShare and restMost say how long Kamailio then has for others before the
+	// next copies come: a share, in percent, of the time that it took to read
+	// these. What waits in its socket is in the way of every call and
+	// registration, and so is a processor that is never idle.
+	restShare = 30
+	restMost  = 5 * time.Millisecond
 	// markLost is when a mark is taken for lost.
 	markLost = 250 * time.Millisecond
 	// giveWay is how long copies wait for replies that Kamailio has not carried
@@ -57,7 +60,8 @@ type sipLink struct {
 	first   ring       // copies with First
 	rest    ring       // the other copies
 	pending sipPending
-	marks   []mark        // unanswered ones, oldest first
+	mark    mark          // the last one, until it is answered
+	owed    time.Duration // a rest that the writer owes Kamailio
 	gave    time.Time     // since when copies have given way; zero: they do not
 	probing uint64        // branch of the probe; 0: none
 	probed  chan<- string // gets the reason phrase of its response
@@ -65,7 +69,7 @@ type sipLink struct {
 
 // mark is an OPTIONS behind some copies.
 type mark struct {
-	branch uint64
+	branch uint64 // 0: none
 	sent   time.Time
 }
 
@@ -106,7 +110,7 @@ func (l *sipLink) resume(restarted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = true
-	l.marks = nil
+	l.mark = mark{}
 	if restarted {
 		l.pending.clear()
 	}
@@ -162,7 +166,7 @@ func (l *sipLink) queued() int {
 type round struct {
 	txs     []*sipTx      // to be sent, for the first time or again
 	expired []*sipTx      // to be given up
-	mark    uint64        // branch of the mark behind them
+	mark    uint64        // branch of the mark behind them; 0: none
 	wait    time.Duration // until there may be something to do again; 0: at once
 }
 
@@ -188,12 +192,14 @@ func (l *sipLink) next(r *round) {
 	if len(r.txs) > 0 {
 		l.c.count.sipSent.Add(uint64(len(r.txs)))
 		l.c.count.sipAgain.Add(uint64(again))
-		r.mark = newBranch()
-		l.marks = append(l.marks, mark{r.mark, now})
+		if r.mark = 0; !full { // else these are repetitions alone
+			r.mark = newBranch()
+			l.mark = mark{r.mark, now}
+		}
 	}
 	r.wait = l.pending.wait(now)
 	if full {
-		r.wait = min(r.wait, l.marks[0].sent.Add(markLost).Sub(now))
+		r.wait = min(r.wait, l.mark.sent.Add(markLost).Sub(now))
 	}
 	if way {
 		r.wait = min(r.wait, giveWay)
@@ -220,25 +226,30 @@ func (l *sipLink) givesWay(replying bool, now time.Time) bool {
 	return !l.gave.IsZero()
 }
 
-// full reports whether copies must wait for a mark. It is called with mu held.
+// full reports whether copies must wait for the mark. It is called with mu held.
 func (l *sipLink) full(now time.Time) bool {
-	for len(l.marks) > 0 && now.Sub(l.marks[0].sent) >= markLost {
-		l.marks = l.marks[1:]
-	}
-	return len(l.marks) >= linkMarks
+	return l.mark.branch != 0 && now.Sub(l.mark.sent) < markLost
 }
 
-// passed notes the answer to a mark, and so to all before it; false if there is no
-// such mark. It is called with mu held.
+// passed notes the answer to the mark; false if it is not that. It is called with mu
+// held.
 func (l *sipLink) passed(branch uint64) bool {
-	for i := range l.marks {
-		if l.marks[i].branch == branch {
-			l.marks = append(l.marks[:0], l.marks[i+1:]...)
-			l.ring()
-			return true
-		}
+	if branch == 0 || branch != l.mark.branch {
+		return false
 	}
-	return false
+	l.owed = min(time.Since(l.mark.sent)*restShare/100, restMost)
+	l.mark = mark{}
+	l.ring()
+	return true
+}
+
+// takeRest returns what the writer owes Kamailio.
+func (l *sipLink) takeRest() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.owed
+	l.owed = 0
+	return d
 }
 
 // write sends until the link is stopped.
@@ -249,6 +260,9 @@ func (l *sipLink) write() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		if d := l.takeRest(); d > 0 {
+			rest(d)
+		}
 		l.next(&r)
 		for _, tx := range r.expired {
 			l.c.count.results.Add(1)
@@ -287,6 +301,9 @@ func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Me
 		}
 		buf = l.form.appendRequest(buf, tx)
 		packets = append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target})
+	}
+	if r.mark == 0 {
+		return packets, buf
 	}
 	start := len(buf)
 	buf = l.form.appendOptions(buf, r.mark)
