@@ -21,7 +21,7 @@ const (
 	// next copies come: a share, in percent, of the time that it took to read
 	// these. What waits in its socket is in the way of every call and
 	// registration, and so is a processor that is never idle.
-	restShare = 30
+	restShare = 10
 	restMost  = 5 * time.Millisecond
 	// markLost is when a mark is taken for lost.
 	markLost = 250 * time.Millisecond
