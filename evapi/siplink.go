@@ -78,7 +78,7 @@ type mark struct {
 func openLink(c *Conn, uri string) (*sipLink, error) {
 	target, err := netip.ParseAddrPort(strings.TrimPrefix(uri, "sip:"))
 	if err != nil || !target.Addr().Is4() {
-		return nil, fmt.Errorf("Kamailio's own address %q is none of IPv4 and UDP", clip(uri, 200))
+		return nil, fmt.Errorf("own address %q of Kamailio is none of IPv4 and UDP", clip(uri, 200))
 	}
 	// The address is Kamailio's own: binding to it fails on any other host.
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(target.Addr(), 0)))
