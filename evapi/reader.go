@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/emiago/sipgo/sip"
 )
 
 // maxEarly bounds the events that may come between hello and welcome.
@@ -135,6 +139,9 @@ func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
 // copies can go over it.
 func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 	c := s.c
+	if !isLiteral(c.cfg.NextHop) {
+		return fmt.Errorf("the next hop %q is a name: it may be one of this Kamailio's, which would not know its copies again", c.cfg.NextHop)
+	}
 	if c.socket != nil && c.socket.uri != w.NextHop {
 		c.socket.stop()
 		c.socket = nil
@@ -150,6 +157,19 @@ func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 		return fmt.Errorf("tell Kamailio of SIP: %w", err)
 	}
 	return c.socket.probe(ctx, w.Gen)
+}
+
+// isLiteral reports whether a SIP URI, if there is one, has an address for a host.
+func isLiteral(uri string) bool {
+	if uri == "" {
+		return true
+	}
+	var u sip.Uri
+	if err := sip.ParseUri(uri, &u); err != nil {
+		return false
+	}
+	_, err := netip.ParseAddr(strings.Trim(u.Host, "[]"))
+	return err == nil
 }
 
 // awaitWelcome keeps what a SIP worker of Kamailio sends in the moment between

@@ -77,6 +77,31 @@ func TestSIPPort(t *testing.T) {
 	})
 }
 
+// TestSIPToItself: an outbound proxy that is this Kamailio, as the module's documentation
+// has it, does not send copies in circles, nor lets them be strangers.
+func TestSIPToItself(t *testing.T) {
+	t.Parallel()
+	k := startKamailio(t, evapitest.Options{})
+	dev := newDevice(t, k, "bob", "udp", 200)
+	bind(t, dev.ua, "<"+dev.ua.Contact()+">")
+	results := make(chan evapi.Result, 10)
+	c := connect(t, k, evapi.LaneSIP, "sip:"+k.SIPAddr(), newEvents(func(r evapi.Result) { results <- r }))
+	for user, want := range map[string]int{"bob": 200, "nobody": 404} {
+		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:" + user + "@example.org", CallID: user}); err != nil {
+			t.Fatal(err)
+		}
+		if r := await(t, "result", results); r.CallID != user || r.Code != want {
+			t.Errorf("%+v, want %d", r, want)
+		}
+	}
+	if m, err := dev.ua.Next(t.Context()); err != nil || len(m.Request.GetHeaders("Via")) != 2 {
+		t.Errorf("%v, %v", m.Request, err)
+	}
+	if st := c.Stats(); st.SIPSent != 2 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestSIPSilence: a device that says nothing gets the copy again, as the same
 // transaction, and its member is one that did not answer. One that answers late has it.
 func TestSIPSilence(t *testing.T) {

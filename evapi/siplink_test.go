@@ -297,3 +297,13 @@ func TestSIPLinkPaused(t *testing.T) {
 		t.Error("a link to another host")
 	}
 }
+
+func TestNextHopLiteral(t *testing.T) {
+	t.Parallel()
+	for uri, want := range map[string]bool{"": true, "sip:127.0.0.1": true, "sip:127.0.0.1:5080;transport=tcp": true,
+		"sip:[::1]:5060": true, "sip:proxy.example.org": false, "sip:localhost:5060": false, "nonsense": false} {
+		if isLiteral(uri) != want {
+			t.Errorf("%q: %v", uri, !want)
+		}
+	}
+}
