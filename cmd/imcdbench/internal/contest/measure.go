@@ -56,7 +56,9 @@ type Measurement struct {
 	// SHM is the most of Kamailio's shared memory that was ever in use.
 	SHM int64 `json:"kamailio_shm_bytes"`
 	// Extra is how many MESSAGEs Kamailio received beyond those that were sent
-	// and those that came through it once more: retransmissions.
+	// and those that came through it once more: retransmissions. Copies that
+	// imcd sends it by SIP are not counted there; of these it is what imcd
+	// sent again.
 	Extra int64 `json:"kamailio_extra"`
 	// Drops are datagrams for which a socket's buffer had no room.
 	Drops map[string]int64 `json:"drops"`
@@ -224,6 +226,7 @@ type glance struct {
 	cpu   map[string]time.Duration
 	kam   kamailioStats
 	drops map[int]int64
+	again int64 // see repeated
 }
 
 func (s *System) look(ctx context.Context) (g glance, err error) {
@@ -231,6 +234,9 @@ func (s *System) look(ctx context.Context) (g glance, err error) {
 		return g, err
 	}
 	if g.kam, err = askKamailio(ctx, s.Addr()); err != nil {
+		return g, err
+	}
+	if g.again, err = s.repeated(ctx); err != nil {
 		return g, err
 	}
 	g.drops, err = load.Drops(append(s.lab.Load.Sink.Ports(), s.port())...)
@@ -253,7 +259,7 @@ func (s *System) compare(m *Measurement, before, after glance) {
 	if !s.Spec.straight {
 		sent += m.Deliveries()
 	}
-	m.Extra = max(0, after.kam.messages-before.kam.messages-sent)
+	m.Extra = max(0, after.kam.messages-before.kam.messages-sent) + after.again - before.again
 	m.Drops = map[string]int64{"kamailio": after.drops[s.port()] - before.drops[s.port()], "sink": 0}
 	for _, p := range s.lab.Load.Sink.Ports() {
 		m.Drops["sink"] += after.drops[p] - before.drops[p]
