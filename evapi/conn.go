@@ -38,8 +38,9 @@ type Conn struct {
 
 	// link is the way of copies if the lane is LaneSIP; nil else. Set by the
 	// reader before Up.
-	link   atomic.Pointer[sipLink]
-	socket *sipLink // that link, kept from one connection to the next; the reader's
+	link      atomic.Pointer[sipLink]
+	socket    *sipLink      // that link, kept from one connection to the next; the reader's
+	linkLater time.Duration // see tryLater
 
 	mu     sync.Mutex         // guards what follows
 	cancel context.CancelFunc // nil before Start and after a Stop before Start
@@ -57,7 +58,7 @@ func NewConn(cfg Config, h Handler) (*Conn, error) {
 	if err := checkConfig(&cfg); err != nil {
 		return nil, err
 	}
-	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames), done: make(chan struct{})}, nil
+	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames), done: make(chan struct{}), linkLater: linkLater}, nil
 }
 
 // checkConfig fills in the defaults.

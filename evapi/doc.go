@@ -28,7 +28,7 @@
 //	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
 //	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
 //	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
-//	{"jsonrpc":"2.0","method":"imc.link","params":["PORT","B64 NEXTHOP"]}
+//	{"jsonrpc":"2.0","method":"imc.link","params":["PORT","B64 NEXTHOP","ADDRESS"]}
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
 //
 // imc.ping is answered with imc.pong once every frame before it has been
@@ -57,21 +57,23 @@
 //
 // The cheapest way for a copy (LaneSIP) is not by evapi: imcd sends it to Kamailio as
 // a SIP request, over UDP on the same host, and keeps its transaction (sipLink):
-// retransmissions, timeout, the response. imc.link tells Kamailio the port that such
-// requests come from. An event route that runs ahead of all routing looks at the port
-// alone, looks the recipient up and forwards the request without a transaction; the
+// retransmissions, timeout, the response. imc.link tells Kamailio the address and port
+// that such requests come from. An event route that runs ahead of all routing looks at
+// these alone, looks the recipient up and forwards the request without a transaction; the
 // response comes back over the second Via. A script's step, a transaction and its
 // memory, and an event for the outcome are saved each time. Without a device here, or
 // without IMC_DIRECT, the request goes on to the operator's routing; a user with
-// several devices is answered "300 imc several devices", and the copy goes by
-// imc.batch, because the outcome of each device counts.
+// several devices, or one that is not reached by UDP, is answered "300 imc other way",
+// and the copy goes by imc.batch: the outcome of each device counts, and nothing may be
+// repeated over TCP.
 //
-// An OPTIONS from that port is answered "200 imc GEN" by the event route: before
+// An OPTIONS from that port is answered "200 imc GEN" by the event route (with
+// " via" behind it if copies go to a next hop): before
 // anything else, to see that this is the way to this Kamailio, and behind each 32
 // copies, as a mark. What Kamailio has not read waits in its socket, in the way of
 // everybody's requests; so no more is sent until the mark is answered, and then only
-// after a while, in which Kamailio has its processors for others. Nothing is sent
-// while a reply waits, either.
+// after a while, in which Kamailio has its processors for others. Replies go first:
+// while one waits, there are no new copies for some milliseconds.
 //
 // # From Kamailio to imcd
 //

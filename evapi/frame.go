@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,7 @@ type peer struct {
 
 	lane  Lane // of frames with copies: LaneRPC, LaneBatch or LaneDirect
 	bySIP bool // copies go over the Conn's sipLink; frames have only what cannot
+	later bool // it is to be tried again whether they can
 }
 
 // fanout is the lane as the operator knows it.
@@ -216,10 +218,12 @@ func appendPing(dst []byte, id uint64) []byte {
 
 // linkFrame tells Kamailio where copies come from by SIP, and where they go from there,
 // as a netstring; an empty hop leaves that to Kamailio.
-func linkFrame(port int, hop string) []byte {
-	b := append([]byte(imcLink), strconv.Itoa(port)...)
+func linkFrame(from netip.AddrPort, hop string) []byte {
+	b := strconv.AppendUint([]byte(imcLink), uint64(from.Port()), 10)
 	b = append(b, paramSep...)
 	b = base64.StdEncoding.AppendEncode(b, []byte(hop))
+	b = append(b, paramSep...)
+	b = from.Addr().AppendTo(b)
 	return AppendNetstring(nil, append(b, paramsEnd...))
 }
 

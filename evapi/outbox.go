@@ -10,6 +10,7 @@ type entry struct {
 	out    *Outgoing // nil: payload is set
 	to     string
 	callID string
+	first  bool // see Copy
 
 	payload []byte
 	answer  bool // payload is an imc.answer
@@ -81,7 +82,7 @@ func (b *outbox) putCopy(c Copy) error {
 	if c.First {
 		q = &b.first
 	}
-	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, size: n + netstringOverhead})
+	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, first: c.First, size: n + netstringOverhead})
 }
 
 // putPayload queues the payload of a reply or answer.

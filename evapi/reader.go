@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/emiago/sipgo/sip"
 )
 
 // maxEarly bounds the events that may come between hello and welcome.
@@ -119,59 +115,6 @@ func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent,
 	return welcome, p, nil
 }
 
-// chooseLane finds the best lane that there is for p, and one for frames beside it.
-func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
-	c, hopSet := s.c, s.c.cfg.NextHop != ""
-	framed := slices.DeleteFunc(slices.Clone(w.Features), func(f string) bool { return f == LaneSIP.String() })
-	p.lane = c.cfg.Fanout.choose(framed, hopSet)
-	if c.cfg.Fanout.choose(w.Features, hopSet) != LaneSIP {
-		return
-	}
-	if err := s.tryLink(ctx, w); err != nil {
-		c.cfg.Log.Warn().Err(err).Str("kamailio", c.cfg.Name).Stringer("fanout", p.lane).
-			Msg("copies cannot go to Kamailio as SIP requests")
-		return
-	}
-	p.bySIP = true
-}
-
-// tryLink sees that there is a link to the Kamailio that w is about, and that
-// copies can go over it.
-func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
-	c := s.c
-	if !isLiteral(c.cfg.NextHop) {
-		return fmt.Errorf("the next hop %q is a name: it may be one of this Kamailio's, which would not know its copies again", c.cfg.NextHop)
-	}
-	if c.socket != nil && c.socket.uri != w.NextHop {
-		c.socket.stop()
-		c.socket = nil
-	}
-	if c.socket == nil {
-		l, err := openLink(c, w.NextHop)
-		if err != nil {
-			return err
-		}
-		c.socket = l
-	}
-	if _, err := s.nc.Write(linkFrame(c.socket.port(), c.cfg.NextHop)); err != nil {
-		return fmt.Errorf("tell Kamailio of SIP: %w", err)
-	}
-	return c.socket.probe(ctx, w.Gen)
-}
-
-// isLiteral reports whether a SIP URI, if there is one, has an address for a host.
-func isLiteral(uri string) bool {
-	if uri == "" {
-		return true
-	}
-	var u sip.Uri
-	if err := sip.ParseUri(uri, &u); err != nil {
-		return false
-	}
-	_, err := netip.ParseAddr(strings.Trim(u.Host, "[]"))
-	return err == nil
-}
-
 // awaitWelcome keeps what a SIP worker of Kamailio sends in the moment between
 // the right hello and the welcome.
 func (s *session) awaitWelcome() (*WelcomeEvent, error) {
@@ -215,10 +158,12 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	c.lastGen = welcome.Gen
 	if welcome.Restarted {
 		c.forks = forks{}
+		if c.socket != nil {
+			c.socket.forget()
+		}
 	}
 	if p.bySIP {
-		c.socket.resume(welcome.Restarted)
-		c.link.Store(c.socket)
+		c.useLink()
 	}
 	c.box.open(p)
 	c.handler.Up(c, welcome.Welcome)
@@ -230,9 +175,13 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 		written <- err
 	}()
 
+	ctx, cancel := context.WithCancel(context.Background())
+	tries := s.tryLater(ctx, welcome, p)
 	err := s.read()
+	cancel()
 	close(s.ended)
 	s.nc.Close()
+	<-tries
 	if werr := <-written; werr != nil {
 		err = werr // the cause: the reader only saw the connection closed
 	}

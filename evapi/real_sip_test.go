@@ -16,26 +16,27 @@ import (
 )
 
 // optionsFrom returns the status line with which Kamailio answers an OPTIONS from a
-// local address; empty: none came in time.
-func optionsFrom(t *testing.T, k *evapitest.Kamailio, local string) (status string) {
+// local address, by UDP or TCP; empty: none came in time.
+func optionsFrom(t *testing.T, k *evapitest.Kamailio, network, local string) (status string) {
 	t.Helper()
-	from, err := net.ResolveUDPAddr("udp", local)
+	d := net.Dialer{Timeout: patience}
+	var err error
+	if network == "tcp" {
+		d.LocalAddr, err = net.ResolveTCPAddr(network, local)
+	} else {
+		d.LocalAddr, err = net.ResolveUDPAddr(network, local)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := net.ResolveUDPAddr("udp", k.SIPAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.DialUDP("udp", from, to)
+	conn, err := d.Dial(network, k.SIPAddr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	local = conn.LocalAddr().String()
-	fmt.Fprintf(conn, "OPTIONS sip:imc@localhost SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%d\r\nFrom: <sip:x@h>;tag=1\r\n"+
+	fmt.Fprintf(conn, "OPTIONS sip:imc@localhost SIP/2.0\r\nVia: SIP/2.0/%s %s;branch=z9hG4bK%d\r\nFrom: <sip:x@h>;tag=1\r\n"+
 		"To: <sip:imc@localhost>\r\nCall-ID: %d\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-		local, time.Now().UnixNano(), time.Now().UnixNano())
+		strings.ToUpper(network), conn.LocalAddr(), time.Now().UnixNano(), time.Now().UnixNano())
 	buf := make([]byte, 2000)
 	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func optionsFrom(t *testing.T, k *evapitest.Kamailio, local string) (status stri
 
 var ownVia = regexp.MustCompile(`127\.0\.0\.1:(\d+);branch=z9hG4bKimc`)
 
-// TestSIPPort: copies are taken from imcd's port alone, and from nobody once imcd is
+// TestSIPPort: copies are taken from imcd's socket alone, and from nobody once imcd is
 // gone, whoever has the port then.
 func TestSIPPort(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
@@ -67,12 +68,15 @@ func TestSIPPort(t *testing.T) {
 	if m == nil {
 		t.Fatalf("no Via of imcd's in\n%s", s.head("one"))
 	}
-	if got := optionsFrom(t, k, "127.0.0.1:0"); got == "" || strings.Contains(got, "imc") {
-		t.Errorf("from another port while imcd is there: %q", got)
+	for what, from := range map[string][2]string{"another port": {"udp", "127.0.0.1:0"},
+		"the same of TCP": {"tcp", "127.0.0.1:" + m[1]}, "another address": {"udp", "127.0.0.2:" + m[1]}} {
+		if got := optionsFrom(t, k, from[0], from[1]); got == "" || strings.Contains(got, "imc") {
+			t.Errorf("from %s while imcd is there: %q", what, got)
+		}
 	}
 	c.Stop()
 	eventually(t, "the port forgotten", func() bool {
-		got := optionsFrom(t, k, "127.0.0.1:"+m[1])
+		got := optionsFrom(t, k, "udp", "127.0.0.1:"+m[1])
 		return got != "" && !strings.Contains(got, "imc")
 	})
 }
@@ -100,6 +104,35 @@ func TestSIPToItself(t *testing.T) {
 	if st := c.Stats(); st.SIPSent != 2 {
 		t.Errorf("%+v", st)
 	}
+}
+
+// TestForeignMember: a user of another domain is not the local one of that name, on the
+// lanes that look devices up ahead of the routing.
+func TestForeignMember(t *testing.T) {
+	t.Parallel()
+	onDirectLanes(t, func(t *testing.T, lane evapi.Lane) {
+		cfg := kamailioDemo(t)
+		for old, new := range map[string]string{"#!trydef IMC_ANY_DOMAIN 1\n": "",
+			"	route(IMC);\n": "	route(IMC);\n	if (is_method(\"MESSAGE\") && !is_myself(\"$rd\")) {\n		sl_send_reply(\"478\", \"Foreign\");\n		exit;\n	}\n"} {
+			if !strings.Contains(cfg, old) {
+				t.Fatalf("demo.cfg has no %q", old)
+			}
+			cfg = strings.Replace(cfg, old, new, 1)
+		}
+		k := startKamailio(t, evapitest.Options{Config: cfg, Local: "alias=\"example.org\"\n"})
+		dev := newDevice(t, k, "bob", "udp", 200)
+		bind(t, dev.ua, "<"+dev.ua.Contact()+">")
+		results := make(chan evapi.Result, 10)
+		c := connect(t, k, lane, "", newEvents(func(r evapi.Result) { results <- r }))
+		for to, want := range map[string]int{"sip:bob@example.org": 200, "sip:bob@other.example": 478} {
+			if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: to, CallID: to}); err != nil {
+				t.Fatal(err)
+			}
+			if r := await(t, "result", results); r.CallID != to || r.Code != want {
+				t.Errorf("%+v, want %d", r, want)
+			}
+		}
+	})
 }
 
 // TestSIPSilence: a device that says nothing gets the copy again, as the same

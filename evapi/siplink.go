@@ -1,6 +1,7 @@
 package evapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -94,8 +95,11 @@ func openLink(c *Conn, uri string) (*sipLink, error) {
 	return l, nil
 }
 
-// port is where copies come from.
-func (l *sipLink) port() int { return l.conn.LocalAddr().(*net.UDPAddr).Port }
+// from is where copies come from.
+func (l *sipLink) from() netip.AddrPort {
+	a := l.conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
 
 // stop ends the link and waits for its goroutines.
 func (l *sipLink) stop() {
@@ -104,17 +108,20 @@ func (l *sipLink) stop() {
 	l.loops.Wait()
 }
 
-// resume lets copies go. From a Kamailio that was restarted no response to others will
-// come any more.
-func (l *sipLink) resume(restarted bool) {
+// resume lets copies go.
+func (l *sipLink) resume() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = true
 	l.mark = mark{}
-	if restarted {
-		l.pending.clear()
-	}
 	l.ring()
+}
+
+// forget drops all transactions: Kamailio was restarted, and no response will come.
+func (l *sipLink) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending.clear()
 }
 
 // pause ends that. It returns the Call-IDs of copies that were not sent.
@@ -142,7 +149,7 @@ func (l *sipLink) put(cp *Copy) error {
 	case q.n >= l.c.cfg.QueueFrames:
 		return ErrFull
 	}
-	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID})
+	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, first: cp.First})
 	l.ring()
 	return nil
 }
@@ -166,7 +173,7 @@ func (l *sipLink) queued() int {
 type round struct {
 	txs     []*sipTx      // to be sent, for the first time or again
 	expired []*sipTx      // to be given up
-	mark    uint64        // branch of the mark behind them; 0: none
+	mark    uint64        // branch of the mark behind them
 	wait    time.Duration // until there may be something to do again; 0: at once
 }
 
@@ -178,11 +185,14 @@ func (l *sipLink) next(r *round) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.full(now) {
+		r.wait = l.mark.sent.Add(markLost).Sub(now)
+		return
+	}
 	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
 	again := len(r.txs)
-	full := l.full(now)
 	way := l.givesWay(replying, now)
-	for l.open && !low && !full && !way && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
+	for l.open && !low && !way && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
 		q := &l.first
 		if q.n == 0 {
 			q = &l.rest
@@ -192,15 +202,10 @@ func (l *sipLink) next(r *round) {
 	if len(r.txs) > 0 {
 		l.c.count.sipSent.Add(uint64(len(r.txs)))
 		l.c.count.sipAgain.Add(uint64(again))
-		if r.mark = 0; !full { // else these are repetitions alone
-			r.mark = newBranch()
-			l.mark = mark{r.mark, now}
-		}
+		r.mark = newBranch()
+		l.mark = mark{r.mark, now}
 	}
 	r.wait = l.pending.wait(now)
-	if full {
-		r.wait = min(r.wait, l.mark.sent.Add(markLost).Sub(now))
-	}
 	if way {
 		r.wait = min(r.wait, giveWay)
 	}
@@ -226,16 +231,21 @@ func (l *sipLink) givesWay(replying bool, now time.Time) bool {
 	return !l.gave.IsZero()
 }
 
-// full reports whether copies must wait for the mark. It is called with mu held.
+// full reports whether what is to be sent must wait for the mark. It is called with mu
+// held.
 func (l *sipLink) full(now time.Time) bool {
 	return l.mark.branch != 0 && now.Sub(l.mark.sent) < markLost
 }
 
-// passed notes the answer to the mark; false if it is not that. It is called with mu
-// held.
-func (l *sipLink) passed(branch uint64) bool {
-	if branch == 0 || branch != l.mark.branch {
+// passed notes the answer to the mark; false if it is not that. If it is not of a
+// Kamailio that knows our copies any more, no more are sent: the connection to evapi
+// is lost, or another imcd's, as will be seen soon. It is called with mu held.
+func (l *sipLink) passed(r *sipReply) bool {
+	if r.branch == 0 || r.branch != l.mark.branch {
 		return false
+	}
+	if !bytes.HasPrefix(r.reason, []byte(knownHere)) {
+		l.open = false
 	}
 	l.owed = min(time.Since(l.mark.sent)*restShare/100, restMost)
 	l.mark = mark{}
@@ -302,9 +312,6 @@ func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Me
 		buf = l.form.appendRequest(buf, tx)
 		packets = append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target})
 	}
-	if r.mark == 0 {
-		return packets, buf
-	}
 	start := len(buf)
 	buf = l.form.appendOptions(buf, r.mark)
 	return append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target}), buf
@@ -328,7 +335,7 @@ func (l *sipLink) read() {
 		packets[i].Buffers = [][]byte{make([]byte, maxReply)}
 	}
 	results := make([]Result, 0, linkBatch)
-	var several []*sipTx
+	var others []*sipTx
 	for {
 		n, err := l.pc.ReadBatch(packets, 0)
 		if errors.Is(err, net.ErrClosed) {
@@ -339,10 +346,10 @@ func (l *sipLink) read() {
 			l.c.cfg.Log.Warn().Err(err).Str("kamailio", l.c.cfg.Name).Msg("SIP from Kamailio not read")
 			continue
 		}
-		clear(several)
-		results, several = l.responses(packets[:n], results[:0], several[:0])
-		for _, tx := range several {
-			if err := l.c.box.putCopy(Copy{Out: tx.out, To: tx.to, CallID: tx.callID}); err != nil {
+		clear(others)
+		results, others = l.responses(packets[:n], results[:0], others[:0])
+		for _, tx := range others {
+			if err := l.c.box.putCopy(Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first}); err != nil {
 				results = append(results, Result{CallID: tx.callID, Code: 503, Local: true, Reason: err.Error()})
 			}
 		}
@@ -352,14 +359,21 @@ func (l *sipLink) read() {
 	}
 }
 
-// severalDevices is the answer of imc.cfg to a copy for a user with more than one
-// device. It goes on a lane on which the outcome of each of them is known: what is
-// best of several is not for Kamailio to choose, which knows nothing of retries.
-const severalDevices = "imc several devices"
+const (
+	// otherWay is the answer of imc.cfg to a copy for a user with more than one
+	// device, or with one that is not reached by UDP. It goes on a lane on which
+	// the outcome of each device is known, as what is best of several is not for
+	// Kamailio to choose, which knows nothing of retries; and on which nothing is
+	// repeated over TCP, as repetitions there are messages of their own (RFC
+	// 3261, 17.2.2: timer J).
+	otherWay = "imc other way"
+	// knownHere begins the answer of imc.cfg to OPTIONS.
+	knownHere = "imc "
+)
 
 // responses takes the transactions that the responses in packets end. Those that
-// are to go on another lane are in several.
-func (l *sipLink) responses(packets []ipv4.Message, results []Result, several []*sipTx) ([]Result, []*sipTx) {
+// are to go on another lane are in others.
+func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*sipTx) ([]Result, []*sipTx) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range packets {
@@ -378,19 +392,19 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, several []
 		}
 		tx := l.pending.end(r.branch)
 		if tx == nil {
-			if !l.passed(r.branch) {
+			if !l.passed(&r) {
 				l.c.count.sipStray.Add(1)
 			}
 			continue
 		}
-		if r.code == 300 && string(r.reason) == severalDevices {
-			several = append(several, tx)
+		if r.code == 300 && string(r.reason) == otherWay {
+			others = append(others, tx)
 			continue
 		}
 		l.c.count.results.Add(1)
 		results = append(results, Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter})
 	}
-	return results, several
+	return results, others
 }
 
 // probeWaits are the times that each try of a probe may take.
@@ -399,15 +413,17 @@ var probeWaits = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecon
 // probe reports whether Kamailio takes copies from here, once it was told the port: it
 // answers an OPTIONS in a way that nobody else does. The first may overtake what
 // tells it.
-func (l *sipLink) probe(ctx context.Context, gen int64) error {
-	want := fmt.Sprint("imc ", gen)
-	var err error
+//
+// It also reports whether they go on from here as Kamailio routes, and not to a next
+// hop. The error wraps errNoAnswer if there was none.
+func (l *sipLink) probe(ctx context.Context, gen int64) (here bool, err error) {
+	want := fmt.Sprint(knownHere, gen)
 	for _, wait := range probeWaits {
 		try, cancel := context.WithTimeout(ctx, wait)
 		reason, failed := l.probeOnce(try)
-		if failed == nil && reason == want {
+		if failed == nil && (reason == want || reason == want+" via") {
 			cancel()
-			return nil
+			return reason == want, nil
 		}
 		<-try.Done()
 		cancel()
@@ -415,11 +431,14 @@ func (l *sipLink) probe(ctx context.Context, gen int64) error {
 			err = fmt.Errorf("the answer is %q, not %q", clip(reason, 64), want)
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-	return fmt.Errorf("OPTIONS to %v: %w", l.target, err)
+	return false, fmt.Errorf("OPTIONS to %v: %w", l.target, err)
 }
+
+// errNoAnswer tells that a Kamailio did not answer OPTIONS.
+var errNoAnswer = errors.New("no answer")
 
 // probeOnce returns the reason phrase of the answer.
 func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
@@ -434,6 +453,6 @@ func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
 	case reason := <-answer:
 		return reason, nil
 	case <-ctx.Done():
-		return "", errors.New("no answer")
+		return "", errNoAnswer
 	}
 }

@@ -2,7 +2,6 @@ package evapi
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -16,13 +15,15 @@ import (
 type sipPeer struct {
 	pc *net.UDPConn
 
-	mu     sync.Mutex
-	gen    int                              // in answers to OPTIONS: as in the last welcome
-	stray  bool                             // gen is not
-	marks  bool                             // OPTIONS are answered
-	answer func(copy string) (string, bool) // status line of the response; false: none
-	copies []string
-	froms  map[string]bool // where requests came from
+	mu    sync.Mutex
+	gen   int  // in answers to OPTIONS: as in the last welcome
+	stray bool // gen is not
+	// stranger: imcd's port means nothing to it
+	stranger bool
+	marks    bool                             // OPTIONS are answered
+	answer   func(copy string) (string, bool) // status line of the response; false: none
+	copies   []string
+	froms    map[string]bool // where requests came from
 }
 
 func newSIPPeer(t *testing.T) *sipPeer {
@@ -58,6 +59,9 @@ func (p *sipPeer) take(req, from string) (status string, ok bool) {
 	defer p.mu.Unlock()
 	p.froms[from] = true
 	if strings.HasPrefix(req, "OPTIONS ") {
+		if p.stranger {
+			return "483 Too Many Hops", p.marks
+		}
 		return fmt.Sprint("200 imc ", p.gen), p.marks
 	}
 	p.copies = append(p.copies, req)
@@ -130,7 +134,7 @@ func TestSIPLink(t *testing.T) {
 		case strings.Contains(req, "Call-ID: busy\r\n"):
 			return "503 Busy\r\nRetry-After: 9", true
 		case strings.Contains(req, "Call-ID: several\r\n"):
-			return "300 imc several devices", true
+			return "300 imc other way", true
 		}
 		return "202 Accepted", true
 	}
@@ -138,9 +142,9 @@ func TestSIPLink(t *testing.T) {
 	c := startConn(t, testConfig(f.addr()), r)
 	eventually(t, "up", func() bool { return r.has("up 1") })
 	link, ok := strings.CutPrefix(<-frames, imcLink)
-	port, hop, _ := strings.Cut(strings.TrimSuffix(link, paramsEnd), paramSep)
-	if text, err := base64.StdEncoding.DecodeString(hop); !ok || err != nil || len(text) > 0 {
-		t.Errorf("link %q: next hop %q, %v", link, text, err)
+	params := strings.Split(strings.TrimSuffix(link, paramsEnd), paramSep)
+	if !ok || len(params) != 3 || params[1] != "" {
+		t.Fatalf("link %q", link)
 	}
 	o := simpleOutgoing(t, "hello")
 	for _, id := range []string{"one", "busy", "several"} {
@@ -158,8 +162,8 @@ func TestSIPLink(t *testing.T) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.froms) != 1 || !p.froms["127.0.0.1:"+port] {
-		t.Errorf("requests from %v, Kamailio was told port %s", p.froms, port)
+	if len(p.froms) != 1 || !p.froms[params[2]+":"+params[0]] {
+		t.Errorf("requests from %v, Kamailio was told %q", p.froms, params)
 	}
 }
 
@@ -283,7 +287,7 @@ func TestSIPLinkPaused(t *testing.T) {
 		t.Errorf("before it is resumed: %v", err)
 	}
 	c.memory.tell(1, 100) // nothing goes
-	l.resume(false)
+	l.resume()
 	if err := l.put(&cp); err != nil {
 		t.Fatal(err)
 	}
@@ -298,12 +302,60 @@ func TestSIPLinkPaused(t *testing.T) {
 	}
 }
 
-func TestNextHopLiteral(t *testing.T) {
+func TestCheckHop(t *testing.T) {
 	t.Parallel()
-	for uri, want := range map[string]bool{"": true, "sip:127.0.0.1": true, "sip:127.0.0.1:5080;transport=tcp": true,
-		"sip:[::1]:5060": true, "sip:proxy.example.org": false, "sip:localhost:5060": false, "nonsense": false} {
-		if isLiteral(uri) != want {
-			t.Errorf("%q: %v", uri, !want)
+	for hop, want := range map[string]bool{"sip:127.0.0.1": true, "sip:127.0.0.1:5080;transport=UDP": true,
+		"sip:127.0.0.1:5080;transport=tcp": false, "sips:127.0.0.1": false, "sip:[::1]:5060": false,
+		"sip:proxy.example.org": false, "sip:localhost:5060": false, "nonsense": false} {
+		if err := checkHop("sip:127.0.0.1:5060", hop); (err == nil) != want {
+			t.Errorf("%q: %v", hop, err)
 		}
 	}
+	// To itself, it says, from another address.
+	if err := checkHop("sip:192.0.2.1:5060", "sip:127.0.0.1:5080"); err == nil {
+		t.Error("from an address that does not lead there")
+	}
+}
+
+// TestSIPLinkLater: a Kamailio that was busy when imcd came is asked again.
+func TestSIPLinkLater(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	p.set(func() { p.marks = false })
+	f := newFake(t, p.serve(nil))
+	r := &recorder{}
+	c, err := NewConn(testConfig(f.addr()), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.linkLater = time.Millisecond
+	c.Start()
+	t.Cleanup(c.Stop)
+	eventually(t, "up", func() bool { return r.has("up 1") })
+	if c.link.Load() != nil {
+		t.Error("a link without an answer")
+	}
+	p.set(func() { p.marks = true })
+	eventually(t, "the link", func() bool { return c.link.Load() != nil })
+	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
+}
+
+// TestSIPLinkForgotten: a Kamailio that does not know imcd's port any more gets no more
+// copies, although it answers.
+func TestSIPLinkForgotten(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	f := newFake(t, p.serve(nil))
+	r := &recorder{}
+	c := startConn(t, testConfig(f.addr()), r)
+	eventually(t, "up", func() bool { return r.has("up 1") })
+	p.set(func() { p.stranger = true })
+	cp := Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}
+	if err := c.Send(cp); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no more copies", func() bool { return errors.Is(c.Send(cp), ErrDown) })
 }

@@ -16,6 +16,7 @@ type sipTx struct {
 	out    *Outgoing
 	to     string
 	callID string
+	first  bool // see Copy
 
 	due  time.Time // when it is sent again; guarded by its link's mutex, as over is
 	over bool
@@ -36,7 +37,7 @@ func newSIPPending() sipPending { return sipPending{byBranch: make(map[uint64]*s
 
 // begin makes the transaction of a copy that is sent now.
 func (p *sipPending) begin(e entry, now time.Time) *sipTx {
-	tx := &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID}
+	tx := &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, first: e.first}
 	p.byBranch[tx.branch] = tx
 	p.await(tx, 0, now)
 	return tx

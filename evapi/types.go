@@ -87,7 +87,7 @@ type Answer struct {
 // again, if the recipient repeats its reply.
 type Result struct {
 	CallID     string
-	Code       int           // SIP status code; 408 for a timeout that Kamailio reported
+	Code       int           // SIP status code; 408 for a timeout
 	RetryAfter time.Duration // of a 4xx/5xx reply; 0 if absent
 	Local      bool          // no SIP reply: Kamailio refused the frame or the connection was lost
 	Reason     string        // for Local: why
@@ -119,8 +119,8 @@ type Welcome struct {
 type Handler interface {
 	Up(c *Conn, w Welcome)
 	// Down is called once for each Up, after the Results of all copies that
-	// were queued, or of which it is not known that Kamailio has them (Local,
-	// code 503).
+	// were queued, or in a frame of which it is not known that Kamailio has it
+	// (Local, code 503). Copies that went by SIP may still have theirs.
 	Down(c *Conn, err error)
 	Message(m *Message)
 	Result(c *Conn, r Result)

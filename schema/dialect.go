@@ -30,7 +30,7 @@ type dialect interface {
 	relaxed() string
 	// quick is sqlQuick with its names; empty if the database does not know
 	// such statements.
-	quick(membersTable string) string
+	quick() string
 	// columns returns the names of a table's columns; none if there is no such
 	// table.
 	columns(ctx context.Context, q querier, table string) ([]string, error)
@@ -40,8 +40,9 @@ type dialect interface {
 	ping(ctx context.Context, db *sql.DB) error
 	// binary names the collation that compares bytes.
 	binary() string
-	// stale reports whether err says no more than that an idle connection had
-	// been lost, so that what was to begin can begin on another one.
+	// stale reports whether err says no more than that an idle connection, or
+	// a statement prepared on it, had been lost, so that what was to begin can
+	// begin again.
 	stale(err error) bool
 	// ownerFirst returns the SQL that lets the module see the owner of each
 	// room first; empty strings if the order of ids is what it sees.

@@ -84,8 +84,7 @@ func classifyPostgres(code string) error {
 		strings.HasPrefix(code, "28"), strings.HasPrefix(code, "3D"), // not let in, no such database
 		strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57"), strings.HasPrefix(code, "58"), // full, stopping, I/O
 		strings.HasPrefix(code, "40"), code == "55P03", // try again
-		statementLost(code), // not again: see prepared
-		code == "25006":     // read only
+		code == "25006": // read only
 		return ErrUnavailable
 	}
 	return nil

@@ -194,25 +194,47 @@ func TestLockedSQLiteIsUnavailable(t *testing.T) {
 }
 
 // TestWithoutPreparedStatements: a pooler like PgBouncer may hand each transaction to
-// another connection of the server, on which nothing is prepared. One commit fails
-// for that, and no other.
+// another connection of the server, on which nothing is prepared, or something else.
 func TestWithoutPreparedStatements(t *testing.T) {
 	t.Parallel()
 	pg := schematest.New(t, schematest.Options{})
 	s := open(t, pg.URL("postgres"), Options{})
 	s.db.SetMaxOpenConns(1) // always the same
-	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
-	if _, err := s.db.Exec("DEALLOCATE ALL"); err != nil {
-		t.Fatal(err)
-	}
-	err := s.Commit(testContext(t), []engine.Change{putRoom("r", engine.RoomPrivate)})
-	if !errors.Is(err, ErrUnavailable) {
-		t.Errorf("the commit whose statement is gone: %v", err)
-	}
-	for range 3 {
-		commit(t, s, putRoom("r", engine.RoomPrivate), putMember("r", "b", 0))
-		if _, err := s.db.Exec("DEALLOCATE ALL"); err != nil {
+	commit(t, s, putRoomID("r", 7), putMember("r", "a", 1), putMessage(7, 1, []byte("x")))
+	for i, does := range []string{"DEALLOCATE ALL", `DEALLOCATE ALL; PREPARE "1" (bigint) AS SELECT $1`, `DEALLOCATE ALL`} {
+		if _, err := s.db.Exec(does); err != nil {
 			t.Fatal(err)
 		}
+		commit(t, s, putMessage(7, uint64(i+2), []byte("x")))
+	}
+	if got, err := s.Messages(testContext(t), 7, 0, 10); err != nil || len(got) != 4 {
+		t.Errorf("%d messages, %v", len(got), err)
+	}
+}
+
+// TestTimedOutConnectionIsNotUsedAgain: it may still be told to cancel what it does.
+func TestTimedOutConnectionIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	s := open(t, pg.URL("postgres"), Options{})
+	s.db.SetMaxOpenConns(2)
+	commit(t, s, putRoomID("r", 7), putMember("r", "a", 1))
+	lock, err := s.db.BeginTx(testContext(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec("LOCK TABLE imcd_rooms"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Commit(ctx, []engine.Change{putMessage(7, 1, []byte("x"))}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a commit that waits too long: %v", err)
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		commit(t, s, putMessage(7, uint64(i+1), []byte("x")))
 	}
 }

@@ -25,6 +25,7 @@ const (
 type connector struct {
 	cfg        pq.Config
 	preferTLS  bool
+	quick      string      // the statement that is prepared, see prepared
 	unprepared atomic.Bool // see prepared.off
 }
 
@@ -69,7 +70,7 @@ func (c *connector) connect(ctx context.Context, cfg pq.Config) (driver.Conn, er
 	}
 	d.established()
 	return &conn{fullConn: full, socket: d,
-		prepared: prepared{stmts: make(map[string]driver.StmtExecContext), off: &c.unprepared}}, nil
+		prepared: prepared{query: c.quick, off: &c.unprepared}}, nil
 }
 
 // socket is the dialer of one connection: it knows the TCP connection under it.
@@ -147,6 +148,7 @@ type conn struct {
 	fullConn
 	socket   *socket
 	prepared prepared
+	spent    bool // not to be used again
 }
 
 // guard ends the connection soon after ctx. The returned function must be called
@@ -158,8 +160,14 @@ func (c *conn) guard(ctx context.Context) (done func() bool) {
 // ExecContext implements driver.ExecerContext.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	defer c.guard(ctx)()
-	return c.prepared.exec(ctx, c.fullConn, query, args)
+	res, err := c.prepared.exec(ctx, c.fullConn, query, args)
+	// The server may still be told to cancel, which would meet what comes next.
+	c.spent = c.spent || ctx.Err() != nil
+	return res, err
 }
+
+// IsValid implements driver.Validator.
+func (c *conn) IsValid() bool { return !c.spent && c.fullConn.IsValid() }
 
 // PrepareContext implements driver.ConnPrepareContext.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {

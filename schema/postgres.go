@@ -24,10 +24,12 @@ type postgresDialect struct {
 	cfg      pq.Config
 	prefer   bool // TLS if the server has it
 	maxConns int
+
+	membersTable string
 }
 
 func newPostgresDialect(cfg pq.Config, preferTLS bool, opts Options) *postgresDialect {
-	return &postgresDialect{cfg: cfg, prefer: preferTLS, maxConns: opts.MaxConns}
+	return &postgresDialect{cfg: cfg, prefer: preferTLS, maxConns: opts.MaxConns, membersTable: opts.MembersTable}
 }
 
 func (d *postgresDialect) name() string   { return "postgres" }
@@ -45,7 +47,7 @@ func (d *postgresDialect) target() string {
 }
 
 func (d *postgresDialect) open() (*sql.DB, error) {
-	db := sql.OpenDB(&connector{cfg: d.cfg, preferTLS: d.prefer})
+	db := sql.OpenDB(&connector{cfg: d.cfg, preferTLS: d.prefer, quick: d.quick()})
 	db.SetMaxOpenConns(d.maxConns)
 	db.SetMaxIdleConns(2)
 	db.SetConnMaxIdleTime(time.Minute)
@@ -87,7 +89,7 @@ func (d *postgresDialect) args(rows any) ([]any, error) {
 
 func (d *postgresDialect) skipLocked() string { return "FOR UPDATE SKIP LOCKED" }
 
-func (d *postgresDialect) quick(membersTable string) string { return quickStatement(membersTable) }
+func (d *postgresDialect) quick() string { return quickStatement(d.membersTable) }
 
 func (d *postgresDialect) relaxed() string { return "SET LOCAL synchronous_commit TO off" }
 
@@ -126,6 +128,9 @@ func (d *postgresDialect) ping(ctx context.Context, db *sql.DB) error {
 
 func (d *postgresDialect) stale(err error) bool {
 	var pqErr *pq.Error
+	if statementLost(err) {
+		return true
+	}
 	if errors.As(err, &pqErr) {
 		return pqErr.Code == "57P01" || pqErr.Code == "57P02" // told to go while it was idle
 	}

@@ -10,45 +10,48 @@ import (
 	"github.com/lib/pq"
 )
 
-// prepared are the statements of one connection that the server has parsed, by their
-// text: parsing and planning them takes longer than carrying them out. The pool
-// lends a connection to one caller at a time.
+// prepared is the one statement of a connection that the server has parsed: to parse
+// and plan sqlQuick takes longer than to carry it out. There is no second one: lib/pq
+// numbers its statements, and behind a pooler that gives each transaction another of
+// the server's connections a number might be another connection's statement.
 type prepared struct {
-	stmts map[string]driver.StmtExecContext
-	// off is the pool's: statements get lost, because a pooler between us and the
-	// server gives each transaction another of the server's connections.
+	query string // its text
+	stmt  driver.StmtExecContext
+	// off is the pool's: there is such a pooler, and it loses statements.
 	off *atomic.Bool
 }
 
-// exec carries query out by a statement of c, which is made if there is none.
+// exec carries query out, by the statement if it is that.
 func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []driver.NamedValue) (driver.Result, error) {
-	if len(args) == 0 || p.off.Load() {
+	if query != p.query || p.off.Load() {
 		return c.ExecContext(ctx, query, args)
 	}
-	stmt := p.stmts[query]
-	if stmt == nil {
+	if p.stmt == nil {
 		made, err := c.PrepareContext(ctx, query)
 		if err != nil {
 			return nil, p.lost(err)
 		}
 		var ok bool
-		if stmt, ok = made.(driver.StmtExecContext); !ok {
+		if p.stmt, ok = made.(driver.StmtExecContext); !ok {
 			return nil, fmt.Errorf("lib/pq's statement %T lacks a method", made)
 		}
-		p.stmts[query] = stmt
 	}
-	res, err := stmt.ExecContext(ctx, args)
+	res, err := p.stmt.ExecContext(ctx, args)
 	return res, p.lost(err)
 }
 
-// lost ends the use of prepared statements if err is that one is not there, or that
-// somebody else's is. The transaction has failed; the next one does without.
+// lost ends the use of prepared statements if err is that this one is not there, or
+// that another is.
 func (p *prepared) lost(err error) error {
-	if pqErr, ok := errors.AsType[*pq.Error](err); ok && statementLost(string(pqErr.Code)) {
+	if statementLost(err) {
 		p.off.Store(true)
 	}
 	return err
 }
 
-// statementLost knows invalid_sql_statement_name and duplicate_prepared_statement.
-func statementLost(code string) bool { return code == "26000" || code == "42P05" }
+// statementLost knows invalid_sql_statement_name, duplicate_prepared_statement and,
+// for another's parameters, protocol_violation. Nothing has been carried out then.
+func statementLost(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return ok && (pqErr.Code == "26000" || pqErr.Code == "42P05" || pqErr.Code == "08P01")
+}

@@ -94,6 +94,18 @@ func (b *batch) turns() []turnRow {
 	return turns
 }
 
+// execOnce carries the statement out. The pool by itself would do so again if the
+// connection is lost meanwhile.
+func (s *Store) execOnce(ctx context.Context, args []any) error {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // gives it back
+	_, err = conn.ExecContext(ctx, s.quick, args...)
+	return err
+}
+
 // commitQuick commits b by one statement.
 func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
 	args := []any{relaxed, len(b.heads)}
@@ -104,14 +116,14 @@ func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
 		}
 		args = append(args, more...)
 	}
-	_, err := s.db.ExecContext(ctx, s.quick, args...)
-	again := false
+	again := false // after a statement that may have been carried out
+	err := s.execOnce(ctx, args)
 	for range s.opts.MaxConns {
 		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
 			break
 		}
-		again = true
-		_, err = s.db.ExecContext(ctx, s.quick, args...)
+		again = again || !statementLost(err)
+		err = s.execOnce(ctx, args)
 	}
 	if !isDivision(err) {
 		return err

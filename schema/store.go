@@ -20,7 +20,7 @@ type Store struct {
 	names   *strings.Replacer // of the statements
 	quick   string            // see dialect
 
-	written atomic.Bool // something was committed since Open
+	written atomic.Bool // rooms or members were changed since Open
 
 	mu        sync.Mutex
 	leftovers leftovers // by mu
@@ -52,7 +52,7 @@ func Open(ctx context.Context, dbURL string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, errURL("%w", err)
 	}
-	s := &Store{opts: opts, dialect: d, db: db, names: replacer(d, opts), quick: d.quick(opts.MembersTable), leftovers: newLeftovers()}
+	s := &Store{opts: opts, dialect: d, db: db, names: replacer(d, opts), quick: d.quick(), leftovers: newLeftovers()}
 	if err := s.start(ctx); err != nil {
 		_ = db.Close() // the first error tells more
 		return nil, err
@@ -70,7 +70,8 @@ func (s *Store) start(ctx context.Context) error {
 	if s.quick == "" {
 		return nil
 	}
-	// So that the first message need not wait until this is parsed and planned.
+	// So that the first message, as a rule, need not wait until this is parsed and
+	// planned.
 	if err := s.commitQuick(ctx, &batch{}, true); err != nil {
 		return errURL("%w", wrap(ctx, s.dialect.target(), err))
 	}

@@ -1,0 +1,121 @@
+package evapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// linkLater is how long after a failure it is tried again to send copies by SIP.
+const linkLater = 30 * time.Second
+
+// chooseLane finds the best lane that there is for p, and one for frames beside it.
+func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
+	c, hopSet := s.c, s.c.cfg.NextHop != ""
+	framed := slices.DeleteFunc(slices.Clone(w.Features), func(f string) bool { return f == LaneSIP.String() })
+	p.lane = c.cfg.Fanout.choose(framed, hopSet)
+	if c.cfg.Fanout.choose(w.Features, hopSet) != LaneSIP {
+		return
+	}
+	err := s.tryLink(ctx, w)
+	if p.bySIP = err == nil; p.bySIP {
+		return
+	}
+	c.cfg.Log.Warn().Err(err).Str("kamailio", c.cfg.Name).Stringer("fanout", p.lane).
+		Msg("copies cannot go to Kamailio as SIP requests")
+	p.later = errors.Is(err, errNoAnswer)
+}
+
+// tryLink sees that there is a link to the Kamailio that w is about, and that copies
+// can go over it.
+func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
+	c := s.c
+	if c.socket != nil && c.socket.uri != w.NextHop {
+		c.socket.stop()
+		c.socket = nil
+	}
+	if c.socket == nil {
+		l, err := openLink(c, w.NextHop)
+		if err != nil {
+			return err
+		}
+		c.socket = l
+	}
+	if _, err := s.nc.Write(linkFrame(c.socket.from(), c.cfg.NextHop)); err != nil {
+		return fmt.Errorf("tell Kamailio of SIP: %w", err)
+	}
+	return s.probeLink(ctx, w)
+}
+
+// probeLink asks Kamailio. Where copies go from there it decides itself, if the next hop
+// is one of its addresses.
+func (s *session) probeLink(ctx context.Context, w *WelcomeEvent) error {
+	here, err := s.c.socket.probe(ctx, w.Gen)
+	if err != nil || here {
+		return err
+	}
+	return checkHop(w.NextHop, s.c.cfg.NextHop)
+}
+
+// useLink lets copies go by SIP.
+func (c *Conn) useLink() {
+	c.socket.resume()
+	c.link.Store(c.socket)
+}
+
+// tryLater tries now and then whether copies can go by SIP, if there was no answer
+// at first: Kamailio may have been busy. The channel is closed when it has ended, with
+// ctx at the latest.
+func (s *session) tryLater(ctx context.Context, w *WelcomeEvent, p *peer) <-chan struct{} {
+	over := make(chan struct{})
+	if !p.later {
+		close(over)
+		return over
+	}
+	go func() {
+		defer close(over)
+		for sleep(ctx, s.c.linkLater) {
+			if s.probeLink(ctx, w) == nil {
+				s.c.useLink()
+				s.c.cfg.Log.Info().Str("kamailio", s.c.cfg.Name).Stringer("fanout", LaneSIP).
+					Msg("copies go to Kamailio as SIP requests now")
+				return
+			}
+		}
+	}()
+	return over
+}
+
+// checkHop reports whether copies for the next hop, a SIP URI, can leave Kamailio from
+// its own address, which is where they come to it.
+func checkHop(own, hop string) error {
+	var u sip.Uri
+	if err := sip.ParseUri(hop, &u); err != nil {
+		return fmt.Errorf("next hop %q: %w", hop, err)
+	}
+	addr, err := netip.ParseAddr(strings.Trim(u.Host, "[]"))
+	if err != nil {
+		return fmt.Errorf("the next hop %q is a name: it may be one of this Kamailio's, which would not know its copies again", hop)
+	}
+	if t, ok := u.UriParams.Get("transport"); u.IsEncrypted() || ok && !strings.EqualFold(t, "udp") {
+		return fmt.Errorf("the next hop %q is not reached by UDP", hop)
+	}
+	// What leaves from the loopback address does not leave the host.
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
+	if err != nil {
+		return fmt.Errorf("next hop %q: %w", hop, err)
+	}
+	defer conn.Close()
+	from, err := netip.ParseAddrPort(strings.TrimPrefix(own, "sip:"))
+	if local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); err != nil || local != from.Addr() {
+		return fmt.Errorf("the next hop %q is not reached from Kamailio's own address %q", hop, own)
+	}
+	return nil
+}
