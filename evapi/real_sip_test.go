@@ -49,7 +49,7 @@ func optionsFrom(t *testing.T, k *evapitest.Kamailio, network, local string) (st
 	return status
 }
 
-var ownVia = regexp.MustCompile(`127\.0\.0\.1:(\d+);branch=z9hG4bKimc`)
+var ownVia = regexp.MustCompile(`127\.0\.0\.1:(\d+);branch=z9hG4bKimcopy`)
 
 // TestSIPPort: copies are taken from imcd's socket alone, and from nobody once imcd is
 // gone, whoever has the port then.

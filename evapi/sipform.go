@@ -18,7 +18,7 @@ type sipForm struct {
 }
 
 func newSIPForm(local string) sipForm {
-	cookie := "z9hG4bKimc" + strconv.FormatUint(rand.Uint64(), 36) + "-"
+	cookie := "z9hG4bKimcopy" + strconv.FormatUint(rand.Uint64(), 36) + "-"
 	return sipForm{via: " SIP/2.0\r\nVia: SIP/2.0/UDP " + local + ";branch=" + cookie, cookie: []byte(cookie)}
 }
 
