@@ -2,10 +2,7 @@ package evapi_test
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -96,16 +93,10 @@ func realBytes(t *testing.T, lane evapi.Lane) {
 // of From, as those after 5.6 and before 6.1.4 do.
 func losesNames(t *testing.T) bool {
 	t.Helper()
-	program := cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio")
-	out, err := exec.CommandContext(t.Context(), program, "-v").Output()
+	version, err := evapitest.KamailioVersion(t.Context())
 	if err != nil {
-		t.Fatalf("%s -v: %v", program, err)
+		t.Fatal(err)
 	}
-	var major, minor, patch int
-	if _, err := fmt.Sscanf(string(out), "version: kamailio %d.%d.%d", &major, &minor, &patch); err != nil {
-		t.Fatalf("%s -v: %v: %q", program, err, out)
-	}
-	version := major*10000 + minor*100 + patch
 	return version >= 50700 && version < 60104
 }
 

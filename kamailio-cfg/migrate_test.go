@@ -17,7 +17,8 @@ import (
 )
 
 // moduleLines load the imc module and moduleCall uses it, as its documentation
-// shows, in Debian's stock file.
+// shows, in Debian's stock file. From 5.7 on the module uses the database only with
+// modeLine.
 const (
 	moduleLines = `loadmodule "db_postgres.so"
 loadmodule "imc.so"
@@ -25,6 +26,7 @@ modparam("imc", "db_url", "%s")
 modparam("imc", "outbound_proxy", "sip:%s")
 modparam("imc", "imc_cmd_start_char", "/")
 `
+	modeLine   = "modparam(\"imc\", \"db_mode\", 2)\n"
 	moduleCall = `	if (is_method("MESSAGE") && $rU=~"^chat-") {
 		if (imc_manager()) sl_send_reply("200", "OK");
 		else sl_send_reply("403", "Refused");
@@ -39,6 +41,7 @@ type migration struct {
 	dir        string // programs, kamailio.cfg before the move, imcd.yaml
 	url        string // of the one database
 	config     string // kamailio.cfg with the module
+	lines      string // in it: what loads the module
 	sip, evapi int    // ports, the same all the time
 	alice, bob *evapitest.UA
 	noted      map[string][]string // room URI: members, as the module had them
@@ -69,7 +72,15 @@ func newMigration(t *testing.T) *migration {
 	if !strings.Contains(stock, head) || !strings.Contains(stock, auth) {
 		t.Fatal("the stock file is another than this test knows")
 	}
-	m.config = strings.Replace(stock, head, fmt.Sprintf(moduleLines, m.url, m.addr())+head, 1)
+	m.lines = fmt.Sprintf(moduleLines, m.url, m.addr())
+	version, err := evapitest.KamailioVersion(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if version >= 50700 {
+		m.lines += modeLine
+	}
+	m.config = strings.Replace(stock, head, m.lines+head, 1)
 	m.config = strings.Replace(m.config, auth, auth+moduleCall, 1)
 	if err := os.WriteFile(m.file("kamailio.cfg"), []byte(m.config), 0o600); err != nil {
 		t.Fatal(err)
@@ -221,7 +232,7 @@ func (m *migration) withImcd(t *testing.T, use func(*evapitest.Kamailio, *imcdte
 	}
 	m.tool(t, "imcd", "-check", "-c", m.file("imcd.yaml"))
 
-	text := strings.Replace(m.config, fmt.Sprintf(moduleLines, m.url, m.addr()), "", 1)
+	text := strings.Replace(m.config, m.lines, "", 1)
 	text = strings.Replace(text, moduleCall, "", 1)
 	for _, diff := range readmeDiffs(t) {
 		text = applyDiff(t, text, diff)
