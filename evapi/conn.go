@@ -36,8 +36,8 @@ type Conn struct {
 	lastGen int64 // Welcome.Gen of the last Up; the reader's
 	forks   forks // the reader's
 
-	// link is the way of copies if the lane is LaneSIP; nil else. Set by the
-	// reader before Up.
+	// link is the way of copies if the lane is LaneSIP; nil else, and without a
+	// connection. Written by the reader, and by tryLater while that runs.
 	link      atomic.Pointer[sipLink]
 	socket    *sipLink      // that link, kept from one connection to the next; the reader's
 	linkLater time.Duration // see tryLater
