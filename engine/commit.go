@@ -26,17 +26,21 @@ const (
 const batchChanges = 2000
 
 // committer writes the changes of all shards, one transaction at a time: what
-// gathers while one is written goes into the next (group commit).
+// gathers while one is written goes into the next (group commit). What nobody waits
+// for waits for something else to travel with.
 type committer struct {
 	store   Store
 	timeout time.Duration
+	linger  time.Duration // how long that may take
 	limit   int // of waiting transactions
 	log     zerolog.Logger
 	metrics *metrics
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	waiting []*tx
+	waiting []*tx     // in the order in which they were made
+	urgent  int       // of these, those that somebody waits for
+	since   time.Time // when the first of them came
 	writing bool // a batch has been taken and is not settled yet; run's
 	broken  bool // the last commit failed and its rooms are not loaded again yet
 
@@ -46,7 +50,7 @@ type committer struct {
 }
 
 func newCommitter(store Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
-	return &committer{store: store, timeout: cfg.CommitTimeout, limit: cfg.CommitQueue, log: log, metrics: m,
+	return &committer{store: store, timeout: cfg.CommitTimeout, linger: cfg.CursorFlush / 2, limit: cfg.CommitQueue, log: log, metrics: m,
 		wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64)}
 }
 
@@ -67,7 +71,13 @@ func (c *committer) ready() *refusal {
 // its limit by one step of each shard at most.
 func (c *committer) put(t *tx) {
 	c.mu.Lock()
+	if len(c.waiting) == 0 {
+		c.since = time.Now()
+	}
 	c.waiting = append(c.waiting, t)
+	if !t.lazy {
+		c.urgent++
+	}
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
@@ -98,17 +108,35 @@ func (c *committer) idle() bool { return c.pending() == 0 }
 
 // run commits until ctx ends.
 func (c *committer) run(ctx context.Context) {
+	timer := newStoppedTimer()
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+		case <-timer.C:
 		}
-		for batch := c.take(); len(batch) > 0; batch = c.take() {
-			c.commit(ctx, batch)
+		d := c.due()
+		for ; d == 0; d = c.due() {
+			c.commit(ctx, c.take())
 			c.settled()
 		}
+		timer.Reset(d)
 	}
+}
+
+// due is how long what waits may wait for something else; 0: not at all.
+func (c *committer) due() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case len(c.waiting) == 0:
+		return time.Hour // until it is woken
+	case c.urgent > 0:
+		return 0
+	}
+	return max(0, c.linger-time.Since(c.since))
 }
 
 // settled ends what take began.
@@ -118,13 +146,16 @@ func (c *committer) settled() {
 	c.mu.Unlock()
 }
 
-// take removes the next batch from the queue.
+// take removes the next batch from the queue; empty if there is nothing in it.
 func (c *committer) take() []*tx {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, changes := 0, 0
 	for n < len(c.waiting) && (n == 0 || changes+len(c.waiting[n].changes) <= batchChanges) {
 		changes += len(c.waiting[n].changes)
+		if !c.waiting[n].lazy {
+			c.urgent--
+		}
 		n++
 	}
 	c.writing = c.writing || n > 0

@@ -95,7 +95,7 @@ func DefaultConfig() Config {
 		RetryAfter:     5 * time.Second,
 
 		Durability:      DurabilityCommit,
-		CursorFlush:     5 * time.Millisecond,
+		CursorFlush:     20 * time.Millisecond,
 		RetryMax:        5 * time.Minute,
 		OfflineRetry:    15 * time.Minute,
 		DuplicateWindow: 2 * time.Minute,

@@ -5,11 +5,12 @@ import "time"
 // unknown is a stored number that is to be written again in any case.
 const unknown = ^uint64(0)
 
-// markDirty notes that members of r have moved. Their cursors are written a
-// moment later, with those of other rooms.
+// markDirty notes that members of r have moved. Their cursors are written a moment
+// later, with those of other rooms: half of the time that this may take passes here,
+// half in the committer.
 func (s *shard) markDirty(r *room) {
 	if len(s.dirty) == 0 {
-		s.flushTimer.Reset(s.engine.cfg.CursorFlush)
+		s.flushTimer.Reset(s.engine.cfg.CursorFlush / 2)
 	}
 	s.dirty[r] = struct{}{}
 }
@@ -34,7 +35,7 @@ func (s *shard) flush(then func(error)) {
 		return
 	}
 	s.flushing += len(rooms)
-	s.engine.committer.put(&tx{shard: s, changes: changes, after: func(err error) {
+	s.engine.committer.put(&tx{shard: s, changes: changes, lazy: then == nil, after: func(err error) {
 		s.flushing -= len(rooms)
 		if err != nil {
 			s.rewrite(rooms)

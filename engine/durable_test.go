@@ -203,6 +203,45 @@ func TestDeliveryAfterCrash(t *testing.T) {
 	n.wantBodies(copies, "bob", numbers(1, 20))
 }
 
+// Cursors are written with what is written anyway.
+func TestCursorsTravelAlong(t *testing.T) {
+	h := pair(t, func(c *Config) { c.CursorFlush = time.Hour })
+	h.want(h.say("alice", "r", "one"), 200, 1)
+	h.wantHeard("bob<r: [alice]: one")
+	commits := h.store.committed()
+	for _, s := range h.e.shards {
+		s.inbox.post(func(s *shard) { s.flush(nil) })
+	}
+	h.want(h.say("alice", "r", "two"), 200, 1)
+	if n := h.store.committed() - commits; n != 1 {
+		t.Errorf("%d commits, not 1", n)
+	}
+	stored := h.store.copy()
+	h.close()
+
+	n := openHouse(t, stored, nil)
+	var copies []got
+	n.until("delivered", func() bool { more(n, &copies); return len(bodies(copies, "bob")) > 0 })
+	n.wantBodies(copies, "bob", []string{"two"})
+}
+
+// Nor do they wait for long if nothing else is written.
+func TestCursorsAlone(t *testing.T) {
+	h := pair(t, nil)
+	h.want(h.say("alice", "r", "one"), 200, 1)
+	h.wantHeard("bob<r: [alice]: one")
+	h.until("written", func() bool {
+		st, err := h.e.Stats(t.Context())
+		return err == nil && st.Unwritten == 0
+	})
+	stored := h.store.copy()
+	h.close()
+
+	n := openHouse(t, stored, nil)
+	n.quiet()
+	n.wantHeard()
+}
+
 // More than a member may be owed is dropped, oldest first, and it is told once
 // how many it missed.
 func TestMemberBacklog(t *testing.T) {

@@ -34,6 +34,13 @@ func newMemStore() *memStore {
 		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}}
 }
 
+// committed is how many commits there were.
+func (s *memStore) committed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commits
+}
+
 func (s *memStore) Load(_ context.Context, fn func(RoomState) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,6 +16,7 @@ type tx struct {
 	room    *room  // nil if it concerns none
 	epoch   uint64 // room.epoch when it was made
 	changes []Change
+	lazy    bool // nobody waits for it
 
 	req    *request // nil for the engine's own steps
 	early  bool     // req has its answer already (durability memory)
