@@ -15,17 +15,6 @@ import (
 )
 
 const (
-	// linkBatch is how many copies go at a time, with a mark behind them: an
-	// OPTIONS that Kamailio answers by itself once it has read what came before.
-	linkBatch = 32
-	// restShare and restMost say how long Kamailio then has for others before the
-	// next copies come: a share, in percent, of the time that it took to read
-	// these. What waits in its socket is in the way of every call and
-	// registration, and so is a processor that is never idle.
-	restShare = 10
-	restMost  = 5 * time.Millisecond
-	// markLost is when a mark is taken for lost.
-	markLost = 250 * time.Millisecond
 	// giveWay is how long copies wait for replies that Kamailio has not carried
 	// out: who has said something need not wait for what is sent to others.
 	giveWay = 5 * time.Millisecond
@@ -61,17 +50,10 @@ type sipLink struct {
 	first   ring       // copies with First
 	rest    ring       // the other copies
 	pending sipPending
-	mark    mark          // the last one, until it is answered
-	owed    time.Duration // a rest that the writer owes Kamailio
+	pace    sipPace
 	gave    time.Time     // since when copies have given way; zero: they do not
 	probing uint64        // branch of the probe; 0: none
 	probed  chan<- string // gets the reason phrase of its response
-}
-
-// mark is an OPTIONS behind some copies.
-type mark struct {
-	branch uint64 // 0: none
-	sent   time.Time
 }
 
 // openLink opens the socket towards a Kamailio's SIP URI, which must have an IPv4
@@ -113,7 +95,7 @@ func (l *sipLink) resume() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = true
-	l.mark = mark{}
+	l.pace.forget()
 	l.ring()
 }
 
@@ -173,20 +155,23 @@ func (l *sipLink) queued() int {
 type round struct {
 	txs     []*sipTx      // to be sent, for the first time or again
 	expired []*sipTx      // to be given up
-	mark    uint64        // branch of the mark behind them
+	mark    uint64        // branch of a mark to be sent; 0: none
 	wait    time.Duration // until there may be something to do again; 0: at once
 }
 
 // next takes what is to be done now.
 func (l *sipLink) next(r *round) {
 	clear(r.txs)
-	r.txs, r.expired = r.txs[:0], r.expired[:0]
+	r.txs, r.expired, r.mark = r.txs[:0], r.expired[:0], 0
 	low, replying := l.c.memory.low(), l.c.box.replying()
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.full(now) {
-		r.wait = l.mark.sent.Add(markLost).Sub(now)
+	wait, mark := l.pace.hold(now)
+	if mark {
+		r.mark = l.pace.ask(now).branch
+	}
+	if r.wait = wait; mark || wait > 0 {
 		return
 	}
 	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
@@ -202,8 +187,10 @@ func (l *sipLink) next(r *round) {
 	if len(r.txs) > 0 {
 		l.c.count.sipSent.Add(uint64(len(r.txs)))
 		l.c.count.sipAgain.Add(uint64(again))
-		r.mark = newBranch()
-		l.mark = mark{r.mark, now}
+		for _, tx := range r.txs {
+			tx.number = l.pace.next(now)
+		}
+		l.pace.time(now)
 	}
 	r.wait = l.pending.wait(now)
 	if way {
@@ -231,25 +218,16 @@ func (l *sipLink) givesWay(replying bool, now time.Time) bool {
 	return !l.gave.IsZero()
 }
 
-// full reports whether what is to be sent must wait for the mark. It is called with mu
-// held.
-func (l *sipLink) full(now time.Time) bool {
-	return l.mark.branch != 0 && now.Sub(l.mark.sent) < markLost
-}
-
-// passed notes the answer to the mark; false if it is not that. If it is not of a
+// passed takes the answer to a mark; false if it is not that. If it is not of a
 // Kamailio that knows our copies any more, no more are sent: the connection to evapi
 // is lost, or another imcd's, as will be seen soon. It is called with mu held.
-func (l *sipLink) passed(r *sipReply) bool {
-	if r.branch == 0 || r.branch != l.mark.branch {
+func (l *sipLink) passed(r *sipReply, now time.Time) bool {
+	if !l.pace.answered(r.branch, now) {
 		return false
 	}
 	if !bytes.HasPrefix(r.reason, []byte(knownHere)) {
 		l.open = false
 	}
-	l.owed = min(time.Since(l.mark.sent)*restShare/100, restMost)
-	l.mark = mark{}
-	l.ring()
 	return true
 }
 
@@ -257,9 +235,7 @@ func (l *sipLink) passed(r *sipReply) bool {
 func (l *sipLink) takeRest() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d := l.owed
-	l.owed = 0
-	return d
+	return l.pace.takeRest()
 }
 
 // write sends until the link is stopped.
@@ -278,7 +254,7 @@ func (l *sipLink) write() {
 			l.c.count.results.Add(1)
 			l.c.handler.Result(l.c, Result{CallID: tx.callID, Code: 408})
 		}
-		if len(r.txs) == 0 {
+		if len(r.txs) == 0 && r.mark == 0 {
 			timer.Reset(r.wait)
 			select {
 			case <-l.over:
@@ -311,6 +287,9 @@ func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Me
 		}
 		buf = l.form.appendRequest(buf, tx)
 		packets = append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target})
+	}
+	if r.mark == 0 {
+		return packets, buf
 	}
 	start := len(buf)
 	buf = l.form.appendOptions(buf, r.mark)
@@ -367,15 +346,25 @@ const (
 	// repeated over TCP, as repetitions there are messages of their own (RFC
 	// 3261, 17.2.2: timer J).
 	otherWay = "imc other way"
-	// knownHere begins the answer of imc.cfg to OPTIONS.
+	// knownHere begins the answer of imc.cfg to OPTIONS, if it knows where our copies
+	// come from; notHere is its answer to a copy if it does not.
 	knownHere = "imc "
+	notHere   = "Not from here now"
 )
 
 // responses takes the transactions that the responses in packets end. Those that
 // are to go on another lane are in others.
 func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*sipTx) ([]Result, []*sipTx) {
+	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.pace.full() {
+		defer func() {
+			if !l.pace.full() {
+				l.ring()
+			}
+		}()
+	}
 	for i := range packets {
 		r, ok := l.form.parseReply(packets[i].Buffers[0][:packets[i].N])
 		if !ok {
@@ -383,6 +372,9 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			continue
 		}
 		if r.code < 200 {
+			if tx := l.pending.byBranch[r.branch]; tx != nil {
+				l.pace.reach(tx.number, now)
+			}
 			continue
 		}
 		if r.branch == l.probing && r.branch != 0 {
@@ -392,10 +384,15 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 		}
 		tx := l.pending.end(r.branch)
 		if tx == nil {
-			if !l.passed(&r) {
+			if !l.passed(&r, now) {
 				l.c.count.sipStray.Add(1)
 			}
 			continue
+		}
+		l.pace.reach(tx.number, now)
+		if r.code == 503 && string(r.reason) == notHere {
+			l.pace.doubt = true
+			l.ring()
 		}
 		if r.code == 300 && string(r.reason) == otherWay {
 			others = append(others, tx)

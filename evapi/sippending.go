@@ -16,7 +16,8 @@ type sipTx struct {
 	out    *Outgoing
 	to     string
 	callID string
-	first  bool // see Copy
+	first  bool   // see Copy
+	number uint64 // see sipPace; guarded by its link's mutex
 
 	due  time.Time // when it is sent again; guarded by its link's mutex, as over is
 	over bool

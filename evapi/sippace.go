@@ -1,0 +1,120 @@
+package evapi
+
+import "time"
+
+const (
+	// linkBatch is how many copies go at a time.
+	linkBatch = 32
+	// linkWindow is how many requests may be under way to Kamailio that it is not
+	// known to have read: they fit its socket, with the responses to as many.
+	linkWindow = 2 * linkBatch
+	// markAfter is how long nothing need be heard of these until a mark is sent: an
+	// OPTIONS that Kamailio answers by itself once it has read what came before.
+	// Devices that answer at once make marks needless.
+	markAfter = time.Millisecond
+	// markLost is when a mark, and what was sent before it, is taken for lost.
+	markLost = 250 * time.Millisecond
+	// restShare and restMost say how long Kamailio has for others before more copies
+	// come: a share, in percent, of the time that it took to read some. What waits
+	// in its socket is in the way of every call and registration, and so is a
+	// processor that is never idle.
+	restShare = 10
+	restMost  = 5 * time.Millisecond
+)
+
+// sipPace bounds what Kamailio has not read of what a link sends. Requests are numbered
+// from 1 on in the order of their sending, so that a response to one tells of those
+// before it. Guarded by the link's mutex.
+type sipPace struct {
+	sent  uint64    // the last number
+	read  uint64    // up to which they are read, or taken for lost
+	moved time.Time // when read last changed, or there began to be something unread
+	mark  mark      // under way
+	doubt bool      // whether Kamailio knows our copies: a mark is to tell
+
+	timed   uint64    // a number; 0: none
+	timedAt time.Time // when it was sent
+	owed    time.Duration
+}
+
+// mark is an OPTIONS that is not answered yet.
+type mark struct {
+	branch uint64 // 0: none
+	number uint64
+	at     time.Time
+}
+
+// next numbers a request that is sent now.
+func (p *sipPace) next(now time.Time) uint64 {
+	if p.sent == p.read {
+		p.moved = now
+	}
+	p.sent++
+	return p.sent
+}
+
+// time has the rest reckoned from what was sent last.
+func (p *sipPace) time(now time.Time) {
+	if p.timed == 0 {
+		p.timed, p.timedAt = p.sent, now
+	}
+}
+
+// ask makes the mark that is sent now.
+func (p *sipPace) ask(now time.Time) mark {
+	p.mark = mark{branch: newBranch(), number: p.next(now), at: now}
+	return p.mark
+}
+
+// answered takes the response to a mark; false if that is none.
+func (p *sipPace) answered(branch uint64, now time.Time) bool {
+	if branch == 0 || branch != p.mark.branch {
+		return false
+	}
+	p.reach(p.mark.number, now)
+	p.mark, p.doubt = mark{}, false
+	return true
+}
+
+// reach notes that a request was read.
+func (p *sipPace) reach(number uint64, now time.Time) {
+	if number <= p.read {
+		return
+	}
+	p.read, p.moved = number, now
+	if p.timed != 0 && number >= p.timed {
+		p.owed = min(now.Sub(p.timedAt)*restShare/100, restMost)
+		p.timed = 0
+	}
+}
+
+// full reports whether a batch must wait.
+func (p *sipPace) full() bool { return p.doubt || p.sent-p.read > linkWindow-linkBatch }
+
+// hold is how long a batch must wait, at most; 0: not at all. If mark, one is to be
+// sent now.
+func (p *sipPace) hold(now time.Time) (d time.Duration, mark bool) {
+	if p.mark.branch != 0 && now.Sub(p.mark.at) >= markLost {
+		p.forget()
+	}
+	switch {
+	case !p.full():
+		return 0, false
+	case p.mark.branch != 0:
+		return p.mark.at.Add(markLost).Sub(now), false
+	case p.doubt:
+		return 0, true
+	}
+	d = p.moved.Add(markAfter).Sub(now)
+	return max(d, 0), d <= 0
+}
+
+// forget takes all that was sent for read.
+func (p *sipPace) forget() { *p = sipPace{sent: p.sent, read: p.sent} }
+
+// takeRest returns what the writer owes Kamailio.
+func (p *sipPace) takeRest() time.Duration {
+	d := p.owed
+	p.owed = 0
+	return d
+}

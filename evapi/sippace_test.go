@@ -1,0 +1,91 @@
+package evapi
+
+import (
+	"testing"
+	"time"
+)
+
+// paced is what a test does to a sipPace: some requests are sent, up to some number
+// they are read, a mark is answered, time passes.
+type paced struct {
+	send   int
+	read   uint64
+	mark   bool
+	refuse bool
+	pass   time.Duration
+	// afterwards
+	wait time.Duration
+	ask  bool
+}
+
+func TestSIPPace(t *testing.T) {
+	t.Parallel()
+	const batch, window, ms = linkBatch, linkWindow, time.Millisecond
+	for name, steps := range map[string][]paced{
+		"a batch goes after a batch": {{send: batch}},
+		"the window is full":         {{send: window, wait: markAfter}},
+		"half of it is read":         {{send: window, wait: markAfter}, {read: batch}},
+		"less is not enough":         {{send: window, wait: markAfter}, {read: batch - 1, wait: markAfter}},
+		"an older response tells nothing": {{send: window, wait: markAfter}, {read: window}, {read: 3},
+			{send: batch}, {send: batch, wait: markAfter}},
+		"silence":              {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {wait: markLost}},
+		"what is read is news": {{send: window, wait: markAfter}, {pass: markAfter - 1, read: 1, wait: markAfter}},
+		"a mark is answered":   {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: window, wait: markAfter}},
+		"a mark is lost": {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {pass: markLost - ms, wait: ms},
+			{pass: ms}, {send: window, wait: markAfter}},
+		"doubt":                 {{send: 1}, {refuse: true, ask: true}, {wait: markLost}, {mark: true}, {send: batch}},
+		"doubt is not for ever": {{send: 1}, {refuse: true, ask: true}, {pass: markLost}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p sipPace
+			now := time.Now()
+			for i, s := range steps {
+				now = now.Add(s.pass)
+				for range s.send {
+					p.next(now)
+				}
+				p.reach(s.read, now)
+				p.doubt = p.doubt || s.refuse
+				if s.mark && !p.answered(p.mark.branch, now) {
+					t.Errorf("step %d: no mark was under way", i)
+				}
+				d, ask := p.hold(now)
+				if d != s.wait || ask != s.ask {
+					t.Errorf("step %d: wait %v, ask %v; want %v, %v", i, d, ask, s.wait, s.ask)
+				}
+				if ask {
+					p.ask(now)
+				}
+			}
+			if p.answered(0, now) {
+				t.Error("no branch is a mark's")
+			}
+		})
+	}
+}
+
+func TestSIPPaceRest(t *testing.T) {
+	t.Parallel()
+	var p sipPace
+	now := time.Now()
+	p.next(now)
+	p.next(now)
+	p.time(now)
+	p.reach(1, now.Add(time.Millisecond))
+	if d := p.takeRest(); d != 0 {
+		t.Errorf("%v before all is read", d)
+	}
+	p.reach(2, now.Add(10*time.Millisecond))
+	if d, want := p.takeRest(), 10*time.Millisecond*restShare/100; d != want {
+		t.Errorf("%v, want %v", d, want)
+	}
+	if d := p.takeRest(); d != 0 {
+		t.Errorf("%v more", d)
+	}
+	p.next(now)
+	p.time(now)
+	p.reach(3, now.Add(time.Hour))
+	if d := p.takeRest(); d != restMost {
+		t.Errorf("%v, want %v at most", d, restMost)
+	}
+}
