@@ -190,7 +190,6 @@ func (l *sipLink) next(r *round) {
 		for _, tx := range r.txs {
 			tx.number = l.pace.next(now)
 		}
-		l.pace.time(now)
 	}
 	r.wait = l.pending.wait(now)
 	if way {
@@ -231,13 +230,6 @@ func (l *sipLink) passed(r *sipReply, now time.Time) bool {
 	return true
 }
 
-// takeRest returns what the writer owes Kamailio.
-func (l *sipLink) takeRest() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.pace.takeRest()
-}
-
 // write sends until the link is stopped.
 func (l *sipLink) write() {
 	var r round
@@ -246,9 +238,6 @@ func (l *sipLink) write() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		if d := l.takeRest(); d > 0 {
-			rest(d)
-		}
 		l.next(&r)
 		for _, tx := range r.expired {
 			l.c.count.results.Add(1)

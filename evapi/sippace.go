@@ -6,20 +6,17 @@ const (
 	// linkBatch is how many copies go at a time.
 	linkBatch = 32
 	// linkWindow is how many requests may be under way to Kamailio that it is not
-	// known to have read: they fit its socket, with the responses to as many.
-	linkWindow = 2 * linkBatch
+	// known to have read: they fit its socket, with the responses to as many, and
+	// are read in a few milliseconds, for which calls and registrations wait behind
+	// them. With fewer its workers go to sleep in between, and that costs more than
+	// the copies do.
+	linkWindow = 3 * linkBatch
 	// markAfter is how long nothing need be heard of these until a mark is sent: an
 	// OPTIONS that Kamailio answers by itself once it has read what came before.
 	// Devices that answer at once make marks needless.
 	markAfter = time.Millisecond
 	// markLost is when a mark, and what was sent before it, is taken for lost.
 	markLost = 250 * time.Millisecond
-	// restShare and restMost say how long Kamailio has for others before more copies
-	// come: a share, in percent, of the time that it took to read some. What waits
-	// in its socket is in the way of every call and registration, and so is a
-	// processor that is never idle.
-	restShare = 10
-	restMost  = 5 * time.Millisecond
 )
 
 // sipPace bounds what Kamailio has not read of what a link sends. Requests are numbered
@@ -31,10 +28,6 @@ type sipPace struct {
 	moved time.Time // when read last changed, or there began to be something unread
 	mark  mark      // under way
 	doubt bool      // whether Kamailio knows our copies: a mark is to tell
-
-	timed   uint64    // a number; 0: none
-	timedAt time.Time // when it was sent
-	owed    time.Duration
 }
 
 // mark is an OPTIONS that is not answered yet.
@@ -51,13 +44,6 @@ func (p *sipPace) next(now time.Time) uint64 {
 	}
 	p.sent++
 	return p.sent
-}
-
-// time has the rest reckoned from what was sent last.
-func (p *sipPace) time(now time.Time) {
-	if p.timed == 0 {
-		p.timed, p.timedAt = p.sent, now
-	}
 }
 
 // ask makes the mark that is sent now.
@@ -82,10 +68,6 @@ func (p *sipPace) reach(number uint64, now time.Time) {
 		return
 	}
 	p.read, p.moved = number, now
-	if p.timed != 0 && number >= p.timed {
-		p.owed = min(now.Sub(p.timedAt)*restShare/100, restMost)
-		p.timed = 0
-	}
 }
 
 // full reports whether a batch must wait.
@@ -111,10 +93,3 @@ func (p *sipPace) hold(now time.Time) (d time.Duration, mark bool) {
 
 // forget takes all that was sent for read.
 func (p *sipPace) forget() { *p = sipPace{sent: p.sent, read: p.sent} }
-
-// takeRest returns what the writer owes Kamailio.
-func (p *sipPace) takeRest() time.Duration {
-	d := p.owed
-	p.owed = 0
-	return d
-}

@@ -24,10 +24,10 @@ func TestSIPPace(t *testing.T) {
 	for name, steps := range map[string][]paced{
 		"a batch goes after a batch": {{send: batch}},
 		"the window is full":         {{send: window, wait: markAfter}},
-		"half of it is read":         {{send: window, wait: markAfter}, {read: batch}},
+		"room for a batch":           {{send: window, wait: markAfter}, {read: batch}},
 		"less is not enough":         {{send: window, wait: markAfter}, {read: batch - 1, wait: markAfter}},
 		"an older response tells nothing": {{send: window, wait: markAfter}, {read: window}, {read: 3},
-			{send: batch}, {send: batch, wait: markAfter}},
+			{send: window, wait: markAfter}},
 		"silence":              {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {wait: markLost}},
 		"what is read is news": {{send: window, wait: markAfter}, {pass: markAfter - 1, read: 1, wait: markAfter}},
 		"a mark is answered":   {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: window, wait: markAfter}},
@@ -61,31 +61,5 @@ func TestSIPPace(t *testing.T) {
 				t.Error("no branch is a mark's")
 			}
 		})
-	}
-}
-
-func TestSIPPaceRest(t *testing.T) {
-	t.Parallel()
-	var p sipPace
-	now := time.Now()
-	p.next(now)
-	p.next(now)
-	p.time(now)
-	p.reach(1, now.Add(time.Millisecond))
-	if d := p.takeRest(); d != 0 {
-		t.Errorf("%v before all is read", d)
-	}
-	p.reach(2, now.Add(10*time.Millisecond))
-	if d, want := p.takeRest(), 10*time.Millisecond*restShare/100; d != want {
-		t.Errorf("%v, want %v", d, want)
-	}
-	if d := p.takeRest(); d != 0 {
-		t.Errorf("%v more", d)
-	}
-	p.next(now)
-	p.time(now)
-	p.reach(3, now.Add(time.Hour))
-	if d := p.takeRest(); d != restMost {
-		t.Errorf("%v, want %v at most", d, restMost)
 	}
 }
