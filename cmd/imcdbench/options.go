@@ -23,7 +23,8 @@ type options struct {
 	quick   bool
 	cells   []contest.Cell
 	specs   []contest.Spec
-	timing  contest.Timing
+	loaded  time.Duration // 0: see timing
+	paced   time.Duration // 0: see timing
 	workers int
 	shm     int
 	buffer  int
@@ -61,10 +62,10 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
 	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct, sip")
 	f.StringVar(&o.contestants, "contestants", "", "only those whose name has one of these in it: module/documented, imcd, bare/1, …")
-	f.DurationVar(&o.timing.Loaded, "for", 0, "how long messages are sent in a measurement; 0: 2 s, with -quick 8 s: longer than Kamailio keeps a transaction, whose end costs time, too")
-	f.DurationVar(&o.timing.Paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, with -quick 4 s")
+	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s for what the bars are about: longer than Kamailio keeps a transaction, whose end costs time, too")
+	f.DurationVar(&o.paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, and 4 s for what the bars are about")
 	f.IntVar(&o.workers, "workers", 8, "SIP workers of each Kamailio (8: as in its stock configuration)")
-	f.IntVar(&o.shm, "shm", 1024, "shared memory of each Kamailio, in MB")
+	f.IntVar(&o.shm, "shm", 4096, "shared memory of each Kamailio, in MB; the module takes up to 2 GB of it here, and loses copies if there is less")
 	f.IntVar(&o.buffer, "maxbuffer", 0, "receive buffer of each Kamailio's sockets, in bytes; 0: its default, 262144")
 	f.Func("set", "a setting of imcd, KEY=VALUE; may be given several times", o.setting)
 	f.IntVar(&o.sockets, "sockets", 4, "sockets of the sink")
@@ -87,24 +88,27 @@ func parse(args []string, w io.Writer) (*options, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if o.timing.Loaded == 0 {
-		o.timing.Loaded = 2 * time.Second
-		if o.quick {
-			o.timing.Loaded = 8 * time.Second
-		}
-	}
-	if o.timing.Paced == 0 {
-		o.timing.Paced = 600 * time.Millisecond
-		if o.quick {
-			o.timing.Paced = 4 * time.Second
-		}
-	}
-	o.timing.Quiet, o.timing.After = 4500*time.Millisecond, 5500*time.Millisecond
 	if o.only == "overload" {
 		// One cell is enough, unless another is asked for.
 		o.members, o.rooms, o.bodies = first(o.members, "10,100,1000", "100"), first(o.rooms, "1,8", "8"), first(o.bodies, "100,4096", "100")
 	}
 	return o, errors.Join(o.check(), o.makeCells(), o.choose(), o.makeGrowth())
+}
+
+// timing is how long a measurement takes, of a cell that bars are about or of another.
+func (o *options) timing(bars bool) contest.Timing {
+	t := contest.Timing{Paced: 600 * time.Millisecond, Loaded: 6 * time.Second,
+		Quiet: 4500 * time.Millisecond, Drain: 40 * time.Second, After: 5500 * time.Millisecond}
+	if bars {
+		t.Paced, t.Loaded = 4*time.Second, 8*time.Second
+	}
+	if o.loaded > 0 {
+		t.Loaded = o.loaded
+	}
+	if o.paced > 0 {
+		t.Paced = o.paced
+	}
+	return t
 }
 
 func (o *options) check() error {

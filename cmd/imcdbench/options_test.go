@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"imcd/cmd/imcdbench/internal/contest"
 )
@@ -23,6 +24,19 @@ func TestOptions(t *testing.T) {
 	want := "imcd-rpc/documented imcd-rpc/straight imcd/documented imcd/straight bare/1"
 	if strings.Join(names, " ") != want {
 		t.Errorf("contestants %v", names)
+	}
+}
+
+func TestTiming(t *testing.T) {
+	o, err := parse([]string{"-alone", "1s"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As long as Kamailio keeps a transaction, at least.
+	for _, bars := range []bool{true, false} {
+		if got := o.timing(bars); got.Paced != time.Second || got.Loaded <= 5*time.Second {
+			t.Errorf("%+v", got)
+		}
 	}
 }
 

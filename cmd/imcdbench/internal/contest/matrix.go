@@ -33,7 +33,8 @@ func (l *Lab) Run(ctx context.Context, m Matrix, raw, progress io.Writer) (all [
 		for _, c := range m.Cells {
 			for i := range systems {
 				// Who comes first in one round does not in the next.
-				s := systems[(i+round-1)%len(systems)]
+				at := (i + round - 1) % len(systems)
+				s := systems[at]
 				got, err := s.Measure(ctx, c, round, m.Timing)
 				if err != nil {
 					return all, err
@@ -41,10 +42,29 @@ func (l *Lab) Run(ctx context.Context, m Matrix, raw, progress io.Writer) (all [
 				all = append(all, got)
 				fmt.Fprintf(progress, "round %d of %d, %v, %s: %.0f deliveries/s, %d lost\n",
 					round, m.Rounds, c, s.Spec.Name, got.Loaded.PerSecond(), got.Loaded.Lost+got.Paced.Lost)
+				if !got.cut() {
+					continue
+				}
+				fmt.Fprintf(progress, "%s still repeats copies, and is started anew\n", s.Spec.Name)
+				if systems[at], err = l.again(ctx, s); err != nil {
+					return all, err
+				}
 			}
 		}
 	}
 	return all, nil
+}
+
+// again starts a contestant anew, so that what it still does is in nobody's way.
+func (l *Lab) again(ctx context.Context, s *System) (*System, error) {
+	if err := errors.Join(s.Settle(ctx), s.Stop()); err != nil {
+		return s, err
+	}
+	fresh, err := l.Start(ctx, s.Spec)
+	if err != nil {
+		return s, err
+	}
+	return fresh, nil
 }
 
 func write(raw io.Writer, all []*Measurement) error {

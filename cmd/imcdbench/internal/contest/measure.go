@@ -28,6 +28,7 @@ type Timing struct {
 	Paced  time.Duration // one message at a time
 	Loaded time.Duration // as many as the contestant takes
 	Quiet  time.Duration // see load.Plan
+	Drain  time.Duration // the same
 	// After is how long after the last delivery CPU times are read. Kamailio
 	// frees a transaction 5 s after its end, and that belongs to its cost.
 	After time.Duration
@@ -113,7 +114,7 @@ func (s *System) warm(ctx context.Context, c Cell, t Timing) error {
 
 func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err error) {
 	plan := load.Plan{Addr: s.Addr(), Rooms: s.Rooms(m.Members, m.Rooms), Body: m.Body,
-		For: t.Paced, Window: 1, Quiet: t.Quiet}
+		For: t.Paced, Window: 1, Quiet: t.Quiet, Drain: t.Drain}
 	if m.Paced, err = s.lab.Load.Send(ctx, plan); err != nil {
 		return err
 	}
@@ -136,6 +137,9 @@ func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err err
 	}
 	return err
 }
+
+// cut reports whether the contestant was not left the time to end by itself.
+func (m *Measurement) cut() bool { return m.Paced.Cut || m.Loaded.Cut }
 
 // Settle waits until the CPU times of the last measurement are read.
 func (s *System) Settle(ctx context.Context) error {

@@ -3,6 +3,7 @@ package contest
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -123,6 +124,11 @@ func bars() []bar {
 		{ratio: "documented, alone p99", members: 1000, rooms: 1, most: 0.05},
 		{ratio: "documented, CPU", members: 100, rooms: 8, most: 0.55},
 	}
+}
+
+// HasBars reports whether there are bars for a cell.
+func HasBars(c Cell) bool {
+	return c.Body == barBody && slices.ContainsFunc(bars(), func(b bar) bool { return b.members == c.Members && b.rooms == c.Rooms })
 }
 
 // barBody is the size of the messages that the bars are about.

@@ -22,6 +22,9 @@ type Plan struct {
 	// Quiet ends the wait for the last deliveries when so long nothing came, and
 	// lets a room go on past a message that some member does not get.
 	Quiet time.Duration
+	// Drain ends that wait in any case, so long after the last message; 0: never.
+	// Who drowns in repetitions goes on for ever.
+	Drain time.Duration
 	// Watch is the index of a room whose times are in Result.Watched, too.
 	Watch int
 	// Most ends it after so many messages; 0: after For alone.
@@ -38,6 +41,7 @@ type Result struct {
 	Deliveries      int64         `json:"deliveries"`    // of a message to a member, each counted once
 	InTime          int64         `json:"in_time"`       // of these, while messages were sent
 	Lost            int64         `json:"lost"`          // deliveries of accepted messages that did not come
+	Cut             bool          `json:"cut"`           // Drain was over, and copies still came
 	Duplicates      int64         `json:"duplicates"`    // copies that are not the first of their message and member
 	Retransmissions int64         `json:"retransmitted"` // repetitions of the same request at the sink
 	Sending         time.Duration `json:"sending_ns"`    // how long messages were sent

@@ -207,6 +207,10 @@ func (s *sending) finished() bool {
 	if len(s.flights) == 0 {
 		return true
 	}
+	if s.plan.Drain > 0 && time.Since(s.ended) > s.plan.Drain {
+		s.res.Cut = true
+		return true
+	}
 	last := s.newest()
 	if s.ended.After(last) {
 		last = s.ended
