@@ -32,7 +32,7 @@ type committer struct {
 	store   Store
 	timeout time.Duration
 	linger  time.Duration // how long that may take
-	limit   int // of waiting transactions
+	limit   int           // of waiting transactions
 	log     zerolog.Logger
 	metrics *metrics
 	wake    chan struct{}
@@ -41,8 +41,8 @@ type committer struct {
 	waiting []*tx     // in the order in which they were made
 	urgent  int       // of these, those that somebody waits for
 	since   time.Time // when the first of them came
-	writing bool // a batch has been taken and is not settled yet; run's
-	broken  bool // the last commit failed and its rooms are not loaded again yet
+	writing bool      // a batch has been taken and is not settled yet; run's
+	broken  bool      // the last commit failed and its rooms are not loaded again yet
 
 	// Owned by run. minEpoch holds, for rooms with a failed change, the epoch
 	// below which changes build on it.

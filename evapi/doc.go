@@ -69,10 +69,11 @@
 //
 // An OPTIONS from that port is answered "200 imc GEN" by the event route (with
 // " via" behind it if copies go to a next hop): before anything else, to see that this
-// is the way to this Kamailio, and behind each 32 copies, as a mark. What Kamailio has not read waits in its socket, in the way of
-// everybody's requests; so no more is sent until the mark is answered, and then only
-// after a while, in which Kamailio has its processors for others. Replies go first:
-// while one waits, there are no new copies for some milliseconds.
+// is the way to this Kamailio. What Kamailio has not read waits in its socket, in the
+// way of everybody's requests; so no more than a few milliseconds' work of it is sent.
+// A response to a copy tells that it was read, and all before it; where devices are
+// silent an OPTIONS behind the copies, a mark, is answered in their place. Replies go
+// first: while one waits, there are no new copies for some milliseconds.
 //
 // # From Kamailio to imcd
 //

@@ -8,9 +8,9 @@ const (
 	// linkWindow is how many requests may be under way to Kamailio that it is not
 	// known to have read: they fit its socket, with the responses to as many, and
 	// are read in a few milliseconds, for which calls and registrations wait behind
-	// them. With fewer its workers go to sleep in between, and that costs more than
-	// the copies do.
-	linkWindow = 3 * linkBatch
+	// them. With fewer its workers go to sleep in between, and to wake them costs
+	// as much as a copy does.
+	linkWindow = 4 * linkBatch
 	// markAfter is how long nothing need be heard of these until a mark is sent: an
 	// OPTIONS that Kamailio answers by itself once it has read what came before.
 	// Devices that answer at once make marks needless.

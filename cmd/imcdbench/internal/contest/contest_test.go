@@ -79,4 +79,9 @@ func contestant(ctx context.Context, t *testing.T, lab *Lab, spec Spec) {
 	if res.Sent != 2 || res.Accepted != 2 || res.Lost != 1 || res.Deliveries != 9 {
 		t.Errorf("with a loss: %+v", res)
 	}
+	res, err = lab.Load.Send(ctx, load.Plan{Addr: s.Addr(), Rooms: s.Rooms(5, 2), Body: 100,
+		For: time.Minute, Window: 1, Quiet: time.Minute, Drain: 100 * time.Millisecond, Most: 2})
+	if err != nil || !res.Cut || res.Lost < 1 {
+		t.Errorf("with a loss that is not waited for: %+v, %v", res, err)
+	}
 }
