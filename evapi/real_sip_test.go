@@ -57,16 +57,27 @@ func TestSIPPort(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
 	s := newSink(t, func(string, []byte) error { return nil })
 	results := make(chan evapi.Result, 1)
-	c := connect(t, k, evapi.LaneSIP, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
-	if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: "one"}); err != nil {
-		t.Fatal(err)
-	}
-	if r := await(t, "result", results); r.Code != 200 {
-		t.Errorf("%+v", r)
-	}
-	m := ownVia.FindStringSubmatch(s.head("one"))
-	if m == nil {
-		t.Fatalf("no Via of imcd's in\n%s", s.head("one"))
+	var c *evapi.Conn
+	var m []string
+	for n := 0; ; n++ {
+		c = connect(t, k, evapi.LaneSIP, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
+		id := fmt.Sprint("copy", n)
+		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: id}); err != nil {
+			t.Fatal(err)
+		}
+		if r := await(t, "result", results); r.Code != 200 {
+			t.Errorf("%+v", r)
+		}
+		if m = ownVia.FindStringSubmatch(s.head(id)); m == nil {
+			t.Fatalf("no Via of imcd's in\n%s", s.head(id))
+		}
+		// Somebody else may have the same port of TCP; then imcd is to have another.
+		l, err := net.Listen("tcp4", "127.0.0.1:"+m[1])
+		if err == nil {
+			l.Close()
+			break
+		}
+		c.Stop()
 	}
 	for what, from := range map[string][2]string{"another port": {"udp", "127.0.0.1:0"},
 		"the same of TCP": {"tcp", "127.0.0.1:" + m[1]}, "another address": {"udp", "127.0.0.2:" + m[1]}} {
