@@ -38,10 +38,6 @@ type Timing struct {
 // at least two messages, and at most 64.
 const ahead = 4000
 
-// gap is between messages that are sent one at a time: nothing is left of one when the
-// next comes.
-const gap = 10 * time.Millisecond
-
 func (c Cell) window() int { return min(64, max(2, ahead/(c.Members*c.Rooms))) }
 
 // Measurement is what a contestant did with a cell in one round.
@@ -118,7 +114,7 @@ func (s *System) warm(ctx context.Context, c Cell, t Timing) error {
 
 func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err error) {
 	plan := load.Plan{Addr: s.Addr(), Rooms: s.Rooms(m.Members, m.Rooms), Body: m.Body,
-		For: t.Paced, Window: 1, Gap: gap, Quiet: t.Quiet, Drain: t.Drain}
+		For: t.Paced, Window: 1, Quiet: t.Quiet, Drain: t.Drain}
 	if m.Paced, err = s.lab.Load.Send(ctx, plan); err != nil {
 		return err
 	}
@@ -127,7 +123,7 @@ func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err err
 		return err
 	}
 	start := time.Now()
-	plan.For, plan.Window, plan.Gap = t.Loaded, m.window(), 0
+	plan.For, plan.Window = t.Loaded, m.window()
 	if m.Loaded, err = s.lab.Load.Send(ctx, plan); err != nil {
 		return err
 	}

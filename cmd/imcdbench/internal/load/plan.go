@@ -16,8 +16,6 @@ type Plan struct {
 	// Window is how many messages of a room may be on their way to members. The
 	// next one is sent once the last was answered, too.
 	Window int
-	// Gap is how long a room rests after a message has reached all its members.
-	Gap time.Duration
 	// Rate is messages per second, all rooms in turn, whatever is on its way; 0:
 	// as fast as Window lets.
 	Rate float64

@@ -28,9 +28,8 @@ type sending struct {
 
 // roomState is where a room's sender stands.
 type roomState struct {
-	waiting bool      // for an answer
-	ahead   int       // messages that some member has not got
-	rests   time.Time // until when it does, see Plan.Gap
+	waiting bool // for an answer
+	ahead   int  // messages that some member has not got
 }
 
 // flight is one message on its way.
@@ -104,7 +103,7 @@ func (s *sending) fill() error {
 	}
 	for i := range s.rooms {
 		r := &s.rooms[i]
-		if !r.waiting && r.ahead < s.plan.Window && !now.Before(r.rests) && s.sent < len(s.run.slots) {
+		if !r.waiting && r.ahead < s.plan.Window && s.sent < len(s.run.slots) {
 			if err := s.send(i); err != nil {
 				return err
 			}
@@ -167,9 +166,6 @@ func (s *sending) pass(f *flight) {
 	if !f.passed {
 		f.passed = true
 		s.rooms[f.room].ahead--
-		if s.plan.Gap > 0 {
-			s.rooms[f.room].rests = time.Now().Add(s.plan.Gap)
-		}
 	}
 }
 
