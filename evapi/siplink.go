@@ -167,11 +167,11 @@ func (l *sipLink) next(r *round) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait, mark := l.pace.hold(now)
-	if mark {
-		r.mark = l.pace.ask(now).branch
+	wait, ask := l.pace.hold(now)
+	if ask && l.open {
+		r.mark = l.pace.ask(now)
 	}
-	if r.wait = wait; mark || wait > 0 {
+	if r.wait = wait; r.mark != 0 || wait > 0 {
 		return
 	}
 	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
@@ -187,8 +187,11 @@ func (l *sipLink) next(r *round) {
 	if len(r.txs) > 0 {
 		l.c.count.sipSent.Add(uint64(len(r.txs)))
 		l.c.count.sipAgain.Add(uint64(again))
-		for _, tx := range r.txs {
-			tx.number = l.pace.next(now)
+		for i, tx := range r.txs {
+			// What is sent again keeps its number: a response may be to the first.
+			if number := l.pace.next(now); i >= again {
+				tx.number = number
+			}
 		}
 	}
 	r.wait = l.pending.wait(now)
@@ -347,13 +350,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.pace.full() {
-		defer func() {
-			if !l.pace.full() {
-				l.ring()
-			}
-		}()
-	}
+	waits := l.pace.full()
 	for i := range packets {
 		r, ok := l.form.parseReply(packets[i].Buffers[0][:packets[i].N])
 		if !ok {
@@ -389,6 +386,9 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 		}
 		l.c.count.results.Add(1)
 		results = append(results, Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter})
+	}
+	if waits && !l.pace.full() {
+		l.ring()
 	}
 	return results, others
 }

@@ -234,6 +234,35 @@ func TestSIPLinkWaits(t *testing.T) {
 	}
 }
 
+// TestSIPLinkAgain: a late response to the first sending of a copy does not tell that
+// what was sent after that was read.
+func TestSIPLinkAgain(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	f := newFake(t, p.serve(nil))
+	p.answer = func(string) (string, bool) { return "", false }
+	r := &recorder{}
+	c := startConn(t, testConfig(f.addr()), r)
+	eventually(t, "up", func() bool { return r.has("up 1") })
+	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is sent again", func() bool { return c.Stats().SIPAgain == 1 && p.got() == 2 })
+	l := c.link.Load()
+	p.mu.Lock()
+	late := response(p.copies[0], "200 OK")
+	p.mu.Unlock()
+	if _, err := p.pc.WriteTo(late, l.conn.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pace.sent != 2 || l.pace.read != 1 {
+		t.Errorf("sent %d, read %d; want 2, 1", l.pace.sent, l.pace.read)
+	}
+}
+
 // TestSIPLinkOutlivesConnections: a response that comes while evapi is away counts;
 // what was not sent is told of, and so is what a Kamailio that was restarted had.
 func TestSIPLinkOutlivesConnections(t *testing.T) {
@@ -292,6 +321,13 @@ func TestSIPLinkPaused(t *testing.T) {
 	cp := Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "id"}
 	if err := l.put(&cp); !errors.Is(err, ErrDown) {
 		t.Errorf("before it is resumed: %v", err)
+	}
+	l.mu.Lock()
+	l.pace.sent = linkWindow // long ago
+	l.mu.Unlock()
+	var now round
+	if l.next(&now); now.mark != 0 || l.pace.mark.branch != 0 {
+		t.Error("a mark goes before it is resumed")
 	}
 	c.memory.tell(1, 100) // nothing goes
 	l.resume()

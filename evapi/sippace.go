@@ -46,10 +46,10 @@ func (p *sipPace) next(now time.Time) uint64 {
 	return p.sent
 }
 
-// ask makes the mark that is sent now.
-func (p *sipPace) ask(now time.Time) mark {
+// ask begins a mark that is sent now, and returns its branch.
+func (p *sipPace) ask(now time.Time) uint64 {
 	p.mark = mark{branch: newBranch(), number: p.next(now), at: now}
-	return p.mark
+	return p.mark.branch
 }
 
 // answered takes the response to a mark; false if that is none.
@@ -73,9 +73,9 @@ func (p *sipPace) reach(number uint64, now time.Time) {
 // full reports whether a batch must wait.
 func (p *sipPace) full() bool { return p.doubt || p.sent-p.read > linkWindow-linkBatch }
 
-// hold is how long a batch must wait, at most; 0: not at all. If mark, one is to be
+// hold is how long a batch must wait, at most; 0: not at all. If ask, a mark is to be
 // sent now.
-func (p *sipPace) hold(now time.Time) (d time.Duration, mark bool) {
+func (p *sipPace) hold(now time.Time) (d time.Duration, ask bool) {
 	if p.mark.branch != 0 && now.Sub(p.mark.at) >= markLost {
 		p.forget()
 	}
