@@ -26,7 +26,7 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 	if err := checkChanges(changes); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	if s.quick != "" && isQuick(changes) {
+	if s.quick != nil && isQuick(changes) {
 		b := compact(changes, nil, map[engine.Name]int64{})
 		if chunk(b.messages) == len(b.messages) {
 			return wrap(ctx, doing, s.commitQuick(ctx, &b, onlyDeliveries(changes)))

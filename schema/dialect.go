@@ -28,9 +28,9 @@ type dialect interface {
 	// database, in which it comes before or after others in its order all the
 	// same; empty if there is no such thing.
 	relaxed() string
-	// quick is sqlQuick with its names; empty if the database does not know
-	// such statements.
-	quick() string
+	// quick returns the statements of quick commits; nil if the database does not
+	// know such statements.
+	quick() *quickStatements
 	// columns returns the names of a table's columns; none if there is no such
 	// table.
 	columns(ctx context.Context, q querier, table string) ([]string, error)

@@ -198,16 +198,25 @@ func TestLockedSQLiteIsUnavailable(t *testing.T) {
 func TestWithoutPreparedStatements(t *testing.T) {
 	t.Parallel()
 	pg := schematest.New(t, schematest.Options{})
-	s := open(t, pg.URL("postgres"), Options{})
-	s.db.SetMaxOpenConns(1) // always the same
-	commit(t, s, putRoomID("r", 7), putMember("r", "a", 1), putMessage(7, 1, []byte("x")))
-	for i, does := range []string{"DEALLOCATE ALL", `DEALLOCATE ALL; PREPARE "1" (bigint) AS SELECT $1`, `DEALLOCATE ALL`} {
-		if _, err := s.db.Exec(does); err != nil {
-			t.Fatal(err)
+	seq := uint64(1)
+	for _, does := range []string{"DEALLOCATE ALL", `DEALLOCATE ALL; PREPARE "1" (bigint) AS SELECT $1; PREPARE "2" (bigint) AS SELECT $1`} {
+		for _, with := range [][]engine.Change{{putProgress(7, 1)}, {putSeen(1, 200, epoch)}} {
+			s := open(t, pg.URL("postgres"), Options{})
+			s.db.SetMaxOpenConns(1) // always the same
+			if seq == 1 {
+				commit(t, s, putRoomID("r", 7), putMember("r", "a", 1), putMessage(7, 1, []byte("x")))
+			}
+			for range 2 {
+				if _, err := s.db.Exec(does); err != nil {
+					t.Fatal(err)
+				}
+				seq++
+				commit(t, s, append(with, putMessage(7, seq, []byte("x")))...)
+			}
 		}
-		commit(t, s, putMessage(7, uint64(i+2), []byte("x")))
 	}
-	if got, err := s.Messages(testContext(t), 7, 0, 10); err != nil || len(got) != 4 {
+	s := open(t, pg.URL("postgres"), Options{})
+	if got, err := s.Messages(testContext(t), 7, 0, 100); err != nil || len(got) != 9 {
 		t.Errorf("%d messages, %v", len(got), err)
 	}
 }

@@ -25,7 +25,7 @@ const (
 type connector struct {
 	cfg        pq.Config
 	preferTLS  bool
-	quick      string      // the statement that is prepared, see prepared
+	quick      *quickStatements
 	unprepared atomic.Bool // see prepared.off
 }
 
@@ -70,7 +70,7 @@ func (c *connector) connect(ctx context.Context, cfg pq.Config) (driver.Conn, er
 	}
 	d.established()
 	return &conn{fullConn: full, socket: d,
-		prepared: prepared{query: c.quick, off: &c.unprepared}}, nil
+		prepared: prepared{quick: c.quick, off: &c.unprepared}}, nil
 }
 
 // socket is the dialer of one connection: it knows the TCP connection under it.

@@ -89,7 +89,7 @@ func (d *postgresDialect) args(rows any) ([]any, error) {
 
 func (d *postgresDialect) skipLocked() string { return "FOR UPDATE SKIP LOCKED" }
 
-func (d *postgresDialect) quick() string { return quickStatement(d.membersTable) }
+func (d *postgresDialect) quick() *quickStatements { return newQuickStatements(d.membersTable) }
 
 func (d *postgresDialect) relaxed() string { return "SET LOCAL synchronous_commit TO off" }
 

@@ -10,34 +10,56 @@ import (
 	"github.com/lib/pq"
 )
 
-// prepared is the one statement of a connection that the server has parsed: to parse
-// and plan sqlQuick takes longer than to carry it out. There is no second one: lib/pq
-// numbers its statements, and behind a pooler that gives each transaction another of
-// the server's connections a number might be another connection's statement.
+// prepared are the quick statements of a connection, which the server has parsed: to
+// parse and plan one takes longer than to carry it out. lib/pq numbers its statements,
+// and behind a pooler that gives each transaction another of the server's connections a
+// number might be another connection's statement. So no two may have the same number of
+// parameters: the server refuses then.
 type prepared struct {
-	query string // its text
-	stmt  driver.StmtExecContext
+	quick  *quickStatements
+	any    driver.StmtExecContext // nil: not prepared yet
+	single driver.StmtExecContext
 	// off is the pool's: there is such a pooler, and it loses statements.
 	off *atomic.Bool
 }
 
-// exec carries query out, by the statement if it is that.
+// exec carries query out, by a statement if it is one of these.
 func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []driver.NamedValue) (driver.Result, error) {
-	if query != p.query || p.off.Load() {
+	if query != p.quick.any && query != p.quick.single || p.off.Load() {
 		return c.ExecContext(ctx, query, args)
 	}
-	if p.stmt == nil {
-		made, err := c.PrepareContext(ctx, query)
-		if err != nil {
+	if p.single == nil {
+		if err := p.prepare(ctx, c); err != nil {
 			return nil, p.lost(err)
 		}
-		var ok bool
-		if p.stmt, ok = made.(driver.StmtExecContext); !ok {
-			return nil, fmt.Errorf("lib/pq's statement %T lacks a method", made)
-		}
 	}
-	res, err := p.stmt.ExecContext(ctx, args)
+	stmt := p.any
+	if query == p.quick.single {
+		stmt = p.single
+	}
+	res, err := stmt.ExecContext(ctx, args)
 	return res, p.lost(err)
+}
+
+// prepare prepares all of them, so that none is left for a moment when somebody waits.
+func (p *prepared) prepare(ctx context.Context, c fullConn) error {
+	var err error
+	if p.any, err = prepare(ctx, c, p.quick.any); err == nil {
+		p.single, err = prepare(ctx, c, p.quick.single)
+	}
+	return err
+}
+
+func prepare(ctx context.Context, c fullConn, query string) (driver.StmtExecContext, error) {
+	made, err := c.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	stmt, ok := made.(driver.StmtExecContext)
+	if !ok {
+		return nil, fmt.Errorf("lib/pq's statement %T lacks a method", made)
+	}
+	return stmt, nil
 }
 
 // lost ends the use of prepared statements if err is that this one is not there, or

@@ -49,7 +49,17 @@ const sqlQuick = `WITH relaxed AS MATERIALIZED (
 			reason = excluded.reason, at = excluded.at)
 	SELECT 1 / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
 
-// quickStatement fills in the names.
+// quickStatements are those that a connection prepares.
+type quickStatements struct {
+	any    string // sqlQuick
+	single string // sqlSingle
+}
+
+func newQuickStatements(membersTable string) *quickStatements {
+	return &quickStatements{any: quickStatement(membersTable), single: singleStatement()}
+}
+
+// quickStatement fills in the names of sqlQuick.
 func quickStatement(membersTable string) string {
 	names := []string{"{members}", membersTable}
 	next := 3
@@ -94,36 +104,50 @@ func (b *batch) turns() []turnRow {
 	return turns
 }
 
-// execOnce carries the statement out. The pool by itself would do so again if the
+// execOnce carries a statement out. The pool by itself would do so again if the
 // connection is lost meanwhile.
-func (s *Store) execOnce(ctx context.Context, args []any) error {
+func (s *Store) execOnce(ctx context.Context, statement string, args []any) error {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // gives it back
-	_, err = conn.ExecContext(ctx, s.quick, args...)
+	_, err = conn.ExecContext(ctx, statement, args...)
 	return err
 }
 
-// commitQuick commits b by one statement.
-func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
+// quickArgs returns the parameters of sqlQuick.
+func (s *Store) quickArgs(b *batch, relaxed bool) ([]any, error) {
 	args := []any{relaxed, len(b.heads)}
 	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.seen} {
 		more, err := s.dialect.args(rows)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		args = append(args, more...)
 	}
+	return args, nil
+}
+
+// commitQuick commits b by one statement.
+func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
+	statement := s.quick.single
+	args, ok := b.single()
+	if !ok {
+		var err error
+		if args, err = s.quickArgs(b, relaxed); err != nil {
+			return err
+		}
+		statement = s.quick.any
+	}
 	again := false // after a statement that may have been carried out
-	err := s.execOnce(ctx, args)
+	err := s.execOnce(ctx, statement, args)
 	for range s.opts.MaxConns {
 		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
 			break
 		}
 		again = again || !statementLost(err)
-		err = s.execOnce(ctx, args)
+		err = s.execOnce(ctx, statement, args)
 	}
 	if !isDivision(err) {
 		return err

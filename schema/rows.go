@@ -101,6 +101,9 @@ type blob []byte
 // MarshalJSON implements json.Marshaler.
 func (b blob) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(b)) }
 
+// bytes is never nil, which would be NULL.
+func (b blob) bytes() []byte { return append([]byte{}, b...) }
+
 // column of a list of rows. kind is PostgreSQL's name of its type.
 type column struct{ name, kind string }
 

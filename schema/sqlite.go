@@ -25,11 +25,11 @@ type sqliteDialect struct {
 // to the file.
 const sqliteBusyMS = 2000
 
-func (d *sqliteDialect) name() string       { return "sqlite" }
-func (d *sqliteDialect) target() string     { return d.path }
-func (d *sqliteDialect) binary() string     { return "BINARY" }
-func (d *sqliteDialect) skipLocked() string { return "" } // it has one writer
-func (d *sqliteDialect) quick() string      { return "" }
+func (d *sqliteDialect) name() string            { return "sqlite" }
+func (d *sqliteDialect) target() string          { return d.path }
+func (d *sqliteDialect) binary() string          { return "BINARY" }
+func (d *sqliteDialect) skipLocked() string      { return "" } // it has one writer
+func (d *sqliteDialect) quick() *quickStatements { return nil }
 
 func (d *sqliteDialect) relaxed() string              { return "" } // only a whole connection can be
 func (d *sqliteDialect) stale(error) bool             { return false }

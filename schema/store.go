@@ -18,7 +18,7 @@ type Store struct {
 	dialect dialect
 	db      *sql.DB
 	names   *strings.Replacer // of the statements
-	quick   string            // see dialect
+	quick   *quickStatements  // see dialect
 
 	written atomic.Bool // rooms or members were changed since Open
 
@@ -67,7 +67,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return errURL("%w", wrap(ctx, s.dialect.target(), err))
 	}
-	if s.quick == "" {
+	if s.quick == nil {
 		return nil
 	}
 	// So that the first message, as a rule, need not wait until this is parsed and
