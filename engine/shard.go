@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -34,6 +35,7 @@ type shard struct {
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
 	serial   uint64             // of notes, for Call-IDs
 	now      time.Time          // of this round
+	told     bool               // there were replies in this round
 	toldLate time.Time          // when it was last logged that a room is late
 
 	waits    waits                         // members that are tried again later
@@ -92,6 +94,7 @@ func (s *shard) run(ctx context.Context) {
 		s.expire()
 		s.ripen()
 		s.resumeDue()
+		s.giveWay()
 		s.pump()
 		s.engine.checkIdle()
 	}
@@ -103,6 +106,14 @@ func (s *shard) tellTime() {
 	last := s.now
 	if s.now = time.Now(); s.now.Sub(last) > frozenAfter {
 		s.hurry()
+	}
+}
+
+// giveWay lets replies be written before copies are made.
+func (s *shard) giveWay() {
+	if s.told {
+		s.told = false
+		runtime.Gosched()
 	}
 }
 
@@ -190,6 +201,7 @@ func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 		req.order.done <- struct{}{} // never waits: there is one answer
 	} else {
 		s.engine.relay.Reply(req.msg, a)
+		s.told = true
 	}
 	s.engine.metrics.request(req, a)
 	s.engine.logRequest(req, a, repeated)

@@ -175,25 +175,21 @@ func (l *sipLink) next(r *round) {
 		return
 	}
 	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
-	again := len(r.txs)
+	for _, tx := range r.txs {
+		l.pace.next(tx.room(), now) // it keeps its place: a response may be to the first
+	}
+	l.c.count.sipAgain.Add(uint64(len(r.txs)))
 	way := l.givesWay(replying, now)
-	for l.open && !low && !way && len(r.txs) < linkBatch && l.first.n+l.rest.n > 0 {
+	for l.open && !low && !way && len(r.txs) < linkBatch && l.pace.left() && l.first.n+l.rest.n > 0 {
 		q := &l.first
 		if q.n == 0 {
 			q = &l.rest
 		}
-		r.txs = append(r.txs, l.pending.begin(q.pop(), now))
+		tx := l.pending.begin(q.pop(), now)
+		tx.place = l.pace.next(tx.room(), now)
+		r.txs = append(r.txs, tx)
 	}
-	if len(r.txs) > 0 {
-		l.c.count.sipSent.Add(uint64(len(r.txs)))
-		l.c.count.sipAgain.Add(uint64(again))
-		for i, tx := range r.txs {
-			// What is sent again keeps its number: a response may be to the first.
-			if number := l.pace.next(now); i >= again {
-				tx.number = number
-			}
-		}
-	}
+	l.c.count.sipSent.Add(uint64(len(r.txs)))
 	r.wait = l.pending.wait(now)
 	if way {
 		r.wait = min(r.wait, giveWay)
@@ -359,7 +355,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 		}
 		if r.code < 200 {
 			if tx := l.pending.byBranch[r.branch]; tx != nil {
-				l.pace.reach(tx.number, now)
+				l.pace.reach(tx.place, now)
 			}
 			continue
 		}
@@ -375,7 +371,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			}
 			continue
 		}
-		l.pace.reach(tx.number, now)
+		l.pace.reach(tx.place, now)
 		if r.code == 503 && string(r.reason) == notHere {
 			l.pace.doubt = true
 			l.ring()

@@ -1,16 +1,21 @@
 package evapi
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 const (
 	// linkBatch is how many copies go at a time.
 	linkBatch = 32
-	// linkWindow is how many requests may be under way to Kamailio that it is not
-	// known to have read: they fit its socket, with the responses to as many, and
-	// are read in a few milliseconds, for which calls and registrations wait behind
-	// them. With fewer its workers go to sleep in between, and to wake them costs
-	// as much as a copy does.
-	linkWindow = 4 * linkBatch
+	// linkWindow is how much of the buffer of Kamailio's socket may be taken by
+	// requests that it is not known to have read, in bytes as Linux counts them. It
+	// grants 425984 unless told otherwise: the rest is for calls and registrations,
+	// which wait behind these for a few milliseconds. With less Kamailio's workers go
+	// to sleep in between, and to wake them costs as much as a copy does.
+	linkWindow = 256 << 10
+	// smallRoom is what a datagram takes of that at least.
+	smallRoom = 1280
 	// markAfter is how long nothing need be heard of these until a mark is sent: an
 	// OPTIONS that Kamailio answers by itself once it has read what came before.
 	// Devices that answer at once make marks needless.
@@ -19,11 +24,18 @@ const (
 	markLost = 250 * time.Millisecond
 )
 
-// sipPace bounds what Kamailio has not read of what a link sends. Requests are numbered
-// from 1 on in the order of their sending, so that a response to one tells of those
-// before it. Guarded by the link's mutex.
+// roomFor is what a datagram of size bytes takes of a socket's buffer, at most: it lies
+// in a piece of a power of two.
+func roomFor(size int) uint64 {
+	const headers, more = 384, 256
+	return max(smallRoom, uint64(1)<<bits.Len(uint(size+headers-1))+more)
+}
+
+// sipPace bounds what Kamailio has not read of what a link sends. Each request has a
+// place, in the order of their sending: the room that it and all before it have taken,
+// so that a response to one tells of those before it. Guarded by the link's mutex.
 type sipPace struct {
-	sent  uint64    // the last number
+	sent  uint64    // the last place
 	read  uint64    // up to which they are read, or taken for lost
 	moved time.Time // when read last changed, or there began to be something unread
 	mark  mark      // under way
@@ -33,22 +45,22 @@ type sipPace struct {
 // mark is an OPTIONS that is not answered yet.
 type mark struct {
 	branch uint64 // 0: none
-	number uint64
+	place  uint64
 	at     time.Time
 }
 
-// next numbers a request that is sent now.
-func (p *sipPace) next(now time.Time) uint64 {
+// next returns the place of a request that is sent now and takes so much room.
+func (p *sipPace) next(room uint64, now time.Time) uint64 {
 	if p.sent == p.read {
 		p.moved = now
 	}
-	p.sent++
+	p.sent += room
 	return p.sent
 }
 
 // ask begins a mark that is sent now, and returns its branch.
 func (p *sipPace) ask(now time.Time) uint64 {
-	p.mark = mark{branch: newBranch(), number: p.next(now), at: now}
+	p.mark = mark{branch: newBranch(), place: p.next(smallRoom, now), at: now}
 	return p.mark.branch
 }
 
@@ -57,21 +69,24 @@ func (p *sipPace) answered(branch uint64, now time.Time) bool {
 	if branch == 0 || branch != p.mark.branch {
 		return false
 	}
-	p.reach(p.mark.number, now)
+	p.reach(p.mark.place, now)
 	p.mark, p.doubt = mark{}, false
 	return true
 }
 
 // reach notes that a request was read.
-func (p *sipPace) reach(number uint64, now time.Time) {
-	if number <= p.read {
+func (p *sipPace) reach(place uint64, now time.Time) {
+	if place <= p.read {
 		return
 	}
-	p.read, p.moved = number, now
+	p.read, p.moved = place, now
 }
 
+// left tells whether one more may go with those of its batch.
+func (p *sipPace) left() bool { return p.sent-p.read < linkWindow }
+
 // full reports whether a batch must wait.
-func (p *sipPace) full() bool { return p.doubt || p.sent-p.read > linkWindow-linkBatch }
+func (p *sipPace) full() bool { return p.doubt || p.sent-p.read > linkWindow-linkBatch*smallRoom }
 
 // hold is how long a batch must wait, at most; 0: not at all. If ask, a mark is to be
 // sent now.

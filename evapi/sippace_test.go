@@ -1,6 +1,12 @@
 package evapi
 
 import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,7 +26,7 @@ type paced struct {
 
 func TestSIPPace(t *testing.T) {
 	t.Parallel()
-	const batch, window, ms = linkBatch, linkWindow, time.Millisecond
+	const batch, window, ms = linkBatch, linkWindow / smallRoom, time.Millisecond
 	for name, steps := range map[string][]paced{
 		"a batch goes after a batch": {{send: batch}},
 		"the window is full":         {{send: window, wait: markAfter}},
@@ -42,9 +48,9 @@ func TestSIPPace(t *testing.T) {
 			for i, s := range steps {
 				now = now.Add(s.pass)
 				for range s.send {
-					p.next(now)
+					p.next(smallRoom, now)
 				}
-				p.reach(s.read, now)
+				p.reach(s.read*smallRoom, now)
 				p.doubt = p.doubt || s.refuse
 				if s.mark && !p.answered(p.mark.branch, now) {
 					t.Errorf("step %d: no mark was under way", i)
@@ -62,4 +68,69 @@ func TestSIPPace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRoomOfDatagrams: what waits in a socket takes no more room than we count, nor much
+// less.
+func TestRoomOfDatagrams(t *testing.T) {
+	t.Parallel()
+	const n = 4
+	for _, size := range []int{1, 300, 640, 641, 1000, 1664, 1665, 3700, 4000, 8000, 20000, maxDatagram} {
+		in, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := net.Dial("udp4", in.LocalAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := in.SetReadBuffer(1 << 20); err != nil {
+			t.Fatal(err)
+		}
+		room, took := n*roomFor(size), uint64(0)
+		for range n {
+			if _, err := out.Write(make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, fmt.Sprintf("%d bytes take half of %d at least", size, room/n), func() bool {
+			took = waiting(t, in)
+			return took >= room/2
+		})
+		if took > room {
+			t.Errorf("%d bytes take %d, not %d", size, took/n, room/n)
+		}
+		if err := errors.Join(in.Close(), out.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	var p sipPace
+	for range linkWindow/roomFor(8000) + 1 {
+		p.next(roomFor(8000), time.Now())
+	}
+	if p.left() {
+		t.Errorf("large requests take %d and there is room left", p.sent)
+	}
+}
+
+// waiting is what waits in a socket, in bytes as Linux counts them.
+func waiting(t *testing.T, conn *net.UDPConn) uint64 {
+	t.Helper()
+	lines, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprintf("0100007F:%04X", conn.LocalAddr().(*net.UDPAddr).Port)
+	for line := range strings.Lines(string(lines)) {
+		if fields := strings.Fields(line); fields[1] == port {
+			_, hex, _ := strings.Cut(fields[4], ":")
+			n, err := strconv.ParseUint(hex, 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s is not in /proc/net/udp", port)
+	return 0
 }

@@ -17,11 +17,14 @@ type sipTx struct {
 	to     string
 	callID string
 	first  bool   // see Copy
-	number uint64 // see sipPace; guarded by its link's mutex
+	place  uint64 // see sipPace; guarded by its link's mutex
 
 	due  time.Time // when it is sent again; guarded by its link's mutex, as over is
 	over bool
 }
+
+// room is what the request takes of Kamailio's socket.
+func (tx *sipTx) room() uint64 { return roomFor(tx.out.sipSize(len(tx.to), len(tx.callID))) }
 
 // newBranch makes what nobody can guess who has not seen the request.
 func newBranch() uint64 { return rand.Uint64() }

@@ -29,7 +29,7 @@ type Client struct {
 
 type timedReply struct {
 	reply
-	at time.Time
+	at time.Time // when the socket had it: the sender shares its cores with what is measured
 }
 
 // runs numbers the runs of this process, which never repeat: what comes late is
@@ -61,7 +61,7 @@ func dial(addr string) (*Client, error) {
 		return nil, fmt.Errorf("socket of the sender: %w", err)
 	}
 	udp := conn.(*net.UDPConn)
-	if err := enlarge(udp); err != nil {
+	if err := errors.Join(enlarge(udp), stamp(udp)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	c := &Client{conn: udp, writer: writer{via: conn.LocalAddr().String()},
@@ -80,9 +80,9 @@ func (c *Client) close() error {
 
 // read hands on final responses.
 func (c *Client) read() {
-	buf := make([]byte, packetSize)
+	buf, control := make([]byte, packetSize), make([]byte, stampSize)
 	for {
-		n, err := c.conn.Read(buf)
+		n, m, _, _, err := c.conn.ReadMsgUDP(buf, control)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -94,7 +94,7 @@ func (c *Client) read() {
 			continue
 		}
 		select {
-		case c.replies <- timedReply{r, time.Now()}:
+		case c.replies <- timedReply{r, stampOf(control[:m])}:
 		case <-c.done:
 			return
 		}

@@ -1,0 +1,47 @@
+package load
+
+import (
+	"fmt"
+	"net"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// stampSize is what the control message with a stamp needs.
+var stampSize = unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{})))
+
+// stamp has the kernel say when each datagram came.
+func stamp(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("stamps of a socket: %w", err)
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return fmt.Errorf("stamps of a socket: %w", err)
+	}
+	return nil
+}
+
+// stampOf returns when a datagram came; now if the kernel does not say.
+func stampOf(control []byte) time.Time {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return time.Now()
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})) {
+			t := (*unix.Timespec)(unsafe.Pointer(&m.Data[0]))
+			return time.Unix(t.Unix())
+		}
+	}
+	return time.Now()
+}
