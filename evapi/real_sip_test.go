@@ -49,45 +49,67 @@ func optionsFrom(t *testing.T, k *evapitest.Kamailio, network, local string) (st
 	return status
 }
 
-var ownVia = regexp.MustCompile(`127\.0\.0\.1:(\d+);branch=z9hG4bKimcopy`)
+// ownVia finds the port of the link in its Via.
+func ownVia(head, own string) string {
+	m := regexp.MustCompile(regexp.QuoteMeta(own) + `:(\d+);branch=z9hG4bKimcopy`).FindStringSubmatch(head)
+	if m == nil {
+		return ""
+	}
+	return m[1]
+}
 
 // TestSIPPort: copies are taken from imcd's socket alone, and from nobody once imcd is
-// gone, whoever has the port then.
+// gone, whoever has the port then; whatever Kamailio's own address is.
 func TestSIPPort(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
-	s := newSink(t, func(string, []byte) error { return nil })
+	for own, other := range map[string]string{"127.0.0.1": "127.0.0.2", "127.0.0.2": "127.0.0.1"} {
+		t.Run(own, func(t *testing.T) { sipPort(t, own, other) })
+	}
+}
+
+func sipPort(t *testing.T, own, other string) {
+	port, err := evapitest.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := startKamailio(t, evapitest.Options{SIPPort: port, Local: fmt.Sprintf("listen=udp:127.0.0.2:%d\n", port),
+		IMCLocal: fmt.Sprintf("#!define IMC_NEXT_HOP \"sip:%s:%d\"\n", own, port)})
+	dev := newDevice(t, k, "bob", "udp", 200)
+	bind(t, dev.ua, "<"+dev.ua.Contact()+">")
 	results := make(chan evapi.Result, 1)
 	var c *evapi.Conn
-	var m []string
+	var link string // its port
 	for n := 0; ; n++ {
-		c = connect(t, k, evapi.LaneSIP, s.uri(), newEvents(func(r evapi.Result) { results <- r }))
-		id := fmt.Sprint("copy", n)
-		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: id}); err != nil {
+		c = connect(t, k, evapi.LaneSIP, "", newEvents(func(r evapi.Result) { results <- r }))
+		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: fmt.Sprint("copy", n)}); err != nil {
 			t.Fatal(err)
 		}
 		if r := await(t, "result", results); r.Code != 200 {
 			t.Errorf("%+v", r)
 		}
-		if m = ownVia.FindStringSubmatch(s.head(id)); m == nil {
-			t.Fatalf("no Via of imcd's in\n%s", s.head(id))
+		m, err := dev.ua.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if link = ownVia(m.Request.String(), own); link == "" {
+			t.Fatalf("no Via of imcd's in\n%s", m.Request)
 		}
 		// Somebody else may have the same port of TCP; then imcd is to have another.
-		l, err := net.Listen("tcp4", "127.0.0.1:"+m[1])
+		l, err := net.Listen("tcp4", own+":"+link)
 		if err == nil {
 			l.Close()
 			break
 		}
 		c.Stop()
 	}
-	for what, from := range map[string][2]string{"another port": {"udp", "127.0.0.1:0"},
-		"the same of TCP": {"tcp", "127.0.0.1:" + m[1]}, "another address": {"udp", "127.0.0.2:" + m[1]}} {
+	for what, from := range map[string][2]string{"another port": {"udp", own + ":0"},
+		"the same of TCP": {"tcp", own + ":" + link}, "another address": {"udp", other + ":" + link}} {
 		if got := optionsFrom(t, k, from[0], from[1]); got == "" || strings.Contains(got, "imc") {
 			t.Errorf("from %s while imcd is there: %q", what, got)
 		}
 	}
 	c.Stop()
 	eventually(t, "the port forgotten", func() bool {
-		got := optionsFrom(t, k, "udp", "127.0.0.1:"+m[1])
+		got := optionsFrom(t, k, "udp", own+":"+link)
 		return got != "" && !strings.Contains(got, "imc")
 	})
 }
