@@ -264,11 +264,21 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 	}
 	await(t, "up again", ev.up)
 	if lane == evapi.LaneSIP {
+		local := 0
 		for range accepted {
-			// 503: imcd's address was not known any more, or not again.
-			if r := await(t, "result", results); r.Local || r.Code != 404 && r.Code != 503 {
+			// 503: imcd's address was not known any more, or not again; or the copy had
+			// to wait for those before it.
+			r := await(t, "result", results)
+			if r.Code != 404 && r.Code != 503 {
 				t.Errorf("%+v", r)
 			}
+			if r.Local {
+				local++
+			}
+		}
+		st := c.Stats()
+		if sent := int(st.SIPSent - st.SIPAgain); sent == 0 || local != accepted-sent {
+			t.Errorf("%d of %d copies were sent, and %d have no outcome", sent, accepted, local)
 		}
 	}
 	before := c.Stats().Pongs
