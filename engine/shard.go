@@ -35,7 +35,7 @@ type shard struct {
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
 	serial   uint64             // of notes, for Call-IDs
 	now      time.Time          // of this round
-	told     bool               // there were replies in this round
+	replied  bool               // somebody, in this round
 	toldLate time.Time          // when it was last logged that a room is late
 
 	waits    waits                         // members that are tried again later
@@ -109,10 +109,11 @@ func (s *shard) tellTime() {
 	}
 }
 
-// giveWay lets replies be written before copies are made.
+// giveWay lets replies be written before copies are made: who writes them was woken, and
+// mostly waits for our processor.
 func (s *shard) giveWay() {
-	if s.told {
-		s.told = false
+	if s.replied {
+		s.replied = false
 		runtime.Gosched()
 	}
 }
@@ -201,7 +202,7 @@ func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 		req.order.done <- struct{}{} // never waits: there is one answer
 	} else {
 		s.engine.relay.Reply(req.msg, a)
-		s.told = true
+		s.replied = true
 	}
 	s.engine.metrics.request(req, a)
 	s.engine.logRequest(req, a, repeated)

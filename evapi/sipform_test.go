@@ -137,10 +137,10 @@ func TestSIPPending(t *testing.T) {
 	}
 	var sent []int
 	expired := 0
-	may := func(*sipTx) bool { return true }
+	take := func(*sipTx) bool { return true }
 	for ms := 0; ms <= 20000; ms += 10 {
 		// Paused from 3 s to 4 s: what is due meanwhile is left out.
-		again, gone := p.due(at(ms), 10, ms < 3000 || ms > 4000, may, nil, nil)
+		again, gone := p.due(at(ms), 10, ms < 3000 || ms > 4000, take, nil, nil)
 		for _, tx := range again {
 			if tx != silent {
 				t.Errorf("%s sent again", tx.callID)
@@ -161,13 +161,13 @@ func TestSIPPending(t *testing.T) {
 	for range 5 {
 		p.begin(entry{}, start)
 	}
-	if again, _ := p.due(at(600), 3, true, may, nil, nil); len(again) != 3 {
+	if again, _ := p.due(at(600), 3, true, take, nil, nil); len(again) != 3 {
 		t.Errorf("%d of at most 3", len(again))
 	}
 	if again, _ := p.due(at(600), 3, true, func(*sipTx) bool { return false }, nil, nil); len(again) != 0 {
-		t.Errorf("%d that may not go", len(again))
+		t.Errorf("%d that take not go", len(again))
 	}
-	if again, _ := p.due(at(600), 3, true, may, nil, nil); len(again) != 2 {
+	if again, _ := p.due(at(600), 3, true, take, nil, nil); len(again) != 2 {
 		t.Errorf("then %d", len(again))
 	}
 }

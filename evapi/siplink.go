@@ -174,9 +174,14 @@ func (l *sipLink) next(r *round) {
 	if r.wait = wait; r.mark != 0 || wait > 0 {
 		return
 	}
-	// What is sent again keeps its place: a response may be to the first.
-	may := func(tx *sipTx) bool { return l.pace.left() && l.pace.next(tx.room(), now) > 0 }
-	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, may, r.txs, r.expired)
+	take := func(tx *sipTx) bool {
+		if !l.pace.left() {
+			return false
+		}
+		l.pace.next(tx.room(), now) // it keeps its own place: a response may be to the first
+		return true
+	}
+	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, take, r.txs, r.expired)
 	l.c.count.sipAgain.Add(uint64(len(r.txs)))
 	way := l.givesWay(replying, now)
 	for l.open && !low && !way && len(r.txs) < linkBatch && l.pace.left() && l.first.n+l.rest.n > 0 {

@@ -44,7 +44,8 @@ type sipPace struct {
 	moved time.Time // when read last changed, or there began to be something unread
 	mark  mark      // under way
 	doubt bool      // whether Kamailio knows our copies: a mark is to tell
-	seen  bool      // a response has moved read, and nothing else since
+	// sighted: a response was the last that moved read; else a mark was, or nothing.
+	sighted bool
 }
 
 // mark is an OPTIONS that is not answered yet.
@@ -75,7 +76,7 @@ func (p *sipPace) answered(branch uint64, now time.Time) bool {
 		return false
 	}
 	p.reach(p.mark.place, now)
-	p.mark, p.doubt, p.seen = mark{}, false, false
+	p.mark, p.doubt, p.sighted = mark{}, false, false
 	return true
 }
 
@@ -84,11 +85,11 @@ func (p *sipPace) reach(place uint64, now time.Time) {
 	if place <= p.read {
 		return
 	}
-	p.read, p.moved, p.seen = place, now, true
+	p.read, p.moved, p.sighted = place, now, true
 }
 
 func (p *sipPace) window() uint64 {
-	if p.seen {
+	if p.sighted {
 		return linkWindow
 	}
 	return blindWindow

@@ -62,14 +62,15 @@ func (p *sipPending) end(branch uint64) *sipTx {
 	return tx
 }
 
-// due appends what is to be sent again, up to most in all and as far as may lets it, and
-// what is to be given up. Unless open, nothing is sent, and its time passes all the same.
-func (p *sipPending) due(now time.Time, most int, open bool, may func(*sipTx) bool, again, expired []*sipTx) (_, _ []*sipTx) {
+// due appends what is to be sent again, up to most in all and as far as there is room for
+// it, which take takes, and what is to be given up. Unless open, nothing is sent, and its
+// time passes all the same.
+func (p *sipPending) due(now time.Time, most int, open bool, take func(*sipTx) bool, again, expired []*sipTx) (_, _ []*sipTx) {
 	for stage := range p.stages {
 		q := p.stages[stage]
 		for len(q) > 0 && (q[0].over || !q[0].due.After(now)) && len(again) < most {
 			tx := q[0]
-			if open && !tx.over && stage < len(p.stages)-1 && !may(tx) {
+			if open && !tx.over && stage < len(p.stages)-1 && !take(tx) {
 				break
 			}
 			q[0] = nil

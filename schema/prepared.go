@@ -17,7 +17,7 @@ import (
 // parameters: the server refuses then.
 type prepared struct {
 	quick  *quickStatements
-	any    driver.StmtExecContext // nil: not prepared yet
+	many   driver.StmtExecContext // nil: not prepared yet
 	single driver.StmtExecContext
 	// off is the pool's: there is such a pooler, and it loses statements.
 	off *atomic.Bool
@@ -25,7 +25,7 @@ type prepared struct {
 
 // exec carries query out, by a statement if it is one of these.
 func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []driver.NamedValue) (driver.Result, error) {
-	if query != p.quick.any && query != p.quick.single || p.off.Load() {
+	if query != p.quick.many && query != p.quick.single || p.off.Load() {
 		return c.ExecContext(ctx, query, args)
 	}
 	if p.single == nil {
@@ -33,7 +33,7 @@ func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []dr
 			return nil, p.lost(err)
 		}
 	}
-	stmt := p.any
+	stmt := p.many
 	if query == p.quick.single {
 		stmt = p.single
 	}
@@ -44,7 +44,7 @@ func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []dr
 // prepare prepares all of them, so that none is left for a moment when somebody waits.
 func (p *prepared) prepare(ctx context.Context, c fullConn) error {
 	var err error
-	if p.any, err = prepare(ctx, c, p.quick.any); err == nil {
+	if p.many, err = prepare(ctx, c, p.quick.many); err == nil {
 		p.single, err = prepare(ctx, c, p.quick.single)
 	}
 	return err

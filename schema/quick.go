@@ -45,18 +45,17 @@ const sqlQuick = `WITH relaxed AS MATERIALIZED (
 		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen} WHERE true
-		ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
-			reason = excluded.reason, at = excluded.at)
+		` + sqlSeenAgain + `)
 	SELECT 1 / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
 
 // quickStatements are those that a connection prepares.
 type quickStatements struct {
-	any    string // sqlQuick
+	many   string // sqlQuick
 	single string // sqlSingle
 }
 
 func newQuickStatements(membersTable string) *quickStatements {
-	return &quickStatements{any: quickStatement(membersTable), single: singleStatement()}
+	return &quickStatements{many: quickStatement(membersTable), single: singleStatement()}
 }
 
 // quickStatement fills in the names of sqlQuick.
@@ -138,7 +137,7 @@ func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
 		if args, err = s.quickArgs(b, relaxed); err != nil {
 			return err
 		}
-		statement = s.quick.any
+		statement = s.quick.many
 	}
 	again := false // after a statement that may have been carried out
 	err := s.execOnce(ctx, statement, args)

@@ -102,7 +102,12 @@ type blob []byte
 func (b blob) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(b)) }
 
 // bytes is never nil, which would be NULL.
-func (b blob) bytes() []byte { return append([]byte{}, b...) }
+func (b blob) bytes() []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
 
 // column of a list of rows. kind is PostgreSQL's name of its type.
 type column struct{ name, kind string }

@@ -20,8 +20,7 @@ const sqlSingle = `WITH raised AS (UPDATE imcd_rooms SET seq = $2, bytes = bytes
 		VALUES ($1, $2, $5, $6, $7, $8, $10, $9)),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		VALUES ($11, $12, $13, $14, $15, $16)
-		ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
-			reason = excluded.reason, at = excluded.at),
+		` + sqlSeenAgain + `),
 	moved AS (UPDATE imcd_rooms SET done = v.done FROM {others} WHERE imcd_rooms.id = v.room_id)
 	SELECT 1 / count(*) FROM raised`
 

@@ -65,11 +65,11 @@ func TestSingleMessage(t *testing.T) {
 func TestQuickStatementsDiffer(t *testing.T) {
 	q := newQuickStatements("imc_members")
 	single, ok := (&batch{messages: make([]messageRow, 1), heads: make([]headRow, 1), seen: make([]seenRow, 1)}).single()
-	any, err := (&Store{dialect: &postgresDialect{}}).quickArgs(&batch{}, false)
-	if err != nil || !ok || len(single) == len(any) {
-		t.Errorf("%d and %d parameters, %v", len(single), len(any), err)
+	many, err := (&Store{dialect: &postgresDialect{}}).quickArgs(&batch{}, false)
+	if err != nil || !ok || len(single) == len(many) {
+		t.Errorf("%d and %d parameters, %v", len(single), len(many), err)
 	}
-	if strings.Contains(q.single+q.any, "{") {
+	if strings.Contains(q.single+q.many, "{") {
 		t.Error("names are missing")
 	}
 }

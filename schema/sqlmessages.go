@@ -28,10 +28,11 @@ const (
 		SELECT v.room_id, v.username, v.domain, v.seq FROM v
 		WHERE EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.username AND m.domain = v.domain AND m.room = v.room)
 		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq`
+	sqlSeenAgain = `ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
+			reason = excluded.reason, at = excluded.at`
 	sqlPutSeen = `INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true
-		ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
-			reason = excluded.reason, at = excluded.at`
+		` + sqlSeenAgain
 
 	sqlMessages = `SELECT seq, sender_username, sender_domain, display, content_type, body, at FROM imcd_messages
 		WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`

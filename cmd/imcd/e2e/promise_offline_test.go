@@ -81,7 +81,7 @@ func TestPromiseOffline(t *testing.T) {
 // TestPromiseOfflineCostsNothing: two members that are offline do not slow down a
 // room of 1000.
 func TestPromiseOfflineCostsNothing(t *testing.T) {
-	const room, size, turns, burst = "chat-big", 1000, 4, 3
+	const room, size, turns, burst = "chat-big", 1000, 5, 3
 	users := names("u", size)
 	url := schematest.NewDatabase(t)
 	fillRooms(t, url, []filling{{room: room, members: users}})
@@ -119,11 +119,11 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 		until(t, ctx, "those who were away have everything", func() bool { c, _ := k.counts(); return c == delivered })
 		without = append(without, round(size-1))
 	}
-	// The best of each: other tests, which share the cores, can only slow a turn down.
-	best, bestWithout := slices.Max(with), slices.Max(without)
-	ratio := best / bestWithout
+	slices.Sort(with)
+	slices.Sort(without)
+	ratio := with[turns/2] / without[turns/2]
 	t.Logf("copies a second: %.0f with two of %d members offline, %.0f without, ratio %.2f",
-		best, size, bestWithout, ratio)
+		with[turns/2], size, without[turns/2], ratio)
 	if ratio < 0.7 {
 		t.Errorf("two members that are offline slow the others down: ratio %.2f", ratio)
 	}

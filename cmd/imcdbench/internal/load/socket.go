@@ -15,23 +15,30 @@ import (
 // enlarge gives a socket large buffers: past the system's limit if we may (root),
 // as large as it allows otherwise.
 func enlarge(conn *net.UDPConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("buffers of a socket: %w", err)
-	}
-	var forced error
-	err = raw.Control(func(fd uintptr) {
-		forced = errors.Join(
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize),
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferSize))
+	err := onSocket(conn, func(fd int) error {
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferSize))
 	})
-	if err == nil && forced != nil {
+	if err != nil {
 		err = errors.Join(conn.SetReadBuffer(bufferSize), conn.SetWriteBuffer(bufferSize))
 	}
 	if err != nil {
 		return fmt.Errorf("buffers of a socket: %w", err)
 	}
 	return nil
+}
+
+// onSocket does something to the descriptor of a socket.
+func onSocket(conn *net.UDPConn, do func(fd int) error) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = do(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
 }
 
 func portOf(conn *net.UDPConn) int { return conn.LocalAddr().(*net.UDPAddr).Port }

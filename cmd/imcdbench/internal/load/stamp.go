@@ -14,18 +14,7 @@ var stampSize = unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{})))
 
 // stamp has the kernel say when each datagram came.
 func stamp(conn *net.UDPConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("stamps of a socket: %w", err)
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	})
-	if err == nil {
-		err = failed
-	}
-	if err != nil {
+	if err := onSocket(conn, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) }); err != nil {
 		return fmt.Errorf("stamps of a socket: %w", err)
 	}
 	return nil
