@@ -16,9 +16,11 @@ func (s *shard) markDirty(r *room) {
 }
 
 // flush writes how far the members of rooms have come. then, if not nil, is
-// called with the outcome, once this and all that was to be written before is.
+// called with the outcome, once this and all that was to be written before is: the
+// engine ends.
 func (s *shard) flush(then func(error)) {
-	if s.lastFlush = then != nil; s.lastFlush {
+	if then != nil {
+		s.lastFlush = true
 		s.writeHeld()
 	}
 	var changes []Change

@@ -189,7 +189,7 @@ func (s *shard) pump() {
 		s.hasNote[0] = nil
 		s.hasNote = s.hasNote[1:]
 	}
-	for len(s.turns) > 0 {
+	for len(s.turns) > 0 && !s.lastFlush {
 		r := s.turns[0]
 		if !s.turn(r) {
 			return
@@ -358,6 +358,7 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	if !m.live {
 		if v := judge(r); v == arrived || v == skipped {
 			m.cursor = max(m.cursor, f.seq) // it may have left in vain
+			s.engine.metrics.dropped.Add(float64(f.missed))
 		}
 		return
 	}

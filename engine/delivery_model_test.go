@@ -187,7 +187,7 @@ func (w *world) accept(r *refRoom, said []refMessage, answers []chan evapi.Answe
 			want = 403
 		}
 		code := w.answered(answers[i])
-		if code == 503 && want == 200 && late {
+		if code == 503 && late { // before it is looked who said it
 			continue
 		}
 		if !w.wants(code, want) {
@@ -479,6 +479,7 @@ func (w *world) up() {
 		}
 		m.due = maxTime(m.due, time.Now().Add(time.Second))
 	}
+	w.woke = time.Now()
 	w.e.Wake()
 	w.settle()
 }

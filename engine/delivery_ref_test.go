@@ -221,7 +221,11 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 	case "ok", "refused":
 		m.reach(w, p)
 	case "offline":
-		m.putOff(refOffline, s.at.Add(w.cfg.OfflineRetry), s.at.Add(w.cfg.OfflineRetry+time.Second))
+		until := s.at.Add(w.cfg.OfflineRetry)
+		if !s.at.After(w.woke) {
+			until = time.Time{} // its shard may have heard of that after this
+		}
+		m.putOff(refOffline, until, s.at.Add(w.cfg.OfflineRetry+time.Second))
 	case "retry":
 		m.putOff(refFailed, s.at.Add(max(retryMin/2, min(s.result.RetryAfter, w.cfg.RetryMax))), s.at.Add(w.cfg.RetryMax+time.Second))
 	}

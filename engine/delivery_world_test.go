@@ -27,6 +27,7 @@ type world struct {
 	pruned          int       // of store.prunes that the reference knows
 	missed, refused uint64    // since the engine was started
 	mute            time.Time // when a copy was last sent that got no outcome
+	woke            time.Time // when Engine.Wake was last called
 	trace           []string
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imcd/evapi"
@@ -308,6 +309,38 @@ func TestStopRefusesAndDrains(t *testing.T) {
 	}
 	h.e.Result(evapi.Result{CallID: copies[0].callID, Code: 200})
 	<-stopped
+}
+
+// After how far everybody has come was written for the last time nobody is sent
+// anything more: it would come again after the next start.
+func TestStopSendsNothingUnnoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		h.say("alice", "r", "#create")
+		h.say("bob", "r", "#join")
+		h.answers("bob", result(404))
+		h.say("alice", "r", "kept")
+		synctest.Wait()
+		h.heard()
+		h.answers("bob", result(200))
+		gate := make(chan struct{})
+		h.store.mu.Lock()
+		h.store.gate = gate
+		h.store.mu.Unlock()
+		stopped := make(chan struct{})
+		go func() { h.e.Stop(t.Context()); close(stopped) }()
+		synctest.Wait()
+		select {
+		case <-stopped:
+			t.Fatal("nothing was written in the end")
+		default:
+		}
+		h.e.Registered("sip:bob@x.org")
+		synctest.Wait()
+		close(gate)
+		<-stopped
+		h.wantHeard()
+	})
 }
 
 // What has been on its way so long that Kamailio answered 503 is not carried

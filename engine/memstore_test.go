@@ -280,6 +280,20 @@ func (s *memStore) owed() string {
 func (s *memStore) copy() *memStore {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.duplicate()
+}
+
+// crash is copy, after which nothing is written here any more: what is committed
+// is in the copy, as somebody may have been told of it.
+func (s *memStore) crash() *memStore {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+	return s.duplicate()
+}
+
+// duplicate is copy for who has s.mu.
+func (s *memStore) duplicate() *memStore {
 	c := newMemStore()
 	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
 	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
@@ -306,11 +320,4 @@ func (s *memStore) dump() string {
 		b.WriteString("\n")
 	}
 	return b.String()
-}
-
-// crash is copy, after which nothing is written here any more.
-func (s *memStore) crash() *memStore {
-	c := s.copy()
-	s.set(func([]Change) (error, bool) { return ErrUnavailable, false })
-	return c
 }

@@ -6,6 +6,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"imcd/evapi"
 )
 
 // Who registered while imcd was cut off from Kamailio, or stopped, is tried again
@@ -62,5 +66,42 @@ func TestToldOnceBackAgain(t *testing.T) {
 		"[alice]: 8", "[alice]: 9", "[alice]: 10", "[alice]: 11", "[alice]: 12"}
 	if !slices.Equal(heard, want) {
 		t.Errorf("heard\n%s", strings.Join(heard, "\n"))
+	}
+}
+
+// What a member was told to have missed is counted, whatever becomes of the room
+// before the outcome comes.
+func TestDroppedIsCountedOnce(t *testing.T) {
+	h := pair(t, func(c *Config) { c.MemberBacklog = 5 })
+	h.answers("bob", result(404))
+	for i := 1; i <= 12; i++ {
+		h.want(h.say("alice", "r", fmt.Sprint(i)), 200, 1)
+	}
+	h.relay.take()
+	h.answers("bob", evapi.Result{})
+	h.e.Registered("sip:bob@x.org")
+	var copies []got
+	h.until("told", func() bool { more(h, &copies); return len(copies) == 1 })
+	away := func(is bool) {
+		h.store.mu.Lock()
+		defer h.store.mu.Unlock()
+		if h.store.away, h.store.fail = is, nil; is {
+			h.store.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+		}
+	}
+	away(true)
+	h.want(h.say2("alice", "r", "#destroy"), 503, -119)
+	h.e.Result(evapi.Result{CallID: copies[0].callID, Code: 200})
+	h.answers("bob", result(200))
+	away(false)
+	h.until("healthy", h.e.Healthy)
+	h.e.Registered("sip:bob@x.org")
+	h.until("delivered", func() bool { more(h, &copies); return strings.HasSuffix(copies[len(copies)-1].body, ": 12") })
+	if want := "*** 7 messages of this room were dropped before they reached you."; copies[0].body != want {
+		t.Errorf("first came %q, want %q", copies[0].body, want)
+	}
+	h.wantBodies(copies[1:], "bob", numbers(8, 12))
+	if n := testutil.ToFloat64(h.e.metrics.dropped); n != 7 {
+		t.Errorf("%v counted", n)
 	}
 }
