@@ -92,13 +92,12 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	return e, nil
 }
 
+// loadAhead is how many rooms may have been loaded and not yet been installed.
+const loadAhead = 64
+
 // Start loads the rooms and begins to serve. ctx bounds the loading only.
 func (e *Engine) Start(ctx context.Context) error {
-	err := e.store.Load(ctx, func(state RoomState) error {
-		e.shardOf(state.Room.Name).install(state)
-		return nil
-	})
-	if err != nil {
+	if err := e.loadRooms(ctx); err != nil {
 		return fmt.Errorf("loading rooms: %w", err)
 	}
 	if err := e.loadSeen(ctx); err != nil {
@@ -116,6 +115,25 @@ func (e *Engine) Start(ctx context.Context) error {
 		e.loops.Go(func() { s.run(run) })
 	}
 	return nil
+}
+
+// loadRooms lets one goroutine make what the store hands on while another, who
+// owns all shards until they run, installs it.
+func (e *Engine) loadRooms(ctx context.Context) error {
+	loaded := make(chan RoomState, loadAhead)
+	var installing sync.WaitGroup
+	installing.Go(func() {
+		for state := range loaded {
+			e.shardOf(state.Room.Name).install(state)
+		}
+	})
+	err := e.store.Load(ctx, func(state RoomState) error {
+		loaded <- state
+		return nil
+	})
+	close(loaded)
+	installing.Wait()
+	return err
 }
 
 // lastFlush is how long Stop waits for the cursors to be written when its time is

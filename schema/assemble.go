@@ -2,7 +2,6 @@ package schema
 
 import (
 	"cmp"
-	"database/sql"
 	"slices"
 	"strings"
 
@@ -53,9 +52,8 @@ type assembler struct {
 	byID    map[int64]*storedRoom // by engine.RoomRow.ID
 	invited map[invitee]invitation
 
-	last                 *storedRoom  // of the member that came last: the next one's, too, as a rule
-	orphanRoom           string       // the last that was remembered
-	room, username, host sql.RawBytes // of a row that is being scanned
+	last       *storedRoom // of the member that came last: the next one's, too, as a rule
+	orphanRoom string      // the last that was remembered
 
 	sorter []packedName   // of the room that is handed on
 	seen   map[string]int // its members by Key: their places in its RoomState
@@ -67,22 +65,18 @@ func newAssembler(left *leftovers, log zerolog.Logger) *assembler {
 	return &assembler{left: left, log: log, byID: make(map[int64]*storedRoom), invited: make(map[invitee]invitation)}
 }
 
-// scanRoom takes a row of sqlLoadRooms. A room that is marked deleted is
+// addRoom takes a row of sqlLoadRooms. A room that is marked deleted is
 // remembered: a new one of that name gets a row of its own age.
-func (a *assembler) scanRoom(rows *sql.Rows) error {
-	var id, flag int64
-	if err := rows.Scan(&id, &a.username, &a.host, &flag); err != nil {
-		return err
-	}
-	r := &storedRoom{rowID: id, uri: "sip:" + string(a.username) + "@" + string(a.host)}
-	at := len("sip:") + len(a.username)
+func (a *assembler) addRoom(row *row) {
+	user, host, flag := row.text(1), row.text(2), row.number(3)
+	r := &storedRoom{rowID: row.number(0), uri: "sip:" + user + "@" + host}
+	at := len("sip:") + len(user)
 	r.row = engine.RoomRow{Name: engine.Name{User: r.uri[len("sip:"):at], Host: r.uri[at+1:]}, Flag: int(flag) & roomFlags}
 	if flag&engine.RoomDeleted != 0 {
 		a.left.addRoom(r.row.Name)
-		return nil
+		return
 	}
 	a.rooms = append(a.rooms, r)
-	return nil
 }
 
 // dropTwins leaves the oldest of rooms that differ by case only. All rooms are
@@ -104,64 +98,50 @@ func (a *assembler) dropTwins() {
 	})
 }
 
-// scanID takes a row of sqlLoadIDs.
-func (a *assembler) scanID(rows *sql.Rows) error {
-	var id int64
-	var seq, done uint64
-	if err := rows.Scan(&a.room, &id, &seq, &done); err != nil {
-		return err
+// addID takes a row of sqlLoadIDs.
+func (a *assembler) addID(row *row) {
+	if r := a.byURI[row.text(0)]; r != nil {
+		r.row.ID, r.row.Seq, r.row.Done = row.number(1), uint64(row.number(2)), uint64(row.number(3))
+		a.byID[r.row.ID] = r
 	}
-	if r := a.byURI[string(a.room)]; r != nil {
-		r.row.ID, r.row.Seq, r.row.Done = id, seq, done
-		a.byID[id] = r
-	}
-	return nil
 }
 
-// scanInvitation takes a row of sqlLoadInvitations.
-func (a *assembler) scanInvitation(rows *sql.Rows) error {
-	var i invitation
-	var user engine.Name
-	if err := rows.Scan(&a.room, &user.User, &user.Host, &i.inviter.User, &i.inviter.Host, &i.told); err != nil {
-		return err
+// addInvitation takes a row of sqlLoadInvitations.
+func (a *assembler) addInvitation(row *row) {
+	if r := a.byURI[row.text(0)]; r != nil {
+		a.invited[invitee{r, engine.Name{User: row.text(1), Host: row.text(2)}}] = invitation{
+			inviter: engine.Name{User: row.text(3), Host: row.text(4)}, told: row.number(5) != 0}
 	}
-	if r := a.byURI[string(a.room)]; r != nil {
-		a.invited[invitee{r, user}] = i
-	}
-	return nil
 }
 
-// scanCursor takes a row of sqlLoadCursors.
-func (a *assembler) scanCursor(rows *sql.Rows) error {
-	var id, seq int64
-	if err := rows.Scan(&id, &a.username, &a.host, &seq); err != nil {
-		return err
+// addCursorRow takes a row of sqlLoadCursors.
+func (a *assembler) addCursorRow(row *row) {
+	if r := a.byID[row.number(0)]; r != nil {
+		r.cursors = r.cursors.add(row.number(3), 0, row.text(1), row.text(2))
 	}
-	if r := a.byID[id]; r != nil {
-		r.cursors = r.cursors.add(seq, 0, a.username, a.host)
-	}
-	return nil
 }
 
-// scanMember takes a row of sqlLoadMembers.
-func (a *assembler) scanMember(rows *sql.Rows) error {
-	var id, flag int64
-	if err := rows.Scan(&id, &a.room, &a.username, &a.host, &flag); err != nil {
-		return err
-	}
-	if a.last == nil || a.last.uri != string(a.room) {
-		if a.last = a.byURI[string(a.room)]; a.last == nil {
-			a.addOrphan(string(a.room))
-			return nil
+// addMembers takes members that were read. They are the most of what there is, so
+// a goroutine of their own reads them.
+func (a *assembler) addMembers(list sheet) {
+	var room []byte
+	var member packed
+	for len(list) > 0 {
+		room, member, list = list.take()
+		if a.last == nil || a.last.uri != string(room) {
+			if a.last = a.byURI[string(room)]; a.last == nil {
+				a.addOrphan(string(room))
+				continue
+			}
 		}
+		r := a.last
+		id := member.number()
+		if r.unsorted = r.unsorted || id < r.newest; id > r.newest {
+			r.newest = id
+		}
+		r.count++
+		r.members = append(r.members, member...)
 	}
-	r := a.last
-	if r.unsorted = r.unsorted || id < r.newest; id > r.newest {
-		r.newest = id
-	}
-	r.count++
-	r.members = r.members.add(id, int(flag)&memberFlags, a.username, a.host)
-	return nil
 }
 
 func (a *assembler) addOrphan(room string) {

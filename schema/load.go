@@ -68,32 +68,30 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 
 // read gives a what is stored of all rooms, or of some that args name.
 func (s *Store) read(ctx context.Context, a *assembler, some bool, args ...any) error {
-	// Members come last: they are the most, and an assembler knows by then where
-	// they belong.
-	steps := []struct {
-		query, some string
-		row         func(*sql.Rows) error
-		done        func()
-	}{
-		{sqlLoadRooms, sqlOfRooms, a.scanRoom, a.dropTwins},
-		{sqlLoadIDs, sqlOfIDs, a.scanID, nil},
-		{sqlLoadInvitations, sqlOfInvitations, a.scanInvitation, nil},
-		{sqlLoadCursors, sqlOfCursors, a.scanCursor, nil},
-		{sqlLoadMembers, sqlOfMembers, a.scanMember, nil},
+	query := func(all, some string) string { return all }
+	if some {
+		query = func(all, some string) string { return all + some }
 	}
-	return s.inSnapshot(ctx, func(tx *sql.Tx) error {
-		for _, step := range steps {
-			query := step.query
-			if some {
-				query += step.some
-			}
-			if err := s.query(ctx, tx, step.row, query, args...); err != nil {
+	return s.inSnapshot(ctx, func(conn *sql.Conn) error {
+		// Members come last: they are the most, and an assembler knows by then where
+		// they belong.
+		for _, step := range []struct {
+			query string
+			add   func(*row)
+			done  func()
+		}{
+			{query(sqlLoadRooms, sqlOfRooms), a.addRoom, a.dropTwins},
+			{query(sqlLoadIDs, sqlOfIDs), a.addID, nil},
+			{query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation, nil},
+			{query(sqlLoadCursors, sqlOfCursors), a.addCursorRow, nil},
+		} {
+			if err := s.scan(ctx, conn, step.add, step.query, args...); err != nil {
 				return err
 			}
 			if step.done != nil {
 				step.done()
 			}
 		}
-		return nil
+		return s.readMembers(ctx, conn, a, query(sqlLoadMembers, sqlOfMembers), args...)
 	})
 }

@@ -224,16 +224,16 @@ func TestASnapshotIsOfOneMoment(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s, other := open(t, url, Options{}), open(t, url, Options{})
 		commit(t, s, putRoom("a", 0))
-		rooms := func(tx *sql.Tx) (n int) {
-			if err := tx.QueryRowContext(testContext(t), "SELECT count(*) FROM imc_rooms").Scan(&n); err != nil {
+		rooms := func(conn *sql.Conn) (n int) {
+			if err := conn.QueryRowContext(testContext(t), "SELECT count(*) FROM imc_rooms").Scan(&n); err != nil {
 				t.Fatal(err)
 			}
 			return n
 		}
-		err := s.inSnapshot(testContext(t), func(tx *sql.Tx) error {
-			before := rooms(tx)
+		err := s.inSnapshot(testContext(t), func(conn *sql.Conn) error {
+			before := rooms(conn)
 			commit(t, other, putRoom("b", 0))
-			if after := rooms(tx); before != 1 || after != 1 {
+			if after := rooms(conn); before != 1 || after != 1 {
 				t.Errorf("%d and then %d rooms, want 1", before, after)
 			}
 			return nil

@@ -28,7 +28,7 @@ func (p packedName) name() engine.Name {
 func (p packedName) key() string { return strings.ToLower(p.full) }
 
 // add appends an entry.
-func (p packed) add(number int64, flag int, user, host []byte) packed {
+func (p packed) add(number int64, flag int, user, host string) packed {
 	p = binary.AppendVarint(p, number)
 	p = append(p, byte(flag))
 	p = binary.AppendUvarint(p, uint64(len(user)))
@@ -36,6 +36,12 @@ func (p packed) add(number int64, flag int, user, host []byte) packed {
 	p = append(p, user...)
 	p = append(p, '@')
 	return append(p, host...)
+}
+
+// number is that of the first entry.
+func (p packed) number() int64 {
+	n, _ := binary.Varint(p)
+	return n
 }
 
 // all returns the entries, in the order in which they were added. Their strings

@@ -12,7 +12,7 @@ func FuzzPacked(f *testing.F) {
 	f.Add(int64(1), uint8(4), "alice", "example.org", int64(-1<<63), uint8(0), "", "")
 	f.Add(int64(1<<62), uint8(255), "a@b", "c@d", int64(0), uint8(7), "Zoë\xff\x00", "[::1]")
 	f.Fuzz(func(t *testing.T, n1 int64, flag1 uint8, user1, host1 string, n2 int64, flag2 uint8, user2, host2 string) {
-		list := packed(nil).add(n1, int(flag1), []byte(user1), []byte(host1)).add(n2, int(flag2), []byte(user2), []byte(host2))
+		list := packed(nil).add(n1, int(flag1), user1, host1).add(n2, int(flag2), user2, host2)
 		got := slices.Collect(list.all())
 		if len(got) != 2 {
 			t.Fatalf("%d entries", len(got))
