@@ -138,6 +138,9 @@ func serve(cfg *config.Config, stderr *os.File) error {
 	for _, w := range cfg.Warnings {
 		log.Warn().Msg(w)
 	}
+	if err := takeShortSlices(); err != nil {
+		log.Debug().Err(err).Msg("answers may wait a little longer for a processor")
+	}
 	d, err := daemon.Start(ctx, cfg, version, log)
 	if err != nil {
 		if ctx.Err() != nil {
