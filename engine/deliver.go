@@ -179,11 +179,13 @@ func (s *shard) pass(r *room, m *member) {
 const turnCopies = 64
 
 // pump sends what can be sent: answers first, then some copies per room and turn,
-// as long as there are credits.
+// as long as there are credits. After the last flush nothing goes whose arrival is to
+// be noted.
 func (s *shard) pump() {
 	defer s.engine.credits.done(s.inbox)
 	for len(s.hasNote) > 0 {
-		if !s.sendNote(s.hasNote[0]) {
+		st := s.hasNote[0]
+		if late := s.lastFlush && st.notes[0].invite != nil; !late && !s.sendNote(st) {
 			return
 		}
 		s.hasNote[0] = nil

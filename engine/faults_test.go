@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -312,34 +313,52 @@ func TestStopRefusesAndDrains(t *testing.T) {
 }
 
 // After how far everybody has come was written for the last time nobody is sent
-// anything more: it would come again after the next start.
+// anything more that is noted there: it would come again after the next start.
 func TestStopSendsNothingUnnoted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, nil)
-		h.say("alice", "r", "#create")
-		h.say("bob", "r", "#join")
+		h := startHouse(t, newMemStore(), nil)
+		say := func(from, body string) {
+			answer := h.post(from, "r@x.org", body)
+			synctest.Wait()
+			if a := <-answer; a.Code != 200 {
+				t.Errorf("%s: %d", body, a.Code)
+			}
+		}
+		say("alice", "#create")
+		say("bob", "#join")
 		h.answers("bob", result(404))
-		h.say("alice", "r", "kept")
-		synctest.Wait()
-		h.heard()
-		h.answers("bob", result(200))
+		say("alice", "kept")
+		h.relay.set(func() { h.relay.down = true })
+		say("alice", "#invite carol")
+		h.relay.set(func() { h.relay.copies, h.relay.codes["bob"] = nil, result(200) })
 		gate := make(chan struct{})
 		h.store.mu.Lock()
 		h.store.gate = gate
 		h.store.mu.Unlock()
+		out, cancel := context.WithCancel(t.Context())
+		cancel() // no more time
 		stopped := make(chan struct{})
-		go func() { h.e.Stop(t.Context()); close(stopped) }()
+		go func() { h.e.Stop(out); close(stopped) }()
 		synctest.Wait()
 		select {
 		case <-stopped:
 			t.Fatal("nothing was written in the end")
 		default:
 		}
+		h.relay.set(func() { h.relay.down = false })
+		for _, s := range h.e.shards {
+			s.inbox.post(func(s *shard) { s.flush(nil) }) // as its timer does
+		}
+		h.e.Wake()
 		h.e.Registered("sip:bob@x.org")
 		synctest.Wait()
 		close(gate)
 		<-stopped
-		h.wantHeard()
+		for _, c := range h.relay.take() {
+			if c.to != "sip:alice@x.org" { // who is told of what alice did: that is noted nowhere
+				t.Errorf("%s was sent %q", c.to, c.body)
+			}
+		}
 	})
 }
 

@@ -145,7 +145,8 @@ type Change struct {
 type Store interface {
 	// Load calls fn for every stored room with its members (oldest first;
 	// owners before others, if the order is not known), in no order of the
-	// rooms. Rows marked deleted are left out. An error of fn ends it.
+	// rooms. Rows marked deleted are left out. An error of fn ends it; what fn
+	// gets is its own to keep.
 	Load(ctx context.Context, fn func(RoomState) error) error
 	// LoadRooms returns the named rooms as they are stored, without those
 	// that are not.

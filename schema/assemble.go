@@ -101,7 +101,7 @@ func (a *assembler) dropTwins() {
 // addID takes a row of sqlLoadIDs.
 func (a *assembler) addID(row *row) {
 	if r := a.byURI[row.text(0)]; r != nil {
-		r.row.ID, r.row.Seq, r.row.Done = row.number(1), uint64(row.number(2)), uint64(row.number(3))
+		r.row.ID, r.row.Seq, r.row.Done = row.number(1), row.count(2), row.count(3)
 		a.byID[r.row.ID] = r
 	}
 }

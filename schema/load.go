@@ -2,7 +2,6 @@ package schema
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,26 +71,27 @@ func (s *Store) read(ctx context.Context, a *assembler, some bool, args ...any) 
 	if some {
 		query = func(all, some string) string { return all + some }
 	}
-	return s.inSnapshot(ctx, func(conn *sql.Conn) error {
+	return s.inSnapshot(ctx, func(snap snapshot) error {
 		// Members come last: they are the most, and an assembler knows by then where
 		// they belong.
 		for _, step := range []struct {
+			what  string
 			query string
 			add   func(*row)
 			done  func()
 		}{
-			{query(sqlLoadRooms, sqlOfRooms), a.addRoom, a.dropTwins},
-			{query(sqlLoadIDs, sqlOfIDs), a.addID, nil},
-			{query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation, nil},
-			{query(sqlLoadCursors, sqlOfCursors), a.addCursorRow, nil},
+			{s.opts.RoomsTable, query(sqlLoadRooms, sqlOfRooms), a.addRoom, a.dropTwins},
+			{"imcd_rooms", query(sqlLoadIDs, sqlOfIDs), a.addID, nil},
+			{"imcd_invitations", query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation, nil},
+			{"imcd_cursors", query(sqlLoadCursors, sqlOfCursors), a.addCursorRow, nil},
 		} {
-			if err := s.scan(ctx, conn, step.add, step.query, args...); err != nil {
+			if err := s.scan(ctx, snap, step.what, step.add, step.query, args...); err != nil {
 				return err
 			}
 			if step.done != nil {
 				step.done()
 			}
 		}
-		return s.readMembers(ctx, conn, a, query(sqlLoadMembers, sqlOfMembers), args...)
+		return s.readMembers(ctx, snap, a, query(sqlLoadMembers, sqlOfMembers), args...)
 	})
 }

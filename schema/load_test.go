@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"database/sql"
 	"fmt"
 	"reflect"
 	"slices"
@@ -224,16 +223,16 @@ func TestASnapshotIsOfOneMoment(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s, other := open(t, url, Options{}), open(t, url, Options{})
 		commit(t, s, putRoom("a", 0))
-		rooms := func(conn *sql.Conn) (n int) {
-			if err := conn.QueryRowContext(testContext(t), "SELECT count(*) FROM imc_rooms").Scan(&n); err != nil {
+		rooms := func(snap snapshot) (n int64) {
+			if err := s.scan(testContext(t), snap, "rooms", func(r *row) { n = r.number(0) }, "SELECT count(*) FROM imc_rooms"); err != nil {
 				t.Fatal(err)
 			}
 			return n
 		}
-		err := s.inSnapshot(testContext(t), func(conn *sql.Conn) error {
-			before := rooms(conn)
+		err := s.inSnapshot(testContext(t), func(snap snapshot) error {
+			before := rooms(snap)
 			commit(t, other, putRoom("b", 0))
-			if after := rooms(conn); before != 1 || after != 1 {
+			if after := rooms(snap); before != 1 || after != 1 {
 				t.Errorf("%d and then %d rooms, want 1", before, after)
 			}
 			return nil

@@ -1,25 +1,24 @@
 package schema
 
 import (
-	"context"
-	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"io"
+	"strconv"
 )
 
 // row is a row as the driver gives it. What is in it must not be kept, but for
-// what text and number return.
+// what its methods return.
 type row struct {
 	values []driver.Value
 	names  []string // of the columns
-	err    error    // the first of text and number
+	err    error    // the first of the methods
 }
 
-// text returns a column of text.
+// text returns a column of text; NULL is empty.
 func (r *row) text(i int) string {
 	switch v := r.values[i].(type) {
+	case nil:
+		return ""
 	case string:
 		return v
 	case []byte: // SQLite keeps a BLOB in a column of text
@@ -39,59 +38,35 @@ func (r *row) number(i int) int64 {
 			return 1
 		}
 		return 0
+	case string, []byte: // a table that somebody has made with other types
+		if n, err := strconv.ParseInt(r.text(i), 10, 64); err == nil {
+			return n
+		}
 	}
 	r.fail(i, "an integer")
 	return 0
 }
 
+// count returns a column of integers that are not negative.
+func (r *row) count(i int) uint64 {
+	n := r.number(i)
+	if n < 0 {
+		r.fail(i, "0 or more")
+		return 0
+	}
+	return uint64(n)
+}
+
 func (r *row) fail(i int, want string) {
-	if r.err == nil {
-		r.err = fmt.Errorf("%s is not %s: %v", r.names[i], want, r.values[i])
+	if r.err != nil {
+		return
 	}
-}
-
-// scan runs a query on the driver's connection and calls fn for each row: of a
-// million rows, what database/sql does takes as long as the rest. conn may be in
-// a transaction.
-func (s *Store) scan(ctx context.Context, conn *sql.Conn, fn func(*row), query string, args ...any) error {
-	named := make([]driver.NamedValue, len(args))
-	for i, arg := range args {
-		value, err := driver.DefaultParameterConverter.ConvertValue(arg)
-		if err != nil {
-			return fmt.Errorf("parameter %d: %w", i+1, err)
-		}
-		named[i] = driver.NamedValue{Ordinal: i + 1, Value: value}
+	shown := fmt.Sprint(r.values[i])
+	switch r.values[i].(type) {
+	case nil:
+		shown = "NULL"
+	case string, []byte:
+		shown = fmt.Sprintf("%q", r.values[i])
 	}
-	return conn.Raw(func(c any) error {
-		q, ok := c.(driver.QueryerContext)
-		if !ok {
-			return fmt.Errorf("the driver's connection %T lacks a method", c)
-		}
-		rows, err := q.QueryContext(ctx, s.names.Replace(query), named)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		return scanAll(ctx, rows, fn)
-	})
-}
-
-func scanAll(ctx context.Context, rows driver.Rows, fn func(*row)) error {
-	names := rows.Columns()
-	r := row{names: names, values: make([]driver.Value, len(names))}
-	for {
-		err := rows.Next(r.values)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = ctx.Err() // SQLite's driver asks for it only where it begins
-		}
-		if err != nil {
-			return err
-		}
-		if fn(&r); r.err != nil {
-			return r.err
-		}
-	}
+	r.err = fmt.Errorf("%s is not %s: %s", r.names[i], want, shown)
 }

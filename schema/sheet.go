@@ -2,7 +2,6 @@ package schema
 
 import (
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"sync"
 )
@@ -42,7 +41,7 @@ func (s sheet) cut() (part []byte, rest sheet) {
 // readMembers gives the rows of sqlLoadMembers, or of a query like it, to a. This
 // goroutine reads, and another has a meanwhile: with a million members, each has
 // half a second's work.
-func (s *Store) readMembers(ctx context.Context, conn *sql.Conn, a *assembler, query string, args ...any) error {
+func (s *Store) readMembers(ctx context.Context, snap snapshot, a *assembler, query string, args ...any) error {
 	full, empty := make(chan sheet, sheets), make(chan sheet, sheets)
 	for range sheets {
 		empty <- nil
@@ -56,7 +55,7 @@ func (s *Store) readMembers(ctx context.Context, conn *sql.Conn, a *assembler, q
 	})
 	var member packed
 	list := <-empty
-	err := s.scan(ctx, conn, func(r *row) {
+	err := s.scan(ctx, snap, s.opts.MembersTable, func(r *row) {
 		member = member[:0].add(r.number(0), int(r.number(4))&memberFlags, r.text(2), r.text(3))
 		if list = list.add(r.text(1), member); len(list) >= sheetSize {
 			full <- list

@@ -113,47 +113,24 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// inTx runs fn in a transaction.
+// inTx runs fn in a transaction. If a connection turns out to be lost before
+// anything was done, another one is taken.
 func (s *Store) inTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
-	return s.transact(ctx, nil, func(_ *sql.Conn, tx *sql.Tx) error { return fn(tx) })
-}
-
-// inSnapshot runs fn, which only reads, in a transaction that sees everything as
-// it was at one moment: that of conn.
-func (s *Store) inSnapshot(ctx context.Context, fn func(conn *sql.Conn) error) error {
-	return s.transact(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
-		func(conn *sql.Conn, _ *sql.Tx) error { return fn(conn) })
-}
-
-func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, fn func(conn *sql.Conn, tx *sql.Tx) error) error {
-	conn, tx, err := s.begin(ctx, opts)
+	tx, err := s.db.BeginTx(ctx, nil)
+	for range s.opts.MaxConns {
+		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
+			break
+		}
+		tx, err = s.db.BeginTx(ctx, nil)
+	}
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	defer tx.Rollback() // nothing is left to roll back after Commit
-	if err := fn(conn, tx); err != nil {
+	if err := fn(tx); err != nil {
 		return err
 	}
 	return tx.Commit()
-}
-
-// begin begins a transaction. If a connection turns out to be lost, another one is
-// taken.
-func (s *Store) begin(ctx context.Context, opts *sql.TxOptions) (*sql.Conn, *sql.Tx, error) {
-	for left := s.opts.MaxConns; ; left-- {
-		conn, err := s.db.Conn(ctx)
-		if err == nil {
-			var tx *sql.Tx
-			if tx, err = conn.BeginTx(ctx, opts); err == nil {
-				return conn, tx, nil
-			}
-			_ = conn.Close()
-		}
-		if left == 0 || ctx.Err() != nil || !s.dialect.stale(err) {
-			return nil, nil, err
-		}
-	}
 }
 
 // slow logs a commit that took long.

@@ -30,17 +30,18 @@ func takeShortSlices() error {
 		if err != nil {
 			return fmt.Errorf("list imcd's threads: %w", err)
 		}
-		asked := false // one that had asked for nothing may have started another
+		asked := false // one that had asked for nothing may have started another, and ended
 		for _, thread := range threads {
 			tid, err := strconv.Atoi(thread.Name())
 			if err != nil {
 				return fmt.Errorf("thread %q: %w", thread.Name(), err)
 			}
 			changed, err := takeShortSlice(tid)
-			if err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+			gone := errors.Is(err, unix.ESRCH)
+			if err != nil && !gone {
 				return fmt.Errorf("ask for a time slice of %v: %w", timeSlice, err)
 			}
-			asked = asked || changed
+			asked = asked || changed || gone
 		}
 		if !asked {
 			break

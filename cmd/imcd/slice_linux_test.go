@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -12,12 +13,12 @@ import (
 	"imcd/cmd/imcd/imcdtest"
 )
 
-// TestTimeSlice: all threads of imcd have its time slice, if this kernel grants it.
+// TestTimeSlice: all threads of imcd have its time slice, if they may.
 func TestTimeSlice(t *testing.T) {
 	granted := make(chan uint64)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with this goroutine
-		if _, err := takeShortSlice(0); err != nil {
+		if _, err := takeShortSlice(0); err != nil && !errors.Is(err, unix.EPERM) {
 			t.Error(err)
 		}
 		attr, err := unix.SchedGetAttr(0, 0)
