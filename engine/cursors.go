@@ -20,7 +20,7 @@ func (s *shard) markDirty(r *room) {
 // engine ends.
 func (s *shard) flush(then func(error)) {
 	if then != nil {
-		s.lastFlush = true
+		s.ending = true
 		s.writeHeld()
 	}
 	var changes []Change
@@ -103,7 +103,7 @@ func (s *shard) cursorChanges(r *room) []Change {
 // lags tells a member that does not keep up with its room. At the end nobody waits
 // for it any more.
 func (s *shard) lags(m *member) bool {
-	return m.mode != following || m.flight != nil && (s.lastFlush || s.now.Sub(m.flight.since) > slowAfter)
+	return m.mode != following || m.flight != nil && (s.ending || s.now.Sub(m.flight.since) > slowAfter)
 }
 
 // rewrite makes the next flush write everything of these rooms: what the

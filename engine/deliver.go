@@ -179,19 +179,20 @@ func (s *shard) pass(r *room, m *member) {
 const turnCopies = 64
 
 // pump sends what can be sent: answers first, then some copies per room and turn,
-// as long as there are credits. After the last flush nothing goes whose arrival is to
-// be noted.
+// as long as there are credits. When the engine is ending nothing goes whose arrival
+// is to be noted.
 func (s *shard) pump() {
 	defer s.engine.credits.done(s.inbox)
 	for len(s.hasNote) > 0 {
 		st := s.hasNote[0]
-		if late := s.lastFlush && st.notes[0].invite != nil; !late && !s.sendNote(st) {
+		stays := s.ending && st.notes[0].invite != nil // in the database, for the next start
+		if !stays && !s.sendNote(st) {
 			return
 		}
 		s.hasNote[0] = nil
 		s.hasNote = s.hasNote[1:]
 	}
-	for len(s.turns) > 0 && !s.lastFlush {
+	for len(s.turns) > 0 && !s.ending {
 		r := s.turns[0]
 		if !s.turn(r) {
 			return

@@ -46,7 +46,7 @@ type shard struct {
 	held       map[*room]struct{} // rooms of which not all is written because of copies under way
 	flushTimer *time.Timer        // runs while dirty is not empty
 	flushing   int                // rooms whose cursors are being written
-	lastFlush  bool               // the engine ends: what arrived now could not be noted
+	ending     bool               // the cursors were written for the last time: what arrived now could not be noted
 
 	seen      map[seenKey]*seen // requests and their answers
 	seenOrder []*seen           // the same, oldest first

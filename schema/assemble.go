@@ -121,8 +121,7 @@ func (a *assembler) addCursorRow(row *row) {
 	}
 }
 
-// addMembers takes members that were read. They are the most of what there is, so
-// a goroutine of their own reads them.
+// addMembers takes members that another goroutine has read: see readMembers.
 func (a *assembler) addMembers(list sheet) {
 	var room []byte
 	var member packed
