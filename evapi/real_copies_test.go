@@ -14,15 +14,16 @@ import (
 // must not.
 func TestRealBytes(t *testing.T) {
 	for _, lane := range lanes {
-		t.Run(lane.String(), func(t *testing.T) { realBytes(t, lane) })
+		t.Run(lane.String(), func(t *testing.T) { realBytes(t, lane, "") })
 	}
+	t.Run("through", func(t *testing.T) { realBytes(t, evapi.LaneSIP, throughLocal) })
 }
 
 // lanes are all that copies can take.
 var lanes = []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneDirect, evapi.LaneSIP}
 
-func realBytes(t *testing.T, lane evapi.Lane) {
-	k := startKamailio(t, evapitest.Options{})
+func realBytes(t *testing.T, lane evapi.Lane, local string) {
+	k := startKamailio(t, evapitest.Options{IMCLocal: local})
 	every := make([]byte, 256)
 	for i := range every {
 		every[i] = byte(i)

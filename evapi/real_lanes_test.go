@@ -88,14 +88,18 @@ func BenchmarkLanes(b *testing.B) {
 	for _, bm := range []struct {
 		lane     evapi.Lane
 		straight bool
-	}{{evapi.LaneRPC, false}, {evapi.LaneBatch, false}, {evapi.LaneDirect, false}, {evapi.LaneSIP, false}, {evapi.LaneRPC, true},
-		{evapi.LaneBatch, true}, {evapi.LaneSIP, true}} {
+		local    string
+	}{{evapi.LaneRPC, false, ""}, {evapi.LaneBatch, false, ""}, {evapi.LaneDirect, false, ""}, {evapi.LaneSIP, false, ""},
+		{evapi.LaneRPC, true, ""}, {evapi.LaneBatch, true, ""}, {evapi.LaneSIP, true, ""}, {evapi.LaneSIP, true, throughLocal}} {
 		name := bm.lane.String()
 		if bm.straight {
 			name += " straight"
 		}
+		if bm.local != "" {
+			name += " through"
+		}
 		b.Run(name, func(b *testing.B) {
-			k, err := evapitest.StartKamailio(context.Background(), evapitest.Options{SHM: 2048})
+			k, err := evapitest.StartKamailio(context.Background(), evapitest.Options{SHM: 2048, IMCLocal: bm.local})
 			if err != nil {
 				b.Fatal(err)
 			}

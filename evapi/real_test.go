@@ -99,13 +99,14 @@ func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, 
 // executed each of them once.
 func TestRealEveryFrameOnce(t *testing.T) {
 	for _, lane := range []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneSIP} {
-		t.Run(lane.String(), func(t *testing.T) { everyFrameOnce(t, lane) })
+		t.Run(lane.String(), func(t *testing.T) { everyFrameOnce(t, lane, "") })
 	}
+	t.Run("through", func(t *testing.T) { everyFrameOnce(t, evapi.LaneSIP, throughLocal) })
 }
 
-func everyFrameOnce(t *testing.T, lane evapi.Lane) {
+func everyFrameOnce(t *testing.T, lane evapi.Lane, local string) {
 	const copies, outstanding = 20000, 1000
-	k := startKamailio(t, evapitest.Options{SHM: 2048}) // a transaction stays 5 s after its end
+	k := startKamailio(t, evapitest.Options{SHM: 2048, IMCLocal: local}) // a transaction stays 5 s after its end
 	var mu sync.Mutex
 	sums := make(map[string]uint32, copies)
 	s := newSink(t, func(callID string, body []byte) error {

@@ -13,13 +13,19 @@ const branchDigits = 16
 
 // sipForm is how requests of one link look. It is immutable.
 type sipForm struct {
-	via    string // up to the transaction's number in the branch
-	cookie []byte // what stands before that number: it tells our branches from others
+	// own and through are Vias, up to the transaction's number in the branch: of the
+	// link, and of Kamailio, for what it passes on as it is. Kamailio looks for both
+	// kinds of branches, and for those of through right behind the first semicolon.
+	own, through string
+	cookie       []byte // what stands before that number: it tells our branches from others
 }
 
-func newSIPForm(local string) sipForm {
-	cookie := "z9hG4bKimcopy" + strconv.FormatUint(rand.Uint64(), 36) + "-"
-	return sipForm{via: " SIP/2.0\r\nVia: SIP/2.0/UDP " + local + ";branch=" + cookie, cookie: []byte(cookie)}
+// newSIPForm takes the addresses of the link and of Kamailio.
+func newSIPForm(local, kamailio string) sipForm {
+	const via = " SIP/2.0\r\nVia: SIP/2.0/UDP "
+	cookie := "imcopy" + strconv.FormatUint(rand.Uint64(), 36) + "-"
+	return sipForm{own: via + local + ";branch=z9hG4bK" + cookie, through: via + kamailio + ";branch=z9hG4bK." + cookie,
+		cookie: []byte(cookie)}
 }
 
 // sipParts are the parts of a request that all copies of a message share.
@@ -60,16 +66,24 @@ func (o *Outgoing) sipSize(to, callID int) int {
 	return sipFixed + len(p.from) + len(p.rest) + 2*to + callID
 }
 
-// appendRequest appends the request of a transaction. To and Call-ID have passed
+// appendRequest appends the request of a transaction; through if Kamailio passes it on as
+// it is. To and Call-ID have passed
 // checkCopy. The tag is a new one each time, as the branch is: with the same, a
 // repetition would be a loop for a recipient that still has the first (RFC 3261,
 // 8.2.2.2).
-func (f *sipForm) appendRequest(dst []byte, tx *sipTx) []byte {
+func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 	p := tx.out.sip()
 	dst = append(dst, "MESSAGE "...)
 	dst = append(dst, tx.to...)
-	dst = append(dst, f.via...)
-	dst = appendBranch(dst, tx.branch)
+	if through {
+		dst = append(dst, f.through...)
+		dst = appendBranch(dst, tx.branch)
+		// Whoever answers to where this came from is heard, whatever socket it left from.
+		dst = append(dst, ";rport"...)
+	} else {
+		dst = append(dst, f.own...)
+		dst = appendBranch(dst, tx.branch)
+	}
 	dst = append(dst, p.from...)
 	dst = appendBranch(dst, tx.branch)
 	dst = append(dst, sipTo...)
@@ -84,7 +98,7 @@ func (f *sipForm) appendRequest(dst []byte, tx *sipTx) []byte {
 // link.
 func (f *sipForm) appendOptions(dst []byte, branch uint64) []byte {
 	dst = append(dst, "OPTIONS sip:imc@localhost"...)
-	dst = append(dst, f.via...)
+	dst = append(dst, f.own...)
 	dst = appendBranch(dst, branch)
 	dst = append(dst, sipFrom+"<sip:imc@localhost>"+sipTag...)
 	dst = appendBranch(dst, branch)

@@ -17,15 +17,20 @@ func testTx(t testing.TB, c Content, to, callID string) *sipTx {
 
 // TestSIPRequest has a SIP parser of others' read what is sent.
 func TestSIPRequest(t *testing.T) {
+	t.Run("own", func(t *testing.T) { sipRequest(t, false, "127.0.0.1:5099", "z9hG4bK") })
+	t.Run("through", func(t *testing.T) { sipRequest(t, true, "127.0.0.2:5060", "z9hG4bK.") })
+}
+
+func sipRequest(t *testing.T, through bool, via, before string) {
 	t.Parallel()
 	every := make([]byte, 256)
 	for i := range every {
 		every[i] = byte(i)
 	}
-	f := newSIPForm("127.0.0.1:5099")
+	f := newSIPForm("127.0.0.1:5099", "127.0.0.2:5060")
 	tx := testTx(t, Content{From: `"Al \"the\" !" <sip:chat-r@example.org>`, ContentType: `a/b; c="d!"`, Body: every,
 		Headers: []Header{{Name: "In-Reply-To", Value: "x!y!"}}}, "sip:bob@example.org", "00b-abc-1-x")
-	wire := f.appendRequest(nil, tx)
+	wire := f.appendRequest(nil, tx, through)
 	if n := tx.out.sipSize(len(tx.to), len(tx.callID)); len(wire) > n {
 		t.Errorf("%d bytes, sipSize says %d", len(wire), n)
 	}
@@ -36,14 +41,17 @@ func TestSIPRequest(t *testing.T) {
 	req := m.(*sip.Request)
 	branch, _ := req.Via().Params.Get("branch")
 	tag, _ := req.From().Params.Get("tag")
+	if rport, has := req.Via().Params.Get("rport"); has != through || rport != "" || len(req.GetHeaders("Via")) != 1 {
+		t.Errorf("Via %q", req.Via())
+	}
 	for what, pair := range map[string][2]string{
 		"method":         {string(req.Method), "MESSAGE"},
 		"request URI":    {req.Recipient.String(), "sip:bob@example.org"},
 		"To":             {req.To().Value(), "<sip:bob@example.org>"},
 		"From":           {req.From().Address.String(), "sip:chat-r@example.org"},
 		"tag":            {tag, "123456789abcdef0"},
-		"branch":         {branch, string(f.cookie) + "123456789abcdef0"},
-		"Via":            {req.Via().Host + ":" + fmt.Sprint(req.Via().Port), "127.0.0.1:5099"},
+		"branch":         {branch, before + string(f.cookie) + "123456789abcdef0"},
+		"Via":            {req.Via().Host + ":" + fmt.Sprint(req.Via().Port), via},
 		"Call-ID":        {req.CallID().Value(), "00b-abc-1-x"},
 		"CSeq":           {req.CSeq().Value(), "1 MESSAGE"},
 		"Max-Forwards":   {req.MaxForwards().Value(), "70"},
@@ -56,7 +64,7 @@ func TestSIPRequest(t *testing.T) {
 			t.Errorf("%s is %q, want %q", what, pair[0], pair[1])
 		}
 	}
-	other := f.appendRequest(nil, &sipTx{branch: newBranch(), out: tx.out, to: tx.to, callID: tx.callID})
+	other := f.appendRequest(nil, &sipTx{branch: newBranch(), out: tx.out, to: tx.to, callID: tx.callID}, through)
 	if bytes.Equal(wire, other) {
 		t.Error("two transactions with the same branch and tag")
 	}
@@ -64,17 +72,18 @@ func TestSIPRequest(t *testing.T) {
 
 func TestSIPReply(t *testing.T) {
 	t.Parallel()
-	f := newSIPForm("127.0.0.1:5099")
-	via := "Via: SIP/2.0/UDP 127.0.0.1:5099;branch=" + string(f.cookie) + "00000000000000ff"
+	f := newSIPForm("127.0.0.1:5099", "127.0.0.2:5060")
+	via := "Via: SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bK" + string(f.cookie) + "00000000000000ff"
 	for name, tt := range map[string]struct {
 		wire string
 		want sipReply
 		ok   bool
 	}{
+		"through":         {"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bK." + string(f.cookie) + "00000000000000ff;rport=5060\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
 		"200":             {"SIP/2.0 200 OK\r\n" + via + "\r\nCall-ID: x\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
 		"provisional":     {"SIP/2.0 100 Trying\r\n" + via + "\r\n\r\n", sipReply{code: 100, branch: 0xff}, true},
 		"no reason":       {"SIP/2.0 404\r\n" + via + "\r\n\r\n", sipReply{code: 404, branch: 0xff}, true},
-		"compact, joined": {"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP  127.0.0.1:5099 ;received=1.2.3.4;branch=" + string(f.cookie) + "00000000000000ff, SIP/2.0/UDP x;branch=z9hG4bKimc-0\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
+		"compact, joined": {"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP  127.0.0.1:5099 ;received=1.2.3.4;branch=z9hG4bK" + string(f.cookie) + "00000000000000ff, SIP/2.0/UDP x;branch=z9hG4bKimc-0\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
 		"retry after":     {"SIP/2.0 503 Busy\r\n" + via + "\r\nretry-after : 7 (later)\r\n\r\n", sipReply{code: 503, branch: 0xff, retryAfter: 7 * time.Second}, true},
 		"no end":          {"SIP/2.0 200 OK\r\n" + via, sipReply{code: 200, branch: 0xff}, true},
 		"in the body":     {"SIP/2.0 200 OK\r\nCall-ID: x\r\n\r\n" + via + "\r\n", sipReply{}, false},
@@ -97,7 +106,7 @@ func TestSIPReply(t *testing.T) {
 
 // FuzzSIPReply: what is taken for a response names one of our branches in its head.
 func FuzzSIPReply(f *testing.F) {
-	form := newSIPForm("127.0.0.1:5099")
+	form := newSIPForm("127.0.0.1:5099", "127.0.0.2:5060")
 	f.Add("SIP/2.0 200 OK\r\nVia: x;branch=", uint64(7), "\r\nRetry-After: 5\r\n\r\n")
 	f.Add("SIP/2.0 503 ", uint64(1), "\r\n\r\n")
 	f.Add("\r\n\r\nSIP/2.0 200 OK\r\n", uint64(1), "")

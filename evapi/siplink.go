@@ -2,7 +2,6 @@ package evapi
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -47,6 +46,7 @@ type sipLink struct {
 
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
 	open    bool       // false: paused
+	through bool       // Kamailio passes copies on as they are: to a next hop
 	first   ring       // copies with First
 	rest    ring       // the other copies
 	pending sipPending
@@ -70,7 +70,7 @@ func openLink(c *Conn, uri string) (*sipLink, error) {
 	}
 	_ = conn.SetReadBuffer(linkBuffer)
 	l := &sipLink{c: c, uri: uri, conn: conn, pc: ipv4.NewPacketConn(conn), target: net.UDPAddrFromAddrPort(target),
-		form: newSIPForm(conn.LocalAddr().String()), wake: make(chan struct{}, 1), over: make(chan struct{}),
+		form: newSIPForm(conn.LocalAddr().String(), target.String()), wake: make(chan struct{}, 1), over: make(chan struct{}),
 		pending: newSIPPending()}
 	l.loops.Go(l.read)
 	l.loops.Go(l.write)
@@ -156,6 +156,7 @@ type round struct {
 	txs     []*sipTx      // to be sent, for the first time or again
 	expired []*sipTx      // to be given up
 	mark    uint64        // branch of a mark to be sent; 0: none
+	through bool          // see sipLink
 	wait    time.Duration // until there may be something to do again; 0: at once
 }
 
@@ -167,6 +168,7 @@ func (l *sipLink) next(r *round) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	r.through = l.through
 	wait, ask := l.pace.hold(now)
 	if ask && l.open {
 		r.mark = l.pace.ask(now)
@@ -277,7 +279,7 @@ func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Me
 			// The others' datagrams keep the old array.
 			buf, start = make([]byte, 0, max(room, cap(buf))), 0
 		}
-		buf = l.form.appendRequest(buf, tx)
+		buf = l.form.appendRequest(buf, tx, r.through)
 		packets = append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target})
 	}
 	if r.mark == 0 {
@@ -391,54 +393,4 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 		l.ring()
 	}
 	return results, others
-}
-
-// probeWaits are the times that each try of a probe may take.
-var probeWaits = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond}
-
-// probe reports whether Kamailio takes copies from here, once it was told the port: it
-// answers an OPTIONS in a way that nobody else does. The first may overtake what
-// tells it.
-//
-// It also reports whether they go on from here as Kamailio routes, and not to a next
-// hop. The error wraps errNoAnswer if there was none.
-func (l *sipLink) probe(ctx context.Context, gen int64) (here bool, err error) {
-	want := fmt.Sprint(knownHere, gen)
-	for _, wait := range probeWaits {
-		try, cancel := context.WithTimeout(ctx, wait)
-		reason, failed := l.probeOnce(try)
-		if failed == nil && (reason == want || reason == want+" via") {
-			cancel()
-			return reason == want, nil
-		}
-		<-try.Done()
-		cancel()
-		if err = failed; err == nil {
-			err = fmt.Errorf("the answer is %q, not %q", clip(reason, 64), want)
-		}
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-	}
-	return false, fmt.Errorf("OPTIONS to %v: %w", l.target, err)
-}
-
-// errNoAnswer tells that a Kamailio did not answer OPTIONS.
-var errNoAnswer = errors.New("no answer")
-
-// probeOnce returns the reason phrase of the answer.
-func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
-	answer, branch := make(chan string, 1), newBranch()
-	l.mu.Lock()
-	l.probing, l.probed = branch, answer
-	l.mu.Unlock()
-	if _, err := l.conn.WriteTo(l.form.appendOptions(nil, branch), l.target); err != nil {
-		return "", fmt.Errorf("send: %w", err)
-	}
-	select {
-	case reason := <-answer:
-		return reason, nil
-	case <-ctx.Done():
-		return "", errNoAnswer
-	}
 }

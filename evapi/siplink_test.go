@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -16,8 +17,9 @@ type sipPeer struct {
 	pc *net.UDPConn
 
 	mu    sync.Mutex
-	gen   int  // in answers to OPTIONS: as in the last welcome
-	stray bool // gen is not
+	gen   int    // in answers to OPTIONS: as in the last welcome
+	stray bool   // gen is not
+	way   string // behind gen
 	// stranger: imcd's port means nothing to it
 	stranger bool
 	marks    bool                             // OPTIONS are answered
@@ -62,7 +64,7 @@ func (p *sipPeer) take(req, from string) (status string, ok bool) {
 		if p.stranger {
 			return "483 Too Many Hops", p.marks
 		}
-		return fmt.Sprint("200 imc ", p.gen), p.marks
+		return fmt.Sprint("200 imc ", p.gen, p.way), p.marks
 	}
 	p.copies = append(p.copies, req)
 	if p.stranger {
@@ -167,6 +169,45 @@ func TestSIPLink(t *testing.T) {
 	defer p.mu.Unlock()
 	if len(p.froms) != 1 || !p.froms[params[2]+":"+params[0]] {
 		t.Errorf("requests from %v, Kamailio was told %q", p.froms, params)
+	}
+}
+
+// TestSIPLinkThrough: copies look as Kamailio says that it sends them on, after each
+// connection.
+func TestSIPLinkThrough(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	end := make(chan struct{})
+	f := newFake(t, func(peer *fakePeer) {
+		p.set(func() { p.way = []string{through, toHop}[min(peer.n, 2)-1] })
+		if peer.n == 1 {
+			go func() {
+				<-end
+				peer.Close()
+			}()
+		}
+		p.serve(nil)(peer)
+	})
+	r := &recorder{}
+	cfg := testConfig(f.addr())
+	cfg.NextHop = "sip:127.0.0.1:9"
+	c := startConn(t, cfg, r)
+	vias := []string{strings.TrimPrefix(p.uri(), "sip:") + ";branch=z9hG4bK.imcopy", "127.0.0.1:[0-9]+;branch=z9hG4bKimcopy"}
+	for i, via := range vias {
+		eventually(t, "up", func() bool { return r.has(fmt.Sprint("up ", i+1)) })
+		id := fmt.Sprint("id", i)
+		if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: id}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the result", func() bool { return r.has("result " + id + " 200 local=false") })
+		p.mu.Lock()
+		if !regexp.MustCompile("\r\nVia: SIP/2.0/UDP " + via).MatchString(p.copies[i]) {
+			t.Errorf("copy %d has no Via %q:\n%s", i, via, p.copies[i])
+		}
+		p.mu.Unlock()
+		if i == 0 {
+			close(end)
+		}
 	}
 }
 

@@ -127,8 +127,15 @@ func (a *attack) kill(ctx context.Context) error {
 	if err := a.stack.Kill9(); err != nil {
 		return err
 	}
-	// The next one sends on another lane.
-	a.stack.Set("fanout", []string{"rpc", "batch", "direct", "sip"}[a.kills%4])
+	// The next one sends on another lane; at last to the phones as a next hop, to which
+	// Kamailio passes copies on as they are.
+	lanes := []string{"rpc", "batch", "direct", "sip", "sip"}
+	next := a.kills % len(lanes)
+	a.stack.Set("fanout", lanes[next])
+	a.stack.Set("outbound_proxy", "")
+	if next == len(lanes)-1 {
+		a.stack.Set("outbound_proxy", strings.Replace(a.sink.ua.Contact(), "sink@", "", 1))
+	}
 	a.kills++
 	return a.stack.StartImcd(ctx)
 }

@@ -31,6 +31,7 @@ type sink struct {
 	twice   []string           // messages that came again under another Call-ID; by mu
 	notices int                // of rooms, as to senders whose message was refused; by mu
 	total   int                // by mu
+	through int                // requests that Kamailio passed on as they were; by mu
 }
 
 // seat is a member of a room.
@@ -54,6 +55,11 @@ func newSink(t *testing.T, s *stack.Stack, first func(room string, n int)) *sink
 }
 
 func (k *sink) take(req *sip.Request) {
+	if via := req.Via(); via != nil && strings.Contains(via.Value(), ";branch=z9hG4bK.imcopy") {
+		k.mu.Lock()
+		k.through++
+		k.mu.Unlock()
+	}
 	text := string(req.Body())
 	p := seat{req.From().Address.User, req.To().Address.User}
 	n, err := strconv.Atoi(text[strings.LastIndexByte(text, '#')+1:])
@@ -99,6 +105,13 @@ func (k *sink) counts() (copies, repeats int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.copies, k.repeats
+}
+
+// passed returns how many requests Kamailio passed on as they were.
+func (k *sink) passed() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.through
 }
 
 // order lists the numbers of the messages that a member got.

@@ -1,0 +1,71 @@
+package evapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// probeWaits are the times that each try of a probe may take.
+var probeWaits = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond}
+
+// Where copies go from Kamailio is behind the number of the connection in its answer
+// to OPTIONS.
+const (
+	toRouting = ""         // as Kamailio routes
+	toHop     = " via"     // it forwards them to the next hop
+	through   = " through" // it passes them on to the next hop as they are
+)
+
+// probe sees whether Kamailio takes copies from here, once it was told the port: it
+// answers an OPTIONS in a way that nobody else does. The first may overtake what
+// tells it.
+//
+// It reports where they go from there, and makes copies look as is needed for that. The
+// error wraps errNoAnswer if there was none.
+func (l *sipLink) probe(ctx context.Context, gen int64) (way string, err error) {
+	want := fmt.Sprint(knownHere, gen)
+	for _, wait := range probeWaits {
+		try, cancel := context.WithTimeout(ctx, wait)
+		reason, failed := l.probeOnce(try)
+		way, ok := strings.CutPrefix(reason, want)
+		if failed == nil && ok && (way == toRouting || way == toHop || way == through) {
+			cancel()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.through = way == through
+			return way, nil
+		}
+		<-try.Done()
+		cancel()
+		if err = failed; err == nil {
+			err = fmt.Errorf("the answer is %q, not %q", clip(reason, 64), want)
+		}
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+	}
+	return "", fmt.Errorf("OPTIONS to %v: %w", l.target, err)
+}
+
+// errNoAnswer tells that a Kamailio did not answer OPTIONS.
+var errNoAnswer = errors.New("no answer")
+
+// probeOnce returns the reason phrase of the answer.
+func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
+	answer, branch := make(chan string, 1), newBranch()
+	l.mu.Lock()
+	l.probing, l.probed = branch, answer
+	l.mu.Unlock()
+	if _, err := l.conn.WriteTo(l.form.appendOptions(nil, branch), l.target); err != nil {
+		return "", fmt.Errorf("send: %w", err)
+	}
+	select {
+	case reason := <-answer:
+		return reason, nil
+	case <-ctx.Done():
+		return "", errNoAnswer
+	}
+}
