@@ -67,10 +67,10 @@
 // and the copy goes by imc.batch: the outcome of each device counts, and nothing may be
 // repeated over TCP.
 //
-// If copies go to another next hop and the include is told so (IMC_THROUGH), Kamailio
-// passes them on as they are, before it has parsed anything. They have Kamailio's address in
-// their only Via then, and a branch that begins with "z9hG4bK.imcopy": a response with
-// such a branch is passed to the address that imc.link has told.
+// With IMC_THROUGH, copies for a next hop that is not this Kamailio pass it as they are,
+// before it has parsed anything. Their only Via has Kamailio's address then, and a branch
+// that begins with "z9hG4bK.imcopy-": a response with such a branch is passed to the
+// address that imc.link has told.
 //
 // An OPTIONS from that port is answered "200 imc GEN" by the event route (with
 // " via" behind it if copies go to a next hop, or " through" if they pass like that):

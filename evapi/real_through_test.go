@@ -69,20 +69,31 @@ func (h *nextHop) send(t *testing.T, to *net.UDPAddr, top string, req map[string
 	}
 }
 
+// leftLocal logs what does not pass as it is: a line with LEFT and its first word.
+const leftLocal = `#!define IMC_OWN_RECEIVED 1
+event_route[core:msg-received] {
+	route(IMC_RECEIVED);
+	xlog("L_ERR", "LEFT $(rcv(buf){s.select,0, })\n");
+}
+`
+
 // TestThrough: copies go to the next hop with the Via of Kamailio alone, and every
 // legal form of a response to them is heard.
 func TestThrough(t *testing.T) {
 	t.Parallel()
-	for name, local := range map[string]string{"as it is": throughLocal, "with a log": throughLocal + "#!define IMC_LOG\n"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			passThrough(t, local)
-		})
-	}
+	t.Run("as it is", func(t *testing.T) {
+		t.Parallel()
+		passThrough(t, throughLocal, false)
+	})
+	t.Run("with a log", func(t *testing.T) {
+		t.Parallel()
+		passThrough(t, throughLocal+"#!define IMC_LOG\n", true)
+	})
 }
 
-func passThrough(t *testing.T, local string) {
-	k := startKamailio(t, evapitest.Options{IMCLocal: local})
+// passThrough sends copies; if logged, none of them passes at once.
+func passThrough(t *testing.T, local string, logged bool) {
+	k := startKamailio(t, evapitest.Options{IMCLocal: local + leftLocal})
 	hop := newNextHop(t)
 	results := make(chan evapi.Result, 100)
 	c := connect(t, k, evapi.LaneSIP, hop.uri(), newEvents(func(r evapi.Result) { results <- r }))
@@ -92,17 +103,25 @@ func passThrough(t *testing.T, local string) {
 		top  string // VIA and BRANCH stand for those of the copy
 		want int
 		wait time.Duration
+		left bool // it is one that does not pass at once
 	}{
-		{"usual", "SIP/2.0 200 OK\r\nVia: VIA", 200, 0},
-		{"port filled in", "SIP/2.0 202 Accepted\r\nVia: SIP/2.0/UDP KAM;branch=BRANCH;rport=PORT;received=127.0.0.1", 202, 0},
-		{"another order", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP KAM;rport=PORT;branch=BRANCH", 200, 0},
-		{"short name", "SIP/2.0 200 OK\r\nv: SIP/2.0/UDP KAM ;branch=BRANCH", 200, 0},
-		{"Via not first", "SIP/2.0 200 OK\r\nServer: a;b;c\r\nVia: VIA", 200, 0},
-		{"folded", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP KAM\r\n ;rport\r\n ;branch=BRANCH", 200, 0},
-		{"much of it", "SIP/2.0 200 OK\r\nVia: VIA\r\nX-Much: " + strings.Repeat("x", 40000), 200, 0},
-		{"refused", "SIP/2.0 503 Busy; later\r\nVia: VIA\r\nRetry-After: 17", 503, 17 * time.Second},
+		{"usual", "SIP/2.0 200 OK\r\nVia: VIA", 200, 0, false},
+		{"port filled in", "SIP/2.0 202 Accepted\r\nVia: SIP/2.0/UDP KAM;branch=BRANCH;rport=PORT;received=127.0.0.1", 202, 0, false},
+		{"another order", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP KAM;rport=PORT;branch=BRANCH", 200, 0, true},
+		{"short name", "SIP/2.0 200 OK\r\nv: SIP/2.0/UDP KAM ;branch=BRANCH", 200, 0, false},
+		{"Via not first", "SIP/2.0 200 OK\r\nServer: a;b;c\r\nVia: VIA", 200, 0, true},
+		{"folded", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP KAM\r\n ;rport\r\n ;branch=BRANCH", 200, 0, true},
+		{"much of it", "SIP/2.0 200 OK\r\nVia: VIA\r\nX-Much: " + strings.Repeat("x", 40000), 200, 0, true},
+		{"refused", "SIP/2.0 503 Busy; later\r\nVia: VIA\r\nRetry-After: 17", 503, 17 * time.Second, true},
 	}
+	requests, responses := 0, 0 // that were left
 	for i, tt := range tests {
+		if logged {
+			requests++
+		}
+		if tt.left {
+			responses++
+		}
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: fmt.Sprint("id-", i)}); err != nil {
 			t.Fatal(err)
 		}
@@ -121,6 +140,12 @@ func passThrough(t *testing.T, local string) {
 	if st := c.Stats(); st.SIPSent != uint64(len(tests)) || st.SIPStray != 0 || st.Errors != 0 {
 		t.Errorf("%+v", st)
 	}
+	left := func(what string) int { return strings.Count(k.LogTail(), "LEFT "+what) }
+	// The last response was one of them.
+	eventually(t, "what did not pass at once in the log", func() bool { return left("SIP/2.0") >= responses })
+	if n, m := left("MESSAGE"), left("SIP/2.0"); n != requests || m != responses {
+		t.Errorf("%d copies and %d responses did not pass at once, want %d and %d", n, m, requests, responses)
+	}
 }
 
 // TestThroughOthers: what is not imcd's takes its way as ever, whatever it looks like,
@@ -138,34 +163,45 @@ func TestThroughOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const branch = "z9hG4bK.imcopyabc-0123456789abcdef"
-	send := func(via string) {
+	const branch = "z9hG4bK.imcopy-abc-0123456789abcdef"
+	send := func(callID, via string) { // another one each time, or it is a retransmission
 		t.Helper()
-		req := map[string]string{"From": "<sip:eve@example.org>;tag=e", "To": "<sip:bob@example.org>", "Call-ID": "eve", "CSeq": "1 MESSAGE"}
+		req := map[string]string{"From": "<sip:eve@example.org>;tag=e", "To": "<sip:bob@example.org>", "Call-ID": callID, "CSeq": "1 MESSAGE"}
 		stranger.send(t, kam, "MESSAGE sip:bob@example.org SIP/2.0\r\nMax-Forwards: 9\r\nVia: "+via, req)
 	}
 	own := stranger.pc.LocalAddr().String()
 	// As if imcd's: no routing may take it for a user's.
-	send("SIP/2.0/UDP " + k.SIPAddr() + ";rport;branch=" + branch)
+	send("own", "SIP/2.0/UDP "+k.SIPAddr()+";branch="+branch+";rport")
 	if got := status(t, stranger); got != "SIP/2.0 503 Not from here now" {
 		t.Errorf("a copy of nobody's: %q", got)
 	}
-	// As another Kamailio's, whose copies pass like that, too: a message like any other.
-	send("SIP/2.0/UDP " + own + ";rport;branch=" + branch)
+	// As another Kamailio's, which has let it pass: a message like any other.
+	send("another", "SIP/2.0/UDP "+own+";branch="+branch+";rport")
 	if got := status(t, stranger); got != "SIP/2.0 200 OK" {
 		t.Errorf("another Kamailio's copy: %q", got)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if m, err := bob.ua.Next(ctx); err != nil || m.CallID != "eve" {
+	if m, err := bob.ua.Next(ctx); err != nil || m.CallID != "another" {
 		t.Errorf("%v, %v", m, err)
 	}
-	// Responses to nothing, and requests that look like responses.
-	for _, top := range []string{"SIP/2.0 200 OK", "MESSAGE sip:bob@example.org SIP/2.0"} {
-		stranger.send(t, kam, top+"\r\nVia: SIP/2.0/UDP "+k.SIPAddr()+";branch="+branch,
-			map[string]string{"From": "<sip:e@h>;tag=e", "To": "<sip:b@h>", "Call-ID": "x", "CSeq": "1 MESSAGE"})
+	// A request whose URI has what a response has in its Via.
+	req := map[string]string{"From": "<sip:eve@example.org>;tag=e", "To": "<sip:nobody@example.org>", "Call-ID": "param", "CSeq": "1 MESSAGE"}
+	stranger.send(t, kam, "MESSAGE sip:nobody@example.org;branch="+branch+" SIP/2.0\r\nMax-Forwards: 9\r\nVia: SIP/2.0/UDP "+own+";branch=z9hG4bKp", req)
+	if got := status(t, stranger); got != "SIP/2.0 404 Not Found" {
+		t.Errorf("a request with a parameter: %q", got)
 	}
-	eventually(t, "imcd to have seen them", func() bool { return c.Stats().SIPStray == 2 })
+	// What is no SIP makes no trouble on its way, and a response to nothing is no harm.
+	for _, junk := range []string{strings.Repeat("x", 64), strings.Repeat(";", 64), "SIP/2.0 200 OK;;\r\n" + strings.Repeat("\x00", 64)} {
+		if _, err := stranger.pc.WriteTo([]byte(junk), kam); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stranger.send(t, kam, "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP "+k.SIPAddr()+";branch="+branch, req)
+	eventually(t, "imcd to have seen it", func() bool { return c.Stats().SIPStray == 1 })
+	if log := k.LogTail(); strings.Contains(log, "pv_trans") || strings.Contains(log, "tr_eval") {
+		t.Error("a transformation of imc.cfg failed")
+	}
 	// And a copy behind all that, the first thing the next hop hears.
 	if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: "mine"}); err != nil {
 		t.Fatal(err)
@@ -184,8 +220,8 @@ func status(t *testing.T, h *nextHop) string {
 	return headers[""]
 }
 
-// TestThroughAway: a response reaches the imcd that sent the copy also when Kamailio's
-// evapi connection is not that one's any more.
+// TestThroughAway: a response reaches the imcd that sent the copy also when the
+// connection is another one's, unless that has told where it sends copies from.
 func TestThroughAway(t *testing.T) {
 	t.Parallel()
 	k := startKamailio(t, evapitest.Options{IMCLocal: throughLocal})

@@ -14,8 +14,9 @@ const branchDigits = 16
 // sipForm is how requests of one link look. It is immutable.
 type sipForm struct {
 	// own and through are Vias, up to the transaction's number in the branch: of the
-	// link, and of Kamailio, for what it passes on as it is. Kamailio looks for both
-	// kinds of branches, and for those of through right behind the first semicolon.
+	// link, and of Kamailio, for what it passes on as it is. imc.cfg knows both kinds of
+	// branches, up to their first dash, and wants those of through right behind the first
+	// semicolon.
 	own, through string
 	cookie       []byte // what stands before that number: it tells our branches from others
 }
@@ -23,7 +24,7 @@ type sipForm struct {
 // newSIPForm takes the addresses of the link and of Kamailio.
 func newSIPForm(local, kamailio string) sipForm {
 	const via = " SIP/2.0\r\nVia: SIP/2.0/UDP "
-	cookie := "imcopy" + strconv.FormatUint(rand.Uint64(), 36) + "-"
+	cookie := "imcopy-" + strconv.FormatUint(rand.Uint64(), 36) + "-"
 	return sipForm{own: via + local + ";branch=z9hG4bK" + cookie, through: via + kamailio + ";branch=z9hG4bK." + cookie,
 		cookie: []byte(cookie)}
 }
@@ -66,11 +67,10 @@ func (o *Outgoing) sipSize(to, callID int) int {
 	return sipFixed + len(p.from) + len(p.rest) + 2*to + callID
 }
 
-// appendRequest appends the request of a transaction; through if Kamailio passes it on as
-// it is. To and Call-ID have passed
-// checkCopy. The tag is a new one each time, as the branch is: with the same, a
-// repetition would be a loop for a recipient that still has the first (RFC 3261,
-// 8.2.2.2).
+// appendRequest appends the request of a transaction; through if Kamailio passes it on
+// as it is. To and Call-ID have passed checkCopy. The tag is a new one each time, as
+// the branch is: with the same, a repetition would be a loop for a recipient that still
+// has the first (RFC 3261, 8.2.2.2).
 func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 	p := tx.out.sip()
 	dst = append(dst, "MESSAGE "...)

@@ -62,8 +62,8 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
 	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct, sip")
 	f.StringVar(&o.contestants, "contestants", "", "only those whose name has one of these in it: module/documented, imcd, bare/1, …")
-	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s for what the bars are about: longer than Kamailio keeps a transaction, whose end costs time, too")
-	f.DurationVar(&o.paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, and 4 s for what the bars are about")
+	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s for what the bars are about, or until there are 100: longer than Kamailio keeps a transaction, whose end costs time, too")
+	f.DurationVar(&o.paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, and 4 s for what the bars are about, or until there are 100")
 	f.IntVar(&o.workers, "workers", 8, "SIP workers of each Kamailio (8: as in its stock configuration)")
 	f.IntVar(&o.shm, "shm", 4096, "shared memory of each Kamailio, in MB; the module takes up to 2 GB of it here, and loses copies if there is less")
 	f.IntVar(&o.buffer, "maxbuffer", 0, "receive buffer of each Kamailio's sockets, in bytes; 0: its default, 262144")
@@ -100,7 +100,7 @@ func (o *options) timing(bars bool) contest.Timing {
 	t := contest.Timing{Paced: 600 * time.Millisecond, Loaded: 6 * time.Second,
 		Quiet: 4500 * time.Millisecond, Drain: 40 * time.Second, After: 5500 * time.Millisecond}
 	if bars {
-		t.Paced, t.Loaded = 4*time.Second, 8*time.Second
+		t.Paced, t.Loaded, t.Least = 4*time.Second, 8*time.Second, 100
 	}
 	if o.loaded > 0 {
 		t.Loaded = o.loaded

@@ -27,8 +27,11 @@ func (c Cell) String() string {
 type Timing struct {
 	Paced  time.Duration // one message at a time
 	Loaded time.Duration // as many as the contestant takes
-	Quiet  time.Duration // see load.Plan
-	Drain  time.Duration // the same
+	// Least is how many messages are sent in each of these, see load.Plan: one in a
+	// hundred is not to be found among ten.
+	Least int
+	Quiet time.Duration // see load.Plan
+	Drain time.Duration // the same
 	// After is how long after the last delivery CPU times are read. Kamailio
 	// frees a transaction 5 s after its end, and that belongs to its cost.
 	After time.Duration
@@ -115,6 +118,9 @@ func (s *System) warm(ctx context.Context, c Cell, t Timing) error {
 func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err error) {
 	plan := load.Plan{Addr: s.Addr(), Rooms: s.Rooms(m.Members, m.Rooms), Body: m.Body,
 		For: t.Paced, Window: 1, Quiet: t.Quiet, Drain: t.Drain}
+	if s.Spec.kind != bare { // no bar is about its answers
+		plan.Least = t.Least
+	}
 	if m.Paced, err = s.lab.Load.Send(ctx, plan); err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ type Plan struct {
 	Rooms []Room        //
 	Body  int           // bytes of a message
 	For   time.Duration // how long to send
+	// Least is how many messages to send even if that takes longer than For, but no
+	// longer than leastFor times that.
+	Least int
 	// Window is how many messages of a room may be on their way to members. The
 	// next one is sent once the last was answered, too.
 	Window int
@@ -29,6 +32,13 @@ type Plan struct {
 	Watch int
 	// Most ends it after so many messages; 0: after For alone.
 	Most int
+}
+
+const leastFor = 15
+
+// over reports whether no more is to be sent, after a time and so many messages.
+func (p *Plan) over(after time.Duration, sent int) bool {
+	return after >= p.For && (sent >= p.Least || after >= leastFor*p.For)
 }
 
 // Result is what came of a Plan.

@@ -88,7 +88,7 @@ func (s *sending) fill() error {
 		return nil
 	}
 	now := time.Now()
-	if now.Sub(s.run.start) >= s.plan.For || s.sent == len(s.run.slots) {
+	if s.plan.over(now.Sub(s.run.start), s.sent) || s.sent == len(s.run.slots) {
 		s.ended, s.inTime = now, s.run.deliveries.Load()
 		return nil
 	}
