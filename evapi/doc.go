@@ -72,13 +72,14 @@
 // that begins with "z9hG4bK.imcopy-": a response with such a branch is passed to the
 // address that imc.link has told.
 //
-// An OPTIONS from that port is answered "200 imc GEN" by the event route (with
-// " via" behind it if copies go to a next hop, or " through" if they pass like that):
-// before anything else, to see that this is the way to this Kamailio. What Kamailio has not read waits in its socket, in the
-// way of everybody's requests; so no more than a few milliseconds' work of it is sent.
-// A response to a copy tells that it was read, and all before it; where devices are
-// silent an OPTIONS behind the copies, a mark, is answered in their place. Replies go
-// first: while one waits, there are no new copies for some milliseconds.
+// An OPTIONS from that port is answered "200 imc GEN" by the event route (with " via"
+// behind it if copies go to a next hop, or " through" if they pass like that): before
+// anything else, to see that this is the way to this Kamailio. What Kamailio has not
+// read waits in its socket, in the way of everybody's requests; so no more than a few
+// milliseconds' work of it is sent. A response to a copy tells that it was read, and
+// all before it; where devices are silent an OPTIONS behind the copies, a mark, is
+// answered in their place. Replies go first: while one waits, there are no new copies
+// for some milliseconds.
 //
 // # From Kamailio to imcd
 //

@@ -15,24 +15,24 @@ import (
 // throughLocal has a Kamailio pass copies for a next hop elsewhere on as they are.
 const throughLocal = "#!define IMC_THROUGH 1\n"
 
-// nextHop is a next hop whose responses a test writes by itself.
-type nextHop struct{ pc *net.UDPConn }
+// rawUA is a user agent, or next hop, whose messages a test writes by itself.
+type rawUA struct{ pc *net.UDPConn }
 
-func newNextHop(t *testing.T) *nextHop {
+func newRawUA(t *testing.T) *rawUA {
 	t.Helper()
 	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { pc.Close() })
-	return &nextHop{pc}
+	return &rawUA{pc}
 }
 
-func (h *nextHop) uri() string { return "sip:" + h.pc.LocalAddr().String() }
+func (h *rawUA) uri() string { return "sip:" + h.pc.LocalAddr().String() }
 
-// take returns the headers of the next request by name, its request line as "", and
-// where it came from. A name that stands twice has both values, a comma between.
-func (h *nextHop) take(t *testing.T) (map[string]string, *net.UDPAddr) {
+// take returns the headers of the next message by name, its first line as "", and where
+// it came from. A name that stands twice has both values, a comma between.
+func (h *rawUA) take(t *testing.T) (map[string]string, *net.UDPAddr) {
 	t.Helper()
 	buf := make([]byte, 65536)
 	if err := h.pc.SetReadDeadline(time.Now().Add(patience)); err != nil {
@@ -40,7 +40,7 @@ func (h *nextHop) take(t *testing.T) (map[string]string, *net.UDPAddr) {
 	}
 	n, from, err := h.pc.ReadFromUDP(buf)
 	if err != nil {
-		t.Fatal("no request at the next hop:", err)
+		t.Fatal("no message came:", err)
 	}
 	head, _, _ := strings.Cut(string(buf[:n]), "\r\n\r\n")
 	lines := strings.Split(head, "\r\n")
@@ -56,7 +56,7 @@ func (h *nextHop) take(t *testing.T) (map[string]string, *net.UDPAddr) {
 }
 
 // send sends a message whose head begins with top; a response has a tag in To.
-func (h *nextHop) send(t *testing.T, to *net.UDPAddr, top string, req map[string]string) {
+func (h *rawUA) send(t *testing.T, to *net.UDPAddr, top string, req map[string]string) {
 	t.Helper()
 	tag := ""
 	if strings.HasPrefix(top, "SIP/2.0 ") {
@@ -67,6 +67,15 @@ func (h *nextHop) send(t *testing.T, to *net.UDPAddr, top string, req map[string
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// startThrough connects to a Kamailio that passes copies for a raw next hop on as they
+// are; local is added to its settings.
+func startThrough(t *testing.T, local string) (*evapitest.Kamailio, *rawUA, *evapi.Conn, <-chan evapi.Result) {
+	t.Helper()
+	k, hop, results := startKamailio(t, evapitest.Options{IMCLocal: throughLocal + local}), newRawUA(t), make(chan evapi.Result, 100)
+	c := connect(t, k, evapi.LaneSIP, hop.uri(), newEvents(func(r evapi.Result) { results <- r }))
+	return k, hop, c, results
 }
 
 // leftLocal logs what does not pass as it is: a line with LEFT and its first word.
@@ -83,20 +92,17 @@ func TestThrough(t *testing.T) {
 	t.Parallel()
 	t.Run("as it is", func(t *testing.T) {
 		t.Parallel()
-		passThrough(t, throughLocal, false)
+		passThrough(t, "", false)
 	})
 	t.Run("with a log", func(t *testing.T) {
 		t.Parallel()
-		passThrough(t, throughLocal+"#!define IMC_LOG\n", true)
+		passThrough(t, "#!define IMC_LOG\n", true)
 	})
 }
 
 // passThrough sends copies; if logged, none of them passes at once.
 func passThrough(t *testing.T, local string, logged bool) {
-	k := startKamailio(t, evapitest.Options{IMCLocal: local + leftLocal})
-	hop := newNextHop(t)
-	results := make(chan evapi.Result, 100)
-	c := connect(t, k, evapi.LaneSIP, hop.uri(), newEvents(func(r evapi.Result) { results <- r }))
+	k, hop, c, results := startThrough(t, local+leftLocal)
 	out := mustOutgoing(t, "x")
 	tests := []struct {
 		name string
@@ -152,13 +158,10 @@ func passThrough(t *testing.T, local string, logged bool) {
 // and brings nothing to the next hop.
 func TestThroughOthers(t *testing.T) {
 	t.Parallel()
-	k := startKamailio(t, evapitest.Options{IMCLocal: throughLocal})
-	hop := newNextHop(t)
-	results := make(chan evapi.Result, 100)
-	c := connect(t, k, evapi.LaneSIP, hop.uri(), newEvents(func(r evapi.Result) { results <- r }))
+	k, hop, c, results := startThrough(t, "")
 	bob := newDevice(t, k, "bob", "udp", 200)
 	bind(t, bob.ua, "<"+bob.ua.Contact()+">")
-	stranger := newNextHop(t)
+	stranger := newRawUA(t)
 	kam, err := net.ResolveUDPAddr("udp4", k.SIPAddr())
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +217,7 @@ func TestThroughOthers(t *testing.T) {
 }
 
 // status returns the status line of the next response that h hears.
-func status(t *testing.T, h *nextHop) string {
+func status(t *testing.T, h *rawUA) string {
 	t.Helper()
 	headers, _ := h.take(t)
 	return headers[""]
@@ -224,10 +227,7 @@ func status(t *testing.T, h *nextHop) string {
 // connection is another one's, unless that has told where it sends copies from.
 func TestThroughAway(t *testing.T) {
 	t.Parallel()
-	k := startKamailio(t, evapitest.Options{IMCLocal: throughLocal})
-	hop := newNextHop(t)
-	results := make(chan evapi.Result, 100)
-	c := connect(t, k, evapi.LaneSIP, hop.uri(), newEvents(func(r evapi.Result) { results <- r }))
+	k, hop, c, results := startThrough(t, "")
 	if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: "one"}); err != nil {
 		t.Fatal(err)
 	}
