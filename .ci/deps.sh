@@ -6,7 +6,7 @@ set -euo pipefail
 demo=(kamailio kamailio-extra-modules)
 # The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says,
 # the console is looked at in Chromium.
-tests=("${demo[@]}" kamailio-postgres-modules postgresql gcc libc6-dev patch chromium)
+tests=("${demo[@]}" kamailio-websocket-modules kamailio-tls-modules kamailio-postgres-modules postgresql gcc libc6-dev patch chromium)
 # For another Debian in a folder, and a network of its own.
 chroot=(debootstrap iproute2)
 

@@ -27,6 +27,10 @@ var branchPattern = regexp.MustCompile(`(?i)branch=([^;,\s]+)`)
 // The error is ctx's, or that of the socket.
 func (u *UA) Do(ctx context.Context, r Request) (*sip.Response, error) {
 	u.fillRequest(&r)
+	// Via names the connection.
+	if err := u.link.connect(); err != nil {
+		return nil, fmt.Errorf("send %s: %w", r.Method, err)
+	}
 	tag := newToken()
 	branch := "z9hG4bK" + newToken()
 	res, err := u.transact(ctx, r.Method, branch, u.render(&r, branch, tag, ""))

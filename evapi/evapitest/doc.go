@@ -1,4 +1,5 @@
 // Package evapitest is the rig on which imcd is tried: a real Kamailio on free
-// ports of 127.0.0.1, and SIP user agents that speak UDP or TCP to it. Nothing
-// in it needs the testing package, so that a demonstration can use it as well.
+// ports of 127.0.0.1, and SIP user agents that speak UDP, TCP, TLS or WebSocket to it:
+// good ones (UA) and bad ones (Phone). Nothing in it needs the testing package, so
+// that a demonstration can use it as well.
 package evapitest

@@ -14,7 +14,9 @@ type link interface {
 	localAddr() string
 	reliable() bool // no retransmissions
 	closed() <-chan struct{}
-	close() error // waits for the reader
+	connect() error // makes sure that there is a connection
+	hangup() error  // closes the connection, until something is sent
+	close() error   // waits for the reader
 }
 
 // udpLink is one UDP socket.
@@ -66,6 +68,8 @@ func (l *udpLink) send(data []byte) error {
 func (l *udpLink) localAddr() string       { return l.conn.LocalAddr().String() }
 func (l *udpLink) reliable() bool          { return false }
 func (l *udpLink) closed() <-chan struct{} { return l.gone }
+func (l *udpLink) connect() error          { return nil }
+func (l *udpLink) hangup() error           { return nil }
 
 func (l *udpLink) close() error {
 	var err error

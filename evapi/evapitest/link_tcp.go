@@ -3,6 +3,7 @@ package evapitest
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -15,10 +16,11 @@ import (
 // tcpMaxMessage bounds a message read from a TCP connection, in bytes.
 const tcpMaxMessage = 1 << 20
 
-// tcpLink is a TCP connection to the proxy, opened anew when it was lost.
+// tcpLink is a TCP or TLS connection to the proxy, opened again when it was lost.
 type tcpLink struct {
 	local   string // IP
 	proxy   string
+	tls     *tls.Config // nil: TCP
 	receive func([]byte)
 	gone    chan struct{} // closed by close
 	read    sync.WaitGroup
@@ -29,8 +31,8 @@ type tcpLink struct {
 	shut bool     // guarded by mu
 }
 
-func openTCP(local, proxy string, receive func([]byte)) (link, error) {
-	l := &tcpLink{local: local, proxy: proxy, receive: receive, gone: make(chan struct{})}
+func openTCP(local, proxy string, conf *tls.Config, receive func([]byte)) (link, error) {
+	l := &tcpLink{local: local, proxy: proxy, tls: conf, receive: receive, gone: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.dial(); err != nil {
@@ -41,8 +43,14 @@ func openTCP(local, proxy string, receive func([]byte)) (link, error) {
 
 // dial opens the connection. The caller holds mu.
 func (l *tcpLink) dial() error {
-	d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.local)}}
-	conn, err := d.Dial("tcp", l.proxy)
+	d := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(l.local)}}
+	var conn net.Conn
+	var err error
+	if l.tls == nil {
+		conn, err = d.Dial("tcp", l.proxy)
+	} else {
+		conn, err = tls.DialWithDialer(d, "tcp", l.proxy, l.tls)
+	}
 	if err != nil {
 		return err
 	}
@@ -73,15 +81,38 @@ func (l *tcpLink) run(conn net.Conn) {
 func (l *tcpLink) send(data []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.dialIfLost(); err != nil {
+		return err
+	}
+	_, err := l.conn.Write(data)
+	return err
+}
+
+// dialIfLost opens the connection if there is none. The caller holds mu.
+func (l *tcpLink) dialIfLost() error {
 	if l.shut {
 		return ErrClosed
 	}
-	if l.conn == nil {
-		if err := l.dial(); err != nil {
-			return err
-		}
+	if l.conn != nil {
+		return nil
 	}
-	_, err := l.conn.Write(data)
+	return l.dial()
+}
+
+func (l *tcpLink) connect() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dialIfLost()
+}
+
+func (l *tcpLink) hangup() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn == nil {
+		return nil
+	}
+	err := l.conn.Close()
+	l.conn = nil
 	return err
 }
 

@@ -3,6 +3,7 @@ package evapitest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -18,13 +19,14 @@ type UAConfig struct {
 	User        string // of its address of record
 	Domain      string // likewise; empty: Proxy's host and port
 	Proxy       string // host:port that everything is sent to
-	Transport   string // "udp" or "tcp"; empty: udp
+	Transport   string // "udp", "tcp", "tls" or "ws"; empty: udp
 	LocalIP     string // of the socket; empty: 127.0.0.1
 	DisplayName string // in From; may be empty
 	AuthUser    string // digest user name; empty: User
 	Password    string // empty: a challenge is the answer
 
 	T1       time.Duration // RFC 3261 timer T1; 0: 500 ms
+	TLS      *tls.Config   // of "tls"; nil: any certificate will do
 	InboxMax int           // requests kept; 0: 65536. What exceeds it is answered 503
 	Log      io.Writer     // gets every message sent and received; may be nil
 }
@@ -83,9 +85,16 @@ func NewUA(cfg UAConfig) (*UA, error) {
 	case "udp":
 		u.link, err = openUDP(cfg.LocalIP, cfg.Proxy, u.receive)
 	case "tcp":
-		u.link, err = openTCP(cfg.LocalIP, cfg.Proxy, u.receive)
+		u.link, err = openTCP(cfg.LocalIP, cfg.Proxy, nil, u.receive)
+	case "tls":
+		if cfg.TLS == nil {
+			cfg.TLS = &tls.Config{InsecureSkipVerify: true}
+		}
+		u.link, err = openTCP(cfg.LocalIP, cfg.Proxy, cfg.TLS, u.receive)
+	case "ws":
+		u.link, err = openWS(cfg.LocalIP, cfg.Proxy, u.receive)
 	default:
-		err = fmt.Errorf("transport %q is not udp or tcp", cfg.Transport)
+		err = fmt.Errorf("transport %q is not udp, tcp, tls or ws", cfg.Transport)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("user agent %s: %w", cfg.User, err)
@@ -107,11 +116,16 @@ func (u *UA) AOR() string { return "sip:" + u.cfg.User + "@" + u.cfg.Domain }
 // Contact is the SIP URI of the user agent's socket.
 func (u *UA) Contact() string {
 	uri := "sip:" + u.cfg.User + "@" + u.link.localAddr()
-	if u.cfg.Transport == "tcp" {
-		uri += ";transport=tcp"
+	if u.cfg.Transport != "udp" {
+		uri += ";transport=" + u.cfg.Transport
 	}
 	return uri
 }
+
+// Hangup closes the connection of a user agent without a word, as when a phone has
+// lost its network; the next request that it sends opens another. Over UDP it does
+// nothing.
+func (u *UA) Hangup() error { return u.link.hangup() }
 
 // SetAnswer makes f decide how requests are answered from now on; nil: 200. It is
 // called once for each request, not for retransmissions, and must not block.
@@ -134,6 +148,10 @@ func (u *UA) Register(ctx context.Context) error { return u.register(ctx, 3600) 
 func (u *UA) Unregister(ctx context.Context) error { return u.register(ctx, 0) }
 
 func (u *UA) register(ctx context.Context, expires int) error {
+	// The contact is that of the connection.
+	if err := u.link.connect(); err != nil {
+		return fmt.Errorf("register %s: %w", u.AOR(), err)
+	}
 	u.mu.Lock()
 	u.regCSeq += 2 // one may be used up by a challenge
 	cseq := u.regCSeq
