@@ -24,6 +24,7 @@ type MemberDetail struct {
 	Lag        uint64     `json:"lag"`                   // messages that have not reached it
 	State      string     `json:"state"`                 // online, offline, retrying or unknown
 	LastResult int        `json:"last_result,omitempty"` // SIP status code of the last copy
+	LastReason string     `json:"last_reason,omitempty"` // what LastResult means, see Reason
 	LastAt     *time.Time `json:"last_at,omitempty"`
 }
 
@@ -47,7 +48,8 @@ func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) 
 }
 
 func (r *room) detail(m *member) MemberDetail {
-	d := MemberDetail{User: m.uri, Role: roleName(m.flag), State: m.state(), LastResult: m.last.code()}
+	d := MemberDetail{User: m.uri, Role: roleName(m.flag), State: m.state(), LastResult: m.last.code(),
+		LastReason: Reason(m.last.code())}
 	if m.invited() {
 		d.Role = "invited"
 		return d

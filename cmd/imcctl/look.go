@@ -67,6 +67,7 @@ type detail struct {
 		Lag        uint64     `json:"lag"`
 		State      string     `json:"state"`
 		LastResult int        `json:"last_result"`
+		LastReason string     `json:"last_reason"`
 		LastAt     *time.Time `json:"last_at"`
 	} `json:"members"`
 }
@@ -81,10 +82,10 @@ func printDetail(w io.Writer, d detail) {
 	for _, m := range d.Members {
 		last := "-"
 		if m.LastResult != 0 {
-			last = strconv.Itoa(m.LastResult)
+			last = strings.TrimSpace(strconv.Itoa(m.LastResult) + " " + m.LastReason)
 		}
 		if m.LastAt != nil {
-			last += " at " + m.LastAt.Local().Format(time.DateTime)
+			last += ", " + m.LastAt.Local().Format(time.DateTime)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", m.User, m.Role, m.State, m.Lag, last)
 	}

@@ -221,6 +221,7 @@ type event struct {
 	Role        string    `json:"role"`
 	Private     bool      `json:"private"`
 	Code        int       `json:"code"`
+	Reason      string    `json:"reason"`
 	Outcome     string    `json:"outcome"`
 	Kamailio    string    `json:"kamailio"`
 	Up          bool      `json:"up"`
@@ -250,7 +251,9 @@ func (e *event) text() string {
 			return strings.TrimSpace(e.User + by)
 		},
 		"room_destroyed": func() string { return strings.TrimSpace(by) },
-		"failure":        func() string { return fmt.Sprintf("#%d to %s: %d %s", e.Seq, e.Member, e.Code, e.Outcome) },
+		"failure": func() string {
+			return fmt.Sprintf("#%d to %s: %d %s (%s)", e.Seq, e.Member, e.Code, e.Reason, e.Outcome)
+		},
 		"kamailio": func() string {
 			if e.Up {
 				return e.Kamailio + " connected"

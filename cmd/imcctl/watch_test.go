@@ -166,7 +166,7 @@ func TestWatchLines(t *testing.T) {
 		`{"event":"role","room":"sip:a@x","user":"sip:b@x","role":"admin"}`,
 		`{"event":"room_created","room":"sip:a@x","private":true}`,
 		`{"event":"room_destroyed","room":"sip:a@x","by":"sip:b@x"}`,
-		`{"event":"failure","room":"sip:a@x","member":"sip:b@x","seq":4,"code":404,"outcome":"offline"}`,
+		`{"event":"failure","room":"sip:a@x","member":"sip:b@x","seq":4,"code":404,"reason":"not registered","outcome":"offline"}`,
 		`{"event":"kamailio","kamailio":"k","up":false}`, `{"event":"news"}`,
 	} {
 		if err := w.print([]byte(`{"params":` + e + `}`)); err != nil {
@@ -174,7 +174,7 @@ func TestWatchLines(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"#3 sip:b@x: 5 bytes of text/plain\n", "one", "sip:b@x as member by sip:c@x\n", "sip:b@x\n",
-		"sip:b@x is admin\n", "private\n", "by sip:b@x\n", "#4 to sip:b@x: 404 offline\n", "k lost\n"} {
+		"sip:b@x is admin\n", "private\n", "by sip:b@x\n", "#4 to sip:b@x: 404 not registered (offline)\n", "k lost\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}

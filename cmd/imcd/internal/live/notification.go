@@ -31,6 +31,7 @@ type eventParams struct {
 	Role     string `json:"role,omitempty"`
 	Private  *bool  `json:"private,omitempty"`
 	Code     int    `json:"code,omitempty"`
+	Reason   string `json:"reason,omitempty"` // failure: the code in words
 	Outcome  string `json:"outcome,omitempty"`
 	Kamailio string `json:"kamailio,omitempty"`
 	Up       *bool  `json:"up,omitempty"`
@@ -53,7 +54,7 @@ func showBody(b []byte) *bodyParams {
 func (s *subscription) notification(ev *engine.Event) []byte {
 	p := eventParams{Subscription: s.id, Event: ev.Kind.String(), Time: ev.Time.UTC(), Room: uri(ev.Room), By: uri(ev.By),
 		Seq: ev.Seq, Display: ev.Display, ContentType: ev.ContentType, Size: len(ev.Body),
-		Role: ev.Role, Code: ev.Code, Outcome: ev.Outcome, Kamailio: ev.Kamailio}
+		Role: ev.Role, Code: ev.Code, Reason: engine.Reason(ev.Code), Outcome: ev.Outcome, Kamailio: ev.Kamailio}
 	who := map[engine.EventKind]*string{engine.EventMessage: &p.Sender, engine.EventFailure: &p.Member}[ev.Kind]
 	if who == nil {
 		who = &p.User

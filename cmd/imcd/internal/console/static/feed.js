@@ -20,7 +20,7 @@ const words = {
   role: (e) => [who(e.user), ` is now ${e.role}${by(e)}`],
   room_created: (e) => [`created${e.private ? " (private)" : ""}${e.user ? ` by ${short(e.user)}` : " by the operator"}`],
   room_destroyed: (e) => [`destroyed${e.by ? ` by ${short(e.by)}` : ""}`],
-  failure: (e) => [el("span", { class: e.outcome === "offline" ? "wait" : "bad" }, `${e.code} ${e.outcome}`), ` message ${e.seq} to `, who(e.member)],
+  failure: (e) => [el("span", { class: e.outcome === "offline" ? "wait" : "bad" }, `${e.code} ${e.reason}`), ` (${e.outcome}) message ${e.seq} to `, who(e.member)],
   kamailio: (e) => [el("span", { class: e.up ? "good" : "bad" }, `${e.kamailio} ${e.up ? "connected" : "lost"}`)],
 };
 

@@ -101,7 +101,7 @@ export class Room {
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
       el("td", { title: m.user }, this.#name(m.user)),
       el("td", { class: "word" }, m.role),
-      el("td", { class: "word " + (stateClass[m.state] ?? "dim") }, m.role === "invited" ? "" : m.state + (m.last_result >= 300 ? ` (${m.last_result})` : "")),
+      el("td", { class: "word " + (stateClass[m.state] ?? "dim") }, m.role === "invited" ? "" : m.state + (m.last_result >= 300 ? ` (${m.last_result} ${m.last_reason})` : "")),
       el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)))));
     const more = info.members.length - mostMembers;
     $("more-members").hidden = more <= 0;
