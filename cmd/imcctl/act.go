@@ -11,13 +11,23 @@ import (
 
 var roles = []string{"owner", "admin", "member"}
 
+const createRoom = "imc.create_room"
+
 // action is the result of what changes one room.
 type action struct {
 	Room string `json:"room"`
 }
 
-// act calls a method and prints what it did, in words.
+// act finds the room that the parameters name, calls a method and prints what it
+// did, in words. A room that is to be made is taken as it is.
 func (t *tool) act(cmd *cobra.Command, method string, params map[string]any, format string, args ...any) error {
+	if name, ok := params["room"].(string); ok && method != createRoom {
+		room, err := t.roomURI(cmd, name)
+		if err != nil {
+			return err
+		}
+		params["room"] = room
+	}
 	return ask(t, cmd, method, params, func(w io.Writer, done action) {
 		fmt.Fprintf(w, "%s: "+format+"\n", append([]any{done.Room}, args...)...)
 	})
@@ -28,27 +38,36 @@ func (t *tool) createCommand() *cobra.Command {
 	var owner string
 	cmd := &cobra.Command{Use: "create ROOM", Short: "Make a room", GroupID: groupAct,
 		Long: `Make a room. The owner becomes its first member and is told. Without one the room
-is empty: add members, or let people join, and give a role with "imcctl role".`,
+is empty: add members, or let people join, and give a role with "imcctl role".
+The room's domain may be left out if the owner has one.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			params := map[string]any{"room": args[0], "private": private}
+			room, err := newRoom(args[0], owner)
+			if err != nil {
+				return err
+			}
+			params := map[string]any{"room": room, "private": private}
 			if owner != "" {
 				params["owner"] = owner
 			}
-			return t.act(cmd, "imc.create_room", params, "created")
+			return t.act(cmd, createRoom, params, "created")
 		}}
 	cmd.Flags().BoolVar(&private, "private", false, "people enter by invitation only")
 	cmd.Flags().StringVar(&owner, "owner", "", "`user` that owns it")
 	return cmd
 }
 
-func (t *tool) destroyCommand() *cobra.Command {
-	return &cobra.Command{Use: "destroy ROOM", Short: "End a room, and tell its members", GroupID: groupAct,
-		Long: "End a room: its members are told, and its messages are deleted, also those that have not reached everybody.",
-		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.act(cmd, "imc.destroy_room", map[string]any{"room": args[0]}, "destroyed")
-		}}
+// newRoom is the name of a room that is to be made: in the owner's domain if it has
+// none.
+func newRoom(name, owner string) (string, error) {
+	if strings.Contains(name, "@") {
+		return name, nil
+	}
+	_, domain, ok := strings.Cut(owner, "@")
+	if !ok {
+		return "", fmt.Errorf("which domain? A new room needs one, as in %s@example.org", safe(name))
+	}
+	return name + "@" + domain, nil
 }
 
 func (t *tool) addCommand() *cobra.Command {

@@ -43,6 +43,15 @@ func ask[T any](t *tool, cmd *cobra.Command, method string, params any, show fun
 	return t.table(func(w io.Writer) { show(w, result) })
 }
 
+// askRoom is ask for a method whose only parameter is a room.
+func askRoom[T any](t *tool, cmd *cobra.Command, method, name string, show func(w io.Writer, result T)) error {
+	room, err := t.roomURI(cmd, name)
+	if err != nil {
+		return err
+	}
+	return ask(t, cmd, method, []string{room}, show)
+}
+
 func (t *tool) printRaw(raw json.RawMessage) error {
 	_, err := fmt.Fprintf(t.out, "%s\n", raw)
 	return err

@@ -14,7 +14,7 @@ import (
 const usualConfig = "/etc/imcd/imcd.yaml"
 
 func (t *tool) checkCommand() *cobra.Command {
-	var file, sipAddr, room string
+	var sipAddr, room string
 	cmd := &cobra.Command{Use: "check", Short: "Find out what is wrong, and how to mend it", GroupID: groupHelp, Args: cobra.NoArgs,
 		Long: `Walk the whole way of a chat message and say where it ends: the configuration, the
 database and its tables, imcd, each Kamailio and its include, the hello with the
@@ -29,18 +29,18 @@ Exit code 1 if any line says FAIL.`,
 		Example: "  imcctl check -c /etc/imcd/imcd.yaml\n  imcctl check --sip 192.0.2.1:5060 --room sip:chat-lobby@example.org",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t.asking = true
-			return t.check(cmd, file, sipAddr, room)
+			return t.check(cmd, sipAddr, room)
 		}}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "`file` that imcd is started with (default "+usualConfig+" if it is there)")
 	cmd.Flags().StringVar(&sipAddr, "sip", "", "`host:port` where Kamailio speaks SIP over UDP (default port 5060 of the host of its evapi)")
 	cmd.Flags().StringVar(&room, "room", "", "SIP `URI` of a room to write to (default one that there is)")
 	return cmd
 }
 
-func (t *tool) check(cmd *cobra.Command, file, sipAddr, room string) error {
+func (t *tool) check(cmd *cobra.Command, sipAddr, room string) error {
+	file := t.config
 	if file == "" {
-		if _, err := os.Stat(usualConfig); err == nil {
-			file = usualConfig
+		if _, err := os.Stat(t.usual); err == nil {
+			file = t.usual
 		}
 	}
 	token, err := t.secret("--token-file", t.tokenFile, tokenEnv)

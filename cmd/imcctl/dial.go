@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,14 +19,26 @@ const (
 	tokenEnv  = "IMCD_RPC_TOKEN"       // of --rpc; imcd's own variable
 )
 
-const defaultRPC = "127.0.0.1:8449"
+// Where imcd and Kamailio are asked if nobody says otherwise.
+const (
+	defaultRPC   = "127.0.0.1:8449"
+	defaultHTTP  = "127.0.0.1:8450"
+	defaultEvapi = "127.0.0.1:8448"
+)
 
 // dial connects to imcd through the door that was asked for.
 func (t *tool) dial(ctx context.Context) (*evapi.Client, error) {
+	known, err := t.installed()
+	if err != nil {
+		return nil, err
+	}
 	if t.evapi == "" {
-		return t.dialRPC(ctx)
+		return t.dialRPC(ctx, known)
 	}
 	secret, err := t.secret("--secret-file", t.secretFile, secretEnv)
+	if err == nil && secret == "" && slices.Contains(known.evapi, t.evapi) {
+		secret = known.operator
+	}
 	if err == nil && secret == "" {
 		err = errors.New("--evapi needs the operator's secret: --secret-file FILE or $" + secretEnv)
 	}
@@ -36,19 +50,30 @@ func (t *tool) dial(ctx context.Context) (*evapi.Client, error) {
 	return c, hint(err, "is Kamailio's evapi socket at "+t.evapi+"?")
 }
 
-func (t *tool) dialRPC(ctx context.Context) (*evapi.Client, error) {
-	token, err := t.secret("--token-file", t.tokenFile, tokenEnv)
+func (t *tool) dialRPC(ctx context.Context, known *installation) (*evapi.Client, error) {
+	addr := cmp.Or(t.rpc, known.rpc)
+	token, err := t.token(known, addr == known.rpc)
 	if err != nil {
 		return nil, err
 	}
 	t.asking = true
 	var c *evapi.Client
 	if token == "" {
-		c, err = evapi.Dial(ctx, t.rpc)
+		c, err = evapi.Dial(ctx, addr)
 	} else {
-		c, err = evapi.DialToken(ctx, t.rpc, token)
+		c, err = evapi.DialToken(ctx, addr, token)
 	}
-	return c, hint(plain(err), "is imcd running at "+t.rpc+"?")
+	return c, hint(plain(err), "is imcd running at "+addr+"?")
+}
+
+// token is what imcd is to be shown; empty: nothing. That of the configuration is
+// shown only to the imcd of the configuration.
+func (t *tool) token(known *installation, own bool) (string, error) {
+	token, err := t.secret("--token-file", t.tokenFile, tokenEnv)
+	if token == "" && own {
+		token = known.token
+	}
+	return token, err
 }
 
 // getenv returns the value of a variable; empty if it is not set.

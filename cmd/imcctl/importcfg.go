@@ -98,7 +98,7 @@ func writeKamailio(b *bytes.Buffer, found *kamcfg.Result, secret string) error {
 	b.WriteString("# The connection to Kamailio: IMC_EVAPI_BIND and IMC_SECRET of imc-local.cfg.\n")
 	addr, given := unquoted(found.Defines["IMC_EVAPI_BIND"])
 	if !given {
-		addr = "127.0.0.1:8448"
+		addr = defaultEvapi
 	}
 	own, given := unquoted(found.Defines["IMC_SECRET"])
 	if given && accepted("evapi_secret", own) == nil {

@@ -18,7 +18,7 @@ func (t *tool) membersCommand() *cobra.Command {
 	return &cobra.Command{Use: "members ROOM", Short: "List the members of a room", GroupID: groupLook,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(t, cmd, "imc.list_members", args, printMembers)
+			return askRoom(t, cmd, "imc.list_members", args[0], printMembers)
 		}}
 }
 
@@ -51,7 +51,7 @@ func (t *tool) roomCommand() *cobra.Command {
 	return &cobra.Command{Use: "room ROOM", Short: "Everything about a room: roles, what has not arrived, who is offline",
 		GroupID: groupLook, Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(t, cmd, "imc.room_info", args, printDetail)
+			return askRoom(t, cmd, "imc.room_info", args[0], printDetail)
 		}}
 }
 
@@ -121,7 +121,11 @@ func (t *tool) historyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "history ROOM", Short: "The last messages of a room", GroupID: groupLook,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			params := map[string]any{"room": args[0]}
+			room, err := t.roomURI(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			params := map[string]any{"room": room}
 			if n != 0 {
 				params["n"] = n
 			}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 )
 
@@ -33,20 +34,36 @@ type tool struct {
 	evapi, rpc string // addresses; evapi goes before rpc
 	secretFile string
 	tokenFile  string
+	config     string // imcd.yaml; empty: usual
 	timeout    time.Duration
 
 	environ []string // as os.Environ gives it
+	usual   string   // where imcd.yaml is looked for if no file is named
 	in      io.Reader
 	out     io.Writer
-	asking  bool // the command line was right; what fails now is no usage error
+	errs    io.Writer
+	// terminal reports whether somebody can be asked: in and errs are a terminal.
+	terminal func() bool
+	asking   bool // the command line was right; what fails now is no usage error
 }
 
 func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	t := &tool{environ: environ, in: stdin, out: stdout}
+	t := &tool{environ: environ, usual: usualConfig, in: stdin, out: stdout, errs: stderr}
+	t.terminal = func() bool { return isTerminal(stdin) && isTerminal(stderr) }
+	return t.run(args)
+}
+
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+func (t *tool) run(args []string) int {
 	root := t.command()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(t.out)
+	root.SetErr(t.errs)
 	err := root.Execute()
 	var missing *notFound
 	switch {
@@ -55,13 +72,13 @@ func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	case errors.Is(err, errFailed):
 		return exitError // it has been printed
 	case errors.As(err, &missing):
-		fmt.Fprintln(stderr, "imcctl:", oneLine(err.Error()))
+		fmt.Fprintln(t.errs, "imcctl:", oneLine(err.Error()))
 		return exitNotFound
-	case t.asking:
-		fmt.Fprintln(stderr, "imcctl:", oneLine(err.Error()))
+	case t.asking && !errors.As(err, new(*usageError)):
+		fmt.Fprintln(t.errs, "imcctl:", oneLine(err.Error()))
 		return exitError
 	}
-	fmt.Fprintf(stderr, "imcctl: %s (imcctl --help tells more)\n", oneLine(err.Error()))
+	fmt.Fprintf(t.errs, "imcctl: %s (imcctl --help tells more)\n", oneLine(err.Error()))
 	return exitUsage
 }
 
@@ -69,18 +86,22 @@ const longHelp = `imcctl looks at imcd's chat rooms and changes them, tells what
 installation, and reads the imc module's parameters from a kamailio.cfg.
 
 It asks imcd's own RPC port (--rpc), or goes through Kamailio (--evapi, with the
-operator's secret). Rooms and users are SIP URIs, sip:name@domain or name@domain;
-for a user the domain may be left out if it is that of the room.
+operator's secret). Addresses and secrets that are not given come from imcd's
+configuration (-c, else /etc/imcd/imcd.yaml if it can be read).
+
+Rooms and users are SIP URIs, sip:name@domain or name@domain. For a room the name
+is enough, or its part behind "chat-", if only one room fits; for a user, if the
+domain is that of the room.
 
 Secrets come from a file or the environment, never from the command line:
   --secret-file FILE or $IMCD_OPERATOR_SECRET   the operator's secret, for --evapi
   --token-file FILE or $IMCD_RPC_TOKEN          imcd's rpc_token, if it has one
 
-Exit code: 0 done; 1 it failed; 2 the command line is wrong; 3 there is no such
-room, or the user is not in it.`
+Exit code: 0 done; 1 it failed; 2 the command line is wrong, or several rooms fit;
+3 there is no such room, or the user is not in it.`
 
 const examples = `  imcctl rooms 'chat-dev*' --sort members
-  imcctl room sip:chat-garden@example.org
+  imcctl room chat-garden
   imcctl create chat-garden@example.org --owner alice
   imcctl say --all "The service restarts at 22:00."
   imcctl check -c /etc/imcd/imcd.yaml
@@ -110,7 +131,8 @@ func (t *tool) command() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	flags.BoolVar(&t.json, "json", false, "print the result as JSON, as imcd gave it")
-	flags.StringVar(&t.rpc, "rpc", defaultRPC, "`host:port` of imcd's RPC port")
+	flags.StringVarP(&t.config, "config", "c", "", "`file` that imcd is started with (default "+usualConfig+" if it can be read)")
+	flags.StringVar(&t.rpc, "rpc", "", "`host:port` of imcd's RPC port (default that of the configuration, else "+defaultRPC+")")
 	flags.StringVar(&t.evapi, "evapi", "", "`host:port` of Kamailio's evapi socket, to ask through it")
 	flags.StringVar(&t.secretFile, "secret-file", "", "`file` whose first line is the operator's secret, for --evapi")
 	flags.StringVar(&t.tokenFile, "token-file", "", "`file` whose first line is imcd's rpc_token, for --rpc")

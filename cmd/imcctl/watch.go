@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,8 +20,6 @@ import (
 
 	"imcd/evapi"
 )
-
-const defaultHTTP = "127.0.0.1:8450"
 
 // watchRetry is the wait before a lost connection is made again.
 const watchRetry = time.Second
@@ -52,7 +51,7 @@ for anything. It asks imcd's HTTP port (--http) and connects again by itself.`,
 			return w.run(ctx, cmd.ErrOrStderr())
 		}, ValidArgsFunction: t.completeRoom}
 	f := cmd.Flags()
-	f.StringVar(&w.http, "http", defaultHTTP, "`host:port` of imcd's HTTP port, or its URL")
+	f.StringVar(&w.http, "http", "", "`host:port` of imcd's HTTP port, or its URL (default that of the configuration, else "+defaultHTTP+")")
 	f.StringSliceVar(&w.events, "events", nil, "only these: message, join, leave, role, room_created, room_destroyed, failure, kamailio")
 	f.BoolVar(&w.bodies, "bodies", false, "show what is written, if imcd allows it (event_bodies)")
 	f.IntVarP(&w.count, "number", "n", 0, "end after so many events")
@@ -85,7 +84,12 @@ func (w *watch) run(ctx context.Context, stderr io.Writer) error {
 
 // connect opens the WebSocket and subscribes.
 func (w *watch) connect(ctx context.Context) (*websocket.Conn, error) {
-	token, err := w.secret("--token-file", w.tokenFile, tokenEnv)
+	known, err := w.installed()
+	if err != nil {
+		return nil, err
+	}
+	at := cmp.Or(w.http, known.http)
+	token, err := w.token(known, at == known.http)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +100,9 @@ func (w *watch) connect(ctx context.Context) (*websocket.Conn, error) {
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
-	ws, res, err := websocket.DefaultDialer.DialContext(ctx, socketURL(w.http), header)
+	ws, res, err := websocket.DefaultDialer.DialContext(ctx, socketURL(at), header)
 	if err != nil {
-		return nil, w.refused(res, err)
+		return nil, refusedSocket(at, res, err)
 	}
 	_ = res.Body.Close()
 	if err := w.subscribe(ws); err != nil {
@@ -115,16 +119,16 @@ func socketURL(at string) string {
 	return "ws://" + at + "/ws"
 }
 
-// refused says why there is no WebSocket.
-func (w *watch) refused(res *http.Response, err error) error {
+// refusedSocket says why there is no WebSocket at an address.
+func refusedSocket(at string, res *http.Response, err error) error {
 	if res == nil {
-		return hint(err, "is imcd running with http_listen "+w.http+"?")
+		return hint(err, "is imcd running with http_listen "+at+"?")
 	}
 	_ = res.Body.Close()
 	if res.StatusCode == http.StatusUnauthorized {
 		return errors.New("imcd wants its token: --token-file FILE or $" + tokenEnv)
 	}
-	return fmt.Errorf("no WebSocket at %s: %s", w.http, res.Status)
+	return fmt.Errorf("no WebSocket at %s: %s", at, res.Status)
 }
 
 func (w *watch) subscribe(ws *websocket.Conn) error {

@@ -36,6 +36,7 @@ type Rooms interface {
 	Stats(ctx context.Context) (engine.Stats, error)
 	RoomState(ctx context.Context, room string) (engine.RoomDetail, error)
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
+	FindRooms(ctx context.Context, name string) ([]string, error)
 }
 
 // method is one row of the table: what it takes, and what it does with it.
@@ -72,6 +73,8 @@ func queryMethods(rooms Rooms) map[string]method {
 			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomState(ctx, v.text("room")) }},
 		"imc.pending": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
+		"imc.find_rooms": {params: []param{text("name")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.FindRooms(ctx, v.text("name")) }},
 		"imc.stats": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Stats(ctx) }},
 	}
 }

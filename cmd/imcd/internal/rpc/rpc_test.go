@@ -41,6 +41,9 @@ func (f fakeRooms) Stats(context.Context) (engine.Stats, error)              { r
 func (f fakeRooms) RoomState(context.Context, string) (engine.RoomDetail, error) {
 	return engine.RoomDetail{}, f.err
 }
+func (f fakeRooms) FindRooms(_ context.Context, name string) ([]string, error) {
+	return []string{name}, f.err
+}
 func (f fakeRooms) Pending(context.Context, string) ([]engine.PendingRoom, error) { return nil, f.err }
 
 func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {
