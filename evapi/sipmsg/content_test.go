@@ -76,7 +76,7 @@ func utf32Of2(t testing.TB, s string, order utf32.Endianness, bom utf32.BOMPolic
 }
 
 func encodedAs(value string) []Header { return []Header{{"Content-Encoding", value}} }
-func transfer(value string) []Header { return []Header{{"Content-Transfer-Encoding", value}} }
+func transfer(value string) []Header  { return []Header{{"Content-Transfer-Encoding", value}} }
 
 func TestRead(t *testing.T) {
 	t.Parallel()
