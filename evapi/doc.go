@@ -85,15 +85,17 @@
 //
 // JSON-RPC 2.0 notifications:
 //
-//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","features":"B64 words"}}
+//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
 //	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"outcomes":"KEY VALUE KEY VALUE …"}}
-//	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","ruri":"B64","msg":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
 //
 // An operator's connection gets imc.welcome with role "operator" and nothing
 // else but the answers to what it asks (plain JSON-RPC 2.0, methods imc.*).
+// "room" to "any" of imc.welcome, and "local" and "room" of imc.message, came later than
+// the rest and may be missing (Welcome.Rooms, Message.Foreign, Message.ByRule).
 // "time" is Kamailio's clock. A message that was on its way for long, because
 // imcd was frozen or overrun, has been answered 503 by Kamailio already and must
 // not be carried out any more (Message.Age).

@@ -130,6 +130,10 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 		Header   b64
 		NextHop  b64 `json:"next_hop"`
 		Features b64
+		Room     *b64
+		Prefix   b64
+		Domains  b64
+		Any      int
 	}
 	if err := json.Unmarshal(params, &p); err != nil || p.Role == nil {
 		return nil, badParams(err)
@@ -138,6 +142,10 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 	w.Gen, w.Version = p.Gen, string(p.Version)
 	w.HeaderSecret, w.NextHop = string(p.Header), string(p.NextHop)
 	w.Features = strings.Fields(string(p.Features))
+	if p.Room != nil {
+		w.Rooms = &RoomRule{Expression: string(*p.Room), Prefix: string(p.Prefix)}
+	}
+	w.Domains, w.AnyDomain = strings.Fields(string(p.Domains)), p.Any == 1
 	return w, nil
 }
 
@@ -150,6 +158,8 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 		SrcPort  int    `json:"src_port"`
 		Time     string
 		AuthUser b64 `json:"auth_user"`
+		Local    *int
+		Room     int
 		RURI     *b64
 		Msg      *b64
 	}
@@ -161,6 +171,7 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 		Tx: TxID{Index: *p.TIndex, Label: *p.TLabel}, Received: time.Now(),
 		Proto: p.Proto, SrcIP: p.SrcIP, SrcPort: p.SrcPort,
 		AuthUser: string(p.AuthUser), RURI: string(*p.RURI), sent: p.Time,
+		Foreign: p.Local != nil && *p.Local == 0, ByRule: p.Room == 1,
 	}
 	m.Request, m.Err = ParseRequest(*p.Msg)
 	return m, nil

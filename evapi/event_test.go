@@ -27,6 +27,10 @@ func TestDecodeEvent(t *testing.T) {
 	}{
 		{welcomeJSON("engine", 3), welcome},
 		{event("imc.welcome", `{"role":"operator"}`), &WelcomeEvent{Role: "operator"}},
+		{event("imc.welcome", `{"role":"engine","room":"`+enc("^r.+$")+`","prefix":"","domains":"`+enc(" a.test b.test ")+`","any":0}`),
+			&WelcomeEvent{Role: "engine", Welcome: Welcome{Rooms: &RoomRule{Expression: "^r.+$"}, Domains: []string{"a.test", "b.test"}}}},
+		{event("imc.welcome", `{"role":"engine","room":"","prefix":"`+enc("r-")+`","domains":"","any":1}`),
+			&WelcomeEvent{Role: "engine", Welcome: Welcome{Rooms: &RoomRule{Prefix: "r-"}, AnyDomain: true}}},
 		{event("imc.pong", `{"id":"17"}`), PongEvent{ID: "17"}},
 		{event("imc.pong", `{"id":"17","outcomes":""}`), PongEvent{ID: "17"}},
 		{event("imc.pong", `{"id":"17","shm_free":1,"shm":2,"outcomes":"`+enc("a")+` 200 = 7 `+enc("c@\"x")+` 480/`+enc("120 (busy);duration=1")+` `+
@@ -54,6 +58,9 @@ func equalEvents(a, b Event) bool {
 	if w, ok := a.(*WelcomeEvent); ok && len(w.Features) == 0 {
 		w.Features = nil
 	}
+	if w, ok := a.(*WelcomeEvent); ok && len(w.Domains) == 0 {
+		w.Domains = nil
+	}
 	return reflect.DeepEqual(a, b)
 }
 
@@ -71,6 +78,15 @@ func TestDecodeMessage(t *testing.T) {
 	if m.Err != nil || m.Tx != (TxID{7, 2147483649}) || m.Proto != "udp" || m.SrcIP != "127.0.0.1" || m.SrcPort != 5061 ||
 		m.AuthUser != "al" || m.RURI != "sip:chat-a@example.org" || string(m.Request.Body()) != "hello" || m.Received.IsZero() {
 		t.Errorf("%+v", m)
+	}
+	if m.Foreign || m.ByRule {
+		t.Errorf("an include that says nothing of it: foreign %v, by rule %v", m.Foreign, m.ByRule)
+	}
+	for local, foreign := range map[string]bool{`"local":0,"room":1,`: true, `"local":1,"room":1,`: false} {
+		ev, err := DecodeEvent([]byte(strings.Replace(msg(plainRequest), `"auth_user"`, local+`"auth_user"`, 1)))
+		if err != nil || ev.(*Message).Foreign != foreign || !ev.(*Message).ByRule {
+			t.Errorf("%s: %+v, %v", local, ev, err)
+		}
 	}
 	// A broken request is the client's fault, not Kamailio's.
 	for _, bad := range []string{"", "x", strings.Replace(plainRequest, "From", "Fro", 1)} {

@@ -66,6 +66,8 @@ type Message struct {
 	SrcIP    string        //
 	SrcPort  int           //
 	AuthUser string        // $au; empty without authentication
+	Foreign  bool          // From is of no domain of Kamailio's, as it says; false if it does not say
+	ByRule   bool          // Kamailio's Welcome.Rooms took the request URI for a room, and not the operator's script
 	RURI     string        // request URI as Kamailio has it after its routing, not checked
 	Request  *sip.Request  // nil if Err is set
 	Err      error         // why the request could not be parsed, for a 400
@@ -100,6 +102,12 @@ type Call struct {
 	JSON []byte // not checked
 }
 
+// RoomRule says which user parts are rooms to Kamailio (IMC_ROOM).
+type RoomRule struct {
+	Expression string // POSIX extended regular expression, compared in any case
+	Prefix     string // what names of rooms begin with by convention (IMC_ROOM_PREFIX); may be empty
+}
+
 // Welcome is what Kamailio says of itself after a right hello.
 type Welcome struct {
 	Gen          int64  // counts hellos since Kamailio's start
@@ -107,6 +115,10 @@ type Welcome struct {
 	HeaderSecret string // value for the X-IMC-Secret header of everything sent
 	NextHop      string // SIP URI of Kamailio itself, for the fan-out
 	Features     []string
+
+	Rooms     *RoomRule // which user parts Kamailio hands over; nil if it does not say
+	Domains   []string  // hosts that are Kamailio's own, as far as it can tell; may be empty
+	AnyDomain bool      // it takes every domain for its own (IMC_ANY_DOMAIN)
 
 	// Restarted: Kamailio is another process than at the last Up of this
 	// Conn. Copies that it had taken have no Result and never will.
