@@ -63,7 +63,7 @@ demo: deps-demo build bin/imcdemo ## a conversation of three SIP users through a
 	bin/imcdemo
 
 run: deps-demo build bin/imcdemo ## Kamailio and imcd in the foreground, until Ctrl-C
-	exec bin/imcdemo -run
+	@exec bin/imcdemo -run -parent $$PPID
 
 fmt: ## format all Go code
 	$(GOFMT) -w .

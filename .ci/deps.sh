@@ -3,10 +3,10 @@
 # Debian's packages: deps.sh demo | test | chroot. Does nothing if all is there.
 set -euo pipefail
 
-demo=(kamailio kamailio-extra-modules)
+demo=(kamailio kamailio-extra-modules kamailio-websocket-modules)
 # The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says,
 # the console is looked at in Chromium.
-tests=("${demo[@]}" kamailio-websocket-modules kamailio-tls-modules kamailio-postgres-modules postgresql gcc libc6-dev patch chromium)
+tests=("${demo[@]}" kamailio-tls-modules kamailio-postgres-modules postgresql gcc libc6-dev patch chromium)
 # For another Debian in a folder, and a network of its own.
 chroot=(debootstrap iproute2)
 

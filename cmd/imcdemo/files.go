@@ -33,7 +33,7 @@ func (s *service) writeConfig() (secret string, err error) {
 		filepath.Join(s.configDir(), "kamailio.cfg"): kamailiocfg.File(kamailiocfg.Demo),
 		filepath.Join(s.configDir(), "imc.cfg"):      kamailiocfg.File(kamailiocfg.IMC),
 		filepath.Join(s.configDir(), "kamailio-local.cfg"): fmt.Sprintf(
-			"#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n", loopback(s.set.sip)),
+			"%[2]s#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n", loopback(s.set.sip), s.webSocketLine()),
 		filepath.Join(s.configDir(), "imc-local.cfg"): fmt.Sprintf(
 			"#!define IMC_EVAPI_BIND %q\n#!define IMC_SECRET %q\n#!define IMC_OPERATOR_SECRET %q\n",
 			loopback(s.set.evapi), secret, operator),
@@ -60,17 +60,35 @@ func (s *service) tail(name string) string {
 	return string(text[max(0, len(text)-3000):])
 }
 
-// announce says how to use what runs.
+// webSocketLine switches phones in browsers on, if this Kamailio has the module.
+func (s *service) webSocketLine() string {
+	if !s.webSocket() {
+		return ""
+	}
+	return "#!define IMC_WEBSOCKET\n"
+}
+
+// webSocket reports whether Kamailio's WebSocket module is installed.
+func (s *service) webSocket() bool {
+	found, err := filepath.Glob("/usr/lib/*/kamailio/modules/websocket.so")
+	return err == nil && len(found) > 0
+}
+
+// announce says how to use what runs. The identity has no port: with one, Linphone
+// sends no receipts.
 func (s *service) announce(out io.Writer) {
-	sip := loopback(s.set.sip)
+	sip, browser := loopback(s.set.sip), ""
+	if s.webSocket() {
+		browser = fmt.Sprintf("  in a browser         ws://%s (JsSIP, SIP.js)\n", sip)
+	}
 	fmt.Fprintf(out, `Kamailio and imcd are running. Point one or more SIP clients at
 
-  SIP server / proxy   %[1]s (UDP or TCP)
-  user                 any name, for instance sip:alice@%[1]s; no password
-
+  identity             sip:alice@%[9]s, or any other name; no password, no port
+  proxy                sip:%[1]s (UDP), or sip:%[1]s;transport=tcp
+%[10]s
 register, and send chat messages to any address that begins with chat-, like
 
-  sip:chat-garden@%[1]s    #create makes the room, #join enters it, #help tells more
+  sip:chat-garden@%[9]s    #create makes the room, #join enters it, #help tells more
 
   database   %[2]s
   imcctl     bin/imcctl --rpc %[3]s rooms
@@ -81,5 +99,6 @@ register, and send chat messages to any address that begins with chat-, like
 Ctrl-C stops everything.
 ready
 `, sip, cmp.Or(hidePassword(s.set.dbURL), "sqlite://"+filepath.Join(s.dir, "imcd.db")), loopback(s.set.rpc),
-		loopback(s.set.evapi), s.operatorSecretFile(), loopback(s.set.http), s.logFile("kamailio"), s.logFile("imcd"))
+		loopback(s.set.evapi), s.operatorSecretFile(), loopback(s.set.http), s.logFile("kamailio"), s.logFile("imcd"),
+		host, browser)
 }

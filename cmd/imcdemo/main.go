@@ -14,6 +14,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exit codes.
@@ -23,10 +25,11 @@ const (
 	exitUsage = 2
 )
 
-const usage = `Usage: imcdemo [-run] [-imcd FILE]
+const usage = `Usage: imcdemo [-run [-parent PID]] [-imcd FILE]
 
   -run        no conversation: Kamailio and imcd for SIP clients of your own,
               in the foreground until Ctrl-C
+  -parent PID end when this process does, which must be the one that starts it
   -imcd FILE  the program imcd (default: beside this one)
 
 Variables: SIP_PORT, EVAPI_PORT, RPC_PORT, HTTP_PORT (ports of 127.0.0.1), DB_URL
@@ -42,6 +45,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
 	foreground := flags.Bool("run", false, "")
+	parent := flags.Int("parent", 0, "")
 	imcd := flags.String("imcd", "", "")
 	if err := flags.Parse(args); err != nil {
 		return exitUsage
@@ -55,6 +59,9 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	set, err := readSettings(getenv, *imcd)
 	if err == nil {
 		err = findPrograms(set)
+	}
+	if err == nil && *parent != 0 {
+		err = endWith(*parent)
 	}
 	if err == nil && *foreground {
 		err = serve(ctx, set, stdout)
@@ -82,6 +89,18 @@ func findPrograms(set *settings) error {
 	}
 	if _, err := os.Stat(set.imcd); err != nil {
 		return fmt.Errorf("imcd is not built (make build): %w", err)
+	}
+	return nil
+}
+
+// endWith asks the kernel for a SIGTERM when the process ends that started this one,
+// as make may be killed alone.
+func endWith(parent int) error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0, 0, 0); err != nil {
+		return fmt.Errorf("-parent: %w", err)
+	}
+	if now := os.Getppid(); now != parent {
+		return fmt.Errorf("-parent: this was started by process %d, not %d", now, parent)
 	}
 	return nil
 }

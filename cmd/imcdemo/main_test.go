@@ -1,42 +1,51 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"imcd/cmd/internal/stack"
-	"imcd/evapi/evapitest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// bin is where TestMain puts the programs imcd and imcdemo; written before any test
+// runs.
+var bin string
 
-// build compiles imcd and imcdemo into one folder.
-func build(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if _, err := stack.Build(t.Context(), dir); err != nil {
-		t.Fatal(err)
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "imcdemo-bin-")
+	if err == nil {
+		bin = dir
+		err = build(context.Background(), dir)
 	}
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", dir, "imcd/cmd/imcdemo").CombinedOutput()
 	if err != nil {
-		t.Fatalf("build imcdemo: %v\n%s", err, out)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	return dir
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+func build(ctx context.Context, dir string) error {
+	if _, err := stack.Build(ctx, dir); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", dir, "imcd/cmd/imcdemo").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build imcdemo: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func environment(vars map[string]string) func(string) string {
@@ -44,12 +53,7 @@ func environment(vars map[string]string) func(string) string {
 }
 
 func TestDemo(t *testing.T) {
-	dir := t.TempDir()
-	path, err := stack.Build(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := filepath.Join(dir, "state")
+	path, state := filepath.Join(bin, "imcd"), filepath.Join(t.TempDir(), "state")
 	for range 2 {
 		var stdout, stderr bytes.Buffer
 		code := run([]string{"-imcd", path}, environment(map[string]string{"STATE_DIR": state}), &stdout, &stderr)
@@ -73,12 +77,8 @@ func TestDemo(t *testing.T) {
 
 // TestDemoNotices makes sure that a system that misbehaves makes the demo fail.
 func TestDemoNotices(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := stack.Build(t.Context(), dir); err != nil {
-		t.Fatal(err)
-	}
-	wrapper := filepath.Join(dir, "other-imcd")
-	script := "#!/bin/sh\nIMCD_MESSAGE_FORMAT='{user} said {body}' exec " + filepath.Join(dir, "imcd") + "\n"
+	wrapper := filepath.Join(t.TempDir(), "other-imcd")
+	script := "#!/bin/sh\nIMCD_MESSAGE_FORMAT='{user} said {body}' exec " + filepath.Join(bin, "imcd") + "\n"
 	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -120,155 +120,4 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%v %v: exit code %d\n%s", c.args, c.env, code, stderr.String())
 		}
 	}
-}
-
-// foreground is a running imcdemo -run.
-type foreground struct {
-	*exec.Cmd
-	ports []int
-	out   bytes.Buffer
-}
-
-func startForeground(t *testing.T, dir string) *foreground {
-	t.Helper()
-	ports, err := evapitest.FreePorts(4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &foreground{Cmd: exec.Command(filepath.Join(dir, "imcdemo"), "-run"), ports: ports}
-	f.Env = append(os.Environ(), "STATE_DIR="+filepath.Join(t.TempDir(), "run"), "GORACE=atexit_sleep_ms=0")
-	for i, name := range []string{"SIP_PORT", "EVAPI_PORT", "RPC_PORT", "HTTP_PORT"} {
-		f.Env = append(f.Env, fmt.Sprintf("%s=%d", name, ports[i]))
-	}
-	f.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
-	f.Stderr = &f.out
-	stdout, err := f.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Kill(-f.Process.Pid, syscall.SIGKILL) })
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		if lines.Text() == "ready" {
-			return f
-		}
-	}
-	t.Fatalf("it is not ready: %v\n%s", f.Wait(), f.out.String())
-	return nil
-}
-
-// group lists the processes of a process group and session: names by id.
-func group(t *testing.T, leader int) map[int]string {
-	t.Helper()
-	names := make(map[int]string)
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // gone meanwhile
-		}
-		pid, rest, _ := strings.Cut(string(text), " (")
-		name, rest, _ := strings.Cut(rest, ") ")
-		fields := strings.Fields(rest)
-		id := strconv.Itoa(leader)
-		if len(fields) > 3 && fields[0] != "Z" && fields[2] == id && fields[3] == id {
-			n, err := strconv.Atoi(pid)
-			if err != nil {
-				t.Fatal(err)
-			}
-			names[n] = name
-		}
-	}
-	return names
-}
-
-// awaitGone waits until nothing is left of a process group: what was killed may
-// take a moment to go.
-func awaitGone(t *testing.T, leader int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for left := group(t, leader); len(left) > 0; left = group(t, leader) {
-		if sleep(ctx, poll) != nil {
-			t.Fatalf("still running: %v", left)
-		}
-	}
-}
-
-func TestForeground(t *testing.T) {
-	dir := build(t)
-	for name, end := range map[string]func(pid int) error{
-		"Ctrl-C":      func(pid int) error { return syscall.Kill(-pid, syscall.SIGINT) },
-		"SIGTERM":     func(pid int) error { return syscall.Kill(pid, syscall.SIGTERM) },
-		"SIGTERM all": func(pid int) error { return syscall.Kill(-pid, syscall.SIGTERM) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := startForeground(t, dir)
-			names := slices.Collect(maps.Values(group(t, f.Process.Pid)))
-			for _, want := range []string{"imcdemo", "imcd", "kamailio"} {
-				if !slices.Contains(names, want) {
-					t.Errorf("%s is not in the process group: %v", want, names)
-				}
-			}
-			talk(t, f.ports[0])
-			if err := end(f.Process.Pid); err != nil {
-				t.Fatal(err)
-			}
-			if err := f.Wait(); err != nil {
-				t.Errorf("%v\n%s", err, f.out.String())
-			}
-			awaitGone(t, f.Process.Pid)
-			for _, port := range f.ports {
-				if err := listen(port, true); err != nil {
-					t.Errorf("port %d is still in use: %v", port, err)
-				}
-			}
-		})
-	}
-}
-
-// talk lets a user make a room and say something in it.
-func talk(t *testing.T, port int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	alice, err := evapitest.NewUA(evapitest.UAConfig{User: "alice", Proxy: loopback(port)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer alice.Close()
-	if err := alice.Register(ctx); err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{"#create", "hello", "#list"} {
-		if res, err := alice.Say(ctx, "sip:chat-x@"+loopback(port), text); err != nil || res.StatusCode != 200 {
-			t.Errorf("%s: %v %v", text, res, err)
-		}
-	}
-	if got, err := alice.WaitN(ctx, 2); err != nil || !strings.Contains(got[1].Text(), "*[alice]") {
-		t.Errorf("received %v: %v", got, err)
-	}
-}
-
-func TestImcdThatEnds(t *testing.T) {
-	dir := build(t)
-	f := startForeground(t, dir)
-	for pid, name := range group(t, f.Process.Pid) {
-		if name != "imcd" {
-			continue
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := f.Wait(); err == nil || !strings.Contains(f.out.String(), "imcd has ended by itself") {
-		t.Errorf("%v\n%s", err, f.out.String())
-	}
-	awaitGone(t, f.Process.Pid)
 }

@@ -91,7 +91,7 @@ func (s *settings) checkPorts() error {
 
 // listen tries whether a port can be used.
 func listen(port int, udp bool) error {
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	addr := loopback(port)
 	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -106,4 +106,7 @@ func listen(port int, udp bool) error {
 	return packets.Close()
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// host is where everything listens.
+const host = "127.0.0.1"
+
+func loopback(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
