@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"time"
+
+	"imcd/evapi"
 )
 
 // Flags of a room, as the imc module stores them in imc_rooms.flag.
@@ -71,7 +73,31 @@ type MessageRow struct {
 	ContentType string    // as the sender wrote it; may be empty
 	Body        []byte    // any bytes
 	At          time.Time // when it was accepted; stored with milliseconds
+
+	// Headers go on with the message beside those that each copy has: what the body is
+	// (Content-Encoding and so on), and marks of machines and of rooms that it has
+	// passed. They have passed evapi.NewOutgoing. nil for most.
+	Headers []evapi.Header
+	// Expires is when it is not delivered any more; zero: never. Stored with
+	// milliseconds.
+	Expires time.Time
+	// MessageID is how the sender's client knows it: the Message-ID of CPIM, else the
+	// Call-ID. At most maxMessageID bytes, any of them; may be empty.
+	MessageID string
+	Wants     Wants // receipts that the sender's client has asked for
 }
+
+// Wants are receipts (RFC 5438) that the sender of a message would like to have.
+type Wants uint8
+
+// The bits of Wants.
+const (
+	WantsDelivered Wants = 1 << iota // positive-delivery
+	WantsDisplayed                   // display
+)
+
+// maxMessageID bounds MessageRow.MessageID, in bytes.
+const maxMessageID = 255
 
 // CursorRow moves what has reached a member.
 type CursorRow struct {

@@ -88,7 +88,8 @@ func (d *deliveries) addDelivery(c engine.Change) {
 		m := c.Message
 		d.messages[m.Room] = append(d.messages[m.Room], messageRow{RoomID: m.Room, Seq: int64(m.Seq),
 			Username: m.Sender.User, Domain: m.Sender.Host, Display: m.Display,
-			ContentType: blob(m.ContentType), Body: m.Body, At: m.At.UnixMilli()})
+			ContentType: blob(m.ContentType), Body: m.Body, At: m.At.UnixMilli(),
+			Headers: headerLines(m.Headers), Expires: millis(m.Expires), MessageID: blob(m.MessageID), Wants: int(m.Wants)})
 	case engine.PutCursor:
 		d.setCursor(c.Cursor.Room, c.Cursor.User, cursorFate{drop: c.Cursor.Remove, seq: int64(c.Cursor.Seq)})
 	case engine.PutProgress:

@@ -53,7 +53,7 @@ func (s *Store) putMessages(ctx context.Context, tx *sql.Tx, b *batch) error {
 func chunk(messages []messageRow) int {
 	size := 0
 	for i := range messages {
-		size += len(messages[i].Body) + len(messages[i].ContentType)
+		size += len(messages[i].Body) + len(messages[i].ContentType) + len(messages[i].Headers)
 		if i == chunkMessages || i > 0 && size > chunkBytes {
 			return i
 		}
@@ -69,12 +69,16 @@ func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit in
 	var list []engine.MessageRow
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
 		m := engine.MessageRow{Room: room}
-		var contentType []byte
-		var at int64
-		if err := rows.Scan(&m.Seq, &m.Sender.User, &m.Sender.Host, &m.Display, &contentType, &m.Body, &at); err != nil {
+		var contentType, headers, id []byte
+		var at, expires int64
+		if err := rows.Scan(&m.Seq, &m.Sender.User, &m.Sender.Host, &m.Display, &contentType, &m.Body, &at,
+			&headers, &expires, &id, &m.Wants); err != nil {
 			return err
 		}
-		m.ContentType, m.At = string(contentType), time.UnixMilli(at)
+		m.ContentType, m.At, m.Headers, m.MessageID = string(contentType), time.UnixMilli(at), headersIn(headers), string(id)
+		if expires != 0 {
+			m.Expires = time.UnixMilli(expires)
+		}
 		list = append(list, m)
 		return nil
 	}, sqlMessages, room, int64(after), limit)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"imcd/engine"
+	"imcd/evapi"
 )
 
 // allBytes holds every byte, NUL among them, and no valid UTF-8.
@@ -23,6 +24,10 @@ func allBytes() []byte {
 	return b
 }
 
+// entityHeaders go with a body.
+var entityHeaders = []evapi.Header{{Name: "Content-Encoding", Value: "deflate"},
+	{Name: "Content-Disposition", Value: "attachment; filename=\"a: b \xff.png\""}, {Name: "X-IMC-Path", Value: ""}}
+
 func TestMessagesComeBackAsTheyWere(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
@@ -31,6 +36,8 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 			{Room: math.MaxInt64, Seq: 2, Sender: at("bob"), Display: strings.Repeat("é", 64), Body: []byte{}, At: epoch.Add(-time.Hour)},
 			{Room: math.MaxInt64, Seq: 3, Sender: at("a"), ContentType: "x/" + strings.Repeat("y", 5000) + "\x00\xff",
 				Body: bytes.Repeat([]byte(`\"'{},\x00`), 6000), At: epoch},
+			{Room: math.MaxInt64, Seq: 4, Sender: at("a"), ContentType: "image/png", Body: []byte("PNG"), At: epoch, Headers: entityHeaders,
+				Expires: epoch.Add(time.Second), MessageID: "a\x00\xff", Wants: engine.WantsDelivered | engine.WantsDisplayed},
 		}
 		changes := []engine.Change{putRoomID("r", math.MaxInt64)}
 		for i := range want {
@@ -43,7 +50,7 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 			if err != nil || !slices.EqualFunc(got, want, sameMessage) {
 				t.Errorf("stores reopened: %d: %d messages, %v", reopened, len(got), err)
 			}
-			if r := load(t, s)[at("r").URI()].Room; r.ID != math.MaxInt64 || r.Seq != 3 || r.Done != 0 {
+			if r := load(t, s)[at("r").URI()].Room; r.ID != math.MaxInt64 || r.Seq != 4 || r.Done != 0 {
 				t.Errorf("room %+v", r)
 			}
 		}

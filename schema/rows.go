@@ -46,6 +46,10 @@ type messageRow struct {
 	ContentType blob   `json:"content_type"`
 	Body        blob   `json:"body"`
 	At          int64  `json:"at"` // ms
+	Headers     blob   `json:"headers"`
+	Expires     int64  `json:"expires"` // ms; 0: never
+	MessageID   blob   `json:"message_id"`
+	Wants       int    `json:"wants"`
 }
 
 // headRow is what the messages of a commit change in their room.

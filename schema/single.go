@@ -16,8 +16,8 @@ const sqlSingle = `WITH raised AS (UPDATE imcd_rooms SET seq = $2, bytes = bytes
 			done = CASE WHEN $4::bigint >= 0 THEN $4::bigint ELSE done END
 		WHERE id = $1 AND seq < $2 RETURNING 1),
 	said AS (INSERT INTO imcd_messages
-			(room_id, seq, sender_username, sender_domain, display, content_type, body, at)
-		VALUES ($1, $2, $5, $6, $7, $8, $10, $9)),
+			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants)
+		VALUES ($1, $2, $5, $6, $7, $8, $10, $9, $17, $18, $19, $20)),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		VALUES ($11, $12, $13, $14, $15, $16)
 		` + sqlSeenAgain + `),
@@ -25,7 +25,7 @@ const sqlSingle = `WITH raised AS (UPDATE imcd_rooms SET seq = $2, bytes = bytes
 	SELECT 1 / count(*) FROM raised`
 
 func singleStatement() string {
-	return strings.Replace(sqlSingle, "{others}", arraysFrom(17, columnsOf(progressRow{})), 1)
+	return strings.Replace(sqlSingle, "{others}", arraysFrom(21, columnsOf(progressRow{})), 1)
 }
 
 // single returns the parameters of sqlSingle; ok is false if b is more than it knows.
@@ -44,5 +44,6 @@ func (b *batch) single() (args []any, ok bool) {
 		rooms, dones = append(rooms, p.RoomID), append(dones, p.Done)
 	}
 	return []any{m.RoomID, m.Seq, h.Bytes, done, m.Username, m.Domain, m.Display, m.ContentType.bytes(), m.At, m.Body.bytes(),
-		s.Key.bytes(), s.Shard, s.Code, s.RC, s.Reason, s.At, pq.Array(rooms), pq.Array(dones)}, true
+		s.Key.bytes(), s.Shard, s.Code, s.RC, s.Reason, s.At,
+		m.Headers.bytes(), m.Expires, m.MessageID.bytes(), m.Wants, pq.Array(rooms), pq.Array(dones)}, true
 }

@@ -14,8 +14,9 @@ const (
 			oldest = CASE WHEN imcd_rooms.pruned = imcd_rooms.seq THEN v.at ELSE imcd_rooms.oldest END
 		FROM {head_rows} WHERE imcd_rooms.id = v.room_id AND imcd_rooms.seq < v.lowest`
 	sqlInsertMessages = `INSERT INTO imcd_messages
-			(room_id, seq, sender_username, sender_domain, display, content_type, body, at)
-		SELECT v.room_id, v.seq, v.username, v.domain, v.display, v.content_type, v.body, v.at FROM {message_rows}`
+			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants)
+		SELECT v.room_id, v.seq, v.username, v.domain, v.display, v.content_type, v.body, v.at,
+			v.headers, v.expires, v.message_id, v.wants FROM {message_rows}`
 
 	sqlPutProgress = `UPDATE imcd_rooms SET done = v.done FROM {progress_rows} WHERE imcd_rooms.id = v.room_id`
 	sqlDropCursors = `DELETE FROM imcd_cursors
@@ -34,7 +35,8 @@ const (
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true
 		` + sqlSeenAgain
 
-	sqlMessages = `SELECT seq, sender_username, sender_domain, display, content_type, body, at FROM imcd_messages
+	sqlMessages = `SELECT seq, sender_username, sender_domain, display, content_type, body, at,
+			headers, expires, message_id, wants FROM imcd_messages
 		WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
 	sqlSeen = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
 
