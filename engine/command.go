@@ -74,6 +74,26 @@ func newLanguage() language {
 // find returns the command of that name in any case, or nil.
 func (l language) find(word string) *command { return l.byName[strings.ToLower(word)] }
 
+// known is the first of words if it names a command, else empty.
+func (l language) known(words []string) string {
+	if len(words) == 0 || l.find(words[0]) == nil {
+		return ""
+	}
+	return strings.ToLower(words[0])
+}
+
+// dropName leaves out the words of a display name that is not quoted: those before the
+// address in angle brackets that args[at] is, if a user comes first.
+func (c *command) dropName(args []string, at int) []string {
+	if c.roomAt <= 0 || at <= 0 || len(args)-at < c.min {
+		return args
+	}
+	if _, isURI := cutScheme(args[at]); !isURI {
+		return args
+	}
+	return args[at:]
+}
+
 // is tells a command by its main name.
 func (c *command) is(name string) bool { return c.names[0] == name }
 

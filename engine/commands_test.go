@@ -98,15 +98,15 @@ func TestBadInput(t *testing.T) {
 	long := strings.Repeat("x", 65)
 	runSteps(t, h, []step{
 		{"alice", "r", "#", 400, -20, []string{"alice<r: *** That is no command"}},
-		{"alice", "r", "# join", 400, -20, []string{"alice<r: *** That is no command"}},
+		{"alice", "r", "# join", 400, -20, []string{"alice<r: *** That is no command: write #join, without a space."}},
 		{"alice", "r", "#dance now", 400, -130, []string{"alice<r: *** Unknown command 'dance'"}},
 		{"alice", "r", "", 400, -1, []string{"alice<r: *** The message was empty"}},
 		{"alice", "r", "#create a b", 400, -30, []string{"alice<r: *** The second argument can only be 'private'. Usage: #create [room] [private]"}},
 		{"alice", "r", "#create a private b", 400, -30, []string{"alice<r: *** Too many arguments"}},
 		{"alice", "r", "#create " + long, 400, -30, []string{"alice<r: *** Bad room"}},
 		{"alice", "r", "#create " + long[:60], 400, -30, []string{"alice<r: *** room name is too long"}},
-		{"alice", "r", "#create <r>", 400, -30, []string{"alice<r: *** Bad room"}},
-		{"alice", "r", "#create \"r\"", 400, -30, []string{"alice<r: *** Bad room"}},
+		{"alice", "r", "#create r<>", 400, -30, []string{"alice<r: *** Bad room"}},
+		{"alice", "r", "#create r\"r", 400, -30, []string{"alice<r: *** Bad room"}},
 		{"alice", "r", "#create", 200, 1, []string{"alice<r: *** Room r created"}},
 		{"alice", "r", "#modify alice king", 400, -120, []string{"alice<r: *** 'king' is no role"}},
 		{"alice", "r", "#modify alice member", 403, -125, []string{"alice<r: *** alice is the only owner"}},

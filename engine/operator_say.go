@@ -90,12 +90,13 @@ func (e *Engine) SayAll(ctx context.Context, text string) (said int, err error) 
 // room; the character that begins a command may be left out. ErrBadName,
 // ErrNoRoom, ErrNoUser, *Refused.
 func (e *Engine) Command(ctx context.Context, from Name, room, line string) error {
-	req, err := e.newMessage(room, e.cfg.CmdStartChar+strings.TrimPrefix(line, e.cfg.CmdStartChar))
+	line = strings.TrimPrefix(line, e.cfg.CmdStartChar)
+	req, err := e.newMessage(room, e.cfg.CmdStartChar+line)
 	if err != nil {
 		return err
 	}
 	req.from = from
-	if why := e.readCommand(req); why != nil {
+	if why := e.readCommand(req, line); why != nil {
 		return &Refused{Code: why.code, Reason: why.reason}
 	}
 	if req.cmd.run == nil {

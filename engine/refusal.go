@@ -50,6 +50,16 @@ func refuseArguments(why string) *refusal {
 	return &refusal{code: 400, detail: rcArguments, reason: why, notice: "bad_arguments", vars: vars{"why": why}}
 }
 
+// refuseBareStart is for the command character with no word right behind it; name is the
+// command that comes later, empty if none does.
+func refuseBareStart(start, name string) *refusal {
+	why := "the name must follow the " + start + " at once"
+	if name != "" {
+		why = "write " + start + name + ", without a space"
+	}
+	return &refusal{code: 400, rc: rcParse, reason: "No command", notice: "bad_command", vars: vars{"why": why}}
+}
+
 func refuseNoRoom() *refusal {
 	return &refusal{code: 404, detail: rcNoRoom, reason: "No such room", notice: "no_room"}
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"strings"
 	"time"
 
@@ -70,33 +69,42 @@ func (e *Engine) read(req *request) *refusal {
 	if len(req.body) == 0 {
 		return &refusal{code: 400, rc: rcUnusual, reason: "Empty message", notice: "empty_message"}
 	}
-	if req.body[0] == e.cfg.CmdStartChar[0] && isText(req.contentType) {
-		return e.readCommand(req)
+	if isText(req.contentType) {
+		return e.readText(req)
 	}
 	return nil
 }
 
-// readCommand splits the first line of the body into words and finds the
-// command and its room.
-func (e *Engine) readCommand(req *request) *refusal {
-	line := req.body[1:]
-	if end := bytes.IndexAny(line, "\r\n"); end >= 0 {
-		line = line[:end]
+// readText tells commands from messages to the room.
+func (e *Engine) readText(req *request) *refusal {
+	switch kind, at := readOpening(req.body, e.cfg.CmdStartChar[0]); kind {
+	case escapedText:
+		req.body = req.body[at:]
+	case commandText, bareStart:
+		return e.readCommand(req, string(req.body[at:]))
 	}
-	if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
-		line = nil // "# word" is no command for the module either
+	return nil
+}
+
+// readCommand splits the first line of what stands behind the command character into
+// words and finds the command and its room.
+func (e *Engine) readCommand(req *request, text string) *refusal {
+	start := e.cfg.CmdStartChar
+	words, angled := splitLine(firstLine(text))
+	if kind, _ := readOpening([]byte(start+text), start[0]); kind == bareStart || len(words) == 0 {
+		return refuseBareStart(start, e.language.known(words)) // "# word" is no command for the module either
 	}
-	words := strings.FieldsFunc(string(line), func(r rune) bool { return r == ' ' || r == '\t' })
-	if len(words) == 0 {
-		return &refusal{code: 400, rc: rcParse, reason: "No command", notice: "bad_command",
-			vars: vars{"why": "the name is missing"}}
-	}
-	req.word, req.args = words[0], words[1:]
+	req.word, req.args = strings.TrimRight(words[0], ":"), words[1:]
 	req.cmd = e.language.find(req.word)
 	if req.cmd == nil {
-		return &refusal{code: 400, rc: rcUnknown, reason: "Unknown command", notice: "unknown_command",
+		r := &refusal{code: 400, rc: rcUnknown, reason: "Unknown command", notice: "unknown_command",
 			vars: vars{"command": clip(req.word)}}
+		if near := e.language.nearest(req.word); near != "" {
+			r.notice, r.vars["usage"] = "did_you_mean", start+near
+		}
+		return r
 	}
+	req.args = req.cmd.dropName(req.args, angled-1)
 	return req.cmd.locate(req)
 }
 

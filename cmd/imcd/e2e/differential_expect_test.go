@@ -61,8 +61,9 @@ func expectModify(sc *scene, o *outcome) {
 	}
 }
 
-func expectImage(sc *scene, o *outcome) {
-	o.hear(sc.me, sc.target, -1) // the help
+// expectSaid is for what imcd passes on and the module answers.
+func expectSaid(sc *scene, o *outcome) {
+	o.hear(sc.me, sc.target, -1) // the help, or that it is unknown
 	if !sc.member() {
 		o.hear(sc.me, sc.voice(), 1)
 		o.ok = false

@@ -22,7 +22,7 @@ const manager = "chat-manager@" + home
 var badURIs = []string{"tel:123", "sip:", "@", "a@b@c", "x:y", "http://foo", "sip:chat-r@", "sip:chat-r@one.example:99999"}
 
 // strange are names that are unusual and good.
-var strange = []string{"x;y", "%41lice", "a!!b", "+4930-12", "a&b=c,d$e", "sip:q:secret@" + home, "~*'()_.", "x?y", "x/y",
+var strange = []string{"x;y", "%41lice", "a!!b", "+4930-12", "a&b=c,d$e", "sip:q:secret@" + home, "~*'()._", "x?y", "x/y",
 	"sip:v@[2001:db8::1]:5060", "v@192.0.2.1", "sip:p@" + home + ":0", "sip:h@" + home + "?Subject=hi", "sip:l@" + home + ";lr"}
 
 // unstorable are names that the module takes and imcd does not.

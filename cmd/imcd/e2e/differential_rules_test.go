@@ -41,6 +41,11 @@ func refusalRules() []rule {
 		when:   func(sc *scene, _ outcome) bool { return sc.cmd == isUnknown },
 		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}, {
+		name:   "what has no letter behind the command character is said to the room",
+		reason: "Nobody means a command by #1, and ## is how to say #. The module calls it unknown.",
+		when:   func(sc *scene, _ outcome) bool { return sc.cmd == isSaid },
+		expect: expectSaid,
+	}, {
 		name:   "modify is known",
 		reason: "5.6.3 does not have the command, later versions and imcd do. The generator takes every change of a role back in the next step.",
 		when:   func(sc *scene, _ outcome) bool { return sc.cmd == "modify" },
@@ -49,7 +54,7 @@ func refusalRules() []rule {
 		name:   "a body that is no text is no command",
 		reason: "The module takes any body that begins with the command character for a command; an image may begin so by chance, and imcd passes it on.",
 		when:   func(sc *scene, _ outcome) bool { return sc.contentType == "image/png" },
-		expect: expectImage,
+		expect: expectSaid,
 	}}
 }
 

@@ -35,6 +35,7 @@ const (
 	isMessage = "(message)"
 	isUnknown = "(unknown)" // a command that there is not
 	isNothing = "(nothing)" // a command character without a name, or no body
+	isSaid    = "(said)"    // a command character and no letter: the module's unknown command, imcd's message
 )
 
 // aliases gives the first name of a command.
@@ -106,6 +107,9 @@ func parse(st step) (string, []string) {
 	words := strings.Fields(line)
 	if len(words) == 0 || strings.HasPrefix(line, " ") {
 		return isNothing, nil
+	}
+	if first := line[0] | 0x20; first < 'a' || first > 'z' {
+		return isSaid, nil
 	}
 	cmd, ok := aliases[strings.ToLower(words[0])]
 	if !ok {
