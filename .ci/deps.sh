@@ -6,7 +6,7 @@ set -euo pipefail
 demo=(kamailio kamailio-extra-modules kamailio-websocket-modules)
 # The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says,
 # the console is looked at in Chromium.
-tests=("${demo[@]}" kamailio-tls-modules kamailio-postgres-modules postgresql gcc libc6-dev patch chromium)
+tests=("${demo[@]}" kamailio-tls-modules kamailio-postgres-modules postgresql pgbouncer gcc libc6-dev patch chromium)
 # For another Debian in a folder, and a network of its own.
 chroot=(debootstrap iproute2)
 

@@ -13,7 +13,7 @@ import (
 // with the answer that is remembered, as the engine makes them.
 func BenchmarkMessages(b *testing.B) {
 	for name, url := range durable(b) {
-		s := open(b, url, Options{})
+		s := open(b, url, Options{Lease: &Lease{}})
 		const rooms = 20
 		for id := range rooms {
 			commit(b, s, putRoomID(fmt.Sprint("r", id), int64(id+1)))
@@ -42,7 +42,7 @@ func BenchmarkMessages(b *testing.B) {
 // of each of 200 rooms, and their progress.
 func BenchmarkCursors(b *testing.B) {
 	for name, url := range durable(b) {
-		s := open(b, url, Options{})
+		s := open(b, url, Options{Lease: &Lease{}})
 		var changes []engine.Change
 		for id := range int64(200) {
 			room := fmt.Sprint("r", id)

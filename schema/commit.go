@@ -37,6 +37,9 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 	s.mu.Unlock()
 	var b batch
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := s.dialect.mustHold(ctx, tx, s.holderID()); err != nil {
+			return err
+		}
 		if err := s.relax(ctx, tx, changes); err != nil {
 			return err
 		}

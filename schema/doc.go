@@ -27,6 +27,16 @@
 // again, owner first, when its owner changes and, where the order got lost, when
 // the store is closed.
 //
+// # One imcd for one database
+//
+// A Store that is opened with a Lease is the only one with a lease. SQLite has a file
+// that is locked as long as the process lives. PostgreSQL has a row with the number of
+// this start, which is changed twice a second: an imcd that wants it looks whether it
+// changes, or whether the process is dead where that can be seen. There are no session
+// locks, which a pooler in transaction mode loses. Each commit reads the row and locks
+// it FOR KEY SHARE, so that whoever takes the row waits for commits that are under way,
+// and none is done after that.
+//
 // # Messages
 //
 // A room has an id of its own in imcd_rooms as long as it lives: its messages

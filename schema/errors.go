@@ -27,6 +27,9 @@ var (
 	// ErrInvalid: the database, or a check before it, refuses the data: not
 	// UTF-8, too long, against a constraint. The same call fails again.
 	ErrInvalid = errors.New("data refused")
+	// ErrUnfit: imcd cannot work with the database as it is; the error says what has
+	// to be changed.
+	ErrUnfit = errors.New("imcd cannot work with this database")
 	// ErrNewer: a newer imcd has changed the tables; this one must not run.
 	ErrNewer = errors.New("the database was made by a newer imcd")
 )
@@ -40,7 +43,7 @@ func wrap(ctx context.Context, doing string, err error) error {
 	if ctxErr := ctx.Err(); ctxErr != nil && !errors.Is(err, ctxErr) {
 		err = fmt.Errorf("%w: %w", ctxErr, err)
 	}
-	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalid) {
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrHeld) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	if kind := classify(err); kind != nil {
@@ -88,6 +91,14 @@ func classifyPostgres(code string) error {
 		return ErrUnavailable
 	}
 	return nil
+}
+
+// taken makes an ErrTaken of how sqlHolds fails.
+func taken(err error) error {
+	if pqErr, ok := errors.AsType[*pq.Error](err); ok && pqErr.Code == "22P02" {
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrTaken)
+	}
+	return err
 }
 
 // isDivision tells a division by zero, by which sqlQuick refuses.

@@ -19,8 +19,12 @@ type Inspection struct {
 }
 
 // ownTables are those that the migrations make.
-func ownTables() []string {
-	return []string{versionTable, "imcd_invitations", "imcd_rooms", "imcd_messages", "imcd_cursors", "imcd_seen"}
+func ownTables(d dialect) []string {
+	tables := []string{versionTable, "imcd_invitations", "imcd_rooms", "imcd_messages", "imcd_cursors", "imcd_seen"}
+	if d.name() == "postgres" {
+		tables = append(tables, "imcd_lease") // SQLite has a file for that
+	}
+	return tables
 }
 
 // Inspect looks at a database and changes nothing in it: whether it can be reached
@@ -49,11 +53,14 @@ func Inspect(ctx context.Context, dbURL string, opts Options) (Inspection, error
 	if err := d.ping(ctx, db); err != nil {
 		return found, wrap(ctx, "reach "+d.target(), err)
 	}
-	s := &Store{opts: opts}
+	s := &Store{opts: opts, db: db, dialect: d}
+	if err := s.checkEncoding(ctx); err != nil {
+		return found, wrap(ctx, d.target(), err)
+	}
 	for _, t := range s.baseTables() {
 		found.Tables = append(found.Tables, t.table)
 	}
-	found.Tables = append(found.Tables, ownTables()...)
+	found.Tables = append(found.Tables, ownTables(d)...)
 	for _, table := range found.Tables {
 		columns, err := d.columns(ctx, db, table)
 		if err != nil {

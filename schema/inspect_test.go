@@ -29,7 +29,7 @@ func TestInspect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := ownTables()
+		want := ownTables(s.dialect)
 		slices.Sort(want)
 		slices.Sort(own)
 		if !slices.Equal(own, want) {

@@ -17,6 +17,10 @@ type Options struct {
 	CloseWait  time.Duration // longest time that Close may spend on the order of rows; 3 s
 	SlowCommit time.Duration // a commit that takes longer is logged; 1 s
 
+	// Lease, if not nil, makes sure that no other Store with a Lease works with the
+	// database. Tools that only look, or that run while imcd does not, need none.
+	Lease *Lease
+
 	Log zerolog.Logger // the zero value logs nothing
 }
 

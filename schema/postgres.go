@@ -116,6 +116,10 @@ func (d *postgresDialect) lock(ctx context.Context, db *sql.DB, fn func() error)
 	return fn()
 }
 
+func (d *postgresDialect) encoding(ctx context.Context, q querier) (string, bool, error) {
+	return firstEncoding(stringsOf(ctx, q, "SELECT current_setting('server_encoding')"))
+}
+
 func (d *postgresDialect) ping(ctx context.Context, db *sql.DB) error {
 	var readOnly bool
 	err := db.QueryRowContext(ctx,

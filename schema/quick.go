@@ -24,6 +24,7 @@ type turnRow struct {
 
 // sqlQuick does what apply does for such a batch. $1: see relax. $2: the number of
 // rooms with messages; if others are raised, the division fails and nothing is done.
+// $3: see Store.holderID.
 const sqlQuick = `WITH relaxed AS MATERIALIZED (
 		SELECT CASE WHEN $1::boolean THEN set_config('synchronous_commit', 'off', true) END),
 	raised AS (UPDATE imcd_rooms SET bytes = imcd_rooms.bytes + v.bytes,
@@ -46,8 +47,9 @@ const sqlQuick = `WITH relaxed AS MATERIALIZED (
 		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen} WHERE true
-		` + sqlSeenAgain + `)
-	SELECT 1 / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
+		` + sqlSeenAgain + `),
+	holds AS (SELECT 1 FROM imcd_lease WHERE id = $3::bigint FOR KEY SHARE)
+	SELECT {holds} / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
 
 // quickStatements are those that a connection prepares.
 type quickStatements struct {
@@ -61,8 +63,8 @@ func newQuickStatements(membersTable string) *quickStatements {
 
 // quickStatement fills in the names of sqlQuick.
 func quickStatement(membersTable string) string {
-	names := []string{"{members}", membersTable}
-	next := 3
+	names := []string{"{members}", membersTable, "{holds}", holdsIn("$3")}
+	next := 4
 	for _, list := range []struct {
 		name string
 		row  any
@@ -118,7 +120,7 @@ func (s *Store) execOnce(ctx context.Context, statement string, args []any) erro
 
 // quickArgs returns the parameters of sqlQuick.
 func (s *Store) quickArgs(b *batch, relaxed bool) ([]any, error) {
-	args := []any{relaxed, len(b.heads)}
+	args := []any{relaxed, len(b.heads), s.holderID()}
 	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.seen} {
 		more, err := s.dialect.args(rows)
 		if err != nil {
@@ -132,7 +134,7 @@ func (s *Store) quickArgs(b *batch, relaxed bool) ([]any, error) {
 // commitQuick commits b by one statement.
 func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
 	statement := s.quick.single
-	args, ok := b.single()
+	args, ok := b.single(s.holderID())
 	if !ok {
 		var err error
 		if args, err = s.quickArgs(b, relaxed); err != nil {
@@ -150,7 +152,7 @@ func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
 		err = s.execOnce(ctx, statement, args)
 	}
 	if !isDivision(err) {
-		return err
+		return taken(err)
 	}
 	if again {
 		// It may have been carried out before the connection was lost.

@@ -21,15 +21,17 @@ const sqlSingle = `WITH raised AS (UPDATE imcd_rooms SET seq = $2, bytes = bytes
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		VALUES ($11, $12, $13, $14, $15, $16)
 		` + sqlSeenAgain + `),
-	moved AS (UPDATE imcd_rooms SET done = v.done FROM {others} WHERE imcd_rooms.id = v.room_id)
-	SELECT 1 / count(*) FROM raised`
+	moved AS (UPDATE imcd_rooms SET done = v.done FROM {others} WHERE imcd_rooms.id = v.room_id),
+	holds AS (SELECT 1 FROM imcd_lease WHERE id = $21 FOR KEY SHARE)
+	SELECT {holds} / count(*) FROM raised`
 
 func singleStatement() string {
-	return strings.Replace(sqlSingle, "{others}", arraysFrom(21, columnsOf(progressRow{})), 1)
+	return strings.NewReplacer("{holds}", holdsIn("$21"),
+		"{others}", arraysFrom(22, columnsOf(progressRow{}))).Replace(sqlSingle)
 }
 
-// single returns the parameters of sqlSingle; ok is false if b is more than it knows.
-func (b *batch) single() (args []any, ok bool) {
+// single returns the parameters of sqlSingle; me is Store.holderID. ok is false if b is more than it knows.
+func (b *batch) single(me int64) (args []any, ok bool) {
 	if len(b.messages) != 1 || len(b.seen) != 1 || len(b.putCursors)+len(b.dropCursors) > 0 {
 		return nil, false
 	}
@@ -45,5 +47,5 @@ func (b *batch) single() (args []any, ok bool) {
 	}
 	return []any{m.RoomID, m.Seq, h.Bytes, done, m.Username, m.Domain, m.Display, m.ContentType.bytes(), m.At, m.Body.bytes(),
 		s.Key.bytes(), s.Shard, s.Code, s.RC, s.Reason, s.At,
-		m.Headers.bytes(), m.Expires, m.MessageID.bytes(), m.Wants, pq.Array(rooms), pq.Array(dones)}, true
+		m.Headers.bytes(), m.Expires, m.MessageID.bytes(), m.Wants, me, pq.Array(rooms), pq.Array(dones)}, true
 }

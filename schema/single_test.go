@@ -22,7 +22,7 @@ func TestSingleMessage(t *testing.T) {
 			{putSeen(1, 403, epoch), putMessage(2, 2, nil), putProgress(1, 6)},
 		} {
 			b := compact(changes, nil, map[engine.Name]int64{})
-			if _, ok := b.single(); !ok || !isQuick(changes) {
+			if _, ok := b.single(0); !ok || !isQuick(changes) {
 				t.Errorf("%v is no single message", changes)
 			}
 			commit(t, s, changes...)
@@ -65,7 +65,7 @@ func TestSingleMessage(t *testing.T) {
 // parameters.
 func TestQuickStatementsDiffer(t *testing.T) {
 	q := newQuickStatements("imc_members")
-	single, ok := (&batch{messages: make([]messageRow, 1), heads: make([]headRow, 1), seen: make([]seenRow, 1)}).single()
+	single, ok := (&batch{messages: make([]messageRow, 1), heads: make([]headRow, 1), seen: make([]seenRow, 1)}).single(0)
 	many, err := (&Store{dialect: &postgresDialect{}}).quickArgs(&batch{}, false)
 	if err != nil || !ok || len(single) == len(many) {
 		t.Errorf("%d and %d parameters, %v", len(single), len(many), err)

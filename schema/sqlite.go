@@ -48,6 +48,10 @@ func (d *sqliteDialect) open() (*sql.DB, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("create the SQLite file: %w", err)
 	}
+	// One file, one name: the lock beside it goes by that.
+	if d.path, err = filepath.EvalSymlinks(d.path); err != nil {
+		return nil, fmt.Errorf("path of the SQLite file: %w", err)
+	}
 	file := url.URL{Scheme: "file", Path: d.path, RawQuery: url.Values{
 		"_busy_timeout": {fmt.Sprint(sqliteBusyMS)},
 		"_journal_mode": {"WAL"},
@@ -118,6 +122,14 @@ func (d *sqliteDialect) lock(ctx context.Context, _ *sql.DB, fn func() error) er
 			return fmt.Errorf("lock the folder of the SQLite file: %w", ctx.Err())
 		}
 	}
+}
+
+// mustHold has nothing to do: nobody takes the lock of a process that lives.
+func (d *sqliteDialect) mustHold(context.Context, *sql.Tx, int64) error { return nil }
+
+// encoding is UTF-8 or UTF-16.
+func (d *sqliteDialect) encoding(ctx context.Context, q querier) (string, bool, error) {
+	return firstEncoding(stringsOf(ctx, q, "PRAGMA encoding"))
 }
 
 // ping takes the write lock, which a read-only file or folder does not give.

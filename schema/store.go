@@ -20,6 +20,8 @@ type Store struct {
 	names   *strings.Replacer // of the statements
 	quick   *quickStatements  // see dialect
 
+	lease lease // nil: none was asked for
+
 	written atomic.Bool // rooms or members were changed since Open
 
 	mu        sync.Mutex
@@ -38,7 +40,9 @@ var _ engine.Store = (*Store)(nil)
 //
 // Errors name the setting that is wrong (db_url, rooms_table, members_table) and
 // never hold the password. ErrUnavailable: the database cannot be reached or
-// written to. ErrNewer: it belongs to a newer imcd. Nothing is retried.
+// written to. ErrNewer: it belongs to a newer imcd. ErrHeld: another imcd works with
+// it. ErrUnfit: its encoding or its tables are not what imcd can work with. Nothing is
+// retried.
 func Open(ctx context.Context, dbURL string, opts Options) (*Store, error) {
 	opts = opts.withDefaults()
 	if err := opts.check(); err != nil {
@@ -54,6 +58,7 @@ func Open(ctx context.Context, dbURL string, opts Options) (*Store, error) {
 	}
 	s := &Store{opts: opts, dialect: d, db: db, names: replacer(d, opts), quick: d.quick(), leftovers: newLeftovers()}
 	if err := s.start(ctx); err != nil {
+		s.releaseLease()
 		_ = db.Close() // the first error tells more
 		return nil, err
 	}
@@ -64,8 +69,10 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.Ping(ctx); err != nil {
 		return errURL("%w", err)
 	}
-	if err := s.migrate(ctx); err != nil {
-		return errURL("%w", wrap(ctx, s.dialect.target(), err))
+	for _, step := range []func(context.Context) error{s.checkEncoding, s.takeLeaseEarly, s.migrate, s.takeLease} {
+		if err := step(ctx); err != nil {
+			return errURL("%w", wrap(ctx, s.dialect.target(), err))
+		}
 	}
 	if s.quick == nil {
 		return nil
@@ -106,6 +113,7 @@ func (s *Store) Close() error {
 				s.opts.Log.Warn().Err(err).Msg("the owner may not be the first member that Kamailio's imc module reads")
 			}
 		}
+		s.releaseLease()
 		if err := s.db.Close(); err != nil {
 			s.closeErr = fmt.Errorf("close the database: %w", err)
 		}

@@ -67,6 +67,8 @@ func postgresConfig(rest string) (cfg pq.Config, preferTLS bool, err error) {
 	// Saves a round trip for every statement with parameters, and needs no
 	// prepared statements, which a pooler in between may not keep.
 	q.Set("binary_parameters", "yes")
+	// All that imcd says is UTF-8, whatever PGCLIENTENCODING or the URL asks for.
+	q.Set("client_encoding", "UTF8")
 	u.RawQuery = q.Encode()
 	if cfg, err = pq.NewConfig(u.String()); err != nil {
 		return cfg, false, errURL("%w", hideSecret(err, u))

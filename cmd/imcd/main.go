@@ -149,10 +149,13 @@ func serve(cfg *config.Config, stderr *os.File) error {
 		return err
 	}
 	tellSystemd(sddaemon.SdNotifyReady)
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case err = <-d.Lost(): // it could store nothing any more
+	}
 	tellSystemd(sddaemon.SdNotifyStopping)
 	d.Stop()
-	return nil
+	return err
 }
 
 // tellSystemd says how far imcd is, if systemd started it. That it cannot be told

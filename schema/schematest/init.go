@@ -126,7 +126,15 @@ func credential() (*syscall.Credential, error) {
 
 // Exec runs statements without parameters in a database.
 func (p *Postgres) Exec(ctx context.Context, database, statements string) error {
-	cfg, err := pq.NewConfig(p.URL(database) + "?sslmode=disable&connect_timeout=5")
+	if err := execURL(ctx, p.URL(database), statements); err != nil {
+		return fmt.Errorf("run SQL in database %s: %w", database, err)
+	}
+	return nil
+}
+
+// execURL runs statements in the database of a db_url.
+func execURL(ctx context.Context, url, statements string) error {
+	cfg, err := pq.NewConfig(url + "?sslmode=disable&connect_timeout=5")
 	if err != nil {
 		return fmt.Errorf("configure the client: %w", err)
 	}
@@ -136,10 +144,8 @@ func (p *Postgres) Exec(ctx context.Context, database, statements string) error 
 	}
 	db := sql.OpenDB(connector)
 	defer db.Close() // the statement's outcome is known by then
-	if _, err := db.ExecContext(ctx, statements); err != nil {
-		return fmt.Errorf("run SQL in database %s: %w", database, err)
-	}
-	return nil
+	_, err = db.ExecContext(ctx, statements)
+	return err
 }
 
 // childrenOf lists the children of a process.

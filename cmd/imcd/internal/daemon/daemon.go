@@ -43,7 +43,8 @@ type Daemon struct {
 	relay   *relay.Group
 	bots    *live.Bots
 	rooms   *engine.Engine
-	store   engine.Store
+	store   *schema.Store
+	lost    chan error // holds one: the database was taken by another imcd
 	rpc     *evapi.Server
 	pool    *rpc.Pool
 
@@ -56,7 +57,7 @@ type Daemon struct {
 
 // Start starts imcd. If that fails or ctx ends, nothing of it is left.
 func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, version: version, log: log, reg: prometheus.NewRegistry()}
+	d := &Daemon{cfg: cfg, version: version, log: log, reg: prometheus.NewRegistry(), lost: make(chan error, 1)}
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
@@ -77,6 +78,7 @@ func (d *Daemon) Stop() {
 	d.log.Info().Msg("stopping")
 	d.stopping.Store(true)
 	d.relay.Refuse(d.cfg.Engine.RetryAfter)
+	d.announceEnd()
 	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
 	defer cancel()
 	d.rooms.Stop(ctx)
@@ -86,6 +88,19 @@ func (d *Daemon) Stop() {
 	d.relay.Flush(flush)
 	d.unwind()
 	d.log.Info().Msg("stopped")
+}
+
+// Lost gives the error that names another imcd when that has taken the database: this
+// one can only be stopped then.
+func (d *Daemon) Lost() <-chan error { return d.lost }
+
+// announceEnd lets an imcd that is started already wait for this one, which stops.
+func (d *Daemon) announceEnd() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := d.store.Ending(ctx); err != nil {
+		d.log.Debug().Err(err).Msg("another imcd that is started now may refuse to")
+	}
 }
 
 // RPCAddr is where JSON-RPC in netstrings is served; nil if nowhere.
@@ -136,6 +151,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
 		CloseWait:    closeTimeout,
+		Lease:        &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: func(err error) { d.lost <- err }},
 		Log:          d.log,
 	})
 	if err != nil {

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/schema/schematest"
+)
+
+// restartBound is how long an imcd may take to start after another one was killed,
+// or has stopped.
+const restartBound = 2 * time.Second
+
+// TestSecondImcd: of two imcd on one database the second says which one is there, and
+// ends. The first one's end, however it comes, lets the next one start at once.
+func TestSecondImcd(t *testing.T) {
+	pg := schematest.New(t, schematest.Options{})
+	for database, url := range map[string]string{"sqlite": "sqlite://" + filepath.Join(t.TempDir(), "x.db"), "postgres": pg.URL("postgres")} {
+		t.Run(database, func(t *testing.T) {
+			first := startImcd(t, imcdtest.Options{Secret: "x", Evapi: "127.0.0.1:1", DBURL: url})
+			refused := func(words ...string) {
+				t.Helper()
+				code, _, stderr := imcd(t, nil, "--evapi_secret=x", "--rpc_listen=", "--http_listen=", "--db_url", url)
+				if code != 1 || strings.Count(stderr, "\n") != 1 {
+					t.Errorf("exit code %d, %q", code, stderr)
+				}
+				for _, w := range words {
+					if !strings.Contains(stderr, w) {
+						t.Errorf("%q does not say %q", stderr, w)
+					}
+				}
+			}
+			refused("db_url: ", fmt.Sprint("pid ", first.Pid(), " on host "), "http_listen "+first.HTTPAddr())
+			if code, _, stderr := imcd(t, nil, "-check", "--evapi_secret=x", "--db_url", url); code != 0 {
+				t.Errorf("-check: exit code %d, %s", code, stderr)
+			}
+			for _, end := range []func() error{first.Kill, first.Stop} {
+				if err := end(); err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				if err := first.Start(testContext(t)); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(began); took > restartBound {
+					t.Errorf("the next start took %v", took)
+				}
+			}
+			if err := first.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			if database == "sqlite" { // on PostgreSQL it is waited for: see TestFrozenImcdLosesItsDatabase
+				refused(fmt.Sprint("pid ", first.Pid()))
+			}
+			if err := first.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestFrozenImcdLosesItsDatabase: an imcd that does nothing for seconds is not waited
+// for; when it wakes up, it ends.
+func TestFrozenImcdLosesItsDatabase(t *testing.T) {
+	pg := schematest.New(t, schematest.Options{})
+	opts := imcdtest.Options{Secret: "x", Evapi: "127.0.0.1:1", DBURL: pg.URL("postgres")}
+	first := startImcd(t, opts)
+	if err := first.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	second := startImcd(t, opts)
+	if err := first.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-first.Done():
+	case <-testContext(t).Done():
+		t.Fatal("it goes on")
+	}
+	want := fmt.Sprint("another imcd has taken over the database: pid ", second.Pid())
+	if code := first.ExitCode(); code != 1 || !strings.Contains(first.Log(), want) {
+		t.Errorf("exit code %d, and this does not say %q:\n%s", code, want, first.Log())
+	}
+}

@@ -1,0 +1,150 @@
+package schematest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// PgBouncer is a connection pooler in front of a server, as Debian packages it, in
+// transaction mode: each transaction may get another connection of the server.
+type PgBouncer struct {
+	port int
+	cmd  *exec.Cmd
+	done chan struct{} // closed when cmd has ended
+	once sync.Once     // of Stop
+}
+
+// pgBouncerConfig is all that it needs.
+const pgBouncerConfig = `[databases]
+* = host=127.0.0.1 port=%d
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = plain
+auth_file = %s
+pool_mode = transaction
+default_pool_size = 5
+max_client_conn = 200
+server_tls_sslmode = disable
+`
+
+// NewPgBouncer starts a pooler for one test, which may stop it. It ends with the test.
+func NewPgBouncer(t testing.TB, pg *Postgres) *PgBouncer {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "imcd-pgbouncer-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	b, err := startPgBouncer(t.Context(), dir, pg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	return b
+}
+
+func startPgBouncer(ctx context.Context, dir string, pg *Postgres) (*PgBouncer, error) {
+	program, err := exec.LookPath("/usr/sbin/pgbouncer")
+	if err != nil {
+		return nil, fmt.Errorf("PgBouncer is not installed: %w", err)
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	users, config := filepath.Join(dir, "users"), filepath.Join(dir, "pgbouncer.ini")
+	for path, text := range map[string]string{users: fmt.Sprintf("%q %q\n", User, Password),
+		config: fmt.Sprintf(pgBouncerConfig, pg.Port(), port, users)} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return nil, fmt.Errorf("configure PgBouncer: %w", err)
+		}
+	}
+	cred, err := credential()
+	if err != nil {
+		return nil, err
+	}
+	if cred != nil {
+		for _, path := range []string{dir, users, config} {
+			if err := os.Chown(path, int(cred.Uid), int(cred.Gid)); err != nil {
+				return nil, fmt.Errorf("give %s to PgBouncer: %w", path, err)
+			}
+		}
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return nil, fmt.Errorf("log of PgBouncer: %w", err)
+	}
+	defer log.Close() // the pooler has its own copy
+	b := &PgBouncer{port: port, cmd: exec.Command(program, config), done: make(chan struct{})}
+	b.cmd.Stdout, b.cmd.Stderr = log, log
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	started := make(chan error, 1)
+	go func() {
+		// Pdeathsig is sent when the thread ends that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(b.done)
+		err := b.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = b.cmd.Wait() // how it ends does not matter; the log says why
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start PgBouncer: %w", err)
+	}
+	if err := b.ready(ctx); err != nil {
+		text, _ := os.ReadFile(log.Name()) // the error alone is better than none
+		b.Stop()
+		return nil, fmt.Errorf("%w: %s", err, text)
+	}
+	return b, nil
+}
+
+// ready waits until the pooler passes a statement on.
+func (b *PgBouncer) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := execURL(ctx, b.URL("postgres"), "SELECT 1")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-b.done:
+			return fmt.Errorf("PgBouncer ended at its start: %w", err)
+		case <-ctx.Done():
+			return fmt.Errorf("PgBouncer is not ready: %w", err)
+		}
+	}
+}
+
+// URL returns the db_url of a database behind the pooler.
+func (b *PgBouncer) URL(database string) string {
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s", User, Password, b.port, database)
+}
+
+// Stop ends the pooler and waits for it.
+func (b *PgBouncer) Stop() {
+	b.once.Do(func() {
+		_ = b.cmd.Process.Kill() // it may have ended
+		<-b.done
+	})
+}
