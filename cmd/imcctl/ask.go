@@ -24,7 +24,7 @@ func (t *tool) call(cmd *cobra.Command, method string, params, result any) error
 		return err
 	}
 	defer c.Close()
-	return plain(c.Call(ctx, method, params, result))
+	return t.explain(plain(c.Call(ctx, method, params, result)))
 }
 
 // ask calls a method and prints its result: with show, or as it is.

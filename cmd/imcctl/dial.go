@@ -66,16 +66,6 @@ func (t *tool) dialRPC(ctx context.Context, known *installation) (*evapi.Client,
 	return c, hint(plain(err), "is imcd running at "+addr+"?")
 }
 
-// token is what imcd is to be shown; empty: nothing. That of the configuration is
-// shown only to the imcd of the configuration.
-func (t *tool) token(known *installation, own bool) (string, error) {
-	token, err := t.secret("--token-file", t.tokenFile, tokenEnv)
-	if token == "" && own {
-		token = known.token
-	}
-	return token, err
-}
-
 // getenv returns the value of a variable; empty if it is not set.
 func (t *tool) getenv(name string) string {
 	for _, kv := range t.environ {

@@ -30,7 +30,8 @@ func standalone(t *testing.T, name string, environ ...string) *imcdtest.Imcd {
 // before the dash, if only one fits.
 func TestRoomNames(t *testing.T) {
 	i := standalone(t, "names")
-	for _, room := range []string{"chat-a@one.example", "chat-a@two.example", "chat-b@one.example", "b@two.example", "team-c@one.example"} {
+	rooms := []string{"chat-a@one.example", "chat-a@two.example", "chat-b@one.example", "b@two.example", "team-c@one.example"}
+	for _, room := range rooms {
 		if code, _, stderr := imcctl(nil, "create", room, "--rpc", i.RPCAddr()); code != exitOK {
 			t.Fatal(stderr)
 		}
@@ -43,15 +44,18 @@ func TestRoomNames(t *testing.T) {
 		"b":                      "sip:b@two.example", // what it is goes before what it ends with
 		"c":                      "sip:team-c@one.example",
 	} {
-		if code, stdout, stderr := imcctl(nil, "members", name, "--rpc", i.RPCAddr()); code != exitOK || !strings.Contains(stdout, want+" (0)") {
+		code, stdout, stderr := imcctl(nil, "members", name, "--rpc", i.RPCAddr())
+		if code != exitOK || !strings.Contains(stdout, want+" (0)") {
 			t.Errorf("%s: %d %q %q, want %s", name, code, stdout, stderr, want)
 		}
 	}
 	several := "several rooms fit chat-a, give the domain: sip:chat-a@one.example, sip:chat-a@two.example"
 	for _, command := range []string{"members", "room", "history", "add", "remove", "role", "say", "destroy"} {
-		more := map[string][]string{"add": {"x"}, "remove": {"x"}, "role": {"x", "admin"}, "say": {"x"}, "destroy": {"--yes"}}[command]
-		checkError(t, nil, append([]string{command, "chat-a", "--rpc", i.RPCAddr()}, more...), exitUsage, several)
-		checkError(t, nil, append([]string{command, "at", "--rpc", i.RPCAddr()}, more...), exitNotFound, "no such room: at")
+		more := map[string][]string{"add": {"x"}, "remove": {"x"}, "role": {"x", "admin"}, "say": {"x"},
+			"destroy": {"--yes"}}[command]
+		ask := func(room string) []string { return append([]string{command, room, "--rpc", i.RPCAddr()}, more...) }
+		checkError(t, nil, ask("chat-a"), exitUsage, several)
+		checkError(t, nil, ask("at"), exitNotFound, "no such room: at")
 	}
 }
 
@@ -63,8 +67,9 @@ func TestDestroyAsks(t *testing.T) {
 		typed string
 		code  int
 	}{
-		{"", exitError}, {"y\n", exitError}, {"yes\n", exitError}, {"chat-other\n", exitError}, {strings.Repeat("x", 1<<20), exitError},
-		{"chat-x\n", exitOK}, {"chat-X", exitOK}, {" chat-x@example.org \r\n", exitOK}, {"sip:chat-x@example.org\n", exitOK},
+		{"", exitError}, {"y\n", exitError}, {"yes\n", exitError}, {"chat-other\n", exitError},
+		{strings.Repeat("x", 1<<20), exitError}, {"chat-x\n", exitOK}, {"chat-X", exitOK},
+		{" chat-x@example.org \r\n", exitOK}, {"sip:chat-x@example.org\n", exitOK},
 	} {
 		if code, _, stderr := imcctl(nil, "create", "chat-x@example.org", "--rpc", i.RPCAddr()); code != exitOK {
 			t.Fatal(stderr)
@@ -97,10 +102,11 @@ func TestInstalled(t *testing.T) {
 		}
 		return path
 	}
-	good := write("imcd.yaml", fmt.Sprintf("rpc_listen: %q\nhttp_listen: %q\nrpc_token_file: %s\nevapi_secret_file: /not/for/imcctl\nnews: 1\n",
-		i.RPCAddr(), i.HTTPAddr(), write("rpc_token", token+"\n")))
+	good := write("imcd.yaml", fmt.Sprintf("rpc_listen: %q\nhttp_listen: %q\nrpc_token_file: %s\n"+
+		"evapi_secret_file: /not/for/imcctl\nnews: 1\n", i.RPCAddr(), i.HTTPAddr(), write("rpc_token", token+"\n")))
 	inline := write("inline.yaml", fmt.Sprintf("rpc_listen: %q\nrpc_token: %s\n", i.RPCAddr(), token))
-	unreadable := write("unreadable.yaml", fmt.Sprintf("rpc_listen: %q\nrpc_token_file: %s\n", i.RPCAddr(), filepath.Join(dir, "none")))
+	unreadable := write("unreadable.yaml", fmt.Sprintf("rpc_listen: %q\nrpc_token_file: %s\n", i.RPCAddr(),
+		filepath.Join(dir, "none")))
 	for _, c := range []struct {
 		usual string
 		args  []string
@@ -118,9 +124,25 @@ func TestInstalled(t *testing.T) {
 		{filepath.Join(dir, "none.yaml"), []string{"stats", "--rpc", i.RPCAddr()}, exitError, "rpc_token"},
 	} {
 		var out, errs strings.Builder
-		tool := &tool{usual: c.usual, in: strings.NewReader(""), out: &out, errs: &errs, terminal: func() bool { return false }}
+		tool := &tool{usual: c.usual, in: strings.NewReader(""), out: &out, errs: &errs}
 		if code := tool.run(c.args); code != c.code || !strings.Contains(out.String()+errs.String(), c.says) {
-			t.Errorf("%s %v: %d %q %q, want %d and %q", filepath.Base(c.usual), c.args, code, out.String(), errs.String(), c.code, c.says)
+			t.Errorf("%s %v: %d %q %q, want %d and %q", filepath.Base(c.usual), c.args, code, out.String(),
+				errs.String(), c.code, c.says)
+		}
+	}
+}
+
+// TestHiddenConfiguration: who may not read the configuration, and so not the token, is
+// told who may.
+func TestHiddenConfiguration(t *testing.T) {
+	i := standalone(t, "hidden", "IMCD_RPC_TOKEN=a-token-of-some-length")
+	usual := filepath.Join(t.TempDir(), "imcd.yaml")
+	for _, args := range [][]string{{"stats", "--rpc", i.RPCAddr()}, {"watch", "--http", i.HTTPAddr()}} {
+		var errs strings.Builder
+		// The tests may run as root, who may read everything.
+		tool := &tool{usual: usual, hidden: true, in: strings.NewReader(""), out: &errs, errs: &errs}
+		if code := tool.run(args); code != exitError || !strings.Contains(errs.String(), usual+" has it for root") {
+			t.Errorf("%v: %d %q", args, code, errs.String())
 		}
 	}
 }
@@ -131,7 +153,8 @@ func TestInstalledAddresses(t *testing.T) {
 	for _, c := range []struct{ yaml, want string }{
 		{"", "127.0.0.1:8449 127.0.0.1:8450 [127.0.0.1:8448]"},
 		{"rpc_listen: ':1'\nhttp_listen: '[::]:2'\nevapi: a:3,b:4 , ", "127.0.0.1:1 127.0.0.1:2 [a:3 b:4]"},
-		{"rpc_listen: 0.0.0.0:1\nhttp_listen: 192.0.2.1:2\nevapi:\n- a:3\n- {addr: 'b:4', secret: x}\n- 7", "127.0.0.1:1 192.0.2.1:2 [a:3 b:4]"},
+		{"rpc_listen: 0.0.0.0:1\nhttp_listen: 192.0.2.1:2\nevapi:\n- a:3\n- {addr: 'b:4', secret: x}\n- 7",
+			"127.0.0.1:1 192.0.2.1:2 [a:3 b:4]"},
 	} {
 		path := filepath.Join(dir, "imcd.yaml")
 		if err := os.WriteFile(path, []byte(c.yaml), 0o600); err != nil {

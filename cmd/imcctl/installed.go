@@ -33,6 +33,7 @@ func (t *tool) installed() (*installation, error) {
 	path := cmp.Or(t.config, t.usual)
 	text, err := os.ReadFile(path)
 	if t.config == "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+		t.hidden = t.hidden || errors.Is(err, fs.ErrPermission)
 		return known, nil
 	}
 	if err != nil {
@@ -59,6 +60,25 @@ func (t *tool) installed() (*installation, error) {
 	}
 	known.operator = firstLine(filepath.Join(filepath.Dir(path), operatorFile))
 	return known, nil
+}
+
+// token is what imcd is to be shown; empty: nothing. That of the configuration is
+// shown only to the imcd of the configuration.
+func (t *tool) token(known *installation, own bool) (string, error) {
+	token, err := t.secret("--token-file", t.tokenFile, tokenEnv)
+	if token == "" && own {
+		token = known.token
+	}
+	return token, err
+}
+
+// explain adds to imcd's refusal of a request without its token what can be done about
+// it here.
+func (t *tool) explain(err error) error {
+	if err == nil || !t.hidden || !strings.Contains(err.Error(), "token") {
+		return err
+	}
+	return fmt.Errorf("%w; %s has it for root and the members of the group imcd", err, t.usual)
 }
 
 // kamailios are the addresses in the setting evapi: one text with commas, or a list

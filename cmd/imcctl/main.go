@@ -39,6 +39,7 @@ type tool struct {
 
 	environ []string // as os.Environ gives it
 	usual   string   // where imcd.yaml is looked for if no file is named
+	hidden  bool     // it is there, and this user may not read it
 	in      io.Reader
 	out     io.Writer
 	errs    io.Writer

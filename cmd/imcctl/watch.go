@@ -102,7 +102,7 @@ func (w *watch) connect(ctx context.Context) (*websocket.Conn, error) {
 	}
 	ws, res, err := websocket.DefaultDialer.DialContext(ctx, socketURL(at), header)
 	if err != nil {
-		return nil, refusedSocket(at, res, err)
+		return nil, w.explain(refusedSocket(at, res, err))
 	}
 	_ = res.Body.Close()
 	if err := w.subscribe(ws); err != nil {

@@ -38,11 +38,15 @@ func TestPackage(t *testing.T) {
 
 	secret := b.read("/etc/imcd/secret")
 	b.change("/etc/imcd/imcd.yaml", func(s string) string { return s + "\nsuccess_code: 202\n" })
+	b.forget()
 	b.apt("install", b.nextVersion(os.Getenv("IMCD_DEB")))
 	b.checkUpgraded(secret)
 	b.halt(imcd)
 	imcd = b.startUnit()
 	c.goOn()
+	if out := b.run("imcctl", "rooms"); !strings.Contains(out, "chat-1@chat.test") { // which asks for no token
+		b.t.Errorf("imcctl rooms:\n%s", out)
+	}
 	b.halt(imcd)
 	b.halt(kamailio)
 
@@ -64,6 +68,7 @@ func (b *box) checkInstalled() {
 	b.checkOwner("/etc/imcd/imcd.yaml", "640 root:imcd")
 	b.checkOwner("/etc/imcd/secret", "640 root:imcd")
 	b.checkOwner("/etc/imcd/operator", "640 root:root")
+	b.checkOwner("/etc/imcd/rpc_token", "640 root:imcd")
 	b.checkOwner("/var/lib/imcd", "750 imcd:imcd")
 	if s := b.read("/etc/imcd/secret"); len(s) != 33 || s == b.read("/etc/imcd/operator") {
 		b.t.Errorf("the secret has %d bytes", len(s))
@@ -131,11 +136,28 @@ func (b *box) startKamailio() *service {
 // checkTool asks by imcctl through both doors.
 func (b *box) checkTool() {
 	b.t.Helper()
-	for _, args := range [][]string{{"rooms"}, {"--evapi", "127.0.0.1:8448", "--secret-file", "/etc/imcd/operator", "rooms"}} {
+	for _, args := range [][]string{{"rooms"}, {"--evapi", "127.0.0.1:8448", "rooms"}, {"room", "1"}} {
 		if out := b.run("imcctl", args...); !strings.Contains(out, "chat-1@chat.test") {
 			b.t.Errorf("imcctl %v:\n%s", args, out)
 		}
 	}
+	member := []string{"--reuid", "nobody", "--regid", "nogroup", "--groups", "imcd", "imcctl", "rooms"}
+	if out := b.run("setpriv", member...); !strings.Contains(out, "chat-1@chat.test") {
+		b.t.Errorf("imcctl in the group imcd:\n%s", out)
+	}
+	stranger := []string{"--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "imcctl", "rooms"}
+	if out, err := b.try("setpriv", stranger...); err == nil || !strings.Contains(out, "rpc_token") {
+		b.t.Errorf("imcctl of anybody: %v\n%s", err, out)
+	}
+}
+
+// forget makes the installation one of a version that made no token.
+func (b *box) forget() {
+	b.t.Helper()
+	b.run("rm", "/etc/imcd/rpc_token")
+	b.change("/etc/imcd/imcd.yaml", func(s string) string {
+		return strings.Replace(s, "\nrpc_token_file: /etc/imcd/rpc_token\n", "\n", 1)
+	})
 }
 
 // nextVersion makes a newer package with another default configuration.
@@ -162,6 +184,7 @@ func (b *box) checkUpgraded(secret string) {
 		b.t.Error("the upgrade changed configuration or secret")
 	}
 	b.checkOwner("/etc/imcd/imcd.yaml", "640 root:imcd")
+	b.checkOwner("/etc/imcd/rpc_token", "640 root:imcd")
 	b.checkKamailioSide()
 }
 

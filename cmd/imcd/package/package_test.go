@@ -21,7 +21,7 @@ func TestConfig(t *testing.T) {
 	}
 	flags := pflag.NewFlagSet("imcd", pflag.ContinueOnError)
 	config.AddFlags(flags)
-	if err := flags.Parse([]string{"--evapi_secret_file", secret}); err != nil {
+	if err := flags.Parse([]string{"--evapi_secret_file", secret, "--rpc_token_file", secret}); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := config.Load(config.Sources{File: "imcd.yaml", Flags: flags})
