@@ -55,8 +55,11 @@ type Config struct {
 
 	Durability      string        // durability: commit (a 200 is a promise) or memory (it is not)
 	CursorFlush     time.Duration // cursor_flush: longest time for which a delivery is not noted
+	RetryMin        time.Duration // retry_min: wait before a failed copy is sent again for the first time
 	RetryMax        time.Duration // retry_max: longest wait before a failed copy is sent again
 	OfflineRetry    time.Duration // offline_retry: the same for members that are not registered
+	SignEvery       time.Duration // sign_every: a user who gives a sign of life is tried once in this time at most
+	PoisonTries     int           // poison_tries: a message that got no answer so often is skipped; 0: never
 	DuplicateWindow time.Duration // duplicate_window: how long a request is recognised again
 	HistoryOnJoin   int           // history_on_join: messages that are shown to who joins
 	HistoryMax      int           // history_max: messages that the command history shows at most
@@ -96,8 +99,11 @@ func DefaultConfig() Config {
 
 		Durability:      DurabilityCommit,
 		CursorFlush:     20 * time.Millisecond,
+		RetryMin:        time.Second,
 		RetryMax:        5 * time.Minute,
 		OfflineRetry:    15 * time.Minute,
+		SignEvery:       3 * time.Second,
+		PoisonTries:     5,
 		DuplicateWindow: 2 * time.Minute,
 		HistoryMax:      100,
 		MemberBacklog:   10000,
@@ -124,6 +130,7 @@ func (c Config) Validate() error {
 		{"room_log_entries", c.LogEntries, 1, 1 << 20},
 		{"room_log_bytes", c.LogBytes, 64 << 10, 1 << 40},
 		{"total_log_bytes", c.TotalBytes, 64 << 10, 1 << 50},
+		{"poison_tries", c.PoisonTries, 0, 200},
 		{"history_on_join", c.HistoryOnJoin, 0, 1000},
 		{"history_max", c.HistoryMax, 1, 1000},
 		{"member_backlog", c.MemberBacklog, 0, 1 << 40},
@@ -139,7 +146,7 @@ func (c Config) Validate() error {
 		val time.Duration
 	}{{"commit_timeout", c.CommitTimeout}, {"result_timeout", c.ResultTimeout}, {"retry_after", c.RetryAfter},
 		{"cursor_flush", c.CursorFlush}, {"retry_max", c.RetryMax}, {"offline_retry", c.OfflineRetry},
-		{"duplicate_window", c.DuplicateWindow}} {
+		{"retry_min", c.RetryMin}, {"sign_every", c.SignEvery}, {"duplicate_window", c.DuplicateWindow}} {
 		if d.val <= 0 {
 			return fmt.Errorf("%s: %v is not a positive duration", d.key, d.val)
 		}

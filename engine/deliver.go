@@ -12,7 +12,8 @@ import (
 // stored by itself, so that it does not hold down what is known of the others.
 const slowAfter = 300 * time.Millisecond
 
-// flight is one copy under way to a recipient: a member or a stream.
+// flight is one copy under way to a recipient: a member or a stream. It may be sent
+// several times until it has an outcome, see repeat.
 type flight struct {
 	id     string
 	room   *room // nil for streams
@@ -21,11 +22,20 @@ type flight struct {
 	seq    uint64    // of the message, or the last of those missed; 0 for a notice to all
 	entry  uint64    // number of the log entry and one more; 0: not from the log
 	missed uint64    // how many were dropped, of which this copy tells; 0: it is something else
+	word   word      // this copy tells of losses, or takes the place of the message; noWord: it does not
+	losses uint8     // of which it tells
 	at     time.Time // when the message was accepted
-	since  time.Time // when this copy was sent
+	since  time.Time // when this copy was sent last
 	credit credit
 	over   bool
-	conn   *evapi.Conn // that took it
+
+	out    *evapi.Outgoing // what is sent; nil once it is over
+	via    *evapi.Conn     // through which it is to go, if that is up
+	conn   *evapi.Conn     // that took it last
+	tries  int             // sent, and without an outcome
+	silent int             // of these, those that the user registered after instead of answering
+	back   bool            // the user has registered since it was sent first
+	failed evapi.Result    // the outcome that counts of tries that have failed; Code 0: none has
 }
 
 // appendLog queues e for all who follow the log of r.
@@ -129,13 +139,15 @@ func (s *shard) setReady(r *room, m *member) {
 // seekNext moves m over what it does not get. It reports whether there is
 // something to send.
 func (s *shard) seekNext(r *room, m *member) bool {
-	switch m.mode {
-	case following:
+	switch {
+	case m.mode == waiting:
+		return false
+	case m.unshown > 0 && !m.deaf:
+		return true
+	case m.mode == following:
 		return s.seek(r, m)
-	case behind:
-		return s.seekPage(r, m)
 	}
-	return false
+	return s.seekPage(r, m)
 }
 
 // seek is seekNext in the log. A member that the log does not have everything
@@ -183,6 +195,13 @@ const turnCopies = 64
 // is to be noted.
 func (s *shard) pump() {
 	defer s.engine.credits.done(s.inbox)
+	for len(s.repeats) > 0 && !s.ending {
+		if f := s.repeats[0]; !f.over && !s.repeat(f) {
+			return
+		}
+		s.repeats[0] = nil
+		s.repeats = s.repeats[1:]
+	}
 	for len(s.hasNote) > 0 {
 		st := s.hasNote[0]
 		stays := s.ending && st.notes[0].invite != nil // in the database, for the next start
@@ -213,10 +232,11 @@ func (s *shard) pump() {
 func (s *shard) turn(r *room) bool {
 	for ; s.spent < turnCopies && len(r.ready) > 0; s.spent++ {
 		m := r.ready[0]
+		m.queued = false // what cannot be sent ever is settled at once, and what comes next may go
 		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) && !s.send(r, m) {
+			m.queued = true
 			return false
 		}
-		m.queued = false
 		r.ready[0] = nil
 		r.ready = r.ready[1:]
 	}
@@ -225,30 +245,18 @@ func (s *shard) turn(r *room) bool {
 
 // send sends m its next copy. False: not now; nothing has changed then.
 func (s *shard) send(r *room, m *member) bool {
-	var out *evapi.Outgoing
-	var via *evapi.Conn
-	var err error
-	f := &flight{}
-	if m.mode == following {
-		e := r.log.at(m.next)
-		out, via, f.seq, f.at, f.entry = e.out, e.via, e.seq, e.at, m.next+1
-	} else {
-		*f, out, err = s.nextOfPage(r, m)
-	}
+	f, err := s.nextCopy(r, m)
 	f.room, f.member = r, m
 	size := 0
 	if err == nil {
-		size = out.BodyLen()
+		size = f.out.BodyLen()
 	}
 	if f.credit = weigh(size); !s.engine.credits.take(s.inbox, f.credit) {
 		return false
 	}
-	f.id = s.copyID(r, m, f.seq)
-	if f.missed > 0 {
-		f.id += "-m" + strconv.FormatUint(f.missed, 10)
-	}
+	f.id = s.copyID(f)
 	if err == nil {
-		f.conn, err = s.engine.relay.Send(via, evapi.Copy{Out: out, To: m.uri, CallID: f.id})
+		f.conn, err = s.engine.relay.Send(f.via, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
 	}
 	if later(err) {
 		s.engine.credits.give(f.credit)
@@ -264,29 +272,66 @@ func (s *shard) send(r *room, m *member) bool {
 	return true
 }
 
+// nextCopy is what m gets next, after seekNext.
+func (s *shard) nextCopy(r *room, m *member) (f *flight, err error) {
+	f = &flight{}
+	switch {
+	case m.unshown > 0 && !m.deaf:
+		f.word, f.losses = wordLoss, m.unshown
+	case m.mode == following:
+		e := r.log.at(m.next)
+		f.out, f.via, f.seq, f.at, f.entry = e.out, e.via, e.seq, e.at, m.next+1
+	default:
+		*f, f.out, err = s.nextOfPage(r, m)
+	}
+	if m.wait != nil && m.wait.back && f.missed == 0 && s.isPoison(m.wait, f.seq, 0) {
+		f.word, f.losses = wordPoison, 1
+	}
+	if f.word != noWord {
+		f.out, err = s.wordOf(r, m, f.losses)
+	}
+	return f, err
+}
+
 // copyID names the copy of a message for a member: the same each time it is
 // sent, so that a repetition can be recognised. A notice's is new each time.
-func (s *shard) copyID(r *room, m *member, seq uint64) string {
-	if seq == 0 {
+func (s *shard) copyID(f *flight) string {
+	if f.seq == 0 || f.word != noWord {
 		return s.noteID()
 	}
-	var buf [64]byte
-	id := strconv.AppendInt(append(buf[:0], s.prefix...), r.id, 36)
-	id = strconv.AppendUint(append(id, '-'), seq, 10)
-	return string(strconv.AppendUint(append(id, '-'), hash64(m.key), 36))
+	var buf [96]byte
+	id := strconv.AppendInt(append(buf[:0], s.prefix...), f.room.id, 36)
+	id = strconv.AppendUint(append(id, '-'), f.seq, 10)
+	id = strconv.AppendUint(append(id, '-'), hash64(f.member.key), 36)
+	if f.missed > 0 {
+		id = strconv.AppendUint(append(id, "-m"...), f.missed, 10)
+	}
+	return string(id)
 }
 
 // later tells what may succeed when tried again.
 func later(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull) }
 
 func (s *shard) takeOff(f *flight) {
-	f.since = s.now
 	s.flights[f.id] = f
-	s.expiry = append(s.expiry, f)
-	s.fresh = append(s.fresh, f)
+	s.sent(f)
 	if f.room != nil {
 		f.room.flying++
 	}
+}
+
+// sent notes that f was sent, or sent again.
+func (s *shard) sent(f *flight) {
+	f.since = s.now
+	f.tries++
+	s.expiry = append(s.expiry, deadline{f, s.now.Add(s.engine.cfg.ResultTimeout)})
+	s.fresh = append(s.fresh, f)
+}
+
+// deadline is when a copy is given up that has no outcome, unless it was sent again.
+type deadline struct {
+	flight *flight
+	at     time.Time
 }
 
 // ripen lets others go instead of copies that wait for their devices.
@@ -304,19 +349,25 @@ func (s *shard) ripen() {
 	}
 }
 
-// result takes the outcome of a copy.
+// result takes the outcome of a copy. One that was sent several times has failed when
+// all of these have.
 func (s *shard) result(r evapi.Result) {
-	if f := s.flights[r.CallID]; f != nil {
-		s.land(f, r)
-	} else {
+	f := s.flights[r.CallID]
+	switch {
+	case f == nil:
 		s.engine.metrics.delivery("stray")
+	case f.tries > 1 && judge(r) > known:
+		f.tries--
+		f.failed = worse(f.failed, r)
+	default:
+		s.land(f, worse(f.failed, r))
 	}
 }
 
 // lost ends the flights that a Kamailio had taken which was restarted before now.
 func (s *shard) lost(c *evapi.Conn, now time.Time) {
-	for _, f := range s.expiry {
-		if !f.over && f.conn == c && f.since.Before(now) {
+	for _, f := range s.flights {
+		if f.conn == c && f.since.Before(now) {
 			s.land(f, evapi.Result{CallID: f.id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
 		}
 	}
@@ -325,14 +376,14 @@ func (s *shard) lost(c *evapi.Conn, now time.Time) {
 // expire gives up copies that got no outcome, as after a restart of Kamailio.
 func (s *shard) expire() {
 	for len(s.expiry) > 0 {
-		f := s.expiry[0]
-		if !f.over && s.now.Sub(f.since) < s.engine.cfg.ResultTimeout {
+		d := s.expiry[0]
+		if !d.flight.over && s.now.Before(d.at) {
 			return
 		}
-		s.expiry[0] = nil
+		s.expiry[0] = deadline{}
 		s.expiry = s.expiry[1:]
-		if !f.over {
-			s.land(f, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"})
+		if f := d.flight; !f.over && !s.now.Before(f.since.Add(s.engine.cfg.ResultTimeout)) {
+			s.land(f, worse(f.failed, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"}))
 		}
 	}
 }
@@ -346,6 +397,7 @@ func (s *shard) land(f *flight, r evapi.Result) {
 			f.room.flying--
 		}
 	}
+	f.out = nil
 	s.engine.credits.give(f.credit)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)
@@ -359,8 +411,8 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	}
 	m.flight = nil
 	if !m.live {
-		if v := judge(r); v == arrived || v == skipped {
-			m.cursor = max(m.cursor, f.seq) // it may have left in vain
+		if judge(r).final() && f.word == noWord {
+			m.cursor = max(m.cursor, f.seq) // its leaving may not be committed
 			s.engine.metrics.dropped.Add(float64(f.missed))
 		}
 		return
@@ -372,23 +424,38 @@ func (s *shard) land(f *flight, r evapi.Result) {
 
 // settle draws the consequences of an outcome for a member.
 func (s *shard) settle(f *flight, res evapi.Result) {
-	switch v := judge(res); {
+	m, v := f.member, judge(res)
+	if s.now.Sub(f.since) > ownPace || v == resend {
+		m.excuse = f.room.last // not the load has kept it from what comes next
+	}
+	if v == malformed && m.wait != nil && m.wait.seq == f.seq && m.wait.malformed+1 >= malformedTries {
+		v = refused
+	}
+	switch {
 	case v == resend:
-		f.member.excuse = f.room.last
-	case v == arrived || v == skipped || f.seq == 0:
+	case f.word != noWord:
+		s.wordDone(f, v, res)
+	case f.seq == 0: // a notice is not sent again
 		s.passOne(f)
-		if v != offline && v != retry {
-			f.member.wait = nil // it is there
+		if v.final() || v == malformed {
+			m.wait = nil // it is there
 		}
+	case v == arrived || v == known:
+		s.passOne(f)
+		m.wait = nil
 		if v == arrived {
+			m.deaf = false
 			s.engine.metrics.arrived(s.now.Sub(f.at), f)
 			s.arrivedLate(f)
-		} else if v == skipped {
-			s.failed(f, outcome(res), res.Code)
 		}
+	case v.final():
+		s.failed(f, outcome(res), res.Code)
+		s.passOne(f)
+		m.wait = nil
+		s.lose(f, lossReason(v), res.Code)
 	default:
 		s.failed(f, outcome(res), res.Code)
-		s.putOff(f.room, f.member, v == offline, res.RetryAfter)
+		s.postpone(f, v, res.RetryAfter)
 	}
 }
 

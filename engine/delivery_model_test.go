@@ -53,6 +53,7 @@ func checkDelivery(rt *rapid.T) {
 	w.cfg.RoomMessages = one("room_messages", 0, 3, 20)
 	w.cfg.RoomBytes = one("room_bytes", 0, 40, 400)
 	w.cfg.MessageAge = time.Duration(one("message_age", 0, 10, 100)) * time.Second
+	w.cfg.PoisonTries = one("poison_tries", 0, 1, 2)
 	w.cfg.MaxDelay = time.Duration(one("max_delay", 0, 1, 5000)) * time.Millisecond
 	w.open(newMemStore())
 	defer func() { w.close() }()
@@ -295,9 +296,12 @@ func (w *world) onceStep() {
 func (w *world) result(once bool) evapi.Result {
 	all := []evapi.Result{result(200), result(200), result(404), result(404), result(410), result(480), result(408), result(500),
 		{Code: 503, RetryAfter: 3 * time.Second}, {Code: 503, RetryAfter: time.Hour}, result(486), result(403), result(415), result(488),
-		{Code: 500, Local: true}, {Code: 400, Local: true}, {}, {}}
+		result(477), result(302), result(482), {Code: 500, Local: true}, {Code: 400, Local: true}, {}, {}}
+	if !w.away { // else who leaves, and does not after all, is begun with again
+		all = append(all, result(400))
+	}
 	if once {
-		all = append(all, evapi.Result{Code: 503, Local: true})
+		all = append(all, evapi.Result{Code: 503, Local: true}, result(tooLarge), result(415))
 	}
 	return rapid.SampledFrom(all).Draw(w.rt, "result")
 }
@@ -306,7 +310,16 @@ func (w *world) registerStep() { w.register(w.user()) }
 
 func (w *world) register(user string) {
 	for m := range w.members() {
-		if m.user == user && m.wait != refOnline {
+		if m.user != user {
+			continue
+		}
+		m.back = true
+		if p := w.cfg.PoisonTries; !m.open.IsZero() && p > 0 && m.flying.missed == 0 && m.silent+1 >= p && time.Since(m.open) >= answerTime {
+			m.silent++ // that may be what it dies of
+			m.open = time.Time{}
+			m.putOff(refReads, time.Time{}, time.Now().Add(w.cfg.RetryMax+time.Second))
+		}
+		if m.wait != refOnline {
 			m.until, m.due = time.Time{}, time.Now().Add(-1)
 		}
 	}
@@ -431,6 +444,11 @@ func (w *world) awayStep() {
 	w.store.away, w.store.fail = true, func([]Change) (error, bool) { return ErrUnavailable, false }
 	w.store.mu.Unlock()
 	w.away = true
+	w.relay.set(func() {
+		for _, codes := range []map[string]evapi.Result{w.relay.codes, w.relay.once} {
+			maps.DeleteFunc(codes, func(_ string, r evapi.Result) bool { return r == result(400) })
+		}
+	})
 	for m := range w.members() {
 		if m.wait != refOnline {
 			m.wait, m.until = refReads, time.Time{}
@@ -474,7 +492,7 @@ func (w *world) up() {
 	w.relay.set(func() { w.relay.down = false })
 	w.down = false
 	for m := range w.members() {
-		if m.wait == refOffline || m.wait == refReads {
+		if m.wait == refOffline || m.wait == refReads || m.gone {
 			m.until = time.Time{}
 		}
 		m.due = maxTime(m.due, time.Now().Add(time.Second))
@@ -484,13 +502,14 @@ func (w *world) up() {
 	w.settle()
 }
 
-// lostStep restarts Kamailio: what it had under way gets no outcome.
+// lostStep restarts one Kamailio: what it had under way gets no outcome.
 func (w *world) lostStep() {
 	w.pass(500 * time.Millisecond)
+	conn := w.conns[rapid.IntRange(0, 1).Draw(w.rt, "kamailio")]
 	for m := range w.members() {
-		if m.open.Before(time.Now()) {
+		if m.conn == conn && m.open.Before(time.Now()) {
 			m.open = time.Time{}
 		}
 	}
-	w.e.Lost(w.relay.conn)
+	w.e.Lost(conn)
 }

@@ -56,12 +56,25 @@ type refMember struct {
 	extra uint64            // how many more may be: of what is dropped, its own may have been passed before
 	ids   map[string]string // Call-IDs by what was sent
 	wait  string
+	gone  bool      // its connection is, which is another wait for a registration
 	until time.Time // before which it is not to be tried again, unless something happens
 	due   time.Time // by which it must have been tried again
 
-	open   time.Time // when a message was sent that has no outcome; zero: none
-	flying place     // where that leads
-	notice time.Time // when a notice was sent that has none; zero: none
+	open   time.Time    // when a message was sent last that has no outcome; zero: none
+	flying place        // where that leads
+	conn   *evapi.Conn  // that took it last
+	failed evapi.Result // the outcome of it that counts, if not all have none
+	back   bool         // the user has registered since it was sent first
+
+	notice   time.Time // when a notice was sent that has none; zero: none
+	noticeID string    // its Call-ID
+	word     bool      // it tells of what was skipped
+
+	silent  int // times that message number at+1 was sent and not answered
+	said400 int // times that what leads to of400 was answered 400
+	of400   uint64
+	unshown int  // messages that were skipped, of which it is to be told
+	deaf    bool // it does not take that
 }
 
 func (r *refRoom) last() uint64 { return uint64(len(r.said)) }
@@ -104,13 +117,13 @@ func (m *refMember) over(n uint64) uint64 {
 
 // refClass is what a result means, from the list of outcomes.
 func refClass(r evapi.Result) string {
-	offline, refused := []int{404, 410, 480}, []int{403, 405, 413, 415, 488, 606}
+	offline, refused := []int{404, 410, 480}, []int{413, 415, 488, 606}
 	switch {
 	case r.Code == 0:
 		return "none"
 	case r.Local && r.Code == 503:
 		return "lost"
-	case r.Code < 300:
+	case r.Code < 300 || r.Code == 482:
 		return "ok"
 	case !r.Local && slices.Contains(offline, r.Code):
 		return "offline"
@@ -120,10 +133,69 @@ func refClass(r evapi.Result) string {
 	return "retry"
 }
 
+// refState is a state as the reference knows it.
+func refState(s string) string {
+	switch s {
+	case refOffline, refOnline, refReads:
+		return s
+	case "online":
+		return s
+	}
+	return refFailed
+}
+
+// strength orders outcomes: that of a device is believed rather than silence.
+func strength(r evapi.Result) int {
+	return slices.Index([]string{"refused", "retry", "none", "offline", "lost"}, refClass(r))
+}
+
+// skips is take for what tells of messages that were skipped, or is sent in the place of
+// one.
+func (m *refMember) skips(w *world, n int, c got, s sent) error {
+	switch {
+	case m.unshown == n:
+	case m.unshown == 0 && n == 1 && w.cfg.PoisonTries > 0 && m.silent >= w.cfg.PoisonTries:
+		n = 0
+	default:
+		return fmt.Errorf("is told of %d that were skipped, and there were %d, and %d that it did not answer", n, m.unshown, m.silent)
+	}
+	if m.noticeID == c.callID && !m.notice.IsZero() && refClass(s.result) != "ok" {
+		m.notice = s.at
+		return nil
+	}
+	m.noticeID, m.word, m.notice = c.callID, true, time.Time{}
+	switch class := refClass(s.result); class {
+	case "none":
+		m.notice, m.back = s.at, false
+	case "ok", "refused":
+		m.deaf, m.unshown, m.wait = class == "refused", m.unshown-n, refOnline
+		if m.deaf {
+			m.unshown = 0
+		}
+		if n == 0 {
+			m.at, m.extra, m.silent = m.over(m.at)+1, 0, 0
+		}
+	default:
+		if s.result.Code == 400 {
+			m.deaf, m.unshown, m.wait = true, 0, refOnline
+			if n == 0 {
+				m.at, m.extra = m.over(m.at)+1, 0
+			}
+		} else {
+			m.outcome(w, place{}, s)
+		}
+		m.silent = 0
+	}
+	return nil
+}
+
 // take notes one copy that m was sent, and what came of it.
 func (m *refMember) take(w *world, text string, c got, s sent) error {
 	if m.wait != refOnline && s.at.Before(m.until) && (!strings.HasPrefix(text, "***") || strings.Contains(text, "dropped")) {
 		return fmt.Errorf("tried %v too early", m.until.Sub(s.at))
+	}
+	if !m.open.IsZero() && c.callID == m.flying.callID {
+		return m.repeated(w, s)
 	}
 	if !m.open.IsZero() && !strings.HasPrefix(text, "*** ") {
 		return fmt.Errorf("got %q while %s has no outcome", text, m.flying.callID)
@@ -137,9 +209,15 @@ func (m *refMember) take(w *world, text string, c got, s sent) error {
 			return err
 		}
 		text += c.callID // another number is another copy
+	} else if _, err := fmt.Sscanf(text, "*** %d message could not be shown", &missed); err == nil {
+		return m.skips(w, missed, c, s)
 	} else if strings.HasPrefix(text, "***") {
-		if s.result.Code == 0 {
+		switch again := c.callID == m.noticeID; {
+		case s.result.Code == 0 || again && !m.notice.IsZero() && refClass(s.result) != "ok":
 			m.notice = s.at // may be one to the room, for which what follows waits
+			m.noticeID, m.word = c.callID, false
+		case again:
+			m.notice = time.Time{}
 		}
 		return nil
 	} else if upto, err = m.message(w, text); err != nil {
@@ -205,7 +283,28 @@ type place struct {
 	callID              string
 }
 
+// repeated notes that a copy was sent again while it was under way.
+func (m *refMember) repeated(w *world, s sent) error {
+	if !m.back {
+		return fmt.Errorf("%s was sent again, and nobody has registered", m.flying.callID)
+	}
+	m.silent++
+	m.open, m.conn = s.at, s.conn
+	switch refClass(s.result) {
+	case "ok":
+		m.open = time.Time{}
+		m.reach(w, m.flying)
+	case "none":
+	default:
+		if m.failed.Code == 0 || strength(s.result) < strength(m.failed) {
+			m.failed = s.result
+		}
+	}
+	return nil
+}
+
 func (m *refMember) reach(w *world, p place) {
+	m.silent, m.said400, m.deaf = 0, 0, false
 	m.at, m.extra, m.wait = p.upto, p.extra, refOnline
 	if p.missed == 0 {
 		m.room.front = max(m.room.front, p.upto)
@@ -215,11 +314,26 @@ func (m *refMember) reach(w *world, p place) {
 
 // outcome is what the answer of the phone means for m.
 func (m *refMember) outcome(w *world, p place, s sent) {
-	switch refClass(s.result) {
+	class := refClass(s.result)
+	if s.result.Code == 400 && !s.result.Local && p.callID != "" {
+		if p.upto != m.of400 {
+			m.of400, m.said400 = p.upto, 0
+		}
+		if m.said400++; m.said400 >= malformedTries {
+			class = "refused"
+		}
+	}
+	switch class {
 	case "none":
-		m.open, m.flying = s.at, p
-	case "ok", "refused":
+		m.open, m.flying, m.conn, m.failed, m.back = s.at, p, s.conn, evapi.Result{}, false
+	case "ok":
 		m.reach(w, p)
+	case "refused":
+		deaf := m.deaf
+		m.reach(w, p)
+		if m.deaf = deaf; !deaf && p.missed == 0 {
+			m.unshown++
+		}
 	case "offline":
 		until := s.at.Add(w.cfg.OfflineRetry)
 		if !s.at.After(w.woke) {
@@ -227,7 +341,13 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 		}
 		m.putOff(refOffline, until, s.at.Add(w.cfg.OfflineRetry+time.Second))
 	case "retry":
-		m.putOff(refFailed, s.at.Add(max(retryMin/2, min(s.result.RetryAfter, w.cfg.RetryMax))), s.at.Add(w.cfg.RetryMax+time.Second))
+		if s.result.Code == 408 {
+			m.silent++
+		}
+		m.putOff(refFailed, s.at.Add(max(w.cfg.RetryMin/2, min(s.result.RetryAfter, w.cfg.RetryMax))), s.at.Add(w.cfg.RetryMax+time.Second))
+		if m.gone = s.result.Code == 477; m.gone && !s.at.After(w.woke) {
+			m.until = time.Time{}
+		}
 	}
 	if w.away && m.wait != refOnline {
 		m.wait, m.until = refReads, time.Time{}
@@ -235,16 +355,25 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 }
 
 func (m *refMember) putOff(why string, until, due time.Time) {
+	m.gone = false
 	m.wait, m.until, m.due = why, until, due
 }
 
 // tick lets what has no outcome time out.
 func (m *refMember) tick(w *world, now time.Time) {
 	if !m.notice.IsZero() && now.Sub(m.notice) >= w.cfg.ResultTimeout+2*tick {
-		m.notice = time.Time{}
+		if m.notice = (time.Time{}); m.word {
+			m.putOff(refFailed, time.Time{}, now.Add(w.cfg.RetryMax+time.Second))
+		}
 	}
-	if !m.open.IsZero() && now.Sub(m.open) >= w.cfg.ResultTimeout {
-		m.open = time.Time{}
-		m.putOff(refReads, time.Time{}, now.Add(w.cfg.RetryMax+time.Second))
+	if m.open.IsZero() || now.Sub(m.open) < w.cfg.ResultTimeout {
+		return
 	}
+	m.silent++
+	m.open = time.Time{}
+	if refClass(m.failed) == "refused" {
+		m.outcome(w, m.flying, sent{at: now, result: m.failed})
+		return
+	}
+	m.putOff(refReads, time.Time{}, now.Add(w.cfg.RetryMax+time.Second))
 }

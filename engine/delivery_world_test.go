@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ type world struct {
 	rooms map[string]*refRoom
 	ids   map[string]string // what each Call-ID was used for
 	texts int               // that were ever said
+	conns []*evapi.Conn     // to two Kamailios
 
 	away, down      bool
 	pruned          int       // of store.prunes that the reference knows
@@ -49,7 +51,8 @@ func (w *world) open(store *memStore) {
 	}
 	store.codes = phones
 	w.house = startHouse(w.rt, store, func(c *Config) { *c = w.cfg })
-	w.relay.set(func() { w.relay.conn = &evapi.Conn{} })
+	w.conns = []*evapi.Conn{{}, {}}
+	w.relay.set(func() { w.relay.conns = slices.Clone(w.conns) })
 	w.missed, w.refused = 0, 0
 }
 
@@ -100,7 +103,7 @@ func (w *world) observe() {
 		}
 		m := r.members[user]
 		m.tick(w, results[i].at)
-		w.note("    %s < %s %q: %s (%s)", user, room, c.body, refClass(results[i].result), results[i].at.Format("05.000"))
+		w.note("    %s < %s %q: %s %d (%s)", user, room, c.body, refClass(results[i].result), results[i].result.Code, results[i].at.Format("05.000"))
 		if err := m.take(w, c.body, c, results[i]); err != nil {
 			w.failf("%s in %s: %v", user, room, err)
 		}
@@ -153,10 +156,11 @@ func (w *world) check() {
 
 func (w *world) checkMember(m *refMember, d MemberDetail) {
 	last := m.room.last()
+	d.State = refState(d.State)
 	if w.away && !w.blocked(m) && (m.own() < last || d.State == refFailed) {
 		m.wait, m.until = refReads, time.Time{} // what it misses cannot be read
 	}
-	if m.wait == refReads && !w.away && m.own() == last && d.Lag == 0 {
+	if m.wait == refReads && !w.away && m.own() == last && d.Lag == 0 && m.unshown == 0 {
 		m.wait = refOnline // the rest is its own
 	}
 	if !w.blocked(m) && (d.Lag != 0 || m.own() != last) {
@@ -191,6 +195,7 @@ func (w *world) checkMember(m *refMember, d MemberDetail) {
 func (w *world) restarted(clean bool) {
 	for m := range w.members() {
 		m.open, m.notice, m.wait = time.Time{}, time.Time{}, refOnline
+		m.unshown, m.deaf, m.said400 = 0, false, 0
 		stored := w.stored(m)
 		if stored > m.own() {
 			w.failf("%s in %s has got %d, and %d is stored", m.user, m.room.name, m.own(), stored)

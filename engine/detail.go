@@ -66,7 +66,7 @@ func (r *room) lag(m *member) uint64 { return r.last - min(m.cursor, r.last) }
 
 func (m *member) state() string {
 	switch {
-	case m.wait != nil && m.wait.offline:
+	case m.wait != nil && m.wait.why == offline:
 		return "offline"
 	case m.wait != nil:
 		return "retrying"

@@ -83,51 +83,6 @@ func more(h *house, copies *[]got) bool {
 	return false
 }
 
-// What failed for the moment is sent again with the same Call-ID, not before its
-// Retry-After; what was refused for good is not, and what follows goes on.
-func TestOutcomes(t *testing.T) {
-	for _, tc := range []struct {
-		res   evapi.Result
-		again bool
-	}{
-		{evapi.Result{Code: 408}, true},
-		{evapi.Result{Code: 500}, true},
-		{evapi.Result{Code: 503, RetryAfter: 5 * time.Millisecond}, true},
-		{evapi.Result{Code: 407}, true},
-		{evapi.Result{Code: 486}, true},
-		{evapi.Result{Code: 500, Local: true}, true},
-		{evapi.Result{Code: 503, Local: true}, true},
-		{evapi.Result{Code: 403}, false},
-		{evapi.Result{Code: 405}, false},
-		{evapi.Result{Code: 413}, false},
-		{evapi.Result{Code: 415}, false},
-		{evapi.Result{Code: 488}, false},
-		{evapi.Result{Code: 606}, false},
-		{evapi.Result{Code: 400, Local: true}, false},
-	} {
-		t.Run(fmt.Sprint(tc.res.Code, tc.res.Local), func(t *testing.T) {
-			h := pair(t, func(c *Config) { c.RetryMax = 10 * time.Millisecond })
-			h.answers("bob", tc.res)
-			<-h.post("alice", "r@x.org", "1")
-			var copies []got
-			if tc.again {
-				h.until("sent again", func() bool { more(h, &copies); return len(copies) > 1 })
-				if copies[0] != copies[1] {
-					t.Errorf("sent %+v, then %+v", copies[0], copies[1])
-				}
-			} else {
-				h.quiet()
-			}
-			h.answers("bob", result(200))
-			<-h.post("alice", "r@x.org", "2")
-			h.until("delivered", func() bool { more(h, &copies); return len(bodies(copies, "bob")) > 1 })
-			h.quiet()
-			more(h, &copies)
-			h.wantBodies(copies, "bob", numbers(1, 2))
-		})
-	}
-}
-
 // What was not delivered before the end is delivered after it; what was, is not
 // delivered again.
 func TestDeliveryAfterRestart(t *testing.T) {
@@ -432,7 +387,7 @@ func TestDurabilityMemory(t *testing.T) {
 func TestKamailioRestarted(t *testing.T) {
 	h := pair(t, nil)
 	conn := &evapi.Conn{}
-	h.relay.set(func() { h.relay.conn = conn; h.relay.codes["bob"] = evapi.Result{} })
+	h.relay.set(func() { h.relay.conns, h.relay.codes["bob"] = []*evapi.Conn{conn}, evapi.Result{} })
 	<-h.post("alice", "r@x.org", "1")
 	h.until("sent", func() bool { return len(h.peek()) == 1 })
 	h.e.Lost(&evapi.Conn{}) // another one

@@ -33,7 +33,11 @@ type got struct {
 type sent struct {
 	at     time.Time
 	result evapi.Result
+	conn   *evapi.Conn // that took it
 }
+
+// tooLarge is the code of a copy that Send refuses for good.
+const tooLarge = -1
 
 // fakeRelay answers copies by itself: 200, or what codes says for a recipient.
 type fakeRelay struct {
@@ -45,7 +49,7 @@ type fakeRelay struct {
 	codes   map[string]evapi.Result // by user part; Code 0: no result ever
 	once    map[string]evapi.Result // the same, for one copy
 	down    bool
-	conn    *evapi.Conn // the one that takes copies
+	conns   []*evapi.Conn // that take copies, in turn
 }
 
 func (f *fakeRelay) Reply(m *evapi.Message, a evapi.Answer) {
@@ -75,12 +79,21 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	if !ok {
 		r.Code = 200
 	}
-	f.results = append(f.results, sent{time.Now(), r})
+	var conn *evapi.Conn
+	if n := len(f.conns); n > 0 {
+		conn = f.conns[0]
+		f.conns = append(f.conns[1:n:n], conn)
+	}
+	if r.Code == tooLarge {
+		f.results = append(f.results, sent{time.Now(), evapi.Result{Code: 400, Local: true}, nil})
+		return nil, evapi.ErrTooLarge
+	}
+	f.results = append(f.results, sent{time.Now(), r, conn})
 	if r.Code != 0 {
 		r.CallID = c.CallID
 		f.engine.Result(r)
 	}
-	return f.conn, nil
+	return conn, nil
 }
 
 // decode reads a copy back from its frame.

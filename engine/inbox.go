@@ -17,7 +17,7 @@ type inbox struct {
 	requests []*request
 	results  []evapi.Result
 	funcs    []func(*shard)
-	users    []string
+	users    map[string]struct{} // keys of those who have registered
 }
 
 // letters is one batch taken out of an inbox.
@@ -25,11 +25,11 @@ type letters struct {
 	requests []*request
 	results  []evapi.Result
 	funcs    []func(*shard)
-	users    []string
+	users    map[string]struct{}
 }
 
 func newInbox(limit int) *inbox {
-	return &inbox{limit: limit, wake: make(chan struct{}, 1)}
+	return &inbox{limit: limit, wake: make(chan struct{}, 1), users: make(map[string]struct{})}
 }
 
 // request reports false if the inbox is full.
@@ -59,7 +59,7 @@ const usersLimit = 4096
 func (b *inbox) registered(user string) {
 	b.mu.Lock()
 	if len(b.users) < usersLimit {
-		b.users = append(b.users, user)
+		b.users[user] = struct{}{}
 	}
 	b.mu.Unlock()
 	b.ring()
@@ -84,10 +84,14 @@ func (b *inbox) ring() {
 func (b *inbox) take(l *letters) {
 	clear(l.requests)
 	clear(l.funcs)
+	clear(l.users)
+	if l.users == nil {
+		l.users = make(map[string]struct{})
+	}
 	b.mu.Lock()
 	l.requests, b.requests = b.requests, l.requests[:0]
 	l.results, b.results = b.results, l.results[:0]
 	l.funcs, b.funcs = b.funcs, l.funcs[:0]
-	l.users, b.users = b.users, l.users[:0]
+	l.users, b.users = b.users, l.users
 	b.mu.Unlock()
 }

@@ -32,9 +32,6 @@ func (s *shard) arrivedLate(f *flight) {
 	if f.seq == 0 || f.missed > 0 {
 		return // a notice
 	}
-	if s.now.Sub(f.since) > ownPace {
-		m.excuse = r.last
-	}
 	if f.seq > r.front {
 		r.front = f.seq
 		r.late = most > 0 && s.now.Sub(f.at) > most && f.seq > m.excuse && r.front < r.last

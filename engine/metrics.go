@@ -18,6 +18,8 @@ type metrics struct {
 	deliveries *prometheus.CounterVec // by result
 	delivered  prometheus.Counter     // of them: ok
 	dropped    prometheus.Counter
+	lost       *prometheus.CounterVec // messages, by reason
+	repeated   prometheus.Counter
 	limited    *prometheus.CounterVec // by limit
 	pruned     prometheus.Counter
 	shed       prometheus.Counter
@@ -38,10 +40,15 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			Name: "imc_requests_total", Help: "Requests by command (message for none) and final reply."},
 			[]string{"command", "code"}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_deliveries_total", Help: "Outcomes of copies to recipients: ok; offline, timeout, error, lost (sent again); refused; stray (came twice or too late)."},
+			Name: "imc_deliveries_total", Help: "Outcomes of copies to recipients: ok; known (it had come before); offline, timeout, error, lost (sent again); refused; stray (came twice or too late)."},
 			[]string{"result"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_dropped_total", Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_lost_total", Help: "Messages that were accepted and never reach a member, by reason: refused (its content, by the phone), unsendable, no answer (from somebody who is there), by operator."},
+			[]string{"reason"}),
+		repeated: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_repeated_total", Help: "Copies sent again while they were under way, because their user has registered."}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "imc_limited_total", Help: "Requests answered 480 because of a limit of a rate, by its key in the configuration."},
 			[]string{"limit"}),
@@ -64,13 +71,16 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			Name: "imc_commit_changes", Help: "Changes in one database transaction.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
 	}
+	for _, why := range lossReasons {
+		m.lost.WithLabelValues(why) // so that the first one is seen as an increase
+	}
 	m.delivered = m.deliveries.WithLabelValues(resultOK)
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.limited, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost, m.repeated, m.limited, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
 			func() float64 { return float64(e.memory.Load()) }),
@@ -103,9 +113,9 @@ func (m *metrics) arrived(after time.Duration, f *flight) {
 	}
 }
 
-func (m *metrics) putOff(offline bool) {
+func (m *metrics) postponed(v verdict) {
 	reason := "failed"
-	if offline {
+	if v == offline || v == gone {
 		reason = "offline"
 	}
 	m.retries.WithLabelValues(reason).Inc()

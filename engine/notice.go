@@ -64,6 +64,7 @@ var defaultNotices = map[string]string{
 	"rooms_header":     "Rooms:",
 	"rooms_header_n":   "Rooms ({n}/{of}):",
 	"missed":           "*** {n} messages of this room were dropped before they reached you.",
+	"not_shown":        "*** {n} message could not be shown by your phone.",
 	"history":          "[{time}] [{user}]: {body}",
 	"history_none":     "*** Nothing has been said in room {room} yet.",
 	"rooms_none":       "There are no rooms that you could join.",

@@ -7,20 +7,34 @@ import (
 	"imcd/evapi"
 )
 
-// verdict is what an outcome means for the copy's message.
+// verdict is what an outcome means for the copy's message. What need not be sent
+// again comes first.
 type verdict uint8
 
 const (
-	arrived verdict = iota // the member has it
-	skipped                // refused for good: this message never reaches the member
-	offline                // the member has no device now: keep it until it registers
-	retry                  // may succeed later
-	resend                 // did not leave imcd, or was lost with the connection: at once
+	arrived    verdict = iota // the member has it
+	known                     // the recipient has had it already, by another way
+	refused                   // the content is not taken: this message never reaches the member
+	unsendable                // imcd or Kamailio cannot make this copy, and never will
+	malformed                 // retry, and refused once it was said malformedTries times
+	offline                   // the member has no device: kept until it registers
+	gone                      // the connection of the device is gone: the same, and tried now and then
+	silent                    // there was no answer
+	retry                     // may succeed later
+	resend                    // did not leave imcd, or was lost with the connection: at once
 )
 
-// judge classifies a final outcome. What a user agent refuses because of the
-// message is not tried again; what says something of the path or the moment is
-// (RFC 3261 section 21).
+// malformedTries is how often a copy must be answered 400 until its content is what
+// is refused.
+const malformedTries = 3
+
+// final reports whether the message is not sent again.
+func (v verdict) final() bool { return v <= unsendable }
+
+// judge classifies a final outcome. A message is given up only if a user agent refuses
+// its content (RFC 3261 section 21, RFC 3428): everything else says something of the
+// path, of the moment or of the user, or is the word of a routing script, and the
+// message is kept.
 func judge(r evapi.Result) verdict {
 	switch {
 	case r.Local && r.Code == 503:
@@ -28,20 +42,32 @@ func judge(r evapi.Result) verdict {
 	case r.Local && r.Code >= 500:
 		return retry
 	case r.Local:
-		return skipped
+		return unsendable
 	case r.Code < 300:
 		return arrived
 	}
-	switch r.Code {
+	return judgeCode(r.Code)
+}
+
+// judgeCode is judge for a SIP status of 300 and above. What is not named is kept and
+// tried again: 3xx (nobody here follows it), 401 and 407 (Kamailio's own), 403, 405 and
+// 473 (a script's), 486, 600 and 603 (the user is busy now) and all others.
+func judgeCode(code int) verdict {
+	switch code {
+	case 413, 415, 488, 493, 513, 606:
+		return refused
+	case 400:
+		return malformed
+	case 482: // it has come another way (RFC 3261, 8.2.2.2), or is a room's that has had it
+		return known
 	case 404, 410, 480, 604:
 		return offline
-	case 401, 407, 408, 423, 429, 430, 478, 486, 487, 491, 600:
-		return retry
+	case 430, 477, 478: // the flow of a device (RFC 5626), and Kamailio's own for a dead connection
+		return gone
+	case 408, 504:
+		return silent
 	}
-	if r.Code >= 500 && r.Code < 600 && r.Code != 501 && r.Code != 505 && r.Code != 513 {
-		return retry
-	}
-	return skipped
+	return retry
 }
 
 // resultOK is the class of a copy that has arrived.
@@ -52,28 +78,26 @@ func outcome(r evapi.Result) string {
 	switch judge(r) {
 	case arrived:
 		return resultOK
-	case offline:
+	case known:
+		return "known"
+	case offline, gone:
 		return "offline"
 	case resend:
 		return "lost"
-	case skipped:
+	case refused, unsendable:
 		return "refused"
-	}
-	if r.Code == 408 {
+	case silent:
 		return "timeout"
 	}
 	return "error"
 }
-
-// retryMin is the wait before the first repetition.
-const retryMin = time.Second
 
 // backoff is how long to wait before a copy is sent again: doubling with each
 // try, half of it by chance, never less than a Retry-After.
 func (c *Config) backoff(tries int, after time.Duration) time.Duration {
 	d := c.RetryMax
 	if tries < 20 {
-		d = min(retryMin<<tries, c.RetryMax)
+		d = min(c.RetryMin<<tries, c.RetryMax)
 	}
 	d = d/2 + rand.N(d/2+1)
 	return max(d, min(after, c.RetryMax))

@@ -70,12 +70,21 @@ func (s *shard) loaded(r *room, after, last uint64, rows []MessageRow, err error
 			continue
 		}
 		if err != nil {
-			s.putOff(r, m, false, loadRetry)
+			s.loadLater(r, m)
 			continue
 		}
 		m.page, m.at = p, 0
 		s.setReady(r, m)
 	}
+}
+
+// loadLater lets m be loaded again in a moment.
+func (s *shard) loadLater(r *room, m *member) {
+	w := m.wait
+	if w == nil {
+		w = &wait{room: r, member: m, index: -1}
+	}
+	s.waitUntil(r, m, w, s.now.Add(loadRetry))
 }
 
 // composeRows makes what members see of stored messages.
@@ -84,10 +93,9 @@ func (s *shard) composeRows(r *room, rows []MessageRow) []pageItem {
 	for i := range rows {
 		out, err := s.engine.compose(r, &rows[i])
 		if err != nil {
-			// Accepted under other limits or templates than now: counted
-			// as refused, the others go on.
+			// Accepted under other limits or templates than now: its members lose
+			// it, and the others go on.
 			s.engine.log.Warn().Err(err).Str("room", r.key).Uint64("seq", rows[i].Seq).Msg("stored message cannot be sent")
-			s.engine.metrics.delivery("refused")
 		}
 		items = append(items, pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), out: out, at: rows[i].At})
 	}
@@ -125,6 +133,13 @@ func (s *shard) seekPage(r *room, m *member) bool {
 			return true
 		}
 		s.passItem(r, m)
+		if item.out == nil && item.sender != m.key {
+			s.noteLoss(r, m, item.seq, lossUnsendable, 0)
+			m.tellLoss()
+		}
+	}
+	if m.unshown > 0 && !m.deaf {
+		return true
 	}
 	if m.page.last > m.cursor {
 		return true

@@ -32,6 +32,8 @@ type member struct {
 	loading bool  // behind: page has been asked for
 	queued  bool  // stands in room.ready
 	tracked bool  // the cursor has a row of its own
+	unshown uint8 // losses that m is to be told of
+	deaf    bool  // m refuses even that: it is told nothing until something has arrived
 	resumed bool  // one of shard.catching: was waiting and is not yet up to date
 }
 
@@ -102,6 +104,8 @@ type room struct {
 	lateness                       // of its messages
 	leavers   []*member            // of a room that is distrusted: who left in vain
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
+
+	losses map[string]losses // of members, by key; nil if there are none
 
 	counted     []string // owners that the ledger has counted for this room, by key
 	said, joins meter    // of rate_room_messages and rate_room_joins

@@ -31,7 +31,8 @@ type shard struct {
 	turns    []*room            // rooms with ready members, in the order of their turns
 	spent    int                // copies that the first of turns has sent in its turn
 	flights  map[string]*flight // copies under way, by Call-ID
-	expiry   []*flight          // the same and finished ones, in the order of their deadlines
+	expiry   []deadline         // of the same and of finished ones, in their order
+	repeats  []*flight          // those that are to be sent again now
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
 	serial   uint64             // of notes, for Call-IDs
 	now      time.Time          // of this round
@@ -85,8 +86,8 @@ func (s *shard) run(ctx context.Context) {
 		for _, f := range l.funcs {
 			f(s)
 		}
-		for _, user := range l.users {
-			s.registered(user)
+		if len(l.users) > 0 {
+			s.registered(l.users)
 		}
 		for _, req := range l.requests {
 			s.handle(req)

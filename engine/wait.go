@@ -6,14 +6,25 @@ import (
 	"time"
 )
 
-// wait is a member that is tried again later. Owned by its shard.
+// wait is why a member has not got its next message, and when it is tried again. It
+// lasts until something arrives. Owned by its shard.
 type wait struct {
-	room    *room
-	member  *member
-	due     time.Time
-	tries   int  // that failed in a row
-	offline bool // it has no device, as far as is known
-	index   int  // in the heap; -1: not in it
+	room   *room
+	member *member
+	due    time.Time
+	index  int // in the heap; -1: not in it, the member is being tried
+
+	why       verdict   // of the last try; arrived: none since imcd was started
+	since     time.Time // when the first of the tries that failed in a row had failed
+	tried     time.Time // when the last of them had
+	notBefore time.Time // what a Retry-After asked for; zero: nothing
+	tries     int       // that failed in a row
+
+	seq       uint64 // of the message that the following are about
+	silent    int    // tries that nobody answered
+	malformed int    // tries that were answered 400
+	words     int    // wordPoison that was not answered either
+	back      bool   // the user has registered, or said something, since the first of the silent ones
 }
 
 // waits is a heap of members by the time at which they are due.
@@ -37,24 +48,53 @@ func (w *waits) Pop() any {
 	return last
 }
 
-// putOff lets m wait: until it registers, or for some time.
-func (s *shard) putOff(r *room, m *member, isOffline bool, after time.Duration) {
+// postpone lets m wait: until it registers, or for some time. f is the copy that failed.
+func (s *shard) postpone(f *flight, v verdict, after time.Duration) {
+	r, m := f.room, f.member
 	w := m.wait
 	if w == nil {
 		w = &wait{room: r, member: m, index: -1}
 	}
+	if w.tries == 0 {
+		w.since = s.now
+	}
+	w.note(f, v)
+	w.why, w.tried, w.notBefore = v, s.now, s.now.Add(min(after, s.engine.cfg.RetryMax))
 	d := s.engine.cfg.backoff(w.tries, after)
-	if isOffline {
+	if v == offline {
 		d = s.engine.cfg.OfflineRetry
 	}
-	w.tries++
-	w.offline = isOffline
-	w.due = s.now.Add(d)
+	if f.back {
+		d, w.tries = 0, 0 // the user has registered since the copy was sent
+	} else {
+		w.tries++
+	}
+	s.waitUntil(r, m, w, s.now.Add(d))
+	s.engine.metrics.postponed(v)
+}
+
+// note counts what says something of the message itself.
+func (w *wait) note(f *flight, v verdict) {
+	if f.seq != w.seq {
+		w.seq, w.silent, w.malformed, w.words, w.back = f.seq, 0, 0, 0, false
+	}
+	w.silent += f.silent
+	w.back = w.back || f.back
+	switch {
+	case v == silent:
+		w.silent++
+	case v == malformed:
+		w.malformed++
+	}
+}
+
+// waitUntil takes m out of the deliveries of r until some time.
+func (s *shard) waitUntil(r *room, m *member, w *wait, due time.Time) {
 	s.unfollow(r, m)
 	s.caughtUp(m)
 	m.mode, m.page = waiting, nil
+	w.due = due
 	s.await(m, w)
-	s.engine.metrics.putOff(isOffline)
 	s.markDirty(r)
 }
 
@@ -65,11 +105,23 @@ func (s *shard) enterLater(r *room, m *member, cursor uint64) {
 	s.await(m, &wait{room: r, member: m, index: -1, due: s.now.Add(rand.N(s.spread()))})
 }
 
+// hasten makes w the next to be resumed: its user is there.
+func (s *shard) hasten(w *wait) {
+	w.back = true
+	w.tries = 0
+	w.due = time.Time{}
+	heap.Fix(&s.waits, w.index)
+}
+
 // spread is the time over which those who wait are tried.
 func (s *shard) spread() time.Duration { return time.Duration(len(s.waits)+1) * hurryEach }
 
-// await puts w among the waits.
+// await puts w among the waits. It may be there already: after a commit that failed a
+// member may wait that has a copy under way.
 func (s *shard) await(m *member, w *wait) {
+	if w.index >= 0 {
+		s.forgetWait(w)
+	}
 	m.wait = w
 	heap.Push(&s.waits, w)
 	if s.away[m.key] == nil {
@@ -132,17 +184,9 @@ func (s *shard) hurry() {
 	spread := s.spread()
 	for _, w := range s.waits {
 		due := s.now.Add(rand.N(spread))
-		if w.offline && due.Before(w.due) {
+		if (w.why == offline || w.why == gone) && due.Before(w.due) {
 			w.due = due
 		}
 	}
 	heap.Init(&s.waits)
-}
-
-// registered makes all that wait for a user the next to be resumed.
-func (s *shard) registered(userKey string) {
-	for w := range s.away[userKey] {
-		w.due = time.Time{}
-		heap.Fix(&s.waits, w.index)
-	}
 }

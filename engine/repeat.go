@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"time"
+
+	"imcd/evapi"
+)
+
+// A copy that is under way when its user registers may be on its way to a device that
+// is not there any more, and its outcome may take long, or never come. So it is sent
+// again, to where the user is now, with the same Call-ID. Each time is a try; the copy
+// has arrived when one of them has, and has failed when all have.
+
+const (
+	// maxRepeats bounds the tries of one copy that have no outcome. When so many are
+	// under way, a further registration makes the copy go again once they have failed.
+	maxRepeats = 4
+	// answerTime is how long a device may take to answer a copy: who registers after
+	// it has not got it, or does not answer.
+	answerTime = time.Second
+)
+
+// registered makes all that waits for these users, by key, the next to be sent, and what
+// is under way to them go out again.
+func (s *shard) registered(users map[string]struct{}) {
+	for user := range users {
+		for w := range s.away[user] {
+			s.hasten(w)
+		}
+	}
+	for _, f := range s.flights {
+		if _, yes := users[f.to()]; yes {
+			s.again(f)
+		}
+	}
+}
+
+// to is the key of the user whom f is for.
+func (f *flight) to() string {
+	if f.stream != nil {
+		return f.stream.key
+	}
+	return f.member.key
+}
+
+// again lets a copy under way go out once more, as its user is there.
+func (s *shard) again(f *flight) {
+	if f.stream == nil && (!f.member.live || f.member.flight != f) {
+		return // it has left meanwhile
+	}
+	f.back = true
+	if s.now.Sub(f.since) >= answerTime {
+		f.silent++
+	}
+	switch {
+	case f.tries >= maxRepeats || s.now.Equal(f.since):
+		// When these have failed it is tried again at once.
+	case f.stream == nil && f.word == noWord && f.missed == 0 && s.isPoison(f.member.wait, f.seq, f.silent):
+		s.land(f, evapi.Result{CallID: f.id, Code: 408, Reason: "registered again without an answer"})
+	default:
+		s.repeats = append(s.repeats, f)
+	}
+}
+
+// repeat sends f again. False: not now.
+func (s *shard) repeat(f *flight) bool {
+	c := weigh(f.out.BodyLen())
+	if !s.engine.credits.take(s.inbox, c) {
+		return false
+	}
+	cp := evapi.Copy{Out: f.out, CallID: f.id, First: f.stream != nil}
+	if cp.First {
+		cp.To = f.stream.user.URI()
+	} else {
+		cp.To = f.member.uri
+	}
+	conn, err := s.engine.relay.Send(f.via, cp)
+	if err != nil {
+		s.engine.credits.give(c)
+		return !later(err)
+	}
+	s.engine.credits.give(f.credit)
+	f.credit, f.conn = c, conn
+	s.engine.metrics.repeated.Inc()
+	s.sent(f)
+	return true
+}
+
+// worse is the outcome that counts of two: that of a device counts more than silence,
+// and silence more than that there is no device.
+func worse(a, b evapi.Result) evapi.Result {
+	if a.Code == 0 || weight(judge(b)) < weight(judge(a)) {
+		return b
+	}
+	return a
+}
+
+func weight(v verdict) int {
+	switch v {
+	case offline:
+		return int(resend) - 1
+	case gone:
+		return int(resend) - 2
+	case silent:
+		return int(resend) - 3
+	case retry:
+		return int(resend) - 4
+	case resend:
+		return int(resend)
+	}
+	return int(v)
+}
