@@ -22,20 +22,20 @@ type flight struct {
 	seq    uint64    // of the message, or the last of those missed; 0 for a notice to all
 	entry  uint64    // number of the log entry and one more; 0: not from the log
 	missed uint64    // how many were dropped, of which this copy tells; 0: it is something else
-	word   word      // this copy tells of losses, or takes the place of the message; noWord: it does not
-	losses uint8     // of which it tells
 	at     time.Time // when the message was accepted
 	since  time.Time // when this copy was sent last
 	credit credit
-	over   bool
 
 	out    *evapi.Outgoing // what is sent; nil once it is over
-	via    *evapi.Conn     // through which it is to go, if that is up
-	conn   *evapi.Conn     // that took it last
-	tries  int             // sent, and without an outcome
-	silent int             // of these, those that the user registered after instead of answering
+	conn   *evapi.Conn     // that took it last, or through which it is to go if that is up
+	failed *evapi.Result   // the outcome that counts of tries that have failed; nil: none has
+	sends  uint16          // how often it was sent
+	tries  uint8           // of these, those without an outcome
+	silent uint8           // and those that the user registered after instead of answering
+	word   word            // this copy tells of losses, or takes the place of the message; noWord: it does not
+	losses uint8           // of which it tells
 	back   bool            // the user has registered since it was sent first
-	failed evapi.Result    // the outcome that counts of tries that have failed; Code 0: none has
+	over   bool
 }
 
 // appendLog queues e for all who follow the log of r.
@@ -256,7 +256,7 @@ func (s *shard) send(r *room, m *member) bool {
 	}
 	f.id = s.copyID(f)
 	if err == nil {
-		f.conn, err = s.engine.relay.Send(f.via, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
+		f.conn, err = s.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
 	}
 	if later(err) {
 		s.engine.credits.give(f.credit)
@@ -280,7 +280,7 @@ func (s *shard) nextCopy(r *room, m *member) (f *flight, err error) {
 		f.word, f.losses = wordLoss, m.unshown
 	case m.mode == following:
 		e := r.log.at(m.next)
-		f.out, f.via, f.seq, f.at, f.entry = e.out, e.via, e.seq, e.at, m.next+1
+		f.out, f.conn, f.seq, f.at, f.entry = e.out, e.via, e.seq, e.at, m.next+1
 	default:
 		*f, f.out, err = s.nextOfPage(r, m)
 	}
@@ -324,14 +324,16 @@ func (s *shard) takeOff(f *flight) {
 func (s *shard) sent(f *flight) {
 	f.since = s.now
 	f.tries++
-	s.expiry = append(s.expiry, deadline{f, s.now.Add(s.engine.cfg.ResultTimeout)})
+	f.sends++
+	s.expiry = append(s.expiry, deadline{f, f.sends})
 	s.fresh = append(s.fresh, f)
 }
 
-// deadline is when a copy is given up that has no outcome, unless it was sent again.
+// deadline stands where a copy is given up that has no outcome, unless it was sent more
+// often than so.
 type deadline struct {
 	flight *flight
-	at     time.Time
+	sends  uint16
 }
 
 // ripen lets others go instead of copies that wait for their devices.
@@ -358,7 +360,8 @@ func (s *shard) result(r evapi.Result) {
 		s.engine.metrics.delivery("stray")
 	case f.tries > 1 && judge(r) > known:
 		f.tries--
-		f.failed = worse(f.failed, r)
+		counts := worse(f.failed, r)
+		f.failed = &counts
 	default:
 		s.land(f, worse(f.failed, r))
 	}
@@ -376,13 +379,14 @@ func (s *shard) lost(c *evapi.Conn, now time.Time) {
 // expire gives up copies that got no outcome, as after a restart of Kamailio.
 func (s *shard) expire() {
 	for len(s.expiry) > 0 {
-		d := s.expiry[0]
-		if !d.flight.over && s.now.Before(d.at) {
+		f := s.expiry[0].flight
+		open := !f.over && f.sends == s.expiry[0].sends
+		if open && s.now.Sub(f.since) < s.engine.cfg.ResultTimeout {
 			return
 		}
 		s.expiry[0] = deadline{}
 		s.expiry = s.expiry[1:]
-		if f := d.flight; !f.over && !s.now.Before(f.since.Add(s.engine.cfg.ResultTimeout)) {
+		if open {
 			s.land(f, worse(f.failed, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"}))
 		}
 	}

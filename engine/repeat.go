@@ -55,7 +55,7 @@ func (s *shard) again(f *flight) {
 	switch {
 	case f.tries >= maxRepeats || s.now.Equal(f.since):
 		// When these have failed it is tried again at once.
-	case f.stream == nil && f.word == noWord && f.missed == 0 && s.isPoison(f.member.wait, f.seq, f.silent):
+	case f.stream == nil && f.word == noWord && f.missed == 0 && s.isPoison(f.member.wait, f.seq, int(f.silent)):
 		s.land(f, evapi.Result{CallID: f.id, Code: 408, Reason: "registered again without an answer"})
 	default:
 		s.repeats = append(s.repeats, f)
@@ -74,7 +74,7 @@ func (s *shard) repeat(f *flight) bool {
 	} else {
 		cp.To = f.member.uri
 	}
-	conn, err := s.engine.relay.Send(f.via, cp)
+	conn, err := s.engine.relay.Send(f.conn, cp)
 	if err != nil {
 		s.engine.credits.give(c)
 		return !later(err)
@@ -86,13 +86,13 @@ func (s *shard) repeat(f *flight) bool {
 	return true
 }
 
-// worse is the outcome that counts of two: that of a device counts more than silence,
+// worse is the outcome that counts of two, of which a may be nil: that of a device counts more than silence,
 // and silence more than that there is no device.
-func worse(a, b evapi.Result) evapi.Result {
-	if a.Code == 0 || weight(judge(b)) < weight(judge(a)) {
+func worse(a *evapi.Result, b evapi.Result) evapi.Result {
+	if a == nil || weight(judge(b)) < weight(judge(*a)) {
 		return b
 	}
-	return a
+	return *a
 }
 
 func weight(v verdict) int {

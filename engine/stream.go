@@ -58,7 +58,7 @@ func (s *shard) note(to Name, n note) {
 // sendNote sends the first note of st. False: not now.
 func (s *shard) sendNote(st *stream) bool {
 	n := &st.notes[0]
-	f := &flight{id: s.noteID(), stream: st, out: n.out, via: n.via, credit: weigh(n.out.BodyLen())}
+	f := &flight{id: s.noteID(), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
 	if !s.engine.credits.take(s.inbox, f.credit) {
 		return false
 	}

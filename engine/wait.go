@@ -78,7 +78,7 @@ func (w *wait) note(f *flight, v verdict) {
 	if f.seq != w.seq {
 		w.seq, w.silent, w.malformed, w.words, w.back = f.seq, 0, 0, 0, false
 	}
-	w.silent += f.silent
+	w.silent += int(f.silent)
 	w.back = w.back || f.back
 	switch {
 	case v == silent:
