@@ -186,7 +186,7 @@ func TestMalformed(t *testing.T) {
 	bubble(t, nil, func(h *house) {
 		h.answers("bob", result(400))
 		h.says("1")
-		h.pass(2 * time.Second)
+		h.pass(1300 * time.Millisecond) // after half a second to one, and before as much again
 		h.wantSent("1", "1")
 		h.answers("bob", result(200))
 		h.relay.set(func() { h.relay.once["bob"] = result(400) })
