@@ -57,6 +57,9 @@ func (c *call) newcomer() (Name, *refusal) {
 			return Name{}, refuseExists("User is invited already", "already_invited", v)
 		}
 	}
+	if r := c.checkNewcomer(user); r != nil {
+		return Name{}, r
+	}
 	return user, c.checkSpace()
 }
 

@@ -1,9 +1,6 @@
 package engine
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // need is who may give a command; it is checked before the command runs.
 type need uint8
@@ -103,7 +100,7 @@ func (c *command) usage(start string) string {
 }
 
 // locate checks the number of arguments and finds the room they name.
-func (c *command) locate(req *request) *refusal {
+func (c *command) locate(req *request, s *served) *refusal {
 	switch n := len(req.args); {
 	case n < c.min:
 		return refuseArguments("Argument missing")
@@ -121,12 +118,9 @@ func (c *command) locate(req *request) *refusal {
 		req.room = req.target
 		return nil
 	}
-	name, err := ParseName(room, req.target.Host)
-	if err != nil {
-		return refuseArguments(fmt.Sprintf("Bad room '%s': %v", clip(room), err))
-	}
-	req.room = name
-	return nil
+	var r *refusal
+	req.room, r = s.roomNamed(room, req.target, req.msg.ByRule, c.need == needNobody)
+	return r
 }
 
 const wordPrivate = "private"

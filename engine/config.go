@@ -14,6 +14,13 @@ const (
 	OwnerLeaveTransfer = "transfer" // the oldest admin, else the oldest member, becomes owner
 )
 
+// Who of another domain than Kamailio's may be a member (Config.ForeignUsers).
+const (
+	ForeignRefuse  = "refuse"  // nobody, but who is one already
+	ForeignInvited = "invited" // who is invited or added by an owner or admin
+	ForeignAllow   = "allow"   // everybody, as users of own domains
+)
+
 // Config says how rooms behave. The names in the comments are the keys of the
 // configuration file; those that the imc module has mean what they mean there.
 type Config struct {
@@ -33,6 +40,8 @@ type Config struct {
 	MaxMembers  int    // max_members_per_room: 0 for no limit
 	MaxRooms    int    // max_rooms_per_user: that one user owns; 0 for no limit
 	CreateAllow string // create_allow: who makes rooms: a regular expression of URIs, or CreateOperators; empty: all
+
+	ForeignUsers string // foreign_users: who of another domain may be a member: refuse, invited or allow
 
 	RateSenderMessages Rate // rate_sender_messages: messages of one user to all rooms
 	RateSenderCommands Rate // rate_sender_commands: commands of one user to all rooms
@@ -82,6 +91,7 @@ func DefaultConfig() Config {
 		CmdStartChar:   "#",
 		CreateOnJoin:   true,
 		OwnerLeave:     OwnerLeaveDestroy,
+		ForeignUsers:   ForeignInvited,
 		SuccessCode:    200,
 		MessageFormat:  "[{user}]: {body}",
 		ListBytes:      1200,
@@ -177,6 +187,11 @@ func (c Config) validateWords() error {
 	}
 	if c.Durability != DurabilityCommit && c.Durability != DurabilityMemory {
 		return fmt.Errorf("durability: %q is neither commit nor memory", c.Durability)
+	}
+	switch c.ForeignUsers {
+	case ForeignRefuse, ForeignInvited, ForeignAllow:
+	default:
+		return fmt.Errorf("foreign_users: %q is neither refuse, invited nor allow", c.ForeignUsers)
 	}
 	if c.MessageAge < 0 {
 		return fmt.Errorf("message_age: %v is negative", c.MessageAge)

@@ -46,6 +46,11 @@ type Engine struct {
 	events    feed
 	tag       string // distinguishes this run's Call-IDs from those of another
 
+	welcomedMu sync.Mutex
+	welcomed   map[string]evapi.Welcome // guarded by welcomedMu: the last of each Kamailio, by its name
+	served     atomic.Pointer[served]   // made of these; never nil
+	users      *users
+
 	requests atomic.Int64 // accepted and not answered yet
 	memory   atomic.Int64 // bytes charged for what waits to be delivered
 	stopping atomic.Bool
@@ -64,7 +69,9 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
-		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{})}
+		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
+		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers)}
+	e.served.Store(&served{silent: true, any: true})
 	var err error
 	if e.notices, err = newNotices(cfg.Notices); err != nil {
 		return nil, err
@@ -183,6 +190,9 @@ func (e *Engine) Message(m *evapi.Message) {
 	case req.late(m.Received):
 		e.turnAway(req, "Too late")
 		return
+	}
+	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") {
+		req.refused = e.refuseForeign(req, nil)
 	}
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") && e.listRooms(req) {
 		return

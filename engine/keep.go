@@ -75,6 +75,7 @@ func (e *Engine) Registered(aor string) {
 	if err != nil {
 		return
 	}
+	e.users.met(name)
 	key := name.Key()
 	for _, s := range e.shards {
 		s.inbox.registered(key)

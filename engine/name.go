@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -17,8 +18,29 @@ const (
 )
 
 // Key returns what two Names have in common exactly if they are the same: SIP
-// compares a user part with case, the imc module does not.
-func (n Name) Key() string { return strings.ToLower(n.User + "@" + n.Host) }
+// compares a user part with case, the imc module does not. A character that needs no
+// escape is the same with one (RFC 3261, 19.1.4), so %61lice is alice.
+func (n Name) Key() string { return strings.ToLower(unescape(n.User) + "@" + n.Host) }
+
+// unescape resolves escapes of unreserved characters. Others, which may mean something
+// else when they are not escaped, stay.
+func unescape(user string) string {
+	if strings.IndexByte(user, '%') < 0 {
+		return user
+	}
+	b := make([]byte, 0, len(user))
+	for i := 0; i < len(user); i++ {
+		if user[i] == '%' && i+2 < len(user) {
+			if c, err := strconv.ParseUint(user[i+1:i+3], 16, 8); err == nil && strings.IndexByte(alphanum+mark, byte(c)) >= 0 {
+				b = append(b, byte(c))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, user[i])
+	}
+	return string(b)
+}
 
 // URI returns the Name as a SIP URI.
 func (n Name) URI() string { return "sip:" + n.User + "@" + n.Host }

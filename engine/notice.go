@@ -44,6 +44,7 @@ var defaultNotices = map[string]string{
 	"last_owner":       "*** {user} is the only owner of room {room}: make somebody else owner first.",
 	"user_not_member":  "*** {user} is not in room {room}.",
 	"room_full":        "*** Room {room} is full.",
+	"foreign_denied":   "*** {user} is of another domain, whose users cannot be members here.",
 	"create_denied":    "*** There is no room {room}, and you may not make one here.",
 	"too_many_rooms":   "*** You own as many rooms as you may ({n}): {cmd}destroy one first.",
 	"user_rooms":       "*** {user} owns as many rooms as is possible ({n}).",

@@ -15,6 +15,7 @@ type request struct {
 	display string   // the sender's display name; may be empty
 	target  Name     // request URI
 	room    Name     // which room it is about
+	foreign bool     // the sender is of another domain, as Kamailio says
 	cmd     *command // nil for a message to the room
 	word    string   // the command as typed
 	args    []string // its arguments
@@ -57,6 +58,9 @@ func (e *Engine) read(req *request) *refusal {
 	}
 	if req.from, err = NameOf(&from.Address); err != nil {
 		return &refusal{code: 400, rc: rcUnusual, reason: "Bad From: " + err.Error()}
+	}
+	if req.foreign = m.Foreign && !equalFold(req.from.Host, target.Host); !req.foreign {
+		e.users.met(req.from)
 	}
 	req.display = from.DisplayName
 	if id := m.Request.CallID(); id != nil {
@@ -105,7 +109,7 @@ func (e *Engine) readCommand(req *request, text string) *refusal {
 		return r
 	}
 	req.args = req.cmd.dropName(req.args, angled-1)
-	return req.cmd.locate(req)
+	return req.cmd.locate(req, e.served.Load())
 }
 
 // lateAfter is the age from which on a request is not carried out any more: soon

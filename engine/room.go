@@ -40,7 +40,10 @@ type member struct {
 // newMember makes a member of a valid name.
 func newMember(name Name, flag int) *member {
 	m := &member{uri: name.URI(), user: uint8(len(name.User)), flag: int8(flag)}
-	m.key = strings.ToLower(m.uri[len("sip:"):]) // name.Key(), and no new string if that is the same
+	// name.Key(), and no new string if that is the same.
+	if m.key = strings.ToLower(m.uri[len("sip:"):]); strings.IndexByte(name.User, '%') >= 0 {
+		m.key = name.Key()
+	}
 	return m
 }
 

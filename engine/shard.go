@@ -124,6 +124,10 @@ func (s *shard) handle(req *request) {
 	if req.refused == nil && s.repeated(req) {
 		return
 	}
+	if r := s.engine.refuseForeign(req, s.rooms[req.room.Key()]); r != nil && s.stale[req.room.Key()] == nil {
+		s.refuse(req, nil, r)
+		return
+	}
 	if r := s.limited(req); r != nil {
 		s.refuse(req, nil, r)
 		return

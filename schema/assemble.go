@@ -3,7 +3,6 @@ package schema
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -79,17 +78,17 @@ func (a *assembler) addRoom(row *row) {
 	a.rooms = append(a.rooms, r)
 }
 
-// dropTwins leaves the oldest of rooms that differ by case only. All rooms are
+// dropTwins leaves the oldest of rooms that differ by case or escapes only. All rooms are
 // known.
 func (a *assembler) dropTwins() {
 	slices.SortFunc(a.rooms, func(a, b *storedRoom) int { return cmp.Compare(a.rowID, b.rowID) })
 	byKey := make(map[string]*storedRoom, len(a.rooms))
 	a.byURI = make(map[string]*storedRoom, len(a.rooms))
 	a.rooms = slices.DeleteFunc(a.rooms, func(r *storedRoom) bool {
-		key := strings.ToLower(r.uri)
+		key := r.row.Name.Key()
 		if kept := byKey[key]; kept != nil {
 			a.log.Warn().Str("room", r.uri).Str("kept", kept.uri).
-				Msg("a room that differs from another by case only is ignored")
+				Msg("a room that differs from another by case or escapes only is ignored")
 			a.left.addRoom(r.row.Name)
 			return true
 		}

@@ -261,3 +261,36 @@ func TestConcurrentCallsAreSafe(t *testing.T) {
 		}
 	})
 }
+
+// Two rows whose names are the same but for escapes (RFC 3261, 19.1.4), as the module
+// may have left them: the older counts, the other goes with the next change.
+func TestEscapedTwins(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "%61lice", engine.MemberOwner), putMember("chat-a", "alice", 0),
+			putMember("chat-a", "b%2Fc", 0), putMember("chat-a", "b%2fC", 0), putMember("chat-a", "+49", 0), putMember("chat-a", "%2B49", 0),
+			putRoom("ch%61t-a", 0), putMember("ch%61t-a", "eve", engine.MemberOwner))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, url, Options{})
+		names := func() (users []string) {
+			rooms := load(t, s)
+			if len(rooms) != 1 {
+				t.Errorf("%d rooms: %v", len(rooms), rooms)
+			}
+			for _, m := range rooms["sip:chat-a@example.org"].Members {
+				users = append(users, m.User.User)
+			}
+			return users
+		}
+		if got := strings.Join(names(), " "); got != "%61lice b%2Fc +49 %2B49" {
+			t.Errorf("members %s", got)
+		}
+		// Who is taken out does not come back as the twin.
+		commit(t, s, engine.Change{Op: engine.DeleteMember, Member: engine.MemberRow{Room: at("chat-a"), User: at("%61lice")}})
+		if got := strings.Join(names(), " "); got != "b%2Fc +49 %2B49" {
+			t.Errorf("members %s", got)
+		}
+	})
+}

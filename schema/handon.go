@@ -58,7 +58,7 @@ func (a *assembler) addMember(r *storedRoom, state *engine.RoomState, p packedNa
 	if i, twin := a.seen[key]; twin {
 		kept := state.Members[i].User
 		a.log.Warn().Str("room", r.uri).Str("member", name.URI()).Str("kept", kept.URI()).
-			Msg("a member that differs from another by case only is ignored")
+			Msg("a member that differs from another by case or escapes only is ignored")
 		a.left.addMember(r.row.Name, name)
 		return
 	}

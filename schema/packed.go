@@ -25,7 +25,12 @@ func (p packedName) name() engine.Name {
 }
 
 // key is name().Key() without a new string where full is in lower case.
-func (p packedName) key() string { return strings.ToLower(p.full) }
+func (p packedName) key() string {
+	if strings.IndexByte(p.full, '%') >= 0 {
+		return p.name().Key()
+	}
+	return strings.ToLower(p.full)
+}
 
 // add appends an entry.
 func (p packed) add(number int64, flag int, user, host string) packed {

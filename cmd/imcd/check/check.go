@@ -260,5 +260,8 @@ func (deaf) Wake() {}
 // Linked implements relay.Rooms.
 func (deaf) Linked(string, bool) {}
 
+// Welcomed implements relay.Rooms.
+func (deaf) Welcomed(string, evapi.Welcome) {}
+
 // Call implements relay.Calls: an operator gets no answer while imcd is down.
 func (deaf) Call(*evapi.Call) {}

@@ -87,6 +87,8 @@ func roomKeys() []key {
 		intKey("max_rooms_per_user", "rooms that one user owns; 0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxRooms }),
 		textKey("create_allow", `who makes rooms: a regular expression of their whole URIs, "operators", or empty for all`,
 			func(r *raw) *string { return &r.Engine.CreateAllow }),
+		choiceKey("foreign_users", "who of another domain may be a member: refuse, invited (or added), allow",
+			func(r *raw) *string { return &r.Engine.ForeignUsers }, engine.ForeignRefuse, engine.ForeignInvited, engine.ForeignAllow),
 	}
 }
 

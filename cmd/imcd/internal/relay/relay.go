@@ -23,6 +23,8 @@ type Rooms interface {
 	Registered(aor string)
 	// Lost says that copies sent through c without a result will get none.
 	Lost(c *evapi.Conn)
+	// Welcomed tells what a Kamailio says of itself.
+	Welcomed(kamailio string, w evapi.Welcome)
 	// Linked says that a Kamailio is connected, or not any more.
 	Linked(kamailio string, up bool)
 	// Wake makes it try again what could not be sent: a Kamailio is there.
@@ -154,6 +156,7 @@ func (g *Group) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 
 // Up implements evapi.Handler.
 func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
+	g.rooms.Welcomed(c.Name(), w)
 	if w.Restarted {
 		g.rooms.Lost(c)
 	}

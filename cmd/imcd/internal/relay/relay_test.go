@@ -24,7 +24,9 @@ func (c *counter) Wake()                  { c.wakes++ }
 func (c *counter) Lost(*evapi.Conn)       {}
 func (c *counter) Registered(string)      {}
 func (c *counter) Linked(string, bool)    {}
-func (c *counter) Call(*evapi.Call)       {}
+
+func (c *counter) Welcomed(string, evapi.Welcome) {}
+func (c *counter) Call(*evapi.Call)               {}
 
 // group is one of two Kamailios that nobody listens for. It is not connected.
 func group(t *testing.T) *Group {

@@ -1,0 +1,86 @@
+package engine
+
+import "sync"
+
+// refuseForeign refuses who is of another domain and neither in the room nor invited to
+// it, unless everybody may come; room may be nil. There is no notice: strangers get no
+// message of this service, and no copy of one goes where they want it.
+func (e *Engine) refuseForeign(req *request, room *room) *refusal {
+	if !req.foreign || e.cfg.ForeignUsers == ForeignAllow {
+		return nil
+	}
+	if room != nil {
+		if m := room.get(req.from.Key()); m != nil && (!m.invited() || e.cfg.ForeignUsers == ForeignInvited) {
+			return nil
+		}
+	}
+	if e.cfg.ForeignUsers == ForeignRefuse {
+		return forbid("Users of other domains cannot be members here", "")
+	}
+	return forbid("Users of other domains need an invitation", "")
+}
+
+// checkNewcomer sees that a user who is to be added or invited can be a member, and has
+// an address like one: what was typed stands in notices of the room.
+func (c *call) checkNewcomer(user Name) *refusal {
+	e := c.shard.engine
+	s := e.served.Load()
+	own := s.own(user.Host, c.req.target)
+	switch {
+	case s.isRoomName(user, c.req.target):
+		return refuseArguments("'" + clip(user.User) + "' is a room, not a user")
+	case c.req.order != nil || own && e.users.known(user):
+		return nil
+	case !plainUser(user.User) || !own && !plainHost(user.Host):
+		return refuseArguments("'" + clip(user.User+"@"+user.Host) + "' does not look like a user's address")
+	case !own && e.cfg.ForeignUsers == ForeignRefuse:
+		return forbid("Users of other domains cannot be members here", "foreign_denied").with("user", c.show(user))
+	}
+	return nil
+}
+
+// with adds a variable of the notice.
+func (r *refusal) with(word, value string) *refusal {
+	r.vars = vars{word: value}
+	return r
+}
+
+// maxUsers bounds the users that are remembered.
+const maxUsers = 1 << 20
+
+// users are those of own domains who have registered or written something since the
+// engine was started: their names are no invention of somebody else. Of more than fit
+// some are forgotten.
+type users struct {
+	limit int
+
+	mu   sync.Mutex
+	seen map[uint64]struct{} // guarded by mu: hashes of Name.Key
+}
+
+func newUsers(limit int) *users { return &users{limit: limit, seen: make(map[uint64]struct{})} }
+
+// met notes that there is such a user.
+func (u *users) met(n Name) {
+	key := hash64(n.Key())
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, ok := u.seen[key]; ok {
+		return
+	}
+	if len(u.seen) >= u.limit {
+		for k := range u.seen {
+			delete(u.seen, k)
+			break
+		}
+	}
+	u.seen[key] = struct{}{}
+}
+
+func (u *users) known(n Name) bool {
+	key := hash64(n.Key())
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.seen[key]
+	return ok
+}

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"imcd/evapi/evapitest"
+)
+
+// ruleConfig answers OPTIONS with a digit for each expression: whether the user part
+// matches it.
+const ruleConfig = `
+import_file "kamailio-local.cfg"
+loadmodule "xlog.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "siputils.so"
+loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "corex.so"
+loadmodule "kex.so"
+loadmodule "jsonrpcs.so"
+loadmodule "textops.so"
+loadmodule "rr.so"
+include_file "imc.cfg"
+request_route {
+	$var(all) = "";
+%s
+	sl_send_reply("200", "$var(all)");
+}
+route[AUTH] { return; }
+`
+
+// What is a room to Kamailio's =~ is one here, and nothing else.
+func TestRulesAreKamailios(t *testing.T) {
+	exprs := []string{
+		"^chat-.+$", "^CHAT-[a-z]+$", "chat", "^(chat|talk)-[^-]+$", `^\+49[0-9]{3,5}$`, "^[[:alpha:]][[:alnum:]._-]*$", "^chat-|room$", "^(room)?[0-9]+$",
+		"^[]a^-]+$", "^[^a-fx]+$", `^a\.b$`, "^(a|b(c|d)*)+$", "^.{4}$", "^x{0,2}y{2,}$", "^((a))$", "^[0-9a-f]*$", "^room-[[:digit:]]+(-[[:upper:]]+)?$",
+		"^[+]49", "^[*?.]$", "^[$]x$", `^\*[0-9]+$`, "^(chat-.+|imc_manager)$", "^[_%~!]+", "a$|^b", "^(|x)$",
+	}
+	users := []string{
+		"chat-a", "Chat-A", "CHAT-", "chat", "mychatroom", "talk-x-y", "talk-xy", "+4912345", "+49123456", "49123", "a.b", "aXb", "a", "b", "bcdcd", "aabcd", "abcd",
+		"room", "room12", "12", "xxyy", "xxxyy", "yy", "deadBEEF", "room-12-AB", "room-12-ab", "room-", "*", "*21", "$x", "imc_manager", "_x", "~", "!", "z9", "-", "x", "%61",
+	}
+	var body strings.Builder
+	for _, expr := range exprs {
+		fmt.Fprintf(&body, "\tif ($rU=~\"%s\") $var(all) = $var(all) + \"1\"; else $var(all) = $var(all) + \"0\";\n", strings.ReplaceAll(expr, `\`, `\\`))
+	}
+	k, err := evapitest.StartKamailio(t.Context(), evapitest.Options{Config: fmt.Sprintf(ruleConfig, body.String()), Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	ua, err := evapitest.NewUA(evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ua.Close()
+	for _, user := range users {
+		res, err := ua.Do(t.Context(), evapitest.Request{Method: "OPTIONS", URI: "sip:" + user + "@example.org"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, expr := range exprs {
+			re, err := compileRule(expr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(res.Reason) != len(exprs) || re.MatchString(user) != (res.Reason[i] == '1') {
+				t.Errorf("%q of %s: Kamailio %q, here %v", user, expr, res.Reason, re.MatchString(user))
+			}
+		}
+	}
+}
