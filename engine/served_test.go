@@ -73,7 +73,7 @@ func TestRoomNames(t *testing.T) {
 		{"older include", evapi.Welcome{}, "#create boss", 200, "boss@x.org", ""},
 		{"older include, domain", evapi.Welcome{}, "#create boss@bank.example", 200, "boss@bank.example", ""},
 		{"any domain", evapi.Welcome{Rooms: stock().Rooms, AnyDomain: true}, "#create chat-a@b.example", 200, "chat-a@b.example", ""},
-		{"no user", stock(), "#create <x>", 400, "", "Bad room"},
+		{"no user", stock(), `#create a"b`, 400, "", "Bad room"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHouse(t, nil)
