@@ -77,7 +77,8 @@ func (c *call) relay() *refusal {
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
-	c.tx.says = append(c.tx.says, say{out: out, skip: sender.Key(), size: size, seq: row.Seq, at: row.At})
+	c.tx.says = append(c.tx.says, say{out: out, skip: sender.Key(), size: size, seq: row.Seq, at: row.At,
+		receipt: c.receiptFor(row)})
 	c.posted(row)
 	return nil
 }

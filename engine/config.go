@@ -48,6 +48,9 @@ type Config struct {
 	RateRoomMessages   Rate // rate_room_messages: messages in one room
 	RateRoomJoins      Rate // rate_room_joins: attempts to join one room
 
+	Receipts       string // receipts: whether a sender gets receipts, sender or off
+	ReceiptMembers int    // receipt_members: not in rooms with more members
+
 	LogRequests bool // log_requests: a line for each request and delivery, at info
 
 	MailboxSize    int           // mailbox_size: requests that may wait in a shard; then 503
@@ -95,6 +98,8 @@ func DefaultConfig() Config {
 		SuccessCode:    200,
 		MessageFormat:  "[{user}]: {body}",
 		ListBytes:      1200,
+		Receipts:       ReceiptsSender,
+		ReceiptMembers: 50,
 		MailboxSize:    1024,
 		CommitQueue:    8192,
 		CommitTimeout:  3 * time.Second,
@@ -133,6 +138,7 @@ func (c Config) Validate() error {
 		{"list_bytes", c.ListBytes, 200, 8000},
 		{"max_members_per_room", c.MaxMembers, 0, 1 << 30},
 		{"max_rooms_per_user", c.MaxRooms, 0, 1 << 30},
+		{"receipt_members", c.ReceiptMembers, 0, 1000},
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
 		{"commit_queue", c.CommitQueue, 1, 1 << 20},
 		{"max_outstanding", c.MaxOutstanding, 1, 1 << 20},
@@ -184,6 +190,9 @@ func (c Config) validateWords() error {
 	}
 	if _, err := newCreators(c.CreateAllow); err != nil {
 		return fmt.Errorf("create_allow: %w", err)
+	}
+	if c.Receipts != ReceiptsSender && c.Receipts != ReceiptsOff {
+		return fmt.Errorf("receipts: %q is neither sender nor off", c.Receipts)
 	}
 	if c.Durability != DurabilityCommit && c.Durability != DurabilityMemory {
 		return fmt.Errorf("durability: %q is neither commit nor memory", c.Durability)

@@ -22,6 +22,7 @@ func (s *shard) flush(then func(error)) {
 	if then != nil {
 		s.ending = true
 		s.writeHeld()
+		s.writePlaces()
 	}
 	var changes []Change
 	var rooms []*room
@@ -31,6 +32,9 @@ func (s *shard) flush(then func(error)) {
 		}
 		rooms = append(rooms, r)
 		changes = append(changes, s.cursorChanges(r)...)
+		if s.placed[r] && r.stored {
+			changes = append(changes, s.placesChange(r))
+		}
 	}
 	clear(s.dirty)
 	if len(changes) == 0 && then == nil {
@@ -117,6 +121,9 @@ func (s *shard) rewrite(rooms []*room) {
 			m.tracked, m.stored = true, unknown
 		}
 		r.done = 0
+		if len(r.places) > 0 {
+			s.placed[r] = true
+		}
 		s.markDirty(r)
 	}
 }

@@ -38,11 +38,15 @@ type flight struct {
 	over   bool
 }
 
-// appendLog queues e for all who follow the log of r.
-func (s *shard) appendLog(r *room, e entry) {
+// appendLog queues e for all who follow the log of r. receipt, which may be nil, is what
+// its sender gets of it.
+func (s *shard) appendLog(r *room, e entry, receipt *openReceipt) {
 	if e.seq > 0 {
-		r.last = e.seq
+		r.last, r.author = e.seq, e.skip
 		s.markDirty(r)
+		if receipt != nil {
+			s.openReceipt(r, receipt)
+		}
 	}
 	e.owed = r.followers
 	if e.owed == 0 {
@@ -110,6 +114,8 @@ func (s *shard) leave(r *room, m *member) {
 		s.forgetWait(m.wait)
 	}
 	s.caughtUp(m)
+	s.dropPlace(r, m)
+	s.leftOpen(r, m)
 	m.live, m.wait, m.page = false, nil, nil
 }
 
@@ -120,6 +126,8 @@ func (s *shard) discard(r *room) {
 	}
 	delete(s.dirty, r)
 	delete(s.held, r)
+	delete(s.placed, r)
+	r.open = nil
 }
 
 // setReady queues m for its turn if it has something to get and nothing under
@@ -447,6 +455,10 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 	case v == arrived || v == known:
 		s.passOne(f)
 		m.wait = nil
+		if f.missed == 0 {
+			s.tookAll(f.room, m)
+			s.reached(f.room, m, f.seq)
+		}
 		if v == arrived {
 			m.deaf = false
 			s.engine.metrics.arrived(s.now.Sub(f.at), f)
@@ -460,6 +472,9 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 	default:
 		s.failed(f, outcome(res), res.Code)
 		s.postpone(f, v, res.RetryAfter)
+		if v == offline || v == gone || v == silent {
+			s.isOffline(f.room, m)
+		}
 	}
 }
 

@@ -14,6 +14,8 @@ type RoomDetail struct {
 	Private   bool           `json:"private"`
 	Sequence  uint64         `json:"sequence"`  // number of the last message
 	Following int            `json:"following"` // members that keep up
+	ReadBy    int            `json:"read_by"`   // members to whom the last message was displayed, as their receipts say
+	ReadOf    int            `json:"read_of"`   // members that it went to
 	Members   []MemberDetail `json:"members"`   // oldest first
 }
 
@@ -22,6 +24,9 @@ type MemberDetail struct {
 	User       string     `json:"user"`                  // SIP URI
 	Role       string     `json:"role"`                  // owner, admin, member or invited
 	Lag        uint64     `json:"lag"`                   // messages that have not reached it
+	Cursor     uint64     `json:"cursor"`                // number of the last message that it is owed no more
+	Delivered  *uint64    `json:"delivered,omitempty"`   // of the last one that its phone took; nil: cursor
+	Displayed  uint64     `json:"displayed"`             // of the last one that was displayed, by its receipts; 0: none
 	State      string     `json:"state"`                 // online, offline, retrying or unknown
 	LastResult int        `json:"last_result,omitempty"` // SIP status code of the last copy
 	LastReason string     `json:"last_reason,omitempty"` // what LastResult means, see Reason
@@ -40,6 +45,9 @@ func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) 
 	return ask(ctx, e, uri, func(r *room) RoomDetail {
 		d := RoomDetail{Room: r.name.URI(), Private: r.private, Sequence: r.last, Following: r.followers,
 			Members: []MemberDetail{}}
+		if r.last > 0 {
+			d.ReadBy, d.ReadOf = len(r.readers(r.last, r.author)), len(r.audience(r.last, r.author))
+		}
 		for _, m := range r.order {
 			d.Members = append(d.Members, r.detail(m))
 		}
@@ -54,7 +62,10 @@ func (r *room) detail(m *member) MemberDetail {
 		d.Role = "invited"
 		return d
 	}
-	d.Lag = r.lag(m)
+	d.Lag, d.Cursor, d.Displayed = r.lag(m), min(m.cursor, r.last), r.places[m].displayed
+	if delivered := min(r.deliveredTo(m), r.last); delivered != d.Cursor {
+		d.Delivered = &delivered
+	}
 	if m.last.code() != 0 {
 		at := m.last.at()
 		d.LastAt = &at

@@ -40,6 +40,7 @@ type Engine struct {
 	loader    *loader
 	credits   *credits
 	senders   *senders // nil if no rate of senders is limited
+	speakers  *speakers
 	ledger    *ledger
 	creators  creators
 	traced    bool // requests and deliveries are logged
@@ -80,6 +81,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		return nil, fmt.Errorf("create_allow: %w", err)
 	}
 	e.ledger = newLedger(cfg.MaxRooms)
+	e.speakers = newSpeakers(speakersHalf)
 	if cfg.RateSenderMessages.limits() || cfg.RateSenderCommands.limits() {
 		e.senders = newSenders(maxSenders)
 	}

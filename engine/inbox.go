@@ -18,6 +18,7 @@ type inbox struct {
 	results  []evapi.Result
 	funcs    []func(*shard)
 	users    map[string]struct{} // keys of those who have registered
+	receipts []receipt
 }
 
 // letters is one batch taken out of an inbox.
@@ -26,6 +27,7 @@ type letters struct {
 	results  []evapi.Result
 	funcs    []func(*shard)
 	users    map[string]struct{}
+	receipts []receipt
 }
 
 func newInbox(limit int) *inbox {
@@ -65,6 +67,21 @@ func (b *inbox) registered(user string) {
 	b.ring()
 }
 
+// receiptsLimit bounds how many receipts may wait.
+const receiptsLimit = 4096
+
+// receipt reports false if there are too many.
+func (b *inbox) receipt(r receipt) bool {
+	b.mu.Lock()
+	full := len(b.receipts) >= receiptsLimit
+	if !full {
+		b.receipts = append(b.receipts, r)
+	}
+	b.mu.Unlock()
+	b.ring()
+	return !full
+}
+
 func (b *inbox) post(f func(*shard)) {
 	b.mu.Lock()
 	b.funcs = append(b.funcs, f)
@@ -85,6 +102,7 @@ func (b *inbox) take(l *letters) {
 	clear(l.requests)
 	clear(l.funcs)
 	clear(l.users)
+	clear(l.receipts)
 	if l.users == nil {
 		l.users = make(map[string]struct{})
 	}
@@ -93,5 +111,6 @@ func (b *inbox) take(l *letters) {
 	l.results, b.results = b.results, l.results[:0]
 	l.funcs, b.funcs = b.funcs, l.funcs[:0]
 	l.users, b.users = b.users, l.users
+	l.receipts, b.receipts = b.receipts, l.receipts[:0]
 	b.mu.Unlock()
 }

@@ -66,6 +66,7 @@ func (m *member) tellLoss() {
 
 // noteLoss counts and logs a loss.
 func (s *shard) noteLoss(r *room, m *member, seq uint64, why string, code int) {
+	s.gaveUp(r, m, seq-1, seq)
 	s.engine.metrics.lost.WithLabelValues(why).Inc()
 	if r.losses == nil {
 		r.losses = make(map[string]losses)

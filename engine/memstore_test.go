@@ -20,6 +20,7 @@ type memStore struct {
 	said    map[int64][]MessageRow
 	cursors map[int64]map[string]uint64
 	answers map[[16]byte]SeenRow
+	places  map[int64][]byte
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
@@ -31,7 +32,7 @@ type memStore struct {
 
 func newMemStore() *memStore {
 	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
-		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}}
+		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}}
 }
 
 // committed is how many commits there were.
@@ -113,6 +114,7 @@ func (s *memStore) apply(changes []Change) {
 			delete(s.rooms, key)
 			delete(s.said, r.Room.ID)
 			delete(s.cursors, r.Room.ID)
+			delete(s.places, r.Room.ID)
 			continue
 		case c.Op == PutMember && at < 0:
 			r.Members = append(r.Members, c.Member)
@@ -138,6 +140,7 @@ func (s *memStore) apply(changes []Change) {
 func (s *memStore) state(key string) RoomState {
 	r := s.rooms[key]
 	r.Members = slices.Clone(r.Members)
+	r.Places = slices.Clone(s.places[r.Room.ID])
 	if said := s.said[r.Room.ID]; len(said) > 0 {
 		r.Room.Seq = said[len(said)-1].Seq
 	}
@@ -177,6 +180,8 @@ func (s *memStore) applyDelivery(c Change) {
 				s.rooms[key] = r
 			}
 		}
+	case PutPlaces:
+		s.places[c.Places.Room] = c.Places.Places
 	case PutSeen:
 		s.answers[c.Seen.Key] = *c.Seen
 	}
@@ -296,6 +301,7 @@ func (s *memStore) crash() *memStore {
 func (s *memStore) duplicate() *memStore {
 	c := newMemStore()
 	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
+	c.places = maps.Clone(s.places)
 	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
 	for room, said := range s.said {
 		c.said[room] = slices.Clone(said)

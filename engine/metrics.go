@@ -21,13 +21,16 @@ type metrics struct {
 	lost       *prometheus.CounterVec // messages, by reason
 	repeated   prometheus.Counter
 	limited    *prometheus.CounterVec // by limit
-	pruned     prometheus.Counter
-	shed       prometheus.Counter
-	latency    prometheus.Histogram
-	retries    *prometheus.CounterVec // by reason
-	commits    *prometheus.CounterVec // by result
-	commitTime prometheus.Histogram
-	batch      prometheus.Histogram
+	receipts   *prometheus.CounterVec // by result
+	// of these kinds, receipts for senders
+	receiptsSent prometheus.Counter
+	pruned       prometheus.Counter
+	shed         prometheus.Counter
+	latency      prometheus.Histogram
+	retries      *prometheus.CounterVec // by reason
+	commits      *prometheus.CounterVec // by result
+	commitTime   prometheus.Histogram
+	batch        prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
@@ -52,6 +55,11 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "imc_limited_total", Help: "Requests answered 480 because of a limit of a rate, by its key in the configuration."},
 			[]string{"limit"}),
+		receipts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_receipts_total", Help: "Receipts of members' clients: delivered, displayed, failed, other; notice (about one); ignored (forged, old or unreadable); dropped (too many at a time)."},
+			[]string{"result"}),
+		receiptsSent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_receipts_sent_total", Help: "Receipts that senders were sent: delivered and displayed, one of each for a message."}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_pruned_total", Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
 		shed: prometheus.NewCounter(prometheus.CounterOpts{
@@ -80,7 +88,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost, m.repeated, m.limited, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost, m.repeated, m.limited,
+		m.receipts, m.receiptsSent, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
 			func() float64 { return float64(e.memory.Load()) }),
@@ -97,6 +106,8 @@ func (m *metrics) request(req *request, a evapi.Answer) {
 		m.messages.Inc()
 	}
 }
+
+func (m *metrics) receipt(result string) { m.receipts.WithLabelValues(result).Inc() }
 
 func (m *metrics) delivery(result string) {
 	if result == resultOK {

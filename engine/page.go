@@ -169,6 +169,7 @@ func (s *shard) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, e
 // passGap moves m over what was dropped before it reached m.
 func (s *shard) passGap(f *flight) {
 	s.engine.metrics.dropped.Add(float64(f.missed))
+	s.gaveUp(f.room, f.member, f.seq-f.missed, f.seq)
 	f.member.cursor = f.seq
 	s.markDirty(f.room)
 }

@@ -96,9 +96,10 @@ type room struct {
 	epoch    uint64 // grows when the room is made or taken from the database again
 	inflight int    // commits under way
 
-	seq  uint64 // last message number given, its commit may be under way
-	last uint64 // last message that is durable
-	done uint64 // RoomRow.Done as it was last written
+	seq    uint64 // last message number given, its commit may be under way
+	last   uint64 // last message that is durable
+	author string // key of its sender; empty after a restart
+	done   uint64 // RoomRow.Done as it was last written
 
 	log       roomLog
 	followers int                  // live members in mode following
@@ -107,6 +108,9 @@ type room struct {
 	lateness                       // of its messages
 	leavers   []*member            // of a room that is distrusted: who left in vain
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
+	open      []*openReceipt       // messages whose senders are to get receipts still, oldest first
+	newcomers []newcomer           // the last that joined
+	places    places               // of the members of whom there is more to tell than the cursor; nil if of none
 
 	losses map[string]losses // of members, by key; nil if there are none
 

@@ -45,6 +45,8 @@ type shard struct {
 
 	dirty      map[*room]struct{} // rooms whose cursors are to be written
 	held       map[*room]struct{} // rooms of which not all is written because of copies under way
+	placed     map[*room]bool     // rooms whose places are to be written; true: with the next flush
+	placesAt   time.Time          // when that was last begun
 	flushTimer *time.Timer        // runs while dirty is not empty
 	flushing   int                // rooms whose cursors are being written
 	ending     bool               // the cursors were written for the last time: what arrived now could not be noted
@@ -58,6 +60,7 @@ func newShard(e *Engine, index int) *shard {
 		now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
 		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
+		placed:     make(map[*room]bool),
 		flushTimer: newStoppedTimer(), seen: make(map[seenKey]*seen)}
 }
 
@@ -75,6 +78,7 @@ func (s *shard) run(ctx context.Context) {
 		case <-s.inbox.wake:
 		case <-ticker.C:
 			s.writeHeld()
+			s.writePlaces()
 		case <-s.flushTimer.C:
 			s.flush(nil)
 		}
@@ -91,6 +95,9 @@ func (s *shard) run(ctx context.Context) {
 		}
 		for _, req := range l.requests {
 			s.handle(req)
+		}
+		for i := range l.receipts { // behind all others
+			s.receipt(&l.receipts[i])
 		}
 		s.expire()
 		s.ripen()
@@ -285,6 +292,7 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 			}
 		}
 	}
+	r.fillPlaces(state.Places)
 }
 
 // shardPrefix starts a Call-ID with what leads its result back to a shard.

@@ -113,6 +113,13 @@ type ProgressRow struct {
 	Done uint64
 }
 
+// PlacesRow is what is known of the members of a room beside their cursors: what was
+// delivered to their phones and what was displayed.
+type PlacesRow struct {
+	Room   int64  // RoomRow.ID
+	Places []byte // the engine's own form, opaque to a Store; not nil
+}
+
 // SeenRow remembers how a request was answered, so that the same request is
 // answered the same way again and not carried out twice.
 type SeenRow struct {
@@ -136,6 +143,7 @@ type Limits struct {
 type RoomState struct {
 	Room    RoomRow
 	Members []MemberRow
+	Places  []byte // as the last PutPlaces of the room had them; empty if there was none
 }
 
 // Op says what a Change does.
@@ -151,6 +159,7 @@ const (
 	PutCursor                  // insert, update or delete a cursor
 	PutProgress                // update Done of a room
 	PutSeen                    // insert or update Seen
+	PutPlaces                  // insert or update Places; of a room that is not stored: nothing
 )
 
 // Change is one change of stored state. The names are always in the case in
@@ -164,6 +173,7 @@ type Change struct {
 	Cursor   *CursorRow   // PutCursor
 	Progress *ProgressRow // PutProgress
 	Seen     *SeenRow     // PutSeen
+	Places   *PlacesRow   // PutPlaces
 }
 
 // Store keeps rooms and members. Every call has a deadline in its context;

@@ -41,6 +41,8 @@ type say struct {
 	seq    uint64    // number of a member's message; 0: a notice
 	at     time.Time // when it was accepted
 	cursor uint64    // of join: the last message that join does not get
+
+	receipt *openReceipt // what the sender gets of a member's message; nil: nothing
 }
 
 // via is the Kamailio that the request came through.
@@ -101,8 +103,9 @@ func (s *shard) apply(t *tx) {
 		switch {
 		case y.join != nil:
 			s.enter(t.room, y.join, y.cursor)
+			t.room.noteNewcomer(y.join, y.cursor)
 		case y.to.IsZero():
-			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at})
+			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at}, y.receipt)
 		default:
 			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, size: y.size})
 		}

@@ -33,8 +33,9 @@ type Conn struct {
 	box     *outbox
 	count   counters
 	memory  memory
-	lastGen int64 // Welcome.Gen of the last Up; the reader's
-	forks   forks // the reader's
+	dropped droppedSum // receipts
+	lastGen int64      // Welcome.Gen of the last Up; the reader's
+	forks   forks      // the reader's
 
 	// link is the way of copies if the lane is LaneSIP; nil else, and without a
 	// connection. Written by the reader, and by tryLater while that runs.

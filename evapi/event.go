@@ -25,7 +25,7 @@ const (
 var ErrUnknownEvent = errors.New("evapi: unknown event")
 
 // Event is what Kamailio sends: one of *WelcomeEvent, PongEvent, *Message,
-// ErrorEvent, RegisteredEvent, *Call. Message and Call have no Conn yet.
+// *Receipt, ErrorEvent, RegisteredEvent, *Call. Message and Call have no Conn yet.
 type Event interface{ event() }
 
 // WelcomeEvent is imc.welcome. Of an operator's only Role is set.
@@ -41,6 +41,9 @@ type PongEvent struct {
 	Time string // Kamailio's clock, see ageClock
 	Free uint64 // bytes of shared memory that Kamailio has left
 	All  uint64 // bytes of shared memory that it has; 0 if it does not say
+	// Dropped is how many receipts it has answered since its start without handing them
+	// on, because there were too many.
+	Dropped uint64
 
 	Outcomes []Outcome // since the last pong, as far as they fit, in their order
 }
@@ -58,6 +61,7 @@ type RegisteredEvent struct{ AOR string }
 func (*WelcomeEvent) event()   {}
 func (PongEvent) event()       {}
 func (*Message) event()        {}
+func (*Receipt) event()        {}
 func (ErrorEvent) event()      {}
 func (RegisteredEvent) event() {}
 func (*Call) event()           {}
@@ -95,6 +99,8 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 	switch method {
 	case "imc.message":
 		return decodeMessage(params)
+	case "imc.receipt":
+		return decodeReceipt(params)
 	case "imc.pong":
 		return decodePong(params)
 	case "imc.error":
@@ -177,6 +183,16 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 	return m, nil
 }
 
+func decodeReceipt(params json.RawMessage) (Event, error) {
+	var p struct{ RURI, Msg *b64 }
+	if err := json.Unmarshal(params, &p); err != nil || p.RURI == nil || p.Msg == nil {
+		return nil, badParams(err)
+	}
+	r := &Receipt{RURI: string(*p.RURI)}
+	r.Request, r.Err = ParseRequest(*p.Msg)
+	return r, nil
+}
+
 // fastPong decodes an imc.pong in the layout that the routing script gives it: with
 // its outcomes it is most of what Kamailio sends. Whatever looks different is left
 // to the JSON decoder.
@@ -191,15 +207,21 @@ func fastPong(payload []byte) (PongEvent, bool) {
 		to    *string
 		until string
 	}{{&p.ID, `","time":"`}, {&p.Time, `","shm_free":`}, {&free, `,"shm":`}, {&all, `,"outcomes":"`}, {&outcomes, `"}}`}} {
-		if *part.to, rest, ok = strings.Cut(rest, part.until); !ok || strings.IndexByte(*part.to, '"') >= 0 {
+		if *part.to, rest, ok = strings.Cut(rest, part.until); !ok || part.to != &all && strings.IndexByte(*part.to, '"') >= 0 {
 			return p, false
 		}
 	}
-	var errs [3]error
+	all, dropped, says := strings.Cut(all, `,"dropped":`)
+	if !says { // an older routing script
+		dropped = "0"
+	}
+	var errs [4]error
 	p.Free, errs[0] = strconv.ParseUint(free, 10, 64)
 	p.All, errs[1] = strconv.ParseUint(all, 10, 64)
-	p.Outcomes, errs[2] = parseOutcomes(outcomes)
-	return p, rest == "" && errs == [3]error{} && plain(p.ID) && plain(p.Time) && decimal(free) && decimal(all)
+	p.Dropped, errs[2] = strconv.ParseUint(dropped, 10, 64)
+	p.Outcomes, errs[3] = parseOutcomes(outcomes)
+	return p, rest == "" && errs == [4]error{} && plain(p.ID) && plain(p.Time) &&
+		decimal(free) && decimal(all) && decimal(dropped)
 }
 
 // decimal tells a number as JSON has it from others that ParseUint takes.
@@ -221,13 +243,14 @@ func decodePong(params json.RawMessage) (Event, error) {
 		Time     string
 		Free     uint64 `json:"shm_free"`
 		All      uint64 `json:"shm"`
+		Dropped  uint64
 		Outcomes string
 	}
 	err := json.Unmarshal(params, &p)
 	if err != nil || p.ID == nil {
 		return nil, badParams(err)
 	}
-	e := PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All}
+	e := PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All, Dropped: p.Dropped}
 	if e.Outcomes, err = parseOutcomes(p.Outcomes); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package evapi
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -44,6 +45,7 @@ func TestDecodeEvent(t *testing.T) {
 		{event("imc.error", `{"id":"5","code":500,"reply":""}`), ErrorEvent{ID: "5", Code: 500}},
 		{event("imc.error", `{"id":"5","code":500,"reply":"`+enc("no route")+`"}`), ErrorEvent{ID: "5", Code: 500, Reason: "no route"}},
 		{event("imc.registered", `{"aor":"`+enc("sip:al@example.org")+`"}`), RegisteredEvent{AOR: "sip:al@example.org"}},
+		{event("imc.pong", `{"id":"1","dropped":18446744073709551615}`), PongEvent{ID: "1", Dropped: math.MaxUint64}},
 		{event("imc.call", `{"tag":"op-1-5","msg":"`+enc("{}")+`"}`), &Call{Tag: "op-1-5", JSON: []byte("{}")}},
 	}
 	for _, tt := range tests {
@@ -100,6 +102,35 @@ func TestDecodeMessage(t *testing.T) {
 	}
 }
 
+func TestDecodeReceipt(t *testing.T) {
+	t.Parallel()
+	for raw, ok := range map[string]bool{plainRequest: true, "": false, "x": false, strings.Replace(plainRequest, "From", "Fro", 1): false} {
+		ev, err := DecodeEvent([]byte(event("imc.receipt", `{"ruri":"`+enc("sip:chat-a@example.org")+`","msg":"`+enc(raw)+`"}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := ev.(*Receipt)
+		if r.RURI != "sip:chat-a@example.org" || (r.Err == nil) != ok || (r.Request != nil) != ok {
+			t.Errorf("%q: %+v", raw, r)
+		}
+		if ok && string(r.Request.Body()) != "hello" {
+			t.Errorf("body %q", r.Request.Body())
+		}
+	}
+}
+
+// TestDroppedSum: Kamailio begins at 0 again when it is restarted.
+func TestDroppedSum(t *testing.T) {
+	t.Parallel()
+	var d droppedSum
+	for _, n := range []uint64{0, 3, 3, 5, 2, 2, 0, 1} {
+		d.tell(n)
+	}
+	if got := d.sum.Load(); got != 5+2+1 {
+		t.Errorf("%d, want 8", got)
+	}
+}
+
 func TestDecodeEventErrors(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
@@ -116,7 +147,8 @@ func TestDecodeEventErrors(t *testing.T) {
 		event("imc.pong", `{"id":"1","outcomes":"`+enc(strings.Repeat("x", 200))+` 200"}`),
 		event("imc.message", `{"tindex":1}`), event("imc.message", `{"tindex":1,"tlabel":2,"ruri":"","msg":17}`),
 		event("imc.message", `{"tindex":"1","tlabel":2,"ruri":"","msg":""}`),
-		event("imc.error", `{"id":""}`), event("imc.registered", `{}`), event("imc.call", `{"tag":"x"}`), event("imc.welcome", `{}`),
+		event("imc.error", `{"id":""}`), event("imc.registered", `{}`), event("imc.receipt", `{"ruri":""}`), event("imc.receipt", `{"msg":""}`),
+		event("imc.receipt", `{"ruri":"","msg":"%"}`), event("imc.pong", `{"id":"1","dropped":-1}`), event("imc.call", `{"tag":"x"}`), event("imc.welcome", `{}`),
 		event("imc.welcome", `{"role":"engine","gen":"x"}`),
 	} {
 		if ev, err := DecodeEvent([]byte(in)); err == nil || errors.Is(err, ErrUnknownEvent) {
@@ -136,6 +168,9 @@ func TestFastPong(t *testing.T) {
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"YQ== 200 = 7"}`,
 		`{"id":"","time":"","shm_free":0,"shm":18446744073709551615,"outcomes":"YQ== f"}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":6,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":06,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":"","outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"dropped":6,"shm":5,"outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":04,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":+4,"shm":5,"outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":4e1,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":4,"shm":-5,"outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"x"}`, `{"id":"1","time":"\u0031","shm_free":4,"shm":5,"outcomes":""}`,
@@ -154,7 +189,7 @@ func TestFastPong(t *testing.T) {
 			t.Errorf("%s: %+v but %+v, %v", in, fast, slow, err)
 		}
 	}
-	if taken != 3 {
+	if taken != 4 {
 		t.Errorf("the short way took %d", taken)
 	}
 }
@@ -165,11 +200,15 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(event("imc.pong", `{"id":"1","outcomes":"YQ== 200 = 7 YUBi 486*2/MTIw"}`)))
 	f.Add([]byte(event("imc.error", `{"id":"","code":400,"reply":"e30="}`)))
 	f.Add([]byte(event("imc.call", `{"tag":"op-1-5","msg":"e30="}`)))
+	f.Add([]byte(event("imc.receipt", `{"ruri":"","msg":"`+enc(plainRequest)+`"}`)))
 	f.Add([]byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`)))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		ev, err := DecodeEvent(in)
 		if (ev == nil) != (err != nil) {
 			t.Fatalf("%+v, %v", ev, err)
+		}
+		if r, ok := ev.(*Receipt); ok && (r.Request == nil) != (r.Err != nil) {
+			t.Fatalf("%+v", r)
 		}
 		if m, ok := ev.(*Message); ok && (m.Request == nil) != (m.Err != nil) {
 			t.Fatalf("%+v", m)

@@ -43,6 +43,7 @@ type recorder struct {
 	results  []Result
 	messages []*Message
 	calls    []*Call
+	receipts []*Receipt
 }
 
 func (r *recorder) add(format string, args ...any) {
@@ -76,6 +77,12 @@ func (r *recorder) Result(_ *Conn, res Result) {
 	defer r.mu.Unlock()
 	r.add("result %s %d local=%v", res.CallID, res.Code, res.Local)
 	r.results = append(r.results, res)
+}
+
+func (r *recorder) Receipt(rc *Receipt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.receipts = append(r.receipts, rc)
 }
 
 func (r *recorder) Registered(_ *Conn, aor string) {

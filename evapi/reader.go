@@ -259,6 +259,7 @@ func (s *session) tellTime(ev Event) {
 	case PongEvent:
 		s.clock.age(ev.Time, time.Now())
 		s.c.memory.tell(ev.Free, ev.All)
+		s.c.dropped.tell(ev.Dropped)
 	case *WelcomeEvent:
 		s.clock.age(ev.Time, time.Now())
 	}
@@ -271,6 +272,9 @@ func (s *session) dispatch(ev Event) {
 		c.count.messages.Add(1)
 		ev.Conn = c
 		c.handler.Message(ev)
+	case *Receipt:
+		c.count.receipts.Add(1)
+		c.handler.Receipt(ev)
 	case PongEvent:
 		c.count.pongs.Add(1)
 		s.outcomes(ev.Outcomes)

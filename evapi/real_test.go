@@ -39,6 +39,7 @@ func startKamailio(t *testing.T, opts evapitest.Options) *evapitest.Kamailio {
 type events struct {
 	up, down chan struct{}
 	messages chan *evapi.Message
+	receipts chan *evapi.Receipt
 	calls    chan *evapi.Call
 	result   func(evapi.Result)
 }
@@ -46,13 +47,15 @@ type events struct {
 func newEvents(result func(evapi.Result)) *events {
 	return &events{
 		up: make(chan struct{}, 100), down: make(chan struct{}, 100),
-		messages: make(chan *evapi.Message, 1000), calls: make(chan *evapi.Call, 1000), result: result,
+		messages: make(chan *evapi.Message, 1000), receipts: make(chan *evapi.Receipt, 1000),
+		calls: make(chan *evapi.Call, 1000), result: result,
 	}
 }
 
 func (e *events) Up(*evapi.Conn, evapi.Welcome)        { e.up <- struct{}{} }
 func (e *events) Down(*evapi.Conn, error)              { e.down <- struct{}{} }
 func (e *events) Message(m *evapi.Message)             { e.messages <- m }
+func (e *events) Receipt(r *evapi.Receipt)             { e.receipts <- r }
 func (e *events) Registered(*evapi.Conn, string)       {}
 func (e *events) Call(q *evapi.Call)                   { e.calls <- q }
 func (e *events) Result(_ *evapi.Conn, r evapi.Result) { e.result(r) }

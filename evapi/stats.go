@@ -18,6 +18,8 @@ type Stats struct {
 	Errors        uint64 // imc.error
 	Registered    uint64 // imc.registered
 	Calls         uint64 // imc.call
+	Receipts      uint64 // imc.receipt
+	ReceiptsLost  uint64 // receipts that Kamailio answered and dropped, as it said last
 	Pongs         uint64 // imc.pong
 	SIPSent       uint64 // requests with copies (LaneSIP), repetitions included
 	SIPAgain      uint64 // repetitions among them: no response within the time of RFC 3261
@@ -32,7 +34,21 @@ type counters struct {
 	framesIn, framesOut, windows, welcomes, held atomic.Uint64
 	decodeErrors, unknownEvents, unmatched       atomic.Uint64
 	messages, results, errors, registered, calls atomic.Uint64
-	pongs, sipSent, sipAgain, sipStray           atomic.Uint64
+	pongs, sipSent, sipAgain, sipStray, receipts atomic.Uint64
+}
+
+// droppedSum adds up a number that begins at 0 again when Kamailio is restarted.
+type droppedSum struct {
+	last uint64 // as it was said last; the reader's
+	sum  atomic.Uint64
+}
+
+func (d *droppedSum) tell(n uint64) {
+	if n < d.last {
+		d.last = 0
+	}
+	d.sum.Add(n - d.last)
+	d.last = n
 }
 
 // Stats returns the counters.
@@ -52,6 +68,8 @@ func (c *Conn) Stats() Stats {
 		Errors:        n.errors.Load(),
 		Registered:    n.registered.Load(),
 		Calls:         n.calls.Load(),
+		Receipts:      n.receipts.Load(),
+		ReceiptsLost:  c.dropped.sum.Load(),
 		Pongs:         n.pongs.Load(),
 		SIPSent:       n.sipSent.Load(),
 		SIPAgain:      n.sipAgain.Load(),

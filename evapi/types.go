@@ -75,6 +75,14 @@ type Message struct {
 	sent string // Kamailio's clock when it sent the frame
 }
 
+// Receipt is a MESSAGE request with a receipt (message/imdn+xml, RFC 5438) that Kamailio
+// has answered by itself.
+type Receipt struct {
+	RURI    string       // request URI as Kamailio has it after its routing, not checked
+	Request *sip.Request // nil if Err is set
+	Err     error        // why the request could not be parsed
+}
+
 // Answer is the final reply to a Message.
 type Answer struct {
 	Code       int           // 200…699
@@ -135,6 +143,7 @@ type Handler interface {
 	// (Local, code 503). Copies that went by SIP may still have theirs.
 	Down(c *Conn, err error)
 	Message(m *Message)
+	Receipt(r *Receipt)
 	Result(c *Conn, r Result)
 	Registered(c *Conn, aor string)
 	Call(q *Call)

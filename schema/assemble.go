@@ -22,6 +22,7 @@ type storedRoom struct {
 	row     engine.RoomRow
 	members packed // in the order in which they came; their number is the id of their row
 	cursors packed // their number is the seq
+	places  []byte // as engine.PlacesRow has them
 
 	count    int   // of members
 	newest   int64 // the highest id of a member
@@ -117,6 +118,13 @@ func (a *assembler) addInvitation(row *row) {
 func (a *assembler) addCursorRow(row *row) {
 	if r := a.byID[row.number(0)]; r != nil {
 		r.cursors = r.cursors.add(row.number(3), 0, row.text(1), row.text(2))
+	}
+}
+
+// addPlaces takes a row of sqlLoadPlaces.
+func (a *assembler) addPlaces(row *row) {
+	if r := a.byID[row.number(0)]; r != nil {
+		r.places = []byte(row.text(1))
 	}
 }
 

@@ -26,6 +26,7 @@ type batch struct {
 	progress    []progressRow
 	dropCursors []cursorRow
 	putCursors  []cursorRow
+	places      []placesRow
 	seen        []seenRow
 }
 

@@ -61,6 +61,11 @@ func checkDelivery(c engine.Change) error {
 		return cmp.Or(checkName("member", c.Cursor.User), checkNumber("cursor", c.Cursor.Seq))
 	case c.Op == engine.PutProgress && c.Progress != nil:
 		return checkNumber("progress", c.Progress.Done)
+	case c.Op == engine.PutPlaces && c.Places != nil:
+		if c.Places.Room <= 0 {
+			return errors.New("places need a room")
+		}
+		return nil
 	case c.Op == engine.PutSeen && c.Seen != nil:
 		return checkPlain("reason", c.Seen.Reason)
 	}

@@ -60,7 +60,7 @@ func (s *Store) cleanUpRooms(ctx context.Context, stored int) (n int, err error)
 	}
 	for rooms := range slices.Chunk(lost, cleanUpStepRooms) {
 		err := s.inTx(ctx, func(tx *sql.Tx) error {
-			return execRows(ctx, s, tx, rooms, sqlDropIDs, sqlDropCursorsOfIDs, sqlDropMessagesOfIDs)
+			return execRows(ctx, s, tx, rooms, dropIDs...)
 		})
 		if err != nil {
 			return n, err

@@ -78,17 +78,22 @@ func (s *Store) relax(ctx context.Context, tx *sql.Tx, changes []engine.Change) 
 
 func onlyDeliveries(changes []engine.Change) bool {
 	for i := range changes {
-		if op := changes[i].Op; op != engine.PutCursor && op != engine.PutProgress {
+		switch changes[i].Op {
+		case engine.PutCursor, engine.PutProgress, engine.PutPlaces:
+		default:
 			return false
 		}
 	}
 	return true
 }
 
+// dropIDs are the statements that delete what belongs to rooms by their ids.
+var dropIDs = []string{sqlDropIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs, sqlDropMessagesOfIDs}
+
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 	steps := []func() error{
 		func() error {
-			return execRows(ctx, s, tx, b.dropIDs, sqlDropIDs, sqlDropCursorsOfIDs, sqlDropMessagesOfIDs)
+			return execRows(ctx, s, tx, b.dropIDs, dropIDs...)
 		},
 		func() error {
 			return execRows(ctx, s, tx, b.dropRooms, sqlDropInvitesOfRooms, sqlDropMembersOfRooms, sqlDropRooms)
@@ -103,6 +108,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.progress, sqlPutProgress) },
 		func() error { return execRows(ctx, s, tx, b.dropCursors, sqlDropCursors) },
 		func() error { return execRows(ctx, s, tx, b.putCursors, sqlPutCursors) },
+		func() error { return execRows(ctx, s, tx, b.places, sqlPutPlaces) },
 		func() error { return execRows(ctx, s, tx, b.seen, sqlPutSeen) },
 	}
 	for _, step := range steps {

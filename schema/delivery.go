@@ -19,6 +19,7 @@ type deliveries struct {
 	messages map[int64][]messageRow
 	progress map[int64]int64
 	cursors  map[int64]map[engine.Name]cursorFate
+	places   map[int64][]byte
 	seen     map[[16]byte]*engine.SeenRow
 }
 
@@ -31,7 +32,7 @@ type cursorFate struct {
 func newDeliveries(ids map[engine.Name]int64) deliveries {
 	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]engine.Name),
 		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
-		cursors: make(map[int64]map[engine.Name]cursorFate), seen: make(map[[16]byte]*engine.SeenRow)}
+		cursors: make(map[int64]map[engine.Name]cursorFate), places: make(map[int64][]byte), seen: make(map[[16]byte]*engine.SeenRow)}
 }
 
 // begin gives a room its id. Another id is another incarnation.
@@ -58,6 +59,7 @@ func (d *deliveries) end(room engine.Name) {
 	delete(d.messages, id)
 	delete(d.progress, id)
 	delete(d.cursors, id)
+	delete(d.places, id)
 }
 
 // memberCursor notes the cursor that comes with a member.
@@ -94,6 +96,8 @@ func (d *deliveries) addDelivery(c engine.Change) {
 		d.setCursor(c.Cursor.Room, c.Cursor.User, cursorFate{drop: c.Cursor.Remove, seq: int64(c.Cursor.Seq)})
 	case engine.PutProgress:
 		d.progress[c.Progress.Room] = int64(c.Progress.Done)
+	case engine.PutPlaces:
+		d.places[c.Places.Room] = c.Places.Places
 	case engine.PutSeen:
 		d.seen[c.Seen.Key] = c.Seen
 	}
@@ -123,6 +127,9 @@ func (d *deliveries) into(b *batch) {
 				b.putCursors = append(b.putCursors, row)
 			}
 		}
+	}
+	for id, places := range d.places {
+		b.places = append(b.places, placesRow{RoomID: id, Places: places})
 	}
 	for _, s := range d.seen {
 		b.seen = append(b.seen, seenRow{Key: s.Key[:], Shard: int64(s.Shard), Code: s.Code, RC: s.RC,
@@ -156,6 +163,7 @@ func (b *batch) sortDeliveries() {
 	})
 	slices.SortFunc(b.heads, func(x, y headRow) int { return cmp.Compare(x.RoomID, y.RoomID) })
 	slices.SortFunc(b.progress, func(x, y progressRow) int { return cmp.Compare(x.RoomID, y.RoomID) })
+	slices.SortFunc(b.places, func(x, y placesRow) int { return cmp.Compare(x.RoomID, y.RoomID) })
 	slices.SortFunc(b.dropCursors, byCursor)
 	slices.SortFunc(b.putCursors, byCursor)
 	slices.SortFunc(b.seen, func(x, y seenRow) int { return bytes.Compare(x.Key, y.Key) })

@@ -25,7 +25,7 @@ func (a *assembler) handOn(fn func(engine.RoomState) error) error {
 
 // assemble makes the room of what was read of it.
 func (a *assembler) assemble(r *storedRoom) engine.RoomState {
-	state := engine.RoomState{Room: r.row}
+	state := engine.RoomState{Room: r.row, Places: r.places}
 	if r.count > 0 {
 		state.Members = make([]engine.MemberRow, 0, r.count)
 	}

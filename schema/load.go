@@ -84,6 +84,7 @@ func (s *Store) read(ctx context.Context, a *assembler, some bool, args ...any) 
 			{"imcd_rooms", query(sqlLoadIDs, sqlOfIDs), a.addID, nil},
 			{"imcd_invitations", query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation, nil},
 			{"imcd_cursors", query(sqlLoadCursors, sqlOfCursors), a.addCursorRow, nil},
+			{"imcd_places", query(sqlLoadPlaces, sqlOfPlaces), a.addPlaces, nil},
 		} {
 			if err := s.scan(ctx, snap, step.what, step.add, step.query, args...); err != nil {
 				return err

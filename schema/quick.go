@@ -45,6 +45,9 @@ const sqlQuick = `WITH relaxed AS MATERIALIZED (
 		SELECT v.room_id, v.username, v.domain, v.seq FROM v
 		WHERE EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.username AND m.domain = v.domain AND m.room = v.room)
 		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq),
+	placed AS (INSERT INTO imcd_places (room_id, places)
+		SELECT v.room_id, v.places FROM {places} JOIN imcd_rooms s ON s.id = v.room_id WHERE true
+		` + sqlPlacesAgain + `),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen} WHERE true
 		` + sqlSeenAgain + `),
@@ -68,7 +71,7 @@ func quickStatement(membersTable string) string {
 	for _, list := range []struct {
 		name string
 		row  any
-	}{{"turns", turnRow{}}, {"messages", messageRow{}}, {"gone", cursorRow{}}, {"moved", cursorRow{}}, {"seen", seenRow{}}} {
+	}{{"turns", turnRow{}}, {"messages", messageRow{}}, {"gone", cursorRow{}}, {"moved", cursorRow{}}, {"places", placesRow{}}, {"seen", seenRow{}}} {
 		cols := columnsOf(list.row)
 		names = append(names, "{"+list.name+"}", arraysFrom(next, cols))
 		next += len(cols)
@@ -80,7 +83,7 @@ func quickStatement(membersTable string) string {
 func isQuick(changes []engine.Change) bool {
 	for i := range changes {
 		switch changes[i].Op {
-		case engine.PutMessage, engine.PutCursor, engine.PutProgress, engine.PutSeen:
+		case engine.PutMessage, engine.PutCursor, engine.PutProgress, engine.PutPlaces, engine.PutSeen:
 		default:
 			return false
 		}
@@ -121,7 +124,7 @@ func (s *Store) execOnce(ctx context.Context, statement string, args []any) erro
 // quickArgs returns the parameters of sqlQuick.
 func (s *Store) quickArgs(b *batch, relaxed bool) ([]any, error) {
 	args := []any{relaxed, len(b.heads), s.holderID()}
-	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.seen} {
+	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.places, b.seen} {
 		more, err := s.dialect.args(rows)
 		if err != nil {
 			return nil, err

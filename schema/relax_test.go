@@ -21,6 +21,7 @@ func TestOnlyDeliveriesAreRelaxed(t *testing.T) {
 	}{
 		{"cursor", []engine.Change{putCursor(7, "alice", 1)}, "off"},
 		{"progress", []engine.Change{progress}, "off"},
+		{"places", []engine.Change{putPlaces(7, []byte("x"))}, "off"},
 		{"both", []engine.Change{putCursor(7, "alice", 1), progress}, "off"},
 		{"message", []engine.Change{putMessage(7, 2, nil)}, "on"},
 		{"message and cursor", []engine.Change{putCursor(7, "alice", 1), putMessage(7, 3, nil)}, "on"},

@@ -75,6 +75,12 @@ type progressRow struct {
 	Done   int64 `json:"done"`
 }
 
+// placesRow is a row of imcd_places.
+type placesRow struct {
+	RoomID int64 `json:"room_id"`
+	Places blob  `json:"places"`
+}
+
 // seenRow is a row of imcd_seen.
 type seenRow struct {
 	Key    blob   `json:"key"`

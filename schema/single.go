@@ -32,7 +32,7 @@ func singleStatement() string {
 
 // single returns the parameters of sqlSingle; me is Store.holderID. ok is false if b is more than it knows.
 func (b *batch) single(me int64) (args []any, ok bool) {
-	if len(b.messages) != 1 || len(b.seen) != 1 || len(b.putCursors)+len(b.dropCursors) > 0 {
+	if len(b.messages) != 1 || len(b.seen) != 1 || len(b.putCursors)+len(b.dropCursors)+len(b.places) > 0 {
 		return nil, false
 	}
 	m, h, s := &b.messages[0], &b.heads[0], &b.seen[0]

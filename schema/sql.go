@@ -48,7 +48,7 @@ func replacer(d dialect, opts Options) *strings.Replacer {
 		"{of_ids}", d.oneOf("SELECT v.id FROM " + d.rows(columnsOf(idRow{}))),
 		"{skip_locked}", d.skipLocked()}
 	for name, row := range map[string]any{"room": roomRow{}, "member": memberRow{}, "id": idRow{},
-		"message": messageRow{}, "head": headRow{}, "cursor": cursorRow{}, "progress": progressRow{},
+		"message": messageRow{}, "head": headRow{}, "cursor": cursorRow{}, "progress": progressRow{}, "places": placesRow{},
 		"seen": seenRow{}, "key": keyRow{}, "kept": keptRow{}} {
 		names = append(names, "{"+name+"_rows}", d.rows(columnsOf(row)))
 	}

@@ -11,6 +11,7 @@ const (
 	sqlLoadInvitations = `SELECT i.room, i.username, i.domain, i.inviter_username, i.inviter_domain, i.told
 		FROM imcd_invitations i`
 	sqlLoadCursors = `SELECT c.room_id, c.username, c.domain, c.seq FROM imcd_cursors c`
+	sqlLoadPlaces  = `SELECT p.room_id, p.places FROM imcd_places p`
 	sqlLoadMembers = `SELECT m.id, m.room, m.username, m.domain, m.flag FROM {members} m WHERE (m.flag & 8) = 0`
 )
 
@@ -20,5 +21,6 @@ const (
 	sqlOfIDs         = ` WHERE s.room {of_rooms}`
 	sqlOfInvitations = ` WHERE i.room {of_rooms}`
 	sqlOfCursors     = ` JOIN imcd_rooms s ON s.id = c.room_id WHERE s.room {of_rooms}`
+	sqlOfPlaces      = ` JOIN imcd_rooms s ON s.id = p.room_id WHERE s.room {of_rooms}`
 	sqlOfMembers     = ` AND m.room {of_rooms}`
 )

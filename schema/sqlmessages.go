@@ -7,6 +7,7 @@ const (
 
 	sqlDropIDs           = `DELETE FROM imcd_rooms WHERE id {of_ids}`
 	sqlDropCursorsOfIDs  = `DELETE FROM imcd_cursors WHERE room_id {of_ids}`
+	sqlDropPlacesOfIDs   = `DELETE FROM imcd_places WHERE room_id {of_ids}`
 	sqlDropMessagesOfIDs = `DELETE FROM imcd_messages WHERE room_id {of_ids}`
 	sqlPutIDs            = `INSERT INTO imcd_rooms (id, room) SELECT v.id, v.room FROM {id_rows}`
 
@@ -29,6 +30,10 @@ const (
 		SELECT v.room_id, v.username, v.domain, v.seq FROM v
 		WHERE EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.username AND m.domain = v.domain AND m.room = v.room)
 		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq`
+	sqlPlacesAgain = `ON CONFLICT (room_id) DO UPDATE SET places = excluded.places`
+	sqlPutPlaces   = `INSERT INTO imcd_places (room_id, places)
+		SELECT v.room_id, v.places FROM {places_rows} JOIN imcd_rooms s ON s.id = v.room_id WHERE true
+		` + sqlPlacesAgain
 	sqlSeenAgain = `ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
 			reason = excluded.reason, at = excluded.at`
 	sqlPutSeen = `INSERT INTO imcd_seen (key, shard, code, rc, reason, at)

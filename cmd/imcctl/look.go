@@ -61,10 +61,15 @@ type detail struct {
 	Private   bool   `json:"private"`
 	Sequence  uint64 `json:"sequence"`
 	Following int    `json:"following"`
+	ReadBy    int    `json:"read_by"`
+	ReadOf    int    `json:"read_of"`
 	Members   []struct {
 		User       string     `json:"user"`
 		Role       string     `json:"role"`
 		Lag        uint64     `json:"lag"`
+		Cursor     uint64     `json:"cursor"`
+		Delivered  *uint64    `json:"delivered"`
+		Displayed  uint64     `json:"displayed"`
 		State      string     `json:"state"`
 		LastResult int        `json:"last_result"`
 		LastReason string     `json:"last_reason"`
@@ -77,8 +82,12 @@ func printDetail(w io.Writer, d detail) {
 	if d.Private {
 		kind = "private"
 	}
-	fmt.Fprintf(w, "%s: %s, %d messages so far, %d of %d keep up\n\n", d.Room, kind, d.Sequence, d.Following, len(d.Members))
-	fmt.Fprintln(w, "MEMBER\tROLE\tSTATE\tOWED\tLAST RESPONSE")
+	fmt.Fprintf(w, "%s: %s, %d messages so far, %d of %d keep up", d.Room, kind, d.Sequence, d.Following, len(d.Members))
+	if d.ReadOf > 0 {
+		fmt.Fprintf(w, ", the last one read by %d of %d", d.ReadBy, d.ReadOf)
+	}
+	fmt.Fprint(w, "\n\n")
+	fmt.Fprintln(w, "MEMBER\tROLE\tSTATE\tOWED\tGOT\tREAD\tLAST RESPONSE")
 	for _, m := range d.Members {
 		last := "-"
 		if m.LastResult != 0 {
@@ -87,7 +96,11 @@ func printDetail(w io.Writer, d detail) {
 		if m.LastAt != nil {
 			last += ", " + m.LastAt.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", m.User, m.Role, m.State, m.Lag, last)
+		got := m.Cursor
+		if m.Delivered != nil {
+			got = *m.Delivered
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", m.User, m.Role, m.State, m.Lag, got, m.Displayed, last)
 	}
 }
 

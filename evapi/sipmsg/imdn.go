@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// IMDNType is the media type of receipts (RFC 5438 section 12.5).
-const IMDNType = "message/imdn+xml"
+// IMDNType is the media type of receipts (RFC 5438 section 12.5), CPIMType that of the
+// format that may hold them (RFC 3862).
+const (
+	IMDNType = "message/imdn+xml"
+	CPIMType = "message/cpim"
+)
 
 // IMDNStatus says what became of a message at one of its recipients.
 type IMDNStatus uint8
@@ -197,5 +201,15 @@ func FormatIMDN(n IMDN) []byte {
 		kind = "display-notification"
 	}
 	b.WriteString("<" + kind + "><status><" + n.Status.String() + "/></status></" + kind + ">\n</imdn>\n")
+	return b.Bytes()
+}
+
+// WrapIMDN puts the XML of a receipt into a message/cpim body (RFC 5438 section 7.2.1.1).
+// from and to are URIs without angle brackets or line ends.
+func WrapIMDN(from, to string, at time.Time, body []byte) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nDateTime: %s\r\n\r\n", from, to, at.UTC().Format(time.RFC3339))
+	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Disposition: notification\r\nContent-Length: %d\r\n\r\n", IMDNType, len(body))
+	b.Write(body)
 	return b.Bytes()
 }

@@ -249,6 +249,8 @@ func (deaf) Message(*evapi.Message) {}
 func (deaf) Result(evapi.Result) {}
 
 // Registered implements relay.Rooms.
+func (deaf) Receipt(*evapi.Receipt) {}
+
 func (deaf) Registered(string) {}
 
 // Lost implements relay.Rooms.

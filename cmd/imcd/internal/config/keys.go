@@ -89,6 +89,10 @@ func roomKeys() []key {
 			func(r *raw) *string { return &r.Engine.CreateAllow }),
 		choiceKey("foreign_users", "who of another domain may be a member: refuse, invited (or added), allow",
 			func(r *raw) *string { return &r.Engine.ForeignUsers }, engine.ForeignRefuse, engine.ForeignInvited, engine.ForeignAllow),
+		choiceKey("receipts", "sender: a client that speaks receipts learns when its message was delivered and displayed; off: none does",
+			func(r *raw) *string { return &r.Engine.Receipts }, engine.ReceiptsSender, engine.ReceiptsOff),
+		intKey("receipt_members", "such receipts are not sent in rooms with more members", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.ReceiptMembers }),
 	}
 }
 

@@ -57,6 +57,10 @@ func (g *Group) Collector() prometheus.Collector {
 			func(s evapi.Stats) uint64 { return s.SIPAgain }),
 		count("sip_stray_total", "SIP that came and is no response that is awaited.",
 			func(s evapi.Stats) uint64 { return s.SIPStray }),
+		count("receipts_total", "Receipts (message/imdn+xml) that Kamailio answered and handed on.",
+			func(s evapi.Stats) uint64 { return s.Receipts }),
+		count("receipts_dropped_total", "Receipts that Kamailio answered and dropped, because there were more than IMC_RECEIPTS in a second.",
+			func(s evapi.Stats) uint64 { return s.ReceiptsLost }),
 		count("calls_total", "Requests of operators.", func(s evapi.Stats) uint64 { return s.Calls }),
 	}}
 }

@@ -19,6 +19,7 @@ import (
 type Rooms interface {
 	Message(m *evapi.Message)
 	Result(r evapi.Result)
+	Receipt(r *evapi.Receipt)
 	// Registered says that a user can be reached now; aor is not checked.
 	Registered(aor string)
 	// Lost says that copies sent through c without a result will get none.
@@ -194,6 +195,9 @@ func (g *Group) Result(_ *evapi.Conn, r evapi.Result) {
 		g.rooms.Result(r)
 	}
 }
+
+// Receipt implements evapi.Handler.
+func (g *Group) Receipt(r *evapi.Receipt) { g.rooms.Receipt(r) }
 
 // Registered implements evapi.Handler.
 func (g *Group) Registered(_ *evapi.Conn, aor string) { g.rooms.Registered(aor) }

@@ -22,6 +22,7 @@ func (c *counter) Message(*evapi.Message) { c.messages++ }
 func (c *counter) Result(evapi.Result)    { c.results++ }
 func (c *counter) Wake()                  { c.wakes++ }
 func (c *counter) Lost(*evapi.Conn)       {}
+func (c *counter) Receipt(*evapi.Receipt) {}
 func (c *counter) Registered(string)      {}
 func (c *counter) Linked(string, bool)    {}
 

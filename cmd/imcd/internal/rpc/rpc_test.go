@@ -231,5 +231,6 @@ func (noHandler) Up(*evapi.Conn, evapi.Welcome)    {}
 func (noHandler) Down(*evapi.Conn, error)          {}
 func (noHandler) Message(*evapi.Message)           {}
 func (noHandler) Result(*evapi.Conn, evapi.Result) {}
+func (noHandler) Receipt(*evapi.Receipt)           {}
 func (noHandler) Registered(*evapi.Conn, string)   {}
 func (noHandler) Call(*evapi.Call)                 {}

@@ -97,12 +97,13 @@ export class Room {
 
   #draw(info) {
     const inside = info.members.filter((m) => m.role !== "invited").length;
-    text("room-facts", `${info.private ? "private · " : ""}${count(inside)} member${inside === 1 ? "" : "s"} · message ${count(info.sequence)}`);
+    text("room-facts", `${info.private ? "private · " : ""}${count(inside)} member${inside === 1 ? "" : "s"} · message ${count(info.sequence)}${info.read_of ? ` · read by ${count(info.read_by)} of ${count(info.read_of)}` : ""}`);
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
       el("td", { title: m.user }, this.#name(m.user)),
       el("td", { class: "word" }, m.role),
       el("td", { class: "word " + (stateClass[m.state] ?? "dim") }, m.role === "invited" ? "" : m.state + (m.last_result >= 300 ? ` (${m.last_result} ${m.last_reason})` : "")),
-      el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)))));
+      el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)),
+      el("td", { class: "num" }, m.role === "invited" || !m.displayed ? "" : count(m.displayed)))));
     const more = info.members.length - mostMembers;
     $("more-members").hidden = more <= 0;
     text("more-members", `and ${count(more)} more`);

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/emiago/sipgo/sip"
+
+	"imcd/evapi"
+	"imcd/evapi/sipmsg"
+)
+
+// A receipt (message/imdn+xml) names a copy that a member was sent by its Call-ID. It
+// moves the member's place, may bring a receipt to the sender of the message
+// (openReceipt), and ends here.
+
+// receipt is one on its way to the room that it is about.
+type receipt struct {
+	room, from Name
+	imdn       sipmsg.IMDN
+}
+
+// Receipt takes a receipt that Kamailio has answered. It never blocks: what a shard has
+// no space for is dropped and counted.
+func (e *Engine) Receipt(r *evapi.Receipt) {
+	room, err := ParseName(r.RURI, "")
+	if err != nil || r.Err != nil || r.Request.From() == nil {
+		e.metrics.receipt(receiptIgnored)
+		return
+	}
+	from, err := NameOf(&r.Request.From().Address)
+	if err != nil {
+		e.metrics.receipt(receiptIgnored)
+		return
+	}
+	content, err := sipmsg.Read(entityOf(r.Request))
+	if err != nil || content.IMDN == nil {
+		e.metrics.receipt(receiptIgnored)
+		return
+	}
+	e.noteReceipt(receipt{room: room, from: from, imdn: *content.IMDN})
+}
+
+// noteReceipt hands a receipt to the shard of its room, if it names something that this
+// engine has sent.
+func (e *Engine) noteReceipt(r receipt) {
+	if e.isNote(r.imdn.MessageID) {
+		e.speakers.add(r.from.Key())
+		e.metrics.receipt(receiptNotice)
+		return
+	}
+	if _, ok := parseCopyID(r.imdn.MessageID); !ok {
+		e.metrics.receipt(receiptIgnored)
+		return
+	}
+	if !e.shardOf(r.room).inbox.receipt(r) {
+		e.metrics.receipt(receiptDropped)
+	}
+}
+
+// What becomes of receipts, for the metrics; and the words of sipmsg.IMDNStatus.
+const (
+	receiptIgnored = "ignored" // forged, too old, or unreadable
+	receiptNotice  = "notice"  // about a notice: nobody wants to know
+	receiptDropped = "dropped" // the shard has too many already
+)
+
+// copyName is what a copy's Call-ID says.
+type copyName struct {
+	room int64 // RoomRow.ID
+	seq  uint64
+	hash uint64 // hash64 of the member's key
+}
+
+// maxCopyID is longer than any copyID.
+const maxCopyID = 64
+
+// parseCopyID reads what copyID wrote: SSS-ROOM-SEQ-HASH.
+func parseCopyID(id string) (copyName, bool) {
+	if len(id) > maxCopyID {
+		return copyName{}, false
+	}
+	part := strings.Split(id, "-")
+	if len(part) != 4 || len(part[0]) != 3 {
+		return copyName{}, false
+	}
+	var n copyName
+	var errs [3]error
+	n.room, errs[0] = strconv.ParseInt(part[1], 36, 64)
+	n.seq, errs[1] = strconv.ParseUint(part[2], 10, 64)
+	n.hash, errs[2] = strconv.ParseUint(part[3], 36, 64)
+	return n, errs == [3]error{} && n.room > 0 && n.seq > 0
+}
+
+// isNote tells the Call-ID of a notice that this run has sent (noteID). Nobody else can
+// know the tag in it.
+func (e *Engine) isNote(id string) bool {
+	return len(id) > len("000-") && id[3] == '-' && strings.HasPrefix(id[4:], e.tag+"-n")
+}
+
+// receipt takes one. What does not name a copy that this member of this room has got is
+// ignored.
+func (s *shard) receipt(rc *receipt) {
+	s.engine.metrics.receipt(s.takeReceipt(rc))
+}
+
+func (s *shard) takeReceipt(rc *receipt) (result string) {
+	r := s.rooms[rc.room.Key()]
+	if r == nil {
+		return receiptIgnored
+	}
+	m := r.get(rc.from.Key())
+	if m == nil || !m.live {
+		return receiptIgnored
+	}
+	n, ok := parseCopyID(rc.imdn.MessageID)
+	if !ok || n.room != r.id || n.hash != hash64(m.key) || !m.hasBeenSent(n.seq) {
+		return receiptIgnored
+	}
+	s.engine.speakers.add(m.key)
+	if rc.imdn.Status == sipmsg.IMDNDisplayed && s.showed(r, m, n.seq) {
+		s.hasRead(r, m, n.seq)
+	}
+	return rc.imdn.Status.String()
+}
+
+// hasBeenSent reports whether m may acknowledge message seq: its phone has it, or a copy
+// of it is under way, whose outcome may come after the receipt.
+func (m *member) hasBeenSent(seq uint64) bool {
+	return seq <= m.cursor || m.flight != nil && m.flight.missed == 0 && m.flight.word == noWord && m.flight.seq == seq
+}
+
+// speakersHalf is how many users each half of speakers holds.
+const speakersHalf = 1 << 15
+
+// speakers are users whose clients have sent receipts in this run, the last ones to do so:
+// they understand receipts. A client of whom this is forgotten gets none until it has
+// sent another. All shards share it.
+type speakers struct {
+	half int // how many each map holds
+
+	mu       sync.Mutex
+	now, old map[string]struct{} // guarded by mu: keys; old was full before now was begun
+}
+
+func newSpeakers(half int) *speakers {
+	return &speakers{half: half, now: make(map[string]struct{})}
+}
+
+func (s *speakers) add(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, has := s.now[key]; has {
+		return
+	}
+	if len(s.now) >= s.half {
+		s.old, s.now = s.now, make(map[string]struct{})
+	}
+	s.now[key] = struct{}{}
+}
+
+func (s *speakers) has(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, now := s.now[key]
+	_, old := s.old[key]
+	return now || old
+}
+
+// entityOf is the body of a request with what describes it.
+func entityOf(req *sip.Request) sipmsg.Entity {
+	e := sipmsg.Entity{Body: req.Body()}
+	if ct := req.ContentType(); ct != nil {
+		e.ContentType = strings.TrimSpace(ct.Value())
+	}
+	for _, h := range req.Headers() {
+		if name, ok := sipmsg.EntityHeader(h.Name()); ok {
+			e.Headers = append(e.Headers, sipmsg.Header{Name: name, Value: strings.TrimSpace(h.Value())})
+		}
+	}
+	return e
+}
