@@ -235,7 +235,10 @@ func (m *migration) withImcd(t *testing.T, use func(*evapitest.Kamailio, *imcdte
 	text := strings.Replace(m.config, m.lines, "", 1)
 	text = strings.Replace(text, moduleCall, "", 1)
 	for _, diff := range readmeDiffs(t) {
-		text = applyDiff(t, text, diff)
+		var err error
+		if text, err = evapitest.ApplyDiff(testContext(t), text, diff); err != nil {
+			t.Fatal(err)
+		}
 	}
 	k := startKamailio(t, evapitest.Options{Config: text, SIPPort: m.sip, EvapiPort: m.evapi, Local: "alias=\"chat.test\"\n",
 		Files: map[string]string{"imc-local.cfg": fmt.Sprintf("%s\n#!define IMC_EVAPI_BIND \"127.0.0.1:%d\"\n", secret[1], m.evapi)}})

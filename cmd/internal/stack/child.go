@@ -20,6 +20,10 @@ type Command struct {
 	Dir  string    // working directory; empty: ours
 	Env  []string  // the whole environment; nil: ours
 	Out  io.Writer // standard output and error; may be nil
+	// In is standard input; nil: empty. Extra are files 3, 4 and so on. Both are the
+	// caller's to close, who may do so once the child has started.
+	In    *os.File
+	Extra []*os.File
 	// SameGroup leaves the child in our process group. Otherwise it leads one
 	// of its own, and a Ctrl-C in our terminal does not reach it.
 	SameGroup bool
@@ -37,7 +41,10 @@ type Child struct {
 func StartChild(c Command) (*Child, error) {
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Dir, cmd.Env = c.Dir, c.Env
-	cmd.Stdout, cmd.Stderr = c.Out, c.Out
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = c.Out, c.Out, c.Extra
+	if c.In != nil {
+		cmd.Stdin = c.In
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !c.SameGroup, Pdeathsig: syscall.SIGTERM}
 	cmd.WaitDelay = 2 * time.Second // grandchildren may hold the pipe open
 	p := &Child{name: c.Path, done: make(chan struct{})}
