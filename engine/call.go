@@ -63,6 +63,9 @@ func (c *call) relay() *refusal {
 	if r != nil {
 		return r
 	}
+	if r := c.automatic(); r != nil {
+		return r
+	}
 	row := &MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: sender, Body: c.req.body, At: c.shard.now,
 		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType}
 	out, err := c.shard.engine.compose(c.room, row)

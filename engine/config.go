@@ -48,6 +48,8 @@ type Config struct {
 	RateRoomMessages   Rate // rate_room_messages: messages in one room
 	RateRoomJoins      Rate // rate_room_joins: attempts to join one room
 
+	AutoReplies int // auto_replies: answers of one text in a row after which a member is taken for a machine; 0: never
+
 	Receipts       string // receipts: whether a sender gets receipts, sender or off
 	ReceiptMembers int    // receipt_members: not in rooms with more members
 
@@ -110,6 +112,7 @@ func DefaultConfig() Config {
 		LogBytes:       8 << 20,
 		TotalBytes:     256 << 20,
 		MaxDelay:       5 * time.Second,
+		AutoReplies:    10,
 		RetryAfter:     5 * time.Second,
 
 		Durability:      DurabilityCommit,
@@ -137,6 +140,7 @@ func (c Config) Validate() error {
 		{"hash_size", c.HashSize, 0, 10},
 		{"list_bytes", c.ListBytes, 200, 8000},
 		{"max_members_per_room", c.MaxMembers, 0, 1 << 30},
+		{"auto_replies", c.AutoReplies, 0, 1000},
 		{"max_rooms_per_user", c.MaxRooms, 0, 1 << 30},
 		{"receipt_members", c.ReceiptMembers, 0, 1000},
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},

@@ -114,8 +114,9 @@ type room struct {
 
 	losses map[string]losses // of members, by key; nil if there are none
 
-	counted     []string // owners that the ledger has counted for this room, by key
-	said, joins meter    // of rate_room_messages and rate_room_joins
+	counted     []string     // owners that the ledger has counted for this room, by key
+	auto        *autoReplies // nil: nobody has spoken
+	said, joins meter        // of rate_room_messages and rate_room_joins
 }
 
 func newRoom(name Name, id int64, epoch uint64) *room {
