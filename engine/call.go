@@ -105,6 +105,9 @@ func (c *call) refuse(why *refusal) {
 		rc = c.req.base() - why.detail
 	}
 	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc}
+	if why.code == 403 {
+		c.tx.answer.Code = c.shard.engine.cfg.ForbiddenCode
+	}
 	if c.tx.answer.RetryAfter = why.after; why.code == 503 {
 		c.tx.answer.RetryAfter = c.shard.engine.cfg.RetryAfter
 	}

@@ -32,6 +32,7 @@ type Config struct {
 	OwnerLeave    string // owner_leave: destroy, refuse or transfer
 
 	SuccessCode   int               // success_code: final reply to what was accepted, 200 or 202
+	ForbiddenCode int               // forbidden_code: final reply to what is not allowed: 403, 406, 480 or 603
 	MessageFormat string            // message_format: text messages as members see them; {user}, {body}
 	KeepOrigins   bool              // no key: what copies are made of is kept for the Relay (Origin)
 	Notices       map[string]string // notices: templates by name that replace DefaultNotices
@@ -98,6 +99,7 @@ func DefaultConfig() Config {
 		OwnerLeave:     OwnerLeaveDestroy,
 		ForeignUsers:   ForeignInvited,
 		SuccessCode:    200,
+		ForbiddenCode:  403,
 		MessageFormat:  "[{user}]: {body}",
 		ListBytes:      1200,
 		Receipts:       ReceiptsSender,
@@ -214,6 +216,11 @@ func (c Config) validateWords() error {
 	}
 	if c.SuccessCode != 200 && c.SuccessCode != 202 {
 		return fmt.Errorf("success_code: %d is neither 200 nor 202", c.SuccessCode)
+	}
+	switch c.ForbiddenCode {
+	case 403, 406, 480, 603:
+	default:
+		return fmt.Errorf("forbidden_code: %d is none of 403, 406, 480, 603", c.ForbiddenCode)
 	}
 	if !strings.Contains(c.MessageFormat, "{body}") {
 		return errors.New("message_format: has no {body}")

@@ -76,6 +76,8 @@ func roomKeys() []key {
 	return []key{
 		choiceKey("owner_leave", "what the exit of a room's owner does: destroy, refuse or transfer",
 			func(r *raw) *string { return &r.Engine.OwnerLeave }, "destroy", "refuse", "transfer"),
+		intKey("forbidden_code", "final reply to what is not allowed: 403, 406, 480 or 603", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.ForbiddenCode }),
 		intKey("success_code", "final reply to what was accepted: 200 or 202", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.SuccessCode }),
 		textKey("message_format", "text messages as members see them", func(r *raw) *string { return &r.Engine.MessageFormat }),
