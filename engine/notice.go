@@ -59,6 +59,7 @@ var defaultNotices = map[string]string{
 	"empty_message":    "*** The message was empty and went to nobody.",
 	"bad_message":      "*** The message cannot be passed on: {why}.",
 	"too_large":        "*** The message is too large and went to nobody: {why}.",
+	"not_stored":       "*** That cannot be stored. Something in it is not what the chat service can keep.",
 	"unavailable":      "*** The chat service cannot take that now. Please try again in a moment.",
 	"members_header":   "Members of {room}:",
 	"members_header_n": "Members of {room} ({n}/{of}):",

@@ -81,6 +81,14 @@ func refuseUnavailable(reason string) *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: reason, notice: "unavailable"}
 }
 
+// refuseCommit says why what was asked is not stored.
+func refuseCommit(err error) *refusal {
+	if errors.Is(err, ErrInvalid) {
+		return &refusal{code: 500, detail: rcUnavailable, reason: "Cannot be stored", notice: "not_stored"}
+	}
+	return refuseUnavailable("Database unavailable")
+}
+
 // refuseOverloaded has no notice: notices would add to the load.
 func refuseOverloaded() *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: "Overloaded"}

@@ -107,6 +107,9 @@ type room struct {
 	turn      bool                 // stands in shard.turns
 	lateness                       // of its messages
 	leavers   []*member            // of a room that is distrusted: who left in vain
+	parking   bool                 // of one that is distrusted: its requests wait for it
+	behind    []*request           // of one that is parking: those behind a refused change
+	parked    []*request           // and those that came later
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
 	open      []*openReceipt       // messages whose senders are to get receipts still, oldest first
 	newcomers []newcomer           // the last that joined
