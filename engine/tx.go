@@ -28,6 +28,7 @@ type tx struct {
 
 	left    []*member   // members of room that are dropped
 	history int         // messages to show to the sender; 0: none
+	seen    int         // messages of which it is told who has read them; 0: none
 	after   func(error) // called in the shard when the tx is settled; may be nil
 }
 
@@ -122,6 +123,9 @@ func (s *shard) apply(t *tx) {
 	}
 	for _, ev := range t.events {
 		s.engine.events.publish(ev)
+	}
+	if t.seen > 0 {
+		s.sendSeen(t.room, t.req.from, t.req.callID, t.seen)
 	}
 	if t.history > 0 {
 		s.sendHistory(t.room, t.req.from, t.req.callID, t.history)
