@@ -1,6 +1,10 @@
 package engine
 
-import "imcd/evapi"
+import (
+	"strconv"
+
+	"imcd/evapi"
+)
 
 // call is one request while its shard evaluates it. What it changes in memory
 // goes into tx at the same time. A handler refuses before it changes anything.
@@ -63,11 +67,9 @@ func (c *call) relay() *refusal {
 	if r != nil {
 		return r
 	}
-	if r := c.automatic(); r != nil {
-		return r
-	}
 	row := &MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: sender, Body: c.req.body, At: c.shard.now,
-		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType}
+		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType, Headers: c.req.rowHeaders(),
+		Expires: c.req.marks.lives.until(c.shard.now), MessageID: c.req.messageID(), Wants: c.req.wants()}
 	out, err := c.shard.engine.compose(c.room, row)
 	if err != nil {
 		return refuseContent(err)
@@ -78,9 +80,13 @@ func (c *call) relay() *refusal {
 	}
 	c.room.seq, c.req.seq = row.Seq, row.Seq
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
+	if line := c.shard.engine.composeLine(c.room, row); line != nil {
+		c.shard.engine.charge(overhead)
+		c.tx.says = append(c.tx.says, say{out: line, skip: sender.Key(), size: overhead, at: row.At, expires: row.Expires})
+	}
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
-	c.tx.says = append(c.tx.says, say{out: out, skip: sender.Key(), size: size, seq: row.Seq, at: row.At,
+	c.tx.says = append(c.tx.says, say{out: out, skip: sender.Key(), size: size, seq: row.Seq, at: row.At, expires: row.Expires,
 		receipt: c.receiptFor(row)})
 	c.posted(row)
 	return nil
@@ -104,10 +110,7 @@ func (c *call) refuse(why *refusal) {
 	if rc == 0 {
 		rc = c.req.base() - why.detail
 	}
-	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc}
-	if why.code == 403 {
-		c.tx.answer.Code = c.shard.engine.cfg.ForbiddenCode
-	}
+	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc, Headers: why.headers}
 	if c.tx.answer.RetryAfter = why.after; why.code == 503 {
 		c.tx.answer.RetryAfter = c.shard.engine.cfg.RetryAfter
 	}
@@ -115,7 +118,7 @@ func (c *call) refuse(why *refusal) {
 		c.req.order.why = why // an operator is told by the answer
 		return
 	}
-	if why.notice == "" || c.req.from.IsZero() {
+	if why.notice == "" || c.req.from.IsZero() || !c.mayNotice(why) {
 		return
 	}
 	v := vars{}
@@ -126,6 +129,29 @@ func (c *call) refuse(why *refusal) {
 		v["usage"] = c.req.cmd.usage(c.shard.engine.cfg.CmdStartChar)
 	}
 	c.answer(why.notice, v)
+}
+
+// mayNotice reports whether the sender may be told why. Who gave a command is told each
+// time; who wrote something else not: it may be a program that answers.
+func (c *call) mayNotice(why *refusal) bool {
+	if !c.req.person() {
+		return false
+	}
+	if c.req.cmd != nil {
+		return true
+	}
+	what, repeats := c.req.from.Key()+"\n"+c.req.room.Key()+"\n"+why.notice, 1
+	if c.room != nil {
+		what += strconv.FormatInt(c.room.id, 36) // another one of that name is another room
+	}
+	if c.req.word != "" || why.rc == rcParse { // it was meant as a command
+		what, repeats = what+"\n"+c.req.content.Text, maxNoticeRepeats
+	}
+	if c.shard.engine.noticed.allow(hash64(what), repeats, c.shard.now) {
+		return true
+	}
+	c.shard.engine.metrics.withheld.Inc()
+	return false
 }
 
 // from is the room as which notices speak: the room it is about, or the request
@@ -177,9 +203,13 @@ func (c *call) broadcast(notice string, v vars) {
 	c.text(Name{}, c.shard.engine.notices.format(notice, c.fill(v)), nil)
 }
 
-// text queues a text to one user, or to all live members if to is zero.
+// text queues a text to one user, or to all live members if to is zero. To a program
+// that sent a request nothing is said.
 func (c *call) text(to Name, text string, invite *member) {
 	e := c.shard.engine
+	if c.req != nil && !to.IsZero() && to == c.req.from && !c.req.person() {
+		return
+	}
 	callID := ""
 	if c.req != nil {
 		callID = c.req.callID

@@ -31,12 +31,14 @@ type Config struct {
 	CheckOnCreate bool   // check_on_create: creating a room that exists never joins it
 	OwnerLeave    string // owner_leave: destroy, refuse or transfer
 
-	SuccessCode   int               // success_code: final reply to what was accepted, 200 or 202
-	ForbiddenCode int               // forbidden_code: final reply to what is not allowed: 403, 406, 480 or 603
-	MessageFormat string            // message_format: text messages as members see them; {user}, {body}
-	KeepOrigins   bool              // no key: what copies are made of is kept for the Relay (Origin)
-	Notices       map[string]string // notices: templates by name that replace DefaultNotices
-	ListBytes     int               // list_bytes: longest body of one part of a list
+	SuccessCode    int               // success_code: final reply to what was accepted, 200 or 202
+	MessageFormat  string            // message_format: text messages as members see them; {user}, {body}
+	AttachmentLine string            // attachment_line: before what is no text of a sender without display name; {user}, {type}; empty: none
+	TypingMembers  int               // typing_members: "is typing" is passed on in rooms of at most so many; 0: never
+	NoticeRepeat   time.Duration     // notice_repeat: the same notice about refused messages once in so long; 0: each time
+	KeepOrigins    bool              // no key: what copies are made of is kept for the Relay (Origin)
+	Notices        map[string]string // notices: templates by name that replace DefaultNotices
+	ListBytes      int               // list_bytes: longest body of one part of a list
 
 	MaxMembers  int    // max_members_per_room: 0 for no limit
 	MaxRooms    int    // max_rooms_per_user: that one user owns; 0 for no limit
@@ -48,8 +50,6 @@ type Config struct {
 	RateSenderCommands Rate // rate_sender_commands: commands of one user to all rooms
 	RateRoomMessages   Rate // rate_room_messages: messages in one room
 	RateRoomJoins      Rate // rate_room_joins: attempts to join one room
-
-	AutoReplies int // auto_replies: answers of one text in a row after which a member is taken for a machine; 0: never
 
 	Receipts       string // receipts: whether a sender gets receipts, sender or off
 	ReceiptMembers int    // receipt_members: not in rooms with more members
@@ -99,8 +99,10 @@ func DefaultConfig() Config {
 		OwnerLeave:     OwnerLeaveDestroy,
 		ForeignUsers:   ForeignInvited,
 		SuccessCode:    200,
-		ForbiddenCode:  403,
 		MessageFormat:  "[{user}]: {body}",
+		AttachmentLine: "[{user}] sent {type}",
+		TypingMembers:  20,
+		NoticeRepeat:   10 * time.Second,
 		ListBytes:      1200,
 		Receipts:       ReceiptsSender,
 		ReceiptMembers: 50,
@@ -114,7 +116,6 @@ func DefaultConfig() Config {
 		LogBytes:       8 << 20,
 		TotalBytes:     256 << 20,
 		MaxDelay:       5 * time.Second,
-		AutoReplies:    10,
 		RetryAfter:     5 * time.Second,
 
 		Durability:      DurabilityCommit,
@@ -140,9 +141,9 @@ func (c Config) Validate() error {
 		val, min, max int
 	}{
 		{"hash_size", c.HashSize, 0, 10},
+		{"typing_members", c.TypingMembers, 0, 1000},
 		{"list_bytes", c.ListBytes, 200, 8000},
 		{"max_members_per_room", c.MaxMembers, 0, 1 << 30},
-		{"auto_replies", c.AutoReplies, 0, 1000},
 		{"max_rooms_per_user", c.MaxRooms, 0, 1 << 30},
 		{"receipt_members", c.ReceiptMembers, 0, 1000},
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
@@ -211,16 +212,17 @@ func (c Config) validateWords() error {
 	if c.MessageAge < 0 {
 		return fmt.Errorf("message_age: %v is negative", c.MessageAge)
 	}
+	if c.NoticeRepeat < 0 {
+		return fmt.Errorf("notice_repeat: %v is negative", c.NoticeRepeat)
+	}
+	if err := checkTemplate(c.AttachmentLine, "user", "room", "type"); err != nil {
+		return fmt.Errorf("attachment_line: %w", err)
+	}
 	if c.MaxDelay < 0 {
 		return fmt.Errorf("max_delay: %v is negative", c.MaxDelay)
 	}
 	if c.SuccessCode != 200 && c.SuccessCode != 202 {
 		return fmt.Errorf("success_code: %d is neither 200 nor 202", c.SuccessCode)
-	}
-	switch c.ForbiddenCode {
-	case 403, 406, 480, 603:
-	default:
-		return fmt.Errorf("forbidden_code: %d is none of 403, 406, 480, 603", c.ForbiddenCode)
 	}
 	if !strings.Contains(c.MessageFormat, "{body}") {
 		return errors.New("message_format: has no {body}")

@@ -21,6 +21,7 @@ type flight struct {
 	stream *stream
 	seq    uint64    // of the message, or the last of those missed; 0 for a notice to all
 	entry  uint64    // number of the log entry and one more; 0: not from the log
+	line   bool      // this copy stands before a message of a page, and has its place
 	missed uint64    // how many were dropped, of which this copy tells; 0: it is something else
 	at     time.Time // when the message was accepted
 	since  time.Time // when this copy was sent last
@@ -172,12 +173,27 @@ func (s *shard) seek(r *room, m *member) bool {
 	for m.next < r.log.end() {
 		e := r.log.at(m.next)
 		if e.skip != m.key && (e.seq == 0 || e.seq > m.cursor) {
-			return true
+			if !s.expired(e.expires) {
+				return true
+			}
+			s.countExpired(e.seq)
 		}
 		s.pass(r, m)
 	}
 	m.wait = nil // nothing is owed to it
 	return false
+}
+
+// expired reports whether what expires at a time, zero for never, is not delivered any
+// more.
+func (s *shard) expired(at time.Time) bool { return !at.IsZero() && !s.now.Before(at) }
+
+// countExpired counts a message that a member does not get for that; 0: it is a line
+// before one.
+func (s *shard) countExpired(seq uint64) {
+	if seq > 0 {
+		s.engine.metrics.expired.Inc()
+	}
 }
 
 // pass moves m over one entry of the log.
@@ -485,6 +501,10 @@ func (s *shard) passOne(f *flight) {
 	switch {
 	case f.missed > 0:
 		s.passGap(f)
+	case f.line:
+		if m.page != nil && m.item() != nil && m.item().line {
+			m.at++
+		}
 	case m.page != nil && m.item() != nil && m.item().seq == f.seq:
 		s.passItem(r, m)
 	case m.mode == following && f.entry == m.next+1 && m.next >= r.log.base:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,15 +17,12 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
 // ErrUnavailable marks errors of a Store that pass by themselves: the database
 // cannot be reached, shuts down or starts.
 var ErrUnavailable = errors.New("database unavailable")
-
-// ErrInvalid marks errors of a Store about what it is to store: too long, not UTF-8,
-// against a constraint. The same change fails again, and others do not.
-var ErrInvalid = errors.New("data refused")
 
 // Engine runs the rooms. Make one with New; its methods are safe for concurrent
 // use.
@@ -49,7 +47,11 @@ type Engine struct {
 	creators  creators
 	traced    bool // requests and deliveries are logged
 	events    feed
-	tag       string // distinguishes this run's Call-IDs from those of another
+	noticed   *noticed
+	texts     atomic.Uint64 // of the engine's own, for their marks
+	tag       string        // distinguishes this run's Call-IDs from those of another
+
+	typingID string // begins Call-IDs behind the shard's prefix: their outcomes are ignored
 
 	welcomedMu sync.Mutex
 	welcomed   map[string]evapi.Welcome // guarded by welcomedMu: the last of each Kamailio, by its name
@@ -77,6 +79,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers)}
 	e.served.Store(&served{silent: true, any: true})
+	e.typingID = e.tag + typingID
 	var err error
 	if e.notices, err = newNotices(cfg.Notices); err != nil {
 		return nil, err
@@ -86,6 +89,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	}
 	e.ledger = newLedger(cfg.MaxRooms)
 	e.speakers = newSpeakers(speakersHalf)
+	e.noticed = newNoticed(cfg.NoticeRepeat, maxNoticed)
 	if cfg.RateSenderMessages.limits() || cfg.RateSenderCommands.limits() {
 		e.senders = newSenders(maxSenders)
 	}
@@ -190,6 +194,9 @@ func (e *Engine) Message(m *evapi.Message) {
 	req := e.newRequest(m)
 	e.requests.Add(1)
 	switch {
+	case req.refused == nil && req.content.Kind == sipmsg.Receipt:
+		e.answerReceipt(req)
+		return
 	case e.stopping.Load():
 		e.turnAway(req, "Shutting down")
 		return
@@ -208,6 +215,17 @@ func (e *Engine) Message(m *evapi.Message) {
 	}
 }
 
+// answerReceipt answers a receipt that came in the ordinary way, as in CPIM. It ends here,
+// whoever sent it.
+func (e *Engine) answerReceipt(req *request) {
+	e.settle(req, e.accepted())
+	if req.content.IMDN == nil {
+		e.metrics.receipt(receiptIgnored)
+		return
+	}
+	e.noteReceipt(receipt{room: req.target, from: req.from, imdn: *req.content.IMDN})
+}
+
 // listRooms hands req to the lister; false: it is refused like any other.
 func (e *Engine) listRooms(req *request) bool {
 	if req.refused = e.limitedSender(req, time.Now()); req.refused != nil {
@@ -223,6 +241,14 @@ func (e *Engine) listRooms(req *request) bool {
 // turnAway answers 503 without a notice: notices would add to the load.
 func (e *Engine) turnAway(req *request, why string) {
 	a := evapi.Answer{Code: 503, Reason: why, RC: req.base() - rcUnavailable, RetryAfter: e.cfg.RetryAfter}
+	if req.refused == nil && req.content.Kind == sipmsg.Typing {
+		a = e.accepted() // nobody misses it
+	}
+	e.settle(req, a)
+}
+
+// settle answers a request that no shard has.
+func (e *Engine) settle(req *request, a evapi.Answer) {
 	e.relay.Reply(req.msg, a)
 	e.metrics.request(req, a)
 	e.logRequest(req, a, false)
@@ -232,6 +258,9 @@ func (e *Engine) turnAway(req *request, why string) {
 // Result takes the outcome of a copy that the Relay was given. It never blocks.
 func (e *Engine) Result(r evapi.Result) {
 	if len(r.CallID) > 3 && r.CallID[3] == '-' {
+		if strings.HasPrefix(r.CallID[4:], e.typingID) {
+			return
+		}
 		if i, err := strconv.ParseUint(r.CallID[:3], 16, 16); err == nil && int(i) < len(e.shards) {
 			e.shards[i].inbox.result(r)
 			return

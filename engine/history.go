@@ -50,8 +50,8 @@ func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
 
 // historyLine is one message with its time and sender.
 func (s *shard) historyLine(r *room, row *MessageRow) string {
-	body := string(row.Body)
-	if !isPlain(row.ContentType) {
+	body, ok := row.text()
+	if !ok {
 		body = fmt.Sprintf("(%s, %d bytes)", clip(mediaType(row.ContentType)), len(row.Body))
 	}
 	return s.engine.notices.format("history", vars{"user": s.engine.author(r, row.Sender), "room": r.name.User,

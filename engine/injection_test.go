@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
 // hostile are requests with which a client could try to write into what others
@@ -28,6 +29,10 @@ func hostile() []string {
 		request(`<sip:alice@x.org>`, "c1", "text/plain", "#create chat-b\r\nX: y"),
 		request(`<sip:alice@x.org>`, "c1", "text/plain", "#add '; DROP TABLE imc_rooms; --"),
 		request(`<sip:alice@x.org>`, "c1", "text/plain", "#nonsense\x00\r\n\r\n"),
+		request(`<sip:alice@x.org>`, "c1", "image/png\r\nExpires: 9\r\nAuto-Submitted: auto-generated;x=\"\r\n y\"\r\ne: br\r\n"+
+			"Content-Disposition: a;\r\n b\r\nX-IMC-Path: a-1.b.c\r\nX-IMC-Path: \r\n d", "x"),
+		request(`<sip:alice@x.org>`, "c1", "message/cpim", "From: x\r\nimdn.Message-ID: \\r\\nX: y\r\n\r\nContent-Type: image/png\r\n"+
+			"Content-ID: a\r\n X: y\rX: y\r\n\r\nPNG"),
 	}
 }
 
@@ -50,18 +55,38 @@ func FuzzInjection(f *testing.F) {
 			return
 		}
 		row := &MessageRow{Room: 7, Seq: 1, Sender: req.from, Body: req.body, At: time.Now(),
-			Display: cleanDisplay(req.display), ContentType: req.contentType}
+			Display: cleanDisplay(req.display), ContentType: req.contentType, Headers: req.rowHeaders(),
+			Expires: req.marks.lives.until(time.Now())}
 		if !utf8.ValidString(row.Display) || strings.ContainsFunc(row.Display, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("display name %q", row.Display)
 		}
 		if out, err := h.e.compose(room, row); err == nil {
-			checkCopy(t, out, room.name, row.Display, "")
-			if !isPlain(req.contentType) && decode(evapi.Copy{Out: out, To: "sip:bob@x.org", CallID: "id"}).body != string(req.body) {
+			display, names := row.Display, ""
+			entity := row.entity()
+			framed := sipmsg.InPlace(&entity)
+			if !framed {
+				display = displayOf(row)
+			}
+			for _, h := range row.Headers {
+				if h.Name != headerPath {
+					names += h.Name + " "
+				}
+			}
+			names += "Date X-IMC-Path"
+			if !row.Expires.IsZero() {
+				names += " Expires"
+			}
+			checkCopy(t, out, room.name, display, names)
+			if !framed && decode(evapi.Copy{Out: out, To: "sip:bob@x.org", CallID: "id"}).body != string(req.body) {
 				t.Fatal("the body is not as it was")
 			}
 		}
 		if out, err := h.e.composeText(room.name, "*** "+clip(req.word), req.callID); err == nil {
-			checkCopy(t, out, room.name, "", req.callID)
+			names := "Auto-Submitted Date X-IMC-Path"
+			if req.callID != "" {
+				names += " In-Reply-To"
+			}
+			checkCopy(t, out, room.name, "", names)
 		}
 	})
 }
@@ -73,7 +98,7 @@ func checkReason(t *testing.T, reason string) {
 }
 
 // checkCopy reads a copy as its receiver does.
-func checkCopy(t *testing.T, out *evapi.Outgoing, room Name, display, callID string) {
+func checkCopy(t *testing.T, out *evapi.Outgoing, room Name, display, more string) {
 	t.Helper()
 	c := decode(evapi.Copy{Out: out, To: "sip:bob@x.org", CallID: "id"})
 	headers := c.headers
@@ -87,10 +112,7 @@ func checkCopy(t *testing.T, out *evapi.Outgoing, room Name, display, callID str
 			names = append(names, name)
 		}
 	}
-	want := "From To Call-ID Content-Type"
-	if callID != "" {
-		want += " In-Reply-To"
-	}
+	want := "From To Call-ID Content-Type " + more
 	if got := strings.Join(names, " "); got != want || strings.ContainsAny(strings.ReplaceAll(headers, "\r\n", ""), "\r\n\x00") {
 		t.Fatalf("headers are %q, should be %q:\n%q", got, want, headers)
 	}

@@ -20,6 +20,9 @@ type metrics struct {
 	dropped    prometheus.Counter
 	lost       *prometheus.CounterVec // messages, by reason
 	repeated   prometheus.Counter
+	typed      *prometheus.CounterVec // by result
+	expired    prometheus.Counter
+	withheld   prometheus.Counter
 	limited    *prometheus.CounterVec // by limit
 	receipts   *prometheus.CounterVec // by result
 	// of these kinds, receipts for senders
@@ -52,6 +55,13 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			[]string{"reason"}),
 		repeated: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "imc_repeated_total", Help: "Copies sent again while they were under way, because their user has registered."}),
+		typed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "imc_typing_total", Help: "Copies of \"is typing\" to members that are online: sent; dropped (too many, or something else to send)."},
+			[]string{"result"}),
+		expired: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_expired_total", Help: "Copies not sent because the time that the sender gave them (Expires) was over."}),
+		withheld: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "imc_notices_withheld_total", Help: "Notices about refused messages that were not sent because of notice_repeat."}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "imc_limited_total", Help: "Requests answered 480 because of a limit of a rate, by its key in the configuration."},
 			[]string{"limit"}),
@@ -88,7 +98,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost, m.repeated, m.limited,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost, m.repeated, m.typed, m.expired, m.withheld, m.limited,
 		m.receipts, m.receiptsSent, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
@@ -123,6 +133,8 @@ func (m *metrics) arrived(after time.Duration, f *flight) {
 		m.latency.Observe(after.Seconds())
 	}
 }
+
+func (m *metrics) typing(result string) { m.typed.WithLabelValues(result).Inc() }
 
 func (m *metrics) postponed(v verdict) {
 	reason := "failed"

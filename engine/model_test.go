@@ -243,7 +243,9 @@ func checkModel(rt *rapid.T) {
 	m := &model{rooms: map[string]*modelRoom{}, gone: map[string]bool{"fay": true},
 		leave:  rapid.SampledFrom([]string{OwnerLeaveDestroy, OwnerLeaveRefuse, OwnerLeaveTransfer}).Draw(rt, "owner_leave"),
 		onJoin: rapid.Bool().Draw(rt, "create_on_join"), check: rapid.Bool().Draw(rt, "check_on_create")}
-	change := func(c *Config) { c.OwnerLeave, c.CreateOnJoin, c.CheckOnCreate = m.leave, m.onJoin, m.check }
+	change := func(c *Config) {
+		c.OwnerLeave, c.CreateOnJoin, c.CheckOnCreate, c.NoticeRepeat = m.leave, m.onJoin, m.check, 0
+	}
 	store := newMemStore()
 	store.codes["fay"] = result(404)
 	h := openRapidHouse(rt, store, change)

@@ -195,8 +195,8 @@ func (e *Engine) composeReceipt(r *room, to *member, o *openReceipt, status sipm
 		contentType = sipmsg.CPIMType
 		body = sipmsg.WrapIMDN(r.name.URI(), to.uri, now, body)
 	}
-	headers := append(e.headers[:len(e.headers):len(e.headers)], evapi.Header{Name: "Auto-Submitted", Value: "auto-generated"})
-	return evapi.NewOutgoing(evapi.Content{From: nameAddr("", r.name), ContentType: contentType, Headers: headers, Body: body})
+	return evapi.NewOutgoing(evapi.Content{From: nameAddr("", r.name), ContentType: contentType,
+		Headers: e.noticeHeaders(r.name, now), Body: body})
 }
 
 // sendReceipt sends one receipt to the sender of a message. It is not stored, and not

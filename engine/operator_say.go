@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"imcd/evapi/sipmsg"
 )
 
 // plainUTF8 is what an operator's texts are.
@@ -41,6 +43,8 @@ func (e *Engine) newMessage(room, text string) (*request, error) {
 	req, err := e.newOrder(room)
 	if err == nil {
 		req.body, req.contentType = []byte(text), plainUTF8
+		req.content = sipmsg.Content{Kind: sipmsg.Text, Text: text, TextOK: true,
+			Entity: sipmsg.Entity{ContentType: plainUTF8, Body: req.body}}
 	}
 	return req, err
 }

@@ -29,6 +29,9 @@ type pageItem struct {
 	sender string // key
 	out    *evapi.Outgoing
 	at     time.Time // when it was accepted
+
+	expires time.Time // when it is not delivered any more; zero: never
+	line    bool      // it is no message but stands before one, whose number it has
 }
 
 // load asks for what m has not got. Members at the same place share a query.
@@ -97,7 +100,13 @@ func (s *shard) composeRows(r *room, rows []MessageRow) []pageItem {
 			// it, and the others go on.
 			s.engine.log.Warn().Err(err).Str("room", r.key).Uint64("seq", rows[i].Seq).Msg("stored message cannot be sent")
 		}
-		items = append(items, pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), out: out, at: rows[i].At})
+		item := pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), at: rows[i].At, expires: rows[i].Expires}
+		if line := s.engine.composeLine(r, &rows[i]); line != nil && err == nil {
+			item.out, item.line = line, true
+			items = append(items, item)
+		}
+		item.out, item.line = out, false
+		items = append(items, item)
 	}
 	return items
 }
@@ -129,8 +138,11 @@ func (s *shard) seekPage(r *room, m *member) bool {
 		return m.mode == following && s.seek(r, m)
 	}
 	for item := m.item(); item != nil; item = m.item() {
-		if item.seq > m.cursor+1 || item.out != nil && item.sender != m.key {
+		if item.seq > m.cursor+1 || item.out != nil && item.sender != m.key && !s.expired(item.expires) {
 			return true
+		}
+		if item.out != nil && item.sender != m.key && !item.line {
+			s.countExpired(item.seq)
 		}
 		s.passItem(r, m)
 		if item.out == nil && item.sender != m.key {
@@ -156,6 +168,9 @@ func (s *shard) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, e
 	upto := m.page.last
 	if item := m.item(); item != nil {
 		if item.seq == m.cursor+1 {
+			if item.line {
+				return flight{at: item.at, line: true}, item.out, nil
+			}
 			return flight{seq: item.seq, at: item.at}, item.out, nil
 		}
 		upto = item.seq - 1
@@ -175,7 +190,9 @@ func (s *shard) passGap(f *flight) {
 }
 
 func (s *shard) passItem(r *room, m *member) {
-	m.cursor = m.item().seq
+	if item := m.item(); !item.line {
+		m.cursor = item.seq
+	}
 	m.at++
 	s.markDirty(r)
 }

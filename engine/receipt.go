@@ -5,8 +5,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/emiago/sipgo/sip"
-
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -166,18 +164,4 @@ func (s *speakers) has(key string) bool {
 	_, now := s.now[key]
 	_, old := s.old[key]
 	return now || old
-}
-
-// entityOf is the body of a request with what describes it.
-func entityOf(req *sip.Request) sipmsg.Entity {
-	e := sipmsg.Entity{Body: req.Body()}
-	if ct := req.ContentType(); ct != nil {
-		e.ContentType = strings.TrimSpace(ct.Value())
-	}
-	for _, h := range req.Headers() {
-		if name, ok := sipmsg.EntityHeader(h.Name()); ok {
-			e.Headers = append(e.Headers, sipmsg.Header{Name: name, Value: strings.TrimSpace(h.Value())})
-		}
-	}
-	return e
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"imcd/evapi"
@@ -42,6 +43,8 @@ type refusal struct {
 	notice string // name of the notice; empty for none
 	vars   vars
 	after  time.Duration // Retry-After; 0: retry_after for a 503, none for others
+
+	headers []evapi.Header // of the reply
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d %s", r.code, r.reason) }
@@ -81,18 +84,30 @@ func refuseUnavailable(reason string) *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: reason, notice: "unavailable"}
 }
 
-// refuseCommit says why what was asked is not stored.
-func refuseCommit(err error) *refusal {
-	if errors.Is(err, ErrInvalid) {
-		return &refusal{code: 500, detail: rcUnavailable, reason: "Cannot be stored", notice: "not_stored"}
-	}
-	return refuseUnavailable("Database unavailable")
-}
-
 // refuseOverloaded has no notice: notices would add to the load.
 func refuseOverloaded() *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: "Overloaded"}
 }
+
+// refuseRequired is the answer to extensions that must be understood (RFC 3261 section
+// 8.2.2.3): there is none here.
+func refuseRequired(tags []string) *refusal {
+	var named []string
+	size := 0
+	for _, tag := range tags {
+		if size += len(tag) + 2; onlyOf(tag, tokenChars) && size <= maxUnsupported {
+			named = append(named, tag)
+		}
+	}
+	r := &refusal{code: 420, rc: rcUnusual, reason: "Bad Extension"}
+	if len(named) > 0 {
+		r.headers = []evapi.Header{{Name: "Unsupported", Value: strings.Join(named, ", ")}}
+	}
+	return r
+}
+
+// maxUnsupported bounds an Unsupported header.
+const maxUnsupported = 256
 
 // refuseContent says why a message cannot be passed on.
 func refuseContent(err error) *refusal {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
 // request is a SIP MESSAGE on its way through the engine. It is made by the
@@ -21,8 +22,10 @@ type request struct {
 	args    []string // its arguments
 
 	callID      string
-	contentType string // empty if there was none
-	body        []byte
+	marks       marks
+	content     sipmsg.Content // what was sent; Kind 0: not read, or an operator's
+	contentType string         // of the content that goes on; empty if there was none
+	body        []byte         // likewise
 
 	refused *refusal // found while it was read
 	metered bool     // counted against the sender's limits already
@@ -66,14 +69,20 @@ func (e *Engine) read(req *request) *refusal {
 	if id := m.Request.CallID(); id != nil {
 		req.callID = id.Value()
 	}
-	if ct := m.Request.ContentType(); ct != nil {
-		req.contentType = strings.TrimSpace(ct.Value())
+	req.marks = readMarks(m.Request)
+	if len(req.marks.requires) > 0 {
+		return refuseRequired(req.marks.requires)
 	}
-	req.body = m.Request.Body()
-	if len(req.body) == 0 {
-		return &refusal{code: 400, rc: rcUnusual, reason: "Empty message", notice: "empty_message"}
+	if r := e.readContent(req); r != nil {
+		return r
 	}
-	if isText(req.contentType) {
+	switch {
+	case req.content.Kind == sipmsg.Receipt:
+		return nil
+	case req.marks.path.loops(target.Key()):
+		req.metered = true // it is no fault of the sender's
+		return refuseLoop()
+	case req.content.Kind == sipmsg.Text && !req.marks.machine():
 		return e.readText(req)
 	}
 	return nil
@@ -81,11 +90,14 @@ func (e *Engine) read(req *request) *refusal {
 
 // readText tells commands from messages to the room.
 func (e *Engine) readText(req *request) *refusal {
-	switch kind, at := readOpening(req.body, e.cfg.CmdStartChar[0]); kind {
+	start, text := e.cfg.CmdStartChar[0], req.content.Text
+	switch kind, at := readOpening([]byte(text), start); kind {
 	case escapedText:
-		req.body = req.body[at:]
+		if kind, at := readOpening(req.body, start); kind == escapedText && req.content.TextOK {
+			req.body = req.body[at:]
+		}
 	case commandText, bareStart:
-		return e.readCommand(req, string(req.body[at:]))
+		return e.readCommand(req, text[at:])
 	}
 	return nil
 }
@@ -122,10 +134,12 @@ func (req *request) late(now time.Time) bool {
 	return req.msg.Age+now.Sub(req.msg.Received) > lateAfter
 }
 
-// kind names the command; "message" if it is none, "unknown" if there is none of
-// that name.
+// kind names the command, or what else it is: "message", "receipt" or "typing";
+// "unknown" if there is no command of that name.
 func (req *request) kind() string {
 	switch {
+	case req.content.Kind == sipmsg.Receipt || req.content.Kind == sipmsg.Typing:
+		return req.content.Kind.String()
 	case req.cmd != nil:
 		return req.cmd.names[0]
 	case req.word != "":
@@ -145,15 +159,18 @@ func (req *request) base() int {
 	return rcMessage
 }
 
-// isText reports whether a body of that type may be a command.
-func isText(contentType string) bool {
-	t := mediaType(contentType)
-	return t == "" || strings.HasPrefix(t, "text/")
-}
-
-func isPlain(contentType string) bool {
-	t := mediaType(contentType)
-	return t == "" || t == "text/plain"
+// person reports whether somebody may be told something in answer: who has written a
+// text. Programs are answered by the SIP response alone.
+func (req *request) person() bool {
+	switch req.content.Kind {
+	case sipmsg.Receipt, sipmsg.Typing, sipmsg.Attachment:
+		return false
+	case sipmsg.Nothing:
+		if !req.content.Entity.IsText() {
+			return false
+		}
+	}
+	return !req.marks.machine() && !req.marks.idle
 }
 
 func mediaType(contentType string) string {

@@ -15,6 +15,8 @@ type entry struct {
 	owed int         // followers that have not passed it yet
 	seq  uint64      // number of the message; 0 for a notice
 	at   time.Time   // when it was accepted
+
+	expires time.Time // when it is not delivered any more; zero: never
 }
 
 // roomLog is what a room's followers still have to get: entries numbered without

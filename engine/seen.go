@@ -14,7 +14,9 @@ const seenTotal = 1 << 18
 // seenKey is what a request has in common with its repetitions: a client that
 // lost the answer sends it again with the same Call-ID and CSeq (RFC 3261
 // section 8.1.3.5 aside, that is a new request), as does a Kamailio that hands
-// over the same event twice.
+// over the same event twice. Another From tag or another body makes another request,
+// since there are clients that use a Call-ID for all they send. What has passed rooms is
+// known by its path: it may come here from several of them.
 type seenKey [16]byte
 
 // seen is a request that was evaluated, or is being evaluated.
@@ -31,9 +33,16 @@ func (req *request) key() seenKey {
 	if req.callID == "" || req.from.IsZero() || req.msg.Request == nil || req.msg.Request.CSeq() == nil {
 		return seenKey{}
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%s",
-		req.from.Key(), req.callID, req.msg.Request.CSeq().SeqNo, req.target.Key()))
-	return seenKey(sum[:16])
+	h := sha256.New()
+	if id := req.marks.path.id; id != "" {
+		fmt.Fprintf(h, "path\n%s\n%s", id, req.room.Key())
+		return seenKey(h.Sum(nil)[:16])
+	}
+	raw := req.msg.Request
+	tag, _ := raw.From().Params.Get("tag")
+	fmt.Fprintf(h, "%s\n%s\n%d\n%s\n%s\n%s\n", req.from.Key(), req.callID, raw.CSeq().SeqNo, req.target.Key(), tag, req.contentType)
+	h.Write(raw.Body())
+	return seenKey(h.Sum(nil)[:16])
 }
 
 // repeated answers a request that was seen before and reports whether it was. One

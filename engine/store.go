@@ -123,7 +123,7 @@ type PlacesRow struct {
 // SeenRow remembers how a request was answered, so that the same request is
 // answered the same way again and not carried out twice.
 type SeenRow struct {
-	Key    [16]byte // hash of sender, Call-ID, CSeq and request URI
+	Key    [16]byte // hash of sender, Call-ID, CSeq, request URI, From tag and body
 	Shard  uint32   // Hash of the room's key
 	Code   int
 	RC     int

@@ -17,8 +17,6 @@ type tx struct {
 	epoch   uint64 // room.epoch when it was made
 	changes []Change
 	lazy    bool // nobody waits for it
-	apart   bool // its changes have nothing to do with each other
-	again   bool // nothing but: load room again
 
 	req    *request // nil for the engine's own steps
 	early  bool     // req has its answer already (durability memory)
@@ -28,22 +26,22 @@ type tx struct {
 
 	left    []*member   // members of room that are dropped
 	history int         // messages to show to the sender; 0: none
-	seen    int         // messages of which it is told who has read them; 0: none
 	after   func(error) // called in the shard when the tx is settled; may be nil
 }
 
 // say is one thing that goes out once a tx is durable: to one user (to is set)
 // or to all live members of the tx's room.
 type say struct {
-	to     Name
-	out    *evapi.Outgoing
-	join   *member   // takes part in the room's deliveries from here on
-	skip   string    // to all but the member with this key
-	invite *member   // the copy is the invitation of this member
-	size   int       // bytes charged
-	seq    uint64    // number of a member's message; 0: a notice
-	at     time.Time // when it was accepted
-	cursor uint64    // of join: the last message that join does not get
+	to      Name
+	out     *evapi.Outgoing
+	join    *member   // takes part in the room's deliveries from here on
+	skip    string    // to all but the member with this key
+	invite  *member   // the copy is the invitation of this member
+	size    int       // bytes charged
+	seq     uint64    // number of a member's message; 0: a notice
+	at      time.Time // when it was accepted
+	expires time.Time // when it is not delivered any more; zero: never
+	cursor  uint64    // of join: the last message that join does not get
 
 	receipt *openReceipt // what the sender gets of a member's message; nil: nothing
 }
@@ -85,19 +83,11 @@ func (s *shard) done(t *tx, err error) {
 		s.apply(t)
 		return
 	}
-	again := false
-	switch {
-	case errors.Is(err, errSuperseded):
-		again = s.superseded(t)
-	case errors.Is(err, ErrUnavailable):
-		if t.room != nil {
-			s.distrust(t.room, t.left)
-		}
-	default:
-		s.refused(t)
+	if t.room != nil && !errors.Is(err, errSuperseded) {
+		s.distrust(t.room, t.left)
 	}
-	if t.req != nil && !t.early && !again {
-		s.refuse(t.req, t.room, refuseCommit(err))
+	if t.req != nil && !t.early {
+		s.refuse(t.req, t.room, refuseUnavailable("Database unavailable"))
 	}
 	for _, y := range t.says {
 		s.engine.charge(-y.size)
@@ -116,7 +106,8 @@ func (s *shard) apply(t *tx) {
 			s.enter(t.room, y.join, y.cursor)
 			t.room.noteNewcomer(y.join, y.cursor)
 		case y.to.IsZero():
-			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at}, y.receipt)
+			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at,
+				expires: y.expires}, y.receipt)
 		default:
 			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, size: y.size})
 		}
@@ -124,10 +115,7 @@ func (s *shard) apply(t *tx) {
 	for _, ev := range t.events {
 		s.engine.events.publish(ev)
 	}
-	if t.seen > 0 {
-		s.sendSeen(t.room, t.req.from, t.req.callID, t.seen)
-	}
-	if t.history > 0 {
+	if t.history > 0 && t.req.person() {
 		s.sendHistory(t.room, t.req.from, t.req.callID, t.history)
 	}
 }
@@ -158,12 +146,6 @@ func (s *shard) reload(key string, state *RoomState) {
 		return
 	}
 	delete(s.stale, key)
-	s.replace(r, state)
-	s.unpark(r)
-}
-
-// replace makes r what is stored.
-func (s *shard) replace(r *room, state *RoomState) {
 	defer s.countOwners(r)
 	if state == nil {
 		s.discard(r)

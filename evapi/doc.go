@@ -24,7 +24,7 @@
 // at the quotes.
 //
 //	{"jsonrpc":"2.0","method":"imc.ping","params":["ID"]}
-//	{"jsonrpc":"2.0","method":"imc.reply","params":["TINDEX","TLABEL","CODE","RC","RETRY","B64 REASON"]}
+//	{"jsonrpc":"2.0","method":"imc.reply","params":["TINDEX","TLABEL","CODE","RC","RETRY","B64 REASON","B64 HEADERS"]}
 //	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
 //	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
 //	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
@@ -34,7 +34,8 @@
 // imc.ping is answered with imc.pong once every frame before it has been
 // executed. imc.reply resumes the suspended transaction TINDEX:TLABEL (both
 // signed 32 bit decimals) and answers it; RC is what the script finds in
-// $avp(imc_rc); RETRY is Retry-After in seconds, "0" for none. tm.t_uac_start is
+// $avp(imc_rc); RETRY is Retry-After in seconds, "0" for none;
+// HEADERS are further headers of the answer, each ended by CRLF, and left out if there are none. tm.t_uac_start is
 // Kamailio's own RPC; it is answered (imc.error) only if it fails. HEADERS are
 // From, To, Call-ID, X-IMC-Secret, Content-Type and others, each ended by CRLF;
 // control characters are escaped, bytes from 0x80 on stand as they are, valid
@@ -86,9 +87,8 @@
 // JSON-RPC 2.0 notifications:
 //
 //	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
-//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"dropped":N,"outcomes":"KEY VALUE KEY VALUE …"}}
+//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
-//	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
@@ -100,14 +100,6 @@
 // "time" is Kamailio's clock. A message that was on its way for long, because
 // imcd was frozen or overrun, has been answered 503 by Kamailio already and must
 // not be carried out any more (Message.Age).
-//
-// imc.receipt is a MESSAGE with a receipt (message/imdn+xml) that Kamailio has answered
-// 200 by itself, without a transaction; it needs no answer. Above a rate, or when imcd
-// has much to read, receipts are answered all the same and dropped; "dropped" counts them
-// since Kamailio's start, or since it was 1000000000. Receipts in CPIM come as messages.
-//
-// What imcd has not read since its last frame is bounded (IMC_MAX_UNREAD). So it pings,
-// too, when it has read some kilobytes (pingAfter).
 //
 // The outcomes of copies gather in Kamailio and come with the next pong, so
 // imcd pings every few milliseconds while it waits for some. KEY is the Call-ID in

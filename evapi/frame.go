@@ -190,7 +190,36 @@ func appendReply(dst []byte, tx TxID, a Answer) ([]byte, error) {
 		dst = append(dst, paramSep...)
 	}
 	dst = base64.StdEncoding.AppendEncode(dst, []byte(reason))
+	lines, err := replyHeaders(a.Headers)
+	if err != nil {
+		return nil, err
+	}
+	if lines != "" {
+		dst = append(dst, paramSep...)
+		dst = base64.StdEncoding.AppendEncode(dst, []byte(lines))
+	}
 	return append(dst, paramsEnd...), nil
+}
+
+// maxReplyHeaders bounds the headers of an answer, in bytes.
+const maxReplyHeaders = 512
+
+// replyHeaders are the lines that the script adds to a reply.
+func replyHeaders(headers []Header) (string, error) {
+	var b strings.Builder
+	for _, h := range headers {
+		if !isToken(h.Name) || isReserved(h.Name) {
+			return "", fmt.Errorf("evapi: reply: header %q is not to be set", clip(h.Name, 64))
+		}
+		if err := checkValue("header "+h.Name, h.Value); err != nil {
+			return "", err
+		}
+		b.WriteString(h.Name + ": " + h.Value + "\r\n")
+	}
+	if b.Len() > maxReplyHeaders {
+		return "", fmt.Errorf("%w: reply: headers have %d bytes, limit is %d", ErrTooLarge, b.Len(), maxReplyHeaders)
+	}
+	return b.String(), nil
 }
 
 // appendAnswer appends the payload of imc.answer.

@@ -54,9 +54,7 @@ func (w *writer) run() error {
 		if len(w.cargo.frames) == 0 {
 			select {
 			case <-w.s.c.box.wake:
-				if !w.s.pingDue.Swap(false) {
-					continue
-				}
+				continue
 			case <-w.s.ended:
 				return nil
 			case <-beat.C:

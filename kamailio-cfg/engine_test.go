@@ -84,6 +84,30 @@ func TestRoomMessage(t *testing.T) {
 	}
 }
 
+// TestReplyHeaders: an answer can have headers of imcd's; one without them is as ever.
+func TestReplyHeaders(t *testing.T) {
+	k := startKamailio(t, evapitest.Options{})
+	engine, _ := hello(t, k, k.Secret())
+	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "a.example"})
+	for _, tt := range []struct{ headers, retry, unsupported string }{
+		{"Unsupported: foo, bar\r\n", "0", "foo, bar"},
+		{"", "0", ""},
+		{"X: y\r\nUnsupported: baz\r\n", "3", "baz"},
+	} {
+		got := say(t, alice, "sip:chat-1@a.example", "hello")
+		ev := next(t, engine, "imc.message")
+		frame := reply(ev, "420", "-1", tt.retry, "Bad Extension")
+		if tt.headers != "" {
+			frame = strings.Replace(frame, `"]}`, `","`+b64(tt.headers)+`"]}`, 1)
+		}
+		send(t, engine, frame)
+		if s := expect(t, got, 420); s.not != tt.unsupported || (s.after != "") != (tt.retry != "0") || s.reason != "Bad Extension" {
+			t.Errorf("%q: answer %s, Unsupported: %q", tt.headers, s, s.not)
+		}
+	}
+	barrier(t, engine)
+}
+
 // copyFrame is what imcd sends for one copy; escape is for the body alone.
 func copyFrame(w string, hop, to, callID, body string) string {
 	hdrs := "From: <sip:chat-1@a.example>\\r\\nTo: <" + to + ">\\r\\nCall-ID: " + callID +

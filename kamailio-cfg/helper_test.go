@@ -150,6 +150,7 @@ type said struct {
 	code   int
 	reason string
 	after  string // Retry-After
+	not    string // Unsupported
 	err    error
 }
 
@@ -169,6 +170,9 @@ func do(t *testing.T, u *evapitest.UA, r evapitest.Request) <-chan said {
 		s := said{code: res.StatusCode, reason: res.Reason}
 		if h := res.GetHeader("Retry-After"); h != nil {
 			s.after = h.Value()
+		}
+		if h := res.GetHeader("Unsupported"); h != nil {
+			s.not = h.Value()
 		}
 		out <- s
 	}()

@@ -127,9 +127,9 @@ type Content struct {
 var (
 	// ErrMalformed: a CPIM wrapper that cannot be read. To pass it on would have each
 	// receiver complain.
-	ErrMalformed = errors.New("sipmsg: malformed content")
+	ErrMalformed = errors.New("malformed content")
 	// ErrTooLarge: text that is longer than MaxText once it is decoded.
-	ErrTooLarge = errors.New("sipmsg: content too large")
+	ErrTooLarge = errors.New("content too large")
 )
 
 // MaxText is how long text may be once it is decoded, in bytes. No SIP MESSAGE may be

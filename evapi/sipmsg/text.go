@@ -48,8 +48,18 @@ func (c *Content) readText() error {
 	return nil
 }
 
+// InPlace reports whether bytes of ASCII may be put before and behind the body of e,
+// which Read has given as Content.Entity: Content.TextOK again, from the headers alone.
+func InPlace(e *Entity) bool {
+	if !e.IsPlain() || encoded(e) {
+		return false
+	}
+	_, superset, ok := toUTF8(e.Body, parameter(e.ContentType, "charset"))
+	return superset && ok
+}
+
 // IsBlank reports whether text has only white space and characters that nobody sees:
-// those without width, marks of direction, controls.
+// those without width, marks of direction. Controls are something: a program's, maybe.
 func IsBlank(text string) bool {
 	for _, r := range text {
 		if !IsInvisible(r) {
@@ -64,7 +74,7 @@ func IsInvisible(r rune) bool {
 	switch {
 	case r > ' ' && r < 0x7f:
 		return false
-	case unicode.IsSpace(r), unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+	case unicode.IsSpace(r), unicode.Is(unicode.Cf, r):
 		return true
 	case r == 0x034f, r == 0x115f, r == 0x1160, r == 0x2800, r == 0x3164, r == 0xffa0: // fillers, and Braille without dots
 		return true

@@ -103,7 +103,7 @@ func (c *comparison) startPeer() {
 func (c *comparison) startImcd(url string) {
 	path, err := binary.get()
 	c.must(err)
-	settings := map[string]string{"owner_leave": "refuse"}
+	settings := map[string]string{"owner_leave": "refuse", "notice_repeat": "0s"} // as the module: each time
 	if c.strict {
 		settings["create_on_join"], settings["check_on_create"] = "0", "1"
 	}
