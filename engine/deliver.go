@@ -36,6 +36,7 @@ type flight struct {
 	word   word            // this copy tells of losses, or takes the place of the message; noWord: it does not
 	losses uint8           // of which it tells
 	back   bool            // the user has registered since it was sent first
+	slow   bool            // a request of the user is listened for
 	over   bool
 }
 
@@ -62,8 +63,13 @@ func (s *shard) appendLog(r *room, e entry, receipt *openReceipt) {
 		}
 		s.engine.charge(-r.log.pop())
 	}
+	away := false
 	for _, m := range r.order {
 		s.setReady(r, m)
+		away = away || m.mode == waiting
+	}
+	if away && e.seq > 0 {
+		s.probe(r)
 	}
 }
 
@@ -371,7 +377,16 @@ func (s *shard) ripen() {
 		s.fresh = s.fresh[1:]
 		if !f.over {
 			s.engine.credits.ripen(&f.credit)
+			s.listen(f)
 		}
+	}
+}
+
+// listen makes a request of the user of f a reason to send it again.
+func (s *shard) listen(f *flight) {
+	if !f.slow {
+		f.slow = true
+		s.engine.signs.await(f.to())
 	}
 }
 
@@ -426,6 +441,9 @@ func (s *shard) land(f *flight, r evapi.Result) {
 		}
 	}
 	f.out = nil
+	if f.slow {
+		s.engine.signs.forget(f.to())
+	}
 	s.engine.credits.give(f.credit)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)

@@ -44,7 +44,8 @@ var deliverySteps = map[string]func(*world){
 
 func checkDelivery(rt *rapid.T) {
 	one := func(name string, of ...int) int { return rapid.SampledFrom(of).Draw(rt, name) }
-	w := &world{rt: rt, cfg: DefaultConfig(), rooms: map[string]*refRoom{}, ids: map[string]string{}}
+	w := &world{rt: rt, cfg: DefaultConfig(), rooms: map[string]*refRoom{}, ids: map[string]string{},
+		heardAt: map[string]time.Time{}, sentIDs: map[string]bool{}}
 	w.cfg.HashSize = 1
 	w.cfg.RetryMax, w.cfg.OfflineRetry, w.cfg.ResultTimeout = 4*time.Second, 20*time.Second, 5500*time.Millisecond
 	w.cfg.CursorFlush = time.Duration(one("cursor_flush", 5, 2500)) * time.Millisecond
@@ -149,6 +150,7 @@ func (w *world) wants(code, want int) bool {
 
 // command sends a command, and wants an answer.
 func (w *world) command(user, room, text string, want int) {
+	w.heard(user)
 	ch := w.post(user, room+"@x.org", text)
 	synctest.Wait()
 	if code := w.answered(ch); !w.wants(code, want) {
@@ -169,11 +171,13 @@ func (w *world) enter(room, user string) {
 
 // talk posts n messages without waiting.
 func (w *world) talk(r *refRoom, n int) (said []refMessage, answers []chan evapi.Answer) {
+	r.probe(w)
 	for range n {
 		user := w.user()
 		w.texts++
 		text := fmt.Sprint("t", w.texts)
 		said = append(said, refMessage{text: text, sender: user, size: len(text), at: time.Now()})
+		w.heard(user)
 		answers = append(answers, w.post(user, r.name+"@x.org", text))
 		w.note("  %s > %s %s", user, r.name, text)
 	}
@@ -307,6 +311,16 @@ func (w *world) result(once bool) evapi.Result {
 }
 
 func (w *world) registerStep() { w.register(w.user()) }
+
+// heard: what waits for a user may be sent as soon as it has sent something.
+func (w *world) heard(user string) {
+	w.heardAt[user] = time.Now()
+	for m := range w.members() {
+		if m.user == user {
+			m.back, m.until = true, time.Time{}
+		}
+	}
+}
 
 func (w *world) register(user string) {
 	for m := range w.members() {

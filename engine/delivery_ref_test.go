@@ -60,6 +60,9 @@ type refMember struct {
 	until time.Time // before which it is not to be tried again, unless something happens
 	due   time.Time // by which it must have been tried again
 
+	tried     time.Time // when it was tried last and failed
+	notBefore time.Time // what it was asked to wait for then
+
 	open   time.Time    // when a message was sent last that has no outcome; zero: none
 	flying place        // where that leads
 	conn   *evapi.Conn  // that took it last
@@ -82,6 +85,15 @@ func (r *refRoom) last() uint64 { return uint64(len(r.said)) }
 // dropped tells a message that need not be delivered any more.
 func (r *refRoom) dropped(n uint64, backlog int) bool {
 	return r.said[n-1].pruned || backlog > 0 && n+uint64(backlog) <= r.last()
+}
+
+// probe: a message is a reason to try those who have not been tried for a while.
+func (r *refRoom) probe(w *world) {
+	for _, m := range r.members {
+		if at := maxTime(m.tried.Add(w.cfg.SignEvery), m.notBefore); m.wait != refOnline && at.Before(m.until) {
+			m.until = at
+		}
+	}
 }
 
 // prune is what Limits say, at a given moment.
@@ -339,15 +351,20 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 		if !s.at.After(w.woke) {
 			until = time.Time{} // its shard may have heard of that after this
 		}
+		m.tried, m.notBefore = s.at, time.Time{}
 		m.putOff(refOffline, until, s.at.Add(w.cfg.OfflineRetry+time.Second))
 	case "retry":
 		if s.result.Code == 408 {
 			m.silent++
 		}
+		m.tried, m.notBefore = s.at, s.at.Add(min(s.result.RetryAfter, w.cfg.RetryMax))
 		m.putOff(refFailed, s.at.Add(max(w.cfg.RetryMin/2, min(s.result.RetryAfter, w.cfg.RetryMax))), s.at.Add(w.cfg.RetryMax+time.Second))
 		if m.gone = s.result.Code == 477; m.gone && !s.at.After(w.woke) {
 			m.until = time.Time{}
 		}
+	}
+	if !s.at.After(w.heardAt[m.user]) {
+		m.until = time.Time{} // its shard may have heard of that after this
 	}
 	if w.away && m.wait != refOnline {
 		m.wait, m.until = refReads, time.Time{}

@@ -26,10 +26,12 @@ type world struct {
 	conns []*evapi.Conn     // to two Kamailios
 
 	away, down      bool
-	pruned          int       // of store.prunes that the reference knows
-	missed, refused uint64    // since the engine was started
-	mute            time.Time // when a copy was last sent that got no outcome
-	woke            time.Time // when Engine.Wake was last called
+	pruned          int                  // of store.prunes that the reference knows
+	missed, refused uint64               // since the engine was started
+	mute            time.Time            // when a copy was last sent that got no outcome
+	woke            time.Time            // when Engine.Wake was last called
+	sentIDs         map[string]bool      // Call-IDs of all copies
+	heardAt         map[string]time.Time // when a user has sent something last
 	trace           []string
 }
 
@@ -88,12 +90,13 @@ func (w *world) observe() {
 		user, _, _ := strings.Cut(strings.TrimPrefix(c.to, "sip:"), "@")
 		_, rest, _ := strings.Cut(c.from, "<sip:")
 		room, _, _ := strings.Cut(rest, "@")
-		if refClass(results[i].result) == "refused" {
-			w.refused++
+		if refClass(results[i].result) == "refused" && !w.sentIDs[c.callID] {
+			w.refused++ // one that is sent again may count by another outcome
 		}
-		if results[i].result.Code == 0 {
+		if results[i].result.Code == 0 || w.sentIDs[c.callID] { // one that was sent before may have been under way
 			w.mute = results[i].at
 		}
+		w.sentIDs[c.callID] = true
 		r := w.rooms[room]
 		if r == nil || r.members[user] == nil {
 			if !strings.HasPrefix(c.body, "***") {
@@ -104,6 +107,7 @@ func (w *world) observe() {
 		m := r.members[user]
 		m.tick(w, results[i].at)
 		w.note("    %s < %s %q: %s %d (%s)", user, room, c.body, refClass(results[i].result), results[i].result.Code, results[i].at.Format("05.000"))
+		w.note("      at %d+%d unshown %d deaf %t silent %d wait %q", m.at, m.extra, m.unshown, m.deaf, m.silent, m.wait)
 		if err := m.take(w, c.body, c, results[i]); err != nil {
 			w.failf("%s in %s: %v", user, room, err)
 		}

@@ -44,6 +44,7 @@ type Engine struct {
 	senders   *senders // nil if no rate of senders is limited
 	speakers  *speakers
 	ledger    *ledger
+	signs     *signs
 	creators  creators
 	traced    bool // requests and deliveries are logged
 	events    feed
@@ -77,7 +78,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	}
 	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
 		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
-		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers)}
+		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
 	e.served.Store(&served{silent: true, any: true})
 	e.typingID = e.tag + typingID
 	var err error
@@ -193,6 +194,7 @@ func (e *Engine) checkIdle() {
 func (e *Engine) Message(m *evapi.Message) {
 	req := e.newRequest(m)
 	e.requests.Add(1)
+	e.heard(req.from)
 	switch {
 	case req.refused == nil && req.content.Kind == sipmsg.Receipt:
 		e.answerReceipt(req)

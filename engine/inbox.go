@@ -17,7 +17,7 @@ type inbox struct {
 	requests []*request
 	results  []evapi.Result
 	funcs    []func(*shard)
-	users    map[string]struct{} // keys of those who have registered
+	users    map[string]bool // keys of users that are there; true: they have registered
 	receipts []receipt
 }
 
@@ -26,12 +26,12 @@ type letters struct {
 	requests []*request
 	results  []evapi.Result
 	funcs    []func(*shard)
-	users    map[string]struct{}
+	users    map[string]bool
 	receipts []receipt
 }
 
 func newInbox(limit int) *inbox {
-	return &inbox{limit: limit, wake: make(chan struct{}, 1), users: make(map[string]struct{})}
+	return &inbox{limit: limit, wake: make(chan struct{}, 1), users: make(map[string]bool)}
 }
 
 // request reports false if the inbox is full.
@@ -57,11 +57,11 @@ func (b *inbox) result(r evapi.Result) {
 // room is tried again by the clock.
 const usersLimit = 4096
 
-// registered notes the key of a user who has registered.
-func (b *inbox) registered(user string) {
+// heard notes the key of a user who has registered, or has sent something.
+func (b *inbox) heard(user string, registered bool) {
 	b.mu.Lock()
 	if len(b.users) < usersLimit {
-		b.users[user] = struct{}{}
+		b.users[user] = b.users[user] || registered
 	}
 	b.mu.Unlock()
 	b.ring()
@@ -104,7 +104,7 @@ func (b *inbox) take(l *letters) {
 	clear(l.users)
 	clear(l.receipts)
 	if l.users == nil {
-		l.users = make(map[string]struct{})
+		l.users = make(map[string]bool)
 	}
 	b.mu.Lock()
 	l.requests, b.requests = b.requests, l.requests[:0]

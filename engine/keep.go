@@ -78,6 +78,6 @@ func (e *Engine) Registered(aor string) {
 	e.users.met(name)
 	key := name.Key()
 	for _, s := range e.shards {
-		s.inbox.registered(key)
+		s.inbox.heard(key, true)
 	}
 }

@@ -20,17 +20,17 @@ const (
 	answerTime = time.Second
 )
 
-// registered makes all that waits for these users, by key, the next to be sent, and what
-// is under way to them go out again.
-func (s *shard) registered(users map[string]struct{}) {
+// heard makes all that waits for these users, by key, the next to be sent, and what is
+// under way to them go out again: they have registered (true), or have sent something.
+func (s *shard) heard(users map[string]bool) {
 	for user := range users {
 		for w := range s.away[user] {
 			s.hasten(w)
 		}
 	}
 	for _, f := range s.flights {
-		if _, yes := users[f.to()]; yes {
-			s.again(f)
+		if registered, yes := users[f.to()]; yes && (registered || s.unanswered(f)) {
+			s.again(f, registered)
 		}
 	}
 }
@@ -44,26 +44,34 @@ func (f *flight) to() string {
 }
 
 // again lets a copy under way go out once more, as its user is there.
-func (s *shard) again(f *flight) {
-	if f.stream == nil && (!f.member.live || f.member.flight != f) {
-		return // it has left meanwhile
-	}
+func (s *shard) again(f *flight, registered bool) {
 	f.back = true
-	if s.now.Sub(f.since) >= answerTime {
-		f.silent++
-	}
 	switch {
 	case f.tries >= maxRepeats || s.now.Equal(f.since):
 		// When these have failed it is tried again at once.
-	case f.stream == nil && f.word == noWord && f.missed == 0 && s.isPoison(f.member.wait, f.seq, int(f.silent)):
+	case registered && s.kills(f):
+		f.silent++
 		s.land(f, evapi.Result{CallID: f.id, Code: 408, Reason: "registered again without an answer"})
 	default:
 		s.repeats = append(s.repeats, f)
 	}
 }
 
-// repeat sends f again. False: not now.
+// unanswered reports whether a device that is there would have answered f by now.
+func (s *shard) unanswered(f *flight) bool { return s.now.Sub(f.since) >= answerTime }
+
+// kills reports whether f is a message that may be what its recipient dies of, now that
+// it has come back once more.
+func (s *shard) kills(f *flight) bool {
+	return f.stream == nil && f.word == noWord && f.missed == 0 && s.unanswered(f) &&
+		s.isPoison(f.member.wait, f.seq, int(f.silent)+1)
+}
+
+// repeat sends f again, unless its member has left. False: not now.
 func (s *shard) repeat(f *flight) bool {
+	if f.stream == nil && (!f.member.live || f.member.flight != f) {
+		return true
+	}
 	c := weigh(f.out.BodyLen())
 	if !s.engine.credits.take(s.inbox, c) {
 		return false
@@ -81,6 +89,9 @@ func (s *shard) repeat(f *flight) bool {
 	}
 	s.engine.credits.give(f.credit)
 	f.credit, f.conn = c, conn
+	if s.unanswered(f) {
+		f.silent++
+	}
 	s.engine.metrics.repeated.Inc()
 	s.sent(f)
 	return true

@@ -41,6 +41,7 @@ type shard struct {
 	toldLate time.Time          // when it was last logged that a room is late
 
 	waits    waits                         // members that are tried again later
+	probes   bucket                        // tries that messages have brought forward
 	catching int                           // members that were, and have not caught up yet
 	away     map[string]map[*wait]struct{} // the same by user key
 
@@ -94,7 +95,7 @@ func (s *shard) run(ctx context.Context) {
 			f(s)
 		}
 		if len(l.users) > 0 {
-			s.registered(l.users)
+			s.heard(l.users)
 		}
 		for _, req := range l.requests {
 			s.handle(req)

@@ -124,6 +124,7 @@ func (s *shard) await(m *member, w *wait) {
 	}
 	m.wait = w
 	heap.Push(&s.waits, w)
+	s.engine.signs.await(m.key)
 	if s.away[m.key] == nil {
 		s.away[m.key] = make(map[*wait]struct{})
 	}
@@ -143,6 +144,7 @@ func (s *shard) resume(w *wait) {
 func (s *shard) forgetWait(w *wait) {
 	if w.index >= 0 {
 		heap.Remove(&s.waits, w.index)
+		s.engine.signs.forget(w.member.key)
 	}
 	delete(s.away[w.member.key], w)
 	if len(s.away[w.member.key]) == 0 {
