@@ -67,6 +67,9 @@ func (c *call) relay() *refusal {
 	if r != nil {
 		return r
 	}
+	if r := c.automatic(); r != nil {
+		return r
+	}
 	row := &MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: sender, Body: c.req.body, At: c.shard.now,
 		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType, Headers: c.req.rowHeaders(),
 		Expires: c.req.marks.lives.until(c.shard.now), MessageID: c.req.messageID(), Wants: c.req.wants()}
@@ -110,7 +113,10 @@ func (c *call) refuse(why *refusal) {
 	if rc == 0 {
 		rc = c.req.base() - why.detail
 	}
-	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc, Headers: why.headers}
+	c.tx.answer = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc, Unsupported: why.unsupported}
+	if why.code == 403 {
+		c.tx.answer.Code = c.shard.engine.cfg.ForbiddenCode
+	}
 	if c.tx.answer.RetryAfter = why.after; why.code == 503 {
 		c.tx.answer.RetryAfter = c.shard.engine.cfg.RetryAfter
 	}

@@ -45,6 +45,7 @@ func commandTable() []*command {
 		{[]string{"exit", "leave"}, "[room]", "leave a room", -90, 0, 1, 0, needMember, runExit},
 		{[]string{"list", "members"}, "[room]", "who is in the room (* owner, ~ admin)", -100, 0, 1, 0, needMember, runList},
 		{[]string{"history"}, "[n]", "the last messages again", -140, 0, 1, noRoomArg, needMember, runHistory},
+		{[]string{"seen"}, "[n]", "who has got and read the last message", -150, 0, 1, noRoomArg, needMember, runSeen},
 		{[]string{"rooms"}, "", "which rooms there are", -100, 0, 0, noRoom, needNobody, nil},
 		{[]string{"destroy"}, "[room]", "end a room that you own", -110, 0, 1, 0, needOwner, runDestroy},
 		{[]string{"modify"}, "user owner|admin|member [room]", "change somebody's role", -120, 2, 3, 2, needAdmin, runModify},

@@ -224,3 +224,13 @@ func TestLongListsAreSplit(t *testing.T) {
 		t.Errorf("%d lines, first %q", len(lines), lines[0])
 	}
 }
+
+// TestForbiddenCode: what is not allowed is answered as configured, all else as ever.
+func TestForbiddenCode(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(c *Config) { c.ForbiddenCode = 603 })
+	h.say("alice", "chat-1", "#create private")
+	h.want(h.say("bob", "chat-1", "hello"), 603, -202)
+	h.want(h.say("bob", "chat-1", "#join"), 603, -42)
+	h.want(h.say("bob", "chat-2", "hello"), 404, -201)
+}

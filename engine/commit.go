@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 // Why a change is not written.
 var (
-	errBroken     = errors.New("the database is away")
+	errBroken     = fmt.Errorf("%w: it is away", ErrUnavailable)
 	errSuperseded = errors.New("an earlier change of the room failed, and the room is loaded again")
 )
 
@@ -44,14 +45,20 @@ type committer struct {
 	writing bool      // a batch has been taken and is not settled yet; run's
 	broken  bool      // the last commit failed and its rooms are not loaded again yet
 
-	// Owned by run. minEpoch holds, for rooms with a failed change, the epoch
-	// below which changes build on it.
-	minEpoch map[*shard]map[string]uint64
+	// Owned by run. minEpoch holds, for rooms with a change that failed while the
+	// database was away, the epoch below which changes build on it. suspended are the
+	// rooms with a change that the database refused: what comes of them until their
+	// shard asks for them to be loaded again builds on it, too.
+	minEpoch  map[*shard]map[string]uint64
+	suspended map[*shard]map[string]struct{}
+
+	refusals quiet // run's
 }
 
 func newCommitter(store Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
 	return &committer{store: store, timeout: cfg.CommitTimeout, linger: cfg.CursorFlush / 2, limit: cfg.CommitQueue, log: log, metrics: m,
-		wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64)}
+		wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64),
+		suspended: make(map[*shard]map[string]struct{})}
 }
 
 // ready reports whether a change would be taken now; nil or the reason why not.
@@ -151,12 +158,18 @@ func (c *committer) take() []*tx {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, changes := 0, 0
-	for n < len(c.waiting) && (n == 0 || changes+len(c.waiting[n].changes) <= batchChanges) {
-		changes += len(c.waiting[n].changes)
-		if !c.waiting[n].lazy {
+	for n < len(c.waiting) {
+		t := c.waiting[n]
+		if n > 0 && (t.again || changes+len(t.changes) > batchChanges) {
+			break
+		}
+		changes += len(t.changes)
+		if !t.lazy {
 			c.urgent--
 		}
-		n++
+		if n++; t.again {
+			break // by itself
+		}
 	}
 	c.writing = c.writing || n > 0
 	batch := c.waiting[:n:n]
@@ -168,30 +181,34 @@ func (c *committer) take() []*tx {
 }
 
 func (c *committer) commit(ctx context.Context, batch []*tx) {
-	batch = c.sift(batch)
-	err := c.write(ctx, batch)
-	if err != nil && len(batch) > 1 && !errors.Is(err, ErrUnavailable) {
-		// One of them may be what the database refuses: the others must not
-		// suffer for it.
-		for _, t := range batch {
-			c.commit(ctx, []*tx{t})
-		}
+	if len(batch) == 1 && batch[0].again {
+		c.loadAgain(ctx, batch[0])
 		return
 	}
-	if err == nil {
+	batch = c.sift(batch)
+	err := c.write(ctx, changesOf(batch))
+	if len(batch) == 1 && batch[0].apart && errors.Is(err, ErrInvalid) {
+		err = c.salvage(ctx, batch[0].changes, err)
+	}
+	switch {
+	case err == nil:
 		for _, t := range batch {
 			t.shard.inbox.post(func(s *shard) { s.done(t, nil) })
 		}
-		return
-	}
-	c.log.Error().Err(err).Int("changes", len(batch)).Msg("commit failed, its senders are answered 503")
-	if away := errors.Is(err, ErrUnavailable); away {
+	case errors.Is(err, ErrUnavailable):
+		c.log.Error().Err(err).Int("changes", len(batch)).Msg("commit failed, its senders are answered 503")
 		c.setBroken(true) // before anybody hears of the failure
 		c.fail(batch, err)
-	} else if c.fail(batch, err); c.reload(ctx, roomsOf(batch)) == nil {
-		return // the others need not notice
+		c.recover(ctx, batch)
+	case len(batch) > 1:
+		// One of them may be what the database refuses: the others must not suffer
+		// for it.
+		half := len(batch) / 2
+		c.commit(ctx, batch[:half])
+		c.commit(ctx, batch[half:])
+	default:
+		c.refuse(batch[0], err)
 	}
-	c.recover(ctx, batch)
 }
 
 // roomsOf lists the rooms that a batch changes, each with one of its changes.
@@ -207,11 +224,15 @@ func roomsOf(batch []*tx) map[*room]*tx {
 
 // sift fails what builds on a failed change and returns the others.
 func (c *committer) sift(batch []*tx) []*tx {
-	if len(c.minEpoch) == 0 {
+	if len(c.minEpoch) == 0 && len(c.suspended) == 0 {
 		return batch
 	}
 	kept := batch[:0]
 	for _, t := range batch {
+		if c.isSuspended(t) {
+			t.shard.inbox.post(func(s *shard) { s.done(t, errSuperseded) })
+			continue
+		}
 		if t.room != nil && t.epoch < c.minEpoch[t.shard][t.room.key] {
 			c.fail([]*tx{t}, errSuperseded)
 			continue
@@ -224,12 +245,20 @@ func (c *committer) sift(batch []*tx) []*tx {
 	return kept
 }
 
-// write commits the changes of the batch in one transaction.
-func (c *committer) write(ctx context.Context, batch []*tx) error {
+// changesOf lists what a batch changes.
+func changesOf(batch []*tx) []Change {
+	if len(batch) == 1 {
+		return batch[0].changes
+	}
 	var changes []Change
 	for _, t := range batch {
 		changes = append(changes, t.changes...)
 	}
+	return changes
+}
+
+// write commits changes in one transaction.
+func (c *committer) write(ctx context.Context, changes []Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
@@ -243,6 +272,10 @@ func (c *committer) write(ctx context.Context, batch []*tx) error {
 
 func (c *committer) fail(batch []*tx, err error) {
 	for _, t := range batch {
+		if t.again {
+			c.lift(t)
+			continue // its room is loaded with those that failed
+		}
 		if t.room != nil {
 			min := c.minEpoch[t.shard]
 			if min == nil {

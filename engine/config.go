@@ -32,6 +32,7 @@ type Config struct {
 	OwnerLeave    string // owner_leave: destroy, refuse or transfer
 
 	SuccessCode    int               // success_code: final reply to what was accepted, 200 or 202
+	ForbiddenCode  int               // forbidden_code: final reply to what is not allowed: 403, 406, 480 or 603
 	MessageFormat  string            // message_format: text messages as members see them; {user}, {body}
 	AttachmentLine string            // attachment_line: before what is no text of a sender without display name; {user}, {type}; empty: none
 	TypingMembers  int               // typing_members: "is typing" is passed on in rooms of at most so many; 0: never
@@ -50,6 +51,8 @@ type Config struct {
 	RateSenderCommands Rate // rate_sender_commands: commands of one user to all rooms
 	RateRoomMessages   Rate // rate_room_messages: messages in one room
 	RateRoomJoins      Rate // rate_room_joins: attempts to join one room
+
+	AutoReplies int // auto_replies: answers of one text in a row after which a member is taken for a machine; 0: never
 
 	Receipts       string // receipts: whether a sender gets receipts, sender or off
 	ReceiptMembers int    // receipt_members: not in rooms with more members
@@ -99,6 +102,7 @@ func DefaultConfig() Config {
 		OwnerLeave:     OwnerLeaveDestroy,
 		ForeignUsers:   ForeignInvited,
 		SuccessCode:    200,
+		ForbiddenCode:  403,
 		MessageFormat:  "[{user}]: {body}",
 		AttachmentLine: "[{user}] sent {type}",
 		TypingMembers:  20,
@@ -116,6 +120,7 @@ func DefaultConfig() Config {
 		LogBytes:       8 << 20,
 		TotalBytes:     256 << 20,
 		MaxDelay:       5 * time.Second,
+		AutoReplies:    10,
 		RetryAfter:     5 * time.Second,
 
 		Durability:      DurabilityCommit,
@@ -144,6 +149,7 @@ func (c Config) Validate() error {
 		{"typing_members", c.TypingMembers, 0, 1000},
 		{"list_bytes", c.ListBytes, 200, 8000},
 		{"max_members_per_room", c.MaxMembers, 0, 1 << 30},
+		{"auto_replies", c.AutoReplies, 0, 1000},
 		{"max_rooms_per_user", c.MaxRooms, 0, 1 << 30},
 		{"receipt_members", c.ReceiptMembers, 0, 1000},
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
@@ -223,6 +229,11 @@ func (c Config) validateWords() error {
 	}
 	if c.SuccessCode != 200 && c.SuccessCode != 202 {
 		return fmt.Errorf("success_code: %d is neither 200 nor 202", c.SuccessCode)
+	}
+	switch c.ForbiddenCode {
+	case 403, 406, 480, 603:
+	default:
+		return fmt.Errorf("forbidden_code: %d is none of 403, 406, 480, 603", c.ForbiddenCode)
 	}
 	if !strings.Contains(c.MessageFormat, "{body}") {
 		return errors.New("message_format: has no {body}")

@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // unknown is a stored number that is to be written again in any case.
 const unknown = ^uint64(0)
@@ -10,9 +13,37 @@ const unknown = ^uint64(0)
 // half in the committer.
 func (s *shard) markDirty(r *room) {
 	if len(s.dirty) == 0 {
-		s.flushTimer.Reset(s.engine.cfg.CursorFlush / 2)
+		s.flushTimer.Reset(max(s.engine.cfg.CursorFlush/2, s.flushWait))
 	}
 	s.dirty[r] = struct{}{}
+}
+
+// Bounds of the wait after cursors could not be written. It doubles from the first to
+// one of the others: while the database is away, and when it refuses them.
+const (
+	flushWaitMin     = 250 * time.Millisecond
+	flushWaitAway    = 4 * time.Second
+	flushWaitRefused = time.Minute
+)
+
+// flushed notes how writing the cursors of rooms ended.
+func (s *shard) flushed(rooms []*room, changes []Change, err error) {
+	s.flushing -= len(rooms)
+	if refused := new(refusedChanges); errors.As(err, &refused) {
+		s.unstored(rooms, refused.changes)
+		err = nil // of the others
+	}
+	switch {
+	case err == nil:
+		s.flushWait = 0
+		s.storedAgain(changes)
+		return
+	case errors.Is(err, ErrUnavailable):
+		s.flushWait = min(max(2*s.flushWait, flushWaitMin), flushWaitAway)
+	default:
+		s.flushWait = min(max(2*s.flushWait, flushWaitMin), flushWaitRefused)
+	}
+	s.rewrite(rooms)
 }
 
 // flush writes how far the members of rooms have come. then, if not nil, is
@@ -32,7 +63,7 @@ func (s *shard) flush(then func(error)) {
 		}
 		rooms = append(rooms, r)
 		changes = append(changes, s.cursorChanges(r)...)
-		if s.placed[r] && r.stored {
+		if s.placed[r] && r.stored && !s.isRefused(cursorKey{op: PutPlaces, room: r.id}) {
 			changes = append(changes, s.placesChange(r))
 		}
 	}
@@ -41,11 +72,8 @@ func (s *shard) flush(then func(error)) {
 		return
 	}
 	s.flushing += len(rooms)
-	s.engine.committer.put(&tx{shard: s, changes: changes, lazy: then == nil, after: func(err error) {
-		s.flushing -= len(rooms)
-		if err != nil {
-			s.rewrite(rooms)
-		}
+	s.engine.committer.put(&tx{shard: s, changes: changes, lazy: then == nil, apart: true, after: func(err error) {
+		s.flushed(rooms, changes, err)
 		if then != nil {
 			then(err)
 		}
@@ -69,6 +97,9 @@ func (s *shard) cursorChanges(r *room) []Change {
 	}
 	var changes []Change
 	put := func(m *member, remove bool) {
+		if s.isRefused(cursorKey{PutCursor, r.id, m.key}) {
+			return
+		}
 		m.tracked, m.stored = !remove, m.cursor
 		changes = append(changes, Change{Op: PutCursor,
 			Cursor: &CursorRow{Room: r.id, User: m.name(), Seq: m.cursor, Remove: remove}})
@@ -97,7 +128,7 @@ func (s *shard) cursorChanges(r *room) []Change {
 			put(m, false)
 		}
 	}
-	if done != r.done {
+	if done != r.done && !s.isRefused(cursorKey{op: PutProgress, room: r.id}) {
 		r.done = done
 		changes = append(changes, Change{Op: PutProgress, Progress: &ProgressRow{Room: r.id, Done: done}})
 	}

@@ -439,8 +439,12 @@ func (w *world) refuseStep() {
 	synctest.Wait()
 	w.store.set(nil)
 	isMember := r.members[said[0].sender] != nil
-	if code := w.answered(answers[0]); isMember && code != 503 {
-		w.failf("%d though the commit failed", code)
+	want := 503
+	if how == "refused" {
+		want = 500
+	}
+	if code := w.answered(answers[0]); isMember && code != want {
+		w.failf("%d though the commit failed (%s)", code, how)
 	}
 	if isMember && how == "uncertain" {
 		r.said = append(r.said, said[0])

@@ -17,8 +17,11 @@
 // sends everything after it through the same path, so that effects keep the
 // order of the commands.
 //
-// If a commit fails, its senders are answered 503 and the rooms that it touched
-// are taken from the database again before they are used.
+// If the database is away, the senders of a commit are answered 503 and the rooms that
+// it touched are taken from the database again before they are used. If the database
+// refuses what a commit has, the one change at fault is found, its sender is answered
+// 500, and the requests of its room that came behind it are evaluated again (refuse.go);
+// all others are committed.
 //
 // # Delivery
 //

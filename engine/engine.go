@@ -24,6 +24,10 @@ import (
 // cannot be reached, shuts down or starts.
 var ErrUnavailable = errors.New("database unavailable")
 
+// ErrInvalid marks errors of a Store about what it is to store: too long, not UTF-8,
+// against a constraint. The same change fails again, and others do not.
+var ErrInvalid = errors.New("data refused")
+
 // Engine runs the rooms. Make one with New; its methods are safe for concurrent
 // use.
 type Engine struct {

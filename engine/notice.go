@@ -9,7 +9,8 @@ import (
 // defaultNotices are what rooms say, by the names under which the configuration
 // can replace them. Never changed. {user} is whom it is about, {by} who did it, {room} the
 // room, {role} a role, {cmd} the command character, {command} what was typed,
-// {usage} how to type it, {why} a reason, {n} and {of} count parts.
+// {usage} how to type it, {why} a reason, {n} and {of} count parts or members,
+// {read} and {names} are who has read something.
 var defaultNotices = map[string]string{
 	"created":          "*** Room {room} created. You are its owner; {cmd}help lists the commands.",
 	"created_private":  "*** Private room {room} created. You are its owner; {cmd}invite brings people in.",
@@ -59,6 +60,7 @@ var defaultNotices = map[string]string{
 	"empty_message":    "*** The message was empty and went to nobody.",
 	"bad_message":      "*** The message cannot be passed on: {why}.",
 	"too_large":        "*** The message is too large and went to nobody: {why}.",
+	"not_stored":       "*** That cannot be stored. Something in it is not what the chat service can keep.",
 	"unavailable":      "*** The chat service cannot take that now. Please try again in a moment.",
 	"members_header":   "Members of {room}:",
 	"members_header_n": "Members of {room} ({n}/{of}):",
@@ -68,6 +70,11 @@ var defaultNotices = map[string]string{
 	"not_shown":        "*** {n} message could not be shown by your phone.",
 	"history":          "[{time}] [{user}]: {body}",
 	"history_none":     "*** Nothing has been said in room {room} yet.",
+	"seen":             "*** {time}, {user}: delivered to {n} of {of}, read by {read}",
+	"seen_last":        "*** Last message, by {user}: delivered to {n} of {of}, read by {read}",
+	"seen_own":         "*** Your last message: delivered to {n} of {of}, read by {read}",
+	"seen_by":          "{n}: {names}",
+	"seen_nobody":      "nobody yet",
 	"rooms_none":       "There are no rooms that you could join.",
 	"help_header":      "Commands (what is in brackets may be left out; the room is then the one you write to):",
 }
@@ -76,7 +83,7 @@ var defaultNotices = map[string]string{
 type vars map[string]string
 
 // placeholders that a notice may use.
-var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of", "time"}
+var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of", "time", "read", "names"}
 
 // notices hold the templates in force; immutable.
 type notices struct{ text map[string]string }

@@ -44,7 +44,7 @@ type refusal struct {
 	vars   vars
 	after  time.Duration // Retry-After; 0: retry_after for a 503, none for others
 
-	headers []evapi.Header // of the reply
+	unsupported string // that header of the reply; empty: none
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d %s", r.code, r.reason) }
@@ -84,6 +84,14 @@ func refuseUnavailable(reason string) *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: reason, notice: "unavailable"}
 }
 
+// refuseCommit says why what was asked is not stored.
+func refuseCommit(err error) *refusal {
+	if errors.Is(err, ErrInvalid) {
+		return &refusal{code: 500, detail: rcUnavailable, reason: "Cannot be stored", notice: "not_stored"}
+	}
+	return refuseUnavailable("Database unavailable")
+}
+
 // refuseOverloaded has no notice: notices would add to the load.
 func refuseOverloaded() *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: "Overloaded"}
@@ -101,7 +109,7 @@ func refuseRequired(tags []string) *refusal {
 	}
 	r := &refusal{code: 420, rc: rcUnusual, reason: "Bad Extension"}
 	if len(named) > 0 {
-		r.headers = []evapi.Header{{Name: "Unsupported", Value: strings.Join(named, ", ")}}
+		r.unsupported = strings.Join(named, ", ")
 	}
 	return r
 }

@@ -107,6 +107,9 @@ type room struct {
 	turn      bool                 // stands in shard.turns
 	lateness                       // of its messages
 	leavers   []*member            // of a room that is distrusted: who left in vain
+	parking   bool                 // of one that is distrusted: its requests wait for it
+	behind    []*request           // of one that is parking: those behind a refused change
+	parked    []*request           // and those that came later
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
 	open      []*openReceipt       // messages whose senders are to get receipts still, oldest first
 	newcomers []newcomer           // the last that joined
@@ -116,9 +119,10 @@ type room struct {
 	probed int               // index of the member that was looked at last for that
 	losses map[string]losses // of members, by key; nil if there are none
 
-	counted     []string // owners that the ledger has counted for this room, by key
-	said, joins meter    // of rate_room_messages and rate_room_joins
-	typists     typists  // nil in most rooms
+	counted     []string     // owners that the ledger has counted for this room, by key
+	auto        *autoReplies // nil: nobody has spoken
+	said, joins meter        // of rate_room_messages and rate_room_joins
+	typists     typists      // nil in most rooms
 }
 
 func newRoom(name Name, id int64, epoch uint64) *room {

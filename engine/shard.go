@@ -50,10 +50,12 @@ type shard struct {
 	placed     map[*room]bool     // rooms whose places are to be written; true: with the next flush
 	placesAt   time.Time          // when that was last begun
 	flushTimer *time.Timer        // runs while dirty is not empty
+	flushWait  time.Duration      // before what could not be written is written again; 0: it could
 	flushing   int                // rooms whose cursors are being written
 	ending     bool               // the cursors were written for the last time: what arrived now could not be noted
 
-	typed meter // copies of "is typing"
+	refusedCursors map[cursorKey]refusedCursor // those that the database does not take
+	typed          meter                       // copies of "is typing"
 
 	seen      map[seenKey]*seen // requests and their answers
 	seenOrder []*seen           // the same, oldest first
@@ -64,8 +66,8 @@ func newShard(e *Engine, index int) *shard {
 		now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
 		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
-		placed:     make(map[*room]bool),
-		flushTimer: newStoppedTimer(), seen: make(map[seenKey]*seen)}
+		placed: make(map[*room]bool), flushTimer: newStoppedTimer(),
+		refusedCursors: make(map[cursorKey]refusedCursor), seen: make(map[seenKey]*seen)}
 }
 
 // run works through the inbox until ctx ends.
@@ -83,6 +85,7 @@ func (s *shard) run(ctx context.Context) {
 		case <-ticker.C:
 			s.writeHeld()
 			s.writePlaces()
+			s.giveUpParked()
 		case <-s.flushTimer.C:
 			s.flush(nil)
 		}
@@ -152,26 +155,33 @@ func (s *shard) handle(req *request) {
 		s.refuse(req, nil, req.refused)
 		return
 	}
-	passed := req.marks.path.id != ""
-	if req.seen != nil && !passed {
+	if req.seen != nil && !req.passed() {
 		s.remember(req.seen)
 	}
+	s.evaluate(req)
+}
+
+// evaluate does so with a request that was counted and is not a repetition.
+func (s *shard) evaluate(req *request) {
 	if r := s.unavailable(req); r != nil {
 		s.refuse(req, nil, r)
+		return
+	}
+	if s.park(req) {
 		return
 	}
 	c := &call{shard: s, req: req, room: s.rooms[req.room.Key()], tx: &tx{shard: s, req: req}}
 	c.tx.room = c.room
 	refused := c.run()
 	switch {
-	case refused != nil && passed:
+	case refused != nil && req.passed():
 		req.seen = nil // another room may bring it that is a member here
 		c.refuse(refused)
 	case refused != nil:
 		c.refuse(refused)
 	default:
 		c.tx.answer = s.engine.accepted()
-		if req.seen != nil && passed {
+		if req.seen != nil && req.passed() {
 			s.remember(req.seen)
 		}
 	}
@@ -198,7 +208,7 @@ func (s *shard) unavailable(req *request) *refusal {
 		return s.refuseLate(s.rooms[req.room.Key()])
 	case req.cmd != nil && req.cmd.roomAt == noRoom:
 		return nil // concerns no room
-	case s.stale[req.room.Key()] != nil:
+	case s.stale[req.room.Key()] != nil && !s.stale[req.room.Key()].parking:
 		return refuseUnavailable("Database unavailable")
 	}
 	return s.engine.committer.ready()

@@ -17,6 +17,8 @@ type tx struct {
 	epoch   uint64 // room.epoch when it was made
 	changes []Change
 	lazy    bool // nobody waits for it
+	apart   bool // its changes have nothing to do with each other
+	again   bool // nothing but: load room again
 
 	req    *request // nil for the engine's own steps
 	early  bool     // req has its answer already (durability memory)
@@ -26,6 +28,7 @@ type tx struct {
 
 	left    []*member   // members of room that are dropped
 	history int         // messages to show to the sender; 0: none
+	seen    int         // messages of which it is told who has read them; 0: none
 	after   func(error) // called in the shard when the tx is settled; may be nil
 }
 
@@ -83,11 +86,19 @@ func (s *shard) done(t *tx, err error) {
 		s.apply(t)
 		return
 	}
-	if t.room != nil && !errors.Is(err, errSuperseded) {
-		s.distrust(t.room, t.left)
+	again := false
+	switch {
+	case errors.Is(err, errSuperseded):
+		again = s.superseded(t)
+	case errors.Is(err, ErrUnavailable):
+		if t.room != nil {
+			s.distrust(t.room, t.left)
+		}
+	default:
+		s.refused(t)
 	}
-	if t.req != nil && !t.early {
-		s.refuse(t.req, t.room, refuseUnavailable("Database unavailable"))
+	if t.req != nil && !t.early && !again {
+		s.refuse(t.req, t.room, refuseCommit(err))
 	}
 	for _, y := range t.says {
 		s.engine.charge(-y.size)
@@ -114,6 +125,9 @@ func (s *shard) apply(t *tx) {
 	}
 	for _, ev := range t.events {
 		s.engine.events.publish(ev)
+	}
+	if t.seen > 0 {
+		s.sendSeen(t.room, t.req.from, t.req.callID, t.seen)
 	}
 	if t.history > 0 && t.req.person() {
 		s.sendHistory(t.room, t.req.from, t.req.callID, t.history)
@@ -146,6 +160,12 @@ func (s *shard) reload(key string, state *RoomState) {
 		return
 	}
 	delete(s.stale, key)
+	s.replace(r, state)
+	s.unpark(r)
+}
+
+// replace makes r what is stored.
+func (s *shard) replace(r *room, state *RoomState) {
 	defer s.countOwners(r)
 	if state == nil {
 		s.discard(r)

@@ -274,3 +274,29 @@ func TestConnQueueIsBounded(t *testing.T) {
 	eventually(t, "every accepted copy accounted for", func() bool { return rec.count("result c") == 100-full })
 	eventually(t, "up again", c.Ready)
 }
+
+// TestPingWhenMuchWasRead: Kamailio counts what it has sent since the last frame from
+// here, and hears from here before that is much.
+func TestPingWhenMuchWasRead(t *testing.T) {
+	t.Parallel()
+	pings := make(chan string, 10)
+	f := newFake(t, func(p *fakePeer) {
+		if !p.welcome() {
+			return
+		}
+		receipt := event("imc.receipt", `{"ruri":"","msg":"`+enc(strings.Repeat("x", pingAfter/4))+`"}`)
+		for range 3 {
+			p.send(receipt)
+		}
+		if ping := p.read(); ping != "" {
+			pings <- pingID(ping)
+		}
+	})
+	cfg := testConfig(f.addr())
+	cfg.Heartbeat, cfg.DeadAfter = time.Hour, 2*time.Hour
+	rec := &recorder{}
+	startConn(t, cfg, rec)
+	if id := <-pings; id != "1" {
+		t.Errorf("ping %q", id)
+	}
+}

@@ -87,8 +87,9 @@
 // JSON-RPC 2.0 notifications:
 //
 //	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
-//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"outcomes":"KEY VALUE KEY VALUE …"}}
+//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"dropped":N,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
@@ -100,6 +101,14 @@
 // "time" is Kamailio's clock. A message that was on its way for long, because
 // imcd was frozen or overrun, has been answered 503 by Kamailio already and must
 // not be carried out any more (Message.Age).
+//
+// imc.receipt is a MESSAGE with a receipt (message/imdn+xml) that Kamailio has answered
+// 200 by itself, without a transaction; it needs no answer. Above a rate, or when imcd
+// has much to read, receipts are answered all the same and dropped; "dropped" counts them
+// since Kamailio's start, or since it was 1000000000. Receipts in CPIM come as messages.
+//
+// What imcd has not read since its last frame is bounded (IMC_MAX_UNREAD). So it pings,
+// too, when it has read some kilobytes (pingAfter).
 //
 // The outcomes of copies gather in Kamailio and come with the next pong, so
 // imcd pings every few milliseconds while it waits for some. KEY is the Call-ID in

@@ -190,37 +190,21 @@ func appendReply(dst []byte, tx TxID, a Answer) ([]byte, error) {
 		dst = append(dst, paramSep...)
 	}
 	dst = base64.StdEncoding.AppendEncode(dst, []byte(reason))
-	lines, err := replyHeaders(a.Headers)
-	if err != nil {
-		return nil, err
-	}
-	if lines != "" {
+	if a.Unsupported != "" {
+		if err := checkValue("Unsupported", a.Unsupported); err != nil {
+			return nil, err
+		}
+		if len(a.Unsupported) > maxUnsupported {
+			return nil, fmt.Errorf("%w: Unsupported has %d bytes, limit is %d", ErrTooLarge, len(a.Unsupported), maxUnsupported)
+		}
 		dst = append(dst, paramSep...)
-		dst = base64.StdEncoding.AppendEncode(dst, []byte(lines))
+		dst = base64.StdEncoding.AppendEncode(dst, []byte("Unsupported: "+a.Unsupported+"\r\n"))
 	}
 	return append(dst, paramsEnd...), nil
 }
 
-// maxReplyHeaders bounds the headers of an answer, in bytes.
-const maxReplyHeaders = 512
-
-// replyHeaders are the lines that the script adds to a reply.
-func replyHeaders(headers []Header) (string, error) {
-	var b strings.Builder
-	for _, h := range headers {
-		if !isToken(h.Name) || isReserved(h.Name) {
-			return "", fmt.Errorf("evapi: reply: header %q is not to be set", clip(h.Name, 64))
-		}
-		if err := checkValue("header "+h.Name, h.Value); err != nil {
-			return "", err
-		}
-		b.WriteString(h.Name + ": " + h.Value + "\r\n")
-	}
-	if b.Len() > maxReplyHeaders {
-		return "", fmt.Errorf("%w: reply: headers have %d bytes, limit is %d", ErrTooLarge, b.Len(), maxReplyHeaders)
-	}
-	return b.String(), nil
-}
+// maxUnsupported keeps an Unsupported header small.
+const maxUnsupported = 256
 
 // appendAnswer appends the payload of imc.answer.
 func appendAnswer(dst []byte, tag string, json []byte) ([]byte, error) {

@@ -11,6 +11,9 @@ const (
 	// pollFor is how long outcomes are expected after the last copy: longer
 	// than Kamailio waits for a device.
 	pollFor = 15 * time.Second
+	// pingAfter is how many bytes are read until Kamailio is pinged, which counts what
+	// it has sent since the last frame from here. It is a small part of what that may be.
+	pingAfter = 32 << 10
 )
 
 // poll says when to ask Kamailio for outcomes. The writer's.

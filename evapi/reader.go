@@ -31,6 +31,8 @@ type session struct {
 	ended   chan struct{} // closed by the reader when the writer must end
 	batches batches       // that Kamailio carries out
 	news    atomic.Bool   // the reader tells the writer that a pong brought outcomes
+	pingDue atomic.Bool   // the reader tells the writer that Kamailio is to hear of what was read
+	bytes   int           // bytes that were read since then; the reader's
 	early   []Event       // came before the welcome; the reader's
 	clock   ageClock      // the reader's
 }
@@ -247,8 +249,20 @@ func (s *session) next() (Event, error) {
 		s.c.count.decodeErrors.Add(1)
 		return nil, fmt.Errorf("decode: %w", err)
 	}
+	if _, answer := ev.(PongEvent); !answer {
+		s.hasRead(len(payload))
+	}
 	s.tellTime(ev)
 	return ev, nil
+}
+
+// hasRead has Kamailio pinged when there was much to read since the last time.
+func (s *session) hasRead(n int) {
+	if s.bytes += n; s.bytes >= pingAfter {
+		s.bytes = 0
+		s.pingDue.Store(true)
+		s.c.box.ring()
+	}
 }
 
 // tellTime takes what an event says of Kamailio's clock.

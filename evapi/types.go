@@ -89,7 +89,9 @@ type Answer struct {
 	Reason     string        // reason phrase; CR, LF and NUL become spaces
 	RC         int           // what the routing script sees: 1, or a negative code
 	RetryAfter time.Duration // rounded up to seconds; 0: no such header
-	Headers    []Header      // others, 512 bytes of them at most; an imc.cfg that is older leaves them out
+	// Unsupported is that header of a 420, option tags with commas between; empty: none. At
+	// most 256 bytes. An imc.cfg that is older leaves it out.
+	Unsupported string
 }
 
 // Result is the final outcome of one Copy. A Local one of 500 or above (lost

@@ -54,7 +54,9 @@ func (w *writer) run() error {
 		if len(w.cargo.frames) == 0 {
 			select {
 			case <-w.s.c.box.wake:
-				continue
+				if !w.s.pingDue.Swap(false) {
+					continue
+				}
 			case <-w.s.ended:
 				return nil
 			case <-beat.C:

@@ -149,6 +149,11 @@ func stockIntruders(t *testing.T, k *evapitest.Kamailio, s *standIn, b *evapites
 			expect(t, do(t, u, evapitest.Request{Method: "MESSAGE", URI: c.uri, Body: []byte("x"), Headers: c.headers}), c.code)
 		})
 	}
+	expect(t, do(t, newUA(t, here), evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@chat.test",
+		ContentType: "message/imdn+xml", Body: []byte("x")}), 407)
+	if receipts, _ := s.seen("imc.receipt"); len(receipts) != 0 {
+		t.Errorf("imcd saw %d receipts without a password", len(receipts))
+	}
 	if after, _ := s.seen("imc.message"); len(after) != len(before) {
 		t.Errorf("imcd saw %d requests", len(after)-len(before))
 	}

@@ -25,8 +25,9 @@ var (
 	// later. It is the engine's.
 	ErrUnavailable = engine.ErrUnavailable
 	// ErrInvalid: the database, or a check before it, refuses the data: not
-	// UTF-8, too long, against a constraint. The same call fails again.
-	ErrInvalid = errors.New("data refused")
+	// UTF-8, too long, against a constraint. The same call fails again. It is the
+	// engine's.
+	ErrInvalid = engine.ErrInvalid
 	// ErrUnfit: imcd cannot work with the database as it is; the error says what has
 	// to be changed.
 	ErrUnfit = errors.New("imcd cannot work with this database")
@@ -81,8 +82,12 @@ func classify(err error) error {
 
 func classifyPostgres(code string) error {
 	switch {
-	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"): // bad data, constraint
+	case strings.HasPrefix(code, "21"), strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"), // bad data, constraint
+		strings.HasPrefix(code, "44"), strings.HasPrefix(code, "54"), // against a view's condition, over a limit
+		code == "P0001": // a trigger raised it
 		return ErrInvalid
+	case code == "25P03": // the server ended what was too slow
+		return ErrUnavailable
 	case strings.HasPrefix(code, "08"), // connection
 		strings.HasPrefix(code, "28"), strings.HasPrefix(code, "3D"), // not let in, no such database
 		strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57"), strings.HasPrefix(code, "58"), // full, stopping, I/O

@@ -68,6 +68,7 @@ var badFiles = map[string]string{
 	"log_format: xml":                                      "log_format",
 	"owner_leave: stay":                                    "owner_leave",
 	"success_code: 201":                                    "success_code",
+	"forbidden_code: 404":                                  "forbidden_code",
 	"message_format: '{user} said something'":              "message_format",
 	"message_format: '{who}: {body}'":                      "message_format",
 	"attachment_line: '{who} sent {type}'":                 "attachment_line",

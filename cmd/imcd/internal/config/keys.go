@@ -76,6 +76,8 @@ func roomKeys() []key {
 	return []key{
 		choiceKey("owner_leave", "what the exit of a room's owner does: destroy, refuse or transfer",
 			func(r *raw) *string { return &r.Engine.OwnerLeave }, "destroy", "refuse", "transfer"),
+		intKey("forbidden_code", "final reply to what is not allowed: 403, 406, 480 or 603", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.ForbiddenCode }),
 		intKey("success_code", "final reply to what was accepted: 200 or 202", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.SuccessCode }),
 		textKey("message_format", "text messages as members see them", func(r *raw) *string { return &r.Engine.MessageFormat }),
@@ -90,6 +92,8 @@ func roomKeys() []key {
 		intKey("list_bytes", "longest body of one part of a list", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.ListBytes }),
 		intKey("max_members_per_room", "0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxMembers }),
+		intKey("auto_replies", "equal answers in a row after which a member is taken for a machine; 0: never", 0, 1000,
+			func(r *raw) *int { return &r.Engine.AutoReplies }),
 		intKey("max_rooms_per_user", "rooms that one user owns; 0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxRooms }),
 		textKey("create_allow", `who makes rooms: a regular expression of their whole URIs, "operators", or empty for all`,
 			func(r *raw) *string { return &r.Engine.CreateAllow }),

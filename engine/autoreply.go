@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"bytes"
+	"hash/maphash"
+	"time"
+)
+
+// Two members whose clients answer every message by themselves ("I am away") would
+// answer each other for ever, and every answer is a message to the whole room. Nothing
+// in such a text says that it comes from a machine; but it is the same each time, or
+// holds the text that it answers, and it follows something that another member has
+// said. A person who does that more than auto_replies times within autoReplyTime of
+// each other is taken for a machine, too.
+
+const (
+	// autoReplyTime is how soon a message must follow the sender's last one to count.
+	// Who was refused is refused until it has been silent for so long.
+	autoReplyTime = 10 * time.Second
+	// autoRepliers is how many senders of a room are remembered: the last ones.
+	autoRepliers = 8
+	// minEcho is the shortest text that counts as repeated when a message holds it.
+	minEcho = 4
+	// maxEcho is the longest text that is kept to be compared.
+	maxEcho = 512
+)
+
+// autoReplies find members that answer by themselves. Owned by the room's shard.
+type autoReplies struct {
+	seed    maphash.Seed
+	senders [autoRepliers]autoReplier
+	last    []byte // the last text; empty if that is longer than maxEcho
+	sender  string // key of who said it
+}
+
+// autoReplier is what is known of one sender. The zero value is free.
+type autoReplier struct {
+	key  string // of the user
+	text uint64 // hash of its last message
+	at   time.Time
+	seq  uint64 // that the room's next message had then
+	same int    // answers in a row that look automatic
+}
+
+// take notes a message of a sender and reports whether it looks like one more automatic
+// answer after most of them. next is the number that the message would get.
+func (a *autoReplies) take(sender string, body []byte, next uint64, most int, now time.Time) bool {
+	s := a.find(sender)
+	text := maphash.Bytes(a.seed, body)
+	echo := a.sender != sender && len(a.last) >= minEcho && bytes.Contains(body, a.last)
+	switch {
+	case s.key != sender || now.Sub(s.at) > autoReplyTime:
+		*s = autoReplier{key: sender}
+	case s.text != text && !echo:
+		s.same = 0
+	case next > s.seq+1 || s.same > most: // somebody else has spoken, or it goes on while it is refused
+		s.same++
+	}
+	s.text, s.at = text, now
+	if s.same > most {
+		return true
+	}
+	s.seq = next
+	a.last, a.sender = a.last[:0], sender
+	if len(body) <= maxEcho {
+		a.last = append(a.last, body...)
+	}
+	return false
+}
+
+// find returns the entry of a sender, or else the one that has been silent longest.
+func (a *autoReplies) find(sender string) *autoReplier {
+	oldest := &a.senders[0]
+	for i := range a.senders {
+		s := &a.senders[i]
+		if s.key == sender {
+			return s
+		}
+		if s.at.Before(oldest.at) {
+			oldest = s
+		}
+	}
+	return oldest
+}
+
+// automatic refuses a message that looks like one of many automatic answers. Nobody is
+// told: a notice would be answered as well.
+func (c *call) automatic() *refusal {
+	most := c.shard.engine.cfg.AutoReplies
+	if most == 0 || c.service() {
+		return nil
+	}
+	if c.room.auto == nil {
+		c.room.auto = &autoReplies{seed: maphash.MakeSeed()}
+	}
+	if !c.room.auto.take(c.me.key, c.req.body, c.room.seq+1, most, c.shard.now) {
+		return nil
+	}
+	return &refusal{code: 480, detail: rcLimited, reason: "Too many automatic answers", after: autoReplyTime}
+}
