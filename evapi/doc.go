@@ -133,11 +133,11 @@
 // ping whose pong is awaited before anything else is written (WindowBytes). A
 // larger frame goes alone, with its ping; a heartbeat is a window without frames.
 // The client must always read: a peer that does not read ends up blocking SIP
-// workers.
+// workers, until Kamailio 6.2, which has timeouts (imc.cfg sets them).
 //
-// Who can connect to the port can end Kamailio without any secret: a length just
-// below 2^31 overflows in the parser, before any script runs. It must only be
-// open to processes that are trusted as far as that, on loopback as a rule.
+// Who can connect to the port can end a Kamailio before 6.1.3 without any secret: a
+// length just below 2^31 overflows in the parser, before any script runs. It must only
+// be open to processes that are trusted as far as that, on loopback as a rule.
 //
 // # Use
 //

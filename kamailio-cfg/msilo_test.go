@@ -20,7 +20,8 @@ import (
 // msiloLines are the lines of README.md that keep copies from msilo.
 func msiloLines(t *testing.T) string {
 	t.Helper()
-	block := regexp.MustCompile("(?ms)^```\n(\tif [^\n]*m_store.*?)^```$").FindStringSubmatch(kamailiocfg.File(kamailiocfg.Readme))
+	lines := regexp.MustCompile("(?ms)^```\n(\tif [^\n]*m_store.*?)^```$")
+	block := lines.FindStringSubmatch(kamailiocfg.File(kamailiocfg.Readme))
 	if block == nil {
 		t.Fatal("README.md shows no lines with m_store")
 	}
@@ -60,7 +61,8 @@ func msiloModule(t *testing.T, port int) string {
 			t.Fatal(err)
 		}
 	}
-	return fmt.Sprintf("loadmodule \"db_text.so\"\nloadmodule \"msilo.so\"\nmodparam(\"msilo\", \"db_url\", \"text://%s\")\n"+
+	return fmt.Sprintf("loadmodule \"db_text.so\"\nloadmodule \"msilo.so\"\n"+
+		"modparam(\"msilo\", \"db_url\", \"text://%s\")\n"+
 		"modparam(\"msilo\", \"from_address\", \"sip:$rU@chat.test\")\n"+
 		"modparam(\"msilo\", \"outbound_proxy\", \"sip:127.0.0.1:%d\")\n", dir, port)
 }
@@ -77,8 +79,9 @@ func startSilo(t *testing.T, fanout, store string) *silo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &silo{chat: &chat{k: startKamailio(t, evapitest.Options{Config: msiloConfig(t, store, ports[0]), SIPPort: ports[0],
-		Local: "alias=\"chat.test\"\n"}), dir: t.TempDir()}, room: "sip:chat-1@chat.test"}
+	k := startKamailio(t, evapitest.Options{Config: msiloConfig(t, store, ports[0]), SIPPort: ports[0],
+		Local: "alias=\"chat.test\"\n"})
+	s := &silo{chat: &chat{k: k, dir: t.TempDir()}, room: "sip:chat-1@chat.test"}
 	ctx := testContext(t)
 	if err := imcdtest.Build(ctx, s.dir); err != nil {
 		t.Fatal(err)

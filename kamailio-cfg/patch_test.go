@@ -6,8 +6,8 @@ import (
 	"imcd/evapi/evapitest"
 )
 
-// readmeDiffs are the diffs that README.md shows, in their order: the two edits,
-// and the optional third.
+// readmeDiffs are the diffs that README.md shows, in their order: the two edits
+// without which nothing works, and the third.
 func readmeDiffs(t *testing.T) []string {
 	t.Helper()
 	diffs, err := evapitest.ReadmeDiffs()
