@@ -431,8 +431,8 @@ func (s *shard) expire() {
 	}
 }
 
-// land ends a flight.
-func (s *shard) land(f *flight, r evapi.Result) {
+// abandon forgets a flight: whatever its outcome is, nobody waits for it any more.
+func (s *shard) abandon(f *flight) {
 	f.over = true
 	if s.flights[f.id] == f {
 		delete(s.flights, f.id)
@@ -445,6 +445,15 @@ func (s *shard) land(f *flight, r evapi.Result) {
 		s.engine.signs.forget(f.to())
 	}
 	s.engine.credits.give(f.credit)
+	if f.member != nil && f.member.flight == f {
+		f.member.flight = nil
+	}
+}
+
+// land ends a flight.
+func (s *shard) land(f *flight, r evapi.Result) {
+	mine := f.member != nil && f.member.flight == f
+	s.abandon(f)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)
 	if f.stream != nil {
@@ -452,10 +461,9 @@ func (s *shard) land(f *flight, r evapi.Result) {
 		return
 	}
 	m := f.member
-	if m.flight != f {
+	if !mine {
 		return
 	}
-	m.flight = nil
 	if !m.live {
 		if judge(r).final() && f.word == noWord {
 			m.cursor = max(m.cursor, f.seq) // its leaving may not be committed

@@ -28,7 +28,8 @@ type refRoom struct {
 	name    string
 	said    []refMessage // number n is said[n-1]
 	members map[string]*refMember
-	front   uint64 // the last number that any of them has got
+	talked  time.Time // when something was said last
+	front   uint64    // the last number that any of them has got
 }
 
 // mayRefuse tells whether messages may be refused because those before come late:
@@ -89,10 +90,15 @@ func (r *refRoom) dropped(n uint64, backlog int) bool {
 
 // probe: a message is a reason to try those who have not been tried for a while.
 func (r *refRoom) probe(w *world) {
+	r.talked = time.Now()
 	for _, m := range r.members {
-		if at := maxTime(m.tried.Add(w.cfg.SignEvery), m.notBefore); m.wait != refOnline && at.Before(m.until) {
-			m.until = at
-		}
+		m.mayProbe(w)
+	}
+}
+
+func (m *refMember) mayProbe(w *world) {
+	if at := maxTime(m.tried.Add(w.cfg.SignEvery), m.notBefore); m.wait != refOnline && at.Before(m.until) {
+		m.until = at
 	}
 }
 
@@ -362,6 +368,9 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 		if m.gone = s.result.Code == 477; m.gone && !s.at.After(w.woke) {
 			m.until = time.Time{}
 		}
+	}
+	if !s.at.After(m.room.talked) {
+		m.mayProbe(w)
 	}
 	if !s.at.After(w.heardAt[m.user]) {
 		m.until = time.Time{} // its shard may have heard of that after this

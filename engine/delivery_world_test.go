@@ -160,7 +160,7 @@ func (w *world) check() {
 
 func (w *world) checkMember(m *refMember, d MemberDetail) {
 	last := m.room.last()
-	d.State = refState(d.State)
+	d.State = refState(d.StateCode)
 	if w.away && !w.blocked(m) && (m.own() < last || d.State == refFailed) {
 		m.wait, m.until = refReads, time.Time{} // what it misses cannot be read
 	}

@@ -27,7 +27,12 @@ type MemberDetail struct {
 	Cursor     uint64     `json:"cursor"`                // number of the last message that it is owed no more
 	Delivered  *uint64    `json:"delivered,omitempty"`   // of the last one that its phone took; nil: cursor
 	Displayed  uint64     `json:"displayed"`             // of the last one that was displayed, by its receipts; 0: none
-	State      string     `json:"state"`                 // online, offline, retrying or unknown
+	State      string     `json:"state"`                 // in words, with the times of imcd's host
+	StateCode  string     `json:"state_code"`            // one of the States
+	Since      *time.Time `json:"since,omitempty"`       // when the first copy in a row failed
+	Tries      int        `json:"tries,omitempty"`       // copies that have failed in a row
+	NextTry    *time.Time `json:"next_try,omitempty"`    // when the next one goes, unless something happens before
+	Lost       *LossInfo  `json:"lost,omitempty"`        // messages that it never gets; nil: none since imcd was started
 	LastResult int        `json:"last_result,omitempty"` // SIP status code of the last copy
 	LastReason string     `json:"last_reason,omitempty"` // what LastResult means, see Reason
 	LastAt     *time.Time `json:"last_at,omitempty"`
@@ -37,11 +42,14 @@ type MemberDetail struct {
 type PendingRoom struct {
 	Room  string `json:"room"`
 	Lag   uint64 `json:"lag"`
-	State string `json:"state"`
+	State string `json:"state"` // as in MemberDetail
+
+	StateCode string `json:"state_code"`
 }
 
 // RoomState tells all about one room: ErrBadName, ErrNoRoom.
 func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) {
+	now := time.Now()
 	return ask(ctx, e, uri, func(r *room) RoomDetail {
 		d := RoomDetail{Room: r.name.URI(), Private: r.private, Sequence: r.last, Following: r.followers,
 			Members: []MemberDetail{}}
@@ -49,19 +57,29 @@ func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) 
 			d.ReadBy, d.ReadOf = len(r.readers(r.last, r.author)), len(r.audience(r.last, r.author))
 		}
 		for _, m := range r.order {
-			d.Members = append(d.Members, r.detail(m))
+			d.Members = append(d.Members, r.detail(m, now))
 		}
 		return d
 	})
 }
 
-func (r *room) detail(m *member) MemberDetail {
-	d := MemberDetail{User: m.uri, Role: roleName(m.flag), State: m.state(), LastResult: m.last.code(),
+func (r *room) detail(m *member, now time.Time) MemberDetail {
+	d := MemberDetail{User: m.uri, Role: roleName(m.flag), LastResult: m.last.code(),
 		LastReason: Reason(m.last.code())}
 	if m.invited() {
 		d.Role = "invited"
+		d.State, d.StateCode = m.invitation()
 		return d
 	}
+	d.State, d.StateCode = m.state(now), m.stateCode()
+	if w := m.wait; w != nil && w.tries > 0 {
+		since, due := w.since, w.due
+		d.Since, d.Tries = &since, w.tries
+		if w.index >= 0 && due.After(now) {
+			d.NextTry = &due
+		}
+	}
+	d.Lost = r.losses[m.key].info()
 	d.Lag, d.Cursor, d.Displayed = r.lag(m), min(m.cursor, r.last), r.places[m].displayed
 	if delivered := min(r.deliveredTo(m), r.last); delivered != d.Cursor {
 		d.Delivered = &delivered
@@ -75,30 +93,18 @@ func (r *room) detail(m *member) MemberDetail {
 
 func (r *room) lag(m *member) uint64 { return r.last - min(m.cursor, r.last) }
 
-func (m *member) state() string {
-	switch {
-	case m.wait != nil && m.wait.why == offline:
-		return "offline"
-	case m.wait != nil:
-		return "retrying"
-	case m.last.code() >= 200 && m.last.code() < 300:
-		return "online"
-	}
-	return "unknown"
-}
-
 // Pending lists the rooms that owe something to a user: ErrBadName.
 func (e *Engine) Pending(ctx context.Context, user string) ([]PendingRoom, error) {
 	name, err := ParseName(user, "")
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrBadName, clip(user), err)
 	}
-	key := name.Key()
+	key, now := name.Key(), time.Now()
 	rooms, err := gather(ctx, e, func(s *shard) []PendingRoom {
 		var owed []PendingRoom
 		for _, r := range s.rooms {
 			if m := r.get(key); m != nil && !m.invited() && r.lag(m) > 0 {
-				owed = append(owed, PendingRoom{Room: r.name.URI(), Lag: r.lag(m), State: m.state()})
+				owed = append(owed, PendingRoom{Room: r.name.URI(), Lag: r.lag(m), State: m.state(now), StateCode: m.stateCode()})
 			}
 		}
 		return owed

@@ -146,7 +146,11 @@ func (s *shard) probe(r *room) {
 			r.probed = 0
 		}
 		w := r.order[r.probed].wait
-		if w == nil || w.index < 0 || !s.mayProbe(w) {
+		if w == nil || w.index < 0 {
+			continue
+		}
+		at := s.mayProbe(w)
+		if !at.Before(w.due) {
 			continue
 		}
 		if !r.probes.take(s.now, probesRoom) || !s.probes.take(s.now, probesShard) {
@@ -154,16 +158,22 @@ func (s *shard) probe(r *room) {
 			return
 		}
 		left--
-		w.due = s.now
+		w.due = at
 		heap.Fix(&s.waits, w.index)
 	}
 }
 
-// mayProbe reports whether w may be tried again by now.
-func (s *shard) mayProbe(w *wait) bool {
+// mayProbe is from when on w may be tried again.
+func (s *shard) mayProbe(w *wait) time.Time {
 	every := s.engine.cfg.SignEvery
 	if w.why == retry || w.why == malformed {
 		every *= refusesEvery
 	}
-	return w.due.After(s.now) && s.now.Sub(w.tried) >= every && !s.now.Before(w.notBefore)
+	at := w.tried.Add(every)
+	for _, other := range []time.Time{s.now, w.notBefore} {
+		if other.After(at) {
+			at = other
+		}
+	}
+	return at
 }

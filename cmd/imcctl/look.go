@@ -74,6 +74,13 @@ type detail struct {
 		LastResult int        `json:"last_result"`
 		LastReason string     `json:"last_reason"`
 		LastAt     *time.Time `json:"last_at"`
+		Lost       *struct {
+			Count  uint64    `json:"count"`
+			Seq    uint64    `json:"seq"`
+			Reason string    `json:"reason"`
+			Code   int       `json:"code"`
+			At     time.Time `json:"at"`
+		} `json:"lost"`
 	} `json:"members"`
 }
 
@@ -101,6 +108,16 @@ func printDetail(w io.Writer, d detail) {
 			got = *m.Delivered
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", m.User, m.Role, m.State, m.Lag, got, m.Displayed, last)
+	}
+	for _, m := range d.Members {
+		if l := m.Lost; l != nil {
+			fmt.Fprintf(w, "\n%s has lost %d messages since imcd was started, the last one number %d at %s: %s", m.User, l.Count, l.Seq,
+				l.At.Local().Format(time.DateTime), l.Reason)
+			if l.Code != 0 {
+				fmt.Fprintf(w, " (%d)", l.Code)
+			}
+			fmt.Fprintln(w)
+		}
 	}
 }
 

@@ -143,7 +143,7 @@ func (t *tool) command() *cobra.Command {
 		&cobra.Group{ID: groupHelp, Title: "Install and move:"})
 	for _, make := range []func() *cobra.Command{
 		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.pendingCommand, t.statsCommand, t.watchCommand,
-		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.roleCommand, t.sayCommand,
+		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.roleCommand, t.sayCommand,
 		t.checkCommand, t.importCommand,
 	} {
 		root.AddCommand(make())

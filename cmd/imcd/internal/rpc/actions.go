@@ -21,12 +21,19 @@ type Actions interface {
 	SetRole(ctx context.Context, room, user, role string) error
 	Say(ctx context.Context, room, text, from string) error
 	SayAll(ctx context.Context, text string) (int, error)
+	SkipMessage(ctx context.Context, room, user string) (uint64, error)
 	History(ctx context.Context, room string, n int) ([]engine.HistoryItem, error)
 }
 
 // acted is the result of an action: the room that it was about.
 type acted struct {
 	Room string `json:"room"` // SIP URI
+}
+
+// skipped is the result of imc.skip.
+type skipped struct {
+	acted
+	Seq uint64 `json:"seq"` // number of the message
 }
 
 // actionMethods is the table of what changes rooms, and of what was said there.
@@ -48,6 +55,11 @@ func actionMethods(a Actions) map[string]method {
 			func(ctx context.Context, v values) error {
 				return a.SetRole(ctx, v.text("room"), v.text("user"), v.text("role"))
 			}),
+		"imc.skip": {params: []param{text("room"), text("user")},
+			run: func(ctx context.Context, v values) (any, error) {
+				seq, err := a.SkipMessage(ctx, v.text("room"), v.text("user"))
+				return skipped{acted{Room: fullName(v.text("room"))}, seq}, err
+			}},
 		"imc.say": {params: []param{optional(text("room")), text("text"), optional(text("from")), optional(flag("all"))},
 			timeout: allTimeout, run: func(ctx context.Context, v values) (any, error) { return say(ctx, a, v) }},
 		"imc.history": {params: []param{text("room"), optional(number("n"))},

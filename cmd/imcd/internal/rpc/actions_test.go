@@ -41,6 +41,9 @@ func (f fakeRooms) Say(_ context.Context, room, text, from string) error {
 func (f fakeRooms) SayAll(_ context.Context, text string) (int, error) {
 	return 3, f.did("say to all %q", text)
 }
+func (f fakeRooms) SkipMessage(_ context.Context, room, user string) (uint64, error) {
+	return 7, f.did("skip %s %s", room, user)
+}
 func (f fakeRooms) History(_ context.Context, room string, n int) ([]engine.HistoryItem, error) {
 	return []engine.HistoryItem{}, f.did("history %s %d", room, n)
 }
@@ -57,6 +60,7 @@ func TestActions(t *testing.T) {
 		{"add_member", `["c@x","bob"]`, "add c@x bob ", ``},
 		{"add_member", `["c@x","bob","admin"]`, "add c@x bob admin", ``},
 		{"remove_member", `{"user":"bob","room":"c@x"}`, "remove c@x bob", ``},
+		{"skip", `["c@x","bob"]`, "skip c@x bob", `{"room":"sip:c@x","seq":7}`},
 		{"set_role", `["c@x","bob","owner"]`, "role c@x bob owner", ``},
 		{"say", `["c@x","hello \"you\""]`, `say c@x "hello \"you\"" `, `{"room":"sip:c@x"}`},
 		{"say", `{"room":"c@x","text":"hi","from":"echo"}`, `say c@x "hi" echo`, ``},

@@ -6,7 +6,7 @@ import { Feed } from "./feed.js";
 const kinds = ["message", "join", "leave", "role", "room_destroyed", "failure"];
 const mostMembers = 300;
 const every = 3000;
-const stateClass = { online: "good", offline: "wait", retrying: "bad" };
+const stateClass = { online: "good", offline: "wait", lost: "wait", silent: "bad", failing: "bad" };
 
 export class Room {
   uri = "";
@@ -101,7 +101,7 @@ export class Room {
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
       el("td", { title: m.user }, this.#name(m.user)),
       el("td", { class: "word" }, m.role),
-      el("td", { class: "word " + (stateClass[m.state] ?? "dim") }, m.role === "invited" ? "" : m.state + (m.last_result >= 300 ? ` (${m.last_result} ${m.last_reason})` : "")),
+      el("td", { class: "word " + (stateClass[m.state_code] ?? "dim"), title: m.last_result ? `${m.last_result} ${m.last_reason}` : "" }, m.state),
       el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)),
       el("td", { class: "num" }, m.role === "invited" || !m.displayed ? "" : count(m.displayed)))));
     const more = info.members.length - mostMembers;
