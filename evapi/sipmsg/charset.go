@@ -18,7 +18,8 @@ func toUTF8(body []byte, charset string) (text string, superset, ok bool) {
 	charset = strings.ToLower(charset)
 	switch charset {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
-		if e := marked(body); e != nil {
+		// Bytes that are no UTF-8 may begin like that by chance; text has some zeros then.
+		if e := marked(body); e != nil && bytes.IndexByte(body, 0) >= 0 {
 			return decodeCharset(body, e)
 		}
 		return string(body), true, true

@@ -110,6 +110,8 @@ func TestRead(t *testing.T) {
 			kind: Text, text: text, inside: true, ctype: utf8Text},
 		{name: "UTF-16 with mark", in: Entity{ContentType: "text/plain;charset=utf-16", Body: utf16(t, text, unicode.LittleEndian, unicode.UseBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
+		{name: "bytes like a mark", in: Entity{ContentType: "text/plain", Body: []byte("\xff\xfehello\xc3")},
+			kind: Text, text: "\xff\xfehello\xc3", inside: true},
 		{name: "UTF-16 by its mark", in: Entity{ContentType: "text/plain", Body: utf16(t, text, unicode.BigEndian, unicode.UseBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
 		{name: "UTF-32", in: Entity{ContentType: "text/plain;charset=utf-32", Body: utf32Of2(t, text, utf32.LittleEndian, utf32.IgnoreBOM)},
