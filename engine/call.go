@@ -140,7 +140,7 @@ func (c *call) refuse(why *refusal) {
 // mayNotice reports whether the sender may be told why. Who gave a command is told each
 // time; who wrote something else not: it may be a program that answers.
 func (c *call) mayNotice(why *refusal) bool {
-	if !c.req.person() {
+	if !c.req.person() || c.isRoom(c.req.from) {
 		return false
 	}
 	if c.req.cmd != nil {
@@ -306,6 +306,9 @@ func (c *call) destroy() {
 
 // join makes the sender a member and tells the room.
 func (c *call) join() *refusal {
+	if r := c.checkJoining(); r != nil {
+		return r
+	}
 	if r := c.checkSpace(); r != nil {
 		return r
 	}

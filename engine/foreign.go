@@ -24,10 +24,9 @@ func (e *Engine) refuseForeign(req *request, room *room) *refusal {
 // an address like one: what was typed stands in notices of the room.
 func (c *call) checkNewcomer(user Name) *refusal {
 	e := c.shard.engine
-	s := e.served.Load()
-	own := s.own(user.Host, c.req.target)
+	own := e.served.Load().own(user.Host, c.req.target)
 	switch {
-	case s.isRoomName(user, c.req.target):
+	case c.isRoom(user):
 		return refuseArguments("'" + clip(user.User) + "' is a room, not a user")
 	case c.req.order != nil || own && e.users.known(user):
 		return nil
@@ -35,6 +34,21 @@ func (c *call) checkNewcomer(user Name) *refusal {
 		return refuseArguments("'" + clip(user.User+"@"+user.Host) + "' does not look like a user's address")
 	case !own && e.cfg.ForeignUsers == ForeignRefuse:
 		return forbid("Users of other domains cannot be members here", "foreign_denied").with("user", c.show(user))
+	}
+	return nil
+}
+
+// isRoom reports whether what is sent to a name comes to a room of this service, or its
+// manager, as far as this shard can tell.
+func (c *call) isRoom(n Name) bool {
+	return c.shard.rooms[n.Key()] != nil || c.shard.engine.served.Load().isRoomName(n, c.req.target)
+}
+
+// checkJoining sees that the sender is no room: what a room sends is no command, so
+// somebody writes in its name.
+func (c *call) checkJoining() *refusal {
+	if c.req.order == nil && c.isRoom(c.req.from) {
+		return forbid("A room cannot be a member of a room", "")
 	}
 	return nil
 }

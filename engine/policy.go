@@ -101,6 +101,9 @@ func (c *call) open(private bool) *refusal {
 	if c.req.order != nil {
 		return c.create(private)
 	}
+	if r := c.checkJoining(); r != nil {
+		return r
+	}
 	if !e.creators.allow(c.req.from) {
 		return forbid("Creating rooms is not allowed", "create_denied")
 	}
