@@ -46,14 +46,21 @@ func (s *shard) setPlace(r *room, m *member, p reach) {
 		r.places = make(places)
 	}
 	r.places[m] = p
-	s.placed[r] = s.placed[r] // keeps that it is due
+	s.placesChanged(r)
 }
 
 // dropPlace forgets those of a member that leaves.
 func (s *shard) dropPlace(r *room, m *member) {
 	if _, has := r.places[m]; has {
 		delete(r.places, m)
-		s.placed[r] = s.placed[r] // keeps that it is due
+		s.placesChanged(r)
+	}
+}
+
+// placesChanged has the places of r written, soon.
+func (s *shard) placesChanged(r *room) {
+	if _, noted := s.placed[r]; !noted {
+		s.placed[r] = false
 	}
 }
 
