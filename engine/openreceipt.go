@@ -69,13 +69,9 @@ func (c *call) receiptFor(row *MessageRow) *openReceipt {
 	if cfg.Receipts != ReceiptsSender || c.me == nil {
 		return nil
 	}
-	o := &openReceipt{seq: row.Seq, sender: c.me.key, id: row.MessageID, via: c.tx.via()}
-	if o.id == "" {
-		o.id = c.req.callID
-	}
-	o.cpim = row.Wants != 0 || o.id != c.req.callID
+	o := &openReceipt{seq: row.Seq, sender: c.me.key, id: row.MessageID, cpim: c.req.content.CPIM, via: c.tx.via()}
 	switch {
-	case o.cpim: // it asks for what it wants
+	case o.cpim || row.Wants != 0: // it asks for what it wants
 		o.delivered.open, o.displayed.open = row.Wants&WantsDelivered != 0, row.Wants&WantsDisplayed != 0
 	case c.room.places[c.me].displayed > 0 || c.shard.engine.speakers.has(c.me.key):
 		o.delivered.open, o.displayed.open = true, true

@@ -32,6 +32,7 @@ func (e *Engine) Receipt(r *evapi.Receipt) {
 		e.metrics.receipt(receiptIgnored)
 		return
 	}
+	e.heard(from)
 	content, err := sipmsg.Read(entityOf(r.Request))
 	if err != nil || content.IMDN == nil {
 		e.metrics.receipt(receiptIgnored)
