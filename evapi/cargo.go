@@ -28,7 +28,7 @@ func (c *cargo) reset(batches int) {
 // add takes e in. False: there is no room for it; nothing has changed then. A
 // frame that is larger than a window goes alone.
 func (c *cargo) add(e *entry, p *peer) bool {
-	if e.out == nil || p.lane == LaneRPC || e.out.inBatch() == nil {
+	if e.out == nil || e.dest != "" || p.lane == LaneRPC || e.out.inBatch() == nil {
 		return c.put(e, e.size, false)
 	}
 	more := recipientRoom(len(e.to), len(e.callID))

@@ -89,11 +89,19 @@ func (o *Outgoing) size(to, callID int, p *peer) int {
 		len(o.from) + enc(to+2) + enc(len(o.headers)+len(p.plainSecret)) + len(o.body) + len(paramsEnd)
 }
 
+// destRoom is what the header for Copy.Dest adds to a copy, as text or as base64, at most.
+func destRoom(dest string) int {
+	if dest == "" {
+		return 0
+	}
+	return base64.StdEncoding.EncodedLen(len(destHeader) + len(dest) + 4)
+}
+
 // appendCopy appends the payload of one copy. To and Call-ID have passed
 // checkCopy, so there is nothing in them to escape.
-func (o *Outgoing) appendCopy(dst []byte, to, callID string, id uint32, p *peer) []byte {
+func (o *Outgoing) appendCopy(dst []byte, to, callID, dest string, id uint32, p *peer) []byte {
 	if o.bySend {
-		return o.appendSend(dst, to, callID, id, p)
+		return o.appendSend(dst, to, callID, dest, id, p)
 	}
 	dst = append(dst, uacStart...)
 	dst = append(dst, to...)
@@ -105,16 +113,25 @@ func (o *Outgoing) appendCopy(dst []byte, to, callID string, id uint32, p *peer)
 	dst = append(dst, `>\r\nCall-ID: `...)
 	dst = append(dst, callID...)
 	dst = append(dst, `\r\n`...)
+	if dest != "" {
+		dst = append(dst, destHeader...)
+		dst = append(dst, dest...)
+		dst = append(dst, `\r\n`...)
+	}
 	dst = append(dst, p.secret...)
 	dst = append(dst, o.tail...)
 	dst = strconv.AppendUint(dst, uint64(id), 10)
 	return append(dst, '}')
 }
 
-func (o *Outgoing) appendSend(dst []byte, to, callID string, id uint32, p *peer) []byte {
+func (o *Outgoing) appendSend(dst []byte, to, callID, dest string, id uint32, p *peer) []byte {
 	enc := base64.StdEncoding
-	headers := make([]byte, 0, len(o.headers)+len(p.plainSecret))
-	headers = append(append(headers, o.headers...), p.plainSecret...)
+	headers := make([]byte, 0, len(o.headers)+len(p.plainSecret)+destRoom(dest))
+	headers = append(headers, o.headers...)
+	if dest != "" {
+		headers = append(headers, destHeader+dest+"\r\n"...)
+	}
+	headers = append(headers, p.plainSecret...)
 
 	dst = append(dst, imcSend...)
 	dst = strconv.AppendUint(dst, uint64(id), 10)
@@ -145,6 +162,9 @@ func checkCopy(c *Copy) error {
 	}
 	if c.CallID == "" || len(c.CallID) > maxCallID {
 		return fmt.Errorf("%w: Call-ID has %d bytes", ErrBadCopy, len(c.CallID))
+	}
+	if i := indexUnsafe(c.Dest); i >= 0 || strings.IndexByte(c.Dest, '!') >= 0 || len(c.Dest) > maxDest {
+		return fmt.Errorf("%w: Dest %q is no SIP URI of at most %d bytes", ErrBadCopy, clip(c.Dest, maxDest), maxDest)
 	}
 	if i := indexUnsafe(c.To); i >= 0 {
 		return fmt.Errorf("%w: byte %q in To", ErrBadCopy, c.To[i])

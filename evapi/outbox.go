@@ -10,7 +10,8 @@ type entry struct {
 	out    *Outgoing // nil: payload is set
 	to     string
 	callID string
-	first  bool // see Copy
+	dest   string // see Copy
+	first  bool   // see Copy
 
 	payload []byte
 	answer  bool // payload is an imc.answer
@@ -74,7 +75,7 @@ func (b *outbox) putCopy(c Copy) error {
 	if b.peer == nil {
 		return ErrDown
 	}
-	n := c.Out.size(len(c.To), len(c.CallID), b.peer)
+	n := c.Out.size(len(c.To), len(c.CallID), b.peer) + destRoom(c.Dest)
 	if n > maxPayload {
 		return ErrTooLarge
 	}
@@ -82,7 +83,7 @@ func (b *outbox) putCopy(c Copy) error {
 	if c.First {
 		q = &b.first
 	}
-	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, first: c.First, size: n + netstringOverhead})
+	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, dest: c.Dest, first: c.First, size: n + netstringOverhead})
 }
 
 // putPayload queues the payload of a reply or answer.

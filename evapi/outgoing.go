@@ -17,5 +17,8 @@ type Copy struct {
 	Out    *Outgoing // shared by all copies of one message; immutable
 	To     string    // SIP URI, request URI and To alike
 	CallID string    // unique; the Result carries it
-	First  bool      // answers: goes ahead of copies without it
+	// Dest is where Kamailio's routing sends the copy, whatever To's host is: a SIP URI with
+	// an IP address, as in sip:192.0.2.7:5060;transport=tcp. Empty: it finds that out by itself.
+	Dest  string
+	First bool // answers: goes ahead of copies without it
 }

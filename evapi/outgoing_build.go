@@ -31,7 +31,11 @@ const (
 	maxSendBody    = 32767
 )
 
-const secretHeader = "X-IMC-Secret: "
+const (
+	secretHeader = "X-IMC-Secret: "
+	destHeader   = "X-IMC-Dest: "
+	maxDest      = 100 // of Copy.Dest: an IPv6 address with port and transport has 70
+)
 
 // Outgoing is one MESSAGE as all its copies share it: checked, and escaped for
 // the wire once. It is immutable and safe for concurrent use.
@@ -94,6 +98,20 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 // Origin is what the Content had as Origin: what the message is made of, for
 // those who get it another way than over SIP.
 func (o *Outgoing) Origin() any { return o.content.Origin }
+
+// FromHost is the host of From's URI, as it stands there.
+func (o *Outgoing) FromHost() string {
+	from := o.content.From
+	uri := strings.TrimSuffix(from[strings.LastIndexByte(from, '<')+1:], ">")
+	host := uri[strings.LastIndexByte(uri, '@')+1:]
+	if end := strings.IndexAny(host, ";?"); end >= 0 {
+		host = host[:end]
+	}
+	if at := strings.LastIndexByte(host, ':'); at >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:at]
+	}
+	return host
+}
 
 // BodyLen is the length of the body, in bytes.
 func (o *Outgoing) BodyLen() int { return len(o.content.Body) }
@@ -163,7 +181,7 @@ func checkValue(field, value string) error {
 func isReserved(name string) bool {
 	switch strings.ToLower(name) {
 	case "from", "f", "to", "t", "call-id", "i", "cseq", "via", "v",
-		"content-type", "c", "content-length", "l", "x-imc-secret":
+		"content-type", "c", "content-length", "l", "x-imc-secret", "x-imc-dest":
 		return true
 	}
 	return false

@@ -91,6 +91,11 @@ func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 	dst = append(dst, sipCall...)
 	dst = append(dst, tx.callID...)
 	dst = append(dst, sipCSeq...)
+	if tx.dest != "" {
+		dst = append(dst, destHeader...)
+		dst = append(dst, tx.dest...)
+		dst = append(dst, "\r\n"...)
+	}
 	return append(dst, p.rest...)
 }
 

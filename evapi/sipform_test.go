@@ -34,6 +34,13 @@ func sipRequest(t *testing.T, through bool, via, before string) {
 	if n := tx.out.sipSize(len(tx.to), len(tx.callID)); len(wire) > n {
 		t.Errorf("%d bytes, sipSize says %d", len(wire), n)
 	}
+	tx.dest = "sip:[2001:db8::1]:5060;transport=tcp"
+	if led := f.appendRequest(nil, tx, through); len(led) > tx.size() || !strings.Contains(string(led), "\r\nX-IMC-Dest: "+tx.dest+"\r\n") {
+		t.Errorf("%d bytes, size says %d:\n%s", len(led), tx.size(), led)
+	}
+	if strings.Contains(string(wire), "X-IMC-Dest") {
+		t.Errorf("a destination of nobody:\n%s", wire)
+	}
 	m, err := sip.ParseMessage(wire)
 	if err != nil {
 		t.Fatal(err)

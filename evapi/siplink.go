@@ -116,7 +116,7 @@ func (l *sipLink) pause() []string {
 
 // put queues a checked copy.
 func (l *sipLink) put(cp *Copy) error {
-	if cp.Out.sipSize(len(cp.To), len(cp.CallID)) > maxDatagram {
+	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destRoom(cp.Dest) > maxDatagram {
 		return ErrTooLarge
 	}
 	l.mu.Lock()
@@ -131,7 +131,7 @@ func (l *sipLink) put(cp *Copy) error {
 	case q.n >= l.c.cfg.QueueFrames:
 		return ErrFull
 	}
-	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, first: cp.First})
+	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, dest: cp.Dest, first: cp.First})
 	l.ring()
 	return nil
 }
@@ -275,7 +275,7 @@ func (l *sipLink) write() {
 func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Message, []byte) {
 	for _, tx := range r.txs {
 		start := len(buf)
-		if room := tx.out.sipSize(len(tx.to), len(tx.callID)); cap(buf)-start < room {
+		if room := tx.size(); cap(buf)-start < room {
 			// The others' datagrams keep the old array.
 			buf, start = make([]byte, 0, max(room, cap(buf))), 0
 		}
@@ -322,7 +322,7 @@ func (l *sipLink) read() {
 		clear(others)
 		results, others = l.responses(packets[:n], results[:0], others[:0])
 		for _, tx := range others {
-			if err := l.c.box.putCopy(Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first}); err != nil {
+			if err := l.c.box.putCopy(Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first, Dest: tx.dest}); err != nil {
 				results = append(results, Result{CallID: tx.callID, Code: 503, Local: true, Reason: err.Error()})
 			}
 		}

@@ -16,6 +16,7 @@ type sipTx struct {
 	out    *Outgoing
 	to     string
 	callID string
+	dest   string // see Copy
 	first  bool   // see Copy
 	place  uint64 // see sipPace; guarded by its link's mutex
 
@@ -24,7 +25,10 @@ type sipTx struct {
 }
 
 // room is what the request takes of Kamailio's socket.
-func (tx *sipTx) room() uint64 { return roomFor(tx.out.sipSize(len(tx.to), len(tx.callID))) }
+func (tx *sipTx) room() uint64 { return roomFor(tx.size()) }
+
+// size is the length of the request, at most.
+func (tx *sipTx) size() int { return tx.out.sipSize(len(tx.to), len(tx.callID)) + destRoom(tx.dest) }
 
 // newBranch makes what nobody can guess who has not seen the request.
 func newBranch() uint64 { return rand.Uint64() }
@@ -41,7 +45,7 @@ func newSIPPending() sipPending { return sipPending{byBranch: make(map[uint64]*s
 
 // begin makes the transaction of a copy that is sent now.
 func (p *sipPending) begin(e entry, now time.Time) *sipTx {
-	tx := &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, first: e.first}
+	tx := &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, dest: e.dest, first: e.first}
 	p.byBranch[tx.branch] = tx
 	p.await(tx, 0, now)
 	return tx

@@ -116,7 +116,7 @@ func (w *writer) build() *window {
 			w.frame = appendBatch(w.frame[:0], l.entries, w.nextID, w.peer)
 		} else {
 			e := &l.entries[0]
-			w.frame = e.out.appendCopy(w.frame[:0], e.to, e.callID, w.nextID, w.peer)
+			w.frame = e.out.appendCopy(w.frame[:0], e.to, e.callID, e.dest, w.nextID, w.peer)
 		}
 		w.buf = AppendNetstring(w.buf, w.frame)
 		win.add(l)

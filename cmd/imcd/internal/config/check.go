@@ -138,6 +138,7 @@ func (r *raw) connect() error {
 			return err
 		}
 	}
+	r.LookupDomains = r.LookupDomains && r.outboundProxy == ""
 	for _, e := range r.evapi {
 		if e.secret == "" {
 			e.secret = r.evapiSecret

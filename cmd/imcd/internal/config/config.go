@@ -18,6 +18,10 @@ type Config struct {
 	// Kamailios are the connections to make, at least one. Their Log is not set.
 	Kamailios []evapi.Config
 
+	// LookupDomains: imcd looks other domains up before a Kamailio has copies for them.
+	// False with an outbound proxy, whose business that is.
+	LookupDomains bool
+
 	StateDir string // where files are kept that have no place of their own
 	RPC      RPC
 	HTTP     HTTP
@@ -88,9 +92,12 @@ func defaults() *raw {
 			Engine:   engine.DefaultConfig(),
 			DB:       Database{RoomsTable: "imc_rooms", MembersTable: "imc_members"},
 			StateDir: "run",
-			RPC:      RPC{Listen: "127.0.0.1:8449", MaxConns: 64},
-			HTTP:     HTTP{Listen: "127.0.0.1:8450"},
-			Log:      Log{Level: zerolog.InfoLevel, Format: "auto"},
+
+			LookupDomains: true,
+
+			RPC:  RPC{Listen: "127.0.0.1:8449", MaxConns: 64},
+			HTTP: HTTP{Listen: "127.0.0.1:8450"},
+			Log:  Log{Level: zerolog.InfoLevel, Format: "auto"},
 		},
 		evapi: []endpoint{{addr: "127.0.0.1:8448"}},
 		files: make(map[string]string),

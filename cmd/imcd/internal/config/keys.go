@@ -50,6 +50,8 @@ func kamailioKeys() []key {
 		{name: "evapi", usage: "host:port of Kamailio's evapi socket, several with commas between", set: setEvapi, get: evapiValue},
 		secretKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)", func(r *raw) *string { return &r.evapiSecret }),
 		fileKey("evapi_secret"),
+		boolKey("lookup_domains", "1: other domains are looked up by imcd, and not by Kamailio's workers",
+			func(r *raw) *bool { return &r.LookupDomains }),
 		{name: "fanout", usage: "how copies leave Kamailio: auto, rpc, batch, direct or sip", set: setFanout,
 			get: func(r *raw) any { return r.fanout.String() }},
 	}

@@ -171,6 +171,9 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 	if d.relay, err = relay.New(d.cfg.Kamailios, d.log); err != nil {
 		return &config.Error{Key: "evapi", Err: err}
 	}
+	if d.cfg.LookupDomains {
+		d.relay.LookUp(nil)
+	}
 	if err := d.reg.Register(d.relay.Collector()); err != nil {
 		return fmt.Errorf("registering the connections' metrics: %w", err)
 	}

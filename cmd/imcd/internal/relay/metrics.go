@@ -18,6 +18,7 @@ type collector struct {
 	group   *Group
 	metrics []metric
 	refused *prometheus.Desc
+	names   [4]*prometheus.Desc // found, missing, refused, waiting; see names.Counts
 }
 
 // Collector returns the connections' metrics, labelled with the Kamailio's name.
@@ -29,7 +30,13 @@ func (g *Group) Collector() prometheus.Collector {
 	gauge := func(name, help string, v func(s evapi.Stats) float64) metric {
 		return metric{prometheus.NewDesc("imc_evapi_"+name, help, []string{"kamailio"}, nil), prometheus.GaugeValue, v}
 	}
-	return &collector{group: g, refused: prometheus.NewDesc("imc_shutdown_refused_total",
+	lookup := func(name, help string) *prometheus.Desc { return prometheus.NewDesc("imc_names_"+name, help, nil, nil) }
+	return &collector{group: g, names: [4]*prometheus.Desc{
+		lookup("found_total", "Names of other domains that were looked up and found."),
+		lookup("missing_total", "Names of other domains that were looked up and not found, or whose name server was silent."),
+		lookup("refused_total", "Copies for other domains that are tried again later, because too many names were looked up."),
+		lookup("waiting", "Copies that wait until their name is looked up."),
+	}, refused: prometheus.NewDesc("imc_shutdown_refused_total",
 		"Messages answered 503 because imcd was shutting down.", nil, nil), metrics: []metric{
 		gauge("up", "1 while connected and authenticated.", func(s evapi.Stats) float64 {
 			if s.Up {
@@ -68,6 +75,9 @@ func (g *Group) Collector() prometheus.Collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.refused
+	for _, d := range c.names {
+		ch <- d
+	}
 	for _, m := range c.metrics {
 		ch <- m.desc
 	}
@@ -76,6 +86,13 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(c.group.refused.Load()))
+	if c.group.book != nil {
+		n := c.group.book.Counts()
+		for i, v := range []uint64{n.Found, n.Missing, n.Refused} {
+			ch <- prometheus.MustNewConstMetric(c.names[i], prometheus.CounterValue, float64(v))
+		}
+		ch <- prometheus.MustNewConstMetric(c.names[3], prometheus.GaugeValue, float64(n.Waiting))
+	}
 	for _, conn := range c.group.conns {
 		s := conn.Stats()
 		for _, m := range c.metrics {

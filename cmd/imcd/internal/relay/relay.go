@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"imcd/cmd/imcd/internal/names"
 	"imcd/evapi"
 )
 
@@ -52,6 +53,9 @@ type Group struct {
 	closing atomic.Int64
 	refused atomic.Uint64 // messages answered so
 
+	book *names.Book // nil: Kamailio looks names up; fixed before Start
+	own  ownHosts
+
 	probes probes
 }
 
@@ -72,6 +76,9 @@ func New(kamailios []evapi.Config, log zerolog.Logger) (*Group, error) {
 // Start begins to connect; from then on rooms and calls are told what arrives.
 func (g *Group) Start(rooms Rooms, calls Calls) {
 	g.rooms, g.calls = rooms, calls
+	if g.book != nil {
+		g.book.Start()
+	}
 	for _, c := range g.conns {
 		c.Start()
 	}
@@ -79,6 +86,9 @@ func (g *Group) Start(rooms Rooms, calls Calls) {
 
 // Stop closes all connections and waits until they are gone.
 func (g *Group) Stop() {
+	if g.book != nil {
+		g.book.Stop()
+	}
 	for _, c := range g.conns {
 		c.Stop()
 	}
@@ -139,6 +149,13 @@ func (g *Group) Reply(m *evapi.Message, a evapi.Answer) {
 
 // Send implements engine.Relay.
 func (g *Group) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
+	if host := g.abroad(&c); host != "" {
+		return g.sendAbroad(via, host, c)
+	}
+	return g.send(via, c)
+}
+
+func (g *Group) send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	if via != nil {
 		if err := via.Send(c); !errors.Is(err, evapi.ErrDown) {
 			return via, err
@@ -157,6 +174,7 @@ func (g *Group) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 
 // Up implements evapi.Handler.
 func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
+	g.own.welcomed(c, w)
 	g.rooms.Welcomed(c.Name(), w)
 	if w.Restarted {
 		g.rooms.Lost(c)
@@ -174,6 +192,11 @@ func (g *Group) Message(m *evapi.Message) {
 	if g.probes.message(m) {
 		g.Reply(m, evapi.Answer{Code: 200, Reason: "imcd check", RC: 1})
 		return
+	}
+	if !m.Foreign && m.Err == nil && g.book != nil {
+		if from := m.Request.From(); from != nil {
+			g.own.learn(from.Address.Host)
+		}
 	}
 	seconds := g.closing.Load()
 	if seconds == 0 {
