@@ -41,6 +41,13 @@
 // all that keep up, and a row for each that does not. After a crash copies may be
 // sent again, with the Call-ID that they had.
 //
+// Beside the cursor a member may have two more places, which only move forward, too:
+// the last message that its phone took, if what came after it was given up, and the last
+// one that was displayed to it, as the receipts of its client say (receipt). They are
+// one row for each room, written once a second where they changed. A sender whose
+// client speaks receipts gets one of each kind for a message (openReceipt); after a
+// restart there are none for what was said before.
+//
 // A room in which more is said than can be delivered refuses messages once those
 // before them arrive late (lateness).
 //

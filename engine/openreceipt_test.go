@@ -241,6 +241,53 @@ func TestOpenReceiptsAreBounded(t *testing.T) {
 	h.wantReceipts("the first is forgotten: " + first)
 }
 
+// TestReceiptsThatWereAskedFor: a client in CPIM gets what its message asks for, under its
+// Message-ID, also if it was never heard of; and nothing else.
+func TestReceiptsThatWereAskedFor(t *testing.T) {
+	for wishes, want := range map[string][]string{
+		"positive-delivery, display":           {"delivered", "displayed"},
+		"positive-delivery, negative-delivery": {"delivered"},
+		"DISPLAY":                              {"displayed"},
+		"negative-delivery":                    nil,
+		"":                                     nil,
+		"processing,positive-delivery,something;x=\"y\"": {"delivered"},
+	} {
+		h := newHouse(t, nil)
+		h.roomOf("r", "bob")
+		h.speaking("alice", "r")
+		cpim := "From: <sip:alice@x.org>\r\nTo: <sip:r@x.org>\r\nDateTime: 2026-11-28T15:00:00Z\r\n" +
+			"NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: H1\r\nimdn.Disposition-Notification: " + wishes +
+			"\r\n\r\nContent-Type: text/plain\r\n\r\nhello"
+		if wishes == "" {
+			cpim = strings.Replace(cpim, "imdn.Disposition-Notification: \r\n", "", 1)
+		}
+		h.want(h.say("alice", "r", cpim, "Content-Type: message/cpim\r\n"), 200, 1)
+		h.settled()
+		copies := h.relay.take()
+		var bobs string
+		for _, c := range copies {
+			if strings.HasPrefix(c.to, "sip:bob@") {
+				bobs = c.callID
+			}
+		}
+		h.receipt("bob", "r", "From: <sip:bob@x.org>\r\nTo: <sip:r@x.org>\r\n\r\nContent-Type: message/imdn+xml\r\n\r\n"+
+			imdn(bobs, "displayed"), "Content-Type: message/cpim\r\n")
+		var got []string
+		for _, c := range append(copies, h.relay.take()...) {
+			content, err := sipmsg.Read(sipmsg.Entity{ContentType: sipmsg.CPIMType, Body: []byte(c.body)})
+			if err != nil || content.Kind != sipmsg.Receipt {
+				continue
+			}
+			if got = append(got, content.IMDN.Status.String()); content.IMDN.MessageID != "H1" || !strings.HasPrefix(c.to, "sip:alice@") {
+				t.Errorf("%q: %+v to %s", wishes, content.IMDN, c.to)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", wishes, got, want)
+		}
+	}
+}
+
 // TestReceiptInCPIM: a client that demands CPIM compares its From with that of SIP.
 func TestReceiptInCPIM(t *testing.T) {
 	h := newHouse(t, nil)

@@ -190,6 +190,19 @@ func TestReceiptsThatAreIgnored(t *testing.T) {
 	}
 }
 
+// TestReceiptAsAMessage: with an older imc.cfg, and in CPIM, receipts come as messages,
+// which are answered and end here.
+func TestReceiptAsAMessage(t *testing.T) {
+	h := newHouse(t, nil)
+	h.roomOf("r", "bob")
+	one := h.copiesOf("alice", "r", "one")
+	h.want(h.say("bob", "r", imdn(one["bob"], "displayed"), imdnHeader), 200, 1)
+	h.want(h.say("mallory", "r", imdn(one["bob"], "displayed"), imdnHeader), 200, 1)
+	h.settled()
+	h.wantSeen("r", "alice 1/1/0, bob 1/1/1")
+	h.wantHeard()
+}
+
 // TestReceiptBeforeItsOutcome: a phone sends its receipt right behind the 2xx, which
 // imcd may hear of later.
 func TestReceiptBeforeItsOutcome(t *testing.T) {
