@@ -75,7 +75,7 @@ func (c *call) relay() *refusal {
 		Expires: c.req.marks.lives.until(c.shard.now), MessageID: c.req.messageID(), Wants: c.req.wants()}
 	out, err := c.shard.engine.compose(c.room, row)
 	if err != nil {
-		return refuseContent(err)
+		return refuseContent(err, c.req)
 	}
 	if !c.room.stored { // a room that the module made
 		c.putRoom()
@@ -209,11 +209,19 @@ func (c *call) broadcast(notice string, v vars) {
 	c.text(Name{}, c.shard.engine.notices.format(notice, c.fill(v)), nil)
 }
 
+// tellOthers sends a notice to all live members but one.
+func (c *call) tellOthers(but *member, notice string, v vars) {
+	c.speak(c.shard.engine.notices.format(notice, c.fill(v)), say{skip: but.key})
+}
+
 // text queues a text to one user, or to all live members if to is zero. To a program
 // that sent a request nothing is said.
-func (c *call) text(to Name, text string, invite *member) {
+func (c *call) text(to Name, text string, invite *member) { c.speak(text, say{to: to, invite: invite}) }
+
+// speak queues a text to those that y names.
+func (c *call) speak(text string, y say) {
 	e := c.shard.engine
-	if c.req != nil && !to.IsZero() && to == c.req.from && !c.req.person() {
+	if c.req != nil && !y.to.IsZero() && y.to == c.req.from && !c.req.person() {
 		return
 	}
 	callID := ""
@@ -229,9 +237,9 @@ func (c *call) text(to Name, text string, invite *member) {
 		e.log.Warn().Err(err).Msg("notice cannot be sent")
 		return
 	}
-	size := len(text) + overhead
-	e.charge(size)
-	c.tx.says = append(c.tx.says, say{to: to, out: out, invite: invite, size: size})
+	y.out, y.size = out, len(text)+overhead
+	e.charge(y.size)
+	c.tx.says = append(c.tx.says, y)
 }
 
 // Changes of rooms and members, in memory and in the tx.
@@ -316,7 +324,8 @@ func (c *call) join() *refusal {
 		c.me = c.room.add(c.req.from, 0)
 	}
 	c.enter(c.me)
-	c.broadcast("joined", nil)
+	c.answer("you_joined", vars{"members": c.members()})
+	c.tellOthers(c.me, "joined", nil)
 	c.tx.history = c.shard.engine.cfg.HistoryOnJoin
 	return nil
 }

@@ -34,7 +34,8 @@ func runAdd(c *call) *refusal {
 		m.flag |= c.req.order.role
 	}
 	c.enter(m)
-	c.broadcast("joined", vars{"user": c.show(m.name())})
+	c.tell(m.name(), "you_added", vars{"members": c.members()})
+	c.tellOthers(m, "joined", vars{"user": c.show(m.name())})
 	if m.rights() {
 		c.tellRole(m)
 	}
@@ -118,7 +119,7 @@ func (c *call) inherit(removed *member) {
 // tellRole tells the room what m is.
 func (c *call) tellRole(m *member) {
 	c.happened(EventRole, m.name(), roleName(m.flag))
-	c.broadcast("role_changed", vars{"user": c.show(m.name()), "role": roleName(m.flag)})
+	c.broadcast("role_changed", vars{"user": c.show(m.name()), "role": c.shard.engine.notices.format(roleName(m.flag), nil)})
 }
 
 // target reads the user argument, who must be in the room or invited to it.

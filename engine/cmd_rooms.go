@@ -1,5 +1,7 @@
 package engine
 
+import "strings"
+
 // Commands that make, enter, leave and end rooms. Semantics and return codes:
 // the imc module's, see the command table.
 
@@ -61,7 +63,7 @@ func runExit(c *call) *refusal {
 	c.drop(c.me)
 	c.put(heir)
 	c.happened(EventRole, heir.name(), roleName(heir.flag))
-	c.answer("left", nil)
+	c.answer("you_left", nil)
 	c.broadcast("new_owner", vars{"by": c.show(heir.name())})
 	return nil
 }
@@ -69,7 +71,7 @@ func runExit(c *call) *refusal {
 // leave takes the sender out; a room that nobody is left in ends.
 func (c *call) leave() {
 	c.drop(c.me)
-	c.answer("left", nil)
+	c.answer("you_left", nil)
 	if c.room.full() == 0 {
 		c.destroy()
 		return
@@ -83,38 +85,37 @@ func runDestroy(c *call) *refusal {
 }
 
 func runList(c *call) *refusal {
-	var lines []string
+	var items []string
 	for _, m := range c.room.order {
-		if !m.invited() {
-			lines = append(lines, m.mark()+"["+c.show(m.name())+"]")
+		if m.invited() {
+			continue
 		}
+		role, away := roleName(m.flag), ""
+		if role == "member" {
+			role = ""
+		}
+		if m.away() {
+			away = "offline"
+		}
+		items = append(items, c.shard.engine.marked(m.mark()+c.show(m.name()), role, away))
 	}
-	c.list("members_header", lines)
+	c.list(c.req.from, "members_header", inLine, items, vars{"members": c.members()})
 	return nil
 }
 
+// runHelp lists the commands, or tells more of one.
 func runHelp(c *call) *refusal {
 	e := c.shard.engine
+	if len(c.req.args) > 0 {
+		if cmd := e.language.find(strings.TrimPrefix(c.req.args[0], e.cfg.CmdStartChar)); cmd != nil {
+			c.text(c.req.from, cmd.explain(e.cfg.CmdStartChar), nil)
+			return nil
+		}
+	}
 	var lines []string
 	for _, cmd := range e.language.commands {
-		line := cmd.usage(e.cfg.CmdStartChar) + " - " + cmd.help
-		for _, alias := range cmd.names[1:] {
-			line += " (also " + e.cfg.CmdStartChar + alias + ")"
-		}
-		lines = append(lines, line)
+		lines = append(lines, cmd.brief(e.cfg.CmdStartChar))
 	}
-	c.list("help_header", lines)
+	c.list(c.req.from, "help_header", below, lines, nil)
 	return nil
-}
-
-// list answers with lines, in as many messages as it takes.
-func (c *call) list(header string, lines []string) {
-	e := c.shard.engine
-	head := e.listHead(header, c.fill(nil))
-	if header == "help_header" {
-		head = func(_, _ int) string { return e.notices.format(header, c.fill(nil)) }
-	}
-	for _, body := range split(lines, e.cfg.ListBytes, head) {
-		c.text(c.req.from, body, nil)
-	}
 }

@@ -35,21 +35,21 @@ const (
 // commandTable is the command language.
 func commandTable() []*command {
 	return []*command{
-		{[]string{"create"}, "[room] [private]", "make a room that you own", -30, 0, 2, 0, needNobody, runCreate},
+		{[]string{"create"}, "[room] [private]", "make a room", -30, 0, 2, 0, needNobody, runCreate},
 		{[]string{"join"}, "[room]", "enter a room", -40, 0, 1, 0, needNobody, runJoin},
-		{[]string{"invite"}, "user [room]", "ask somebody to join", -50, 1, 2, 1, needAdmin, runInvite},
-		{[]string{"add"}, "user [room]", "make somebody a member at once", -50, 1, 2, 1, needAdmin, runAdd},
+		{[]string{"invite"}, "user [room]", "ask somebody in", -50, 1, 2, 1, needAdmin, runInvite},
+		{[]string{"add"}, "user [room]", "bring somebody in at once", -50, 1, 2, 1, needAdmin, runAdd},
 		{[]string{"accept"}, "[room]", "follow an invitation", -60, 0, 1, 0, needInvited, runAccept},
-		{[]string{"deny", "reject"}, "[room]", "decline an invitation", -70, 0, 1, 0, needInvited, runDeny},
-		{[]string{"remove"}, "user [room]", "put somebody out of the room", -80, 1, 2, 1, needAdmin, runRemove},
-		{[]string{"exit", "leave"}, "[room]", "leave a room", -90, 0, 1, 0, needMember, runExit},
-		{[]string{"list", "members"}, "[room]", "who is in the room (* owner, ~ admin)", -100, 0, 1, 0, needMember, runList},
-		{[]string{"history"}, "[n]", "the last messages again", -140, 0, 1, noRoomArg, needMember, runHistory},
-		{[]string{"seen"}, "[n]", "who has got and read the last message", -150, 0, 1, noRoomArg, needMember, runSeen},
+		{[]string{"deny", "reject"}, "[room]", "decline it", -70, 0, 1, 0, needInvited, runDeny},
+		{[]string{"remove"}, "user [room]", "put somebody out", -80, 1, 2, 1, needAdmin, runRemove},
+		{[]string{"exit", "leave"}, "[room]", "leave the room", -90, 0, 1, 0, needMember, runExit},
+		{[]string{"list", "members"}, "[room]", "who is here", -100, 0, 1, 0, needMember, runList},
+		{[]string{"history"}, "[n]", "what was said last", -140, 0, 1, noRoomArg, needMember, runHistory},
+		{[]string{"seen"}, "[n]", "who has read the last message", -150, 0, 1, noRoomArg, needMember, runSeen},
 		{[]string{"rooms"}, "", "which rooms there are", -100, 0, 0, noRoom, needNobody, nil},
-		{[]string{"destroy"}, "[room]", "end a room that you own", -110, 0, 1, 0, needOwner, runDestroy},
-		{[]string{"modify"}, "user owner|admin|member [room]", "change somebody's role", -120, 2, 3, 2, needAdmin, runModify},
-		{[]string{"help"}, "", "this list", -120, 0, 99, noRoom, needNobody, runHelp},
+		{[]string{"destroy"}, "[room]", "end the room", -110, 0, 1, 0, needOwner, runDestroy},
+		{[]string{"modify"}, "user owner|admin|member [room]", "change a role", -120, 2, 3, 2, needAdmin, runModify},
+		{[]string{"help"}, "[command]", "this list, or more of one", -120, 0, 99, noRoom, needNobody, runHelp},
 	}
 }
 
@@ -98,6 +98,39 @@ func (c *command) is(name string) bool { return c.names[0] == name }
 // usage is how to type the command.
 func (c *command) usage(start string) string {
 	return strings.TrimSpace(start + c.names[0] + " " + c.params)
+}
+
+// brief is its line in the list of commands, without what may be left out.
+func (c *command) brief(start string) string {
+	must, _, _ := strings.Cut(c.params, "[")
+	return strings.TrimSpace(start+strings.Join(c.names, ", "+start)+" "+must) + " - " + c.help
+}
+
+// explain tells all of one command.
+func (c *command) explain(start string) string {
+	text := c.usage(start) + " - " + c.help
+	if who := c.need.who(); who != "" {
+		text += ", for " + who
+	}
+	for _, alias := range c.names[1:] {
+		text += "; also " + start + alias
+	}
+	return text + "."
+}
+
+// who may give such a command, in words; empty: anybody.
+func (n need) who() string {
+	switch n {
+	case needMember:
+		return "members"
+	case needAdmin:
+		return "owners and admins"
+	case needOwner:
+		return "owners"
+	case needInvited:
+		return "who is invited"
+	}
+	return ""
 }
 
 // locate checks the number of arguments and finds the room they name.

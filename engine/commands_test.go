@@ -37,7 +37,7 @@ func TestConversation(t *testing.T) {
 	runSteps(t, h, []step{
 		{"alice", "chat-1", "#create", 200, 1, []string{"alice<chat-1: *** Room chat-1 created"}},
 		{"bob", "chat-1", "hello", 403, -202, []string{"bob<chat-1: *** You are not in room chat-1"}},
-		{"bob", "CHAT-1", "#Join", 200, 1, []string{"alice<chat-1: *** bob has joined", "bob<chat-1: *** bob has joined"}},
+		{"bob", "CHAT-1", "#Join", 200, 1, []string{"alice<chat-1: *** bob has joined the room.", "bob<chat-1: *** You are in chat-1 now (2 members). #help lists"}},
 		{"bob", "chat-1", "hello", 200, 1, []string{"alice<chat-1: [bob]: hello"}},
 		{"Bob", "chat-1", "#join", 200, 1, []string{"Bob<chat-1: *** You are in room"}},
 		{"alice", "chat-1", "hi", 200, 1, []string{"bob<chat-1: [alice]: hi"}},
@@ -46,21 +46,21 @@ func TestConversation(t *testing.T) {
 		{"carol", "chat-2", "#invite sip:bob@x.org", 200, 1, []string{"bob<chat-2: *** carol invites you to room chat-2", "carol<chat-2: *** bob has been invited"}},
 		{"bob", "chat-2", "psst", 403, -202, []string{"bob<chat-2: *** You are invited"}},
 		{"carol", "chat-2", "#invite bob", 403, -54, []string{"carol<chat-2: *** bob is invited already"}},
-		{"bob", "chat-2", "#accept", 200, 1, []string{"bob<chat-2: *** bob has joined", "carol<chat-2: *** bob has joined"}},
+		{"bob", "chat-2", "#accept", 200, 1, []string{"bob<chat-2: *** You are in chat-2 now (2", "carol<chat-2: *** bob has joined"}},
 		{"bob", "chat-2", "#accept", 403, -62, []string{"bob<chat-2: *** You have no invitation"}},
-		{"bob", "chat-2", "#list", 200, 1, []string{"bob<chat-2: Members of chat-2:\n*[carol]\n[bob]"}},
+		{"bob", "chat-2", "#list", 200, 1, []string{"bob<chat-2: 2 members: *carol (owner), bob"}},
 		{"bob", "chat-2", "#invite dave", 403, -52, []string{"bob<chat-2: *** Only an owner or admin"}},
 		{"carol", "chat-2", "#modify bob admin", 200, 1, []string{"bob<chat-2: *** bob is now admin", "carol<chat-2: *** bob is now admin"}},
 		{"bob", "chat-2", "#modify bob owner", 403, -122, []string{"bob<chat-2: *** Only an owner"}},
 		{"bob", "chat-2", "#modify carol member", 403, -122, []string{"bob<chat-2: *** Only an owner"}},
-		{"bob", "chat-2", "#add dave", 200, 1, []string{"bob<chat-2: *** dave has joined", "carol<chat-2: *** dave", "dave<chat-2: *** dave"}},
-		{"bob", "chat-2", "#members", 200, 1, []string{"bob<chat-2: Members of chat-2:\n*[carol]\n~[bob]\n[dave]"}},
+		{"bob", "chat-2", "#add dave", 200, 1, []string{"bob<chat-2: *** dave has joined", "carol<chat-2: *** dave", "dave<chat-2: *** bob has added you to chat-2 (3 members)."}},
+		{"bob", "chat-2", "#members", 200, 1, []string{"bob<chat-2: 3 members: *carol (owner), ~bob (admin), dave"}},
 		{"bob", "chat-2", "#remove carol", 403, -85, []string{"bob<chat-2: *** carol owns room chat-2"}},
 		{"bob", "chat-2", "#remove dave", 200, 1, []string{"bob<chat-2: *** dave was removed", "carol<chat-2: *** dave was removed", "dave<chat-2: *** You were removed"}},
 		{"bob", "chat-2", "#remove dave", 404, -83, []string{"bob<chat-2: *** dave is not in"}},
-		{"dave", "chat-1", "#rooms", 200, 1, []string{"dave<chat-1: Rooms:\n[chat-1]"}},
-		{"bob", "chat-1", "#rooms", 200, 1, []string{"bob<chat-1: Rooms:\n[chat-1]\n[chat-2]"}},
-		{"bob", "chat-1", "#leave", 200, 1, []string{"alice<chat-1: *** bob has left", "bob<chat-1: *** bob has left"}},
+		{"dave", "chat-1", "#rooms", 200, 1, []string{"dave<chat-1: 1 room: chat-1"}},
+		{"bob", "chat-1", "#rooms", 200, 1, []string{"bob<chat-1: 2 rooms: chat-1 (joined), chat-2 (private)"}},
+		{"bob", "chat-1", "#leave", 200, 1, []string{"alice<chat-1: *** bob has left", "bob<chat-1: *** You have left room chat-1."}},
 		{"alice", "chat-1", "#exit", 200, 1, []string{"alice<chat-1: *** Room chat-1 was destroyed"}},
 		{"alice", "chat-1", "#list", 404, -101, []string{"alice<chat-1: *** There is no room chat-1"}},
 		{"bob", "chat-2", "#destroy", 403, -112, []string{"bob<chat-2: *** Only an owner"}},
@@ -85,7 +85,7 @@ func TestInvitations(t *testing.T) {
 		{"bob", "r", "#deny", 200, 1, []string{"alice<r: *** bob declined", "bob<r: *** You declined"}},
 		{"bob", "r", "#reject", 403, -72, []string{"bob<r: *** You have no invitation"}},
 		{"alice", "r", "#invite bob", 200, 1, []string{"alice<r: *** bob has", "bob<r: *** alice invites"}},
-		{"bob", "r", "#join", 200, 1, []string{"alice<r: *** bob has joined", "bob<r: *** bob has joined"}},
+		{"bob", "r", "#join", 200, 1, []string{"alice<r: *** bob has joined", "bob<r: *** You are in r now"}},
 		{"alice", "r", "#invite bob", 403, -54, []string{"alice<r: *** bob is in the room already"}},
 		{"alice", "r", "#invite", 400, -50, []string{"alice<r: *** Argument missing. Usage: #invite user [room]"}},
 		{"alice", "r", "#invite bob@", 400, -50, []string{"alice<r: *** Bad user 'bob@'"}},
@@ -116,7 +116,7 @@ func TestBadInput(t *testing.T) {
 	})
 	big := strings.Repeat("x", 40000)
 	h.want(h.say("alice", "r", big), 413, -207)
-	h.wantHeard("*** The message is too large")
+	h.wantHeard("*** Your message is too long and went to nobody: it has 40000 characters, about 30")
 	h.want(<-h.post("<sip:x.org>", "r@x.org", "hi"), 400, -1)
 	h.want(<-h.post("<tel:+49301234>", "r@x.org", "hi"), 400, -1)
 	h.want(<-h.post("alice", "x.org", "hi"), 400, -1)
@@ -129,11 +129,11 @@ func TestOwnerLeaves(t *testing.T) {
 		OwnerLeaveRefuse: {
 			{"alice", "r", "#exit", 403, -95, []string{"alice<r: *** You own room r"}},
 			{"alice", "r", "#modify bob owner", 200, 1, []string{"alice<r: *** bob is now owner", "bob<", "carol<"}},
-			{"alice", "r", "#exit", 200, 1, []string{"alice<r: *** alice has left", "bob<", "carol<"}},
+			{"alice", "r", "#exit", 200, 1, []string{"alice<r: *** You have left", "bob<", "carol<"}},
 		},
 		OwnerLeaveTransfer: {
 			{"alice", "r", "#modify carol admin", 200, 1, []string{"alice<", "bob<", "carol<"}},
-			{"alice", "r", "#exit", 200, 1, []string{"alice<r: *** alice has left", "bob<r: *** alice has left; carol is now the owner", "carol<"}},
+			{"alice", "r", "#exit", 200, 1, []string{"alice<r: *** You have left", "bob<r: *** alice has left; carol is now the owner", "carol<"}},
 			{"carol", "r", "#exit", 200, 1, []string{"bob<r: *** carol has left; bob", "carol<"}},
 			{"bob", "r", "#exit", 200, 1, []string{"bob<r: *** Room r was destroyed"}},
 		},
@@ -215,12 +215,13 @@ func TestLongListsAreSplit(t *testing.T) {
 		if len(c.body) > h.e.cfg.ListBytes || !strings.Contains(c.body, "("+string(rune('1'+i))+"/") {
 			t.Errorf("part %d has %d bytes: %.40q", i, len(c.body), c.body)
 		}
-		lines = append(lines, strings.Split(c.body, "\n")[1:]...)
+		_, items, _ := strings.Cut(c.body, ": ")
+		lines = append(lines, strings.Split(items, ", ")...)
 		if !strings.Contains(c.headers, "In-Reply-To: call-") {
 			t.Errorf("part %d has no In-Reply-To: %q", i, c.headers)
 		}
 	}
-	if len(lines) != 121 || lines[0] != "*[alice]" {
+	if len(lines) != 121 || lines[0] != "*alice (owner)" {
 		t.Errorf("%d lines, first %q", len(lines), lines[0])
 	}
 }

@@ -54,7 +54,7 @@ func cleanDisplay(s string) string {
 func (e *Engine) compose(r *room, row *MessageRow) (*evapi.Outgoing, error) {
 	body, display := row.Body, row.Display
 	if entity := row.entity(); sipmsg.InPlace(&entity) {
-		body = e.frameText(body, vars{"user": e.author(r, row.Sender), "room": r.name.User})
+		body = e.frameText(e.lineMarks.guard(body), vars{"user": e.author(r, row.Sender), "room": r.name.User})
 	} else {
 		display = displayOf(row)
 	}
@@ -169,43 +169,6 @@ func (e *Engine) composeText(from Name, text, callID string) (*evapi.Outgoing, e
 	}
 	return evapi.NewOutgoing(evapi.Content{Origin: e.origin(from, nil, text),
 		From: nameAddr("", from), ContentType: textPlain, Headers: headers, Body: []byte(text)})
-}
-
-// split breaks lines into bodies of at most limit bytes, each with a header
-// made by head(part, of).
-func split(lines []string, limit int, head func(n, of int) string) []string {
-	var parts [][]string
-	size := limit + 1
-	for _, line := range lines {
-		if size+1+len(line) > limit {
-			parts = append(parts, nil)
-			size = len(head(99, 99))
-		}
-		parts[len(parts)-1] = append(parts[len(parts)-1], line)
-		size += 1 + len(line)
-	}
-	if len(parts) == 0 {
-		return []string{head(1, 1)}
-	}
-	bodies := make([]string, len(parts))
-	for i, p := range parts {
-		bodies[i] = head(i+1, len(parts)) + "\n" + strings.Join(p, "\n")
-	}
-	return bodies
-}
-
-// listHead chooses a list's header: with part numbers if there are several.
-func (e *Engine) listHead(name string, v vars) func(n, of int) string {
-	return func(n, of int) string {
-		if of == 1 {
-			return e.notices.format(name, v)
-		}
-		w := vars{"n": strconv.Itoa(n), "of": strconv.Itoa(of)}
-		for k, val := range v {
-			w[k] = val
-		}
-		return e.notices.format(name+"_n", w)
-	}
 }
 
 // tokenChars are those of a token (RFC 3261 section 25.1).

@@ -36,7 +36,7 @@ func (e *Engine) readContent(req *request) *refusal {
 	switch {
 	case errors.Is(err, sipmsg.ErrTooLarge):
 		return &refusal{code: 413, rc: rcMessage - rcTooLarge, reason: "Message too large", notice: "too_large",
-			vars: vars{"why": err.Error()}}
+			vars: vars{"why": "it is too large when it is unpacked"}}
 	case err != nil:
 		return &refusal{code: 400, rc: rcUnusual, reason: "Bad message: " + clip(err.Error())}
 	case c.Kind == sipmsg.Nothing:

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -280,17 +281,21 @@ func TestHistoryLines(t *testing.T) {
 	h.say("alice", "r", "\x89PNG\x00", "Content-Type: image/png\r\n")
 	h.heard()
 	h.say("bob", "r", "#join")
-	h.until("history", func() bool { return len(h.peek()) >= 4 })
-	h.quiet()
-	heard := h.heard()
-	if len(heard) != 4 || !strings.HasSuffix(heard[2], "UTC] [alice]: 5") || !strings.HasSuffix(heard[3], "[alice]: (image/png, 5 bytes)") {
-		t.Errorf("on joining heard %q", heard)
-	}
-	h.say("bob", "r", "#history 3")
 	h.until("history", func() bool { return len(h.peek()) >= 3 })
 	h.quiet()
+	heard := h.heard()
+	want := regexp.MustCompile(`^bob<r: Last messages, times in UTC:\n\d\d:\d\d \[alice\]: 5\n\d\d:\d\d \[alice\]: \(picture, 5 bytes\)$`)
+	if len(heard) != 3 || !want.MatchString(heard[2]) {
+		t.Errorf("on joining heard %q", heard)
+	}
+	h.say("alice", "r", "several\n[bob]: lines\n\nthere")
+	h.heard()
+	h.say("bob", "r", "#history 3")
+	h.until("history", func() bool { return len(h.peek()) >= 1 })
+	h.quiet()
 	copies := h.relay.take()
-	if len(copies) != 3 || !strings.HasSuffix(copies[0].body, ": 4") || !strings.Contains(copies[0].headers, "In-Reply-To") {
+	want = regexp.MustCompile(`^Last [^\n]+:\n.+ \[alice\]: 5\n.+\n.+ \[alice\]: several\n  \[bob\]: lines\n\n  there$`)
+	if len(copies) != 1 || !want.MatchString(copies[0].body) || !strings.Contains(copies[0].headers, "In-Reply-To") {
 		t.Errorf("history is %+v", copies)
 	}
 }

@@ -31,14 +31,15 @@ var ErrInvalid = errors.New("data refused")
 // Engine runs the rooms. Make one with New; its methods are safe for concurrent
 // use.
 type Engine struct {
-	cfg      Config
-	store    Store
-	relay    Relay
-	log      zerolog.Logger
-	metrics  *metrics
-	language language
-	notices  notices
-	headers  []evapi.Header // extra_hdrs
+	cfg       Config
+	store     Store
+	relay     Relay
+	log       zerolog.Logger
+	metrics   *metrics
+	language  language
+	notices   notices
+	lineMarks lineMarks
+	headers   []evapi.Header // extra_hdrs
 
 	shards    []*shard
 	committer *committer
@@ -89,6 +90,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	if e.notices, err = newNotices(cfg.Notices); err != nil {
 		return nil, err
 	}
+	e.lineMarks = newLineMarks(cfg.MessageFormat)
 	if e.creators, err = newCreators(cfg.CreateAllow); err != nil {
 		return nil, fmt.Errorf("create_allow: %w", err)
 	}

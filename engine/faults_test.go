@@ -35,7 +35,7 @@ func TestRefusedCommit(t *testing.T) {
 	h.store.set(nil)
 	h.want(h.say("bob", "r", "#join"), 200, 1)
 	h.want(h.say("bob", "r", "#list"), 200, 1)
-	if heard := h.heard(); !slices.Contains(heard, "bob<r: Members of r:\n*[alice]\n[carol]\n[bob]") {
+	if heard := h.heard(); !slices.Contains(heard, "bob<r: 3 members: *alice (owner), carol, bob") {
 		t.Errorf("heard %q", heard)
 	}
 }
@@ -145,7 +145,7 @@ func TestRestart(t *testing.T) {
 	n.want(n.say("carol", "r", "#deny"), 200, 1)
 	n.heard()
 	n.want(n.say("dave", "r", "#list"), 200, 1)
-	n.wantHeard("dave<R: Members of R:\n*[alice]\n~[bob]\n[dave]")
+	n.wantHeard("dave<R: 3 members: *alice (owner), ~bob (admin), dave")
 	n.want(n.say("eve", "r", "#join"), 403, -42)
 }
 

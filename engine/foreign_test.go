@@ -41,7 +41,7 @@ func TestForeignUsers(t *testing.T) {
 			{"alice", "#add m@far.example", 403, "cannot be members here"}, {"old@", "hi", 200, "hi"}, {"old@", "#leave", 200, "left"}, {"old@", "#join", 403, ""},
 		},
 		ForeignAllow: {
-			{"m@", "#create", 200, "You are its owner"}, {"n@", "#join", 200, "joined"}, {"n@", "hi", 200, "hi"}, {"n@", "#rooms", 200, "Rooms"},
+			{"m@", "#create", 200, "You are its owner"}, {"n@", "#join", 200, "joined"}, {"n@", "hi", 200, "hi"}, {"n@", "#rooms", 200, "1 room"},
 			{"x@", "hi", 403, "not in room"},
 		},
 	} {

@@ -1,8 +1,8 @@
 package engine
 
 import (
-	"fmt"
 	"strconv"
+	"strings"
 )
 
 // historyDefault is how many messages the command shows without an argument.
@@ -40,8 +40,12 @@ func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
 			} else if len(rows) == 0 {
 				c.tell(to, "history_none", nil)
 			}
+			lines := make([]string, len(rows))
 			for i := range rows {
-				c.text(to, s.historyLine(r, &rows[i]), nil)
+				lines[i] = s.historyLine(r, &rows[i])
+			}
+			if len(lines) > 0 {
+				c.list(to, "history_header", below, lines, nil)
 			}
 			s.submit(c.tx)
 		})
@@ -51,9 +55,11 @@ func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
 // historyLine is one message with its time and sender.
 func (s *shard) historyLine(r *room, row *MessageRow) string {
 	body, ok := row.text()
-	if !ok {
-		body = fmt.Sprintf("(%s, %d bytes)", clip(mediaType(row.ContentType)), len(row.Body))
+	if body = strings.ToValidUTF8(body, "?"); ok {
+		body = string(indent([]byte(body)))
+	} else {
+		body = s.engine.describe(row.ContentType, len(row.Body))
 	}
 	return s.engine.notices.format("history", vars{"user": s.engine.author(r, row.Sender), "room": r.name.User,
-		"time": row.At.UTC().Format("2006-01-02 15:04 UTC"), "body": body})
+		"time": when(row.At, s.now), "body": body})
 }

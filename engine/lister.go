@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -46,8 +48,8 @@ func (l *lister) answer(ctx context.Context, req *request) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	key := req.from.Key()
-	rooms, err := gather(ctx, l.engine, func(s *shard) []Name { return s.visible(key) })
-	sortNames(rooms)
+	rooms, err := gather(ctx, l.engine, func(s *shard) []shownRoom { return s.visible(key) })
+	slices.SortFunc(rooms, func(a, b shownRoom) int { return strings.Compare(a.name.Key(), b.name.Key()) })
 	l.engine.shardOf(req.target).inbox.post(func(s *shard) {
 		if err != nil {
 			s.refuse(req, nil, refuseOverloaded())
@@ -57,28 +59,43 @@ func (l *lister) answer(ctx context.Context, req *request) {
 	})
 }
 
-// visible lists the rooms that a user may know of: public ones, and private ones
-// that the user is in.
-func (s *shard) visible(userKey string) []Name {
-	var names []Name
-	for _, r := range s.rooms {
-		if m := r.get(userKey); !r.private || m != nil && !m.invited() {
-			names = append(names, r.name)
-		}
-	}
-	return names
+// shownRoom is a room in the list of rooms.
+type shownRoom struct {
+	name    Name
+	private bool
+	inside  bool // the user who asked is in it
 }
 
-func (s *shard) answerRooms(req *request, rooms []Name) {
-	c := &call{shard: s, req: req, tx: &tx{shard: s, req: req}}
-	var lines []string
-	for _, n := range rooms {
-		lines = append(lines, "["+c.show(n)+"]")
+// visible lists the rooms that a user may know of: public ones, and private ones
+// that the user is in.
+func (s *shard) visible(userKey string) []shownRoom {
+	var rooms []shownRoom
+	for _, r := range s.rooms {
+		m := r.get(userKey)
+		if inside := m != nil && !m.invited(); inside || !r.private {
+			rooms = append(rooms, shownRoom{r.name, r.private, inside})
+		}
 	}
-	if len(lines) == 0 {
+	return rooms
+}
+
+func (s *shard) answerRooms(req *request, rooms []shownRoom) {
+	c := &call{shard: s, req: req, tx: &tx{shard: s, req: req}}
+	var items []string
+	for _, r := range rooms {
+		what := ""
+		switch {
+		case r.private:
+			what = "private"
+		case r.inside:
+			what = "inside"
+		}
+		items = append(items, s.engine.marked(c.show(r.name), what))
+	}
+	if len(items) == 0 {
 		c.answer("rooms_none", nil)
 	} else {
-		c.list("rooms_header", lines)
+		c.list(req.from, "rooms_header", inLine, items, vars{"rooms": s.engine.count("room", len(items))})
 	}
 	c.tx.answer = s.engine.accepted()
 	s.submit(c.tx)

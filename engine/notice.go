@@ -10,7 +10,8 @@ import (
 // can replace them. Never changed. {user} is whom it is about, {by} who did it, {room} the
 // room, {role} a role, {cmd} the command character, {command} what was typed,
 // {usage} how to type it, {why} a reason, {n} and {of} count parts or members,
-// {read} and {names} are who has read something.
+// {read} and {names} are who has read something; {members} and {rooms} are a number of
+// them in words.
 var defaultNotices = map[string]string{
 	"created":          "*** Room {room} created. You are its owner; {cmd}help lists the commands.",
 	"created_private":  "*** Private room {room} created. You are its owner; {cmd}invite brings people in.",
@@ -18,7 +19,10 @@ var defaultNotices = map[string]string{
 	"exists_private":   "*** Room {room} exists already and is private.",
 	"already_member":   "*** You are in room {room} already.",
 	"joined":           "*** {user} has joined the room.",
+	"you_joined":       "*** You are in {room} now ({members}). {cmd}help lists the commands.",
+	"you_added":        "*** {by} has added you to {room} ({members}). {cmd}help lists the commands, {cmd}leave leaves.",
 	"left":             "*** {user} has left the room.",
+	"you_left":         "*** You have left room {room}.",
 	"removed":          "*** {user} was removed from the room by {by}.",
 	"you_removed":      "*** You were removed from room {room} by {by}.",
 	"by_invitation":    "*** Room {room} is private: you need an invitation. Its owner has been told that you asked.",
@@ -35,7 +39,7 @@ var defaultNotices = map[string]string{
 	"role_changed":     "*** {user} is now {role}.",
 	"new_owner":        "*** {user} has left; {by} is now the owner.",
 	"no_room":          "*** There is no room {room}.",
-	"not_member":       "*** You are not in room {room}.",
+	"not_member":       "*** You are not in room {room}. Send {cmd}join to enter it.",
 	"only_invited":     "*** You are invited to room {room} but not in it yet: answer {cmd}accept or {cmd}deny.",
 	"not_invited":      "*** You have no invitation to room {room}.",
 	"need_admin":       "*** Only an owner or admin of room {room} can do that.",
@@ -59,31 +63,49 @@ var defaultNotices = map[string]string{
 	"did_you_mean":     "*** Unknown command '{command}'. Did you mean {usage}? To say it to the room, begin with {cmd}{cmd}.",
 	"empty_message":    "*** The message was empty and went to nobody.",
 	"bad_message":      "*** The message cannot be passed on: {why}.",
-	"too_large":        "*** The message is too large and went to nobody: {why}.",
+	"too_large":        "*** Your message is too long and went to nobody: {why}.",
 	"not_stored":       "*** That cannot be stored. Something in it is not what the chat service can keep.",
 	"unavailable":      "*** The chat service cannot take that now. Please try again in a moment.",
-	"members_header":   "Members of {room}:",
-	"members_header_n": "Members of {room} ({n}/{of}):",
-	"rooms_header":     "Rooms:",
-	"rooms_header_n":   "Rooms ({n}/{of}):",
+	"members_header":   "{members}:",
+	"members_header_n": "{members} ({n}/{of}):",
+	"one_member":       "1 member",
+	"many_member":      "{count} members",
+	"owner":            "owner",
+	"admin":            "admin",
+	"member":           "member",
+	"offline":          "offline",
+	"rooms_header":     "{rooms}:",
+	"rooms_header_n":   "{rooms} ({n}/{of}):",
+	"one_room":         "1 room",
+	"many_room":        "{count} rooms",
+	"private":          "private",
+	"inside":           "joined",
 	"missed":           "*** {n} messages of this room were dropped before they reached you.",
 	"not_shown":        "*** {n} message could not be shown by your phone.",
-	"history":          "[{time}] [{user}]: {body}",
+	"history_header":   "Last messages, times in UTC:",
+	"history_header_n": "Last messages, times in UTC ({n}/{of}):",
+	"history":          "{time} [{user}]: {body}",
+	"image":            "picture",
+	"audio":            "sound",
+	"video":            "video",
+	"file":             "file",
 	"history_none":     "*** Nothing has been said in room {room} yet.",
 	"seen":             "*** {time}, {user}: delivered to {n} of {of}, read by {read}",
 	"seen_last":        "*** Last message, by {user}: delivered to {n} of {of}, read by {read}",
 	"seen_own":         "*** Your last message: delivered to {n} of {of}, read by {read}",
 	"seen_by":          "{n}: {names}",
 	"seen_nobody":      "nobody yet",
-	"rooms_none":       "There are no rooms that you could join.",
-	"help_header":      "Commands (what is in brackets may be left out; the room is then the one you write to):",
+	"rooms_none":       "*** There are no rooms that you could join.",
+	"help_header":      "Commands ({cmd}help invite tells more of one):",
+	"help_header_n":    "Commands ({n}/{of}):",
 }
 
 // vars are the values for a template's placeholders.
 type vars map[string]string
 
 // placeholders that a notice may use.
-var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of", "time", "read", "names"}
+var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of", "time",
+	"read", "names", "members", "rooms", "count"}
 
 // notices hold the templates in force; immutable.
 type notices struct{ text map[string]string }

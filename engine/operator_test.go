@@ -51,12 +51,12 @@ func TestOperatorActs(t *testing.T) {
 	const room = "sip:chat-1@x.org"
 	o.want(e.CreateRoom(ctx, room, true, "alice"), nil, "alice<chat-1: *** Private room chat-1 created")
 	o.want(e.CreateRoom(ctx, room, false, "bob"), 403)
-	o.want(e.AddMember(ctx, room, "bob", ""), nil, "alice<chat-1: *** bob has joined", "bob<chat-1: *** bob has joined")
+	o.want(e.AddMember(ctx, room, "bob", ""), nil, "alice<chat-1: *** bob has joined", "bob<chat-1: *** operator has added you to chat-1 (2 members)")
 	o.want(e.AddMember(ctx, room, "bob", ""), 403)
 	o.want(e.AddMember(ctx, room, "sip:carol@y.org", "admin"), nil,
 		"alice<chat-1: *** carol@y.org has joined", "alice<chat-1: *** carol@y.org is now admin",
 		"bob<chat-1: *** carol@y.org has", "bob<chat-1: *** carol@y.org is",
-		"carol<chat-1: *** carol@y.org has", "carol<chat-1: *** carol@y.org is")
+		"carol<chat-1: *** operator has added", "carol<chat-1: *** carol@y.org is")
 	h.say("alice", "chat-1", "#invite dave")
 	h.heard()
 	o.want(e.AddMember(ctx, room, "dave", ""), nil, "alice<chat-1: *** dave has", "bob<chat-1: *** dave", "carol<", "dave<")
@@ -93,7 +93,7 @@ func TestOperatorEmptyRoom(t *testing.T) {
 	o.h = h
 	o.want(h.e.Say(o.ctx(), room, "nobody hears it", ""), nil)
 	runSteps(t, h, []step{
-		{"bob", "chat-1", "#join", 200, 1, []string{"bob<chat-1: *** bob has joined"}},
+		{"bob", "chat-1", "#join", 200, 1, []string{"bob<chat-1: *** You are in chat-1 now (1 member)."}},
 		{"bob", "chat-1", "#create", 200, 1, []string{"bob<chat-1: *** You are in room"}},
 	})
 	o.want(h.e.SetRole(o.ctx(), room, "bob", "owner"), nil, "bob<chat-1: *** bob is now owner")

@@ -40,7 +40,7 @@ func TestWhoMayCreate(t *testing.T) {
 	h := newHouse(t, func(c *Config) { c.CreateAllow = "sip:alice@.*" })
 	runSteps(t, h, []step{
 		{"alice", "r", "#create", 200, 1, []string{"alice<r: *** Room r"}},
-		{"bob", "r", "#create", 200, 1, []string{"alice<r: *** bob has", "bob<r: *** bob has"}},
+		{"bob", "r", "#create", 200, 1, []string{"alice<r: *** bob has", "bob<r: *** You are in r"}},
 		{"bob", "r2", "#create", 403, -32, []string{"bob<r2: *** There is no room r2, and you may not"}},
 		{"bob", "r", "#create r2 private", 403, -32, []string{"bob<r: *** There is no room r2, and you may not"}},
 		{"bob", "r2", "#join", 403, -42, []string{"bob<r2: *** There is no room r2"}},

@@ -170,7 +170,3 @@ func ask[T any](ctx context.Context, e *Engine, uri string, f func(*room) T) (T,
 		return none, fmt.Errorf("asking room %s: %w", name.URI(), ctx.Err())
 	}
 }
-
-func sortNames(names []Name) {
-	slices.SortFunc(names, func(a, b Name) int { return strings.Compare(a.Key(), b.Key()) })
-}

@@ -101,13 +101,13 @@ func TestSenderRate(t *testing.T) {
 	runSteps(t, h, []step{
 		{"alice", "r1", "#create", 200, 1, []string{"alice<r1: *** Room r1"}},
 		{"alice", "r2", "#create", 200, 1, []string{"alice<r2: *** Room r2"}},
-		{"bob", "r1", "#join", 200, 1, []string{"alice<r1: *** bob", "bob<r1: *** bob"}},
+		{"bob", "r1", "#join", 200, 1, []string{"alice<r1: *** bob", "bob<r1: *** You are in"}},
 		{"alice", "r1", "1", 200, 1, []string{"bob<r1: [alice]: 1"}},
 		{"alice", "r2", "2", 200, 1, nil},
 		{"Alice", "r1", "3", 200, 1, []string{"bob<r1: [alice]: 3"}},
 		{"alice", "r1", "4", 480, -208, []string{"alice<r1: *** That is too fast"}},
 		{"alice", "r2", "5", 480, -208, nil},
-		{"alice", "r1", "#list", 200, 1, []string{"alice<r1: Members"}},
+		{"alice", "r1", "#list", 200, 1, []string{"alice<r1: 2 members"}},
 		{"bob", "r1", "1", 200, 1, []string{"alice<r1: [bob]: 1"}},
 	})
 	a := h.say("alice", "r1", "6")
@@ -182,17 +182,17 @@ func TestRoomRate(t *testing.T) {
 		{"eve", "r", "let me in", 403, -202, []string{"eve<r: *** You are not"}},
 		{"eve", "r", "let me in", 403, -202, nil},
 		{"eve", "r", "let me in", 403, -202, nil},
-		{"bob", "r", "#join", 200, 1, []string{"alice<r: *** bob", "bob<r: *** bob"}},
+		{"bob", "r", "#join", 200, 1, []string{"alice<r: *** bob", "bob<r: *** You are in"}},
 		{"bob", "r", "1", 200, 1, []string{"alice<r: [bob]: 1"}},
 		{"alice", "r", "2", 200, 1, []string{"bob<r: [alice]: 2"}},
 		{"alice", "r", "3", 480, -208, []string{"alice<r: *** Too much is said"}},
 		{"bob", "r", "4", 480, -208, nil},
-		{"bob", "r", "#leave", 200, 1, []string{"alice<r: *** bob has left", "bob<r: *** bob has left"}},
-		{"bob", "r", "#create", 200, 1, []string{"alice<r: *** bob", "bob<r: *** bob"}},
-		{"bob", "r", "#leave", 200, 1, []string{"alice<r: *** bob has left", "bob<r: *** bob has left"}},
+		{"bob", "r", "#leave", 200, 1, []string{"alice<r: *** bob has left", "bob<r: *** You have left"}},
+		{"bob", "r", "#create", 200, 1, []string{"alice<r: *** bob", "bob<r: *** You are in"}},
+		{"bob", "r", "#leave", 200, 1, []string{"alice<r: *** bob has left", "bob<r: *** You have left"}},
 		{"bob", "r", "#join", 480, -48, []string{"bob<r: *** Too many want to join room r"}},
 		{"dave", "r", "#join", 480, -48, nil},
-		{"alice", "r", "#add dave", 200, 1, []string{"alice<r: *** dave", "dave<r: *** dave"}},
+		{"alice", "r", "#add dave", 200, 1, []string{"alice<r: *** dave", "dave<r: *** alice has added"}},
 		{"dave", "r2", "#join", 200, 1, []string{"dave<r2: *** Room r2 created"}},
 	})
 }

@@ -91,15 +91,24 @@ func (e *Engine) read(req *request) *refusal {
 // readText tells commands from messages to the room.
 func (e *Engine) readText(req *request) *refusal {
 	start, text := e.cfg.CmdStartChar[0], req.content.Text
-	switch kind, at := readOpening([]byte(text), start); kind {
+	switch kind, at := readOpening(text, start); kind {
 	case escapedText:
-		if kind, at := readOpening(req.body, start); kind == escapedText && req.content.TextOK {
-			req.body = req.body[at:]
-		}
+		req.unescape(text[at:], start)
 	case commandText, bareStart:
 		return e.readCommand(req, text[at:])
 	}
 	return nil
+}
+
+// unescape makes text what is said: in the body as it is, or, if that has another
+// charset or is encoded, instead of it.
+func (req *request) unescape(text string, start byte) {
+	if kind, at := readOpening(string(req.body), start); kind == escapedText {
+		req.body = req.body[at:]
+		return
+	}
+	req.body, req.contentType = []byte(text), mediaType(req.contentType)+";charset=UTF-8"
+	req.content.Entity = sipmsg.Entity{ContentType: req.contentType, Body: req.body}
 }
 
 // readCommand splits the first line of what stands behind the command character into
@@ -107,7 +116,7 @@ func (e *Engine) readText(req *request) *refusal {
 func (e *Engine) readCommand(req *request, text string) *refusal {
 	start := e.cfg.CmdStartChar
 	words, angled := splitLine(firstLine(text))
-	if kind, _ := readOpening([]byte(start+text), start[0]); kind == bareStart || len(words) == 0 {
+	if kind, _ := readOpening(start+text, start[0]); kind == bareStart || len(words) == 0 {
 		return refuseBareStart(start, e.language.known(words)) // "# word" is no command for the module either
 	}
 	req.word, req.args = strings.TrimRight(words[0], ":"), words[1:]

@@ -73,6 +73,9 @@ func (m *member) invited() bool { return m.flag&MemberInvited != 0 }
 func (m *member) owner() bool   { return m.flag&MemberOwner != 0 }
 func (m *member) rights() bool  { return m.flag&(MemberOwner|MemberAdmin) != 0 }
 
+// away reports whether it has no device, as far as is known.
+func (m *member) away() bool { return m.wait != nil && (m.wait.why == offline || m.wait.why == gone) }
+
 // mark is what a list of members shows before the name.
 func (m *member) mark() string {
 	switch {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -24,15 +23,15 @@ const (
 // readOpening tells what a text is, and where the rest begins: behind the command
 // character, or with the second one if it is doubled. White space and characters that
 // nobody sees do not count before it, nor does its full width.
-func readOpening(text []byte, start byte) (opening, int) {
+func readOpening(text string, start byte) (opening, int) {
 	at := leading(text, unseen)
-	r, n := utf8.DecodeRune(text[at:])
+	r, n := utf8.DecodeRuneInString(text[at:])
 	if !isStart(r, start) {
 		return saidText, 0
 	}
 	at += n
 	at += leading(text[at:], invisible)
-	r, n = utf8.DecodeRune(text[at:])
+	r, n = utf8.DecodeRuneInString(text[at:])
 	switch {
 	case isStart(r, start):
 		return escapedText, at
@@ -48,8 +47,8 @@ func readOpening(text []byte, start byte) (opening, int) {
 func isStart(r rune, start byte) bool { return r == rune(start) || r == rune(start)+fullWidth }
 
 // leading is the length of the run of such characters that text begins with.
-func leading(text []byte, such func(rune) bool) int {
-	at := bytes.IndexFunc(text, func(r rune) bool { return !such(r) })
+func leading(text string, such func(rune) bool) int {
+	at := strings.IndexFunc(text, func(r rune) bool { return !such(r) })
 	if at < 0 {
 		return len(text)
 	}

@@ -128,7 +128,7 @@ func FuzzTyped(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		kind, at := readOpening([]byte(text), '#')
+		kind, at := readOpening(text, '#')
 		switch kind {
 		case saidText:
 			if at != 0 {
@@ -159,4 +159,16 @@ func FuzzTyped(f *testing.F) {
 			t.Fatalf("%q: words %q, then %q", text, words, again)
 		}
 	})
+}
+
+// A text in another charset that begins with ## is said in UTF-8, without one #.
+func TestEscapedInOtherCharset(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "r", "#create")
+	h.say("bob", "r", "#join")
+	h.heard()
+	h.want(h.say("bob", "r", "#\x00#\x00l\x00i\x00s\x00t\x00", "Content-Type: text/plain;charset=utf-16le\r\n"), 200, 1)
+	h.wantHeard("alice<r: [bob]: #list")
+	h.want(h.say("bob", "r", "#\x00l\x00i\x00s\x00t\x00.\x00", "Content-Type: text/plain;charset=utf-16le\r\n"), 200, 1)
+	h.wantHeard("bob<r: 2 members: *alice (owner), bob")
 }

@@ -31,6 +31,21 @@ const (
 	maxSendBody    = 32767
 )
 
+// SizeError says by how much a MESSAGE is too large. It wraps ErrTooLarge.
+type SizeError struct {
+	Size, Limit   int // of a copy as it travels, in bytes
+	Body, Headers int // their part of it, before it is escaped
+}
+
+// Error implements error.
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%v: a copy takes up to %d bytes (body %d, headers %d), limit is %d",
+		ErrTooLarge, e.Size, e.Body, e.Headers, e.Limit)
+}
+
+// Unwrap returns ErrTooLarge.
+func (e *SizeError) Unwrap() error { return ErrTooLarge }
+
 const (
 	secretHeader = "X-IMC-Secret: "
 	destHeader   = "X-IMC-Dest: "
@@ -89,8 +104,7 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 		o.tail = append(o.tail, `"],"id":`...)
 	}
 	if n := o.size(assumedURI, assumedCallID, assumedPeer); n > maxPayload {
-		return nil, fmt.Errorf("%w: a copy takes up to %d bytes (body %d, headers %d), limit is %d",
-			ErrTooLarge, n, len(c.Body), len(headers), maxPayload)
+		return nil, &SizeError{Size: n, Limit: maxPayload, Body: len(c.Body), Headers: len(headers)}
 	}
 	return o, nil
 }
@@ -139,7 +153,7 @@ func checkSendLimits(c *Content, headers int) error {
 		return fmt.Errorf("%w: headers have %d bytes, limit is %d", ErrTooLarge, n, maxSendHeaders)
 	}
 	if len(c.Body) > maxSendBody {
-		return fmt.Errorf("%w: body has %d bytes, limit is %d", ErrTooLarge, len(c.Body), maxSendBody)
+		return &SizeError{Size: len(c.Body), Limit: maxSendBody, Body: len(c.Body), Headers: headers}
 	}
 	return nil
 }

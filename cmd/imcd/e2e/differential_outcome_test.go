@@ -57,11 +57,23 @@ func (o *outcome) merge(p outcome) {
 	slices.Sort(o.listed)
 }
 
-// entry matches one line of a list of rooms or members.
-var entry = regexp.MustCompile(`(?m)^[*~]?\[[^\]\n]+\]$`)
+// entry matches one line of the module's list of rooms or members, listHead what stands
+// before imcd's.
+var (
+	entry    = regexp.MustCompile(`(?m)^[*~]?\[[^\]\n]+\]$`)
+	listHead = regexp.MustCompile(`^\d+ (members?|rooms?)( \(\d+/\d+\))?: `)
+)
 
+// entries are those of a list in the module's form, without domains.
 func entries(body string) []string {
 	found := entry.FindAllString(body, -1)
+	if head := listHead.FindString(body); head != "" {
+		for _, item := range strings.Split(body[len(head):], ", ") {
+			name, _, _ := strings.Cut(item, " (") // what is said of it in words
+			mark := name[:len(name)-len(strings.TrimLeft(name, "*~"))]
+			found = append(found, mark+"["+name[len(mark):]+"]")
+		}
+	}
 	for i, e := range found {
 		name, _, _ := strings.Cut(strings.ToLower(e), "@")
 		found[i] = strings.TrimSuffix(name, "]") + "]"

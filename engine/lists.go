@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// How the items of a list are separated.
+const (
+	inLine = ", "
+	below  = "\n"
+)
+
+// list sends items to one user, in as many messages as it takes. header names the
+// notice that stands before them; that of several parts ends with _n.
+func (c *call) list(to Name, header, sep string, items []string, v vars) {
+	e := c.shard.engine
+	v = c.fill(v)
+	head := func(n, of int) string {
+		if of == 1 {
+			return e.notices.format(header, v)
+		}
+		v["n"], v["of"] = strconv.Itoa(n), strconv.Itoa(of)
+		return e.notices.format(header+"_n", v)
+	}
+	for _, body := range split(items, sep, e.cfg.ListBytes, head) {
+		c.text(to, body, nil)
+	}
+}
+
+// split makes bodies of at most limit bytes out of items, each with a header made by
+// head(part, of). An item that is longer goes on in the next part.
+func split(items []string, sep string, limit int, head func(n, of int) string) []string {
+	space := max(limit-len(head(99, 99))-len(sep), utf8.UTFMax)
+	var parts [][]string
+	left := 0
+	for _, item := range items {
+		for {
+			if len(parts) == 0 || len(item)+len(sep) > left {
+				parts = append(parts, nil)
+				left = space
+			}
+			piece := item
+			if len(item) > space {
+				piece = cutUTF8(item, space)
+			}
+			last := len(parts) - 1
+			parts[last] = append(parts[last], piece)
+			left -= len(piece) + len(sep)
+			if item = item[len(piece):]; item == "" {
+				break
+			}
+		}
+	}
+	if len(parts) == 0 {
+		return []string{head(1, 1)}
+	}
+	lead := below
+	if sep == inLine {
+		lead = " "
+	}
+	bodies := make([]string, len(parts))
+	for i, p := range parts {
+		bodies[i] = head(i+1, len(parts)) + lead + strings.Join(p, sep)
+	}
+	return bodies
+}
+
+// cutUTF8 is the beginning of s, at most n bytes and no part of a character.
+func cutUTF8(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for i := n; i > n-utf8.UTFMax && i > 0; i-- {
+		if utf8.RuneStart(s[i]) {
+			return s[:i]
+		}
+	}
+	return s[:n]
+}
+
+// count words a number of things: 1 member, 3 members.
+func (e *Engine) count(what string, n int) string {
+	if n == 1 {
+		return e.notices.format("one_"+what, nil)
+	}
+	return e.notices.format("many_"+what, vars{"count": strconv.Itoa(n)})
+}
+
+// members words how many are in the room.
+func (c *call) members() string { return c.shard.engine.count("member", c.room.full()) }
+
+// marked adds what is to be said of a name, in words.
+func (e *Engine) marked(name string, words ...string) string {
+	said := words[:0]
+	for _, w := range words {
+		if w != "" {
+			said = append(said, e.notices.format(w, nil))
+		}
+	}
+	if len(said) == 0 {
+		return name
+	}
+	return name + " (" + strings.Join(said, ", ") + ")"
+}
+
+// when gives the time of a message for a history that is read now, in UTC.
+func when(at, now time.Time) string {
+	at, now = at.UTC(), now.UTC()
+	switch {
+	case at.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return at.Format("15:04")
+	case at.Year() == now.Year():
+		return at.Format("2 Jan 15:04")
+	}
+	return at.Format("2 Jan 2006 15:04")
+}
+
+// size words a number of bytes.
+func size(n int) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 999_500:
+		return fmt.Sprintf("%d kB", (n+500)/1000)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+// describe words content that is no text: (picture, 12 kB).
+func (e *Engine) describe(contentType string, bytes int) string {
+	what := mediaType(contentType)
+	kind, _, _ := strings.Cut(what, "/")
+	switch {
+	case kind == "image" || kind == "audio" || kind == "video":
+		what = e.notices.format(kind, nil)
+	case what == "application/vnd.gsma.rcs-ft-http+xml":
+		what = e.notices.format("file", nil)
+	default:
+		what = clip(what)
+	}
+	return "(" + what + ", " + size(bytes) + ")"
+}
