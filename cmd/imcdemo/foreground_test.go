@@ -167,7 +167,7 @@ func talk(t *testing.T, port int) {
 			t.Errorf("%s: %v %v", text, res, err)
 		}
 	}
-	if got, err := alice.WaitN(ctx, 2); err != nil || !strings.Contains(got[1].Text(), "*[alice]") {
+	if got, err := alice.WaitN(ctx, 2); err != nil || !strings.Contains(got[1].Text(), "*alice (owner)") {
 		t.Errorf("received %v: %v", got, err)
 	}
 }

@@ -43,7 +43,7 @@ func TestIdentity(t *testing.T) {
 				t.Errorf("%s to %s: %v %v", text, rooms[i], res, err)
 			}
 		}
-		if got, err := u.WaitN(ctx, 2); err != nil || !strings.Contains(got[1].Text(), "*[alice]") {
+		if got, err := u.WaitN(ctx, 2); err != nil || !strings.Contains(got[1].Text(), "*alice (owner)") {
 			t.Errorf("%s received %v: %v", domain, got, err)
 		}
 	}
