@@ -209,6 +209,12 @@ func (c *call) broadcast(notice string, v vars) {
 	c.text(Name{}, c.shard.engine.notices.format(notice, c.fill(v)), nil)
 }
 
+// greet tells m that it is in the room now.
+func (c *call) greet(m *member, notice string, adder Name) {
+	text := c.shard.engine.notices.format(notice, c.fill(vars{"members": c.members()}))
+	c.speak(text, say{to: m.name(), greets: m, adder: adder})
+}
+
 // tellOthers sends a notice to all live members but one.
 func (c *call) tellOthers(but *member, notice string, v vars) {
 	c.speak(c.shard.engine.notices.format(notice, c.fill(v)), say{skip: but.key})
@@ -324,7 +330,7 @@ func (c *call) join() *refusal {
 		c.me = c.room.add(c.req.from, 0)
 	}
 	c.enter(c.me)
-	c.answer("you_joined", vars{"members": c.members()})
+	c.greet(c.me, "you_joined", Name{})
 	c.tellOthers(c.me, "joined", nil)
 	c.tx.history = c.shard.engine.cfg.HistoryOnJoin
 	return nil

@@ -34,7 +34,7 @@ func runAdd(c *call) *refusal {
 		m.flag |= c.req.order.role
 	}
 	c.enter(m)
-	c.tell(m.name(), "you_added", vars{"members": c.members()})
+	c.greet(m, "you_added", c.req.from)
 	c.tellOthers(m, "joined", vars{"user": c.show(m.name())})
 	if m.rights() {
 		c.tellRole(m)

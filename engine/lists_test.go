@@ -146,6 +146,19 @@ func TestHelp(t *testing.T) {
 	})
 }
 
+// Who adds somebody that is not there is told so, once.
+func TestAddOffline(t *testing.T) {
+	h := newHouse(t, nil)
+	h.relay.codes["ghost"] = result(404)
+	runSteps(t, h, []step{
+		{"alice", "r", "#create", 200, 1, []string{"alice<r: "}},
+		{"alice", "r", "#add ghost", 200, 1, []string{"alice<r: *** ghost has joined",
+			"alice<r: *** ghost is not registered now and will get the messages later.", "ghost<r: *** alice has added you"}},
+		{"alice", "r", "#add bob", 200, 1, []string{"alice<r: *** bob has joined", "bob<r: *** alice has added you", "ghost<r: "}},
+		{"alice", "r", "hello", 200, 1, []string{"bob<r: [alice]: hello", "ghost<r: [alice]: hello"}},
+	})
+}
+
 // What is offline is said in the list.
 func TestListOffline(t *testing.T) {
 	h := newHouse(t, nil)

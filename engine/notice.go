@@ -21,6 +21,7 @@ var defaultNotices = map[string]string{
 	"joined":           "*** {user} has joined the room.",
 	"you_joined":       "*** You are in {room} now ({members}). {cmd}help lists the commands.",
 	"you_added":        "*** {by} has added you to {room} ({members}). {cmd}help lists the commands, {cmd}leave leaves.",
+	"added_offline":    "*** {user} is not registered now and will get the messages later.",
 	"left":             "*** {user} has left the room.",
 	"you_left":         "*** You have left room {room}.",
 	"removed":          "*** {user} was removed from the room by {by}.",

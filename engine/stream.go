@@ -21,8 +21,10 @@ const (
 type note struct {
 	out    *evapi.Outgoing
 	via    *evapi.Conn
-	room   *room   // of invite
+	room   *room   // of invite or greets
 	invite *member // whose invitation it is; nil for all others
+	greets *member // who entered the room and is told so; nil for all others
+	adder  Name    // who added greets; zero if nobody did
 	size   int     // bytes charged
 	made   time.Time
 	tries  int
@@ -97,7 +99,27 @@ func (s *shard) noteDone(st *stream, r evapi.Result) {
 	} else {
 		delete(s.streams, st.key)
 	}
+	if done.greets != nil {
+		s.greeted(&done, r)
+	}
 	if done.invite != nil {
 		s.invitationDone(done.room, done.invite, r)
+	}
+}
+
+// greeted takes the outcome of what somebody is told who has entered a room: the first
+// sign of whether there is a device.
+func (s *shard) greeted(n *note, result evapi.Result) {
+	r, m := n.room, n.greets
+	if s.rooms[r.key] != r || !r.has(m) {
+		return // gone meanwhile
+	}
+	if m.last == 0 {
+		m.last = newLastResult(result.Code, s.now)
+	}
+	if !n.adder.IsZero() && judge(result) == offline {
+		c := s.own(r)
+		c.tell(n.adder, "added_offline", vars{"user": c.show(m.name())})
+		s.submit(c.tx)
 	}
 }

@@ -40,6 +40,8 @@ type say struct {
 	join    *member   // takes part in the room's deliveries from here on
 	skip    string    // to all but the member with this key
 	invite  *member   // the copy is the invitation of this member
+	greets  *member   // the copy tells this member that it is in the room
+	adder   Name      // of greets: who added it; zero if nobody did
 	size    int       // bytes charged
 	seq     uint64    // number of a member's message; 0: a notice
 	at      time.Time // when it was accepted
@@ -120,7 +122,7 @@ func (s *shard) apply(t *tx) {
 			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at,
 				expires: y.expires}, y.receipt)
 		default:
-			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, size: y.size})
+			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, greets: y.greets, adder: y.adder, size: y.size})
 		}
 	}
 	for _, ev := range t.events {
