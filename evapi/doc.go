@@ -73,6 +73,11 @@
 // that begins with "z9hG4bK.imcopy-": a response with such a branch is passed to the
 // address that imc.link has told.
 //
+// A contact whose host is a name, with one device that is reached by UDP, is answered "300
+// imc name HOST:PORT" (PORT may be empty): nobody in Kamailio is to wait for a name server.
+// The copy comes again with X-IMC-Dest (Copy.Dest), where the name is. The same header leads
+// copies for other domains through the operator's routing; it is believed of imcd only.
+//
 // An OPTIONS from that port is answered "200 imc GEN" by the event route (with " via"
 // behind it if copies go to a next hop, or " through" if they pass like that): before
 // anything else, to see that this is the way to this Kamailio. What Kamailio has not

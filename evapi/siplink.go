@@ -322,7 +322,11 @@ func (l *sipLink) read() {
 		clear(others)
 		results, others = l.responses(packets[:n], results[:0], others[:0])
 		for _, tx := range others {
-			if err := l.c.box.putCopy(Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first, Dest: tx.dest}); err != nil {
+			cp := Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first, Dest: tx.dest}
+			if tx.name != "" && l.c.unresolved(cp, tx.name) {
+				continue
+			}
+			if err := l.c.box.putCopy(cp); err != nil {
 				results = append(results, Result{CallID: tx.callID, Code: 503, Local: true, Reason: err.Error()})
 			}
 		}
@@ -340,6 +344,10 @@ const (
 	// repeated over TCP, as repetitions there are messages of their own (RFC
 	// 3261, 17.2.2: timer J).
 	otherWay = "imc other way"
+	// nameWay begins the answer of imc.cfg to a copy for a device whose contact has a name
+	// for a host; behind it stand host and port, which may be empty, with a colon between.
+	// To a copy that has a Dest already it is no answer of imc.cfg's.
+	nameWay = "imc name "
 	// knownHere begins the answer of imc.cfg to OPTIONS, if it knows where our copies
 	// come from; notHere is its answer to a copy if it does not.
 	knownHere = "imc "
@@ -383,6 +391,11 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			l.ring()
 		}
 		if r.code == 300 && string(r.reason) == otherWay {
+			others = append(others, tx)
+			continue
+		}
+		if name, ok := bytes.CutPrefix(r.reason, []byte(nameWay)); ok && r.code == 300 && tx.dest == "" {
+			tx.name = string(name)
 			others = append(others, tx)
 			continue
 		}

@@ -18,6 +18,7 @@ type sipTx struct {
 	callID string
 	dest   string // see Copy
 	first  bool   // see Copy
+	name   string // what is to be looked up, see nameWay; empty: nothing
 	place  uint64 // see sipPace; guarded by its link's mutex
 
 	due  time.Time // when it is sent again; guarded by its link's mutex, as over is

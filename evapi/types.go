@@ -136,6 +136,14 @@ type Welcome struct {
 	Restarted bool
 }
 
+// NameHandler is what a Handler may be, too, if it looks names up.
+type NameHandler interface {
+	// Unresolved takes a copy for a user whose contact has a name for a host, and no port if
+	// that is 0. It must not block. True: the copy is sent again, with Dest, or gets its Result
+	// from elsewhere. False: Kamailio is to look it up, in one of its workers for batches.
+	Unresolved(c *Conn, cp Copy, host string, port uint16) bool
+}
+
 // Handler takes what arrives from Kamailio. All methods are called from the
 // connection's reader, Result also from other goroutines of the Conn: they must not
 // block and must not keep slices.

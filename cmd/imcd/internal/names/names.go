@@ -172,6 +172,15 @@ func tooMany(callID string) evapi.Result {
 	return evapi.Result{CallID: callID, Code: 500, Local: true, Reason: "too many names to look up"}
 }
 
+// NotSent is the outcome of a copy that Send or SendTo has refused with err.
+func NotSent(callID string, err error) evapi.Result {
+	r := evapi.Result{CallID: callID, Code: 400, Local: true, Reason: err.Error()}
+	if errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull) {
+		r.Code = 500
+	}
+	return r
+}
+
 // notFound is what Kamailio answers, too, if it does not find a name.
 func notFound(callID string) evapi.Result { return evapi.Result{CallID: callID, Code: 478} }
 
@@ -328,11 +337,7 @@ func (b *Book) done(e *entry, dests []string, late error, good time.Duration) {
 	}
 	for _, w := range list {
 		if err := b.carrier.SendTo(w.conn, w.copy); err != nil {
-			r := evapi.Result{CallID: w.copy.CallID, Code: 400, Local: true, Reason: err.Error()}
-			if errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull) {
-				r.Code = 500
-			}
-			b.carrier.Result(w.conn, r)
+			b.carrier.Result(w.conn, NotSent(w.copy.CallID, err))
 		}
 	}
 }

@@ -45,6 +45,17 @@ func (g *Group) sendAbroad(via *evapi.Conn, host string, c evapi.Copy) (*evapi.C
 	return conn, g.book.Send(conn, names.Place{Host: host}, c)
 }
 
+// Unresolved implements evapi.NameHandler.
+func (g *Group) Unresolved(c *evapi.Conn, cp evapi.Copy, host string, port uint16) bool {
+	if g.book == nil {
+		return false
+	}
+	if err := g.book.Send(c, names.Place{Host: host, Port: port}, cp); err != nil {
+		g.Result(c, names.NotSent(cp.CallID, err))
+	}
+	return true
+}
+
 // ready is via if that is connected, else the first that is; nil if none is.
 func (g *Group) ready(via *evapi.Conn) *evapi.Conn {
 	if via != nil && via.Ready() {
