@@ -96,7 +96,9 @@ func TestContactsWithNames(t *testing.T) {
 	t.Run("liar", func(t *testing.T) {
 		d := newDevice(t, k, "liar", "udp", 200)
 		bind(t, d.ua, "<"+d.ua.Contact()+">")
-		d.ua.SetAnswer(func(*sip.Request) evapitest.Reply { return evapitest.Reply{Code: 300, Reason: "imc name evil.example:53"} })
+		d.ua.SetAnswer(func(*sip.Request) evapitest.Reply {
+			return evapitest.Reply{Code: 300, Reason: "imc name evil.example:53"}
+		})
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:liar@example.org", CallID: "id-liar"}); err != nil {
 			t.Fatal(err)
 		}
