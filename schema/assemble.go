@@ -3,6 +3,7 @@ package schema
 import (
 	"cmp"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
@@ -58,6 +59,9 @@ type assembler struct {
 	sorter []packedName   // of the room that is handed on
 	seen   map[string]int // its members by Key: their places in its RoomState
 
+	oddRooms, oddMembers oddRows // with names that cannot be used
+	twice                oddRows // that are there twice, letter by letter
+
 	lost []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
 }
 
@@ -70,6 +74,10 @@ func newAssembler(left *leftovers, log zerolog.Logger) *assembler {
 func (a *assembler) addRoom(row *row) {
 	user, host, flag := row.text(1), row.text(2), row.number(3)
 	r := &storedRoom{rowID: row.number(0), uri: "sip:" + user + "@" + host}
+	if !usableName(user, host) || utf8.RuneCountInString(r.uri) > maxChars {
+		a.oddRooms.add(r.uri)
+		return
+	}
 	at := len("sip:") + len(user)
 	r.row = engine.RoomRow{Name: engine.Name{User: r.uri[len("sip:"):at], Host: r.uri[at+1:]}, Flag: int(flag) & roomFlags}
 	if flag&engine.RoomDeleted != 0 {
@@ -87,13 +95,17 @@ func (a *assembler) dropTwins() {
 	a.byURI = make(map[string]*storedRoom, len(a.rooms))
 	a.rooms = slices.DeleteFunc(a.rooms, func(r *storedRoom) bool {
 		key := r.row.Name.Key()
-		if kept := byKey[key]; kept != nil {
+		if kept := byKey[key]; kept != nil && kept.uri == r.uri {
+			a.twice.add(r.uri) // no row to get rid of: it goes with the other one
+			return true
+		} else if kept != nil {
 			a.log.Warn().Str("room", r.uri).Str("kept", kept.uri).
 				Msg("a room that differs from another by case or escapes only is ignored")
 			a.left.addRoom(r.row.Name)
 			return true
 		}
 		byKey[key], a.byURI[r.uri] = r, r
+		a.left.removeRoom(r.row.Name) // a row of the same name that is marked deleted: it must not take this one with it
 		return false
 	})
 }

@@ -31,9 +31,13 @@ type dialect interface {
 	// quick returns the statements of quick commits; nil if the database does not
 	// know such statements.
 	quick() *quickStatements
-	// columns returns the names of a table's columns; none if there is no such
-	// table.
-	columns(ctx context.Context, q querier, table string) ([]string, error)
+	// table describes a table; it has no columns if there is none.
+	table(ctx context.Context, q querier, table string) (*tableInfo, error)
+	// wrongRights lists what imcd may not do with a table, and how to allow it.
+	wrongRights(ctx context.Context, q querier, table string) ([]string, error)
+	// moveSequence makes the next id of a table one that is not in use, and reports
+	// whether that was necessary. ErrUnfit: it is, and imcd may not.
+	moveSequence(ctx context.Context, q querier, table string) (bool, error)
 	// lock keeps other imcd processes from migrating while fn runs.
 	lock(ctx context.Context, db *sql.DB, fn func() error) error
 	// takeLease keeps other imcd from working with the database: ErrHeld, or what

@@ -57,6 +57,10 @@ func (a *assembler) addMember(r *storedRoom, state *engine.RoomState, p packedNa
 	name, key := p.name(), p.key()
 	if i, twin := a.seen[key]; twin {
 		kept := state.Members[i].User
+		if kept == name {
+			a.twice.add(name.URI() + " in " + r.uri)
+			return
+		}
 		a.log.Warn().Str("room", r.uri).Str("member", name.URI()).Str("kept", kept.URI()).
 			Msg("a member that differs from another by case or escapes only is ignored")
 		a.left.addMember(r.row.Name, name)

@@ -59,14 +59,21 @@ func Inspect(ctx context.Context, dbURL string, opts Options) (Inspection, error
 	}
 	for _, t := range s.baseTables() {
 		found.Tables = append(found.Tables, t.table)
+		info, err := d.table(ctx, db, t.table)
+		if err == nil && len(info.columns) > 0 {
+			err = s.checkTable(ctx, db, t, info)
+		}
+		if err != nil {
+			return found, wrap(ctx, "look at table "+t.table, err)
+		}
 	}
 	found.Tables = append(found.Tables, ownTables(d)...)
 	for _, table := range found.Tables {
-		columns, err := d.columns(ctx, db, table)
+		info, err := d.table(ctx, db, table)
 		if err != nil {
 			return found, wrap(ctx, "look at table "+table, err)
 		}
-		if len(columns) == 0 {
+		if len(info.columns) == 0 {
 			found.Missing = append(found.Missing, table)
 		}
 	}

@@ -137,8 +137,8 @@ func errHeld(h holder) error {
 // using. A database in which imcd_lease is still to be made has none that knows it.
 func (s *Store) takeLeaseEarly(ctx context.Context) error {
 	if s.dialect.name() == "postgres" {
-		columns, err := s.dialect.columns(ctx, s.db, "imcd_lease")
-		if err != nil || len(columns) == 0 {
+		info, err := s.dialect.table(ctx, s.db, "imcd_lease")
+		if err != nil || len(info.columns) == 0 {
 			return err
 		}
 	}

@@ -44,14 +44,20 @@ func (l *leftovers) addMember(room, user engine.Name) {
 // remove forgets what a batch has deleted.
 func (l *leftovers) remove(b *batch) {
 	for _, r := range b.dropRooms {
-		name := engine.Name{User: r.Name, Host: r.Domain}
-		l.rooms[name.Key()] = slices.DeleteFunc(l.rooms[name.Key()], func(n engine.Name) bool { return n == name })
-		if len(l.rooms[name.Key()]) == 0 {
-			delete(l.rooms, name.Key())
-		}
+		l.removeRoom(engine.Name{User: r.Name, Host: r.Domain})
 	}
 	for _, m := range b.dropMembers {
 		delete(l.members, memberKey(nameOfURI(m.Room), engine.Name{User: m.Username, Host: m.Domain}))
+	}
+}
+
+func (l *leftovers) removeRoom(name engine.Name) {
+	if !l.hides(name) {
+		return
+	}
+	key := name.Key()
+	if l.rooms[key] = slices.DeleteFunc(l.rooms[key], func(n engine.Name) bool { return n == name }); len(l.rooms[key]) == 0 {
+		delete(l.rooms, key)
 	}
 }
 

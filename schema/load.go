@@ -25,6 +25,10 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	if err != nil {
 		return wrap(ctx, "load the rooms", err)
 	}
+	for table, odd := range map[string]*oddRows{s.opts.RoomsTable: &a.oddRooms, s.opts.MembersTable: &a.oddMembers} {
+		odd.line(s.opts.Log, table).Msg("rows with names that cannot be used are left out")
+	}
+	a.twice.line(s.opts.Log, s.opts.RoomsTable+", "+s.opts.MembersTable).Msg("rows that are there twice count once")
 	if left.orphans > 0 {
 		s.opts.Log.Warn().Int("members", left.orphans).Str("table", s.opts.MembersTable).
 			Msg("members of rooms that do not exist are ignored")

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/pressly/goose/v3"
@@ -137,15 +136,17 @@ func (s *Store) makeBase(ctx context.Context) error {
 }
 
 func (s *Store) makeTable(ctx context.Context, tx *sql.Tx, t baseTable, script string) error {
-	have, err := s.dialect.columns(ctx, tx, t.table)
+	info, err := s.dialect.table(ctx, tx, t.table)
 	if err != nil {
 		return fmt.Errorf("look at table %s: %w", t.table, err)
 	}
-	if len(have) > 0 {
-		for _, c := range t.columns {
-			if !slices.Contains(have, c) {
-				return fmt.Errorf("table %q has no column %q: it is not Kamailio's table%s", t.table, c, t.hint())
-			}
+	if len(info.columns) > 0 {
+		if err := s.checkTable(ctx, tx, t, info); err != nil {
+			return err
+		}
+		s.warnOfTable(t, info)
+		if err := s.startAt(ctx, tx, t); err != nil {
+			return err
 		}
 	} else {
 		_, after, _ := strings.Cut(script, "-- "+t.key+"\n")

@@ -73,12 +73,12 @@ func TestMissingColumnIsNamed(t *testing.T) {
 		s := open(t, url, Options{RoomsTable: "other_rooms", MembersTable: "other_members"})
 		run(t, s, "CREATE TABLE imc_members (id INTEGER, username VARCHAR(64), domain VARCHAR(64), room VARCHAR(64))")
 		_, err := Open(testContext(t), url, Options{})
-		if err == nil || !strings.Contains(err.Error(), `table "imc_members" has no column "flag"`) ||
+		if err == nil || !strings.Contains(err.Error(), `table "imc_members" (members_table): it has no column "flag"`) ||
 			!strings.Contains(err.Error(), "members_table") {
 			t.Errorf("error %v", err)
 		}
-		if n, err := s.dialect.columns(testContext(t), s.db, "imc_rooms"); err != nil || len(n) > 0 {
-			t.Errorf("half of the tables were made: %v, %v", n, err)
+		if info, err := s.dialect.table(testContext(t), s.db, "imc_rooms"); err != nil || len(info.columns) > 0 {
+			t.Errorf("half of the tables were made: %v, %v", info, err)
 		}
 	})
 }

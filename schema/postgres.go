@@ -97,12 +97,6 @@ func (d *postgresDialect) relaxed() string { return "SET LOCAL synchronous_commi
 // length and reads the whole table.
 func (d *postgresDialect) oneOf(query string) string { return "= ANY (ARRAY(" + query + "))" }
 
-// columns looks a table up as a statement that names it would.
-func (d *postgresDialect) columns(ctx context.Context, q querier, table string) ([]string, error) {
-	return stringsOf(ctx, q, `SELECT attname FROM pg_attribute
-		WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, table)
-}
-
 // lock ends with its transaction, so a lost connection leaves none behind.
 func (d *postgresDialect) lock(ctx context.Context, db *sql.DB, fn func() error) error {
 	tx, err := db.BeginTx(ctx, nil)

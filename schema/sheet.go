@@ -56,7 +56,12 @@ func (s *Store) readMembers(ctx context.Context, snap snapshot, a *assembler, qu
 	var member packed
 	list := <-empty
 	err := s.scan(ctx, snap, s.opts.MembersTable, func(r *row) {
-		member = member[:0].add(r.number(0), int(r.number(4))&memberFlags, r.text(2), r.text(3))
+		user, host := r.text(2), r.text(3)
+		if !usableName(user, host) {
+			a.oddMembers.add("sip:" + user + "@" + host + " in " + r.text(1))
+			return
+		}
+		member = member[:0].add(r.number(0), int(r.number(4))&memberFlags, user, host)
 		if list = list.add(r.text(1), member); len(list) >= sheetSize {
 			full <- list
 			list = <-empty

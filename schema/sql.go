@@ -19,7 +19,7 @@ const (
 	// Update and insert rather than one upsert, which would use up a number of
 	// the 32-bit sequence of Kamailio's tables each time.
 	sqlUpdateRooms = `UPDATE {rooms} SET flag = v.flag FROM {room_rows}
-		WHERE {rooms}.name = v.name AND {rooms}.domain = v.domain AND {rooms}.flag <> v.flag`
+		WHERE {rooms}.name = v.name AND {rooms}.domain = v.domain AND {rooms}.flag IS DISTINCT FROM v.flag`
 	sqlInsertRooms = `INSERT INTO {rooms} (name, domain, flag)
 		SELECT v.name, v.domain, v.flag FROM {room_rows}
 		WHERE NOT EXISTS (SELECT 1 FROM {rooms} r WHERE r.name = v.name AND r.domain = v.domain)
@@ -27,7 +27,7 @@ const (
 
 	sqlUpdateMembers = `UPDATE {members} SET flag = v.flag FROM {member_rows}
 		WHERE {members}.username = v.username AND {members}.domain = v.domain
-		AND {members}.room = v.room AND {members}.flag <> v.flag
+		AND {members}.room = v.room AND {members}.flag IS DISTINCT FROM v.flag
 		RETURNING {members}.room, {members}.flag`
 	sqlInsertMembers = `INSERT INTO {members} (username, domain, room, flag)
 		SELECT v.username, v.domain, v.room, v.flag FROM {member_rows}

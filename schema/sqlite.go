@@ -94,10 +94,6 @@ func (d *sqliteDialect) args(rows any) ([]any, error) {
 
 func (d *sqliteDialect) oneOf(query string) string { return "IN (" + query + ")" }
 
-func (d *sqliteDialect) columns(ctx context.Context, q querier, table string) ([]string, error) {
-	return stringsOf(ctx, q, "SELECT lower(name) FROM pragma_table_info($1)", table)
-}
-
 // lock uses the folder, not the file: closing a file that SQLite has open would
 // drop SQLite's own locks on it.
 func (d *sqliteDialect) lock(ctx context.Context, _ *sql.DB, fn func() error) error {

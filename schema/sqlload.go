@@ -4,7 +4,7 @@ package schema
 // and what belongs together is found here. Those of LoadRooms are the same with
 // what stands below added.
 const (
-	sqlLoadRooms = `SELECT t.id, t.name, t.domain, t.flag FROM {rooms} t`
+	sqlLoadRooms = `SELECT COALESCE(t.id, 0) AS id, t.name, t.domain, COALESCE(t.flag, 0) AS flag FROM {rooms} t`
 	sqlLoadIDs   = `SELECT s.room, s.id, s.seq, s.done FROM imcd_rooms s`
 	// An invitation that the module wrote has no row here; the module sent it when
 	// it wrote it.
@@ -12,7 +12,9 @@ const (
 		FROM imcd_invitations i`
 	sqlLoadCursors = `SELECT c.room_id, c.username, c.domain, c.seq FROM imcd_cursors c`
 	sqlLoadPlaces  = `SELECT p.room_id, p.places FROM imcd_places p`
-	sqlLoadMembers = `SELECT m.id, m.room, m.username, m.domain, m.flag FROM {members} m WHERE (m.flag & 8) = 0`
+	sqlLoadMembers = `SELECT COALESCE(m.id, 0) AS id, m.room, m.username, m.domain, COALESCE(m.flag, 0) AS flag
+		FROM {members} m
+		WHERE (COALESCE(m.flag, 0) & 8) = 0`
 )
 
 // What makes each of them a query for some rooms only.
