@@ -70,9 +70,9 @@ func (s *shard) storedAgain(changes []Change) {
 	}
 }
 
-// isRefused tells a cursor that is not to be tried now.
+// isRefused tells a cursor that is not to be tried now. At the end all are.
 func (s *shard) isRefused(key cursorKey) bool {
-	if len(s.refusedCursors) == 0 {
+	if len(s.refusedCursors) == 0 || s.ending {
 		return false
 	}
 	refused, known := s.refusedCursors[key]

@@ -352,6 +352,26 @@ func TestRefusedCursors(t *testing.T) {
 	}
 }
 
+// What was refused a moment ago is tried once more at the end.
+func TestRefusedCursorsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHouse(t, newMemStore(), nil)
+		h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
+		h.want(<-h.post("bob", "r@x.org", "#join"), 200, 1)
+		h.store.refuses(func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress })
+		h.want(<-h.post("alice", "r@x.org", "one"), 200, 1)
+		<-time.After(time.Second)
+		if h.store.owed() == "" {
+			t.Error("nothing was refused")
+		}
+		h.store.set(nil)
+		h.close()
+		if owed := h.store.owed(); owed != "" {
+			t.Error(owed)
+		}
+	})
+}
+
 // What is refused is logged now and then, and counted.
 func TestQuiet(t *testing.T) {
 	var q quiet
