@@ -81,7 +81,7 @@ func (s *shard) flush(then func(error)) {
 }
 
 // writeHeld looks again at rooms in which a copy without outcome held down what is
-// known of the others: it may be slow by now.
+// known of the others: it may be slow by now. And at those with refused cursors.
 func (s *shard) writeHeld() {
 	for r := range s.held {
 		s.markDirty(r)
@@ -98,6 +98,7 @@ func (s *shard) cursorChanges(r *room) []Change {
 	var changes []Change
 	put := func(m *member, remove bool) {
 		if s.isRefused(cursorKey{PutCursor, r.id, m.key}) {
+			s.held[r] = struct{}{}
 			return
 		}
 		m.tracked, m.stored = !remove, m.cursor
@@ -128,7 +129,11 @@ func (s *shard) cursorChanges(r *room) []Change {
 			put(m, false)
 		}
 	}
-	if done != r.done && !s.isRefused(cursorKey{op: PutProgress, room: r.id}) {
+	switch {
+	case done == r.done:
+	case s.isRefused(cursorKey{op: PutProgress, room: r.id}):
+		s.held[r] = struct{}{}
+	default:
 		r.done = done
 		changes = append(changes, Change{Op: PutProgress, Progress: &ProgressRow{Room: r.id, Done: done}})
 	}

@@ -48,6 +48,7 @@ func (s *shard) unstored(rooms []*room, changes []Change) {
 		if r == nil || s.rooms[r.key] != r {
 			continue
 		}
+		s.held[r] = struct{}{} // which is looked at again
 		switch m := r.get(key.user); {
 		case key.op == PutProgress:
 			r.done = 0

@@ -46,7 +46,7 @@ type shard struct {
 	away     map[string]map[*wait]struct{} // the same by user key
 
 	dirty      map[*room]struct{} // rooms whose cursors are to be written
-	held       map[*room]struct{} // rooms of which not all is written because of copies under way
+	held       map[*room]struct{} // rooms of which not all is written, because of copies under way or as it was refused
 	placed     map[*room]bool     // rooms whose places are to be written; true: with the next flush
 	placesAt   time.Time          // when that was last begun
 	flushTimer *time.Timer        // runs while dirty is not empty

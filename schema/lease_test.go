@@ -61,7 +61,7 @@ func TestSecondWaitsForOneThatEnds(t *testing.T) {
 		if err := first.Ending(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
-		short, cancel := context.WithTimeout(testContext(t), 200*time.Millisecond)
+		short, cancel := context.WithTimeout(testContext(t), 2*time.Second)
 		defer cancel()
 		if _, err := Open(short, url, leased()); !errors.Is(err, ErrHeld) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it does not end: %v", err)
