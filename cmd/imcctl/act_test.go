@@ -83,6 +83,7 @@ func TestLife(t *testing.T) {
 			{"rooms --sort size", 2, "--sort"},
 			{"rooms [", 2, "PATTERN"},
 			{"pending carol@example.org", 0, "owed"},
+			{"pending carol", 2, "as in carol@example.org"},
 			{"remove chat-team@example.org bob", 3, "bob"},
 			{"remove chat-team@example.org alice", 0, "alice was removed\n"},
 			{"destroy chat-team@example.org -y", 0, "destroyed\n"},

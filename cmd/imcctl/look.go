@@ -125,6 +125,9 @@ func (t *tool) pendingCommand() *cobra.Command {
 	return &cobra.Command{Use: "pending USER", Short: "Which rooms owe messages to a user", GroupID: groupLook,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !strings.Contains(args[0], "@") {
+				return fmt.Errorf("which domain? A user needs one here, as in %s@example.org", safe(args[0]))
+			}
 			return ask(t, cmd, "imc.pending", args, printPending)
 		}}
 }

@@ -14,7 +14,10 @@ import (
 
 func (s *service) configDir() string          { return filepath.Join(s.dir, "kamailio") }
 func (s *service) logFile(name string) string { return filepath.Join(s.dir, name+".log") }
-func (s *service) operatorSecretFile() string { return filepath.Join(s.dir, "operator-secret") }
+func (s *service) operatorSecretFile() string { return filepath.Join(s.dir, "operator") }
+
+// imcdConfig is imcd's configuration, by which imcctl finds it.
+func (s *service) imcdConfig() string { return filepath.Join(s.dir, "imcd.yaml") }
 func (s *service) children() (c []*stack.Child) {
 	for _, child := range []*stack.Child{s.kamailio, s.imcd} {
 		if child != nil {
@@ -24,10 +27,9 @@ func (s *service) children() (c []*stack.Child) {
 	return c
 }
 
-// writeConfig writes Kamailio's configuration with new secrets and returns the
-// engine's.
-func (s *service) writeConfig() (secret string, err error) {
-	secret = rand.Text()
+// writeConfig writes the configurations of Kamailio and imcd with new secrets.
+func (s *service) writeConfig() error {
+	secret := rand.Text()
 	operator := rand.Text()
 	for path, text := range map[string]string{
 		filepath.Join(s.configDir(), "kamailio.cfg"): kamailiocfg.File(kamailiocfg.Demo),
@@ -38,12 +40,31 @@ func (s *service) writeConfig() (secret string, err error) {
 			"#!define IMC_EVAPI_BIND %q\n#!define IMC_SECRET %q\n#!define IMC_OPERATOR_SECRET %q\n",
 			loopback(s.set.evapi), secret, operator),
 		s.operatorSecretFile(): operator + "\n",
+		s.imcdConfig(): fmt.Sprintf("# Of make run; it is written again each time.\nevapi: %q\nevapi_secret: %q\n"+
+			"rpc_listen: %q\nhttp_listen: %q\nstate_dir: %q\ndb_url: %q\n"+
+			"event_bodies: 1 # for trials: the console shows what is said\n",
+			loopback(s.set.evapi), secret, loopback(s.set.rpc), loopback(s.set.http), s.dir, s.dbURL()),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			return "", fmt.Errorf("STATE_DIR: %w", err)
+			return fmt.Errorf("STATE_DIR: %w", err)
 		}
 	}
-	return secret, nil
+	return nil
+}
+
+// dbURL is where imcd keeps its rooms.
+func (s *service) dbURL() string {
+	return cmp.Or(s.set.dbURL, "sqlite://"+filepath.Join(s.dir, "imcd.db"))
+}
+
+// near is a path as it is shown: from the current folder, if it is in there.
+func near(path string) string {
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return path
 }
 
 func kamailioArgs(dir string) []string {
@@ -77,7 +98,10 @@ func (s *service) webSocket() bool {
 // announce says how to use what runs. The identity has no port: with one, Linphone
 // sends no receipts.
 func (s *service) announce(out io.Writer) {
-	sip, browser := loopback(s.set.sip), ""
+	sip, browser, checkFlag := loopback(s.set.sip), "", ""
+	if s.set.sip != 5060 {
+		checkFlag = " --sip " + sip
+	}
 	if s.webSocket() {
 		browser = fmt.Sprintf("  in a browser         ws://%s (JsSIP, SIP.js)\n", sip)
 	}
@@ -91,14 +115,13 @@ register, and send chat messages to any address that begins with chat-, like
   sip:chat-garden@%[9]s    #create makes the room, #join enters it, #help tells more
 
   database   %[2]s
-  imcctl     bin/imcctl --rpc %[3]s rooms
-             bin/imcctl --evapi %[4]s --secret-file %[5]s rooms
+  imcctl     bin/imcctl -c %[3]s rooms; also watch, room garden, check%[4]s
+             bin/imcctl -c %[3]s --evapi %[5]s rooms (through Kamailio)
   console    http://%[6]s/ in a browser; also /metrics, /healthz, /readyz
   logs       %[7]s, %[8]s
 
 Ctrl-C stops everything.
 ready
-`, sip, cmp.Or(hidePassword(s.set.dbURL), "sqlite://"+filepath.Join(s.dir, "imcd.db")), loopback(s.set.rpc),
-		loopback(s.set.evapi), s.operatorSecretFile(), loopback(s.set.http), s.logFile("kamailio"), s.logFile("imcd"),
-		host, browser)
+`, sip, hidePassword(s.dbURL()), near(s.imcdConfig()), checkFlag, loopback(s.set.evapi), loopback(s.set.http),
+		near(s.logFile("kamailio")), near(s.logFile("imcd")), host, browser)
 }

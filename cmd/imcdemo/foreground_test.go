@@ -24,6 +24,7 @@ import (
 type foreground struct {
 	*exec.Cmd
 	ports []int
+	state string       // STATE_DIR
 	said  string       // its standard output, until it is ready
 	out   bytes.Buffer // its standard error; complete when it has ended
 }
@@ -39,8 +40,9 @@ func startForeground(t *testing.T, command ...string) *foreground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &foreground{Cmd: exec.Command(command[0], command[1:]...), ports: ports}
-	f.Env = append(os.Environ(), "STATE_DIR="+filepath.Join(t.TempDir(), "run"), "GORACE=atexit_sleep_ms=0")
+	f := &foreground{Cmd: exec.Command(command[0], command[1:]...), ports: ports,
+		state: filepath.Join(t.TempDir(), "run")}
+	f.Env = append(os.Environ(), "STATE_DIR="+f.state, "GORACE=atexit_sleep_ms=0")
 	for i, name := range []string{"SIP_PORT", "EVAPI_PORT", "RPC_PORT", "HTTP_PORT"} {
 		f.Env = append(f.Env, fmt.Sprintf("%s=%d", name, ports[i]))
 	}

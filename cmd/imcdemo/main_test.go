@@ -17,7 +17,7 @@ import (
 	"imcd/cmd/internal/stack"
 )
 
-// bin is where TestMain puts the programs imcd and imcdemo; written before any test
+// bin is where TestMain puts the programs; written before any test
 // runs.
 var bin string
 
@@ -41,7 +41,8 @@ func build(ctx context.Context, dir string) error {
 	if _, err := stack.Build(ctx, dir); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", dir, "imcd/cmd/imcdemo").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", dir, "imcd/cmd/imcdemo",
+		"imcd/cmd/imcctl").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("build imcdemo: %w\n%s", err, out)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,27 @@ func TestIdentity(t *testing.T) {
 		if got, err := u.WaitN(ctx, 2); err != nil || !strings.Contains(got[1].Text(), "*alice (owner)") {
 			t.Errorf("%s received %v: %v", domain, got, err)
 		}
+	}
+	f.askAbout(t, "rooms", "sip:chat-a@chat.example")
+	f.askAbout(t, "check --room chat-a@127.0.0.1", "a request to sip:chat-a@127.0.0.1 reached imcd")
+	f.askAbout(t, "--evapi "+loopback(f.ports[1])+" rooms", "sip:chat-a@chat.example")
+}
+
+// askAbout runs imcctl as is proposed.
+func (f *foreground) askAbout(t *testing.T, command, want string) {
+	t.Helper()
+	path := filepath.Join(f.state, "imcd.yaml")
+	proposed := "bin/imcctl -c " + path + " rooms; also watch, room garden, check --sip " + loopback(f.ports[0]) + "\n"
+	if !strings.Contains(f.said, proposed) {
+		t.Errorf("no %q in\n%s", proposed, f.said)
+	}
+	args := append([]string{"-c", path}, strings.Fields(command)...)
+	if strings.HasPrefix(command, "check") {
+		args = append(args, "--sip", loopback(f.ports[0]))
+	}
+	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "imcctl"), args...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("imcctl %v: %v\n%s", args, err, out)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,7 +64,7 @@ func serve(ctx context.Context, set *settings, out io.Writer) error {
 func (s *service) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	secret, err := s.writeConfig()
+	err := s.writeConfig()
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func (s *service) start(ctx context.Context) error {
 			return fmt.Errorf("starting Kamailio: %w\n%s", err, s.tail("kamailio"))
 		}
 	}
-	if s.imcd, err = s.launch("imcd", s.imcdEnv(secret), s.set.imcd); err != nil {
+	if s.imcd, err = s.launch("imcd", imcdEnv(), s.set.imcd, "-c", s.imcdConfig()); err != nil {
 		return err
 	}
 	if err := s.await(ctx, s.imcdReady); err != nil {
@@ -93,17 +95,15 @@ func (s *service) launch(name string, env []string, path string, args ...string)
 	return stack.StartChild(stack.Command{Path: path, Args: args, Env: env, Out: log, SameGroup: true})
 }
 
-func (s *service) imcdEnv(secret string) []string {
-	// Settings of the user's own stay in force, but for these.
-	return append(os.Environ(),
-		"IMCD_DB_URL="+cmp.Or(s.set.dbURL, "sqlite://"+filepath.Join(s.dir, "imcd.db")),
-		"IMCD_STATE_DIR="+s.dir,
-		"IMCD_EVAPI="+loopback(s.set.evapi),
-		"IMCD_EVAPI_SECRET="+secret,
-		"IMCD_RPC_LISTEN="+loopback(s.set.rpc),
-		"IMCD_HTTP_LISTEN="+loopback(s.set.http),
-		"IMCD_EVENT_BODIES=1", // to try it out, on this host only: the console shows what is said
-	)
+// imcdEnv is our environment without what this program has decided. Other settings of
+// the user's own (IMCD_…) stay in force.
+func imcdEnv() []string {
+	decided := []string{"EVAPI_PORT", "RPC_PORT", "HTTP_PORT", "DB_URL", "STATE_DIR", "IMCD_EVAPI", "IMCD_EVAPI_SECRET",
+		"IMCD_RPC_LISTEN", "IMCD_HTTP_LISTEN", "IMCD_DB_URL", "IMCD_STATE_DIR"}
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(decided, name)
+	})
 }
 
 // wait returns when ctx ends, or with an error when a child does.

@@ -43,7 +43,7 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 export const count = (n) => whole.format(n ?? 0);
 
 /** rate shows a number per second. */
-export const rate = (n) => (n >= 100 ? whole.format(n) : n >= 10 ? n.toFixed(1) : n > 0 && n < 0.1 ? n.toFixed(2) : n.toFixed(1));
+export const rate = (n) => (!Number.isFinite(n) ? "–" : n >= 100 ? whole.format(n) : n >= 10 ? n.toFixed(1) : n > 0 && n < 0.1 ? n.toFixed(2) : n.toFixed(1));
 
 export function seconds(s) {
   if (!Number.isFinite(s)) return "–";

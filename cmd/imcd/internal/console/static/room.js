@@ -101,7 +101,7 @@ export class Room {
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
       el("td", { title: m.user }, this.#name(m.user)),
       el("td", { class: "word" }, m.role),
-      el("td", { class: "word " + (stateClass[m.state_code] ?? "dim"), title: m.last_result ? `${m.last_result} ${m.last_reason}` : "" }, m.state),
+      el("td", { class: "state " + (stateClass[m.state_code] ?? "dim"), title: m.last_result ? `${m.last_result} ${m.last_reason}` : "" }, m.state),
       el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)),
       el("td", { class: "num" }, m.role === "invited" || !m.displayed ? "" : count(m.displayed)))));
     const more = info.members.length - mostMembers;
