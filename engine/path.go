@@ -30,7 +30,8 @@ func markOf(roomKey string) string { return strconv.FormatUint(hash64(roomKey), 
 // count.
 func (p *path) add(value string) {
 	parts := strings.Split(strings.TrimSpace(value), ".")
-	if len(parts) < 2 || len(parts) > 2+maxPath || !onlyOf(parts[0], pathChars) || parts[0] == "" || len(parts[0]) > maxPathID {
+	id := parts[0]
+	if id == "" || len(id) > maxPathID || !onlyOf(id, pathChars) || len(parts) < 2 || len(parts) > 2+maxPath {
 		return
 	}
 	for _, mark := range parts[1:] {
@@ -39,7 +40,7 @@ func (p *path) add(value string) {
 		}
 	}
 	if p.id == "" {
-		p.id = parts[0]
+		p.id = id
 	}
 	p.rooms = append(p.rooms, parts[1:]...)
 }

@@ -116,7 +116,7 @@ func refuseRequired(tags []string) *refusal {
 	return r
 }
 
-// maxUnsupported bounds an Unsupported header.
+// maxUnsupported bounds an Unsupported header (evapi.Answer).
 const maxUnsupported = 256
 
 // refuseContent says why a message cannot be passed on.

@@ -92,7 +92,8 @@ func (r *room) mayType(m *member, now time.Time) bool {
 // shows nothing else of it.
 func (e *Engine) composeTyping(r *room, req *request, now time.Time) (*evapi.Outgoing, error) {
 	row := &MessageRow{Sender: req.from, Display: cleanDisplay(req.display), Headers: req.rowHeaders(), At: now}
-	headers := append(e.copyHeaders(r, row), evapi.Header{Name: headerExpires, Value: "0"}, evapi.Header{Name: headerPriority, Value: "non-urgent"})
+	headers := append(e.copyHeaders(r, row), evapi.Header{Name: headerExpires, Value: "0"},
+		evapi.Header{Name: headerPriority, Value: "non-urgent"})
 	return evapi.NewOutgoing(evapi.Content{From: nameAddr(displayOf(row), r.name), ContentType: req.contentType,
 		Headers: headers, Body: req.body})
 }

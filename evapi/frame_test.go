@@ -43,6 +43,16 @@ func TestReplyFrame(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
 	}
+	got, err = appendReply(nil, TxID{}, Answer{Code: 420, Unsupported: "a, b"})
+	want = `{"jsonrpc":"2.0","method":"imc.reply","params":["0","0","420","0","0","","` + enc("Unsupported: a, b\r\n") + `"]}`
+	if err != nil || string(got) != want {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, bad := range []string{"a\r\nb", "a\x00", strings.Repeat("a", maxUnsupported+1)} {
+		if _, err := appendReply(nil, TxID{}, Answer{Code: 420, Unsupported: bad}); err == nil {
+			t.Errorf("Unsupported: %.20q is accepted", bad)
+		}
+	}
 	for _, code := range []int{0, 100, 199, 700} {
 		if _, err := appendReply(nil, TxID{}, Answer{Code: code}); err == nil {
 			t.Errorf("code %d accepted", code)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -31,7 +33,7 @@ func (u *UA) Do(ctx context.Context, r Request) (*sip.Response, error) {
 	if err := u.link.connect(); err != nil {
 		return nil, fmt.Errorf("send %s: %w", r.Method, err)
 	}
-	tag := newToken()
+	tag := tagOf(r.CallID)
 	branch := "z9hG4bK" + newToken()
 	res, err := u.transact(ctx, r.Method, branch, u.render(&r, branch, tag, ""))
 	if err != nil || u.cfg.Password == "" || (res.StatusCode != 401 && res.StatusCode != 407) {
@@ -44,6 +46,13 @@ func (u *UA) Do(ctx context.Context, r Request) (*sip.Response, error) {
 	r.CSeq++
 	branch = "z9hG4bK" + newToken()
 	return u.transact(ctx, r.Method, branch, u.render(&r, branch, tag, authorization))
+}
+
+// tagOf is the tag of From: whoever repeats a request keeps that, too.
+func tagOf(callID string) string {
+	h := fnv.New64a()
+	h.Write([]byte(callID)) // never fails
+	return strconv.FormatUint(h.Sum64(), 36)
 }
 
 // Raw sends bytes as they are and returns the final response to the topmost

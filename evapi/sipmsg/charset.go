@@ -16,13 +16,13 @@ import (
 // body looks like no text.
 func toUTF8(body []byte, charset string) (text string, superset, ok bool) {
 	charset = strings.ToLower(charset)
-	switch charset {
-	case "", "utf-8", "utf8", "us-ascii", "ascii":
-		// Bytes that are no UTF-8 may begin like that by chance; text has some zeros then.
-		if e := marked(body); e != nil && bytes.IndexByte(body, 0) >= 0 {
+	if isUTF8(charset) {
+		if e := marked(body); e != nil {
 			return decodeCharset(body, e)
 		}
 		return string(body), true, true
+	}
+	switch charset {
 	case "utf-16", "utf16", "unicode", "ucs-2", "iso-10646-ucs-2":
 		return decodeCharset(body, utf16Of(body))
 	case "utf-32", "utf32", "ucs-4", "iso-10646-ucs-4":
@@ -46,6 +46,15 @@ func toUTF8(body []byte, charset string) (text string, superset, ok bool) {
 	return decodeCharset(body, e)
 }
 
+// isUTF8 tells UTF-8 and what is a part of it.
+func isUTF8(charset string) bool {
+	switch charset {
+	case "", "utf-8", "utf8", "us-ascii", "ascii":
+		return true
+	}
+	return false
+}
+
 func decodeCharset(body []byte, e encoding.Encoding) (text string, superset, ok bool) {
 	plain, err := e.NewDecoder().Bytes(body)
 	return string(plain), isSuperset(e), err == nil
@@ -60,9 +69,12 @@ func isSuperset(e encoding.Encoding) bool {
 }
 
 // marked finds the charset of text with a byte order mark; nil for UTF-8, and for
-// text without one.
+// text without one. Bytes that are no UTF-8 may begin like that by chance; text has some
+// zeros then.
 func marked(body []byte) encoding.Encoding {
 	switch {
+	case len(body) < 2 || bytes.IndexByte(body, 0) < 0:
+		return nil
 	case bytes.HasPrefix(body, []byte{0xff, 0xfe, 0, 0}) && len(body)%4 == 0:
 		return utf32.UTF32(utf32.LittleEndian, utf32.UseBOM)
 	case bytes.HasPrefix(body, []byte{0, 0, 0xfe, 0xff}):

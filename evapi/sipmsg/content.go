@@ -19,7 +19,8 @@ const (
 	Nothing                    // no body, or only characters that nobody sees
 )
 
-var kindNames = [...]string{Text: "text", Receipt: "receipt", Typing: "typing", Attachment: "attachment", Nothing: "nothing"}
+var kindNames = [...]string{Text: "text", Receipt: "receipt", Typing: "typing", Attachment: "attachment",
+	Nothing: "nothing"}
 
 // String names the kind in a word.
 func (k Kind) String() string {

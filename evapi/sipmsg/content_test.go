@@ -89,62 +89,90 @@ func TestRead(t *testing.T) {
 		inside bool   // prefixed in place
 		ctype  string // of what goes on; as it came if empty
 	}{
-		{name: "plain", in: Entity{ContentType: "text/plain", Body: []byte(text)}, kind: Text, text: text, inside: true},
+		{name: "plain", in: Entity{ContentType: "text/plain", Body: []byte(text)}, kind: Text, text: text,
+			inside: true},
 		{name: "no type", in: Entity{Body: []byte(text)}, kind: Text, text: text, inside: true},
-		{name: "parameters", in: Entity{ContentType: `Text/PLAIN ;; Charset = "UTF-8" ; format=flowed`, Body: []byte(text)},
+		{name: "parameters", in: Entity{ContentType: `Text/PLAIN ;; Charset = "UTF-8" ; format=flowed`,
+			Body: []byte(text)},
 			kind: Text, text: text, inside: true},
 		{name: "no UTF-8", in: Entity{Body: []byte("gr\xfc\xdfe")}, kind: Text, text: "gr\xfc\xdfe", inside: true},
-		{name: "latin 1", in: Entity{ContentType: "text/plain; charset=ISO-8859-1", Body: []byte("gr\xfc\xdfe")}, kind: Text,
+		{name: "latin 1", in: Entity{ContentType: "text/plain; charset=ISO-8859-1",
+			Body: []byte("gr\xfc\xdfe")}, kind: Text,
 			text: "grüße", inside: true},
-		{name: "latin 9", in: Entity{ContentType: "text/plain; charset=iso-8859-15", Body: []byte("\xa4")}, kind: Text, text: "€", inside: true},
-		{name: "windows", in: Entity{ContentType: "text/plain; charset=windows-1252", Body: []byte("\x80")}, kind: Text, text: "€", inside: true},
-		{name: "koi8", in: Entity{ContentType: "text/plain; charset=koi8-r", Body: []byte("\xd0")}, kind: Text, text: "п", inside: true},
-		{name: "own name", in: Entity{ContentType: "text/plain; charset=phone", Body: []byte(text)}, kind: Text, text: text, inside: true},
+		{name: "latin 9", in: Entity{ContentType: "text/plain; charset=iso-8859-15", Body: []byte("\xa4")},
+			kind: Text, text: "€", inside: true},
+		{name: "windows", in: Entity{ContentType: "text/plain; charset=windows-1252", Body: []byte("\x80")},
+			kind: Text, text: "€", inside: true},
+		{name: "koi8", in: Entity{ContentType: "text/plain; charset=koi8-r", Body: []byte("\xd0")}, kind: Text,
+			text: "п", inside: true},
+		{name: "own name", in: Entity{ContentType: "text/plain; charset=phone", Body: []byte(text)},
+			kind: Text, text: text, inside: true},
 		{name: "own binary", in: Entity{ContentType: "text/plain; charset=phone", Body: []byte("a\x00b")}, kind: Text},
 		{name: "BOM", in: Entity{Body: []byte("\ufeff#list")}, kind: Text, text: "#list", inside: true},
-		{name: "UTF-16LE", in: Entity{ContentType: "text/plain;charset=UTF-16LE", Body: utf16(t, text, unicode.LittleEndian, unicode.IgnoreBOM)},
+		{name: "UTF-16LE", in: Entity{ContentType: "text/plain;charset=UTF-16LE", Body: utf16(t, text,
+			unicode.LittleEndian, unicode.IgnoreBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "UTF-16BE", in: Entity{ContentType: "text/plain;charset=utf-16be", Body: utf16(t, text, unicode.BigEndian, unicode.IgnoreBOM)},
+		{name: "UTF-16BE", in: Entity{ContentType: "text/plain;charset=utf-16be", Body: utf16(t, text,
+			unicode.BigEndian, unicode.IgnoreBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "UTF-16 without mark", in: Entity{ContentType: "text/plain;charset=utf-16", Body: utf16(t, text, unicode.LittleEndian, unicode.IgnoreBOM)},
+		{name: "UTF-16 without mark", in: Entity{ContentType: "text/plain;charset=utf-16", Body: utf16(t, text,
+			unicode.LittleEndian, unicode.IgnoreBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "UTF-16 with mark", in: Entity{ContentType: "text/plain;charset=utf-16", Body: utf16(t, text, unicode.LittleEndian, unicode.UseBOM)},
+		{name: "UTF-16 with mark", in: Entity{ContentType: "text/plain;charset=utf-16", Body: utf16(t, text,
+			unicode.LittleEndian, unicode.UseBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
 		{name: "bytes like a mark", in: Entity{ContentType: "text/plain", Body: []byte("\xff\xfehello\xc3")},
 			kind: Text, text: "\xff\xfehello\xc3", inside: true},
-		{name: "UTF-16 by its mark", in: Entity{ContentType: "text/plain", Body: utf16(t, text, unicode.BigEndian, unicode.UseBOM)},
+		{name: "UTF-16 by its mark", in: Entity{ContentType: "text/plain", Body: utf16(t, text,
+			unicode.BigEndian, unicode.UseBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "UTF-32", in: Entity{ContentType: "text/plain;charset=utf-32", Body: utf32Of2(t, text, utf32.LittleEndian, utf32.IgnoreBOM)},
+		{name: "UTF-32", in: Entity{ContentType: "text/plain;charset=utf-32", Body: utf32Of2(t, text,
+			utf32.LittleEndian, utf32.IgnoreBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "UTF-32BE with mark", in: Entity{ContentType: "text/plain", Body: utf32Of2(t, text, utf32.BigEndian, utf32.UseBOM)},
+		{name: "UTF-32BE with mark", in: Entity{ContentType: "text/plain", Body: utf32Of2(t, text,
+			utf32.BigEndian, utf32.UseBOM)},
 			kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "EBCDIC", in: Entity{ContentType: "text/plain;charset=IBM037", Body: []byte{0xc8, 0x85, 0x93, 0x93, 0x96}},
+		{name: "EBCDIC", in: Entity{ContentType: "text/plain;charset=IBM037", Body: []byte{0xc8, 0x85, 0x93,
+			0x93, 0x96}},
 			kind: Text, text: "Hello", inside: true, ctype: utf8Text},
-		{name: "zlib", in: Entity{Headers: encodedAs("deflate"), Body: zlibbed(t, text)}, kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "bare deflate", in: Entity{Headers: encodedAs(" Deflate "), Body: deflated(t, text)}, kind: Text, text: text, inside: true,
+		{name: "zlib", in: Entity{Headers: encodedAs("deflate"), Body: zlibbed(t, text)}, kind: Text,
+			text: text, inside: true, ctype: utf8Text},
+		{name: "bare deflate", in: Entity{Headers: encodedAs(" Deflate "), Body: deflated(t, text)},
+			kind: Text, text: text, inside: true,
 			ctype: utf8Text},
-		{name: "gzip", in: Entity{Headers: encodedAs("gzip"), Body: gzipped(t, text)}, kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "identity", in: Entity{Headers: encodedAs("identity"), Body: []byte(text)}, kind: Text, text: text, inside: true},
+		{name: "gzip", in: Entity{Headers: encodedAs("gzip"), Body: gzipped(t, text)}, kind: Text, text: text,
+			inside: true, ctype: utf8Text},
+		{name: "identity", in: Entity{Headers: encodedAs("identity"), Body: []byte(text)}, kind: Text,
+			text: text, inside: true},
 		{name: "unknown encoding", in: Entity{Headers: encodedAs("br"), Body: []byte("\x0b")}, kind: Text},
 		{name: "no deflate", in: Entity{Headers: encodedAs("deflate"), Body: []byte("hello")}, kind: Text},
-		{name: "twice", in: Entity{Headers: encodedAs("deflate, gzip"), Body: gzipped(t, string(zlibbed(t, text)))}, kind: Text, text: text,
+		{name: "twice", in: Entity{Headers: encodedAs("deflate, gzip"), Body: gzipped(t, string(zlibbed(t,
+			text)))}, kind: Text, text: text,
 			inside: true, ctype: utf8Text},
-		{name: "too often", in: Entity{Headers: encodedAs("gzip, gzip, gzip, gzip"), Body: gzipped(t, text)}, kind: Text},
-		{name: "base64", in: Entity{Headers: transfer("Base64"), Body: []byte(base64.StdEncoding.EncodeToString([]byte(text))[:10] + "\r\n" +
-			base64.StdEncoding.EncodeToString([]byte(text))[10:])}, kind: Text, text: text, inside: true, ctype: utf8Text},
-		{name: "quoted", in: Entity{Headers: transfer("quoted-printable"), Body: []byte("gr=C3=BC=C3=\r\n=9Fe")}, kind: Text, text: "grüße",
+		{name: "too often", in: Entity{Headers: encodedAs("gzip, gzip, gzip, gzip"), Body: gzipped(t, text)},
+			kind: Text},
+		{name: "base64", in: Entity{Headers: transfer("Base64"),
+			Body: []byte(base64.StdEncoding.EncodeToString([]byte(text))[:10] + "\r\n" +
+				base64.StdEncoding.EncodeToString([]byte(text))[10:])}, kind: Text, text: text, inside: true,
+			ctype: utf8Text},
+		{name: "quoted", in: Entity{Headers: transfer("quoted-printable"),
+			Body: []byte("gr=C3=BC=C3=\r\n=9Fe")}, kind: Text, text: "grüße",
 			inside: true, ctype: utf8Text},
 		{name: "8bit", in: Entity{Headers: transfer("8bit"), Body: []byte(text)}, kind: Text, text: text, inside: true},
 		{name: "html", in: Entity{ContentType: "text/html", Body: []byte("<b>x</b>")}, kind: Text, text: "<b>x</b>"},
 
 		{name: "receipt", in: Entity{ContentType: "message/imdn+xml", Body: []byte(imdnDelivered)}, kind: Receipt},
-		{name: "packed receipt", in: Entity{ContentType: "Message/IMDN+XML", Headers: encodedAs("deflate"), Body: zlibbed(t, imdnDelivered)},
+		{name: "packed receipt", in: Entity{ContentType: "Message/IMDN+XML", Headers: encodedAs("deflate"),
+			Body: zlibbed(t, imdnDelivered)},
 			kind: Receipt},
 		{name: "broken receipt", in: Entity{ContentType: "message/imdn+xml", Body: []byte("<")}, kind: Receipt},
-		{name: "typing", in: Entity{ContentType: "application/im-iscomposing+xml", Body: []byte(composingActive)}, kind: Typing},
-		{name: "packed typing", in: Entity{ContentType: "application/im-iscomposing+xml; charset=utf-8", Headers: encodedAs("gzip"),
-			Body: gzipped(t, composingActive)}, kind: Typing},
-		{name: "Messenger's typing", in: Entity{ContentType: "text/x-msmsgscontrol", Body: []byte("TypingUser: al\r\n")}, kind: Typing},
+		{name: "typing", in: Entity{ContentType: "application/im-iscomposing+xml",
+			Body: []byte(composingActive)}, kind: Typing},
+		{name: "packed typing", in: Entity{ContentType: "application/im-iscomposing+xml; charset=utf-8",
+			Headers: encodedAs("gzip"),
+			Body:    gzipped(t, composingActive)}, kind: Typing},
+		{name: "Messenger's typing", in: Entity{ContentType: "text/x-msmsgscontrol",
+			Body: []byte("TypingUser: al\r\n")}, kind: Typing},
 		{name: "picture", in: Entity{ContentType: "image/png", Body: []byte("\x89PNG")}, kind: Attachment},
 		{name: "odd type", in: Entity{ContentType: "???", Body: []byte("x")}, kind: Attachment},
 
@@ -153,7 +181,8 @@ func TestRead(t *testing.T) {
 		{name: "white", in: Entity{Body: []byte(" \r\n\t\u00a0")}, kind: Nothing},
 		{name: "without width", in: Entity{Body: []byte("\u200b\ufeff\u200f\u2060\ufe0f")}, kind: Nothing},
 		{name: "nothing, packed", in: Entity{Headers: encodedAs("deflate"), Body: zlibbed(t, " ")}, kind: Nothing},
-		{name: "nothing in UTF-16", in: Entity{ContentType: "text/plain;charset=utf-16", Body: []byte{0, ' '}}, kind: Nothing},
+		{name: "nothing in UTF-16", in: Entity{ContentType: "text/plain;charset=utf-16", Body: []byte{0, ' '}},
+			kind: Nothing},
 		{name: "empty and encoded", in: Entity{Headers: encodedAs("br")}, kind: Nothing},
 	}
 	for _, tt := range tests {
@@ -170,7 +199,8 @@ func TestRead(t *testing.T) {
 		case tt.ctype == "" && (c.Entity.ContentType != tt.in.ContentType || !bytes.Equal(c.Entity.Body, was) ||
 			len(c.Entity.Headers) != len(tt.in.Headers)):
 			t.Errorf("%s: goes on as %+v", tt.name, c.Entity)
-		case tt.ctype != "" && (c.Entity.ContentType != tt.ctype || string(c.Entity.Body) != tt.text || len(c.Entity.Headers) != 0):
+		case tt.ctype != "" && (c.Entity.ContentType != tt.ctype || string(c.Entity.Body) != tt.text ||
+			len(c.Entity.Headers) != 0):
 			t.Errorf("%s: goes on as %+v", tt.name, c.Entity)
 		}
 		if !bytes.Equal(tt.in.Body, was) {
@@ -186,7 +216,8 @@ func TestOtherHeadersStay(t *testing.T) {
 	t.Parallel()
 	c, err := Read(Entity{ContentType: "text/plain", Body: zlibbed(t, "hi"), Headers: []Header{
 		{"Content-Encoding", "deflate"}, {"Content-Language", "de"}, {"Content-ID", "<1@x>"}}})
-	if err != nil || string(c.Entity.Body) != "hi" || len(c.Entity.Headers) != 2 || c.Entity.Get("content-language") != "de" {
+	if err != nil || string(c.Entity.Body) != "hi" || len(c.Entity.Headers) != 2 ||
+		c.Entity.Get("content-language") != "de" {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
@@ -203,15 +234,19 @@ func TestTextHasABound(t *testing.T) {
 		{"zlib", Entity{Headers: encodedAs("deflate"), Body: zlibbed(t, long+"x")}, ErrTooLarge},
 		{"deflate", Entity{Headers: encodedAs("deflate"), Body: deflated(t, long+"x")}, ErrTooLarge},
 		{"gzip", Entity{Headers: encodedAs("gzip"), Body: gzipped(t, strings.Repeat("x", 100*MaxText))}, ErrTooLarge},
-		{"gzip of gzip", Entity{Headers: encodedAs("gzip, gzip"), Body: gzipped(t, string(gzipped(t, strings.Repeat(long, 100))))}, ErrTooLarge},
-		{"base64", Entity{Headers: transfer("base64"), Body: []byte(base64.StdEncoding.EncodeToString([]byte(long + "x")))}, ErrTooLarge},
-		{"latin 1", Entity{ContentType: "text/plain;charset=latin1", Body: bytes.Repeat([]byte{0xff}, MaxText)}, ErrTooLarge},
+		{"gzip of gzip", Entity{Headers: encodedAs("gzip, gzip"), Body: gzipped(t, string(gzipped(t,
+			strings.Repeat(long, 100))))}, ErrTooLarge},
+		{"base64", Entity{Headers: transfer("base64"),
+			Body: []byte(base64.StdEncoding.EncodeToString([]byte(long + "x")))}, ErrTooLarge},
+		{"latin 1", Entity{ContentType: "text/plain;charset=latin1", Body: bytes.Repeat([]byte{0xff},
+			MaxText)}, ErrTooLarge},
 	} {
 		if c, err := Read(tt.in); !errors.Is(err, tt.err) || c.Kind != Text {
 			t.Errorf("%s: %v, %v", tt.name, c.Kind, err)
 		}
 	}
-	if c, err := Read(Entity{ContentType: "message/imdn+xml", Headers: encodedAs("gzip"), Body: gzipped(t, strings.Repeat(" ", 100*MaxText))}); err != nil ||
+	if c, err := Read(Entity{ContentType: "message/imdn+xml", Headers: encodedAs("gzip"), Body: gzipped(t,
+		strings.Repeat(" ", 100*MaxText))}); err != nil ||
 		c.Kind != Receipt || c.IMDN != nil {
 		t.Errorf("a receipt: %v, %v", c, err)
 	}
@@ -219,7 +254,8 @@ func TestTextHasABound(t *testing.T) {
 
 func TestEntityHeader(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{"e": "Content-Encoding", "content-id": "Content-ID", "mime-VERSION": "MIME-Version",
+	for in, want := range map[string]string{"e": "Content-Encoding", "content-id": "Content-ID",
+		"mime-VERSION": "MIME-Version",
 		"Content-Type": "", "Content-Length": "", "X-IMC-Path": "", "Date": ""} {
 		if got, ok := EntityHeader(in); got != want || ok != (want != "") {
 			t.Errorf("%s: %q", in, got)
@@ -234,7 +270,8 @@ func FuzzRead(f *testing.F) {
 	f.Add("application/im-iscomposing+xml", "", "", []byte(composingActive))
 	f.Add("message/cpim", "", "", []byte("From: <sip:a@b>\r\n\r\nContent-Type: message/cpim\r\n\r\nFrom: x\n\n\nhi"))
 	f.Fuzz(func(t *testing.T, ctype, enc, cte string, body []byte) {
-		c, err := Read(Entity{ContentType: ctype, Headers: []Header{{"Content-Encoding", enc}, {"Content-Transfer-Encoding", cte}}, Body: body})
+		c, err := Read(Entity{ContentType: ctype, Headers: []Header{{"Content-Encoding", enc},
+			{"Content-Transfer-Encoding", cte}}, Body: body})
 		if c.Kind < Text || c.Kind > Nothing {
 			t.Fatalf("kind %d", c.Kind)
 		}

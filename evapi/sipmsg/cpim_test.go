@@ -28,23 +28,34 @@ func TestParseCPIM(t *testing.T) {
 		id, wants   string
 		ctype, body string
 	}{
-		{"Linphone", crlf(linphoneCPIM), "H1", "positive-delivery, negative-delivery, display", "text/plain; charset=UTF-8", "#list"},
-		{"line feeds", linphoneCPIM, "H1", "positive-delivery, negative-delivery, display", "text/plain; charset=UTF-8", "#list"},
-		{"Content-Length", crlf(linphoneCPIM) + "\r\n\r\n", "H1", "positive-delivery, negative-delivery, display", "text/plain; charset=UTF-8", "#list"},
-		{"other prefix", "From: a\nNS: n <urn:ietf:params:imdn>\nn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "", "text/plain", "hi"},
-		{"no prefix", "From: a\nNS: <urn:ietf:params:imdn>\nMessage-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "", "text/plain", "hi"},
-		{"not declared", "From: a\nimdn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "", "text/plain", "hi"},
-		{"somebody else's", "NS: imdn <urn:example>\nimdn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "", "", "text/plain", "hi"},
-		{"folded", "From: a\n b\nimdn.Message-ID:\n H2\n\nContent-type: text/plain;\n\tcharset=utf-8\n\nhi", "H2", "", "text/plain; charset=utf-8", "hi"},
-		{"several blocks", "From: a\nTo: b\n\nNS: imdn <urn:ietf:params:imdn>\nimdn.Message-ID: H2\n\nContent-Type: text/plain\n\nhi", "H2", "",
+		{"Linphone", crlf(linphoneCPIM), "H1", "positive-delivery, negative-delivery, display",
+			"text/plain; charset=UTF-8", "#list"},
+		{"line feeds", linphoneCPIM, "H1", "positive-delivery, negative-delivery, display",
+			"text/plain; charset=UTF-8", "#list"},
+		{"Content-Length", crlf(linphoneCPIM) + "\r\n\r\n", "H1",
+			"positive-delivery, negative-delivery, display", "text/plain; charset=UTF-8", "#list"},
+		{"other prefix",
+			"From: a\nNS: n <urn:ietf:params:imdn>\nn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "", "text/plain", "hi"},
+		{"no prefix", "From: a\nNS: <urn:ietf:params:imdn>\nMessage-ID: H2\n\nContent-type: text/plain\n\nhi",
+			"H2", "", "text/plain", "hi"},
+		{"not declared", "From: a\nimdn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "",
+			"text/plain", "hi"},
+		{"somebody else's", "NS: imdn <urn:example>\nimdn.Message-ID: H2\n\nContent-type: text/plain\n\nhi",
+			"", "", "text/plain", "hi"},
+		{"folded", "From: a\n b\nimdn.Message-ID:\n H2\n\nContent-type: text/plain;\n\tcharset=utf-8\n\nhi",
+			"H2", "", "text/plain; charset=utf-8", "hi"},
+		{"several blocks",
+			"From: a\nTo: b\n\nNS: imdn <urn:ietf:params:imdn>\nimdn.Message-ID: H2\n\nContent-Type: text/plain\n\nhi", "H2", "",
 			"text/plain", "hi"},
 		{"empty line first", "\r\nFrom: a\r\n\r\nContent-Type: text/plain\r\n\r\nhi", "", "", "text/plain", "hi"},
 		{"no headers of content", "From: a\r\n\r\n\r\nhi\r\nthere", "", "", "", "hi\r\nthere"},
 		{"no block of content", "From: a\r\n\r\nhi there\r\n\r\nyou", "", "", "", "hi there\r\n\r\nyou"},
 		{"text like a header", "From: a\r\n\r\nnote: this\r\n\r\nyou", "", "", "", "note: this\r\n\r\nyou"},
 		{"empty body", "From: a\r\n\r\nContent-Type: text/plain\r\n\r\n", "", "", "text/plain", ""},
-		{"escapes", `imdn.Message-ID: a\u0062\"\\c` + "\n\nContent-Type: text/plain\n\nhi", `ab"\c`, "", "text/plain", "hi"},
-		{"escaped line end", `imdn.Message-ID: a\r\nb\u000dc` + "\n\nContent-Type: text/plain\n\nhi", "a  b c", "", "text/plain", "hi"},
+		{"escapes", `imdn.Message-ID: a\u0062\"\\c` + "\n\nContent-Type: text/plain\n\nhi", `ab"\c`, "",
+			"text/plain", "hi"},
+		{"escaped line end", `imdn.Message-ID: a\r\nb\u000dc` + "\n\nContent-Type: text/plain\n\nhi", "a  b c",
+			"", "text/plain", "hi"},
 		{"only headers", "From: a\n\n", "", "", "", ""},
 		{"no end of headers", "From: a", "", "", "", ""},
 	}
@@ -54,14 +65,17 @@ func TestParseCPIM(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
 		}
-		if c.IMDN("Message-ID") != tt.id || c.IMDN("disposition-notification") != tt.wants || c.Content.ContentType != tt.ctype ||
+		if c.IMDN("Message-ID") != tt.id || c.IMDN("disposition-notification") != tt.wants ||
+			c.Content.ContentType != tt.ctype ||
 			string(c.Content.Body) != tt.body {
-			t.Errorf("%s: %q %q %q %q", tt.name, c.IMDN("Message-ID"), c.IMDN("Disposition-Notification"), c.Content.ContentType, c.Content.Body)
+			t.Errorf("%s: %q %q %q %q", tt.name, c.IMDN("Message-ID"), c.IMDN("Disposition-Notification"),
+				c.Content.ContentType, c.Content.Body)
 		}
 	}
 	c, err := ParseCPIM([]byte("From: a\nDateTime: 2026-11-28T12:00:00Z\n\nContent-Type: image/png\nContent-Disposition: attachment; filename=\"a b\"\n" +
 		"content-transfer-encoding: base64\nX: y\n\nAA=="))
-	if err != nil || len(c.Content.Headers) != 2 || c.Content.Get("Content-Disposition") != `attachment; filename="a b"` ||
+	if err != nil || len(c.Content.Headers) != 2 ||
+		c.Content.Get("Content-Disposition") != `attachment; filename="a b"` ||
 		!c.DateTime.Equal(time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)) {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -96,7 +110,8 @@ func TestReadUnwraps(t *testing.T) {
 		err      error
 	}{
 		{"text", linphoneCPIM, Text, nil},
-		{"receipt", "From: a\n\nContent-Type: message/imdn+xml\nContent-Disposition: notification\n\n" + imdnDelivered, Receipt, nil},
+		{"receipt",
+			"From: a\n\nContent-Type: message/imdn+xml\nContent-Disposition: notification\n\n" + imdnDelivered, Receipt, nil},
 		{"typing", "From: a\n\nContent-Type: application/im-iscomposing+xml\n\n" + composingActive, Typing, nil},
 		{"picture", "From: a\n\nContent-Type: image/png\n\nPNG", Attachment, nil},
 		{"nothing", "From: a\n\nContent-Type: text/plain\n\n \r\n", Nothing, nil},
@@ -113,7 +128,8 @@ func TestReadUnwraps(t *testing.T) {
 		}
 	}
 	c, err := Read(Entity{ContentType: "message/cpim", Headers: encodedAs("deflate"), Body: zlibbed(t, linphoneCPIM)})
-	if err != nil || c.Text != "#list" || c.MessageID != "H1" || !strings.Contains(c.Disposition, "display") || !c.TextOK || len(c.Entity.Headers) != 0 {
+	if err != nil || c.Text != "#list" || c.MessageID != "H1" || !strings.Contains(c.Disposition, "display") ||
+		!c.TextOK || len(c.Entity.Headers) != 0 {
 		t.Errorf("packed: %+v, %v", c, err)
 	}
 }

@@ -54,8 +54,22 @@ func InPlace(e *Entity) bool {
 	if !e.IsPlain() || encoded(e) {
 		return false
 	}
-	_, superset, ok := toUTF8(e.Body, parameter(e.ContentType, "charset"))
+	charset := strings.ToLower(parameter(e.ContentType, "charset"))
+	if isUTF8(charset) {
+		return marked(e.Body) == nil
+	}
+	_, superset, ok := toUTF8(e.Body, charset)
 	return superset && ok
+}
+
+// InUTF8 reports whether text of e is in UTF-8 as far as it says, so that other
+// characters than those of ASCII may be put before and behind it, too.
+func InUTF8(e *Entity) bool {
+	switch strings.ToLower(parameter(e.ContentType, "charset")) {
+	case "", "utf-8", "utf8":
+		return true
+	}
+	return false
 }
 
 // IsBlank reports whether text has only white space and characters that nobody sees:

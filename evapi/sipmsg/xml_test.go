@@ -16,10 +16,13 @@ func TestParseComposing(t *testing.T) {
 		{"active", composingActive, Composing{Active: true, ContentType: "text/plain", Refresh: time.Minute}},
 		{"idle", `<isComposing><state>idle</state><lastactive>2026-11-28T12:00:00Z</lastactive></isComposing>`,
 			Composing{LastActive: time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)}},
-		{"prefix", `<c:isComposing xmlns:c="urn:ietf:params:xml:ns:im-iscomposing"><c:state> active </c:state><x xmlns="y"><state>idle</state></x></c:isComposing>`,
+		{"prefix",
+			`<c:isComposing xmlns:c="urn:ietf:params:xml:ns:im-iscomposing"><c:state> active </c:state><x xmlns="y"><state>idle</state></x></c:isComposing>`,
 			Composing{Active: true}},
-		{"state of somebody else", `<isComposing><state>sleeping</state><refresh>-1</refresh></isComposing>`, Composing{}},
-		{"latin 1", "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><isComposing><state>active</state><contenttype>\xfc</contenttype></isComposing>",
+		{"state of somebody else", `<isComposing><state>sleeping</state><refresh>-1</refresh></isComposing>`,
+			Composing{}},
+		{"latin 1",
+			"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><isComposing><state>active</state><contenttype>\xfc</contenttype></isComposing>",
 			Composing{Active: true, ContentType: "ü"}},
 	} {
 		if c, err := ParseComposing([]byte(tt.in)); err != nil || c != tt.want {
@@ -40,12 +43,13 @@ func badXML(root, inside string) map[string]string {
 		bomb += fmt.Sprintf(`<!ENTITY %c "%s">`, i, strings.Repeat(fmt.Sprintf("&%c;", i-1), 10))
 	}
 	return map[string]string{
-		"empty":         "",
-		"text":          "hello",
-		"cut":           "<" + root + ">" + inside,
-		"unknown":       "<other>" + inside + "</other>",
-		"bomb":          bomb + "]><" + root + "><x>&j;</x>" + inside + "</" + root + ">",
-		"deep":          "<" + root + ">" + inside + strings.Repeat("<x>", maxXMLDepth) + strings.Repeat("</x>", maxXMLDepth) + "</" + root + ">",
+		"empty":   "",
+		"text":    "hello",
+		"cut":     "<" + root + ">" + inside,
+		"unknown": "<other>" + inside + "</other>",
+		"bomb":    bomb + "]><" + root + "><x>&j;</x>" + inside + "</" + root + ">",
+		"deep": "<" + root + ">" + inside + strings.Repeat("<x>",
+			maxXMLDepth) + strings.Repeat("</x>", maxXMLDepth) + "</" + root + ">",
 		"many":          "<" + root + ">" + inside + strings.Repeat("<x/>", maxXMLTokens/2) + "</" + root + ">",
 		"long":          "<" + root + ">" + inside + strings.Repeat(" ", maxXML) + "</" + root + ">",
 		"crossed":       "<" + root + "><a><b></a></b>" + inside + "</" + root + ">",

@@ -78,6 +78,10 @@ const maxOwed = 1 << 14
 
 // deliver sends a copy to the bot. It never blocks; the outcome goes to the engine.
 func (t *bot) deliver(c evapi.Copy) {
+	if _, ok := c.Out.Origin().(*engine.Origin); !ok { // is typing, a receipt: for phones
+		t.bots.rooms.Result(evapi.Result{CallID: c.CallID, Code: botHasIt})
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn == nil {

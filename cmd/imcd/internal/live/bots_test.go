@@ -186,7 +186,7 @@ func TestBotNeverAnswers(t *testing.T) {
 	c, echo := newConn(p.hub), bots.byKey["echo@x.org"]
 	defer c.stop()
 	echo.enter(c)
-	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", Body: []byte("b")})
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", Body: []byte("b"), Origin: &engine.Origin{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestBotIsBusy(t *testing.T) {
 	c := newConn(p.hub)
 	defer c.stop()
 	bots.byKey["echo@x.org"].enter(c)
-	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", Body: []byte("b")})
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", Body: []byte("b"), Origin: &engine.Origin{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,5 +228,19 @@ func TestBotIsBusy(t *testing.T) {
 	}
 	if rooms.codes[botIsBusy] != 2 || c.ctx.Err() != nil {
 		t.Errorf("outcomes %v", rooms.codes)
+	}
+}
+
+// TestBotGetsNoTyping: what only phones understand is not delivered, and not kept.
+func TestBotGetsNoTyping(t *testing.T) {
+	rooms := results{map[int]int{}}
+	bots := NewBots([]engine.Name{{User: "echo", Host: "x.org"}}, nil)
+	bots.Start(rooms)
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", ContentType: "application/im-iscomposing+xml", Body: []byte("<x/>")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bots.Send(nil, evapi.Copy{Out: out, To: "sip:echo@x.org", CallID: "1"}); err != nil || rooms.codes[botHasIt] != 1 {
+		t.Errorf("%v, outcomes %v", err, rooms.codes)
 	}
 }
