@@ -52,14 +52,29 @@ func cleanDisplay(s string) string {
 // compose makes what a member's message looks like to the others. What is no plain
 // text, or cannot be decoded, goes as it is, under the author's name.
 func (e *Engine) compose(r *room, row *MessageRow) (*evapi.Outgoing, error) {
-	body, display := row.Body, row.Display
+	body, display, contentType := row.Body, row.Display, row.ContentType
 	if entity := row.entity(); sipmsg.InPlace(&entity) {
-		body = e.frameText(e.lineMarks.guard(body), vars{"user": e.author(r, row.Sender), "room": r.name.User})
+		author := e.author(r, row.Sender)
+		if !sipmsg.InUTF8(&entity) && !isASCII(e.cfg.MessageFormat+author) {
+			if text, ok := row.text(); ok {
+				body, contentType = []byte(text), plainUTF8
+			}
+		}
+		body = e.frameText(e.lineMarks.guard(body), vars{"user": author, "room": r.name.User})
 	} else {
 		display = displayOf(row)
 	}
 	return evapi.NewOutgoing(evapi.Content{Origin: e.origin(r.name, row, ""), From: nameAddr(display, r.name),
-		ContentType: row.ContentType, Headers: e.copyHeaders(r, row), Body: body})
+		ContentType: contentType, Headers: e.copyHeaders(r, row), Body: body})
+}
+
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // displayOf is the name under which a message goes that says nothing of its author.

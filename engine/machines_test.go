@@ -315,3 +315,22 @@ func TestNoAttachmentLine(t *testing.T) {
 	h.say("alice", "r", "GIF", "Content-Type: image/gif;x=y\r\n")
 	h.wantHeard("bob<r: alice: image/gif in r", "bob<r: GIF")
 }
+
+// TestForeignCharsets: where what stands before a text has other characters than ASCII, a
+// text in another charset becomes UTF-8.
+func TestForeignCharsets(t *testing.T) {
+	const latin1 = "Content-Type: text/plain;charset=iso-8859-1\r\n"
+	h := pair(t, nil)
+	h.say("alice", "r", "gr\xfc\xdfe", latin1)
+	if c := h.relay.take(); len(c) != 1 || !strings.Contains(c[0].headers, latin1) || c[0].body != asJSON("[alice]: gr\xfc\xdfe") {
+		t.Errorf("%+v", c)
+	}
+	h = pair(t, func(c *Config) { c.MessageFormat = "»{user}« {body}" })
+	h.say("alice", "r", "gr\xfc\xdfe", latin1)
+	h.say("alice", "r", "grün", "Content-Type: text/plain\r\n")
+	c := h.relay.take()
+	if len(c) != 2 || !strings.Contains(c[0].headers, "Content-Type: "+plainUTF8+"\r\n") || c[0].body != "»alice« grüße" ||
+		!strings.Contains(c[1].headers, "Content-Type: text/plain\r\n") || c[1].body != "»alice« grün" {
+		t.Errorf("%+v", c)
+	}
+}
