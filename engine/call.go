@@ -22,6 +22,9 @@ func (c *call) run() *refusal {
 	if c.room != nil {
 		c.me = c.room.get(c.req.from.Key())
 	}
+	if c.me != nil {
+		c.appears(c.me)
+	}
 	if c.req.cmd == nil {
 		return c.relay()
 	}

@@ -34,8 +34,13 @@ func runAdd(c *call) *refusal {
 		m.flag |= c.req.order.role
 	}
 	c.enter(m)
+	m.unseen = c.unheardOf(user)
 	c.greet(m, "you_added", c.req.from)
-	c.tellOthers(m, "joined", vars{"user": c.show(m.name())})
+	if v := (vars{"user": c.show(m.name())}); m.unseen {
+		c.answer("joined", v)
+	} else {
+		c.tellOthers(m, "joined", v)
+	}
 	if m.rights() {
 		c.tellRole(m)
 	}
@@ -97,7 +102,7 @@ func runRemove(c *call) *refusal {
 		c.destroy()
 		return nil
 	}
-	c.broadcast("removed", vars{"user": c.show(m.name())})
+	c.tellAbout(m, "removed", vars{"user": c.show(m.name())})
 	if m.owner() {
 		c.inherit(m)
 	}
@@ -119,7 +124,7 @@ func (c *call) inherit(removed *member) {
 // tellRole tells the room what m is.
 func (c *call) tellRole(m *member) {
 	c.happened(EventRole, m.name(), roleName(m.flag))
-	c.broadcast("role_changed", vars{"user": c.show(m.name()), "role": c.shard.engine.notices.format(roleName(m.flag), nil)})
+	c.tellAbout(m, "role_changed", vars{"user": c.show(m.name()), "role": c.shard.engine.notices.format(roleName(m.flag), nil)})
 }
 
 // target reads the user argument, who must be in the room or invited to it.

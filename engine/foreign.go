@@ -1,6 +1,9 @@
 package engine
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // refuseForeign refuses who is of another domain and neither in the room nor invited to
 // it, unless everybody may come; room may be nil. There is no notice: strangers get no
@@ -36,6 +39,34 @@ func (c *call) checkNewcomer(user Name) *refusal {
 		return forbid("Users of other domains cannot be members here", "foreign_denied").with("user", c.show(user))
 	}
 	return nil
+}
+
+// unheardOf reports whether a user's name may be no more than words that somebody wants
+// to have said in a room: it is of another domain, or longer than names mostly are, and
+// there was no sign of such a user.
+func (c *call) unheardOf(user Name) bool {
+	e := c.shard.engine
+	if c.req.order != nil || e.users.known(user) {
+		return false
+	}
+	return !e.served.Load().own(user.Host, c.req.target) || strings.Count(user.User, ".")+strings.Count(user.User, "-")+strings.Count(user.User, "_") > 1
+}
+
+// appears tells the room of a member that was unheard of: there is one.
+func (c *call) appears(m *member) {
+	if m.unseen {
+		m.unseen = false
+		c.tellOthers(m, "joined", vars{"user": c.show(m.name())})
+	}
+}
+
+// tellAbout tells the room of m; who acts alone, if m is unheard of.
+func (c *call) tellAbout(m *member, notice string, v vars) {
+	if m.unseen {
+		c.answer(notice, v)
+	} else {
+		c.broadcast(notice, v)
+	}
 }
 
 // isRoom reports whether what is sent to a name comes to a room of this service, or its

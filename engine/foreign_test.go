@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,4 +166,68 @@ func TestUsersAreBounded(t *testing.T) {
 	if u.known(Name{"u99", "x.org"}) {
 		t.Error("who was never met is known")
 	}
+}
+
+// A name of which nobody knows that it is a user's is not said to the room, neither when
+// it is added nor later: not before there is a sign of such a user.
+func TestUnheardOf(t *testing.T) {
+	const words = "call.49900.now.for.your.prize"
+	start := func(t *testing.T) *house {
+		h := newHouse(t, nil)
+		h.e.Welcomed("k", stock())
+		h.want(h.byRule("alice", "chat-r@x.org", "#create"), 200, 1)
+		h.want(h.byRule("bob", "chat-r@x.org", "#join"), 200, 1)
+		h.relay.take()
+		return h
+	}
+	said := func(h *house, user string) bool {
+		return slices.ContainsFunc(h.heard(), func(line string) bool {
+			return strings.HasPrefix(line, "bob<") && strings.Contains(line, user)
+		})
+	}
+	for _, name := range []string{words, "bob@Call-49900.example"} {
+		h := start(t)
+		user, _, _ := strings.Cut(name, "@")
+		h.relay.set(func() { h.relay.codes[user] = result(404) })
+		for _, body := range []string{"#add " + name, "#modify " + name + " admin", "#remove " + name, "#add " + name, "#invite x-" + name} {
+			if h.byRule("alice", "chat-r@x.org", body); said(h, name) {
+				t.Errorf("bob heard of %s", name)
+			}
+		}
+	}
+	t.Run("registered", func(t *testing.T) {
+		h := start(t)
+		h.e.Registered("sip:" + words + "@x.org")
+		if h.byRule("alice", "chat-r@x.org", "#add "+words); !said(h, words) {
+			t.Error("bob did not hear of somebody who has registered")
+		}
+	})
+	t.Run("reached", func(t *testing.T) { // the greeting has arrived
+		h := start(t)
+		if h.byRule("alice", "chat-r@x.org", "#add "+words); !said(h, words) {
+			t.Error("bob did not hear of somebody who is there")
+		}
+	})
+	t.Run("speaks", func(t *testing.T) {
+		h := start(t)
+		h.relay.set(func() { h.relay.codes[words] = result(404) })
+		if h.byRule("alice", "chat-r@x.org", "#add "+words); said(h, words) {
+			t.Error("bob heard of somebody who is not there")
+		}
+		h.byRule(words, "chat-r@x.org", "hello")
+		if !said(h, words+" has joined") {
+			t.Error("bob did not hear of somebody who writes")
+		}
+		h.byRule(words, "chat-r@x.org", "hello")
+		if said(h, words+" has joined") {
+			t.Error("twice")
+		}
+	})
+	t.Run("names", func(t *testing.T) {
+		h := start(t)
+		h.relay.set(func() { h.relay.codes["anna.miller"] = result(404) })
+		if h.byRule("alice", "chat-r@x.org", "#add anna.miller"); !said(h, "anna.miller") {
+			t.Error("bob did not hear of anna.miller")
+		}
+	})
 }

@@ -35,6 +35,7 @@ type member struct {
 	unshown uint8 // losses that m is to be told of
 	deaf    bool  // m refuses even that: it is told nothing until something has arrived
 	resumed bool  // one of shard.catching: was waiting and is not yet up to date
+	unseen  bool  // added under a name of which nobody knows that it is a user's: the room is not told
 }
 
 // newMember makes a member of a valid name.

@@ -117,6 +117,11 @@ func (s *shard) greeted(n *note, result evapi.Result) {
 	if m.last == 0 {
 		m.last = newLastResult(result.Code, s.now)
 	}
+	if m.unseen && judge(result) == arrived {
+		c := s.own(r)
+		c.appears(m)
+		s.submit(c.tx)
+	}
 	if !n.adder.IsZero() && judge(result) == offline {
 		c := s.own(r)
 		c.tell(n.adder, "added_offline", vars{"user": c.show(m.name())})
