@@ -98,12 +98,16 @@ func (c *committer) salvage(ctx context.Context, changes []Change, why error) er
 	tries := salvageTries
 	var halve func(changes []Change) error
 	halve = func(changes []Change) error {
-		if len(changes) == 1 || tries <= 0 {
+		if len(changes) == 1 {
 			refused.changes = append(refused.changes, changes...)
 			return nil
 		}
 		half := len(changes) / 2
 		for _, part := range [][]Change{changes[:half], changes[half:]} {
+			if tries == 0 {
+				refused.changes = append(refused.changes, part...)
+				continue
+			}
 			tries--
 			err := c.write(ctx, part)
 			if err != nil && !errors.Is(err, ErrUnavailable) {

@@ -372,6 +372,35 @@ func TestRefusedCursorsAtTheEnd(t *testing.T) {
 	})
 }
 
+// However much is refused, the search for what is not is bounded, and so is what is
+// remembered of it.
+func TestRefusalsAreBounded(t *testing.T) {
+	h := newHouse(t, nil)
+	h.store.refuses(func(*Change) bool { return true })
+	var changes []Change
+	for i := range 2 * maxRefusedCursors {
+		changes = append(changes, Change{Op: PutCursor, Cursor: &CursorRow{Room: 1, User: Name{User: fmt.Sprint("u", i), Host: "x.org"}}})
+	}
+	before := h.store.committed()
+	refused := new(refusedChanges)
+	if err := h.e.committer.salvage(t.Context(), changes, errRefused); !errors.As(err, &refused) || len(refused.changes) != len(changes) {
+		t.Errorf("%v", err)
+	}
+	if n := h.store.committed() - before; n != salvageTries {
+		t.Errorf("%d commits", n)
+	}
+	done := make(chan int)
+	h.e.shards[0].inbox.post(func(s *shard) {
+		s.unstored(nil, refused.changes)
+		n := len(s.refusedCursors)
+		clear(s.refusedCursors)
+		done <- n
+	})
+	if n := <-done; n != maxRefusedCursors {
+		t.Errorf("%d are remembered", n)
+	}
+}
+
 // What is refused is logged now and then, and counted.
 func TestQuiet(t *testing.T) {
 	var q quiet

@@ -112,6 +112,23 @@ func isDivision(err error) bool {
 	return ok && pqErr.Code == "22012"
 }
 
+// statementLost knows invalid_sql_statement_name, duplicate_prepared_statement and,
+// for another's parameters, protocol_violation. Nothing has been carried out then. A
+// pooler says the last, too, when it has lost the server, which may have done so.
+func statementLost(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return ok && (pqErr.Code == "26000" || pqErr.Code == "42P05" || pqErr.Code == "08P01" && !pqErr.Fatal())
+}
+
+// connectionLost reports whether err says no more than that an idle connection had been
+// lost: the server told it to go, or it is simply not there.
+func connectionLost(err error) bool {
+	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
+		return pqErr.Code == "57P01" || pqErr.Code == "57P02"
+	}
+	return errors.Is(err, driver.ErrBadConn)
+}
+
 func classifySQLite(code int) error {
 	switch code & 0xff { // the rest is detail
 	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:

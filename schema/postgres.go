@@ -3,8 +3,6 @@ package schema
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
 	"fmt"
 	"net"
 	"reflect"
@@ -124,16 +122,7 @@ func (d *postgresDialect) ping(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
-func (d *postgresDialect) stale(err error) bool {
-	var pqErr *pq.Error
-	if statementLost(err) {
-		return true
-	}
-	if errors.As(err, &pqErr) {
-		return pqErr.Code == "57P01" || pqErr.Code == "57P02" // told to go while it was idle
-	}
-	return errors.Is(err, driver.ErrBadConn)
-}
+func (d *postgresDialect) stale(err error) bool { return statementLost(err) || connectionLost(err) }
 
 // ownerFirst knows that the rows of a room come in the order in which they lie
 // in the table, with an index on room as well. All columns are carried over: an

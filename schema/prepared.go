@@ -3,11 +3,8 @@ package schema
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"sync/atomic"
-
-	"github.com/lib/pq"
 )
 
 // prepared are the quick statements of a connection, which the server has parsed: to
@@ -69,12 +66,4 @@ func (p *prepared) lost(err error) error {
 		p.off.Store(true)
 	}
 	return err
-}
-
-// statementLost knows invalid_sql_statement_name, duplicate_prepared_statement and,
-// for another's parameters, protocol_violation. Nothing has been carried out then. A
-// pooler says the last, too, when it has lost the server, which may have done so.
-func statementLost(err error) bool {
-	pqErr, ok := errors.AsType[*pq.Error](err)
-	return ok && (pqErr.Code == "26000" || pqErr.Code == "42P05" || pqErr.Code == "08P01" && !pqErr.Fatal())
 }

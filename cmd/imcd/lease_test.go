@@ -87,3 +87,23 @@ func TestFrozenImcdLosesItsDatabase(t *testing.T) {
 		t.Errorf("exit code %d, and this does not say %q:\n%s", code, want, first.Log())
 	}
 }
+
+// TestUnfitDatabases: what imcd cannot work with is said in one line.
+func TestUnfitDatabases(t *testing.T) {
+	pg := schematest.New(t, schematest.Options{})
+	for database, c := range map[string]struct{ makes, fills, names string }{
+		"latin1": {makes: "TEMPLATE template0 LOCALE 'C' ENCODING 'LATIN1'", names: "its encoding is LATIN1, not UTF8"},
+		"a_view": {fills: "CREATE VIEW imc_rooms AS SELECT 1 AS id", names: `table "imc_rooms" (rooms_table): it is a view`},
+	} {
+		if err := pg.Exec(testContext(t), "postgres", "CREATE DATABASE "+database+" "+c.makes); err != nil {
+			t.Fatal(err)
+		}
+		if err := pg.Exec(testContext(t), database, c.fills); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := imcd(t, nil, "--evapi_secret=x", "--db_url", pg.URL(database))
+		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "db_url: ") || !strings.Contains(stderr, c.names) {
+			t.Errorf("%s: exit code %d, %q, should be a line that says %q", database, code, stderr, c.names)
+		}
+	}
+}

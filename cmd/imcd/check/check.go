@@ -125,6 +125,9 @@ func (r *run) database(ctx context.Context) {
 	case errors.Is(err, schema.ErrNoFile):
 		r.say("database", Warn, found.Target+" does not exist yet", "imcd makes it when it starts. If it should be there, look at db_url and state_dir.")
 		return
+	case errors.Is(err, schema.ErrUnfit):
+		r.say("database", Fail, err.Error(), "imcd does not start before that is changed.")
+		return
 	case err != nil:
 		r.say("database", Fail, err.Error(), "Is the database server running? Try db_url of the configuration with psql: address, user, password, name.")
 		return
