@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs what imcd's demonstration or tests need and this machine lacks, from
 # Debian's packages: deps.sh demo | test | chroot. Does nothing if all is there.
+# The user agents for browsers come from npm, as package-lock.json pins them.
 set -euo pipefail
 
 demo=(kamailio kamailio-extra-modules kamailio-websocket-modules)
@@ -32,7 +33,26 @@ missing=()
 for p in "${wanted[@]}"; do
 	installed "$p" || missing+=("$p")
 done
-((${#missing[@]})) || exit 0
+
+# Node's modules stay in the checkout, where git ignores them.
+modules() {
+	local dir lock
+	dir=$(dirname "${BASH_SOURCE[0]}")/../cmd/imcd/phones/testdata/node
+	lock=$dir/node_modules/.imcd-lock
+	cmp -s "$dir/package-lock.json" "$lock" && return
+	echo "deps: installing Node's modules"
+	npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null ||
+		die "npm could not install what $dir/package-lock.json names"
+	cp "$dir/package-lock.json" "$lock"
+}
+finish() {
+	[[ $1 != test ]] || modules
+}
+
+if ((!${#missing[@]})); then
+	finish "$1"
+	exit 0
+fi
 
 sudo=()
 if ((EUID != 0)); then
@@ -68,3 +88,4 @@ if ! apt install -y --no-install-recommends "${missing[@]}"; then
 	apt install -y --no-install-recommends "${missing[@]}" ||
 		die "apt-get could not install ${missing[*]}"
 fi
+finish "$1"

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Runs the tests of imc.cfg, of the wire, and conversations with the Kamailio of
-# Debian 13, which lives with its libraries in a folder.
+# Runs the tests of imc.cfg, of the wire, conversations and the room of phones with the
+# Kamailio of Debian 13, which lives with its libraries in a folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-dir=$(.ci/chroot.sh trixie install kamailio kamailio-extra-modules kamailio-postgres-modules)
+dir=$(.ci/chroot.sh trixie install kamailio kamailio-extra-modules kamailio-postgres-modules \
+	kamailio-tls-modules kamailio-websocket-modules)
 lib=$(dirname "$dir"/usr/lib/*/kamailio)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -22,3 +23,4 @@ go=${GO:-go}
 "$go" test -count=1 -timeout 5m ./kamailio-cfg
 "$go" test -count=1 -timeout 5m -run 'Real|Through' ./evapi
 "$go" test -count=1 -timeout 5m -run 'TestConversations$' ./cmd/imcd/e2e
+"$go" test -count=1 -timeout 5m -run 'TestPhones$' ./cmd/imcd/phones
