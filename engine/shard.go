@@ -55,7 +55,8 @@ type shard struct {
 	ending     bool               // the cursors were written for the last time: what arrived now could not be noted
 
 	refusedCursors map[cursorKey]refusedCursor // those that the database does not take
-	typed          meter                       // copies of "is typing"
+	typedNow       []typed                     // "is typing" that came in this round
+	typedCopies    meter                       // copies of it
 
 	seen      map[seenKey]*seen // requests and their answers
 	seenOrder []*seen           // the same, oldest first
@@ -111,6 +112,7 @@ func (s *shard) run(ctx context.Context) {
 		s.resumeDue()
 		s.giveWay()
 		s.pump()
+		s.sendTyping()
 		s.engine.checkIdle()
 	}
 }
@@ -137,7 +139,6 @@ func (s *shard) giveWay() {
 func (s *shard) handle(req *request) {
 	if req.refused == nil && req.content.Kind == sipmsg.Typing {
 		s.typing(req)
-		s.reply(req, s.engine.accepted())
 		return
 	}
 	if req.refused == nil && s.repeated(req) {

@@ -8,15 +8,17 @@ import (
 )
 
 // "Is typing" (RFC 3994) of a member goes to members that are known to be online, once.
-// It is neither stored nor numbered nor sent again, takes no member's turn and waits for
-// nothing: where there is something else to send, or too much of it comes, it is
-// dropped. Its outcome is of no interest.
+// It is neither stored nor numbered nor sent again, takes no member's turn and waits only
+// until the messages of this round have been sent. Where not all of these can be sent now,
+// or too much typing comes, it is dropped. Its outcome is of no interest.
 
 // Limits of typing. Clients say once a minute that somebody still types.
 const (
 	// typingBurst is how many of one member pass at once; then one each typingEvery.
 	typingBurst = 4
 	typingEvery = time.Second
+	// typingRequests is how many a shard takes in a round.
+	typingRequests = 256
 	// typingCopies is how many copies a shard makes in a second.
 	typingCopies = 200
 	// typingID begins the last part of their Call-IDs.
@@ -27,12 +29,41 @@ const (
 // typing are small, so it is.
 type typists map[*member]*meter
 
-// typing gives one member's "is typing" to others.
+// typed is a request that somebody types, until the end of the round.
+type typed struct {
+	req *request
+	seq uint64 // of the room's last message then
+}
+
+// typing takes a request that says so, and answers it.
 func (s *shard) typing(req *request) {
-	r := s.rooms[req.room.Key()]
-	if r == nil || s.ending || len(s.turns) > 0 {
-		return
+	if r := s.rooms[req.room.Key()]; r != nil && len(s.typedNow) < typingRequests {
+		s.typedNow = append(s.typedNow, typed{req, r.seq})
+	} else if r != nil {
+		s.engine.metrics.typing("dropped")
 	}
+	s.reply(req, s.engine.accepted())
+}
+
+// sendTyping passes on what has come in this round, behind all messages.
+func (s *shard) sendTyping() {
+	for i := range s.typedNow {
+		t := &s.typedNow[i]
+		r := s.rooms[t.req.room.Key()]
+		switch {
+		case r == nil || r.seq != t.seq: // it is said by now
+		case len(s.turns) > 0 || len(s.hasNote) > 0 || s.ending:
+			s.engine.metrics.typing("dropped")
+		default:
+			s.passTyping(r, t.req)
+		}
+	}
+	clear(s.typedNow)
+	s.typedNow = s.typedNow[:0]
+}
+
+// passTyping gives one member's "is typing" to others.
+func (s *shard) passTyping(r *room, req *request) {
 	m := r.get(req.from.Key())
 	if m == nil || m.invited() || m.key == r.key || !r.atMost(s.engine.cfg.TypingMembers) {
 		return
@@ -49,7 +80,7 @@ func (s *shard) typing(req *request) {
 		if to == m || !to.reachable() {
 			continue
 		}
-		if wait, _ := s.typed.take(Rate{Count: typingCopies, Per: time.Second}, s.now); wait > 0 {
+		if wait, _ := s.typedCopies.take(Rate{Count: typingCopies, Per: time.Second}, s.now); wait > 0 {
 			s.engine.metrics.typing("dropped")
 			return
 		}
