@@ -45,32 +45,34 @@ func (r *roomRule) words() string {
 func (e *Engine) Welcomed(kamailio string, w evapi.Welcome) {
 	e.welcomedMu.Lock()
 	defer e.welcomedMu.Unlock()
+	was, again := e.welcomed[kamailio]
 	e.welcomed[kamailio] = w
 	all := &served{domains: make(map[string]bool)}
-	for _, w := range e.welcomed {
-		all.add(&w, func(err error) {
+	for name, w := range e.welcomed {
+		err := all.add(&w)
+		if same := again && was.Rooms != nil && w.Rooms != nil && *was.Rooms == *w.Rooms; err != nil && name == kamailio && !same {
 			e.log.Warn().Err(err).Str("kamailio", kamailio).
 				Msg("names of rooms are not checked: IMC_ROOM cannot be read here as Kamailio reads it")
-		})
+		}
 	}
 	e.served.Store(all)
 }
 
-func (s *served) add(w *evapi.Welcome, warn func(error)) {
+// add takes what one Kamailio says. An error tells that its rule cannot be used.
+func (s *served) add(w *evapi.Welcome) error {
 	if w.Rooms == nil {
 		s.silent, s.any = true, true
-		return
+		return nil
 	}
 	rule := roomRule{RoomRule: *w.Rooms}
 	var err error
-	if rule.expr, err = compileRule(w.Rooms.Expression); err != nil {
-		warn(err)
-	}
+	rule.expr, err = compileRule(w.Rooms.Expression)
 	s.rules = append(s.rules, rule)
 	s.any = s.any || w.AnyDomain || len(w.Domains) == 0
 	for _, host := range w.Domains {
 		s.domains[hostKey(host)] = true
 	}
+	return err
 }
 
 func hostKey(host string) string { return strings.ToLower(strings.Trim(host, "[]")) }
