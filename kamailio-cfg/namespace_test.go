@@ -38,7 +38,8 @@ func namespaced(t *testing.T) (dir string) {
 		t.Fatal(err)
 	}
 	const script = `ip link set lo up && ip address add ` + farAddress + `/32 dev lo && mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"`
-	args := []string{"unshare", "--net", "--mount", "--", "env", inNamespace + "=" + dir, "sh", "-c", script, dir,
+	// All processes of it end with it, whatever happens.
+	args := []string{"unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "env", inNamespace + "=" + dir, "sh", "-c", script, dir,
 		os.Args[0], "-test.v", "-test.run", "^" + t.Name() + "$", "-test.timeout", "3m"}
 	if os.Geteuid() != 0 {
 		if err := exec.Command("sudo", "-n", "true").Run(); err != nil {
