@@ -107,3 +107,38 @@ func TestUnfitDatabases(t *testing.T) {
 		}
 	}
 }
+
+// TestBehindPgBouncer: imcd works behind a pooler in transaction mode, is killed there
+// and started again, and keeps a second one out, which may come by another way.
+func TestBehindPgBouncer(t *testing.T) {
+	pg := schematest.New(t, schematest.Options{})
+	pool := schematest.NewPgBouncer(t, pg)
+	k, first := startBoth(t, imcdtest.Options{DBURL: pool.URL("postgres")})
+	alice := user(t, k, "alice")
+	say(t, alice, lobby, "#create", 200)
+	for range 2 {
+		for range 5 {
+			say(t, alice, lobby, "hello", 200)
+		}
+		for _, url := range []string{pool.URL("postgres"), pg.URL("postgres")} {
+			code, _, stderr := imcd(t, nil, "--evapi_secret=x", "--rpc_listen=", "--http_listen=", "--db_url", url)
+			if code != 1 || !strings.Contains(stderr, fmt.Sprint("pid ", first.Pid(), " on host ")) {
+				t.Errorf("exit code %d, %q", code, stderr)
+			}
+		}
+		if err := first.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := first.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > restartBound {
+			t.Errorf("the start after a kill took %v", took)
+		}
+		if err := first.AwaitReady(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(t, alice, lobby, "there again", 200)
+}
