@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
@@ -293,7 +294,7 @@ func TestReceiptInCPIM(t *testing.T) {
 	h := newHouse(t, nil)
 	r := newRoom(Name{"r", "x.org"}, 1, 1)
 	m := r.add(Name{"alice", "x.org"}, 0)
-	out, err := h.e.composeReceipt(r, m, &openReceipt{id: "abc", cpim: true}, sipmsg.IMDNDisplayed, h.e.shards[0].now)
+	out, err := h.e.composeReceipt(r, m, &openReceipt{id: "abc", cpim: true}, sipmsg.IMDNDisplayed, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -289,7 +292,7 @@ func TestPlacesAfterAFailedCommit(t *testing.T) {
 
 func TestPlacesAreBounded(t *testing.T) {
 	h := newHouse(t, nil)
-	s, r := h.e.shards[0], newRoom(Name{"r", "x.org"}, 1, 1)
+	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1, 1)
 	for i := range maxPlaces + 1 {
 		s.showed(r, r.add(Name{"u" + strconv.Itoa(i), "x.org"}, 0), 1)
 	}
@@ -336,7 +339,7 @@ func TestSpeakersAreBounded(t *testing.T) {
 
 func FuzzDecodePlaces(f *testing.F) {
 	h := newHouse(f, nil)
-	s, r := h.e.shards[0], newRoom(Name{"r", "x.org"}, 1, 1)
+	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1, 1)
 	r.stored = true
 	s.setPlace(r, r.add(Name{"a", "x.org"}, 0), reach{displayed: 7})
 	s.setPlace(r, r.add(Name{"b", "x.org"}, 0), reach{displayed: 1 << 60, delivered: 0, gap: true})
@@ -358,5 +361,42 @@ func FuzzParseCopyID(f *testing.F) {
 		if n, ok := parseCopyID(id); ok && (n.room <= 0 || n.seq == 0) {
 			t.Errorf("%+v", n)
 		}
+	})
+}
+
+// TestPlacesAreWritten: soon, not only at the end, and again if the database was away;
+// not with each receipt.
+func TestPlacesAreWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		h.roomOf("r", "bob", "carol")
+		ids := h.copiesOf("alice", "r", "one")
+		var puts, refused atomic.Int64
+		away := true
+		h.store.set(func(changes []Change) (error, bool) {
+			for i := range changes {
+				if changes[i].Op != PutPlaces {
+					continue
+				}
+				if puts.Add(1); away {
+					away = false
+					refused.Add(1)
+					return ErrUnavailable, false
+				}
+			}
+			return nil, false
+		})
+		h.receipt("bob", "r", imdn(ids["bob"], "displayed"))
+		h.receipt("carol", "r", imdn(ids["carol"], "displayed"))
+		<-time.After(5 * time.Second) // of the bubble
+		synctest.Wait()
+		crashed := h.store.crash()
+		h.close()
+		if puts.Load() != 2 || refused.Load() != 1 {
+			t.Errorf("the places were written %d times, and refused %d times", puts.Load(), refused.Load())
+		}
+		h = openHouse(t, crashed, nil)
+		h.wantSeen("r", "alice 1/1/0, bob 1/1/1, carol 1/1/1")
+		h.close()
 	})
 }
