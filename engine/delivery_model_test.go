@@ -40,6 +40,7 @@ var deliverySteps = map[string]func(*world){
 	"register": (*world).registerStep, "register2": (*world).registerStep, "answer": (*world).answerStep, "stray": (*world).strayStep,
 	"pass": (*world).passStep, "pass2": (*world).passStep, "prune": (*world).pruneStep, "crash": (*world).crashStep,
 	"restart": (*world).restartStep, "refuse": (*world).refuseStep, "away": (*world).awayStep, "down": (*world).downStep, "lost": (*world).lostStep,
+	"receipt": (*world).receiptStep, "receipt2": (*world).receiptStep,
 }
 
 func checkDelivery(rt *rapid.T) {

@@ -74,6 +74,8 @@ type refMember struct {
 	noticeID string    // its Call-ID
 	word     bool      // it tells of what was skipped
 
+	shown, mayHaveShown uint64 // what it has displayed: surely, and perhaps
+
 	silent  int // times that message number at+1 was sent and not answered
 	said400 int // times that what leads to of400 was answered 400
 	of400   uint64

@@ -87,6 +87,9 @@ func (w *world) observe() {
 	w.relay.copies, w.relay.results = nil, nil
 	w.relay.mu.Unlock()
 	for i, c := range copies {
+		if strings.HasPrefix(c.body, "<?xml") {
+			continue // a receipt for a sender
+		}
 		user, _, _ := strings.Cut(strings.TrimPrefix(c.to, "sip:"), "@")
 		_, rest, _ := strings.Cut(c.from, "<sip:")
 		room, _, _ := strings.Cut(rest, "@")
@@ -160,6 +163,7 @@ func (w *world) check() {
 
 func (w *world) checkMember(m *refMember, d MemberDetail) {
 	last := m.room.last()
+	w.checkPlaces(m, d)
 	d.State = refState(d.StateCode)
 	if w.away && !w.blocked(m) && (m.own() < last || d.State == refFailed) {
 		m.wait, m.until = refReads, time.Time{} // what it misses cannot be read
@@ -201,6 +205,9 @@ func (w *world) restarted(clean bool) {
 		m.open, m.notice, m.wait = time.Time{}, time.Time{}, refOnline
 		m.unshown, m.deaf, m.said400 = 0, false, 0
 		stored := w.stored(m)
+		if !clean {
+			m.shown = 0
+		}
 		if stored > m.own() {
 			w.failf("%s in %s has got %d, and %d is stored", m.user, m.room.name, m.own(), stored)
 		}
