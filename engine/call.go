@@ -21,6 +21,7 @@ type call struct {
 func (c *call) run() *refusal {
 	if c.room != nil {
 		c.me = c.room.get(c.req.from.Key())
+		c.heardName()
 	}
 	if c.me != nil {
 		c.appears(c.me)
@@ -59,6 +60,13 @@ func (c *call) check(n need) *refusal {
 		return forbid("Only for owners", "need_owner")
 	}
 	return nil
+}
+
+// heardName keeps the display name of a member that asks for something.
+func (c *call) heardName() {
+	if c.shard.engine.usesNames && c.me != nil && c.req.order == nil {
+		c.room.noteName(c.me, c.req.display)
+	}
 }
 
 // relay sends a message to the other members.
@@ -193,7 +201,13 @@ func (c *call) fill(v vars) vars {
 	return v
 }
 
-func (c *call) show(n Name) string { return showName(n, c.from().Host) }
+// show names a user or a room for people.
+func (c *call) show(n Name) string {
+	if c.room == nil {
+		return showName(n, c.from().Host)
+	}
+	return c.shard.engine.calledNow(c.room, n)
+}
 
 // answer tells the sender; the service needs no telling.
 func (c *call) answer(notice string, v vars) {
@@ -278,6 +292,7 @@ func (c *call) enter(m *member) {
 func (c *call) drop(m *member) {
 	c.shard.leave(c.room, m)
 	c.room.drop(m)
+	delete(c.room.names, m.key)
 	c.tx.left = append(c.tx.left, m)
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
 	if !m.invited() {
@@ -299,6 +314,7 @@ func (c *call) create(private bool) *refusal {
 		return nil
 	}
 	c.me = c.room.add(c.req.from, MemberOwner)
+	c.heardName()
 	c.enter(c.me)
 	if private {
 		c.answer("created_private", nil)
@@ -331,6 +347,7 @@ func (c *call) join() *refusal {
 	}
 	if c.me == nil {
 		c.me = c.room.add(c.req.from, 0)
+		c.heardName()
 	}
 	c.enter(c.me)
 	c.greet(c.me, "you_joined", Name{})

@@ -54,13 +54,13 @@ func cleanDisplay(s string) string {
 func (e *Engine) compose(r *room, row *MessageRow) (*evapi.Outgoing, error) {
 	body, display, contentType := row.Body, row.Display, row.ContentType
 	if entity := row.entity(); sipmsg.InPlace(&entity) {
-		author := e.author(r, row.Sender)
-		if !sipmsg.InUTF8(&entity) && !isASCII(e.cfg.MessageFormat+author) {
+		names := e.frameVars(r, row)
+		if !sipmsg.InUTF8(&entity) && !isASCII(e.cfg.MessageFormat+names["user"]+names["display"]) {
 			if text, ok := row.text(); ok {
 				body, contentType = []byte(text), plainUTF8
 			}
 		}
-		body = e.frameText(e.lineMarks.guard(body), vars{"user": author, "room": r.name.User})
+		body = e.frameText(e.lineMarks.guard(body), names)
 	} else {
 		display = displayOf(row)
 	}
@@ -96,7 +96,8 @@ func (e *Engine) composeLine(r *room, row *MessageRow) *evapi.Outgoing {
 	if sipmsg.InPlace(&entity) {
 		return nil
 	}
-	values := vars{"user": e.author(r, row.Sender), "room": r.name.User, "type": clip(mediaType(row.ContentType))}
+	values := e.frameVars(r, row)
+	values["type"] = clip(mediaType(row.ContentType))
 	line := expand(e.cfg.AttachmentLine, func(word string) string { return values[word] })
 	out, err := e.composeText(r.name, line, "")
 	if err != nil {
@@ -136,11 +137,20 @@ func (e *Engine) copyHeaders(r *room, row *MessageRow) []evapi.Header {
 
 // author is how people in r know the sender of a message: the service speaks as
 // the room.
-func (e *Engine) author(r *room, sender Name) string {
-	if sender.Key() == r.key {
+func (e *Engine) author(r *room, row *MessageRow) string {
+	if row.Sender.Key() == r.key {
 		return e.notices.format("operator", nil)
 	}
-	return r.show(sender)
+	return e.called(r, row.Sender, row.Display)
+}
+
+// frameVars are what message_format can show beside the body.
+func (e *Engine) frameVars(r *room, row *MessageRow) vars {
+	v := vars{"user": e.author(r, row), "room": r.name.User}
+	if e.usesNames {
+		v["display"] = e.displayed(r, row)
+	}
+	return v
 }
 
 // Origin is what the copies of one message or notice are made of.

@@ -33,7 +33,8 @@ type Config struct {
 
 	SuccessCode    int               // success_code: final reply to what was accepted, 200 or 202
 	ForbiddenCode  int               // forbidden_code: final reply to what is not allowed: 403, 406, 480 or 603
-	MessageFormat  string            // message_format: text messages as members see them; {user}, {body}
+	MessageFormat  string            // message_format: text messages as members see them; {user}, {display}, {room}, {body}
+	ShowNames      string            // show_names: what members are called: ShowUser, ShowDisplay or ShowBoth
 	AttachmentLine string            // attachment_line: before what is no text of a sender without display name; {user}, {type}; empty: none
 	TypingMembers  int               // typing_members: "is typing" is passed on in rooms of at most so many; 0: never
 	NoticeRepeat   time.Duration     // notice_repeat: the same notice about refused messages once in so long; 0: each time
@@ -104,6 +105,7 @@ func DefaultConfig() Config {
 		SuccessCode:    200,
 		ForbiddenCode:  403,
 		MessageFormat:  "[{user}]: {body}",
+		ShowNames:      ShowUser,
 		AttachmentLine: "[{user}] sent {type}",
 		TypingMembers:  20,
 		NoticeRepeat:   10 * time.Second,
@@ -235,10 +237,13 @@ func (c Config) validateWords() error {
 	default:
 		return fmt.Errorf("forbidden_code: %d is none of 403, 406, 480, 603", c.ForbiddenCode)
 	}
+	if c.ShowNames != ShowUser && c.ShowNames != ShowDisplay && c.ShowNames != ShowBoth {
+		return fmt.Errorf("show_names: %q is none of user, display, both", c.ShowNames)
+	}
 	if !strings.Contains(c.MessageFormat, "{body}") {
 		return errors.New("message_format: has no {body}")
 	}
-	if err := checkTemplate(c.MessageFormat, "user", "room"); err != nil {
+	if err := checkTemplate(c.MessageFormat, "user", "display", "room"); err != nil {
 		return fmt.Errorf("message_format: %w", err)
 	}
 	if _, err := parseExtraHeaders(c.ExtraHeaders); err != nil {

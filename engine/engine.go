@@ -39,6 +39,7 @@ type Engine struct {
 	language  language
 	notices   notices
 	lineMarks lineMarks
+	usesNames bool           // display names are shown
 	headers   []evapi.Header // extra_hdrs
 
 	shards    []*shard
@@ -91,6 +92,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		return nil, err
 	}
 	e.lineMarks = newLineMarks(cfg.MessageFormat)
+	e.usesNames = cfg.ShowNames != ShowUser || strings.Contains(cfg.MessageFormat, "{display}")
 	if e.creators, err = newCreators(cfg.CreateAllow); err != nil {
 		return nil, fmt.Errorf("create_allow: %w", err)
 	}

@@ -60,6 +60,6 @@ func (s *shard) historyLine(r *room, row *MessageRow) string {
 	} else {
 		body = s.engine.describe(row.ContentType, len(row.Body))
 	}
-	return s.engine.notices.format("history", vars{"user": s.engine.author(r, row.Sender), "room": r.name.User,
+	return s.engine.notices.format("history", vars{"user": s.engine.author(r, row), "room": r.name.User,
 		"time": when(row.At, s.now), "body": body})
 }

@@ -43,6 +43,9 @@ func (c *call) actor() string {
 	if c.service() {
 		return c.shard.engine.notices.format("operator", nil)
 	}
+	if c.room != nil && c.req.order == nil {
+		return c.shard.engine.called(c.room, c.req.from, c.req.display)
+	}
 	return c.show(c.req.from)
 }
 

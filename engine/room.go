@@ -119,9 +119,10 @@ type room struct {
 	newcomers []newcomer           // the last that joined
 	places    places               // of the members of whom there is more to tell than the cursor; nil if of none
 
-	probes bucket            // tries that messages have brought forward
-	probed int               // index of the member that was looked at last for that
-	losses map[string]losses // of members, by key; nil if there are none
+	probes bucket               // tries that messages have brought forward
+	probed int                  // index of the member that was looked at last for that
+	names  map[string]shownName // display names of members, by key, at most maxNames; nil unless they are shown
+	losses map[string]losses    // of members, by key; nil if there are none
 
 	counted     []string     // owners that the ledger has counted for this room, by key
 	auto        *autoReplies // nil: nobody has spoken

@@ -177,7 +177,7 @@ func (s *shard) replace(r *room, state *RoomState) {
 	for _, m := range slices.Concat(r.leavers, r.order) {
 		was[m.key] = m // one that is there again counts
 	}
-	r.roster, r.leavers = roster{}, nil
+	r.roster, r.leavers, r.names = roster{}, nil, nil
 	s.epoch++
 	r.epoch = s.epoch
 	is := make(map[string]struct{}, len(state.Members))

@@ -87,12 +87,12 @@ func (s *shard) seenLine(notice string, r *room, row *MessageRow) string {
 	author := row.Sender.Key()
 	of, got, read := len(r.audience(row.Seq, author)), len(r.takers(row.Seq, author)), r.readers(row.Seq, author)
 	notices := s.engine.notices
-	v := vars{"user": s.engine.author(r, row.Sender), "room": r.name.User, "n": strconv.Itoa(got), "of": strconv.Itoa(of),
+	v := vars{"user": s.engine.author(r, row), "room": r.name.User, "n": strconv.Itoa(got), "of": strconv.Itoa(of),
 		"time": row.At.UTC().Format("2006-01-02 15:04 UTC"), "read": notices.format("seen_nobody", nil)}
 	if len(read) > 0 {
 		var names []string
 		for _, m := range read[:min(len(read), seenNames)] {
-			names = append(names, r.show(m.name()))
+			names = append(names, s.engine.calledNow(r, m.name()))
 		}
 		list := strings.Join(names, ", ")
 		if len(read) > seenNames {

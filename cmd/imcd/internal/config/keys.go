@@ -83,6 +83,8 @@ func roomKeys() []key {
 		intKey("success_code", "final reply to what was accepted: 200 or 202", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.SuccessCode }),
 		textKey("message_format", "text messages as members see them", func(r *raw) *string { return &r.Engine.MessageFormat }),
+		choiceKey("show_names", "what members are called: user (part of their address), display (name), both",
+			func(r *raw) *string { return &r.Engine.ShowNames }, "user", "display", "both"),
 		textKey("attachment_line", "what stands before a picture and the like of somebody without display name; empty: nothing",
 			func(r *raw) *string { return &r.Engine.AttachmentLine }),
 		intKey("typing_members", "who is typing is passed on in rooms of at most so many members; 0: never", 0, math.MaxInt,
