@@ -68,3 +68,10 @@ export const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
 
 /** short leaves the scheme out. */
 export const short = (uri) => (uri ?? "").replace(/^sips?:/, "");
+
+/** inRoom is a user as people in a room know it: without the domain where it is the room's. */
+export function inRoom(uri, room) {
+  const at = short(room).replace(/^[^@]*/, "");
+  const name = short(uri);
+  return at && name.toLowerCase().endsWith(at.toLowerCase()) ? name.slice(0, -at.length) : name;
+}

@@ -1,13 +1,14 @@
 // Events as lines of text, newest first.
 
-import { $, clock, count, el, short } from "./dom.js";
+import { $, clock, count, el, inRoom, short } from "./dom.js";
 
-const who = (uri, display) => el("span", { class: "who", title: uri }, display ? `${display} (${short(uri)})` : short(uri));
-const by = (e) => (e.by && e.by !== e.user ? ` by ${short(e.by)}` : "");
+// name shows a URI: whole where many rooms are, without the room's domain in one room.
+const who = (name, uri, display) => el("span", { class: "who", title: uri }, display ? `${display} (${name(uri)})` : name(uri));
+const by = (e, name) => (e.by && e.by !== e.user ? ` by ${name(e.by)}` : "");
 const kind = (e) => e.content_type || "text/plain";
 
-function message(e) {
-  const line = [who(e.sender, e.display)];
+function message(e, name) {
+  const line = [who(name, e.sender, e.display)];
   if (e.body === undefined) return [...line, el("span", { class: "raw" }, ` ${kind(e)}, ${count(e.size)} bytes`)];
   if (e.base64) return [...line, el("span", { class: "raw" }, ` ${kind(e)}, ${count(e.size)} bytes, not text`)];
   return [...line, el("span", { class: "body" }, e.body)];
@@ -15,12 +16,12 @@ function message(e) {
 
 const words = {
   message,
-  join: (e) => [who(e.user), ` joined${e.role !== "member" ? ` as ${e.role}` : ""}${by(e)}`],
-  leave: (e) => [who(e.user), e.by && e.by !== e.user ? ` was removed${by(e)}` : " left"],
-  role: (e) => [who(e.user), ` is now ${e.role}${by(e)}`],
-  room_created: (e) => [`created${e.private ? " (private)" : ""}${e.user ? ` by ${short(e.user)}` : " by the operator"}`],
-  room_destroyed: (e) => [`destroyed${e.by ? ` by ${short(e.by)}` : ""}`],
-  failure: (e) => [el("span", { class: e.outcome === "offline" ? "wait" : "bad" }, `${e.code} ${e.reason}`), ` (${e.outcome}) message ${e.seq} to `, who(e.member)],
+  join: (e, name) => [who(name, e.user), ` joined${e.role !== "member" ? ` as ${e.role}` : ""}${by(e, name)}`],
+  leave: (e, name) => [who(name, e.user), e.by && e.by !== e.user ? ` was removed${by(e, name)}` : " left"],
+  role: (e, name) => [who(name, e.user), ` is now ${e.role}${by(e, name)}`],
+  room_created: (e, name) => [`created${e.private ? " (private)" : ""}${e.user ? ` by ${name(e.user)}` : " by the operator"}`],
+  room_destroyed: (e, name) => [`destroyed${e.by ? ` by ${name(e.by)}` : ""}`],
+  failure: (e, name) => [el("span", { class: e.outcome === "offline" ? "wait" : "bad" }, `${e.code} ${e.reason}`), ` (${e.outcome}) message ${e.seq} to `, who(name, e.member)],
   kamailio: (e) => [el("span", { class: e.up ? "good" : "bad" }, `${e.kamailio} ${e.up ? "connected" : "lost"}`)],
 };
 
@@ -60,7 +61,8 @@ export class Feed {
 
   #line(e) {
     const room = this.withRoom && e.room ? [el("span", { class: "dim" }, short(e.room) + "  ")] : [];
+    const name = this.withRoom ? short : (uri) => inRoom(uri, e.room);
     return el("li", { "data-event": e.event }, el("time", { datetime: e.time }, clock(e.time)),
-      el("span", { class: "what" }, ...room, ...words[e.event](e)));
+      el("span", { class: "what" }, ...room, ...words[e.event](e, name)));
   }
 }

@@ -1,6 +1,6 @@
 // One room: its members, and what happens in it.
 
-import { $, count, el, fill, short, text } from "./dom.js";
+import { $, count, el, fill, inRoom, short, text } from "./dom.js";
 import { Feed } from "./feed.js";
 
 const kinds = ["message", "join", "leave", "role", "room_destroyed", "failure"];
@@ -65,7 +65,7 @@ export class Room {
     if (this.uri !== uri) return;
     this.feed.clear();
     for (const m of items) {
-      this.feed.add({ event: "message", time: m.time, sender: m.from, display: m.display, content_type: m.content_type,
+      this.feed.add({ event: "message", room: uri, time: m.time, sender: m.from, display: m.display, content_type: m.content_type,
         size: m.body.length, body: m.body, base64: m.base64, seq: m.seq });
     }
   }
@@ -88,18 +88,11 @@ export class Room {
     }
   }
 
-  // As people in the room know them: without the host where it is the room's.
-  #name(uri) {
-    const at = short(this.uri).replace(/^[^@]*/, "");
-    const name = short(uri);
-    return name.toLowerCase().endsWith(at.toLowerCase()) ? name.slice(0, -at.length) : name;
-  }
-
   #draw(info) {
     const inside = info.members.filter((m) => m.role !== "invited").length;
     text("room-facts", `${info.private ? "private · " : ""}${count(inside)} member${inside === 1 ? "" : "s"} · message ${count(info.sequence)}${info.read_of ? ` · read by ${count(info.read_by)} of ${count(info.read_of)}` : ""}`);
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
-      el("td", { title: m.user }, this.#name(m.user)),
+      el("td", { title: m.user }, inRoom(m.user, this.uri)),
       el("td", { class: "word" }, m.role),
       el("td", { class: "state " + (stateClass[m.state_code] ?? "dim"), title: m.last_result ? `${m.last_result} ${m.last_reason}` : "" }, m.state),
       el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)),
