@@ -176,11 +176,21 @@ func (s *shard) unpark(r *room) {
 	behind, parked := r.behind, r.parked
 	r.parking, r.behind, r.parked = false, nil, nil
 	for _, req := range behind {
-		s.evaluate(req)
+		s.evaluateAgain(req, r)
 	}
 	for _, req := range parked {
-		s.evaluate(req)
+		s.evaluateAgain(req, r)
 	}
+}
+
+// evaluateAgain begins with what was decided by what turned out not to be stored, or
+// could not be decided: whether a stranger may come.
+func (s *shard) evaluateAgain(req *request, r *room) {
+	if refused := s.engine.refuseForeign(req, s.rooms[r.key]); refused != nil && s.stale[r.key] == nil {
+		s.refuse(req, nil, refused)
+		return
+	}
+	s.evaluate(req)
 }
 
 // giveUpParked answers those that wait for rooms, if the database is away meanwhile.

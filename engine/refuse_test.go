@@ -189,6 +189,48 @@ func TestRequestsThatWaitForARoom(t *testing.T) {
 	})
 }
 
+// A stranger whose invitation is not stored, or whose request came while the room was
+// loaded again, does not come in.
+func TestStrangersBehindARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHouse(t, newMemStore(), func(c *Config) { c.ForeignUsers = ForeignInvited })
+		defer h.close()
+		h.e.Welcomed("k", stock())
+		h.want(<-h.post("alice", "chat-r@x.org", "#create"), 200, 1)
+		h.store.refuses(func(c *Change) bool { return c.Op == PutMember && c.Member.Flag == MemberInvited })
+		release := h.store.hold()
+		first := h.post("alice", "chat-r@x.org", "first")
+		synctest.Wait()
+		invite := h.post("alice", "chat-r@x.org", "#invite m@far.example")
+		synctest.Wait()
+		var joins []chan evapi.Answer
+		for _, user := range []string{"m", "n"} {
+			m := h.request("<sip:"+user+"@far.example>", "chat-r@x.org", "#join")
+			m.Foreign = true
+			joins = append(joins, h.send(m))
+			synctest.Wait()
+			if user == "m" { // so that the other one finds the room put aside
+				s := h.e.shardOf(Name{User: "chat-r", Host: "x.org"})
+				s.inbox.post(func(s *shard) {
+					s.distrust(s.rooms["chat-r@x.org"], nil)
+					s.stale["chat-r@x.org"].parking = true
+				})
+				synctest.Wait()
+			}
+		}
+		release()
+		h.want(<-first, 200, 1)
+		if a := <-invite; a.Code != 500 {
+			t.Errorf("invitation: %+v", a)
+		}
+		for _, a := range joins {
+			if a := <-a; a.Code != 403 {
+				t.Errorf("joining: %+v", a)
+			}
+		}
+	})
+}
+
 // What is refused may be anything, at any place of a burst: who is at fault is told, all
 // others have what they asked for, in their order.
 func TestRefusalsInBursts(t *testing.T) {
