@@ -124,7 +124,8 @@ func (e *Engine) copyHeaders(r *room, row *MessageRow) []evapi.Header {
 		}
 	}
 	if way.id == "" {
-		way.id = strconv.FormatInt(r.id, 36) + "-" + strconv.FormatUint(row.Seq, 10)
+		var buf [maxPathID]byte
+		way.id = string(strconv.AppendUint(append(strconv.AppendInt(buf[:0], r.id, 36), '-'), row.Seq, 10))
 	}
 	headers = append(headers, evapi.Header{Name: headerDate, Value: row.At.UTC().Format(sipDate)},
 		evapi.Header{Name: headerPath, Value: way.through(markOf(r.key))})

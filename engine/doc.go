@@ -23,6 +23,17 @@
 // 500, and the requests of its room that came behind it are evaluated again (refuse.go);
 // all others are committed.
 //
+// # Content and programs
+//
+// What a request holds (sipmsg.Read) decides what becomes of it: text is a command or a
+// message, any other content is a message that goes on as it came, "is typing" goes once
+// to members that are online (typing), a receipt moves the places of its sender
+// (receipt), and nothing at all is refused. Entity headers are stored with a message.
+//
+// Only a person's text is answered by notices (person), and those about refused messages
+// seldom (noticed). What is marked as made by a program, or has passed a room (path), is
+// no command.
+//
 // # Delivery
 //
 // An accepted message gets the room's next number and is one row in the Store,

@@ -2,7 +2,7 @@ package engine
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"strconv"
 	"time"
 
 	"imcd/evapi"
@@ -33,16 +33,20 @@ func (req *request) key() seenKey {
 	if req.callID == "" || req.from.IsZero() || req.msg.Request == nil || req.msg.Request.CSeq() == nil {
 		return seenKey{}
 	}
-	h := sha256.New()
 	if id := req.marks.path.id; id != "" {
-		fmt.Fprintf(h, "path\n%s\n%s", id, req.room.Key())
-		return seenKey(h.Sum(nil)[:16])
+		sum := sha256.Sum256([]byte("path\n" + id + "\n" + req.room.Key()))
+		return seenKey(sum[:16])
 	}
 	raw := req.msg.Request
 	tag, _ := raw.From().Params.Get("tag")
-	fmt.Fprintf(h, "%s\n%s\n%d\n%s\n%s\n%s\n", req.from.Key(), req.callID, raw.CSeq().SeqNo, req.target.Key(), tag, req.contentType)
-	h.Write(raw.Body())
-	return seenKey(h.Sum(nil)[:16])
+	head := make([]byte, 0, 256+len(raw.Body()))
+	for _, part := range [...]string{req.from.Key(), req.callID, req.target.Key(), tag, req.contentType} {
+		head = append(append(head, part...), '\n')
+	}
+	head = strconv.AppendUint(head, uint64(raw.CSeq().SeqNo), 10)
+	head = append(append(head, '\n'), raw.Body()...)
+	sum := sha256.Sum256(head)
+	return seenKey(sum[:16])
 }
 
 // repeated answers a request that was seen before and reports whether it was. One
