@@ -81,12 +81,13 @@ func (l language) known(words []string) string {
 }
 
 // dropName leaves out the words of a display name that is not quoted: those before the
-// address in angle brackets that args[at] is, if a user comes first.
-func (c *command) dropName(args []string, at int) []string {
+// address in angle brackets that args[at] is, if a user comes first and it is no room's.
+func (c *command) dropName(args []string, at int, target Name, served *served) []string {
 	if c.roomAt <= 0 || at <= 0 || len(args)-at < c.min {
 		return args
 	}
-	if _, isURI := cutScheme(args[at]); !isURI {
+	_, isURI := cutScheme(args[at])
+	if name, err := ParseName(args[at], target.Host); !isURI || err == nil && served.isRoomName(name, target) {
 		return args
 	}
 	return args[at:]

@@ -129,8 +129,9 @@ func (e *Engine) readCommand(req *request, text string) *refusal {
 		}
 		return r
 	}
-	req.args = req.cmd.dropName(req.args, angled-1)
-	return req.cmd.locate(req, e.served.Load())
+	served := e.served.Load()
+	req.args = req.cmd.dropName(req.args, angled-1, req.target, served)
+	return req.cmd.locate(req, served)
 }
 
 // lateAfter is the age from which on a request is not carried out any more: soon

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"imcd/evapi"
 )
 
 // what a typed text is for the engine.
@@ -171,4 +173,26 @@ func TestEscapedInOtherCharset(t *testing.T) {
 	h.wantHeard("alice<r: [bob]: #list")
 	h.want(h.say("bob", "r", "#\x00l\x00i\x00s\x00t\x00.\x00", "Content-Type: text/plain;charset=utf-16le\r\n"), 200, 1)
 	h.wantHeard("bob<r: 2 members: *alice (owner), bob")
+}
+
+// A room in angle brackets is no user with a display name before it.
+func TestDisplayNameOrUser(t *testing.T) {
+	s := &served{any: true}
+	if err := s.add(&evapi.Welcome{AnyDomain: true, Rooms: &evapi.RoomRule{Expression: "^chat-.+$", Prefix: "chat-"}}); err != nil {
+		t.Fatal(err)
+	}
+	invite := newLanguage().find("invite")
+	for in, want := range map[string]string{
+		"Bob <sip:bob@x.org>":        "sip:bob@x.org",
+		"bob <sip:chat-a@x.org>":     "bob|sip:chat-a@x.org",
+		"Bob B. <sip:bob@x.org> r":   "sip:bob@x.org|r",
+		"bob@x.org <chat-a>":         "bob@x.org|chat-a",
+		"<sip:bob@x.org> chat-a":     "sip:bob@x.org|chat-a",
+		"\"Bob\" <sip:chat-a@x.org>": "sip:chat-a@x.org",
+	} {
+		words, at := splitLine(in)
+		if got := strings.Join(invite.dropName(words, at, Name{"r", "x.org"}, s), "|"); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
 }
