@@ -116,6 +116,9 @@ func (c *command) explain(start string) string {
 	for _, alias := range c.names[1:] {
 		text += "; also " + start + alias
 	}
+	if strings.Contains(c.params, "[room]") {
+		text += ". Without a room: the one you write to"
+	}
 	return text + "."
 }
 
