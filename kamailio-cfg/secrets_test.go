@@ -129,6 +129,9 @@ func foreigner(t *testing.T, k *evapitest.Kamailio) {
 		room, text string
 		code       int
 	}{
+		{"sip:chat-1@chat.test", "#join", 403},
+		{"sip:chat-1@chat.test", "#rooms", 403},
+		{"sip:chat-1@chat.test", "#help", 403},
 		{"sip:chat-9@chat.test", "#create", 403},
 		{"sip:chat-9@chat.test", "#join", 403},
 		{"sip:chat-1@chat.test", "#create chat-9 private", 403},
@@ -136,12 +139,18 @@ func foreigner(t *testing.T, k *evapitest.Kamailio) {
 		{"sip:chat-2@chat.test", "let me in", 403},
 		{"sip:chat-2@chat.test", "#list", 403},
 		{"sip:chat-2@chat.test", "#history", 403},
+		{"sip:chat-1@chat.test", "", 200}, // alice invites eve
 		{"sip:chat-1@chat.test", "#join", 200},
+		{"sip:chat-1@chat.test", "#create chat-9", 403},
 		{"sip:chat-1@chat.test", "#add sip:victim@127.0.0.8", 403},
 		{"sip:chat-1@chat.test", "#invite sip:victim@127.0.0.8", 403},
 		{"sip:chat-9@127.0.0.8", "to a room of nobody", 403},
 	} {
-		if s := expect(t, say(t, eve, c.room, c.text), c.code); t.Failed() {
+		who := eve
+		if c.text == "" {
+			who, c.text = alice, "#invite "+eve.AOR()
+		}
+		if s := expect(t, say(t, who, c.room, c.text), c.code); t.Failed() {
 			t.Fatalf("%s to %s: %s", c.text, c.room, s)
 		}
 	}
