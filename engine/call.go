@@ -328,7 +328,7 @@ func (c *call) create(private bool) *refusal {
 func (c *call) destroy() {
 	for _, m := range c.room.order {
 		if !m.invited() {
-			c.tell(m.name(), "destroyed", nil)
+			c.tellKept(m.name(), "destroyed", nil)
 		}
 	}
 	c.shard.removeRoom(c.room)
@@ -363,10 +363,17 @@ func (c *call) checkSpace() *refusal {
 	return nil
 }
 
+// maxInvited bounds the invitations to a room that has no limit of members: those to
+// people who are never there would else be kept without end.
+const maxInvited = 10000
+
 // checkInvitations sees that there are not more invitations than places.
 func (c *call) checkInvitations() *refusal {
 	limit := c.shard.engine.cfg.MaxMembers
-	if limit == 0 || len(c.room.order)-c.room.full() < limit {
+	if limit == 0 {
+		limit = maxInvited
+	}
+	if len(c.room.order)-c.room.full() < limit {
 		return nil
 	}
 	return &refusal{code: 403, detail: rcFull, reason: "Too many invitations", notice: "room_full"}

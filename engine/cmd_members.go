@@ -97,7 +97,7 @@ func runRemove(c *call) *refusal {
 			notice: "owner_protected", vars: vars{"user": c.show(m.name())}}
 	}
 	c.drop(m)
-	c.tell(m.name(), "you_removed", nil)
+	c.tellRemoved(m)
 	if !m.invited() && c.room.full() == 0 {
 		c.destroy()
 		return nil
@@ -205,28 +205,59 @@ func (s *shard) own(r *room) *call {
 		tx: &tx{shard: s, room: r}}
 }
 
+// tellRemoved tells somebody who is not in the room any more, or was invited to it. Who
+// has not heard of the invitation need not hear that it is taken back.
+func (c *call) tellRemoved(m *member) {
+	switch {
+	case !m.invited() || m.told:
+		c.tellKept(m.name(), "you_removed", nil)
+	default:
+		c.tell(m.name(), "you_removed", nil)
+	}
+}
+
 // sendInvitation sends an invitation again that may not have arrived before the
 // engine was started.
 func (s *shard) sendInvitation(r *room, m *member) {
 	c := s.own(r)
 	c.invitation(m)
+	for i := range c.tx.says {
+		c.tx.says[i].noted = true // before the start, or the inviter has waited for long
+	}
 	s.submit(c.tx)
 }
 
-// invitationDone takes the outcome of an invitation: it has arrived, or it is
-// withdrawn and its inviter is told.
+// isInvited reports whether an invitation still holds.
+func (s *shard) isInvited(r *room, m *member) bool {
+	return s.rooms[r.key] == r && r.has(m) && m.invited()
+}
+
+// invitationWaits tells who invited that the invitation is kept.
+func (s *shard) invitationWaits(r *room, m *member) {
+	if !s.isInvited(r, m) || m.invitedBy().IsZero() {
+		return
+	}
+	c := s.own(r)
+	c.tell(m.invitedBy(), "invite_waits", vars{"user": c.show(m.name())})
+	s.submit(c.tx)
+}
+
+// invitationDone takes the outcome of an invitation: it has arrived, or it was refused, is
+// withdrawn, and its inviter is told.
 func (s *shard) invitationDone(r *room, m *member, result evapi.Result) {
-	if s.rooms[r.key] != r || !r.has(m) || !m.invited() {
+	if !s.isInvited(r, m) {
 		return // answered, removed or gone meanwhile
 	}
 	c := s.own(r)
-	if result.Code < 300 {
+	if judge(result) <= known {
 		m.told = true
 		c.put(m)
 	} else {
 		inviter := m.invitedBy()
 		c.drop(m)
-		c.tell(inviter, "not_registered", vars{"user": c.show(m.name())})
+		if !inviter.IsZero() {
+			c.tell(inviter, "not_registered", vars{"user": c.show(m.name())})
+		}
 	}
 	s.submit(c.tx)
 }

@@ -74,13 +74,13 @@ func TestConversation(t *testing.T) {
 
 func TestInvitations(t *testing.T) {
 	h := newHouse(t, nil)
-	h.relay.codes["ghost"] = result(404)
-	h.relay.codes["mute"] = result(408)
+	h.relay.codes["ghost"] = result(603)
+	h.relay.codes["mute"] = result(488)
 	runSteps(t, h, []step{
 		{"alice", "r", "#create private", 200, 1, []string{"alice<r: *** Private room r"}},
-		{"alice", "r", "#invite ghost", 200, 1, []string{"alice<r: *** ghost has been invited", "alice<r: *** ghost is not registered", "ghost<r: *** alice invites"}},
+		{"alice", "r", "#invite ghost", 200, 1, []string{"alice<r: *** ghost has been invited", "alice<r: *** ghost does not take", "ghost<r: *** alice invites"}},
 		{"ghost", "r", "#accept", 403, -62, []string{"ghost<r: *** You have no"}},
-		{"alice", "r", "#invite mute", 200, 1, []string{"alice<r: *** mute has been", "alice<r: *** mute is not", "mute<r: *** alice invites"}},
+		{"alice", "r", "#invite mute", 200, 1, []string{"alice<r: *** mute has been", "alice<r: *** mute does not take", "mute<r: *** alice invites"}},
 		{"alice", "r", "#invite bob", 200, 1, []string{"alice<r: *** bob has", "bob<r: *** alice invites"}},
 		{"bob", "r", "#deny", 200, 1, []string{"alice<r: *** bob declined", "bob<r: *** You declined"}},
 		{"bob", "r", "#reject", 403, -72, []string{"bob<r: *** You have no invitation"}},

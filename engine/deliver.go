@@ -234,7 +234,7 @@ func (s *shard) pump() {
 	}
 	for len(s.hasNote) > 0 {
 		st := s.hasNote[0]
-		stays := s.ending && st.notes[0].invite != nil // in the database, for the next start
+		stays := s.ending && st.notes[0].keeps() // in the database, for the next start
 		if !stays && !s.sendNote(st) {
 			return
 		}
@@ -457,7 +457,7 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)
 	if f.stream != nil {
-		s.noteDone(f.stream, r)
+		s.noteDone(f, r)
 		return
 	}
 	m := f.member

@@ -129,6 +129,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.loadSeen(ctx); err != nil {
 		return fmt.Errorf("loading answers: %w", err)
 	}
+	if err := e.loadNotes(ctx); err != nil {
+		return err
+	}
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	e.loops.Go(func() { e.committer.run(run) })

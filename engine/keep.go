@@ -32,7 +32,7 @@ func (e *Engine) pruneOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
 	n, err := e.store.Prune(ctx, Limits{Messages: e.cfg.RoomMessages, Bytes: int64(e.cfg.RoomBytes),
-		Age: e.cfg.MessageAge, SeenAge: 2 * e.cfg.DuplicateWindow}, time.Now())
+		Age: e.cfg.MessageAge, SeenAge: 2 * e.cfg.DuplicateWindow, NoteAge: keptAge}, time.Now())
 	if err != nil && ctx.Err() == nil {
 		e.log.Warn().Err(err).Msg("old messages are not deleted")
 	}

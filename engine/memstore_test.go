@@ -20,6 +20,7 @@ type memStore struct {
 	said    map[int64][]MessageRow
 	cursors map[int64]map[string]uint64
 	answers map[[16]byte]SeenRow
+	notes   map[int64]NoteRow
 	places  map[int64][]byte
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
@@ -32,7 +33,7 @@ type memStore struct {
 
 func newMemStore() *memStore {
 	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
-		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}}
+		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]NoteRow{}, answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}}
 }
 
 // committed is how many commits there were.
@@ -182,6 +183,10 @@ func (s *memStore) applyDelivery(c Change) {
 		}
 	case PutPlaces:
 		s.places[c.Places.Room] = c.Places.Places
+	case PutNote:
+		s.notes[c.Note.ID] = *c.Note
+	case DeleteNote:
+		delete(s.notes, c.Note.ID)
 	case PutSeen:
 		s.answers[c.Seen.Key] = *c.Seen
 	}
@@ -212,6 +217,13 @@ func (s *memStore) Seen(_ context.Context, since time.Time) ([]SeenRow, error) {
 		}
 	}
 	return rows, nil
+}
+
+func (s *memStore) Notes(_ context.Context, limit int) ([]NoteRow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows := slices.SortedFunc(maps.Values(s.notes), func(a, b NoteRow) int { return a.At.Compare(b.At) })
+	return rows[max(0, len(rows)-limit):], nil
 }
 
 // Prune takes the bodies of messages that are over the limits, oldest first.
@@ -302,6 +314,7 @@ func (s *memStore) duplicate() *memStore {
 	c := newMemStore()
 	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
 	c.places = maps.Clone(s.places)
+	c.notes = maps.Clone(s.notes)
 	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
 	for room, said := range s.said {
 		c.said[room] = slices.Clone(said)

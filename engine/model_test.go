@@ -247,7 +247,7 @@ func checkModel(rt *rapid.T) {
 		c.OwnerLeave, c.CreateOnJoin, c.CheckOnCreate, c.NoticeRepeat = m.leave, m.onJoin, m.check, 0
 	}
 	store := newMemStore()
-	store.codes["fay"] = result(404)
+	store.codes["fay"] = result(603)
 	h := openRapidHouse(rt, store, change)
 	defer func() { h.close() }()
 	words := []string{"create", "join", "join", "invite", "invite", "add", "accept", "accept", "deny", "remove", "exit",

@@ -27,6 +27,9 @@ func (s *shard) heard(users map[string]bool) {
 		for w := range s.away[user] {
 			s.hasten(w)
 		}
+		if st := s.streams[user]; st != nil {
+			s.release(st)
+		}
 	}
 	for _, f := range s.flights {
 		if registered, yes := users[f.to()]; yes && (registered || s.unanswered(f)) {

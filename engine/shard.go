@@ -27,6 +27,9 @@ type shard struct {
 	stale map[string]*room // rooms of failed commits, until they are loaded again
 	epoch uint64           // last one given to a room
 
+	kept    int         // notes that wait for their users, of all streams
+	keptDue []keptUntil // streams with such, in the order in which they are tried again
+
 	streams  map[string]*stream // answers to users, by key; without empty ones
 	hasNote  []*stream          // those with something to send and nothing under way
 	turns    []*room            // rooms with ready members, in the order of their turns
@@ -110,6 +113,7 @@ func (s *shard) run(ctx context.Context) {
 		s.expire()
 		s.ripen()
 		s.resumeDue()
+		s.releaseDue()
 		s.giveWay()
 		s.pump()
 		s.sendTyping()

@@ -131,12 +131,22 @@ type SeenRow struct {
 	At     time.Time
 }
 
+// NoteRow is a notice that waits for its user to register.
+type NoteRow struct {
+	ID   int64 // positive
+	Room Name  // that it is from, and which need not exist any more
+	User Name  // whom it is for
+	Body []byte
+	At   time.Time // when it was made; stored with milliseconds
+}
+
 // Limits say which messages are deleted (Prune). 0 means no limit.
 type Limits struct {
 	Messages int           // kept per room
 	Bytes    int64         // of bodies kept per room
 	Age      time.Duration // of messages
 	SeenAge  time.Duration // of SeenRows
+	NoteAge  time.Duration // of NoteRows
 }
 
 // RoomState is a room with its members, oldest first.
@@ -160,6 +170,8 @@ const (
 	PutProgress                // update Done of a room
 	PutSeen                    // insert or update Seen
 	PutPlaces                  // insert or update Places; of a room that is not stored: nothing
+	PutNote                    // insert Note
+	DeleteNote                 // delete the note with the ID of Note; nothing if there is none
 )
 
 // Change is one change of stored state. The names are always in the case in
@@ -174,6 +186,7 @@ type Change struct {
 	Progress *ProgressRow // PutProgress
 	Seen     *SeenRow     // PutSeen
 	Places   *PlacesRow   // PutPlaces
+	Note     *NoteRow     // PutNote, DeleteNote
 }
 
 // Store keeps rooms and members. Every call has a deadline in its context;
@@ -195,6 +208,8 @@ type Store interface {
 	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)
 	// Seen returns the answers given since a time.
 	Seen(ctx context.Context, since time.Time) ([]SeenRow, error)
+	// Notes returns the last notes that wait, limit at most, oldest first.
+	Notes(ctx context.Context, limit int) ([]NoteRow, error)
 	// Prune deletes what is over the limits, oldest first, and returns how
 	// many messages that were.
 	Prune(ctx context.Context, l Limits, now time.Time) (int, error)

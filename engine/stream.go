@@ -25,6 +25,8 @@ type note struct {
 	invite *member // whose invitation it is; nil for all others
 	greets *member // who entered the room and is told so; nil for all others
 	adder  Name    // who added greets; zero if nobody did
+	stored int64   // ID of its NoteRow; 0: it is none that is kept
+	noted  bool    // who invited knows that it waits
 	size   int     // bytes charged
 	made   time.Time
 	tries  int
@@ -35,26 +37,35 @@ type note struct {
 type stream struct {
 	user   Name
 	key    string
-	notes  []note
+	notes  []note // to be sent; the first is under way if flight is not nil
 	flight *flight
+	kept   []note // that wait until the user is there
 }
 
 // note queues n for a user.
 func (s *shard) note(to Name, n note) {
-	key := to.Key()
-	st := s.streams[key]
-	if st == nil {
-		st = &stream{user: to, key: key}
-		s.streams[key] = st
-		s.hasNote = append(s.hasNote, st)
-	}
+	st := s.streamOf(to)
 	if len(st.notes) >= maxNotes {
 		s.engine.metrics.dropped.Inc()
 		s.engine.charge(-n.size)
 		return
 	}
 	n.made = s.now
+	if len(st.notes) == 0 {
+		s.hasNote = append(s.hasNote, st)
+	}
 	st.notes = append(st.notes, n)
+}
+
+// streamOf is the stream of a user, made if there is none.
+func (s *shard) streamOf(user Name) *stream {
+	key := user.Key()
+	st := s.streams[key]
+	if st == nil {
+		st = &stream{user: user, key: key}
+		s.streams[key] = st
+	}
+	return st
 }
 
 // sendNote sends the first note of st. False: not now.
@@ -68,7 +79,7 @@ func (s *shard) sendNote(st *stream) bool {
 	f.conn, err = s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	st.flight = f
 	switch {
-	case later(err) && (n.invite != nil || s.now.Sub(n.made) < noteAge):
+	case later(err) && (n.keeps() || s.now.Sub(n.made) < noteAge):
 		st.flight = nil
 		s.engine.credits.give(f.credit)
 		return false
@@ -82,11 +93,12 @@ func (s *shard) sendNote(st *stream) bool {
 }
 
 // noteDone goes on to the next note.
-func (s *shard) noteDone(st *stream, r evapi.Result) {
+func (s *shard) noteDone(f *flight, r evapi.Result) {
+	st := f.stream
 	st.flight = nil
 	n := &st.notes[0]
 	n.tries++
-	if judge(r) == resend && n.tries < maxTries {
+	if (judge(r) == resend || f.back && n.mustKeep(r)) && n.tries < maxTries {
 		s.hasNote = append(s.hasNote, st)
 		return
 	}
@@ -94,16 +106,31 @@ func (s *shard) noteDone(st *stream, r evapi.Result) {
 	st.notes[0] = note{}
 	st.notes = st.notes[1:]
 	s.engine.charge(-done.size)
+	switch {
+	case done.mustKeep(r):
+		s.keep(st, done, s.now.Add(s.engine.cfg.OfflineRetry))
+	default:
+		s.unstore(done)
+		if done.invite != nil {
+			s.invitationDone(done.room, done.invite, r)
+		}
+	}
 	if len(st.notes) > 0 {
 		s.hasNote = append(s.hasNote, st)
-	} else {
-		delete(s.streams, st.key)
 	}
+	if judge(r) == arrived {
+		s.release(st) // its user is there
+	}
+	s.forgetStream(st)
 	if done.greets != nil {
 		s.greeted(&done, r)
 	}
-	if done.invite != nil {
-		s.invitationDone(done.room, done.invite, r)
+}
+
+// forgetStream forgets a stream that has nothing any more.
+func (s *shard) forgetStream(st *stream) {
+	if len(st.notes) == 0 && len(st.kept) == 0 && s.streams[st.key] == st {
+		delete(s.streams, st.key)
 	}
 }
 

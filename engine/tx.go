@@ -26,6 +26,7 @@ type tx struct {
 	says   []say
 	events []*Event // told once this is durable; nil if nobody listens
 
+	kept    int         // notices in it that wait for their users
 	left    []*member   // members of room that are dropped
 	history int         // messages to show to the sender; 0: none
 	seen    int         // messages of which it is told who has read them; 0: none
@@ -42,6 +43,8 @@ type say struct {
 	invite  *member   // the copy is the invitation of this member
 	greets  *member   // the copy tells this member that it is in the room
 	adder   Name      // of greets: who added it; zero if nobody did
+	stored  int64     // ID of the NoteRow of what is kept; 0: it is not
+	noted   bool      // of invite: who invited knows that it waits
 	size    int       // bytes charged
 	seq     uint64    // number of a member's message; 0: a notice
 	at      time.Time // when it was accepted
@@ -122,7 +125,8 @@ func (s *shard) apply(t *tx) {
 			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at,
 				expires: y.expires}, y.receipt)
 		default:
-			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, greets: y.greets, adder: y.adder, size: y.size})
+			s.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, greets: y.greets, adder: y.adder,
+				stored: y.stored, noted: y.noted, size: y.size})
 		}
 	}
 	for _, ev := range t.events {

@@ -183,6 +183,7 @@ const (
 // registered without imcd being told.
 func (s *shard) hurry() {
 	s.excuse()
+	s.hurryKept()
 	spread := s.spread()
 	for _, w := range s.waits {
 		due := s.now.Add(rand.N(spread))

@@ -155,7 +155,9 @@ type State struct {
 	Up      bool
 	OwnHop  string // SIP URI of Kamailio itself, of the last welcome; empty before the first
 	NextHop string // SIP URI that copies are sent through: Config.NextHop, or OwnHop
-	Err     error  // why the last attempt failed, or the last connection ended; nil while Up
+	// Registrations is the answer to the last Look; nil: there was none since it was called.
+	Registrations *RegistrationsEvent
+	Err           error // why the last attempt failed, or the last connection ended; nil while Up
 }
 
 // State reports whether there is a connection and, if not, why.
@@ -175,6 +177,14 @@ func (c *Conn) linkQueued() int {
 		return l.queued()
 	}
 	return 0
+}
+
+// Look asks Kamailio how many registrations it knows of; the answer comes to State. An
+// include of another version does not answer. It never blocks. The errors are ErrDown and
+// ErrFull.
+func (c *Conn) Look() error {
+	c.note(func(s *State) { s.Registrations = nil })
+	return c.box.putPayload([]byte(imcLook), false)
 }
 
 // note changes what State says.

@@ -24,12 +24,17 @@
 // at the quotes.
 //
 //	{"jsonrpc":"2.0","method":"imc.ping","params":["ID"]}
+//	{"jsonrpc":"2.0","method":"imc.look","params":[""]}
 //	{"jsonrpc":"2.0","method":"imc.reply","params":["TINDEX","TLABEL","CODE","RC","RETRY","B64 REASON","B64 HEADERS"]}
 //	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
 //	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
 //	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
 //	{"jsonrpc":"2.0","method":"imc.link","params":["PORT","B64 NEXTHOP","ADDRESS"]}
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
+//
+// imc.look asks how many registrations Kamailio has accepted since its start, and whether
+// any was reported by imc.registered; the answer is imc.registrations, in which "accepted"
+// is no number where there is no registrar.
 //
 // imc.ping is answered with imc.pong once every frame before it has been
 // executed. imc.reply resumes the suspended transaction TINDEX:TLABEL (both
@@ -97,6 +102,7 @@
 //	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
 //
 // An operator's connection gets imc.welcome with role "operator" and nothing

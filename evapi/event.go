@@ -55,6 +55,12 @@ type ErrorEvent struct {
 	Reason string
 }
 
+// RegistrationsEvent is imc.registrations.
+type RegistrationsEvent struct {
+	Accepted int64 // since Kamailio's start; -1: it has no registrar
+	Reported bool  // its script has told of one, by imc.registered
+}
+
 // RegisteredEvent is imc.registered: a user has registered a contact.
 type RegisteredEvent struct{ AOR string }
 
@@ -64,7 +70,9 @@ func (*Message) event()        {}
 func (*Receipt) event()        {}
 func (ErrorEvent) event()      {}
 func (RegisteredEvent) event() {}
-func (*Call) event()           {}
+
+func (RegistrationsEvent) event() {}
+func (*Call) event()              {}
 
 // envelope holds a notification before its method is known.
 type envelope struct {
@@ -105,6 +113,16 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 		return decodePong(params)
 	case "imc.error":
 		return decodeError(params)
+	case "imc.registrations":
+		var p struct{ Accepted, Reported string }
+		if err := json.Unmarshal(params, &p); err != nil {
+			return nil, badParams(err)
+		}
+		n, err := strconv.ParseInt(p.Accepted, 10, 64)
+		if err != nil {
+			n = -1
+		}
+		return RegistrationsEvent{Accepted: n, Reported: p.Reported != "0" && p.Reported != ""}, nil
 	case "imc.registered":
 		var p struct{ AOR *b64 }
 		if err := json.Unmarshal(params, &p); err != nil || p.AOR == nil {

@@ -22,6 +22,7 @@ const (
 	imcReply  = `{"jsonrpc":"2.0","method":"imc.reply","params":["`
 	imcLink   = `{"jsonrpc":"2.0","method":"imc.link","params":["`
 	imcAnswer = `{"jsonrpc":"2.0","method":"imc.answer","params":["`
+	imcLook   = `{"jsonrpc":"2.0","method":"imc.look","params":[""]}`
 	imcPing   = `{"jsonrpc":"2.0","method":"imc.ping","params":["`
 	paramSep  = `","`
 	paramsEnd = `"]}`

@@ -296,6 +296,8 @@ func (s *session) dispatch(ev Event) {
 	case ErrorEvent:
 		c.count.errors.Add(1)
 		s.failed(ev)
+	case RegistrationsEvent:
+		c.note(func(s *State) { s.Registrations = &ev })
 	case RegisteredEvent:
 		c.count.registered.Add(1)
 		c.handler.Registered(c, ev.AOR)

@@ -127,6 +127,7 @@ type sipReply struct {
 	reason     []byte // in the buffer that was parsed
 	branch     uint64
 	retryAfter time.Duration // 0 if absent
+	noVia      bool          // it was known by its From alone
 }
 
 // parseReply finds what counts in a response to one of our requests; ok is false if
@@ -145,11 +146,13 @@ func (f *sipForm) parseReply(b []byte) (r sipReply, ok bool) {
 		}
 		r.code = 10*r.code + int(c-'0')
 	}
-	i := bytes.Index(head, f.cookie)
-	if len(code) != 3 || r.code < 100 || r.code > 699 || i < 0 || len(head)-i < len(f.cookie)+branchDigits {
+	digits := f.branchIn(head)
+	if r.noVia = digits == nil; r.noVia {
+		digits = tagWithoutVia(head)
+	}
+	if len(code) != 3 || r.code < 100 || r.code > 699 || digits == nil {
 		return r, false
 	}
-	digits := head[i+len(f.cookie):][:branchDigits]
 	var number [branchDigits / 2]byte
 	if _, err := hex.Decode(number[:], digits); err != nil {
 		return r, false
@@ -162,6 +165,34 @@ func (f *sipForm) parseReply(b []byte) (r sipReply, ok bool) {
 		r.retryAfter = retryAfterIn(head)
 	}
 	return r, true
+}
+
+// branchIn finds a transaction's number in a Via; nil if there is none of ours.
+func (f *sipForm) branchIn(head []byte) []byte {
+	i := bytes.Index(head, f.cookie)
+	if i < 0 || len(head)-i < len(f.cookie)+branchDigits {
+		return nil
+	}
+	return head[i+len(f.cookie):][:branchDigits]
+}
+
+// tagWithoutVia finds it in the tag of From, where it stands too, of a response that has
+// no Via at all; nil if that is not so. Kamailio's topos module of 5.6 makes such of
+// responses to MESSAGE.
+func tagWithoutVia(head []byte) (digits []byte) {
+	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch name = bytes.TrimRight(name, " \t"); {
+		case bytes.EqualFold(name, []byte("Via")) || bytes.EqualFold(name, []byte("v")):
+			return nil
+		case bytes.EqualFold(name, []byte("From")) || bytes.EqualFold(name, []byte("f")):
+			_, tag, ok := bytes.Cut(value, []byte(sipTag))
+			if ok && len(tag) >= branchDigits {
+				digits = tag[:branchDigits]
+			}
+		}
+	}
+	return digits
 }
 
 // retryAfterIn reads the Retry-After among the lines of a head; 0 if there is none.

@@ -52,6 +52,7 @@ type sipLink struct {
 	pending sipPending
 	pace    sipPace
 	gave    time.Time     // since when copies have given way; zero: they do not
+	noViaAt time.Time     // when it was logged last that responses have no Via
 	probing uint64        // branch of the probe; 0: none
 	probed  chan<- string // gets the reason phrase of its response
 }
@@ -354,6 +355,20 @@ const (
 	notHere   = "Not from here now"
 )
 
+// noViaLogged is how often it is logged that responses have no Via.
+const noViaLogged = time.Hour
+
+// noVia says what is wrong with a Kamailio whose responses have no Via. It is called with
+// mu held.
+func (l *sipLink) noVia(now time.Time) {
+	if !l.noViaAt.IsZero() && now.Sub(l.noViaAt) < noViaLogged {
+		return
+	}
+	l.noViaAt = now
+	l.c.cfg.Log.Error().Str("kamailio", l.c.cfg.Name).
+		Msg("responses to MESSAGE come without Via: is topos loaded in Kamailio? Rooms do not work with it")
+}
+
 // responses takes the transactions that the responses in packets end. Those that
 // are to go on another lane are in others.
 func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*sipTx) ([]Result, []*sipTx) {
@@ -386,6 +401,10 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			continue
 		}
 		l.pace.reach(tx.place, now)
+		if r.noVia {
+			l.c.count.sipNoVia.Add(1)
+			l.noVia(now)
+		}
 		if r.code == 503 && string(r.reason) == notHere {
 			l.pace.doubt = true
 			l.ring()

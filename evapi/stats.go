@@ -24,6 +24,7 @@ type Stats struct {
 	SIPSent       uint64 // requests with copies (LaneSIP), repetitions included
 	SIPAgain      uint64 // repetitions among them: no response within the time of RFC 3261
 	SIPStray      uint64 // datagrams that came and are no response that is awaited; ignored
+	SIPNoVia      uint64 // responses that came without a Via
 	Held          uint64 // times that copies were held back because Kamailio's shared memory ran low
 	MemoryFree    uint64 // bytes of Kamailio's shared memory, as it said last; 0 if it does not say
 	MemoryTotal   uint64 // all of it
@@ -35,6 +36,7 @@ type counters struct {
 	decodeErrors, unknownEvents, unmatched       atomic.Uint64
 	messages, results, errors, registered, calls atomic.Uint64
 	pongs, sipSent, sipAgain, sipStray, receipts atomic.Uint64
+	sipNoVia                                     atomic.Uint64
 }
 
 // droppedSum adds up a number that begins at 0 again when Kamailio is restarted.
@@ -67,6 +69,7 @@ func (c *Conn) Stats() Stats {
 		Results:       n.results.Load(),
 		Errors:        n.errors.Load(),
 		Registered:    n.registered.Load(),
+		SIPNoVia:      n.sipNoVia.Load(),
 		Calls:         n.calls.Load(),
 		Receipts:      n.receipts.Load(),
 		ReceiptsLost:  c.dropped.sum.Load(),

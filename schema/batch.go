@@ -28,6 +28,8 @@ type batch struct {
 	putCursors  []cursorRow
 	places      []placesRow
 	seen        []seenRow
+	dropNotes   []idRow
+	putNotes    []noteRow
 }
 
 // idsNeeded returns the rooms whose stored ids compact must know: those that may

@@ -66,6 +66,13 @@ func checkDelivery(c engine.Change) error {
 			return errors.New("places need a room")
 		}
 		return nil
+	case c.Op == engine.PutNote && c.Note != nil:
+		if c.Note.ID <= 0 {
+			return errors.New("a note needs an ID")
+		}
+		return cmp.Or(checkName("room", c.Note.Room), checkName("user", c.Note.User))
+	case c.Op == engine.DeleteNote && c.Note != nil:
+		return nil
 	case c.Op == engine.PutSeen && c.Seen != nil:
 		return checkPlain("reason", c.Seen.Reason)
 	}

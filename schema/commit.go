@@ -79,7 +79,7 @@ func (s *Store) relax(ctx context.Context, tx *sql.Tx, changes []engine.Change) 
 func onlyDeliveries(changes []engine.Change) bool {
 	for i := range changes {
 		switch changes[i].Op {
-		case engine.PutCursor, engine.PutProgress, engine.PutPlaces:
+		case engine.PutCursor, engine.PutProgress, engine.PutPlaces, engine.DeleteNote:
 		default:
 			return false
 		}
@@ -110,6 +110,8 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.putCursors, sqlPutCursors) },
 		func() error { return execRows(ctx, s, tx, b.places, sqlPutPlaces) },
 		func() error { return execRows(ctx, s, tx, b.seen, sqlPutSeen) },
+		func() error { return execRows(ctx, s, tx, b.dropNotes, sqlDropNotes) },
+		func() error { return execRows(ctx, s, tx, b.putNotes, sqlPutNotes) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -21,6 +21,7 @@ type deliveries struct {
 	cursors  map[int64]map[engine.Name]cursorFate
 	places   map[int64][]byte
 	seen     map[[16]byte]*engine.SeenRow
+	notes    map[int64]*engine.NoteRow // by ID; nil: to be deleted
 }
 
 // cursorFate is what becomes of one cursor.
@@ -32,7 +33,7 @@ type cursorFate struct {
 func newDeliveries(ids map[engine.Name]int64) deliveries {
 	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]engine.Name),
 		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
-		cursors: make(map[int64]map[engine.Name]cursorFate), places: make(map[int64][]byte), seen: make(map[[16]byte]*engine.SeenRow)}
+		cursors: make(map[int64]map[engine.Name]cursorFate), places: make(map[int64][]byte), seen: make(map[[16]byte]*engine.SeenRow), notes: make(map[int64]*engine.NoteRow)}
 }
 
 // begin gives a room its id. Another id is another incarnation.
@@ -100,6 +101,10 @@ func (d *deliveries) addDelivery(c engine.Change) {
 		d.places[c.Places.Room] = c.Places.Places
 	case engine.PutSeen:
 		d.seen[c.Seen.Key] = c.Seen
+	case engine.PutNote:
+		d.notes[c.Note.ID] = c.Note
+	case engine.DeleteNote:
+		d.notes[c.Note.ID] = nil
 	}
 }
 
@@ -135,6 +140,14 @@ func (d *deliveries) into(b *batch) {
 		b.seen = append(b.seen, seenRow{Key: s.Key[:], Shard: int64(s.Shard), Code: s.Code, RC: s.RC,
 			Reason: s.Reason, At: s.At.UnixMilli()})
 	}
+	for id, n := range d.notes {
+		if n == nil {
+			b.dropNotes = append(b.dropNotes, idRow{ID: id})
+			continue
+		}
+		b.putNotes = append(b.putNotes, noteRow{ID: id, RoomName: n.Room.User, RoomDomain: n.Room.Host,
+			Username: n.User.User, Domain: n.User.Host, Body: n.Body, At: n.At.UnixMilli()})
+	}
 	b.sortDeliveries()
 }
 
@@ -157,6 +170,8 @@ func (b *batch) sortDeliveries() {
 		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), strings.Compare(x.Username, y.Username), strings.Compare(x.Domain, y.Domain))
 	}
 	slices.SortFunc(b.dropIDs, byID)
+	slices.SortFunc(b.dropNotes, byID)
+	slices.SortFunc(b.putNotes, func(x, y noteRow) int { return cmp.Compare(x.ID, y.ID) })
 	slices.SortFunc(b.putIDs, byID)
 	slices.SortFunc(b.messages, func(x, y messageRow) int {
 		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), cmp.Compare(x.Seq, y.Seq))

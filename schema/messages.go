@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"imcd/engine"
@@ -106,6 +107,26 @@ func (s *Store) Seen(ctx context.Context, since time.Time) ([]engine.SeenRow, er
 	if err != nil {
 		return nil, wrap(ctx, "load the answers", err)
 	}
+	return list, nil
+}
+
+// Notes implements engine.Store.
+func (s *Store) Notes(ctx context.Context, limit int) ([]engine.NoteRow, error) {
+	var list []engine.NoteRow
+	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
+		var r engine.NoteRow
+		var at int64
+		if err := rows.Scan(&r.ID, &r.Room.User, &r.Room.Host, &r.User.User, &r.User.Host, &r.Body, &at); err != nil {
+			return err
+		}
+		r.At = time.UnixMilli(at)
+		list = append(list, r)
+		return nil
+	}, sqlNotes, limit)
+	if err != nil {
+		return nil, wrap(ctx, "load the notices that wait", err)
+	}
+	slices.Reverse(list)
 	return list, nil
 }
 

@@ -37,7 +37,10 @@ func (s *Store) Prune(ctx context.Context, l engine.Limits, now time.Time) (int,
 	if err == nil && l.SeenAge > 0 {
 		err = s.pruneSeen(ctx, now.Add(-l.SeenAge))
 	}
-	return n, wrap(ctx, "delete old messages and answers", err)
+	if err == nil && l.NoteAge > 0 {
+		_, err = s.db.ExecContext(ctx, s.names.Replace(sqlOldNotes), now.Add(-l.NoteAge).UnixMilli(), pruneSeen)
+	}
+	return n, wrap(ctx, "delete old messages, answers and notices", err)
 }
 
 func (s *Store) pruneMessages(ctx context.Context, l engine.Limits, now time.Time) (int, error) {

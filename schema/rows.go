@@ -91,6 +91,17 @@ type seenRow struct {
 	At     int64  `json:"at"` // ms
 }
 
+// noteRow is a row of imcd_notes.
+type noteRow struct {
+	ID         int64  `json:"id"`
+	RoomName   string `json:"room_username"`
+	RoomDomain string `json:"room_domain"`
+	Username   string `json:"username"`
+	Domain     string `json:"domain"`
+	Body       blob   `json:"body"`
+	At         int64  `json:"at"` // ms
+}
+
 // keyRow names a message.
 type keyRow struct {
 	RoomID int64 `json:"room_id"`

@@ -49,7 +49,7 @@ func replacer(d dialect, opts Options) *strings.Replacer {
 		"{skip_locked}", d.skipLocked()}
 	for name, row := range map[string]any{"room": roomRow{}, "member": memberRow{}, "id": idRow{},
 		"message": messageRow{}, "head": headRow{}, "cursor": cursorRow{}, "progress": progressRow{}, "places": placesRow{},
-		"seen": seenRow{}, "key": keyRow{}, "kept": keptRow{}} {
+		"seen": seenRow{}, "note": noteRow{}, "key": keyRow{}, "kept": keptRow{}} {
 		names = append(names, "{"+name+"_rows}", d.rows(columnsOf(row)))
 	}
 	return strings.NewReplacer(names...)

@@ -122,14 +122,23 @@ func invitationRules() []rule {
 		name:   "a failed invitation is told to the inviter",
 		reason: "The module tells it to the invited user, of all people.",
 		when: func(sc *scene, m outcome) bool {
-			return invites(sc, m) && (isUser(sc.user, gone) || isUser(sc.user, declines))
+			return invites(sc, m) && isUser(sc.user, declines)
 		},
 		expect: func(sc *scene, o *outcome) {
 			o.hear(sc.me, sc.room, 1)
-			if isUser(sc.user, declines) {
-				o.hear(sc.user, sc.room, -1)
+			o.hear(sc.user, sc.room, -1)
+		},
+	}, {
+		name:   "an invitation to somebody who is not registered waits",
+		reason: "The module withdraws it, and tells the invited user so, who cannot hear it. imcd keeps it for the next registration and tells the inviter, who takes it back afterwards.",
+		when:   func(sc *scene, m outcome) bool { return invites(sc, m) && isUser(sc.user, gone) },
+		expect: func(sc *scene, o *outcome) {
+			o.hear(sc.me, sc.room, 1)
+			for _, name := range sc.rs.audience() {
+				o.hear(name, sc.room, 1) // that the invitation was taken back
 			}
 		},
+		onImcd: func(sc *scene) step { return sc.again(sc.room, "#remove "+sc.user) },
 	}, {
 		name:   "a declined invitation is told",
 		reason: "The module tells nobody (its code for it is disabled); imcd tells the sender and the inviter.",

@@ -151,7 +151,7 @@ func (p *play) step(ctx context.Context, i int, s *Step) error {
 	case Note:
 		return nil
 	case Register:
-		return a.come(ctx)
+		return p.register(ctx, s, a)
 	case Unregister:
 		return a.leave(ctx)
 	case Answer:
@@ -177,6 +177,17 @@ func (p *play) step(ctx context.Context, i int, s *Step) error {
 		}
 	}
 	return nil
+}
+
+// register lets a user come, who may get what has waited for that.
+func (p *play) register(ctx context.Context, s *Step, a *agent) error {
+	if err := a.come(ctx); err != nil || len(s.Expect) == 0 {
+		return err
+	}
+	if _, err := a.WaitN(ctx, a.seen+len(s.Expect)); err != nil {
+		return fmt.Errorf("  %s did not receive what waited: %w", s.User, err)
+	}
+	return p.collect(ctx, s, "", false)
 }
 
 // round is the nth repetition of a step.

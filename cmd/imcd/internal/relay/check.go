@@ -23,6 +23,7 @@ import (
 const (
 	connectWait = 6 * time.Second // for a connection that is being made; more than a hello may take
 	legWait     = 3 * time.Second // for the answer to a probe
+	lookWait    = time.Second     // for the number of registrations
 )
 
 // Why a Kamailio is not connected.
@@ -44,6 +45,17 @@ type Path struct {
 	Room      string `json:"room"`            // the URI that was written to
 	Out       Leg    `json:"out"`             // imcd, Kamailio, a member
 	In        Leg    `json:"in"`              // a user, Kamailio, imcd
+
+	// Registrations is what Kamailio says of those; nil: it does not say.
+	Registrations *Registrations `json:"registrations,omitempty"`
+	// NoVia: responses to copies came without the Via by which they find their way.
+	NoVia bool `json:"no_via,omitempty"`
+}
+
+// Registrations are those at one Kamailio, since its start.
+type Registrations struct {
+	Accepted int64 `json:"accepted"` // -1: it has no registrar
+	Reported bool  `json:"reported"` // it has told imcd of one, or would have
 }
 
 // Leg is one way through a Kamailio.
@@ -155,7 +167,30 @@ func (g *Group) check(ctx context.Context, c *evapi.Conn, room string) Path {
 	defer socket.Close()
 	p.Out = g.tryOut(ctx, c, socket, p.Room)
 	p.In = g.tryIn(ctx, socket, p.Room)
+	p.Registrations = look(ctx, c)
+	p.NoVia = c.Stats().SIPNoVia > 0
 	return p
+}
+
+// look asks a Kamailio for its registrations.
+func look(ctx context.Context, c *evapi.Conn) *Registrations {
+	if c.Look() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	ticker := time.NewTicker(flushPoll)
+	defer ticker.Stop()
+	for {
+		if r := c.State().Registrations; r != nil {
+			return &Registrations{Accepted: r.Accepted, Reported: r.Reported}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // settled waits until c is connected or has failed to, for a reason that tells

@@ -68,6 +68,8 @@ func (g *Group) Collector() prometheus.Collector {
 			func(s evapi.Stats) uint64 { return s.Receipts }),
 		count("receipts_dropped_total", "Receipts that Kamailio answered and dropped, because there were more than IMC_RECEIPTS in a second.",
 			func(s evapi.Stats) uint64 { return s.ReceiptsLost }),
+		count("sip_no_via_total", "Responses to copies without a Via, as topos makes them: 0 in a Kamailio that works.",
+			func(s evapi.Stats) uint64 { return s.SIPNoVia }),
 		count("calls_total", "Requests of operators.", func(s evapi.Stats) uint64 { return s.Calls }),
 	}}
 }
