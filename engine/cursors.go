@@ -68,6 +68,7 @@ func (s *shard) flush(then func(error)) {
 		}
 	}
 	clear(s.dirty)
+	changes = append(changes, s.noteChanges()...)
 	if len(changes) == 0 && then == nil {
 		return
 	}

@@ -23,6 +23,8 @@ func keyOfCursor(c *Change) cursorKey {
 		return cursorKey{PutCursor, c.Cursor.Room, c.Cursor.User.Key()}
 	case PutPlaces:
 		return cursorKey{op: PutPlaces, room: c.Places.Room}
+	case DeleteNote:
+		return cursorKey{op: DeleteNote, room: c.Note.ID} // of no room, but alike: to be written again
 	}
 	return cursorKey{op: PutProgress, room: c.Progress.Room}
 }

@@ -127,10 +127,24 @@ func (s *shard) hurryKept() {
 
 // unstore takes a notice out of the database that need not be kept any more.
 func (s *shard) unstore(n note) {
-	if n.stored != 0 {
-		s.engine.committer.put(&tx{shard: s, lazy: true, apart: true,
-			changes: []Change{{Op: DeleteNote, Note: &NoteRow{ID: n.stored}}}})
+	if n.stored == 0 {
+		return
 	}
+	if len(s.dirty)+len(s.doneNotes) == 0 {
+		s.flushTimer.Reset(max(s.engine.cfg.CursorFlush/2, s.flushWait))
+	}
+	s.doneNotes = append(s.doneNotes, n.stored)
+}
+
+// noteChanges deletes what need not be kept any more. If that fails, it is sent once more
+// after the next start.
+func (s *shard) noteChanges() []Change {
+	var changes []Change
+	for _, id := range s.doneNotes {
+		changes = append(changes, Change{Op: DeleteNote, Note: &NoteRow{ID: id}})
+	}
+	s.doneNotes = nil
+	return changes
 }
 
 // tellKept is tell for a notice that its user gets when it is there.

@@ -27,8 +27,9 @@ type shard struct {
 	stale map[string]*room // rooms of failed commits, until they are loaded again
 	epoch uint64           // last one given to a room
 
-	kept    int         // notes that wait for their users, of all streams
-	keptDue []keptUntil // streams with such, in the order in which they are tried again
+	kept      int         // notes that wait for their users, of all streams
+	doneNotes []int64     // of kept ones, those that are to be deleted
+	keptDue   []keptUntil // streams with such, in the order in which they are tried again
 
 	streams  map[string]*stream // answers to users, by key; without empty ones
 	hasNote  []*stream          // those with something to send and nothing under way
@@ -52,7 +53,7 @@ type shard struct {
 	held       map[*room]struct{} // rooms of which not all is written, because of copies under way or as it was refused
 	placed     map[*room]bool     // rooms whose places are to be written; true: with the next flush
 	placesAt   time.Time          // when that was last begun
-	flushTimer *time.Timer        // runs while dirty is not empty
+	flushTimer *time.Timer        // runs while dirty or doneNotes is not empty
 	flushWait  time.Duration      // before what could not be written is written again; 0: it could
 	flushing   int                // rooms whose cursors are being written
 	ending     bool               // the cursors were written for the last time: what arrived now could not be noted
