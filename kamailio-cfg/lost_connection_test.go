@@ -84,7 +84,7 @@ func couple(t *testing.T, k *evapitest.Kamailio, bobs evapitest.UAConfig) (alice
 	}
 	expect(t, say(t, alice, lostRoom, "#create"), 200)
 	expect(t, say(t, bob, lostRoom, "#join"), 200)
-	getsText(t, bob, "bob has joined", 5*time.Second)
+	getsText(t, bob, "You are in", 5*time.Second)
 	return alice, bob
 }
 
