@@ -81,7 +81,8 @@ func TestRefusedAmongOthers(t *testing.T) {
 				heard = append(heard, c.body)
 			}
 		}
-		if want := []string{"[alice]: one", "[alice]: two", "[alice]: three", "[alice]: four", "[alice]: five"}; !slices.Equal(heard, want) {
+		if want := []string{"[alice]: one", "[alice]: two", "[alice]: three", "[alice]: four",
+			"[alice]: five"}; !slices.Equal(heard, want) {
 			t.Errorf("bob heard %q, want %q", heard, want)
 		}
 		h.store.mu.Lock()
@@ -332,8 +333,9 @@ func TestRefusedCursors(t *testing.T) {
 		"one member": {func(c *Change) bool { return c.Op == PutCursor && c.Cursor.User.User == "u7" }, errRefused, 60},
 		"progress":   {func(c *Change) bool { return c.Op == PutProgress }, errRefused, 60},
 		"all":        {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress }, errRefused, 300},
-		"privilege":  {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress }, errors.New("permission denied"), 20},
-		"away":       {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress }, ErrUnavailable, 40},
+		"privilege": {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress },
+			errors.New("permission denied"), 20},
+		"away": {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress }, ErrUnavailable, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -368,7 +370,8 @@ func TestRefusedCursors(t *testing.T) {
 				if name == "one member" {
 					h.store.mu.Lock()
 					for i := range 20 {
-						if _, stored := h.store.cursors[h.store.rooms["r@x.org"].Room.ID][fmt.Sprint("u", i, "@x.org")]; stored == (i == 7) {
+						if _, stored := h.store.cursors[h.store.rooms["r@x.org"].Room.ID][fmt.Sprint("u", i,
+							"@x.org")]; stored == (i == 7) {
 							t.Errorf("cursor of u%d is stored: %t", i, stored)
 						}
 					}
@@ -421,11 +424,13 @@ func TestRefusalsAreBounded(t *testing.T) {
 	h.store.refuses(func(*Change) bool { return true })
 	var changes []Change
 	for i := range 2 * maxRefusedCursors {
-		changes = append(changes, Change{Op: PutCursor, Cursor: &CursorRow{Room: 1, User: Name{User: fmt.Sprint("u", i), Host: "x.org"}}})
+		changes = append(changes, Change{Op: PutCursor, Cursor: &CursorRow{Room: 1, User: Name{User: fmt.Sprint("u", i),
+			Host: "x.org"}}})
 	}
 	before := h.store.committed()
 	refused := new(refusedChanges)
-	if err := h.e.committer.salvage(t.Context(), changes, errRefused); !errors.As(err, &refused) || len(refused.changes) != len(changes) {
+	if err := h.e.committer.salvage(t.Context(), changes, errRefused); !errors.As(err, &refused) ||
+		len(refused.changes) != len(changes) {
 		t.Errorf("%v", err)
 	}
 	if n := h.store.committed() - before; n != salvageTries {

@@ -294,3 +294,36 @@ func TestEscapedTwins(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedChangesAreTold: what a trigger or a constraint of the operator's refuses is
+// told from a database that is away, in each kind of commit, and leaves nothing behind.
+func TestRefusedChangesAreTold(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoomID("r", 7), putMember("r", "a", 1))
+		if s.dialect.name() == "sqlite" {
+			run(t, s, `CREATE TRIGGER no_poison BEFORE INSERT ON imcd_messages WHEN instr(NEW.body, CAST('poison' AS BLOB)) > 0
+				BEGIN SELECT RAISE(ABORT, 'not here'); END`,
+				`CREATE TRIGGER no_bad BEFORE INSERT ON imc_members WHEN NEW.username LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'not here'); END`)
+		} else {
+			run(t, s, `CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not here'; END $$`,
+				`CREATE TRIGGER no_bad BEFORE INSERT ON imc_members FOR EACH ROW WHEN (NEW.username LIKE 'bad%') EXECUTE FUNCTION no()`,
+				`ALTER TABLE imcd_messages ADD CHECK (position('poison'::bytea in body) = 0)`)
+		}
+		poison := func(seq uint64) engine.Change { return putMessage(7, seq, []byte("a poison")) }
+		for what, changes := range map[string][]engine.Change{
+			"one message":  {poison(1), putSeen(1, 200, epoch)},
+			"two messages": {putMessage(7, 1, nil), poison(2), putProgress(7, 1)},
+			"a member":     {putMember("r", "b", 0), putMember("r", "bad", 0), putMessage(7, 1, nil)},
+		} {
+			if err := s.Commit(testContext(t), changes); !errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnavailable) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		commit(t, s, putMessage(7, 1, []byte("good")), putSeen(1, 200, epoch))
+		r := load(t, s)[at("r").URI()]
+		if len(r.Members) != 1 || r.Room.Seq != 1 || r.Room.Done != 0 || !reflect.DeepEqual(seqs(t, s, 7), []uint64{1}) {
+			t.Errorf("stored %+v", r)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/lib/pq"
@@ -81,9 +82,9 @@ func classify(err error) error {
 }
 
 func classifyPostgres(code string) error {
+	class := code[:min(len(code), 2)]
 	switch {
-	case strings.HasPrefix(code, "21"), strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"), // bad data, constraint
-		strings.HasPrefix(code, "44"), strings.HasPrefix(code, "54"), // against a view's condition, over a limit
+	case slices.Contains([]string{"21", "22", "23", "44", "54"}, class), // bad data, constraint, view, limit
 		code == "P0001": // a trigger raised it
 		return ErrInvalid
 	case code == "25P03": // the server ended what was too slow

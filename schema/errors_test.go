@@ -20,6 +20,9 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 		want error // nil: neither
 	}{
 		{code("23505"), ErrInvalid}, {code("22001"), ErrInvalid},
+		{code("22P05"), ErrInvalid}, {code("54000"), ErrInvalid}, {code("44000"), ErrInvalid}, {code("P0001"), ErrInvalid},
+		{code("21000"), ErrInvalid}, {code("25P03"), ErrUnavailable}, {code("40P01"), ErrUnavailable}, {code("08006"), ErrUnavailable},
+		{code("42501"), nil}, {code("XX000"), nil}, {code(""), nil},
 		{code("57P01"), ErrUnavailable}, {code("57P03"), ErrUnavailable}, {code("53300"), ErrUnavailable},
 		{code("53100"), ErrUnavailable}, {code("25006"), ErrUnavailable}, {code("40001"), ErrUnavailable},
 		{code("28P01"), ErrUnavailable}, {code("42P01"), nil},

@@ -39,7 +39,7 @@ const (
 
 // sqlHolds fails with invalid_text_representation (see isTaken) if a statement with
 // a CTE holds does not find its own lease. {me} is the parameter; 0: it need not.
-const sqlHolds = `(CASE WHEN {me}::bigint = 0 THEN '1' WHEN EXISTS (SELECT 1 FROM holds) THEN '1' ELSE 'taken' END)::integer`
+const sqlHolds = `(CASE WHEN {me}::bigint = 0 OR EXISTS (SELECT 1 FROM holds) THEN '1' ELSE 'taken' END)::integer`
 
 // holdsIn is sqlHolds where parameter me says who we are.
 func holdsIn(me string) string { return strings.ReplaceAll(sqlHolds, "{me}", me) }

@@ -34,7 +34,8 @@ func TestSecondIsRefusedAndNamesTheFirst(t *testing.T) {
 		first := open(t, url, leased())
 		commit(t, first, putRoomID("r", 7), putMember("r", "a", 1))
 		err := refused(t, url)
-		for _, words := range []string{"db_url: ", thisProcess("").String(), "http_listen 127.0.0.1:8450", "stop that one first"} {
+		for _, words := range []string{"db_url: ", thisProcess("").String(), "http_listen 127.0.0.1:8450",
+			"stop that one first"} {
 			words, _, _ = strings.Cut(words, ", since")
 			if !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %q does not say %q", err, words)
@@ -124,7 +125,8 @@ func TestLeaseOfALinkedSQLiteFile(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "x.db"+leaseSuffix), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := refused(t, "sqlite://"+filepath.Join(dir, "x.db")); !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), "nothing is known") {
+	if err := refused(t, "sqlite://"+filepath.Join(dir, "x.db")); !errors.Is(err, ErrHeld) ||
+		!strings.Contains(err.Error(), "nothing is known") {
 		t.Error(err)
 	}
 }
@@ -146,7 +148,8 @@ func deadProcess(t *testing.T) holder {
 	if other.Started += "1"; !other.dead() {
 		t.Error("a process of that number that was started at another time is the same one")
 	}
-	for _, change := range []func(*holder){func(h *holder) { h.Boot = "other" }, func(h *holder) { h.Namespace = "pid:[1]" },
+	for _, change := range []func(*holder){func(h *holder) { h.Boot = "other" },
+		func(h *holder) { h.Namespace = "pid:[1]" },
 		func(h *holder) { h.Boot = "" }, func(h *holder) { h.PID = 0 }} {
 		other := h
 		if change(&other); other.dead() {
@@ -166,7 +169,8 @@ func deadProcess(t *testing.T) holder {
 // setLease writes who has the lease.
 func setLease(t *testing.T, s *Store, id int64, h holder) {
 	t.Helper()
-	if _, err := s.db.ExecContext(testContext(t), "UPDATE imcd_lease SET id = $1, beat = beat + 7, holder = $2", id, h.encode()); err != nil {
+	if _, err := s.db.ExecContext(testContext(t), "UPDATE imcd_lease SET id = $1, beat = beat + 7, holder = $2", id,
+		h.encode()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -211,7 +215,8 @@ func TestWhoLostTheLeaseWritesNothing(t *testing.T) {
 		"a member":     {putMember("r", "b", 0)},
 		"no room":      {deleteRoom("r")},
 	} {
-		if err := s.Commit(testContext(t), changes); !errors.Is(err, ErrTaken) || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalid) {
+		if err := s.Commit(testContext(t), changes); !errors.Is(err, ErrTaken) || !errors.Is(err, ErrUnavailable) ||
+			errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -286,7 +291,8 @@ func awaitBlocked(t *testing.T, s *Store) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for range tick.C {
-		if count(t, s, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0 {
+		if count(t, s,
+			`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0 {
 			return
 		}
 	}
@@ -297,11 +303,13 @@ func TestRefusesOtherEncodings(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	for _, encoding := range []string{"LATIN1", "SQL_ASCII", "EUC_JP"} {
 		name := strings.ToLower(encoding)
-		if err := pg.Exec(testContext(t), "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 LOCALE 'C' ENCODING '"+encoding+"'"); err != nil {
+		if err := pg.Exec(testContext(t), "postgres",
+			"CREATE DATABASE "+name+" TEMPLATE template0 LOCALE 'C' ENCODING '"+encoding+"'"); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Open(testContext(t), pg.URL(name), leased())
-		if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "encoding is "+encoding) || !strings.Contains(err.Error(), "ENCODING 'UTF8'") {
+		if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "encoding is "+encoding) ||
+			!strings.Contains(err.Error(), "ENCODING 'UTF8'") {
 			t.Errorf("%s: %v", encoding, err)
 		}
 		if _, err := Inspect(testContext(t), pg.URL(name), Options{}); !errors.Is(err, ErrUnfit) {

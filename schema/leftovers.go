@@ -56,7 +56,8 @@ func (l *leftovers) removeRoom(name engine.Name) {
 		return
 	}
 	key := name.Key()
-	if l.rooms[key] = slices.DeleteFunc(l.rooms[key], func(n engine.Name) bool { return n == name }); len(l.rooms[key]) == 0 {
+	l.rooms[key] = slices.DeleteFunc(l.rooms[key], func(n engine.Name) bool { return n == name })
+	if len(l.rooms[key]) == 0 {
 		delete(l.rooms, key)
 	}
 }

@@ -29,7 +29,8 @@ func TestBehindPgBouncer(t *testing.T) {
 	for id := range int64(rooms) {
 		all.Go(func() {
 			for seq := range uint64(messages) {
-				err := s.Commit(testContext(t), []engine.Change{putMessage(id+1, seq+1, nil), putSeen(byte(id)*messages+byte(seq), 200, epoch)})
+				err := s.Commit(testContext(t), []engine.Change{putMessage(id+1, seq+1, nil),
+					putSeen(byte(id)*messages+byte(seq), 200, epoch)})
 				if err != nil {
 					t.Error(err)
 				}

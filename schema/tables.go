@@ -81,8 +81,9 @@ func (t baseTable) wrong(info *tableInfo) (wrong []string) {
 	}
 	for _, c := range info.columns {
 		if c.needed && !c.filled && !slices.Contains(t.columns, c.name) {
-			wrong = append(wrong, fmt.Sprintf("column %q, which imcd does not know, is NOT NULL and has no default: ALTER TABLE %s "+
-				"ALTER COLUMN %s DROP NOT NULL, or SET DEFAULT", c.name, t.table, c.name))
+			wrong = append(wrong,
+				fmt.Sprintf("column %q, which imcd does not know, is NOT NULL and has no default: ALTER TABLE %s "+
+					"ALTER COLUMN %s DROP NOT NULL, or SET DEFAULT", c.name, t.table, c.name))
 		}
 	}
 	return wrong

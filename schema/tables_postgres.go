@@ -10,7 +10,8 @@ import (
 )
 
 // tableKinds says what pg_class.relkind means.
-var tableKinds = map[string]string{"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table"}
+var tableKinds = map[string]string{"r": "table", "p": "table", "v": "view", "m": "materialized view",
+	"f": "foreign table"}
 
 // varcharHeader is what PostgreSQL adds to the length of a varchar in its typmod.
 const varcharHeader = 4
@@ -69,8 +70,9 @@ func (d *postgresDialect) wrongRights(ctx context.Context, q querier, table stri
 	sequence, err := stringsOf(ctx, q, `SELECT s FROM pg_get_serial_sequence($1, 'id') AS s
 		WHERE s IS NOT NULL AND NOT has_sequence_privilege(s, 'USAGE')`, table)
 	if err == nil && len(sequence) > 0 {
-		wrong = append(wrong, fmt.Sprintf("the role %s may not use its sequence: GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO %s",
-			d.cfg.User, sequence[0], pq.QuoteIdentifier(d.cfg.User)))
+		wrong = append(wrong,
+			fmt.Sprintf("the role %s may not use its sequence: GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO %s",
+				d.cfg.User, sequence[0], pq.QuoteIdentifier(d.cfg.User)))
 	}
 	return wrong, err
 }
@@ -100,8 +102,9 @@ func (d *postgresDialect) moveSequence(ctx context.Context, q querier, table str
 		return false, err
 	}
 	if !may {
-		return false, fmt.Errorf("%w: its sequence stands behind its ids, so that no row can be added: SELECT setval('%s', %d)",
-			ErrUnfit, sequence[0], highest.Int64)
+		return false,
+			fmt.Errorf("%w: its sequence stands behind its ids, so that no row can be added: SELECT setval('%s', %d)",
+				ErrUnfit, sequence[0], highest.Int64)
 	}
 	_, err = q.ExecContext(ctx, "SELECT setval($1::regclass, $2)", sequence[0], highest.Int64)
 	return err == nil, err

@@ -10,7 +10,8 @@ import (
 // column, so types and lengths say nothing.
 func (d *sqliteDialect) table(ctx context.Context, q querier, table string) (*tableInfo, error) {
 	info := &tableInfo{}
-	kinds, err := stringsOf(ctx, q, "SELECT type FROM sqlite_schema WHERE lower(name) = lower($1) AND type IN ('table', 'view')", table)
+	kinds, err := stringsOf(ctx, q,
+		"SELECT type FROM sqlite_schema WHERE lower(name) = lower($1) AND type IN ('table', 'view')", table)
 	if err != nil || len(kinds) == 0 {
 		return info, err
 	}
