@@ -46,12 +46,15 @@ func (l *loader) put(q query) {
 	}
 }
 
-// idle reports whether nothing waits or is being read.
-func (l *loader) idle() bool {
+// pending counts the queries that are not answered yet.
+func (l *loader) pending() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.open == 0
+	return l.open
 }
+
+// idle reports whether nothing waits or is being read.
+func (l *loader) idle() bool { return l.pending() == 0 }
 
 func (l *loader) take() (query, bool) {
 	l.mu.Lock()

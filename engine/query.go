@@ -38,6 +38,7 @@ type Stats struct {
 	Waiting      int   `json:"waiting"`       // places in rooms of members that are offline or tried again later
 	Committing   int   `json:"committing"`    // changes that wait for the database or are being written
 	Unwritten    int   `json:"unwritten"`     // rooms whose deliveries are not noted in the database yet
+	Reading      int   `json:"reading"`       // queries for stored messages that wait or are carried out
 	DatabaseOK   bool  `json:"database_ok"`   // the last commit succeeded
 }
 
@@ -111,7 +112,7 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 		return []Stats{st}
 	})
 	sum := Stats{Outstanding: e.credits.inUse(), BacklogBytes: e.memory.Load(), DatabaseOK: e.committer.healthy(),
-		Committing: e.committer.pending()}
+		Committing: e.committer.pending(), Reading: e.loader.pending()}
 	for _, p := range parts {
 		sum.ActiveRooms += p.ActiveRooms
 		sum.Members += p.Members

@@ -400,3 +400,15 @@ func TestPlacesAreWritten(t *testing.T) {
 		h.close()
 	})
 }
+
+func BenchmarkReceipt(b *testing.B) {
+	h := newHouse(b, nil)
+	h.roomOf("r", "bob")
+	ids := h.copiesOf("alice", "r", "one")
+	m := h.request("bob", "r@x.org", imdn(ids["bob"], "displayed"), imdnHeader)
+	r := &evapi.Receipt{RURI: m.RURI, Request: m.Request}
+	b.ReportAllocs()
+	for b.Loop() {
+		h.e.Receipt(r)
+	}
+}

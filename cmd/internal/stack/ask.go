@@ -26,6 +26,7 @@ type Stats struct {
 	BacklogBytes int64 `json:"backlog_bytes"`
 	Committing   int   `json:"committing"`
 	Unwritten    int   `json:"unwritten"`
+	Reading      int   `json:"reading"`
 }
 
 // Call calls a JSON-RPC method of imcd over a connection of its own. params may
@@ -62,7 +63,7 @@ func (s *Stack) Idle(ctx context.Context) error {
 		if err := c.Call(ctx, "imc.stats", []string{}, &st); err != nil {
 			return fmt.Errorf("wait until imcd is idle: %w", err)
 		}
-		if st.Outstanding == 0 && st.BacklogBytes == 0 && st.Committing == 0 && st.Unwritten == 0 {
+		if st.Outstanding == 0 && st.BacklogBytes == 0 && st.Committing == 0 && st.Unwritten == 0 && st.Reading == 0 {
 			seen++
 			continue
 		}
