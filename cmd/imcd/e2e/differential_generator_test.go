@@ -130,8 +130,8 @@ func (g *generator) message(st state) step {
 		room = manager
 	}
 	s := g.send(sender, room, fmt.Sprintf("hello %d \"grüße\" %%s", g.IntN(1000)))
-	s.contentType = pick(g, []string{"", "", "text/plain; charset=utf-8", "application/im-iscomposing+xml", "image/jpeg"})
-	return s
+	s.contentType = pick(g, []string{"", "", "text/plain; charset=utf-8", "application/xml", "image/jpeg"})
+	return s.signed()
 }
 
 func (g *generator) create(st state) step {
@@ -231,6 +231,19 @@ func (g *generator) odd(st state) step {
 	if s.body == "#help" && g.chance(60) {
 		s.contentType = "image/png"
 	}
+	return s.signed()
+}
+
+// signed gives a display name to who sends no text: imcd has a line before it else, with the
+// author.
+func (s step) signed() step {
+	if s.contentType == "" || strings.HasPrefix(s.contentType, "text/") || strings.HasPrefix(s.from, `"`) {
+		return s
+	}
+	if s.from == "" {
+		s.from = "<sip:" + s.sender + "@" + home + ">"
+	}
+	s.from = `"A" ` + s.from
 	return s
 }
 

@@ -55,6 +55,17 @@ func refusalRules() []rule {
 		reason: "The module takes any body that begins with the command character for a command; an image may begin so by chance, and imcd passes it on.",
 		when:   func(sc *scene, _ outcome) bool { return sc.contentType == "image/png" },
 		expect: expectSaid,
+	}, {
+		name:   "nobody is told that something else than a text was refused",
+		reason: "It may be a program's, which would answer.",
+		when: func(sc *scene, _ outcome) bool {
+			return sc.contentType != "" && !strings.HasPrefix(sc.contentType, "text/")
+		},
+		expect: func(_ *scene, o *outcome) {
+			if !o.ok {
+				o.heard = heard{}
+			}
+		},
 	}}
 }
 
