@@ -49,7 +49,8 @@ func (c *call) unheardOf(user Name) bool {
 	if c.req.order != nil || e.users.known(user) {
 		return false
 	}
-	return !e.served.Load().own(user.Host, c.req.target) || strings.Count(user.User, ".")+strings.Count(user.User, "-")+strings.Count(user.User, "_") > 1
+	words := strings.FieldsFunc(user.User, func(r rune) bool { return strings.ContainsRune("-_.", r) })
+	return len(words) > 2 || !e.served.Load().own(user.Host, c.req.target)
 }
 
 // appears tells the room of a member that was unheard of: there is one.

@@ -29,20 +29,27 @@ func TestForeignUsers(t *testing.T) {
 	for policy, steps := range map[string][]step{
 		ForeignInvited: {
 			{"m@", "#create", 403, ""}, {"m@", "#create b", 403, ""}, {"m@", "#join", 403, ""}, {"m@", "hello", 403, ""},
-			{"m@", "#nonsense", 403, ""}, {"m@", "#rooms", 403, ""}, {"m@", "#help", 403, ""}, {"m@", "#accept", 403, ""}, {"m@", "#create a b c", 403, ""},
+			{"m@", "#nonsense", 403, ""}, {"m@", "#rooms", 403, ""}, {"m@", "#help", 403, ""},
+			{"m@", "#accept", 403, ""}, {"m@", "#create a b c", 403, ""},
 			{"alice", "#create", 200, "You are its owner"},
-			{"m@", "#join", 403, ""}, {"m@", "hello", 403, ""}, {"m@", "#list", 403, ""}, {"m@", "#help", 403, ""}, {"m@", "", 403, ""},
+			{"m@", "#join", 403, ""}, {"m@", "hello", 403, ""}, {"m@", "#list", 403, ""}, {"m@", "#help", 403, ""},
+			{"m@", "", 403, ""},
 			{"alice", "#invite m@far.example", 200, "invites you"},
-			{"m@", "#accept", 200, "joined"}, {"m@", "hello", 200, "hello"}, {"m@", "#rooms", 403, ""}, {"m@", "#create b", 403, ""},
-			{"m@", "#help", 200, "Commands"}, {"alice", "#add n@far.example", 200, "joined"}, {"n@", "hi", 200, "hi"}, {"m@", "#leave", 200, "left"},
+			{"m@", "#accept", 200, "joined"}, {"m@", "hello", 200, "hello"}, {"m@", "#rooms", 403, ""},
+			{"m@", "#create b", 403, ""},
+			{"m@", "#help", 200, "Commands"}, {"alice", "#add n@far.example", 200, "joined"}, {"n@", "hi", 200, "hi"},
+			{"m@", "#leave", 200, "left"},
 			{"m@", "#join", 403, ""}, {"alice", "#invite m@far.example", 200, "invites you"}, {"m@", "#join", 200, "joined"},
 		},
 		ForeignRefuse: {
-			{"alice", "#create", 200, "You are its owner"}, {"m@", "#join", 403, ""}, {"alice", "#invite m@far.example", 403, "cannot be members here"},
-			{"alice", "#add m@far.example", 403, "cannot be members here"}, {"old@", "hi", 200, "hi"}, {"old@", "#leave", 200, "left"}, {"old@", "#join", 403, ""},
+			{"alice", "#create", 200, "You are its owner"}, {"m@", "#join", 403, ""},
+			{"alice", "#invite m@far.example", 403, "cannot be members here"},
+			{"alice", "#add m@far.example", 403, "cannot be members here"}, {"old@", "hi", 200, "hi"},
+			{"old@", "#leave", 200, "left"}, {"old@", "#join", 403, ""},
 		},
 		ForeignAllow: {
-			{"m@", "#create", 200, "You are its owner"}, {"n@", "#join", 200, "joined"}, {"n@", "hi", 200, "hi"}, {"n@", "#rooms", 200, "1 room"},
+			{"m@", "#create", 200, "You are its owner"}, {"n@", "#join", 200, "joined"}, {"n@", "hi", 200, "hi"},
+			{"n@", "#rooms", 200, "1 room"},
 			{"x@", "hi", 403, "not in room"},
 		},
 	} {
@@ -51,7 +58,8 @@ func TestForeignUsers(t *testing.T) {
 			h.e.Welcomed("k", stock())
 			for _, s := range steps {
 				if s.from == "old@" && !h.member("chat-r", "old@far.example") {
-					if err := h.e.AddMember(context.Background(), "sip:chat-r@x.org", "sip:old@far.example", ""); err != nil && s.body != "#join" {
+					if err := h.e.AddMember(context.Background(), "sip:chat-r@x.org", "sip:old@far.example",
+						""); err != nil && s.body != "#join" {
 						t.Fatal(err) // operators may
 					}
 					if s.body == "#join" {
@@ -97,11 +105,15 @@ func TestNewcomers(t *testing.T) {
 		user string
 		ok   bool
 	}{
-		{"bob", true}, {"anna.b-2", true}, {"+49891234", true}, {"49_89", true}, {"sip:bob@x.org", true}, {"bob@y.org", true}, {"bob@far.example", true},
+		{"bob", true}, {"anna.b-2", true}, {"+49891234", true}, {"49_89", true}, {"sip:bob@x.org", true},
+		{"bob@y.org", true}, {"bob@far.example", true},
 		{"bob@192.0.2.1", true}, {"bob@[2001:db8::1]", true},
-		{"Call.+49900123456.now!", false}, {"Call+49900", false}, {"a!b", false}, {"a~b", false}, {"a*b", false}, {"o'brien", false}, {"(x)", false}, {"a&b", false},
-		{"a=b", false}, {"a,b", false}, {"a;b", false}, {"a?b", false}, {"a/b", false}, {"a$b", false}, {"%62ob", false}, {"a%20b", false}, {"+", false},
-		{"bob@win_a_prize.example", false}, {"bob@prize", false}, {"bob@-x.example", false}, {"bob@a..example", false}, {"bob@1.2", false},
+		{"Call.+49900123456.now!", false}, {"Call+49900", false}, {"a!b", false}, {"a~b", false}, {"a*b", false},
+		{"o'brien", false}, {"(x)", false}, {"a&b", false},
+		{"a=b", false}, {"a,b", false}, {"a;b", false}, {"a?b", false}, {"a/b", false}, {"a$b", false},
+		{"%62ob", false}, {"a%20b", false}, {"+", false},
+		{"bob@win_a_prize.example", false}, {"bob@prize", false}, {"bob@-x.example", false},
+		{"bob@a..example", false}, {"bob@1.2", false},
 		{"chat-other", false}, {"chat-r", false}, {"chat-r@y.org", false}, {"CHAT-R", false}, {"chat-manager", false},
 		{"chat-r@far.example", true}, // a room of another server, for all that is known
 	} {
@@ -189,7 +201,8 @@ func TestUnheardOf(t *testing.T) {
 		h := start(t)
 		user, _, _ := strings.Cut(name, "@")
 		h.relay.set(func() { h.relay.codes[user] = result(404) })
-		for _, body := range []string{"#add " + name, "#modify " + name + " admin", "#remove " + name, "#add " + name, "#invite x-" + name} {
+		for _, body := range []string{"#add " + name, "#modify " + name + " admin", "#remove " + name,
+			"#add " + name, "#invite x-" + name} {
 			if h.byRule("alice", "chat-r@x.org", body); said(h, name) {
 				t.Errorf("bob heard of %s", name)
 			}

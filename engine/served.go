@@ -50,7 +50,8 @@ func (e *Engine) Welcomed(kamailio string, w evapi.Welcome) {
 	all := &served{domains: make(map[string]bool)}
 	for name, w := range e.welcomed {
 		err := all.add(&w)
-		if same := again && was.Rooms != nil && w.Rooms != nil && *was.Rooms == *w.Rooms; err != nil && name == kamailio && !same {
+		same := again && was.Rooms != nil && w.Rooms != nil && *was.Rooms == *w.Rooms
+		if err != nil && name == kamailio && !same {
 			e.log.Warn().Err(err).Str("kamailio", kamailio).
 				Msg("names of rooms are not checked: IMC_ROOM cannot be read here as Kamailio reads it")
 		}

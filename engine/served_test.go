@@ -12,7 +12,8 @@ import (
 
 // stock is what a Kamailio with imc.cfg's defaults says.
 func stock() evapi.Welcome {
-	return evapi.Welcome{Rooms: &evapi.RoomRule{Expression: "^chat-.+$", Prefix: "chat-"}, Domains: []string{"x.org", "y.org", "::1"}}
+	return evapi.Welcome{Rooms: &evapi.RoomRule{Expression: "^chat-.+$", Prefix: "chat-"},
+		Domains: []string{"x.org", "y.org", "::1"}}
 }
 
 // byRule says a text to a room that Kamailio took for one by IMC_ROOM.
@@ -72,7 +73,8 @@ func TestRoomNames(t *testing.T) {
 		{"rule that is not known", unreadable, "#create boss", 200, "boss@x.org", ""},
 		{"older include", evapi.Welcome{}, "#create boss", 200, "boss@x.org", ""},
 		{"older include, domain", evapi.Welcome{}, "#create boss@bank.example", 200, "boss@bank.example", ""},
-		{"any domain", evapi.Welcome{Rooms: stock().Rooms, AnyDomain: true}, "#create chat-a@b.example", 200, "chat-a@b.example", ""},
+		{"any domain", evapi.Welcome{Rooms: stock().Rooms, AnyDomain: true},
+			"#create chat-a@b.example", 200, "chat-a@b.example", ""},
 		{"no user", stock(), `#create a"b`, 400, "", "Bad room"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,10 +103,13 @@ func TestRoomNamesInCommands(t *testing.T) {
 		from, body string
 		code       int
 	}{
-		{"alice", "#create garden", 200}, {"bob", "#join garden", 200}, {"alice", "#list garden", 200}, {"alice", "#add carol garden", 200},
-		{"alice", "#modify carol admin garden", 200}, {"carol", "#invite dave garden", 200}, {"dave", "#accept garden", 200},
+		{"alice", "#create garden", 200}, {"bob", "#join garden", 200}, {"alice", "#list garden", 200},
+		{"alice", "#add carol garden", 200},
+		{"alice", "#modify carol admin garden", 200}, {"carol", "#invite dave garden", 200},
+		{"dave", "#accept garden", 200},
 		{"alice", "#invite eve garden", 200}, {"eve", "#deny garden", 200}, {"carol", "#remove dave garden", 200},
-		{"bob", "#leave garden", 200}, {"alice", "#list shed", 404}, {"alice", "#list shed@x.org", 404}, {"alice", "#destroy garden", 200},
+		{"bob", "#leave garden", 200}, {"alice", "#list shed", 404}, {"alice", "#list shed@x.org", 404},
+		{"alice", "#destroy garden", 200},
 	} {
 		if a := h.byRule(step.from, to, step.body); a.Code != step.code {
 			t.Errorf("%s %s: %d %q", step.from, step.body, a.Code, a.Reason)
@@ -119,7 +124,8 @@ func TestRoomNamesInCommands(t *testing.T) {
 // an own one all the same. Operators make what they want.
 func TestRoomNamesOfScripts(t *testing.T) {
 	h := newHouse(t, nil)
-	h.e.Welcomed("k", evapi.Welcome{Rooms: &evapi.RoomRule{Expression: "^$", Prefix: "chat-"}, Domains: []string{"x.org"}})
+	h.e.Welcomed("k", evapi.Welcome{Rooms: &evapi.RoomRule{Expression: "^$", Prefix: "chat-"},
+		Domains: []string{"x.org"}})
 	h.want(h.say("alice", "manager", "#create garden"), 200, 1)
 	h.want(h.say("alice", "manager", "#create ceo@bank.example"), 400, -30)
 	if err := h.e.CreateRoom(context.Background(), "sip:any@elsewhere.example", false, ""); err != nil {
@@ -133,7 +139,8 @@ func TestRoomNamesOfScripts(t *testing.T) {
 // Rooms of several Kamailios: what one of them hands over is a room.
 func TestRoomNamesOfSeveral(t *testing.T) {
 	h := newHouse(t, nil)
-	other := evapi.Welcome{Rooms: &evapi.RoomRule{Expression: "^(talk|chat)-", Prefix: "talk-"}, Domains: []string{"z.org"}}
+	other := evapi.Welcome{Rooms: &evapi.RoomRule{Expression: "^(talk|chat)-", Prefix: "talk-"},
+		Domains: []string{"z.org"}}
 	h.e.Welcomed("k1", stock())
 	h.e.Welcomed("k2", other)
 	h.want(h.byRule("alice", "chat-m@x.org", "#create talk-a@z.org"), 200, 1)
@@ -176,7 +183,8 @@ func TestCompileRule(t *testing.T) {
 			}
 		}
 	}
-	for _, expr := range []string{`\w+`, `\bchat`, `[\d]`, `[a\]b]`, `a{,3}`, `a{`, `{2}`, `a{1000}`, "*a", "(*a)", "a|+b", "^*a", "$+", `(a)\1`, "[a", "a(", "[[.a.]]",
+	for _, expr := range []string{`\w+`, `\bchat`, `[\d]`, `[a\]b]`, `a{,3}`, `a{`, `{2}`, `a{1000}`, "*a",
+		"(*a)", "a|+b", "^*a", "$+", `(a)\1`, "[a", "a(", "[[.a.]]",
 		"[[=a=]]", "[[:word:]]", "a\x80", "chat-ä", `a\`, "(?i)a", `\<a\>`, "[z-a]"} {
 		if _, err := compileRule(expr); err == nil {
 			t.Errorf("%q is taken", expr)

@@ -75,7 +75,8 @@ func TestContactsWithNames(t *testing.T) {
 			}
 			if tt.named {
 				u := await(t, "a name", n.names)
-				if !strings.EqualFold(u.host, tt.host) || (u.port != 0) != tt.port || u.cp.CallID != cp.CallID || u.cp.To != cp.To || u.cp.Out != out {
+				if !strings.EqualFold(u.host, tt.host) || (u.port != 0) != tt.port || u.cp.CallID != cp.CallID ||
+					u.cp.To != cp.To || u.cp.Out != out {
 					t.Errorf("%+v", u)
 				}
 				u.cp.Dest = "sip:127.0.0.1:" + port

@@ -43,7 +43,8 @@ func TestWelcomeTellsRoomsAndDomains(t *testing.T) {
 	}{
 		"demo": {evapitest.Options{}, "^chat-.+$", "chat-", "1", []string{"127.0.0.1"}, nil},
 		"stock": {evapitest.Options{Config: stock, Local: "alias=\"chat.test\"\nalias=\"Second.test\"\nalias=udp:third.test:7070\n"},
-			"^chat-.+$", "chat-", "0", []string{"127.0.0.1", "chat.test", "Second.test", "third.test"}, []string{"table.test", "udp", "7070"}},
+			"^chat-.+$", "chat-", "0", []string{"127.0.0.1", "chat.test", "Second.test", "third.test"},
+			[]string{"table.test", "udp", "7070"}},
 		"domains in a table": {evapitest.Options{Config: stock, Local: "alias=\"chat.test\"\n" + withDomain(t)},
 			"^chat-.+$", "chat-", "0", []string{"127.0.0.1", "chat.test", "table.test"}, nil},
 		"settings": {evapitest.Options{IMCLocal: "#!define IMC_ROOM \"^(room|\\\\+49)[0-9]+$\"\n#!define IMC_ROOM_PREFIX \"\"\n"},
@@ -87,7 +88,8 @@ func TestMessageTellsLocal(t *testing.T) {
 		Local: "alias=\"chat.test\"\nalias=udp:third.test:7070\n" + withDomain(t)})
 	s := startStandIn(t, k)
 	for _, c := range []struct{ domain, local string }{
-		{"chat.test", "1"}, {"CHAT.test", "1"}, {"127.0.0.1", "1"}, {"127.0.0.1:9", "1"}, {"table.test", "1"}, {"third.test", "1"},
+		{"chat.test", "1"}, {"CHAT.test", "1"}, {"127.0.0.1", "1"}, {"127.0.0.1:9", "1"}, {"table.test", "1"},
+		{"third.test", "1"},
 		{"evil.example", "0"}, {"chat.test.evil.example", "0"}, {"192.0.2.1", "0"}, {"[2001:db8::1]", "0"},
 	} {
 		before, _ := s.seen("imc.message")
@@ -107,10 +109,12 @@ func TestDestination(t *testing.T) {
 	s := startStandIn(t, k)
 	far := newUA(t, evapitest.UAConfig{User: "far", Domain: "nowhere.invalid", Proxy: k.SIPAddr()})
 	dest := "X-IMC-Dest: " + strings.Replace(far.Contact(), "far@", "", 1)
-	frame := copyFrame(s.header(t), unb64(t, s.welcome.Params["next_hop"]), "sip:far@nowhere.invalid", "copy-1", "to the far end")
+	frame := copyFrame(s.header(t), unb64(t, s.welcome.Params["next_hop"]), "sip:far@nowhere.invalid", "copy-1",
+		"to the far end")
 	send(t, s.peer, strings.Replace(frame, "X-IMC-Secret:", dest+`\r\nX-IMC-Secret:`, 1))
 	got, err := far.Next(testContext(t))
-	if err != nil || got.Text() != "to the far end" || got.Header("X-IMC-Dest") != "" || got.Header("X-IMC-Secret") != "" {
+	if err != nil || got.Text() != "to the far end" || got.Header("X-IMC-Dest") != "" ||
+		got.Header("X-IMC-Secret") != "" {
 		t.Errorf("far got %s %v", got.Request, err)
 	}
 	if ev := s.wait(t, "imc.outcome", 1)[0]; ev.Params["code"] != "200" {

@@ -97,13 +97,17 @@ func startFar(t *testing.T, dir string, dns *nameServer, settings []string) *far
 // finds: a member of another domain gets what is said, and can answer.
 func (f *far) finds(t *testing.T) {
 	const room = "sip:chat-far@chat.test"
-	if res, err := f.alice.Say(testContext(t), room, "#add "+strings.TrimPrefix(f.sink.AOR(), "sip:")); err != nil || res.StatusCode != 200 && res.StatusCode != 403 {
+	if res, err := f.alice.Say(testContext(t), room, "#add "+strings.TrimPrefix(f.sink.AOR(),
+		"sip:")); err != nil || res.StatusCode != 200 && res.StatusCode != 403 {
 		t.Errorf("add: %v %v", res, err)
 	}
 	f.sink.Clear()
 	expect(t, say(t, f.alice, room, "do you hear me"), 200)
 	got, err := f.sink.Wait(testContext(t), func(all []evapitest.Received) bool {
-		return slices.ContainsFunc(all, func(r evapitest.Received) bool { return strings.HasSuffix(r.Text(), "do you hear me") })
+		return slices.ContainsFunc(all, func(r evapitest.Received) bool {
+			return strings.HasSuffix(r.Text(),
+				"do you hear me")
+		})
 	})
 	if err != nil {
 		t.Errorf("the sink got %v: %v", got, err)

@@ -37,9 +37,11 @@ func namespaced(t *testing.T) (dir string) {
 	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	const script = `ip link set lo up && ip address add ` + farAddress + `/32 dev lo && mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"`
+	const script = `ip link set lo up && ip address add ` + farAddress + `/32 dev lo &&
+		mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"`
 	// All processes of it end with it, whatever happens.
-	args := []string{"unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "env", inNamespace + "=" + dir, "sh", "-c", script, dir,
+	args := []string{"unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
+		"env", inNamespace + "=" + dir, "sh", "-c", script, dir,
 		os.Args[0], "-test.v", "-test.run", "^" + t.Name() + "$", "-test.timeout", "3m"}
 	if os.Geteuid() != 0 {
 		if err := exec.Command("sudo", "-n", "true").Run(); err != nil {

@@ -129,9 +129,12 @@ func send(t *testing.T, b *Book, host, callID string) {
 
 func TestLookup(t *testing.T) {
 	z := &zone{asked: make(map[string]int), hosts: map[string][]string{
-		"a.example": {"192.0.2.1"}, "six.example": {"2001:db8::1"}, "both.example": {"2001:db8::1", "192.0.2.2", "192.0.2.3"}, "short": {"10.0.0.1"},
-		"mapped.example": {"::ffff:192.0.2.9"}, "zone.example": {"fe80::1%eth0"}, "wild.example": {"0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"},
-		"local.example": {"127.0.0.1"}, "sip1.example": {"192.0.2.11"}, "sip2.example": {"192.0.2.12"}, "srv.example": {"192.0.2.99"},
+		"a.example": {"192.0.2.1"}, "six.example": {"2001:db8::1"},
+		"both.example": {"2001:db8::1", "192.0.2.2", "192.0.2.3"}, "short": {"10.0.0.1"},
+		"mapped.example": {"::ffff:192.0.2.9"}, "zone.example": {"fe80::1%eth0"},
+		"wild.example":  {"0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"},
+		"local.example": {"127.0.0.1"}, "sip1.example": {"192.0.2.11"}, "sip2.example": {"192.0.2.12"},
+		"srv.example": {"192.0.2.99"},
 	}, servers: map[string][]*net.SRV{
 		"_sip._udp.srv.example":  {{Target: "sip1.example.", Port: 5070}, {Target: "sip2.example.", Port: 5060}},
 		"_sip._udp.half.example": {{Target: "gone.example.", Port: 5070}, {Target: "sip2.example.", Port: 5080}},
@@ -144,12 +147,16 @@ func TestLookup(t *testing.T) {
 		place Place
 		want  string // empty: not found
 	}{
-		{Place{"a.example", 0}, "sip:192.0.2.1"}, {Place{"a.example.", 0}, "sip:192.0.2.1"}, {Place{"a.example", 5099}, "sip:192.0.2.1:5099"},
+		{Place{"a.example", 0}, "sip:192.0.2.1"}, {Place{"a.example.", 0}, "sip:192.0.2.1"},
+		{Place{"a.example", 5099}, "sip:192.0.2.1:5099"},
 		{Place{"six.example", 0}, "sip:[2001:db8::1]"}, {Place{"six.example", 5061}, "sip:[2001:db8::1]:5061"},
-		{Place{"both.example", 0}, "sip:192.0.2.2 sip:192.0.2.3"}, {Place{"mapped.example", 0}, "sip:192.0.2.9"}, {Place{"zone.example", 0}, "sip:[fe80::1]"},
+		{Place{"both.example", 0}, "sip:192.0.2.2 sip:192.0.2.3"}, {Place{"mapped.example", 0}, "sip:192.0.2.9"},
+		{Place{"zone.example", 0}, "sip:[fe80::1]"},
 		{Place{"short", 0}, "sip:10.0.0.1"}, {Place{"wild.example", 0}, ""}, {Place{"local.example", 0}, "sip:127.0.0.1"},
-		{Place{"srv.example", 0}, "sip:192.0.2.11:5070"}, {Place{"srv.example", 5060}, "sip:192.0.2.99:5060"}, {Place{"half.example", 0}, "sip:192.0.2.12:5080"},
-		{Place{"tcp.example", 0}, "sip:192.0.2.11:5060;transport=tcp"}, {Place{"loop.example", 0}, ""}, {Place{"none.example", 0}, ""},
+		{Place{"srv.example", 0}, "sip:192.0.2.11:5070"}, {Place{"srv.example", 5060}, "sip:192.0.2.99:5060"},
+		{Place{"half.example", 0}, "sip:192.0.2.12:5080"},
+		{Place{"tcp.example", 0}, "sip:192.0.2.11:5060;transport=tcp"}, {Place{"loop.example", 0}, ""},
+		{Place{"none.example", 0}, ""},
 		{Place{"gone.example", 0}, ""}, {Place{"nowhere.example", 0}, ""},
 	} {
 		dests, err := lookup(t.Context(), z, c.place)
@@ -336,7 +343,8 @@ func TestSendFails(t *testing.T) {
 			c.err = err
 			send(t, b, "a.example", "first")
 			synctest.Wait()
-			if _, results := c.take(); len(results) != 1 || results[0].Code != code || !results[0].Local || results[0].CallID != "first" {
+			if _, results := c.take(); len(results) != 1 || results[0].Code != code || !results[0].Local ||
+				results[0].CallID != "first" {
 				t.Errorf("%v: %+v", err, results)
 			}
 			if got := b.Send(nil, Place{Host: "a.example"}, evapi.Copy{CallID: "second"}); !errors.Is(got, err) {

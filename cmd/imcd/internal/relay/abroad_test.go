@@ -36,9 +36,12 @@ func TestAbroad(t *testing.T) {
 		want   map[string]string
 	}{
 		"stock": {abroad(welcome(0, stock)), map[string]string{
-			"sip:bob@own.test": "", "sip:bob@OWN.test": "", "sip:bob@room.test": "", "sip:bob@ROOM.test": "", "sip:bob@127.0.0.1": "",
-			"sip:bob@far.example": "far.example", "sip:bob@Far.Example": "Far.Example", "sip:bob@192.0.2.1": "", "sip:bob@[2001:db8::1]": "",
-			"sip:bob@192.0.2.1.example": "192.0.2.1.example", "sip:bob@own.test.example": "own.test.example", "sip:bob@999.1.1.1": "999.1.1.1",
+			"sip:bob@own.test": "", "sip:bob@OWN.test": "", "sip:bob@room.test": "", "sip:bob@ROOM.test": "",
+			"sip:bob@127.0.0.1":   "",
+			"sip:bob@far.example": "far.example", "sip:bob@Far.Example": "Far.Example", "sip:bob@192.0.2.1": "",
+			"sip:bob@[2001:db8::1]":     "",
+			"sip:bob@192.0.2.1.example": "192.0.2.1.example", "sip:bob@own.test.example": "own.test.example",
+			"sip:bob@999.1.1.1": "999.1.1.1",
 		}},
 		"nothing known yet": {abroad(), map[string]string{"sip:bob@far.example": ""}},
 		"any domain":        {abroad(welcome(0, evapi.Welcome{Rooms: rule, AnyDomain: true})), map[string]string{"sip:bob@far.example": ""}},
