@@ -50,7 +50,7 @@ func linphones(t *testing.T, s *site) {
 	s.settle(t, ann, ben, cid)
 	s.sequence(t, room, 3)
 	ann.says(room, "#history 8")
-	if history := texts(s.rest(t, ann)); strings.Count(history, "Hallo von ") != 3 || strings.Contains(history, "imdn") {
+	if history := ann.next(room); strings.Count(history, "Hallo von ") != 3 || strings.Contains(history, "imdn") {
 		t.Errorf("the history of three messages: %s", history)
 	}
 
@@ -86,7 +86,7 @@ func cpim(t *testing.T, s *site) {
 	s.settle(t, dan, eli)
 	s.sequence(t, room, 1)
 	eli.says(room, "#list")
-	if list := texts(s.rest(t, eli)); !strings.Contains(list, "dan") {
+	if list := eli.next(room); !strings.Contains(list, "dan") {
 		t.Errorf("#list shows %q", list)
 	}
 	eli.unregister()

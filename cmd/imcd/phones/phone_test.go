@@ -113,6 +113,14 @@ func (p *phone) getsWithin(d time.Duration, uri string, texts ...string) {
 	}
 }
 
+// next waits for one message, and returns its text.
+func (p *phone) next(uri string) string {
+	p.t.Helper()
+	p.gets(uri, "…")
+	all, _ := p.texts()
+	return all[p.seen-1].text
+}
+
 // texts are the messages that are text.
 func (p *phone) texts() ([]message, <-chan struct{}) {
 	all, change := p.received()

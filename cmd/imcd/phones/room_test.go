@@ -100,7 +100,7 @@ func (c *conversation) talk() {
 	c.settle(c.in...)
 	c.site.sequence(c.t, c.room, c.said)
 	c.eve.says(c.room, fmt.Sprintf("#history %d", c.said))
-	history := texts(c.site.rest(c.t, c.eve))
+	history := c.eve.next(c.room)
 	if n := strings.Count(history, "Grüße von "); n != len(c.in) || strings.Contains(history, "imdn") {
 		c.t.Errorf("the history has %d greetings:\n%s", n, history)
 	}

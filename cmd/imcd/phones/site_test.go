@@ -26,9 +26,20 @@ type site struct {
 	cert    string // file of the TLS certificate
 }
 
-// startSite starts a site with subscribers of these names. settings are imcd's.
-func startSite(t *testing.T, database, domain string, names []string, settings map[string]string) *site {
+// siteOptions say what a site is to be.
+type siteOptions struct {
+	database string // sqlite or postgres
+	domain   string
+	users    []string          // subscribers
+	settings map[string]string // imcd's
+	sipPort  int               // 0: a free one
+	peers    map[string]int    // ports of 127.0.0.1 where other domains' servers are
+}
+
+// startSite starts a site.
+func startSite(t *testing.T, o siteOptions) *site {
 	t.Helper()
+	domain := o.domain
 	ctx := withTimeout(t, time.Minute)
 	diffs, err := evapitest.ReadmeDiffs()
 	if err != nil {
@@ -38,21 +49,29 @@ func startSite(t *testing.T, database, domain string, names []string, settings m
 	if err != nil {
 		t.Fatal(err)
 	}
+	for peer, port := range o.peers {
+		const outbound = `append_hf("P-Hint: outbound\r\n");`
+		if !strings.Contains(config, outbound) {
+			t.Fatalf("the stock configuration has no %s", outbound)
+		}
+		config = strings.Replace(config, outbound,
+			fmt.Sprintf("%s\n\tif ($rd==%q) $du = \"sip:127.0.0.1:%d\";", outbound, peer, port), 1)
+	}
 	ports, err := evapitest.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := evapitest.Options{Config: config}.WithWebSocket(ports[0]).WithTLS(ports[1], domain)
+	opts, err := evapitest.Options{Config: config, SIPPort: o.sipPort}.WithWebSocket(ports[0]).WithTLS(ports[1], domain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	opts.Local = fmt.Sprintf("#!define WITH_AUTH\n#!define WITH_NAT\nalias=%q\n", domain)
-	stackOpts := stack.Options{Settings: settings}
-	if database == "postgres" {
+	stackOpts := stack.Options{Settings: o.settings}
+	if o.database == "postgres" {
 		stackOpts.DBURL = schematest.NewDatabase(t)
-		opts.Local += postgresSubscribers(t, domain, names)
+		opts.Local += postgresSubscribers(t, domain, o.users)
 	} else {
-		opts.Local += textSubscribers(t, domain, names)
+		opts.Local += textSubscribers(t, domain, o.users)
 	}
 	stackOpts.Kamailio = opts
 	if stackOpts.Binary, err = binary.get(); err != nil {
@@ -135,15 +154,6 @@ func (s *site) sequence(t *testing.T, room string, want int) {
 	if info.Sequence != want {
 		t.Errorf("%s has %d messages, %d were said", room, info.Sequence, want)
 	}
-}
-
-// texts are the texts of messages, one below the other.
-func texts(all []message) string {
-	var b strings.Builder
-	for _, m := range all {
-		b.WriteString(m.text + "\n")
-	}
-	return b.String()
 }
 
 // kamailioLog leaves out what the modules say of themselves at the start.
