@@ -78,6 +78,7 @@ type Phone struct {
 	ran     sync.WaitGroup     // run
 
 	answered atomic.Int64 // requests answered so far, for Codes
+	pending  atomic.Int64 // requests that run has not dealt with
 	sent     atomic.Int64
 	refused  atomic.Int64
 }
@@ -114,6 +115,10 @@ func (p *Phone) Close() error {
 // many of them were not answered by a 2xx.
 func (p *Phone) Sent() (sent, refused int) { return int(p.sent.Load()), int(p.refused.Load()) }
 
+// Busy reports whether the phone still has something to answer, or to send by itself,
+// for what it has received.
+func (p *Phone) Busy() bool { return p.pending.Load() > 0 }
+
 // answer is called by the link's reader; what needs time is left to run.
 func (p *Phone) answer(req *sip.Request) Reply {
 	if req.Method != sip.MESSAGE {
@@ -126,10 +131,12 @@ func (p *Phone) answer(req *sip.Request) Reply {
 	if p.manners.plain() {
 		return reply
 	}
+	p.pending.Add(1)
 	select {
 	case p.queue <- phoneTask{req: req, reply: reply}:
 		return Reply{}
 	default:
+		p.pending.Add(-1)
 		return reply
 	}
 }
@@ -159,6 +166,7 @@ func (p *Phone) run(ctx context.Context) {
 			p.own(ctx, func(ctx context.Context) (int, error) { return 200, p.Unregister(ctx) })
 		}
 		p.say(ctx, t.req)
+		p.pending.Add(-1)
 	}
 }
 

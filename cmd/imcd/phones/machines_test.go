@@ -63,9 +63,7 @@ func machineMeets(t *testing.T, s *site, m machine) {
 		t.Helper()
 		before := len(p.Received())
 		do()
-		if err := s.Idle(withTimeout(t, 10*time.Second)); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
+		quiet(t, s, p)
 		if n := len(p.Received()) - before; n < 1 || n > machineNotices {
 			t.Errorf("%s: the machine got %d notices", what, n)
 		}
@@ -83,4 +81,26 @@ func machineMeets(t *testing.T, s *site, m machine) {
 	step("it is removed", func() { says(t, owner, room, "#remove "+user) })
 	step("it is added again", func() { says(t, owner, room, "#add "+user) })
 	step("the room ends", func() { says(t, owner, room, "#destroy") })
+	// No copy is to wait for a phone that is gone.
+	if err := p.Unregister(withTimeout(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	quiet(t, s, p)
+}
+
+// quiet waits until neither imcd nor the machine has anything left to do, which a loop
+// of the two would never come to.
+func quiet(t *testing.T, s *site, p *evapitest.Phone) {
+	t.Helper()
+	ctx := withTimeout(t, 10*time.Second)
+	for rounds, last := 0, -1; rounds < 2; {
+		if err := s.Idle(ctx); err != nil {
+			t.Fatalf("it does not end: %v", err)
+		}
+		if n := len(p.Received()); p.Busy() || n != last {
+			rounds, last = 0, n
+			continue
+		}
+		rounds++
+	}
 }
