@@ -11,6 +11,7 @@ import (
 // when it changes its network.
 type cable struct {
 	listener net.Listener
+	dialer   net.Dialer
 	target   string
 	all      sync.WaitGroup // goroutines
 
@@ -29,6 +30,11 @@ func newCable(t *testing.T, target string) *cable {
 	}
 	c := &cable{listener: l, target: target, conns: make(map[net.Conn]bool), whole: make(chan struct{})}
 	close(c.whole)
+	// Every phone has an address of its own. Kamailio knows a connection by address and
+	// port of the other end, and two from one address, to two ports of Kamailio, may have
+	// one port there.
+	port := l.Addr().(*net.TCPAddr).Port
+	c.dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, byte(port>>8), byte(port), 1)}
 	c.all.Go(c.accept)
 	t.Cleanup(c.close)
 	return c
@@ -90,7 +96,7 @@ func (c *cable) carry(phone net.Conn) {
 	whole := c.whole
 	c.mu.Unlock()
 	<-whole
-	server, err := net.Dial("tcp", c.target)
+	server, err := c.dialer.Dial("tcp", c.target)
 	if err != nil || !c.keep(server) {
 		return
 	}

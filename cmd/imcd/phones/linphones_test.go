@@ -12,8 +12,8 @@ func linphones(t *testing.T, s *site) {
 	const room, other = "sip:chat-linphones@" + domain, "sip:chat-others@" + domain
 	addr := s.Kamailio().SIPAddr()
 	ann := hand(t, "ann", s.newLinphone(t, "ann", "udp", addr, false))
-	ben := hand(t, "ben", s.newLinphone(t, "ben", "tcp", addr, false))
-	cid := hand(t, "cid", s.newLinphone(t, "cid", "tls", s.tls, false))
+	ben := hand(t, "ben", s.newLinphone(t, "ben", "tcp", newCable(t, addr).addr(), false))
+	cid := hand(t, "cid", s.newLinphone(t, "cid", "tls", newCable(t, s.tls).addr(), false))
 	says(t, s.agent(t, "zoe"), other, "#create")
 
 	// A room that they are not in.
@@ -74,7 +74,7 @@ func linphones(t *testing.T, s *site) {
 // cpim: two Linphones that wrap all that they send.
 func cpim(t *testing.T, s *site) {
 	const room = "sip:chat-cpim@" + domain
-	dan := hand(t, "dan", s.newLinphone(t, "dan", "tcp", s.Kamailio().SIPAddr(), true))
+	dan := hand(t, "dan", s.newLinphone(t, "dan", "tcp", newCable(t, s.Kamailio().SIPAddr()).addr(), true))
 	eli := hand(t, "eli", s.newLinphone(t, "eli", "udp", s.Kamailio().SIPAddr(), true))
 	dan.says(room, "#create")
 	dan.gets(room, "*** Room chat-cpim created…")

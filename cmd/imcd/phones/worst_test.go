@@ -28,7 +28,7 @@ func worstRoom(t *testing.T, s *site) {
 		cfg := evapitest.UAConfig{User: "worst-" + m.Name, Domain: domain, Proxy: s.Kamailio().SIPAddr()}
 		cfg.Password = password(cfg.User)
 		if m.Hangup {
-			cfg.Transport = "tcp"
+			cfg.Transport, cfg.LocalIP = "tcp", "127.0.0.3"
 		}
 		p, err := evapitest.NewPhone(cfg, m)
 		if err != nil {
