@@ -11,7 +11,8 @@ import (
 func TestFindRooms(t *testing.T) {
 	h := newHouse(t, nil)
 	o := operator{t, h}
-	rooms := []string{"chat-a@one.org", "Chat-A@two.org", "a@three.org", "chat-b@one.org", "chat-ab@one.org", "x-b@two.org"}
+	rooms := []string{"chat-a@one.org", "Chat-A@two.org", "a@three.org", "chat-b@one.org", "chat-ab@one.org",
+		"x-b@two.org"}
 	for _, room := range rooms {
 		o.want(h.e.CreateRoom(o.ctx(), room, false, ""), nil)
 	}

@@ -30,7 +30,8 @@ func standalone(t *testing.T, name string, environ ...string) *imcdtest.Imcd {
 // before the dash, if only one fits.
 func TestRoomNames(t *testing.T) {
 	i := standalone(t, "names")
-	rooms := []string{"chat-a@one.example", "chat-a@two.example", "chat-b@one.example", "b@two.example", "team-c@one.example"}
+	rooms := []string{"chat-a@one.example", "chat-a@two.example", "chat-b@one.example", "b@two.example",
+		"team-c@one.example"}
 	for _, room := range rooms {
 		if code, _, stderr := imcctl(nil, "create", room, "--rpc", i.RPCAddr()); code != exitOK {
 			t.Fatal(stderr)

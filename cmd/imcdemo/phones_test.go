@@ -99,7 +99,8 @@ func TestContactsBehindNAT(t *testing.T) {
 		t.Fatal(res, err)
 	}
 	other := newPhone(t, evapitest.UAConfig{User: "elsewhere", Proxy: proxy, Domain: host})
-	_, otherPort, err := net.SplitHostPort(strings.TrimPrefix(other.Contact()[strings.Index(other.Contact(), "@")+1:], "@"))
+	_, otherAddr, _ := strings.Cut(other.Contact(), "@")
+	_, otherPort, err := net.SplitHostPort(otherAddr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,15 +148,17 @@ func TestContactsBehindNAT(t *testing.T) {
 
 // browser is a SIP client on a WebSocket, which names no address at all.
 type browser struct {
-	t  *testing.T
-	ws *websocket.Conn
+	t    *testing.T
+	ws   *websocket.Conn
+	sent int
 }
 
 // send writes a request; headers end with the body.
 func (b *browser) send(start string, headers ...string) {
 	b.t.Helper()
-	text := start + " SIP/2.0\r\nVia: SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bK" + fmt.Sprint(len(start)+len(headers[0])) +
-		"\r\nMax-Forwards: 70\r\n" + strings.Join(headers, "\r\n")
+	b.sent++
+	text := fmt.Sprintf("%s SIP/2.0\r\nVia: SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bK-%d\r\nMax-Forwards: 70\r\n%s",
+		start, b.sent, strings.Join(headers, "\r\n"))
 	if err := b.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
 		b.t.Fatal(err)
 	}
@@ -213,7 +216,7 @@ func TestBrowser(t *testing.T) {
 	if err := ws.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	b := &browser{t, ws}
+	b := &browser{t: t, ws: ws}
 	who := []string{"From: <sip:wanda@127.0.0.1>;tag=w"}
 	b.send("REGISTER sip:127.0.0.1", append(who, "To: <sip:wanda@127.0.0.1>", "Call-ID: r", "CSeq: 1 REGISTER",
 		"Contact: <sip:k3j4@df7jal23ls0d.invalid;transport=ws>;expires=600", "Content-Length: 0\r\n\r\n")...)
