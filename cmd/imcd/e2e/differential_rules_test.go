@@ -188,6 +188,13 @@ func memberRules() []rule {
 		},
 		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}, {
+		name:   "who adds somebody that is not registered is told",
+		reason: "The module adds without a word whom messages cannot reach now.",
+		when: func(sc *scene, m outcome) bool {
+			return sc.cmd == "add" && m.ok && sc.mine.rights() && !sc.known && isUser(sc.user, gone) && !isBad(sc.args[0])
+		},
+		expect: func(sc *scene, o *outcome) { o.hear(sc.me, sc.room, 1) },
+	}, {
 		name:   "add without the right is refused",
 		reason: "Both tell the sender; the module then returns success.",
 		when:   func(sc *scene, m outcome) bool { return sc.cmd == "add" && m.ok && !sc.mine.rights() },
