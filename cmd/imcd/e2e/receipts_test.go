@@ -239,3 +239,48 @@ func TestReceiptFlood(t *testing.T) {
 		return err == nil && dropped > 0 && handed+dropped >= sent*9/10 && handed+dropped <= sent+5
 	})
 }
+
+// TestReceiptsInCPIM: who asks for them in CPIM gets them in CPIM, under its own
+// Message-ID, for receipts that come in CPIM, which take the ordinary way.
+func TestReceiptsInCPIM(t *testing.T) {
+	r := newReceipts(t, "sqlite", 3, stack.Options{})
+	head := func(from string) string {
+		return "From: <" + userURI(from) + ">\r\nTo: <" + roomURI(receiptRoom) + ">\r\nDateTime: 2026-11-28T16:00:00Z\r\n"
+	}
+	text := head("alice") + "NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: my-own-id\r\n" +
+		"imdn.Disposition-Notification: positive-delivery, display\r\n\r\nContent-Type: text/plain; charset=UTF-8\r\n\r\nhello"
+	res, err := r.alice.Message(r.ctx, roomURI(receiptRoom), sipmsg.CPIMType, []byte(text))
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("text: %v %v", res, err)
+	}
+	copies, err := r.phones.Wait(r.ctx, func(all []evapitest.Received) bool { return len(all) >= 2 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range copies {
+		user, _, _ := strings.Cut(strings.TrimPrefix(c.To, "sip:"), "@")
+		if c.Text() != "[alice]: hello" {
+			t.Errorf("%s got %q", user, c.Text())
+		}
+		body := head(user) + "\r\nContent-Type: message/imdn+xml\r\nContent-Disposition: notification\r\n\r\n" +
+			string(sipmsg.FormatIMDN(sipmsg.IMDN{MessageID: c.CallID, Status: sipmsg.IMDNDisplayed, DateTime: time.Now()}))
+		res, err := r.phones.Do(r.ctx, evapitest.Request{Method: "MESSAGE", URI: roomURI(receiptRoom),
+			From: "<" + userURI(user) + ">", ContentType: sipmsg.CPIMType, Body: []byte(body)})
+		if err != nil || res.StatusCode != 200 {
+			t.Errorf("receipt of %s: %v %v", user, res, err)
+		}
+	}
+	got, err := r.alice.Wait(r.ctx, func(all []evapitest.Received) bool { return len(all) >= 2 })
+	if err != nil {
+		t.Fatalf("alice has got %d receipts: %v", len(got), err)
+	}
+	for i, want := range []sipmsg.IMDNStatus{sipmsg.IMDNDelivered, sipmsg.IMDNDisplayed} {
+		content, err := sipmsg.Read(sipmsg.Entity{ContentType: got[i].ContentType, Body: got[i].Body})
+		if err != nil || !content.CPIM || content.IMDN == nil || content.IMDN.Status != want || content.IMDN.MessageID != "my-own-id" {
+			t.Errorf("receipt %d: %v\n%s", i, err, got[i].Request)
+		}
+	}
+	if got := r.command("#seen"); got != "*** Your last message: delivered to 2 of 2, read by 2: m0, m1" {
+		t.Errorf("#seen: %q", got)
+	}
+}
