@@ -3,6 +3,8 @@ package kamailiocfg_test
 import (
 	"context"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +36,7 @@ var lanes = []lane{
 }
 
 // startLane starts a Kamailio and an imcd with settings, from programs in dir.
-func startLane(t *testing.T, dir string, l lane, opts evapitest.Options, environ ...string) *evapitest.Kamailio {
+func startLane(t *testing.T, dir string, l lane, opts evapitest.Options, environ ...string) (*evapitest.Kamailio, *imcdtest.Imcd) {
 	t.Helper()
 	ctx := testContext(t)
 	opts.Local += "alias=\"chat.test\"\n"
@@ -58,7 +60,7 @@ func startLane(t *testing.T, dir string, l lane, opts evapitest.Options, environ
 	if err := imcd.AwaitReady(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return k
+	return k, imcd
 }
 
 func programs(t *testing.T) string {
@@ -119,7 +121,7 @@ func TestConnectionLost(t *testing.T) {
 			if !l.demo {
 				opts.Config = stockConfig(t, diffs...)
 			}
-			k := startLane(t, dir, l, opts)
+			k, _ := startLane(t, dir, l, opts)
 			alice, bob := couple(t, k, evapitest.UAConfig{Transport: "tcp"})
 			connectionLost(t, alice, bob)
 		})
@@ -155,7 +157,7 @@ func TestConnectionLostElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := startLane(t, dir, lanes[0], opts)
+	k, _ := startLane(t, dir, lanes[0], opts)
 	for i, transport := range []string{"ws", "tls"} {
 		t.Run(transport, func(t *testing.T) {
 			alice, bob := couple(t, k, evapitest.UAConfig{Transport: transport, Proxy: fmt.Sprint("127.0.0.1:", ports[i])})
@@ -203,7 +205,7 @@ func TestAnsweredOnce(t *testing.T) {
 	dir, diffs := programs(t), readmeDiffs(t)
 	for _, l := range []lane{lanes[0], lanes[1], lanes[3]} {
 		t.Run(l.name, func(t *testing.T) {
-			k := startLane(t, dir, l, evapitest.Options{Config: stockConfig(t, diffs...)},
+			k, _ := startLane(t, dir, l, evapitest.Options{Config: stockConfig(t, diffs...)},
 				"IMCD_RETRY_MIN=50ms", "IMCD_RETRY_MAX=100ms", "IMCD_OFFLINE_RETRY=100ms")
 			alice, bob := couple(t, k, evapitest.UAConfig{})
 			once := &answerOnce{had: map[string]int{}, got: map[string]int{}}
@@ -230,12 +232,25 @@ func TestAnsweredOnce(t *testing.T) {
 	}
 }
 
+// checkSays looks for a line of imcctl check.
+func checkSays(t *testing.T, dir string, k *evapitest.Kamailio, imcd *imcdtest.Imcd, want string) {
+	t.Helper()
+	cmd := exec.CommandContext(testContext(t), filepath.Join(dir, "imcctl"), "check", "--rpc", imcd.RPCAddr(), "--sip", k.SIPAddr())
+	cmd.Env = imcdtest.Environ("IMCD_EVAPI="+k.EvapiAddr(), "IMCD_EVAPI_SECRET="+k.Secret(), "IMCD_STATE_DIR="+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("imcctl check: %v, without %q:\n%s", err, want, out)
+	}
+}
+
 // TestTwoEdits: without route(IMC_REGISTERED), who was away for one message has live
 // messages within 10 s of being back.
 func TestTwoEdits(t *testing.T) {
 	dir, diffs := programs(t), readmeDiffs(t)
-	k := startLane(t, dir, lanes[0], evapitest.Options{Config: stockConfig(t, diffs[0])})
+	k, imcd := startLane(t, dir, lanes[0], evapitest.Options{Config: stockConfig(t, diffs[0])})
+	checkSays(t, dir, k, imcd, "nobody has registered since Kamailio's start")
 	alice, bob := couple(t, k, evapitest.UAConfig{})
+	checkSays(t, dir, k, imcd, "imcd was told of none: route(IMC_REGISTERED) is missing")
 	if err := bob.Unregister(testContext(t)); err != nil {
 		t.Fatal(err)
 	}

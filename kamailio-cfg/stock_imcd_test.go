@@ -85,7 +85,7 @@ func (c *chat) check(t *testing.T) {
 	cmd := exec.CommandContext(testContext(t), filepath.Join(c.dir, "imcctl"), "check", "--rpc", c.imcd.RPCAddr(), "--sip", c.k.SIPAddr())
 	cmd.Env = imcdtest.Environ("IMCD_EVAPI="+c.k.EvapiAddr(), "IMCD_EVAPI_SECRET="+c.k.Secret(), "IMCD_STATE_DIR="+filepath.Join(c.dir, "state"))
 	out, err := cmd.CombinedOutput()
-	for _, want := range []string{"a copy went through Kamailio", "a request to sip:chat-1@chat.test reached imcd"} {
+	for _, want := range []string{"a copy went through Kamailio", "a request to sip:chat-1@chat.test reached imcd", "imcd is told of registrations"} {
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%v, without %q:\n%s", err, want, out)
 		}
