@@ -184,7 +184,8 @@ func (s *shard) eachOpen(r *room, f func(*openReceipt)) {
 // composeReceipt makes a receipt for the sender of a message, as from the room. A client
 // that speaks CPIM gets it in that: one that demands it compares From and To with those of
 // the request.
-func (e *Engine) composeReceipt(r *room, to *member, o *openReceipt, status sipmsg.IMDNStatus, now time.Time) (*evapi.Outgoing, error) {
+func (e *Engine) composeReceipt(r *room, to *member, o *openReceipt, status sipmsg.IMDNStatus,
+	now time.Time) (*evapi.Outgoing, error) {
 	contentType := sipmsg.IMDNType
 	body := sipmsg.FormatIMDN(sipmsg.IMDN{MessageID: o.id, Status: status, DateTime: now, Recipient: r.name.URI()})
 	if o.cpim {

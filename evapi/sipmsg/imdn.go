@@ -209,7 +209,8 @@ func FormatIMDN(n IMDN) []byte {
 func WrapIMDN(from, to string, at time.Time, body []byte) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nDateTime: %s\r\n\r\n", from, to, at.UTC().Format(time.RFC3339))
-	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Disposition: notification\r\nContent-Length: %d\r\n\r\n", IMDNType, len(body))
+	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Disposition: notification\r\nContent-Length: %d\r\n\r\n",
+		IMDNType, len(body))
 	b.Write(body)
 	return b.Bytes()
 }
