@@ -229,7 +229,7 @@ func (c *call) broadcast(notice string, v vars) {
 // greet tells m that it is in the room now.
 func (c *call) greet(m *member, notice string, adder Name) {
 	text := c.shard.engine.notices.format(notice, c.fill(vars{"members": c.members()}))
-	c.speak(text, say{to: m.name(), greets: m, adder: adder})
+	c.keepText(m.name(), text, say{to: m.name(), greets: m, adder: adder})
 }
 
 // tellOthers sends a notice to all live members but one.

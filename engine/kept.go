@@ -150,8 +150,13 @@ func (s *shard) noteChanges() []Change {
 // tellKept is tell for a notice that its user gets when it is there.
 func (c *call) tellKept(to Name, notice string, v vars) {
 	text := c.shard.engine.notices.format(notice, c.fill(v))
+	c.keepText(to, text, say{to: to})
+}
+
+// keepText queues a text to one user that is kept until the user is there.
+func (c *call) keepText(to Name, text string, y say) {
 	n := len(c.tx.says)
-	c.text(to, text, nil)
+	c.speak(text, y)
 	if c.req != nil && to.Key() == c.req.from.Key() || len(c.tx.says) == n || c.tx.kept >= maxKeptOnce {
 		return // an answer, or none
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +158,16 @@ func TestAddOffline(t *testing.T) {
 		{"alice", "r", "#add bob", 200, 1, []string{"alice<r: *** bob has joined", "bob<r: *** alice has added you", "ghost<r: "}},
 		{"alice", "r", "hello", 200, 1, []string{"bob<r: [alice]: hello", "ghost<r: [alice]: hello"}},
 	})
+	h.relay.set(func() { delete(h.relay.codes, "ghost") })
+	h.e.Registered("sip:ghost@x.org")
+	var heard []string
+	h.until("ghost is back", func() bool { heard = append(heard, h.heard()...); return len(heard) >= 2 })
+	h.quiet()
+	heard = append(heard, h.heard()...)
+	slices.Sort(heard)
+	if len(heard) != 2 || !strings.HasPrefix(heard[0], "ghost<r: *** alice has added you") || heard[1] != "ghost<r: [alice]: hello" {
+		t.Errorf("coming back: %q", heard)
+	}
 }
 
 // What is offline is said in the list.

@@ -108,7 +108,9 @@ func (s *shard) noteDone(f *flight, r evapi.Result) {
 	s.engine.charge(-done.size)
 	switch {
 	case done.mustKeep(r):
-		s.keep(st, done, s.now.Add(s.engine.cfg.OfflineRetry))
+		kept := done
+		kept.adder = Name{} // is told once
+		s.keep(st, kept, s.now.Add(s.engine.cfg.OfflineRetry))
 	default:
 		s.unstore(done)
 		if done.invite != nil {
