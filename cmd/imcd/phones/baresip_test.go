@@ -48,7 +48,8 @@ func (s *site) newBaresip(t *testing.T, user, addr, room string) *baresip {
 	logOnFailure(t, user+"'s baresip", b.out)
 	for file, text := range map[string]string{
 		"config": fmt.Sprintf(baresipConfig, b.ctrl),
-		"accounts": fmt.Sprintf("<sip:%[1]s@%[2]s>;auth_user=%[1]s;auth_pass=%[3]s;outbound=\"sip:%[4]s\";regint=3600;pubint=0\n",
+		"accounts": fmt.Sprintf("<sip:%[1]s@%[2]s>;auth_user=%[1]s;auth_pass=%[3]s;"+
+			"outbound=\"sip:%[4]s\";regint=3600;pubint=0\n",
 			user, s.domain, password(user), addr),
 		"contacts": fmt.Sprintf("\"Room\" <%s>\n", room),
 		"uuid":     "00000000-0000-0000-0000-000000000000\n",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,6 +37,9 @@ func (s *site) newNode(t *testing.T, library, user, addr string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(script), "node_modules")); err != nil {
+		t.Fatalf("Node's modules are not installed (.ci/deps.sh test): %v", err)
+	}
 	n := &node{script: script, dir: t.TempDir(), out: newOutput(),
 		args: []string{"ws://" + addr, fmt.Sprintf("sip:%s@%s", user, s.domain), password(user)}}
 	logOnFailure(t, user+"'s "+library, n.out)
@@ -46,7 +50,8 @@ func (n *node) online(ctx context.Context) error {
 	before := n.registrations()
 	var err error
 	if n.program == nil {
-		n.program, err = startProgram(command{path: "node", args: append([]string{n.script}, n.args...), dir: n.dir, out: n.out})
+		args := append([]string{n.script}, n.args...)
+		n.program, err = startProgram(command{path: "node", args: args, dir: n.dir, out: n.out})
 	} else {
 		err = n.do(map[string]any{"do": "register"})
 	}

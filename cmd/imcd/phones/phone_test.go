@@ -124,7 +124,8 @@ func (p *phone) next(uri string) string {
 // texts are the messages that are text.
 func (p *phone) texts() ([]message, <-chan struct{}) {
 	all, change := p.received()
-	return slices.DeleteFunc(all, func(m message) bool { return m.kind != "" && !strings.HasPrefix(m.kind, "text/") }), change
+	other := func(m message) bool { return m.kind != "" && !strings.HasPrefix(m.kind, "text/") }
+	return slices.DeleteFunc(all, other), change
 }
 
 // compare is empty if the messages are those texts from uri.

@@ -57,7 +57,9 @@ func TestTwoServers(t *testing.T) {
 		}
 	}
 	quiet()
-	for i, c := range []struct{ kind, body string }{{"text/plain", "one for all"}, {"application/x-picture", "\x89picture"}} {
+	for i, c := range []struct{ kind, body string }{
+		{"text/plain", "one for all"}, {"application/x-picture", "\x89picture"},
+	} {
 		author := people[0]
 		for _, u := range people {
 			u.Clear()

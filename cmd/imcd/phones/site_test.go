@@ -182,7 +182,8 @@ func postgresSubscribers(t *testing.T, domain string, names []string) string {
 			user, domain, password(user))
 	}
 	const tables = `
-CREATE TABLE version (id SERIAL PRIMARY KEY, table_name VARCHAR(32) NOT NULL UNIQUE, table_version INTEGER DEFAULT 0 NOT NULL);
+CREATE TABLE version (id SERIAL PRIMARY KEY, table_name VARCHAR(32) NOT NULL UNIQUE,
+	table_version INTEGER DEFAULT 0 NOT NULL);
 INSERT INTO version (table_name, table_version) VALUES ('version', 1), ('subscriber', 7);
 CREATE TABLE subscriber (id SERIAL PRIMARY KEY, username VARCHAR(64) DEFAULT '' NOT NULL,
 	domain VARCHAR(64) DEFAULT '' NOT NULL, password VARCHAR(64) DEFAULT '' NOT NULL,

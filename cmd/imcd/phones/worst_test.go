@@ -51,7 +51,8 @@ func worstRoom(t *testing.T, s *site) {
 		says(t, owner, room, fmt.Sprintf("text %d", i))
 	}
 	for _, u := range good {
-		all, err := u.Wait(withTimeout(t, 5*time.Second), func(all []evapitest.Received) bool { return len(saidBy("gus", all)) >= n })
+		has := func(all []evapitest.Received) bool { return len(saidBy("gus", all)) >= n }
+		all, err := u.Wait(withTimeout(t, 5*time.Second), has)
 		if err != nil {
 			t.Fatalf("%s has %d of %d after %v: %v", u.AOR(), len(saidBy("gus", all)), n, time.Since(started), err)
 		}
