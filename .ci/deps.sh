@@ -6,8 +6,12 @@ set -euo pipefail
 
 demo=(kamailio kamailio-extra-modules kamailio-websocket-modules)
 # The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says,
-# the console is looked at in Chromium.
-tests=("${demo[@]}" kamailio-tls-modules kamailio-postgres-modules postgresql pgbouncer gcc libc6-dev patch chromium)
+# the console is looked at in Chromium. The last line is for the phones of cmd/imcd/phones.
+tests=("${demo[@]}" kamailio-tls-modules kamailio-postgres-modules postgresql pgbouncer gcc libc6-dev patch chromium
+	linphone-cli baresip)
+# Node may be here from elsewhere, and Debian's packages would be in conflict with it.
+command -v node >/dev/null || tests+=(nodejs)
+command -v npm >/dev/null || tests+=(npm)
 # For another Debian in a folder, and a network of its own.
 chroot=(debootstrap iproute2)
 
