@@ -83,6 +83,10 @@
 // The copy comes again with X-IMC-Dest (Copy.Dest), where the name is. The same header leads
 // copies for other domains through the operator's routing; it is believed of imcd only.
 //
+// Such answers, and "503 Not from here now" to a copy from a port that it does not know, have
+// the header X-IMC-Own, if "own" is among the features: SHA-256 of the header secret, in
+// hexadecimal. Without it they are a device's, and nothing but its final response.
+//
 // An OPTIONS from that port is answered "200 imc GEN" by the event route (with " via"
 // behind it if copies go to a next hop, or " through" if they pass like that): before
 // anything else, to see that this is the way to this Kamailio. What Kamailio has not

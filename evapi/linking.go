@@ -57,6 +57,7 @@ func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 // probeLink asks Kamailio. Where copies go from there it decides itself, if the next hop
 // is one of its addresses.
 func (s *session) probeLink(ctx context.Context, w *WelcomeEvent) error {
+	s.c.socket.knows(&w.Welcome)
 	way, err := s.c.socket.probe(ctx, w.Gen)
 	if err != nil || way == toRouting {
 		return err

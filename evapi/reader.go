@@ -18,6 +18,9 @@ const maxEarly = 1024
 // featureOutcomes says that outcomes come with pongs.
 const featureOutcomes = "outcomes"
 
+// featureOwn says that imc.cfg's own answers to copies can be told from devices': see ownHeader.
+const featureOwn = "own"
+
 // session is one connection, from hello to its end.
 type session struct {
 	c  *Conn

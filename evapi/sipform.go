@@ -124,7 +124,8 @@ func appendBranch(dst []byte, branch uint64) []byte {
 // sipReply is what counts of a response.
 type sipReply struct {
 	code       int
-	reason     []byte // in the buffer that was parsed
+	reason     []byte // in the buffer that was parsed, as head is
+	head       []byte // the headers
 	branch     uint64
 	retryAfter time.Duration // 0 if absent
 	noVia      bool          // it was known by its From alone
@@ -160,7 +161,7 @@ func (f *sipForm) parseReply(b []byte) (r sipReply, ok bool) {
 	for _, c := range number {
 		r.branch = r.branch<<8 | uint64(c)
 	}
-	r.reason = reason
+	r.reason, r.head = reason, head
 	if r.code >= 300 {
 		r.retryAfter = retryAfterIn(head)
 	}
@@ -197,11 +198,20 @@ func tagWithoutVia(head []byte) (digits []byte) {
 
 // retryAfterIn reads the Retry-After among the lines of a head; 0 if there is none.
 func retryAfterIn(head []byte) time.Duration {
-	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if ok && bytes.EqualFold(bytes.TrimRight(name, " \t"), []byte("Retry-After")) {
-			return retryAfter(string(value))
-		}
+	if value := headerIn(head, "Retry-After"); value != nil {
+		return retryAfter(string(value))
 	}
 	return 0
+}
+
+// headerIn is the value of the first header of a name among the lines of a head; nil if
+// there is none.
+func headerIn(head []byte, header string) []byte {
+	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		if ok && bytes.EqualFold(bytes.TrimRight(name, " \t"), []byte(header)) {
+			return bytes.Trim(value, " \t")
+		}
+	}
+	return nil
 }

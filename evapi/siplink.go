@@ -2,10 +2,14 @@ package evapi
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +50,7 @@ type sipLink struct {
 
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
 	open    bool       // false: paused
+	mark    string     // what imc.cfg has in ownHeader; empty: it is one that has no such header
 	through bool       // Kamailio passes copies on as they are: to a next hop
 	first   ring       // copies with First
 	rest    ring       // the other copies
@@ -358,6 +363,27 @@ const (
 // noViaLogged is how often it is logged that responses have no Via.
 const noViaLogged = time.Hour
 
+// ownHeader is in those answers to copies that are imc.cfg's own. Its value is made of a
+// secret that no device learns: the words alone could be any device's.
+const ownHeader = "X-IMC-Own"
+
+// knows takes what a welcome says of imc.cfg's own answers.
+func (l *sipLink) knows(w *Welcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mark = ""
+	if slices.Contains(w.Features, featureOwn) {
+		sum := sha256.Sum256([]byte(w.HeaderSecret))
+		l.mark = hex.EncodeToString(sum[:])
+	}
+}
+
+// isOwn reports whether a response is imc.cfg's own, and not a device's. It is called with
+// mu held.
+func (l *sipLink) isOwn(r *sipReply) bool {
+	return l.mark == "" || subtle.ConstantTimeCompare(headerIn(r.head, ownHeader), []byte(l.mark)) == 1
+}
+
 // noVia says what is wrong with a Kamailio whose responses have no Via. It is called with
 // mu held.
 func (l *sipLink) noVia(now time.Time) {
@@ -405,15 +431,15 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			l.c.count.sipNoVia.Add(1)
 			l.noVia(now)
 		}
-		if r.code == 503 && string(r.reason) == notHere {
+		if r.code == 503 && string(r.reason) == notHere && l.isOwn(&r) {
 			l.pace.doubt = true
 			l.ring()
 		}
-		if r.code == 300 && string(r.reason) == otherWay {
+		if r.code == 300 && string(r.reason) == otherWay && l.isOwn(&r) {
 			others = append(others, tx)
 			continue
 		}
-		if name, ok := bytes.CutPrefix(r.reason, []byte(nameWay)); ok && r.code == 300 && tx.dest == "" {
+		if name, ok := bytes.CutPrefix(r.reason, []byte(nameWay)); ok && r.code == 300 && tx.dest == "" && l.isOwn(&r) {
 			tx.name = string(name)
 			others = append(others, tx)
 			continue

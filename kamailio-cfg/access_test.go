@@ -121,6 +121,17 @@ func TestDestination(t *testing.T) {
 		t.Errorf("outcome %s", ev.Raw)
 	}
 
+	// Names of other domains may lead back here, and round and round.
+	for i, params := range []string{"", ";transport=tcp"} {
+		self := "X-IMC-Dest: sip:" + k.SIPAddr() + params
+		frame := copyFrame(s.header(t), unb64(t, s.welcome.Params["next_hop"]), "sip:far@nowhere.invalid",
+			fmt.Sprint("self-", i), "back to you")
+		send(t, s.peer, strings.Replace(frame, "X-IMC-Secret:", self+`\r\nX-IMC-Secret:`, 1))
+		if ev := s.wait(t, "imc.outcome", i+2)[i+1]; ev.Params["code"] != "478" {
+			t.Errorf("outcome %s", ev.Raw)
+		}
+	}
+
 	bob := registered(t, k, evapitest.UAConfig{User: "bob", Domain: "chat.test"})
 	eve := newUA(t, evapitest.UAConfig{User: "eve", Domain: "chat.test", Proxy: k.SIPAddr()})
 	for _, headers := range [][]string{{dest}, {dest, "X-IMC-Secret: wrong"}} {

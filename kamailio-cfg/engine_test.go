@@ -23,7 +23,7 @@ func TestWelcome(t *testing.T) {
 	if v := unb64(t, w.Params["version"]); !strings.HasPrefix(v, "kamailio ") {
 		t.Errorf("version %q", v)
 	}
-	if f := unb64(t, w.Params["features"]); f != "send registered outcomes sip batch direct" {
+	if f := unb64(t, w.Params["features"]); f != "send registered outcomes sip own batch direct" {
 		t.Errorf("features %q", f)
 	}
 }
@@ -32,9 +32,9 @@ func TestWelcome(t *testing.T) {
 func TestFeatures(t *testing.T) {
 	stock := strings.ReplaceAll(kamailiocfg.File(kamailiocfg.Demo), "#!trydef IMC_DIRECT", "#!trydef NOT_IMC_DIRECT")
 	for imcLocal, want := range map[string]string{
-		"":                               "send registered outcomes sip batch",
-		"#!define IMC_RPC_ONLY":          "send registered outcomes sip",
-		`#!define IMC_DIRECT "location"`: "send registered outcomes sip batch direct",
+		"":                               "send registered outcomes sip own batch",
+		"#!define IMC_RPC_ONLY":          "send registered outcomes sip own",
+		`#!define IMC_DIRECT "location"`: "send registered outcomes sip own batch direct",
 	} {
 		k := startKamailio(t, evapitest.Options{Config: stock, IMCLocal: imcLocal})
 		engine, w := hello(t, k, k.Secret())

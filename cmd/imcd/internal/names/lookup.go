@@ -1,6 +1,7 @@
 package names
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 const (
 	maxTargets = 4 // of the servers that SRV records name
 	maxDests   = 8 // addresses that are used of one name
+
+	defaultPort = 5060 // RFC 3261, 19.1.2
 )
 
 // errNoAddress says that a name has no address that can be sent to.
@@ -77,10 +80,11 @@ func addresses(ctx context.Context, r Resolver, host string, port uint16, proto 
 	return dests[:min(maxDests, len(dests))], nil
 }
 
-// sendable refuses what is no address of a server, whatever a name server says; and that
-// a connection is made to other programs of the host.
+// sendable refuses what is no address of a server, whatever a name server says: those of
+// the link, where clouds tell hosts their secrets, too; and that a connection is made to
+// other programs of the host.
 func sendable(a netip.Addr, proto string) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
 		(proto == "udp" || !a.IsLoopback())
 }
 
@@ -89,10 +93,8 @@ func destination(a netip.Addr, port uint16, proto string) string {
 	if a.Is6() {
 		host = "[" + host + "]"
 	}
-	uri := "sip:" + host
-	if port != 0 {
-		uri += ":" + portText(port)
-	}
+	// imc.cfg compares it with its own sockets, whose ports are another matter without one.
+	uri := "sip:" + host + ":" + portText(cmp.Or(port, defaultPort))
 	if proto != "udp" {
 		uri += ";transport=" + proto
 	}
