@@ -18,6 +18,8 @@ const (
 	// leaseTimeout is how long another imcd must have seen the row unchanged before
 	// it takes it over; only a holder whose end cannot be seen costs this.
 	leaseTimeout = 4 * time.Second
+	// leaseGap is how long it may take to look at the row again.
+	leaseGap = 2 * leaseBeat
 	// leasePoll is how often who wants the lease looks at it.
 	leasePoll = 50 * time.Millisecond
 )
@@ -72,6 +74,22 @@ type leaseRow struct {
 	holder   string
 }
 
+// leaseWatch sees whether the row changes.
+type leaseWatch struct {
+	row         leaseRow
+	since, last time.Time // when it was first and last seen so
+}
+
+// look returns for how long the row has been seen not to change. Who could not look for a
+// while begins again: the database may have been away, for the row's holder as well.
+func (w *leaseWatch) look(row leaseRow, now time.Time) time.Duration {
+	if row != w.row || now.Sub(w.last) > leaseGap {
+		w.row, w.since = row, now
+	}
+	w.last = now
+	return now.Sub(w.since)
+}
+
 func (d *postgresDialect) takeLease(ctx context.Context, db *sql.DB, want Lease) (lease, error) {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -94,23 +112,22 @@ func (l *rowLease) take(ctx context.Context) error {
 	}
 	poll := time.NewTicker(leasePoll)
 	defer poll.Stop()
-	var seen leaseRow
-	var since time.Time // seen has not changed since
+	var w leaseWatch
 	for {
 		row, err := l.read(ctx)
 		if err != nil {
 			return err
 		}
 		h := decodeHolder(row.holder)
+		before := w.row
+		still := w.look(row, time.Now())
 		switch {
-		case row.id == 0 || h.dead() || row == seen && time.Since(since) >= leaseTimeout:
+		case row.id == 0 || h.dead() || still >= leaseTimeout:
 			if taken, err := l.takeFrom(ctx, row); taken || err != nil {
 				return err
 			}
-		case row.id == seen.id && row.beat != seen.beat && !h.Ending:
+		case row.id == before.id && row.beat != before.beat && !h.Ending:
 			return errHeld(h)
-		case row != seen:
-			seen, since = row, time.Now()
 		}
 		select {
 		case <-poll.C:

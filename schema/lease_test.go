@@ -200,6 +200,36 @@ func TestLeaseThatRunsOut(t *testing.T) {
 	}
 }
 
+// A database that was away for longer than the lease keeps its holder, too, from beating.
+func TestLeaseOutlivesADatabaseThatIsAway(t *testing.T) {
+	t.Parallel()
+	var w leaseWatch
+	row, now := leaseRow{id: 77, beat: 3}, epoch
+	see := func(d time.Duration) time.Duration {
+		now = now.Add(d)
+		return w.look(row, now)
+	}
+	if d := see(0); d != 0 {
+		t.Errorf("%v at first", d)
+	}
+	see(leaseGap)
+	if d := see(2 * leaseTimeout); d != 0 { // the answer came late
+		t.Errorf("unchanged for %v after a gap", d)
+	}
+	for d := leasePoll; d < leaseTimeout; d += leasePoll {
+		if got := see(leasePoll); got != d {
+			t.Fatalf("unchanged for %v, not %v", got, d)
+		}
+	}
+	if d := see(leasePoll); d < leaseTimeout {
+		t.Errorf("unchanged for %v: nobody ever takes it", d)
+	}
+	row.beat++
+	if d := see(leasePoll); d != 0 {
+		t.Errorf("unchanged for %v when it has changed", d)
+	}
+}
+
 // Who wakes up after another imcd has taken the database writes nothing.
 func TestWhoLostTheLeaseWritesNothing(t *testing.T) {
 	t.Parallel()

@@ -16,12 +16,16 @@ var tableKinds = map[string]string{"r": "table", "p": "table", "v": "view", "m":
 // varcharHeader is what PostgreSQL adds to the length of a varchar in its typmod.
 const varcharHeader = 4
 
+// sqlFills: there is a trigger, which may fill in any column before a row is added.
+const sqlFills = `EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal
+	AND g.tgenabled <> 'D' AND g.tgtype::integer & 7 = 7)` // FOR EACH ROW, BEFORE, INSERT
+
 // table looks a table up as a statement that names it would; no columns: there is none.
 func (d *postgresDialect) table(ctx context.Context, q querier, table string) (*tableInfo, error) {
 	info := &tableInfo{}
 	rows, err := q.QueryContext(ctx, `SELECT c.relkind::text, a.attname, COALESCE(b.typname, t.typname),
 			CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END, a.attnotnull OR t.typnotnull,
-			a.atthasdef OR a.attidentity <> ''
+			a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL OR `+sqlFills+`
 		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
 			LEFT JOIN pg_type b ON b.oid = t.typbasetype
 		WHERE c.oid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, table)

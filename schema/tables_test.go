@@ -41,6 +41,22 @@ var oddTables = []struct {
 		"postgres": fmt.Sprintf(oddMembersTable, "id SERIAL", ", tenant INTEGER NOT NULL DEFAULT 1"),
 		"sqlite":   fmt.Sprintf(oddMembersTable, "id INTEGER PRIMARY KEY", ", tenant INTEGER NOT NULL DEFAULT 1")},
 		logs: `"columns":["domain","room","username"],"message":"a unique index that Kamailio makes is missing`},
+	{name: "columns that a domain or a trigger fills in", sql: map[string]string{
+		"postgres": `CREATE DOMAIN tenants AS INTEGER DEFAULT 7; ` +
+			fmt.Sprintf(oddMembersTable, "id INTEGER NOT NULL", ", tenant tenants NOT NULL, made TIMESTAMP NOT NULL") +
+			`; CREATE SEQUENCE ids; CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS
+				$$ BEGIN NEW.id = nextval('ids'); NEW.made = now(); RETURN NEW; END $$;
+			CREATE TRIGGER fill BEFORE INSERT ON imc_members FOR EACH ROW EXECUTE FUNCTION fill()`}},
+	{name: "columns that a domain fills in", sql: map[string]string{
+		"postgres": `CREATE DOMAIN tenants AS INTEGER DEFAULT 7; ` +
+			fmt.Sprintf(oddMembersTable, "id SERIAL", ", tenant tenants NOT NULL")}},
+	{name: "columns that no trigger fills in", sql: map[string]string{
+		"postgres": fmt.Sprintf(oddMembersTable, "id SERIAL", ", tenant INTEGER NOT NULL") +
+			`; CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+			CREATE TRIGGER look BEFORE UPDATE ON imc_members FOR EACH ROW EXECUTE FUNCTION look();
+			CREATE TRIGGER off BEFORE INSERT ON imc_members FOR EACH ROW EXECUTE FUNCTION look();
+			ALTER TABLE imc_members DISABLE TRIGGER off`},
+		fails: `column "tenant", which imcd does not know, is NOT NULL`},
 	{name: "a view", sql: map[string]string{
 		"postgres": fmt.Sprintf(oddMembersTable, "id SERIAL", "") +
 			`; ALTER TABLE imc_members RENAME TO real; CREATE VIEW imc_members AS SELECT * FROM real`,
