@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -61,6 +62,18 @@ func (h *house) wantWaiting(memory, stored int) {
 	if m, s := h.waiting(); m != memory || s != stored {
 		h.t.Errorf("%d are kept and %d stored, want %d and %d", m, s, memory, stored)
 	}
+}
+
+// ids are the Call-IDs of what a user was sent last, as take would return it.
+func (f *fakeRelay) ids(user string) (ids []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.copies {
+		if strings.HasPrefix(c.to, "sip:"+user+"@") {
+			ids = append(ids, c.callID)
+		}
+	}
+	return ids
 }
 
 // TestInvitationWaits: who is invited and cannot be reached gets the invitation with the
@@ -145,6 +158,7 @@ func noticesWait(t *testing.T, restart bool) {
 	synctest.Wait()
 	h.alice("#remove bob")
 	h.alice("#destroy")
+	first := h.relay.ids("carol")
 	h.wantWaiting(2, 2)
 	if restart {
 		h.close()
@@ -162,6 +176,9 @@ func noticesWait(t *testing.T, restart bool) {
 	h.wantTo("bob", "You were removed from room r by alice")
 	h.e.Registered("sip:carol@x.org")
 	synctest.Wait()
+	if again := h.relay.ids("carol"); !slices.Equal(again, first) {
+		t.Errorf("sent as %q, which the phone does not know from %q", again, first)
+	}
 	h.wantTo("carol", "Room r was destroyed by alice")
 	h.wantWaiting(0, 0)
 	h.close()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strconv"
 	"time"
 
 	"imcd/evapi"
@@ -71,7 +72,7 @@ func (s *shard) streamOf(user Name) *stream {
 // sendNote sends the first note of st. False: not now.
 func (s *shard) sendNote(st *stream) bool {
 	n := &st.notes[0]
-	f := &flight{id: s.noteID(), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
+	f := &flight{id: s.idOf(n), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
 	if !s.engine.credits.take(s.inbox, f.credit) {
 		return false
 	}
@@ -90,6 +91,15 @@ func (s *shard) sendNote(st *stream) bool {
 		s.takeOff(f)
 	}
 	return true
+}
+
+// idOf names a copy of a note. That of one that is kept is the same each time it is sent,
+// also after a restart: nobody reads twice that a room was destroyed.
+func (s *shard) idOf(n *note) string {
+	if n.stored != 0 {
+		return s.prefix + "k" + strconv.FormatInt(n.stored, 36)
+	}
+	return s.noteID()
 }
 
 // noteDone goes on to the next note.

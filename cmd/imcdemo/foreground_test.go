@@ -143,9 +143,7 @@ func TestForeground(t *testing.T) {
 			}
 			awaitGone(t, f.Process.Pid)
 			for _, port := range f.ports {
-				if err := listen(port, true); err != nil {
-					t.Errorf("port %d is still in use: %v", port, err)
-				}
+				awaitFree(t, port)
 			}
 		})
 	}
@@ -190,6 +188,18 @@ func TestImcdThatEnds(t *testing.T) {
 	awaitGone(t, f.Process.Pid)
 }
 
+// awaitFree waits until nobody listens at a port: what was killed takes a moment to end.
+func awaitFree(t *testing.T, port int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for err := listen(port, true); err != nil; err = listen(port, true) {
+		if sleep(ctx, poll) != nil {
+			t.Fatalf("port %d is still in use: %v", port, err)
+		}
+	}
+}
+
 // TestKilled: who is killed takes everything along: the demonstration alone, and the
 // process that started it, which make is.
 func TestKilled(t *testing.T) {
@@ -206,9 +216,7 @@ func TestKilled(t *testing.T) {
 			_ = f.Wait() // killed
 			awaitGone(t, f.Process.Pid)
 			for _, port := range f.ports {
-				if err := listen(port, true); err != nil {
-					t.Errorf("port %d is still in use: %v", port, err)
-				}
+				awaitFree(t, port)
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 // whole, and one byte more is refused and reaches nobody.
 func TestLargestMessage(t *testing.T) {
 	t.Parallel()
-	s := start(t, "sqlite", stack.Options{})
+	s := start(t, "sqlite", stack.Options{Settings: map[string]string{"attachment_line": ""}})
 	ctx := withTimeout(t, time.Minute)
 	alice, bob := agent(t, s, "alice"), agent(t, s, "bob")
 	for _, u := range []*evapitest.UA{alice, bob} {

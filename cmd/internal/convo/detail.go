@@ -17,7 +17,7 @@ func (p *parser) detail(c *Conversation, s *Step, text string) error {
 	rest = strings.TrimSpace(rest)
 	last := s.last()
 	switch {
-	case word == "=":
+	case word == "=" && s.Kind != Register:
 		return s.Reply.parse(rest)
 	case word == "from" && len(last) == 0:
 		s.Request.From = rest

@@ -32,6 +32,13 @@ type zone struct {
 	most    int                    // guarded by mu
 }
 
+// times is how often a name was asked for.
+func (z *zone) times(name string) int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.asked[name]
+}
+
 func (z *zone) wait(ctx context.Context, name string) error {
 	z.mu.Lock()
 	silent := z.silent != nil && z.silent(strings.TrimSuffix(name, "."))
@@ -224,16 +231,16 @@ func TestNotFound(t *testing.T) {
 					t.Errorf("%s: %+v", host, r)
 				}
 			}
-			before := z.asked[host+"."]
+			before := z.times(host + ".")
 			send(t, b, host, "4")
 			synctest.Wait()
-			if z.asked[host+"."] != before {
+			if z.times(host+".") != before {
 				t.Errorf("%s is asked for again at once", host)
 			}
 			time.Sleep(badFor)
 			send(t, b, host, "5")
 			synctest.Wait()
-			if z.asked[host+"."] == before {
+			if z.times(host+".") == before {
 				t.Errorf("%s is not asked for any more", host)
 			}
 			time.Sleep(lookupTimeout)
@@ -286,8 +293,12 @@ func TestBounds(t *testing.T) {
 		for i := range maxNames + 500 {
 			send(t, b, fmt.Sprintf("n%d.example", i), fmt.Sprint("n", i))
 		}
-		if n := b.Counts().Waiting; n > maxWaiting || len(b.queue) > maxQueued || len(b.entries) > maxNames {
-			t.Errorf("%d wait, %d names queued, %d names", n, len(b.queue), len(b.entries))
+		waiting := b.Counts().Waiting
+		b.mu.Lock()
+		queued, names := len(b.queue), len(b.entries)
+		b.mu.Unlock()
+		if waiting > maxWaiting || queued > maxQueued || names > maxNames {
+			t.Errorf("%d wait, %d names queued, %d names", waiting, queued, names)
 		}
 		// Names that waited too long for a turn are not looked up at all.
 		time.Sleep(queueTimeout + 2*lookupTimeout)
