@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"strconv"
+	"time"
+
+	"imcd/evapi"
+)
+
+// Copies under way: from the sending of each to its outcome.
+
+// slowAfter is how long a copy may be under way before its member's cursor is
+// stored by itself, so that it does not hold down what is known of the others.
+const slowAfter = 300 * time.Millisecond
+
+// flight is one copy under way to a recipient: a member or a stream. It may be sent
+// several times until it has an outcome, see repeat.
+type flight struct {
+	id     string
+	room   *room // nil for streams
+	member *member
+	stream *stream
+	seq    uint64    // of the message, or the last of those missed; 0 for a notice to all
+	entry  uint64    // number of the log entry and one more; 0: not from the log
+	line   bool      // this copy stands before a message of a page, and has its place
+	missed uint64    // how many were dropped, of which this copy tells; 0: it is something else
+	at     time.Time // when the message was accepted
+	since  time.Time // when this copy was sent last
+	credit credit
+
+	out    *evapi.Outgoing // what is sent; nil once it is over
+	conn   *evapi.Conn     // that took it last, or through which it is to go if that is up
+	failed *evapi.Result   // the outcome that counts of tries that have failed; nil: none has
+	sends  uint16          // how often it was sent
+	tries  uint8           // of these, those without an outcome
+	silent uint8           // and those that the user registered after instead of answering
+	word   word            // this copy tells of losses, or takes the place of the message; noWord: it does not
+	losses uint8           // of which it tells
+	back   bool            // the user has registered since it was sent first
+	slow   bool            // a request of the user is listened for
+	over   bool
+}
+
+// copyID names the copy of a message for a member: the same each time it is
+// sent, so that a repetition can be recognised. A notice's is new each time.
+func (s *shard) copyID(f *flight) string {
+	if f.seq == 0 || f.word != noWord {
+		return s.noteID()
+	}
+	var buf [96]byte
+	id := strconv.AppendInt(append(buf[:0], s.prefix...), f.room.id, 36)
+	id = strconv.AppendUint(append(id, '-'), f.seq, 10)
+	id = strconv.AppendUint(append(id, '-'), hash64(f.member.key), 36)
+	if f.missed > 0 {
+		id = strconv.AppendUint(append(id, "-m"...), f.missed, 10)
+	}
+	return string(id)
+}
+
+func (s *shard) takeOff(f *flight) {
+	s.flights[f.id] = f
+	s.sent(f)
+	if f.room != nil {
+		f.room.flying++
+	}
+}
+
+// sent notes that f was sent, or sent again.
+func (s *shard) sent(f *flight) {
+	f.since = s.now
+	f.tries++
+	f.sends++
+	s.expiry = append(s.expiry, deadline{f, f.sends})
+	s.fresh = append(s.fresh, f)
+}
+
+// deadline stands where a copy is given up that has no outcome, unless it was sent more
+// often than so.
+type deadline struct {
+	flight *flight
+	sends  uint16
+}
+
+// ripen lets others go instead of copies that wait for their devices.
+func (s *shard) ripen() {
+	for len(s.fresh) > 0 {
+		f := s.fresh[0]
+		if !f.over && s.now.Sub(f.since) < burstTime {
+			return
+		}
+		s.fresh[0] = nil
+		s.fresh = s.fresh[1:]
+		if !f.over {
+			s.engine.credits.ripen(&f.credit)
+			s.listen(f)
+		}
+	}
+}
+
+// listen makes a request of the user of f a reason to send it again.
+func (s *shard) listen(f *flight) {
+	if !f.slow {
+		f.slow = true
+		s.engine.signs.await(f.to())
+	}
+}
+
+// result takes the outcome of a copy. One that was sent several times has failed when
+// all of these have.
+func (s *shard) result(r evapi.Result) {
+	f := s.flights[r.CallID]
+	switch {
+	case f == nil:
+		s.engine.metrics.delivery("stray")
+	case f.tries > 1 && judge(r) > known:
+		f.tries--
+		counts := worse(f.failed, r)
+		f.failed = &counts
+	default:
+		s.land(f, worse(f.failed, r))
+	}
+}
+
+// lost ends the flights that a Kamailio had taken which was restarted before now.
+func (s *shard) lost(c *evapi.Conn, now time.Time) {
+	for _, f := range s.flights {
+		if f.conn == c && f.since.Before(now) {
+			s.land(f, evapi.Result{CallID: f.id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
+		}
+	}
+}
+
+// expire gives up copies that got no outcome, as after a restart of Kamailio.
+func (s *shard) expire() {
+	for len(s.expiry) > 0 {
+		f := s.expiry[0].flight
+		open := !f.over && f.sends == s.expiry[0].sends
+		if open && s.now.Sub(f.since) < s.engine.cfg.ResultTimeout {
+			return
+		}
+		s.expiry[0] = deadline{}
+		s.expiry = s.expiry[1:]
+		if open {
+			s.land(f, worse(f.failed, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"}))
+		}
+	}
+}
+
+// abandon forgets a flight: whatever its outcome is, nobody waits for it any more.
+func (s *shard) abandon(f *flight) {
+	f.over = true
+	if s.flights[f.id] == f {
+		delete(s.flights, f.id)
+		if f.room != nil {
+			f.room.flying--
+		}
+	}
+	f.out = nil
+	if f.slow {
+		s.engine.signs.forget(f.to())
+	}
+	s.engine.credits.give(f.credit)
+	if f.member != nil && f.member.flight == f {
+		f.member.flight = nil
+	}
+}
+
+// land ends a flight.
+func (s *shard) land(f *flight, r evapi.Result) {
+	mine := f.member != nil && f.member.flight == f
+	s.abandon(f)
+	s.engine.metrics.delivery(outcome(r))
+	s.logDelivery(f, r)
+	if f.stream != nil {
+		s.noteDone(f, r)
+		return
+	}
+	m := f.member
+	if !mine {
+		return
+	}
+	if !m.live {
+		if judge(r).final() && f.word == noWord {
+			m.cursor = max(m.cursor, f.seq) // its leaving may not be committed
+			s.engine.metrics.dropped.Add(float64(f.missed))
+		}
+		return
+	}
+	m.last = newLastResult(r.Code, s.now)
+	s.settle(f, r)
+	s.setReady(f.room, m)
+}
