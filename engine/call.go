@@ -20,7 +20,7 @@ type call struct {
 // message.
 func (c *call) run() *refusal {
 	if c.room != nil {
-		c.me = c.room.get(c.req.from.Key())
+		c.me = c.room.get(c.req.fromKey())
 		c.heardName()
 	}
 	if c.me != nil {
@@ -94,14 +94,15 @@ func (c *call) relay() *refusal {
 	}
 	c.room.seq, c.req.seq = row.Seq, row.Seq
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
+	key := sender.Key()
 	if line := c.shard.engine.composeLine(c.room, row); line != nil {
 		c.shard.engine.charge(overhead)
-		c.tx.says = append(c.tx.says, say{out: line, skip: sender.Key(), size: overhead, at: row.At, expires: row.Expires})
+		c.tx.says = append(c.tx.says, say{out: line, skip: key, size: overhead, at: row.At, expires: row.Expires})
 	}
 	size := len(c.req.body) + overhead
 	c.shard.engine.charge(size)
-	c.tx.says = append(c.tx.says, say{out: out, skip: sender.Key(), size: size, seq: row.Seq, at: row.At, expires: row.Expires,
-		receipt: c.receiptFor(row)})
+	c.tx.says = append(c.tx.says, say{out: out, skip: key, size: size, seq: row.Seq, at: row.At,
+		expires: row.Expires, receipt: c.receiptFor(row)})
 	c.posted(row)
 	return nil
 }
@@ -157,7 +158,7 @@ func (c *call) mayNotice(why *refusal) bool {
 	if c.req.cmd != nil {
 		return true
 	}
-	what, repeats := c.req.from.Key()+"\n"+c.req.room.Key()+"\n"+why.notice, 1
+	what, repeats := c.req.fromKey()+"\n"+c.req.roomKey()+"\n"+why.notice, 1
 	if c.room != nil {
 		what += strconv.FormatInt(c.room.id, 36) // another one of that name is another room
 	}

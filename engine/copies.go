@@ -28,17 +28,18 @@ type flight struct {
 	since  time.Time // when this copy was sent last
 	credit credit
 
-	out    *evapi.Outgoing // what is sent; nil once it is over
-	conn   *evapi.Conn     // that took it last, or through which it is to go if that is up
-	failed *evapi.Result   // the outcome that counts of tries that have failed; nil: none has
-	sends  uint16          // how often it was sent
-	tries  uint8           // of these, those without an outcome
-	silent uint8           // and those that the user registered after instead of answering
-	word   word            // this copy tells of losses, or takes the place of the message; noWord: it does not
-	losses uint8           // of which it tells
-	back   bool            // the user has registered since it was sent first
-	slow   bool            // a request of the user is listened for
-	over   bool
+	out     *evapi.Outgoing // what is sent; nil once it is over
+	conn    *evapi.Conn     // that took it last, or through which it is to go if that is up
+	failed  *evapi.Result   // the outcome that counts of tries that have failed; nil: none has
+	sends   uint16          // how often it was sent
+	tries   uint8           // of these, those without an outcome
+	silent  uint8           // and those that the user registered after instead of answering
+	word    word            // this copy tells of losses, or takes the place of the message; noWord: it does not
+	losses  uint8           // of which it tells
+	back    bool            // the user has registered since it was sent first, or sent something
+	repeats bool            // stands in shard.repeats
+	slow    bool            // a request of the user is listened for
+	over    bool
 }
 
 // copyID names the copy of a message for a member: the same each time it is

@@ -44,6 +44,7 @@ func (s *shard) flushed(rooms []*room, changes []Change, err error) {
 		s.flushWait = min(max(2*s.flushWait, flushWaitMin), flushWaitRefused)
 	}
 	s.rewrite(rooms)
+	s.unstoreAgain(changes)
 }
 
 // flush writes how far the members of rooms have come. then, if not nil, is
@@ -63,7 +64,11 @@ func (s *shard) flush(then func(error)) {
 		}
 		rooms = append(rooms, r)
 		changes = append(changes, s.cursorChanges(r)...)
-		if s.placed[r] && r.stored && !s.isRefused(cursorKey{op: PutPlaces, room: r.id}) {
+		switch {
+		case !s.placed[r] || !r.stored:
+		case s.isRefused(cursorKey{op: PutPlaces, room: r.id}):
+			s.held[r] = struct{}{}
+		default:
 			changes = append(changes, s.placesChange(r))
 		}
 	}

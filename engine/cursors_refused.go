@@ -3,8 +3,8 @@ package engine
 import "time"
 
 // refusedCursor is a cursor, or what all members of a room have got, or their places,
-// that the database does not take. Until it does, the member stands where the room does when the engine
-// is started again.
+// that the database does not take. Until it does, the member stands where the room does
+// when the engine is started again.
 type refusedCursor struct {
 	next time.Time     // when it is tried again
 	wait time.Duration // after that
@@ -54,6 +54,8 @@ func (s *shard) unstored(rooms []*room, changes []Change) {
 		switch m := r.get(key.user); {
 		case key.op == PutProgress:
 			r.done = 0
+		case key.op == PutPlaces:
+			s.placed[r] = true
 		case key.op == PutCursor && m != nil:
 			m.tracked, m.stored = true, unknown
 		}

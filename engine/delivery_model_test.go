@@ -318,7 +318,7 @@ func (w *world) heard(user string) {
 	w.heardAt[user] = time.Now()
 	for m := range w.members() {
 		if m.user == user {
-			m.back, m.until = true, time.Time{}
+			m.until = time.Time{}
 		}
 	}
 }

@@ -223,7 +223,7 @@ func (e *Engine) Message(m *evapi.Message) {
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") && e.listRooms(req) {
 		return
 	}
-	if !e.shardOf(req.room).inbox.request(req) {
+	if !e.shardOfKey(req.roomKey()).inbox.request(req) {
 		e.turnAway(req, "Overloaded")
 	}
 }
@@ -300,8 +300,10 @@ func (e *Engine) Lost(c *evapi.Conn) {
 }
 
 // shardOf returns the shard that owns a room.
-func (e *Engine) shardOf(room Name) *shard {
-	return e.shards[Hash(room.Key())&uint32(len(e.shards)-1)]
+func (e *Engine) shardOf(room Name) *shard { return e.shardOfKey(room.Key()) }
+
+func (e *Engine) shardOfKey(roomKey string) *shard {
+	return e.shards[Hash(roomKey)&uint32(len(e.shards)-1)]
 }
 
 // charge accounts for bytes that wait to be delivered.

@@ -52,6 +52,7 @@ func (s *shard) leave(r *room, m *member) {
 	s.caughtUp(m)
 	s.dropPlace(r, m)
 	s.leftOpen(r, m)
+	delete(r.losses, m.key)
 	m.live, m.wait, m.page = false, nil, nil
 }
 

@@ -13,7 +13,7 @@ func (e *Engine) refuseForeign(req *request, room *room) *refusal {
 		return nil
 	}
 	if room != nil {
-		if m := room.get(req.from.Key()); m != nil && (!m.invited() || e.cfg.ForeignUsers == ForeignInvited) {
+		if m := room.get(req.fromKey()); m != nil && (!m.invited() || e.cfg.ForeignUsers == ForeignInvited) {
 			return nil
 		}
 	}
@@ -106,9 +106,9 @@ type users struct {
 
 func newUsers(limit int) *users { return &users{limit: limit, seen: make(map[uint64]struct{})} }
 
-// met notes that there is such a user.
-func (u *users) met(n Name) {
-	key := hash64(n.Key())
+// met notes that there is a user with a key.
+func (u *users) met(userKey string) {
+	key := hash64(userKey)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if _, ok := u.seen[key]; ok {

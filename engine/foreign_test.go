@@ -169,8 +169,8 @@ func TestUsersAreBounded(t *testing.T) {
 	u := newUsers(3)
 	for i := range 10 {
 		n := Name{fmt.Sprintf("u%d", i), "x.org"}
-		u.met(n)
-		u.met(n)
+		u.met(n.Key())
+		u.met(n.Key())
 		if !u.known(n) || len(u.seen) > 3 {
 			t.Errorf("%v known %v, %d remembered", n, u.known(n), len(u.seen))
 		}

@@ -75,8 +75,8 @@ func (e *Engine) Registered(aor string) {
 	if err != nil {
 		return
 	}
-	e.users.met(name)
 	key := name.Key()
+	e.users.met(key)
 	for _, s := range e.shards {
 		s.inbox.heard(key, true)
 	}

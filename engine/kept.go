@@ -27,7 +27,8 @@ const (
 	keptAge = 30 * 24 * time.Hour
 )
 
-// keptUntil is when the notices kept for a user are tried again.
+// keptUntil is when the notices kept for a user are tried again, unless stream.due is
+// another time: they were sent meanwhile, and are kept again.
 type keptUntil struct {
 	stream *stream
 	due    time.Time
@@ -62,6 +63,7 @@ func (s *shard) keep(st *stream, n note, due time.Time) {
 	}
 	if len(st.kept) == 0 {
 		s.engine.signs.await(st.key)
+		st.due = due
 		s.keptDue = append(s.keptDue, keptUntil{st, due})
 	}
 	n.size, n.via = 0, nil
@@ -107,10 +109,10 @@ func (s *shard) release(st *stream) {
 // releaseDue sends what was kept for long.
 func (s *shard) releaseDue() {
 	for len(s.keptDue) > 0 && !s.keptDue[0].due.After(s.now) {
-		st := s.keptDue[0].stream
+		st, due := s.keptDue[0].stream, s.keptDue[0].due
 		s.keptDue[0] = keptUntil{}
 		s.keptDue = s.keptDue[1:]
-		if s.streams[st.key] == st {
+		if s.streams[st.key] == st && st.due.Equal(due) {
 			s.release(st)
 		}
 	}
@@ -119,25 +121,42 @@ func (s *shard) releaseDue() {
 // hurryKept brings forward what is kept, as hurry does for members.
 func (s *shard) hurryKept() {
 	for i := range s.keptDue {
-		if due := s.now.Add(time.Duration(i) * hurryEach); due.Before(s.keptDue[i].due) {
-			s.keptDue[i].due = due
+		kept := &s.keptDue[i]
+		due := s.now.Add(time.Duration(i) * hurryEach)
+		if !due.Before(kept.due) {
+			continue
 		}
+		if kept.stream.due.Equal(kept.due) {
+			kept.stream.due = due
+		}
+		kept.due = due
 	}
 }
 
 // unstore takes a notice out of the database that need not be kept any more.
 func (s *shard) unstore(n note) {
-	if n.stored == 0 {
-		return
+	if n.stored != 0 {
+		s.unstoreID(n.stored)
 	}
+}
+
+func (s *shard) unstoreID(id int64) {
 	if len(s.dirty)+len(s.doneNotes) == 0 {
 		s.flushTimer.Reset(max(s.engine.cfg.CursorFlush/2, s.flushWait))
 	}
-	s.doneNotes = append(s.doneNotes, n.stored)
+	s.doneNotes = append(s.doneNotes, id)
 }
 
-// noteChanges deletes what need not be kept any more. If that fails, it is sent once more
-// after the next start.
+// unstoreAgain does so after a commit that has failed.
+func (s *shard) unstoreAgain(changes []Change) {
+	for i := range changes {
+		if changes[i].Op == DeleteNote {
+			s.unstoreID(changes[i].Note.ID)
+		}
+	}
+}
+
+// noteChanges deletes what need not be kept any more.
 func (s *shard) noteChanges() []Change {
 	var changes []Change
 	for _, id := range s.doneNotes {
@@ -157,7 +176,7 @@ func (c *call) tellKept(to Name, notice string, v vars) {
 func (c *call) keepText(to Name, text string, y say) {
 	n := len(c.tx.says)
 	c.speak(text, y)
-	if c.req != nil && to.Key() == c.req.from.Key() || len(c.tx.says) == n || c.tx.kept >= maxKeptOnce {
+	if c.req != nil && to.Key() == c.req.fromKey() || len(c.tx.says) == n || c.tx.kept >= maxKeptOnce {
 		return // an answer, or none
 	}
 	c.tx.kept++

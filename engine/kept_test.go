@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,6 +105,25 @@ func TestInvitationWaits(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeptDoesNotGrow: somebody who registers again and again without taking a notice is
+// tried once for each registration, and once in offline_retry without, not more.
+func TestKeptDoesNotGrow(t *testing.T) {
+	bubble(t, func(c *Config) { c.OfflineRetry = 10 * time.Minute }, func(h *house) {
+		h.answers("carol", result(480))
+		h.alice("#invite carol")
+		for range 50 {
+			h.pass(time.Second)
+			h.e.Registered("sip:carol@x.org")
+		}
+		h.pass(time.Second)
+		h.relay.take()
+		h.pass(30 * time.Minute)
+		if n := len(h.to("carol")); n < 2 || n > 3 {
+			t.Errorf("carol was tried %d times in half an hour, want once in ten minutes", n)
+		}
+	})
 }
 
 // TestInvitationRefused: who declines has answered, and nothing is kept.
@@ -276,5 +296,43 @@ func TestKeptUnderWay(t *testing.T) {
 		synctest.Wait()
 		h.wantTo("bob", "You were removed", "You were removed")
 		h.wantWaiting(0, 0)
+	})
+}
+
+// A notice that has arrived while the database is away is deleted once that is back.
+func TestKeptIsDeletedLater(t *testing.T) {
+	for name, fail := range map[string]error{"away": ErrUnavailable, "error": errors.New("disk full")} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, nil, func(h *house) {
+				h.answers("bob", result(480))
+				h.alice("#remove bob")
+				h.wantWaiting(1, 1)
+				h.store.set(func([]Change) (error, bool) { return fail, false })
+				h.answers("bob", result(200))
+				h.e.Registered("sip:bob@x.org")
+				h.pass(2 * time.Second)
+				h.store.set(nil)
+				h.pass(10 * time.Second)
+				h.wantWaiting(0, 0)
+			})
+		})
+	}
+}
+
+// hurry brings forward what is kept, though others were kept before it and sent meanwhile.
+func TestKeptIsHurried(t *testing.T) {
+	bubble(t, func(c *Config) { c.HashSize, c.OfflineRetry = 0, time.Hour }, func(h *house) {
+		h.answers("carol", result(480))
+		h.answers("dora", result(480))
+		h.alice("#invite carol")
+		h.alice("#invite dora")
+		h.answers("carol", result(200))
+		h.e.Registered("sip:carol@x.org") // its place among what is due stays
+		synctest.Wait()
+		h.answers("dora", result(200))
+		h.relay.take()
+		h.e.Wake()
+		h.pass(time.Second)
+		h.wantTo("dora", "alice invites you")
 	})
 }

@@ -47,7 +47,7 @@ func (l *lister) run(ctx context.Context) {
 func (l *lister) answer(ctx context.Context, req *request) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	key := req.from.Key()
+	key := req.fromKey()
 	rooms, err := gather(ctx, l.engine, func(s *shard) []shownRoom { return s.visible(key) })
 	slices.SortFunc(rooms, func(a, b shownRoom) int { return strings.Compare(a.name.Key(), b.name.Key()) })
 	l.engine.shardOf(req.target).inbox.post(func(s *shard) {

@@ -29,6 +29,7 @@ type memStore struct {
 	away    bool                                             // Ping and loads fail
 	prunes  []time.Time                                      // at which Prune was done
 	gate    chan struct{}                                    // if not nil, each commit takes one token first
+	reads   chan struct{}                                    // the same for each query of messages
 }
 
 func newMemStore() *memStore {
@@ -193,6 +194,12 @@ func (s *memStore) applyDelivery(c Change) {
 }
 
 func (s *memStore) Messages(_ context.Context, room int64, after uint64, limit int) ([]MessageRow, error) {
+	s.mu.Lock()
+	reads := s.reads
+	s.mu.Unlock()
+	if reads != nil {
+		<-reads
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {

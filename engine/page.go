@@ -138,6 +138,10 @@ func (s *shard) seekPage(r *room, m *member) bool {
 		return m.mode == following && s.seek(r, m)
 	}
 	for item := m.item(); item != nil; item = m.item() {
+		if item.seq <= m.cursor { // it was skipped while the page was loaded
+			m.at++
+			continue
+		}
 		if item.seq > m.cursor+1 || item.out != nil && item.sender != m.key && !s.expired(item.expires) {
 			return true
 		}

@@ -107,7 +107,7 @@ func (c *call) open(private bool) *refusal {
 	if !e.creators.allow(c.req.from) {
 		return forbid("Creating rooms is not allowed", "create_denied")
 	}
-	owner := c.req.from.Key()
+	owner := c.req.fromKey()
 	if !e.ledger.reserve(owner) {
 		return &refusal{code: 403, detail: rcFull, reason: "You own too many rooms", notice: "too_many_rooms",
 			vars: vars{"n": strconv.Itoa(e.cfg.MaxRooms)}}

@@ -89,11 +89,11 @@ func (s *shard) limited(req *request) *refusal {
 	if r := s.engine.limitedSender(req, s.now); r != nil {
 		return r
 	}
-	room := s.rooms[req.room.Key()]
+	room := s.rooms[req.roomKey()]
 	if room == nil {
 		return nil
 	}
-	m := room.get(req.from.Key())
+	m := room.get(req.fromKey())
 	inside := m != nil && !m.invited()
 	switch {
 	case req.refused != nil:
@@ -118,7 +118,7 @@ func (e *Engine) limitedSender(req *request, now time.Time) *refusal {
 		return nil
 	}
 	var r *refusal
-	e.senders.with(req.from.Key(), now, func(m *senderMeters) {
+	e.senders.with(req.fromKey(), now, func(m *senderMeters) {
 		at := &m.messages
 		if limit == limitSenderCommands {
 			at = &m.commands

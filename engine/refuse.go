@@ -159,7 +159,7 @@ func (s *shard) superseded(t *tx) bool {
 // park keeps a request until its room is loaded again, and reports whether it has to
 // wait for that.
 func (s *shard) park(req *request) bool {
-	r := s.stale[req.room.Key()]
+	r := s.stale[req.roomKey()]
 	if r == nil || !r.parking || req.cmd != nil && req.cmd.roomAt == noRoom {
 		return false
 	}

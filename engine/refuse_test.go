@@ -461,3 +461,26 @@ func TestQuiet(t *testing.T) {
 		t.Errorf("%d, %t", skipped, ok)
 	}
 }
+
+// Places that the database refuses once are written again, though nothing moves.
+func TestRefusedPlaces(t *testing.T) {
+	bubble(t, nil, func(h *house) {
+		h.says("1")
+		copies := h.relay.take()
+		refused := 0
+		h.store.set(func(changes []Change) (error, bool) {
+			if slices.ContainsFunc(changes, func(c Change) bool { return c.Op == PutPlaces }) && refused < 3 {
+				refused++
+				return errRefused, false
+			}
+			return nil, false
+		})
+		h.receipt("bob", "r", imdn(copies[0].callID, "displayed"))
+		h.pass(2 * time.Minute)
+		h.store.mu.Lock()
+		defer h.store.mu.Unlock()
+		if refused != 3 || len(h.store.places) != 1 {
+			t.Errorf("refused %d times, places of %d rooms are stored", refused, len(h.store.places))
+		}
+	})
+}

@@ -20,8 +20,10 @@ const (
 	answerTime = time.Second
 )
 
-// heard makes all that waits for these users, by key, the next to be sent, and what is
-// under way to them go out again: they have registered (true), or have sent something.
+// heard makes all waiting copies for these users, by key, the next to be sent: they have
+// registered (true), or have sent something. After a registration copies under way go out
+// again as well. Who has only sent something may have them, and be slow: they go again
+// once they have failed.
 func (s *shard) heard(users map[string]bool) {
 	for user := range users {
 		for w := range s.away[user] {
@@ -32,8 +34,11 @@ func (s *shard) heard(users map[string]bool) {
 		}
 	}
 	for _, f := range s.flights {
-		if registered, yes := users[f.to()]; yes && (registered || s.unanswered(f)) {
-			s.again(f, registered)
+		switch registered, yes := users[f.to()]; {
+		case yes && registered:
+			s.again(f)
+		case yes && s.unanswered(f):
+			f.back = true
 		}
 	}
 }
@@ -46,16 +51,17 @@ func (f *flight) to() string {
 	return f.member.key
 }
 
-// again lets a copy under way go out once more, as its user is there.
-func (s *shard) again(f *flight, registered bool) {
+// again lets a copy under way go out once more, as its user has registered.
+func (s *shard) again(f *flight) {
 	f.back = true
 	switch {
-	case f.tries >= maxRepeats || s.now.Equal(f.since):
+	case f.tries >= maxRepeats || s.now.Equal(f.since) || f.repeats:
 		// When these have failed it is tried again at once.
-	case registered && s.kills(f):
+	case s.kills(f):
 		f.silent++
 		s.land(f, evapi.Result{CallID: f.id, Code: 408, Reason: "registered again without an answer"})
 	default:
+		f.repeats = true
 		s.repeats = append(s.repeats, f)
 	}
 }
@@ -73,6 +79,7 @@ func (s *shard) kills(f *flight) bool {
 // repeat sends f again, unless its member has left. False: not now.
 func (s *shard) repeat(f *flight) bool {
 	if f.stream == nil && (!f.member.live || f.member.flight != f) {
+		f.repeats = false
 		return true
 	}
 	c := weigh(f.out.BodyLen())
@@ -88,8 +95,10 @@ func (s *shard) repeat(f *flight) bool {
 	conn, err := s.engine.relay.Send(f.conn, cp)
 	if err != nil {
 		s.engine.credits.give(c)
-		return !later(err)
+		f.repeats = later(err)
+		return !f.repeats
 	}
+	f.repeats = false
 	s.engine.credits.give(f.credit)
 	f.credit, f.conn = c, conn
 	if s.unanswered(f) {

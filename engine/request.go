@@ -12,14 +12,15 @@ import (
 // connection's reader and from then on belongs to one shard.
 type request struct {
 	msg     *evapi.Message
-	from    Name     // sender; zero if it has no usable URI
-	display string   // the sender's display name; may be empty
-	target  Name     // request URI
-	room    Name     // which room it is about
-	foreign bool     // the sender is of another domain, as Kamailio says
-	cmd     *command // nil for a message to the room
-	word    string   // the command as typed
-	args    []string // its arguments
+	from    Name                        // sender; zero if it has no usable URI
+	display string                      // the sender's display name; may be empty
+	target  Name                        // request URI
+	room    Name                        // which room it is about
+	keys    struct{ from, room string } // see fromKey and roomKey
+	foreign bool                        // the sender is of another domain, as Kamailio says
+	cmd     *command                    // nil for a message to the room
+	word    string                      // the command as typed
+	args    []string                    // its arguments
 
 	callID      string
 	marks       marks
@@ -45,6 +46,23 @@ func (e *Engine) newRequest(m *evapi.Message) *request {
 	return req
 }
 
+// fromKey is from.Key(), made when it is first wanted: every stop on the way of a request
+// looks something up by it.
+func (req *request) fromKey() string {
+	if req.keys.from == "" {
+		req.keys.from = req.from.Key()
+	}
+	return req.keys.from
+}
+
+// roomKey is the same of room, which must be known by then.
+func (req *request) roomKey() string {
+	if req.keys.room == "" {
+		req.keys.room = req.room.Key()
+	}
+	return req.keys.room
+}
+
 func (e *Engine) read(req *request) *refusal {
 	m := req.msg
 	if m.Err != nil {
@@ -63,7 +81,7 @@ func (e *Engine) read(req *request) *refusal {
 		return &refusal{code: 400, rc: rcUnusual, reason: "Bad From: " + err.Error()}
 	}
 	if req.foreign = m.Foreign && !equalFold(req.from.Host, target.Host); !req.foreign {
-		e.users.met(req.from)
+		e.users.met(req.fromKey())
 	}
 	req.display = from.DisplayName
 	if id := m.Request.CallID(); id != nil {
@@ -79,7 +97,7 @@ func (e *Engine) read(req *request) *refusal {
 	switch {
 	case req.content.Kind == sipmsg.Receipt:
 		return nil
-	case req.marks.path.loops(target.Key()):
+	case req.passed() && req.marks.path.loops(target.Key()):
 		req.metered = true // it is no fault of the sender's
 		return refuseLoop()
 	case req.content.Kind == sipmsg.Text && !req.marks.machine():

@@ -34,13 +34,13 @@ func (req *request) key() seenKey {
 		return seenKey{}
 	}
 	if id := req.marks.path.id; id != "" {
-		sum := sha256.Sum256([]byte("path\n" + id + "\n" + req.room.Key()))
+		sum := sha256.Sum256([]byte("path\n" + id + "\n" + req.roomKey()))
 		return seenKey(sum[:16])
 	}
 	raw := req.msg.Request
 	tag, _ := raw.From().Params.Get("tag")
 	head := make([]byte, 0, 256+len(raw.Body()))
-	for _, part := range [...]string{req.from.Key(), req.callID, req.target.Key(), tag, req.contentType} {
+	for _, part := range [...]string{req.fromKey(), req.callID, req.target.Key(), tag, req.contentType} {
 		head = append(append(head, part...), '\n')
 	}
 	head = strconv.AppendUint(head, uint64(raw.CSeq().SeqNo), 10)
@@ -102,6 +102,6 @@ func (s *shard) answered(n *seen, a evapi.Answer) {
 // seenChange is the answer as it is stored together with what the request
 // changed, for repetitions that come after a restart.
 func (t *tx) seenChange() Change {
-	return Change{Op: PutSeen, Seen: &SeenRow{Key: t.req.seen.key, Shard: Hash(t.req.room.Key()),
+	return Change{Op: PutSeen, Seen: &SeenRow{Key: t.req.seen.key, Shard: Hash(t.req.roomKey()),
 		Code: t.answer.Code, RC: t.answer.RC, Reason: t.answer.Reason, At: t.req.seen.at}}
 }

@@ -149,7 +149,7 @@ func (s *shard) handle(req *request) {
 	if req.refused == nil && s.repeated(req) {
 		return
 	}
-	if r := s.engine.refuseForeign(req, s.rooms[req.room.Key()]); r != nil && s.stale[req.room.Key()] == nil {
+	if r := s.engine.refuseForeign(req, s.rooms[req.roomKey()]); r != nil && s.stale[req.roomKey()] == nil {
 		s.refuse(req, nil, r)
 		return
 	}
@@ -176,7 +176,7 @@ func (s *shard) evaluate(req *request) {
 	if s.park(req) {
 		return
 	}
-	c := &call{shard: s, req: req, room: s.rooms[req.room.Key()], tx: &tx{shard: s, req: req}}
+	c := &call{shard: s, req: req, room: s.rooms[req.roomKey()], tx: &tx{shard: s, req: req}}
 	c.tx.room = c.room
 	refused := c.run()
 	switch {
@@ -210,11 +210,11 @@ func (s *shard) unavailable(req *request) *refusal {
 		return &refusal{code: 503, detail: rcUnavailable, reason: "Too late"}
 	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
 		return refuseOverloaded()
-	case req.cmd == nil && !req.service() && s.overdue(s.rooms[req.room.Key()]):
-		return s.refuseLate(s.rooms[req.room.Key()])
+	case req.cmd == nil && !req.service() && s.overdue(s.rooms[req.roomKey()]):
+		return s.refuseLate(s.rooms[req.roomKey()])
 	case req.cmd != nil && req.cmd.roomAt == noRoom:
 		return nil // concerns no room
-	case s.stale[req.room.Key()] != nil && !s.stale[req.room.Key()].parking:
+	case s.stale[req.roomKey()] != nil && !s.stale[req.roomKey()].parking:
 		return refuseUnavailable("Database unavailable")
 	}
 	return s.engine.committer.ready()

@@ -99,7 +99,8 @@ func TestRequestIsASign(t *testing.T) {
 	})
 }
 
-// The same while a copy is under way that is not answered.
+// A request while a copy is under way that is not answered lets that go again as soon as
+// it has failed, and not before: the device may have it, and be slow.
 func TestRequestUnderWay(t *testing.T) {
 	bubble(t, nil, func(h *house) {
 		h.answers("bob", evapi.Result{})
@@ -108,9 +109,25 @@ func TestRequestUnderWay(t *testing.T) {
 		h.answers("bob", result(200))
 		h.post("bob", "r@x.org", "I am back")
 		synctest.Wait()
-		h.wantSent("0", "0")
-		h.pass(20 * time.Second) // the first try has no outcome
+		h.wantSent("0")
+		h.pass(10*time.Second + 2*tick) // the first try has no outcome
+		h.wantSent("0")
 		h.quiet()
+	})
+}
+
+// A slow phone is not given an answer twice because its user types meanwhile.
+func TestRequestDoesNotRepeatAnswers(t *testing.T) {
+	bubble(t, nil, func(h *house) {
+		h.answers("bob", evapi.Result{})
+		h.post("bob", "r@x.org", "#list")
+		h.pass(3 * time.Second)
+		if n := len(h.sentTo()); n != 1 {
+			t.Fatalf("%d copies of an answer", n)
+		}
+		h.post("bob", "r@x.org", "hello")
+		synctest.Wait()
+		h.wantSent()
 	})
 }
 

@@ -40,7 +40,8 @@ type stream struct {
 	key    string
 	notes  []note // to be sent; the first is under way if flight is not nil
 	flight *flight
-	kept   []note // that wait until the user is there
+	kept   []note    // that wait until the user is there
+	due    time.Time // when these are tried again without that
 }
 
 // note queues n for a user.

@@ -37,7 +37,7 @@ type typed struct {
 
 // typing takes a request that says so, and answers it.
 func (s *shard) typing(req *request) {
-	if r := s.rooms[req.room.Key()]; r != nil && len(s.typedNow) < typingRequests {
+	if r := s.rooms[req.roomKey()]; r != nil && len(s.typedNow) < typingRequests {
 		s.typedNow = append(s.typedNow, typed{req, r.seq})
 	} else if r != nil {
 		s.engine.metrics.typing("dropped")
@@ -49,7 +49,7 @@ func (s *shard) typing(req *request) {
 func (s *shard) sendTyping() {
 	for i := range s.typedNow {
 		t := &s.typedNow[i]
-		r := s.rooms[t.req.room.Key()]
+		r := s.rooms[t.req.roomKey()]
 		switch {
 		case r == nil || r.seq != t.seq: // it is said by now
 		case len(s.turns) > 0 || len(s.hasNote) > 0 || s.ending:
@@ -64,7 +64,7 @@ func (s *shard) sendTyping() {
 
 // passTyping gives one member's "is typing" to others.
 func (s *shard) passTyping(r *room, req *request) {
-	m := r.get(req.from.Key())
+	m := r.get(req.fromKey())
 	if m == nil || m.invited() || m.key == r.key || !r.atMost(s.engine.cfg.TypingMembers) {
 		return
 	}
