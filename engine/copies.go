@@ -14,32 +14,34 @@ import (
 const slowAfter = 300 * time.Millisecond
 
 // flight is one copy under way to a recipient: a member or a stream. It may be sent
-// several times until it has an outcome, see repeat.
+// several times until it has an outcome, see repeat. There may be a hundred thousand: the
+// fields are as small, and in such an order, that 128 bytes suffice.
 type flight struct {
 	id     string
 	room   *room // nil for streams
 	member *member
 	stream *stream
-	seq    uint64    // of the message, or the last of those missed; 0 for a notice to all
-	entry  uint64    // number of the log entry and one more; 0: not from the log
-	line   bool      // this copy stands before a message of a page, and has its place
-	missed uint64    // how many were dropped, of which this copy tells; 0: it is something else
-	at     time.Time // when the message was accepted
-	since  time.Time // when this copy was sent last
+	seq    uint64        // of the message, or the last of those missed; 0 for a notice to all
+	entry  uint64        // number of the log entry and one more; 0: not from the log
+	missed uint64        // how many were dropped, of which this copy tells; 0: it is something else
+	at     time.Duration // when the message was accepted, by shard.clock
+	since  time.Duration // when this copy was sent last, likewise
 	credit credit
 
-	out     *evapi.Outgoing // what is sent; nil once it is over
-	conn    *evapi.Conn     // that took it last, or through which it is to go if that is up
-	failed  *evapi.Result   // the outcome that counts of tries that have failed; nil: none has
-	sends   uint16          // how often it was sent
-	tries   uint8           // of these, those without an outcome
-	silent  uint8           // and those that the user registered after instead of answering
-	word    word            // this copy tells of losses, or takes the place of the message; noWord: it does not
-	losses  uint8           // of which it tells
-	back    bool            // the user has registered since it was sent first, or sent something
-	repeats bool            // stands in shard.repeats
-	slow    bool            // a request of the user is listened for
-	over    bool
+	out    *evapi.Outgoing // what is sent; nil once it is over
+	conn   *evapi.Conn     // that took it last, or through which it is to go if that is up
+	failed *evapi.Result   // the outcome that counts of tries that have failed; nil: none has
+
+	expiries uint16 // how often it stands in shard.expiry
+	tries    uint8  // how often it was sent without having an outcome yet
+	silent   uint8  // and how often the user has registered after it instead of answering
+	word     word   // this copy tells of losses, or takes the place of the message; noWord: it does not
+	losses   uint8  // of which it tells
+	line     bool   // this copy stands before a message of a page, and has its place
+	back     bool   // the user has registered since it was sent first, or sent something
+	repeats  bool   // stands in shard.repeats
+	slow     bool   // a request of the user is listened for
+	over     bool
 }
 
 // copyID names the copy of a message for a member: the same each time it is
@@ -68,25 +70,24 @@ func (s *shard) takeOff(f *flight) {
 
 // sent notes that f was sent, or sent again.
 func (s *shard) sent(f *flight) {
-	f.since = s.now
+	f.since = s.clock(s.now)
 	f.tries++
-	f.sends++
-	s.expiry = append(s.expiry, deadline{f, f.sends})
+	f.expiries++
+	s.expiry = append(s.expiry, f)
 	s.fresh = append(s.fresh, f)
 }
 
-// deadline stands where a copy is given up that has no outcome, unless it was sent more
-// often than so.
-type deadline struct {
-	flight *flight
-	sends  uint16
-}
+// clock is a time as flights have it.
+func (s *shard) clock(t time.Time) time.Duration { return t.Sub(s.began) }
+
+// age is how long it is that f was sent last.
+func (s *shard) age(f *flight) time.Duration { return s.clock(s.now) - f.since }
 
 // ripen lets others go instead of copies that wait for their devices.
 func (s *shard) ripen() {
 	for len(s.fresh) > 0 {
 		f := s.fresh[0]
-		if !f.over && s.now.Sub(f.since) < burstTime {
+		if !f.over && s.age(f) < burstTime {
 			return
 		}
 		s.fresh[0] = nil
@@ -118,14 +119,23 @@ func (s *shard) result(r evapi.Result) {
 		counts := worse(f.failed, r)
 		f.failed = &counts
 	default:
-		s.land(f, worse(f.failed, r))
+		s.landLast(f, r)
 	}
+}
+
+// landLast ends a flight by the outcome of its last try, or of one before that counts
+// more.
+func (s *shard) landLast(f *flight, r evapi.Result) {
+	if f.failed != nil {
+		r = worse(f.failed, r)
+	}
+	s.land(f, r)
 }
 
 // lost ends the flights that a Kamailio had taken which was restarted before now.
 func (s *shard) lost(c *evapi.Conn, now time.Time) {
 	for _, f := range s.flights {
-		if f.conn == c && f.since.Before(now) {
+		if f.conn == c && f.since < s.clock(now) {
 			s.land(f, evapi.Result{CallID: f.id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
 		}
 	}
@@ -134,15 +144,16 @@ func (s *shard) lost(c *evapi.Conn, now time.Time) {
 // expire gives up copies that got no outcome, as after a restart of Kamailio.
 func (s *shard) expire() {
 	for len(s.expiry) > 0 {
-		f := s.expiry[0].flight
-		open := !f.over && f.sends == s.expiry[0].sends
-		if open && s.now.Sub(f.since) < s.engine.cfg.ResultTimeout {
+		f := s.expiry[0]
+		open := !f.over && f.expiries == 1 // else it was sent again, and stands further behind
+		if open && s.age(f) < s.engine.cfg.ResultTimeout {
 			return
 		}
-		s.expiry[0] = deadline{}
+		f.expiries--
+		s.expiry[0] = nil
 		s.expiry = s.expiry[1:]
 		if open {
-			s.land(f, worse(f.failed, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"}))
+			s.landLast(f, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"})
 		}
 	}
 }

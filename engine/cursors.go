@@ -149,7 +149,7 @@ func (s *shard) cursorChanges(r *room) []Change {
 // lags tells a member that does not keep up with its room. At the end nobody waits
 // for it any more.
 func (s *shard) lags(m *member) bool {
-	return m.mode != following || m.flight != nil && (s.ending || s.now.Sub(m.flight.since) > slowAfter)
+	return m.mode != following || m.flight != nil && (s.ending || s.age(m.flight) > slowAfter)
 }
 
 // rewrite makes the next flush write everything of these rooms: what the

@@ -213,7 +213,7 @@ func (s *shard) nextCopy(r *room, m *member) (f *flight, err error) {
 		f.word, f.losses = wordLoss, m.unshown
 	case m.mode == following:
 		e := r.log.at(m.next)
-		f.out, f.conn, f.seq, f.at, f.entry = e.out, e.via, e.seq, e.at, m.next+1
+		f.out, f.conn, f.seq, f.at, f.entry = e.out, e.via, e.seq, s.clock(e.at), m.next+1
 	default:
 		*f, f.out, err = s.nextOfPage(r, m)
 	}

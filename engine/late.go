@@ -34,7 +34,7 @@ func (s *shard) arrivedLate(f *flight) {
 	}
 	if f.seq > r.front {
 		r.front = f.seq
-		r.late = most > 0 && s.now.Sub(f.at) > most && f.seq > m.excuse && r.front < r.last
+		r.late = most > 0 && s.clock(s.now)-f.at > most && f.seq > m.excuse && r.front < r.last
 	}
 }
 

@@ -120,6 +120,9 @@ func (s *shard) openReceipt(r *room, o *openReceipt) {
 
 // reached notes that the phone of m has taken message seq.
 func (s *shard) reached(r *room, m *member, seq uint64) {
+	if len(r.open) == 0 {
+		return
+	}
 	s.eachOpen(r, func(o *openReceipt) {
 		if o.seq == seq {
 			o.delivered.hit(m)

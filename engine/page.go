@@ -173,9 +173,9 @@ func (s *shard) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, e
 	if item := m.item(); item != nil {
 		if item.seq == m.cursor+1 {
 			if item.line {
-				return flight{at: item.at, line: true}, item.out, nil
+				return flight{at: s.clock(item.at), line: true}, item.out, nil
 			}
-			return flight{seq: item.seq, at: item.at}, item.out, nil
+			return flight{seq: item.seq, at: s.clock(item.at)}, item.out, nil
 		}
 		upto = item.seq - 1
 	}

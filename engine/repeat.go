@@ -55,7 +55,7 @@ func (f *flight) to() string {
 func (s *shard) again(f *flight) {
 	f.back = true
 	switch {
-	case f.tries >= maxRepeats || s.now.Equal(f.since) || f.repeats:
+	case f.tries >= maxRepeats || s.age(f) == 0 || f.repeats:
 		// When these have failed it is tried again at once.
 	case s.kills(f):
 		f.silent++
@@ -67,7 +67,7 @@ func (s *shard) again(f *flight) {
 }
 
 // unanswered reports whether a device that is there would have answered f by now.
-func (s *shard) unanswered(f *flight) bool { return s.now.Sub(f.since) >= answerTime }
+func (s *shard) unanswered(f *flight) bool { return s.age(f) >= answerTime }
 
 // kills reports whether f is a message that may be what its recipient dies of, now that
 // it has come back once more.
@@ -109,8 +109,8 @@ func (s *shard) repeat(f *flight) bool {
 	return true
 }
 
-// worse is the outcome that counts of two, of which a may be nil: that of a device counts more than silence,
-// and silence more than that there is no device.
+// worse is the outcome that counts of two, of which a may be nil: that of a device counts
+// more than silence, and silence more than that there is no device.
 func worse(a *evapi.Result, b evapi.Result) evapi.Result {
 	if a == nil || weight(judge(b)) < weight(judge(*a)) {
 		return b

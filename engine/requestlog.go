@@ -64,8 +64,8 @@ func (s *shard) logDelivery(f *flight, r evapi.Result) {
 	if r.Local {
 		l = l.Str("reason", r.Reason)
 	}
-	if !f.since.IsZero() {
-		l = l.Dur("took", s.now.Sub(f.since))
+	if f.tries > 0 {
+		l = l.Dur("took", s.age(f))
 	}
 	l.Int("code", r.Code).Str("result", outcome(r)).Msg("delivery")
 }

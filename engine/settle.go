@@ -7,7 +7,7 @@ import "imcd/evapi"
 // settle draws the consequences of an outcome for a member.
 func (s *shard) settle(f *flight, res evapi.Result) {
 	m, v := f.member, judge(res)
-	if s.now.Sub(f.since) > ownPace || v == resend {
+	if s.age(f) > ownPace || v == resend {
 		m.excuse = f.room.last // not the load has kept it from what comes next
 	}
 	if v == malformed && m.wait != nil && m.wait.seq == f.seq && m.wait.malformed+1 >= malformedTries {
@@ -31,7 +31,7 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 		}
 		if v == arrived {
 			m.deaf = false
-			s.engine.metrics.arrived(s.now.Sub(f.at), f)
+			s.engine.metrics.arrived(s.clock(s.now)-f.at, f)
 			s.arrivedLate(f)
 		}
 	case v.final():

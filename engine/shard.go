@@ -15,12 +15,13 @@ import (
 // send what could not be sent before.
 const tick = 250 * time.Millisecond
 
-// shard owns the rooms that hash to it. All fields but engine, index, prefix and inbox
+// shard owns the rooms that hash to it. All fields but engine, index, prefix, began and inbox
 // belong to its goroutine.
 type shard struct {
 	engine *Engine
 	index  int
-	prefix string // of its Call-IDs
+	prefix string    // of its Call-IDs
+	began  time.Time // the zero of its clock
 	inbox  *inbox
 
 	rooms map[string]*room // by key
@@ -36,7 +37,7 @@ type shard struct {
 	turns    []*room            // rooms with ready members, in the order of their turns
 	spent    int                // copies that the first of turns has sent in its turn
 	flights  map[string]*flight // copies under way, by Call-ID
-	expiry   []deadline         // of the same and of finished ones, in their order
+	expiry   []*flight          // the same and finished ones, once for each time that they were sent
 	repeats  []*flight          // those that are to be sent again now
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
 	serial   uint64             // of notes, for Call-IDs
@@ -68,7 +69,7 @@ type shard struct {
 
 func newShard(e *Engine, index int) *shard {
 	return &shard{engine: e, index: index, prefix: shardPrefix(index), inbox: newInbox(e.cfg.MailboxSize),
-		now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
+		began: time.Now(), now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
 		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
 		placed: make(map[*room]bool), flushTimer: newStoppedTimer(),
