@@ -95,6 +95,27 @@ func TestContactsWithNames(t *testing.T) {
 			}
 		})
 	}
+	// A name that leads to Kamailio itself is one that cannot be sent to.
+	t.Run("self", func(t *testing.T) {
+		d := newDevice(t, k, "self", "udp", 200)
+		bind(t, d.ua, "<"+strings.Replace(d.ua.Contact(), "127.0.0.1", "phone.example", 1)+">")
+		if err := c.Send(evapi.Copy{Out: out, To: "sip:self@example.org", CallID: "id-self",
+			Dest: "sip:" + k.SIPAddr()}); err != nil {
+			t.Fatal(err)
+		}
+		if r := await(t, "result", results); r.Code != 478 || r.CallID != "id-self" {
+			t.Errorf("%+v", r)
+		}
+		// That is all that comes of it.
+		next := newDevice(t, k, "next", "udp", 200)
+		bind(t, next.ua, "<"+next.ua.Contact()+">")
+		if err := c.Send(evapi.Copy{Out: out, To: "sip:next@example.org", CallID: "id-next"}); err != nil {
+			t.Fatal(err)
+		}
+		if r := await(t, "result", results); r.CallID != "id-next" || r.Code != 200 || c.Stats().SIPStray > 0 {
+			t.Errorf("%+v, %d stray", r, c.Stats().SIPStray)
+		}
+	})
 	// A device that answers in imc.cfg's words is believed nothing: that is its response.
 	for user, reply := range map[string]evapitest.Reply{
 		"liar1": {Code: 300, Reason: "imc name evil.example:53"},
