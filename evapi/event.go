@@ -225,7 +225,8 @@ func fastPong(payload []byte) (PongEvent, bool) {
 		to    *string
 		until string
 	}{{&p.ID, `","time":"`}, {&p.Time, `","shm_free":`}, {&free, `,"shm":`}, {&all, `,"outcomes":"`}, {&outcomes, `"}}`}} {
-		if *part.to, rest, ok = strings.Cut(rest, part.until); !ok || part.to != &all && strings.IndexByte(*part.to, '"') >= 0 {
+		if *part.to, rest, ok = strings.Cut(rest, part.until); !ok ||
+			part.to != &all && strings.IndexByte(*part.to, '"') >= 0 {
 			return p, false
 		}
 	}

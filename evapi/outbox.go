@@ -83,7 +83,8 @@ func (b *outbox) putCopy(c Copy) error {
 	if c.First {
 		q = &b.first
 	}
-	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, dest: c.Dest, first: c.First, size: n + netstringOverhead})
+	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, dest: c.Dest, first: c.First,
+		size: n + netstringOverhead})
 }
 
 // putPayload queues the payload of a reply or answer.

@@ -33,7 +33,8 @@ type cursorFate struct {
 func newDeliveries(ids map[engine.Name]int64) deliveries {
 	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]engine.Name),
 		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
-		cursors: make(map[int64]map[engine.Name]cursorFate), places: make(map[int64][]byte), seen: make(map[[16]byte]*engine.SeenRow), notes: make(map[int64]*engine.NoteRow)}
+		cursors: make(map[int64]map[engine.Name]cursorFate), places: make(map[int64][]byte),
+		seen: make(map[[16]byte]*engine.SeenRow), notes: make(map[int64]*engine.NoteRow)}
 }
 
 // begin gives a room its id. Another id is another incarnation.

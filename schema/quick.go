@@ -71,7 +71,8 @@ func quickStatement(membersTable string) string {
 	for _, list := range []struct {
 		name string
 		row  any
-	}{{"turns", turnRow{}}, {"messages", messageRow{}}, {"gone", cursorRow{}}, {"moved", cursorRow{}}, {"places", placesRow{}}, {"seen", seenRow{}}} {
+	}{{"turns", turnRow{}}, {"messages", messageRow{}}, {"gone", cursorRow{}}, {"moved", cursorRow{}},
+		{"places", placesRow{}}, {"seen", seenRow{}}} {
 		cols := columnsOf(list.row)
 		names = append(names, "{"+list.name+"}", arraysFrom(next, cols))
 		next += len(cols)

@@ -59,8 +59,9 @@ const (
 	sqlPutNotes = `INSERT INTO imcd_notes (id, room_username, room_domain, username, domain, body, at)
 		SELECT v.id, v.room_username, v.room_domain, v.username, v.domain, v.body, v.at FROM {note_rows}`
 	sqlDropNotes = `DELETE FROM imcd_notes WHERE id {of_ids}`
-	sqlNotes     = `SELECT id, room_username, room_domain, username, domain, body, at FROM imcd_notes ORDER BY at DESC, id DESC LIMIT $1`
-	sqlOldNotes  = `DELETE FROM imcd_notes WHERE id IN (SELECT id FROM imcd_notes WHERE at < $1 ORDER BY at LIMIT $2)`
+	sqlNotes     = `SELECT id, room_username, room_domain, username, domain, body, at FROM imcd_notes
+		ORDER BY at DESC, id DESC LIMIT $1`
+	sqlOldNotes = `DELETE FROM imcd_notes WHERE id IN (SELECT id FROM imcd_notes WHERE at < $1 ORDER BY at LIMIT $2)`
 
 	// What belongs to rooms that the module has deleted.
 	sqlLostRooms = `SELECT s.room, s.id FROM imcd_rooms s JOIN (SELECT room FROM imcd_rooms EXCEPT

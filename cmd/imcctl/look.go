@@ -111,7 +111,8 @@ func printDetail(w io.Writer, d detail) {
 	}
 	for _, m := range d.Members {
 		if l := m.Lost; l != nil {
-			fmt.Fprintf(w, "\n%s has lost %d messages since imcd was started, the last one number %d at %s: %s", m.User, l.Count, l.Seq,
+			fmt.Fprintf(w, "\n%s has lost %d messages since imcd was started, the last one number %d at %s: %s",
+				m.User, l.Count, l.Seq,
 				l.At.Local().Format(time.DateTime), l.Reason)
 			if l.Code != 0 {
 				fmt.Fprintf(w, " (%d)", l.Code)

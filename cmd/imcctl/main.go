@@ -132,8 +132,10 @@ func (t *tool) command() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	flags.BoolVar(&t.json, "json", false, "print the result as JSON, as imcd gave it")
-	flags.StringVarP(&t.config, "config", "c", "", "`file` that imcd is started with (default "+usualConfig+" if it can be read)")
-	flags.StringVar(&t.rpc, "rpc", "", "`host:port` of imcd's RPC port (default that of the configuration, else "+defaultRPC+")")
+	flags.StringVarP(&t.config, "config", "c", "",
+		"`file` that imcd is started with (default "+usualConfig+" if it can be read)")
+	flags.StringVar(&t.rpc, "rpc", "",
+		"`host:port` of imcd's RPC port (default that of the configuration, else "+defaultRPC+")")
 	flags.StringVar(&t.evapi, "evapi", "", "`host:port` of Kamailio's evapi socket, to ask through it")
 	flags.StringVar(&t.secretFile, "secret-file", "", "`file` whose first line is the operator's secret, for --evapi")
 	flags.StringVar(&t.tokenFile, "token-file", "", "`file` whose first line is imcd's rpc_token, for --rpc")

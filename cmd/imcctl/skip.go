@@ -8,7 +8,8 @@ import (
 )
 
 func (t *tool) skipCommand() *cobra.Command {
-	return &cobra.Command{Use: "skip ROOM USER", Short: "Take the next message for a member out of the way", GroupID: groupAct,
+	return &cobra.Command{Use: "skip ROOM USER", Short: "Take the next message for a member out of the way",
+		GroupID: groupAct,
 		Long: `Take the next message that a member has not got out of its way, if its phone ends at
 it, or refuses it again and again. The member is told that 1 message could not be
 shown, and gets what follows. imcd does so by itself for what a phone does not answer

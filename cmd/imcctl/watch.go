@@ -51,7 +51,8 @@ for anything. It asks imcd's HTTP port (--http) and connects again by itself.`,
 			return w.run(ctx, cmd.ErrOrStderr())
 		}, ValidArgsFunction: t.completeRoom}
 	f := cmd.Flags()
-	f.StringVar(&w.http, "http", "", "`host:port` of imcd's HTTP port, or its URL (default that of the configuration, else "+defaultHTTP+")")
+	f.StringVar(&w.http, "http", "",
+		"`host:port` of imcd's HTTP port, or its URL (default that of the configuration, else "+defaultHTTP+")")
 	f.StringSliceVar(&w.events, "events", nil, "only these: message, join, leave, role, room_created, room_destroyed, failure, kamailio")
 	f.BoolVar(&w.bodies, "bodies", false, "show what is written, if imcd allows it (event_bodies)")
 	f.IntVarP(&w.count, "number", "n", 0, "end after so many events")

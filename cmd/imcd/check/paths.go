@@ -23,8 +23,10 @@ func (r *run) kamailio(ctx context.Context, p relay.Path) {
 	r.leg("way out "+p.Kamailio, p, p.Out, outVerdicts())
 	r.leg("way in "+p.Kamailio, p, p.In, inVerdicts())
 	if p.NoVia {
-		r.say("responses "+p.Kamailio, Fail, "phones' responses come back without a Via, as Kamailio's topos module of 5.6 does with MESSAGE: nothing can be matched",
-			"Do not let topos handle MESSAGE (event_route[topos:msg-outgoing] and [topos:msg-incoming] with drop), or use a Kamailio in which it is mended.")
+		r.say("responses "+p.Kamailio, Fail, "phones' responses come back without a Via, "+
+			"as Kamailio's topos module of 5.6 does with MESSAGE: nothing can be matched",
+			"Do not let topos handle MESSAGE (event_route[topos:msg-outgoing] and [topos:msg-incoming] with drop), "+
+				"or use a Kamailio in which it is mended.")
 	}
 	r.registrations("registrations "+p.Kamailio, p.Registrations)
 }
@@ -33,11 +35,14 @@ func (r *run) kamailio(ctx context.Context, p relay.Path) {
 func (r *run) registrations(check string, n *relay.Registrations) {
 	switch {
 	case n == nil:
-		r.say(check, Warn, "Kamailio does not say whether it tells imcd of registrations", "Is its imc.cfg of the same version as imcd?")
+		r.say(check, Warn, "Kamailio does not say whether it tells imcd of registrations",
+			"Is its imc.cfg of the same version as imcd?")
 	case n.Reported:
 		r.say(check, OK, "imcd is told of registrations: who comes back gets what it missed at once", "")
 	case n.Accepted > 0:
-		r.say(check, Warn, fmt.Sprintf("%d registrations, and imcd was told of none: route(IMC_REGISTERED) is missing. Who comes back gets what it missed only with the next message in the room, its own next message, or offline_retry; a copy under way to a connection that is gone holds it up for 10 s", n.Accepted),
+		r.say(check, Warn, fmt.Sprintf("%d registrations, and imcd was told of none: route(IMC_REGISTERED) is missing. "+
+			"Who comes back gets what it missed only with the next message in the room, its own next message, or "+
+			"offline_retry; a copy under way to a connection that is gone holds it up for 10 s", n.Accepted),
 			"Put route(IMC_REGISTERED); behind save() in kamailio.cfg and restart Kamailio: see its README.")
 	case n.Accepted == 0:
 		r.say(check, OK, "nobody has registered since Kamailio's start, so it stays open whether imcd would be told", "")

@@ -126,7 +126,8 @@ func (p *play) wellFormed(key string, m evapitest.Received) error {
 func checkInReplyTo(s *Step, user string, m evapitest.Received, callID string) error {
 	got := m.Header("In-Reply-To")
 	if user == s.User && s.Kind == Say && got != callID && !strings.Contains(string(m.Body), "the invitation to room") &&
-		!strings.Contains(string(m.Body), "get your invitation") && !strings.Contains(string(m.Body), "is not registered now") {
+		!strings.Contains(string(m.Body), "get your invitation") &&
+		!strings.Contains(string(m.Body), "is not registered now") {
 		return fmt.Errorf("  %s: In-Reply-To is %q, want %q: %s", user, got, callID, clip(string(m.Body)))
 	}
 	if user != s.User && got != "" && got != callID {

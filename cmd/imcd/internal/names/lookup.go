@@ -84,7 +84,8 @@ func addresses(ctx context.Context, r Resolver, host string, port uint16, proto 
 // the link, where clouds tell hosts their secrets, too; and that a connection is made to
 // other programs of the host.
 func sendable(a netip.Addr, proto string) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() &&
+		a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&
 		(proto == "udp" || !a.IsLoopback())
 }
 

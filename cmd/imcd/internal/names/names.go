@@ -98,7 +98,8 @@ func New(resolver Resolver, carrier Carrier, log zerolog.Logger) *Book {
 		// Go's own: it keeps to its deadline, and takes no thread meanwhile.
 		resolver = &net.Resolver{PreferGo: true}
 	}
-	b := &Book{resolver: resolver, carrier: carrier, log: log, queue: make(chan *entry, maxQueued), entries: make(map[string]*entry)}
+	b := &Book{resolver: resolver, carrier: carrier, log: log,
+		queue: make(chan *entry, maxQueued), entries: make(map[string]*entry)}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
 }

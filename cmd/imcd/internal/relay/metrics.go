@@ -34,7 +34,8 @@ func (g *Group) Collector() prometheus.Collector {
 	return &collector{group: g, names: [4]*prometheus.Desc{
 		lookup("found_total", "Names of other domains that were looked up and found."),
 		lookup("missing_total", "Names of other domains that were looked up and not found, or whose name server was silent."),
-		lookup("refused_total", "Copies for other domains that are tried again later, because too many names were looked up."),
+		lookup("refused_total",
+			"Copies for other domains that are tried again later, because too many names were looked up."),
 		lookup("waiting", "Copies that wait until their name is looked up."),
 	}, refused: prometheus.NewDesc("imc_shutdown_refused_total",
 		"Messages answered 503 because imcd was shutting down.", nil, nil), metrics: []metric{
@@ -66,7 +67,8 @@ func (g *Group) Collector() prometheus.Collector {
 			func(s evapi.Stats) uint64 { return s.SIPStray }),
 		count("receipts_total", "Receipts (message/imdn+xml) that Kamailio answered and handed on.",
 			func(s evapi.Stats) uint64 { return s.Receipts }),
-		count("receipts_dropped_total", "Receipts that Kamailio answered and dropped, because there were more than IMC_RECEIPTS in a second.",
+		count("receipts_dropped_total",
+			"Receipts that Kamailio answered and dropped, because there were more than IMC_RECEIPTS in a second.",
 			func(s evapi.Stats) uint64 { return s.ReceiptsLost }),
 		count("sip_no_via_total", "Responses to copies without a Via, as topos makes them: 0 in a Kamailio that works.",
 			func(s evapi.Stats) uint64 { return s.SIPNoVia }),
