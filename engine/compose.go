@@ -197,6 +197,12 @@ func (e *Engine) composeText(from Name, text, callID string) (*evapi.Outgoing, e
 		From: nameAddr("", from), ContentType: textPlain, Headers: headers, Body: []byte(text)})
 }
 
+// composeCount makes the notice that tells m of n messages which it does not get.
+func (e *Engine) composeCount(r *room, m *member, notice string, n uint64) (*evapi.Outgoing, error) {
+	return e.composeText(r.name, e.notices.ofMany(notice, n,
+		vars{"room": r.name.User, "user": r.show(m.name()), "cmd": e.cfg.CmdStartChar}), "")
+}
+
 // tokenChars are those of a token (RFC 3261 section 25.1).
 const tokenChars = alphanum + "-.!%*_+`'~"
 

@@ -223,13 +223,13 @@ func (m *refMember) take(w *world, text string, c got, s sent) error {
 	extra := uint64(0)
 	var upto uint64
 	var missed int
-	if _, err := fmt.Sscanf(text, "*** %d messages of this room were dropped", &missed); err == nil {
+	if _, err := fmt.Sscanf(plural(text), "*** %d messages of this room were dropped", &missed); err == nil {
 		upto, extra, err = m.gap(w, missed)
 		if err != nil {
 			return err
 		}
 		text += c.callID // another number is another copy
-	} else if _, err := fmt.Sscanf(text, "*** %d message could not be shown", &missed); err == nil {
+	} else if _, err := fmt.Sscanf(plural(text), "*** %d messages could not be shown", &missed); err == nil {
 		return m.skips(w, missed, c, s)
 	} else if strings.HasPrefix(text, "***") {
 		switch again := c.callID == m.noticeID; {
@@ -256,6 +256,11 @@ func (m *refMember) take(w *world, text string, c got, s sent) error {
 	}
 	m.outcome(w, place{upto, extra, uint64(missed), c.callID}, s)
 	return nil
+}
+
+// plural is a notice of one message as it were of several.
+func plural(text string) string {
+	return strings.NewReplacer("*** 1 message ", "*** 1 messages ", " was dropped", " were dropped").Replace(text)
 }
 
 // message finds the number of a message that m is sent: the first that it has not

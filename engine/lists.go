@@ -85,7 +85,7 @@ func cutUTF8(s string, n int) string {
 // count words a number of things: 1 member, 3 members.
 func (e *Engine) count(what string, n int) string {
 	if n == 1 {
-		return e.notices.format("one_"+what, nil)
+		return e.notices.format(ofOne+what, nil)
 	}
 	return e.notices.format("many_"+what, vars{"count": strconv.Itoa(n)})
 }

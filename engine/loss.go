@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"strconv"
 	"time"
 
 	"imcd/evapi"
@@ -78,8 +77,7 @@ func (s *shard) noteLoss(r *room, m *member, seq uint64, why string, code int) {
 
 // wordOf is what tells m of n losses.
 func (s *shard) wordOf(r *room, m *member, n uint8) (*evapi.Outgoing, error) {
-	return s.engine.composeText(r.name, s.engine.notices.format("not_shown",
-		vars{"n": strconv.Itoa(int(n)), "room": r.name.User, "user": r.show(m.name()), "cmd": s.engine.cfg.CmdStartChar}), "")
+	return s.engine.composeCount(r, m, "not_shown", uint64(n))
 }
 
 // isPoison reports whether the message with a number is not to be tried again before it

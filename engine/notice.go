@@ -2,7 +2,9 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -83,7 +85,9 @@ var defaultNotices = map[string]string{
 	"private":          "private",
 	"inside":           "joined",
 	"missed":           "*** {n} messages of this room were dropped before they reached you.",
-	"not_shown":        "*** {n} message could not be shown by your phone.",
+	"one_missed":       "*** 1 message of this room was dropped before it reached you.",
+	"not_shown":        "*** {n} messages could not be shown by your phone.",
+	"one_not_shown":    "*** 1 message could not be shown by your phone.",
 	"history_header":   "Last messages, times in UTC:",
 	"history_header_n": "Last messages, times in UTC ({n}/{of}):",
 	"history":          "{time} [{user}]: {body}",
@@ -132,8 +136,24 @@ func newNotices(custom map[string]string) (notices, error) {
 			return notices{}, fmt.Errorf("notices.%s: %w", name, err)
 		}
 		n.text[name] = text
+		if one := ofOne + name; n.text[one] != "" && custom[one] == "" {
+			n.text[one] = text // it knows {n} only
+		}
 	}
 	return n, nil
+}
+
+// ofOne begins the name of the notice that speaks of one thing instead of {n}.
+const ofOne = "one_"
+
+// ofMany is format for a notice about n things.
+func (n notices) ofMany(name string, many uint64, v vars) string {
+	words := vars{"n": strconv.FormatUint(many, 10)}
+	maps.Copy(words, v)
+	if many == 1 {
+		name = ofOne + name
+	}
+	return n.format(name, words)
 }
 
 func (n notices) format(name string, v vars) string {

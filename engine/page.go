@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"strconv"
 	"time"
 
 	"imcd/evapi"
@@ -180,8 +179,7 @@ func (s *shard) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, e
 		upto = item.seq - 1
 	}
 	f = flight{seq: upto, missed: upto - m.cursor}
-	out, err = s.engine.composeText(r.name, s.engine.notices.format("missed",
-		vars{"n": strconv.FormatUint(f.missed, 10), "room": r.name.User, "user": r.show(m.name()), "cmd": s.engine.cfg.CmdStartChar}), "")
+	out, err = s.engine.composeCount(r, m, "missed", f.missed)
 	return f, out, err
 }
 
