@@ -124,7 +124,8 @@ func (c *call) inherit(removed *member) {
 // tellRole tells the room what m is.
 func (c *call) tellRole(m *member) {
 	c.happened(EventRole, m.name(), roleName(m.flag))
-	c.tellAbout(m, "role_changed", vars{"user": c.show(m.name()), "role": c.shard.engine.notices.format(roleName(m.flag), nil)})
+	role := c.shard.engine.notices.format(roleName(m.flag), nil)
+	c.tellAbout(m, "role_changed", vars{"user": c.show(m.name()), "role": role})
 }
 
 // target reads the user argument, who must be in the room or invited to it.

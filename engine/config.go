@@ -33,9 +33,9 @@ type Config struct {
 
 	SuccessCode    int               // success_code: final reply to what was accepted, 200 or 202
 	ForbiddenCode  int               // forbidden_code: final reply to what is not allowed: 403, 406, 480 or 603
-	MessageFormat  string            // message_format: text messages as members see them; {user}, {display}, {room}, {body}
+	MessageFormat  string            // message_format: texts as members see them; {user}, {display}, {room}, {body}
 	ShowNames      string            // show_names: what members are called: ShowUser, ShowDisplay or ShowBoth
-	AttachmentLine string            // attachment_line: before what is no text of a sender without display name; {user}, {type}; empty: none
+	AttachmentLine string            // attachment_line: before attachments of unnamed senders; {user}, {type}; "": none
 	TypingMembers  int               // typing_members: "is typing" is passed on in rooms of at most so many; 0: never
 	NoticeRepeat   time.Duration     // notice_repeat: the same notice about refused messages once in so long; 0: each time
 	KeepOrigins    bool              // no key: what copies are made of is kept for the Relay (Origin)

@@ -119,13 +119,13 @@ func (s *shard) result(r evapi.Result) {
 		counts := worse(f.failed, r)
 		f.failed = &counts
 	default:
-		s.landLast(f, r)
+		s.lastTry(f, r)
 	}
 }
 
-// landLast ends a flight by the outcome of its last try, or of one before that counts
+// lastTry ends a flight by the outcome of its last try, or of one before that counts
 // more.
-func (s *shard) landLast(f *flight, r evapi.Result) {
+func (s *shard) lastTry(f *flight, r evapi.Result) {
 	if f.failed != nil {
 		r = worse(f.failed, r)
 	}
@@ -153,7 +153,7 @@ func (s *shard) expire() {
 		s.expiry[0] = nil
 		s.expiry = s.expiry[1:]
 		if open {
-			s.landLast(f, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"})
+			s.lastTry(f, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"})
 		}
 	}
 }

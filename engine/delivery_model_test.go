@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -329,7 +328,8 @@ func (w *world) register(user string) {
 			continue
 		}
 		m.back = true
-		if p := w.cfg.PoisonTries; !m.open.IsZero() && p > 0 && m.flying.missed == 0 && m.silent+1 >= p && time.Since(m.open) >= answerTime {
+		if p := w.cfg.PoisonTries; !m.open.IsZero() && p > 0 && m.flying.missed == 0 && m.silent+1 >= p &&
+			time.Since(m.open) >= answerTime {
 			m.silent++ // that may be what it dies of
 			m.open = time.Time{}
 			m.putOff(refReads, time.Time{}, time.Now().Add(w.cfg.RetryMax+time.Second))
@@ -376,159 +376,3 @@ func (w *world) passStep() {
 }
 
 func (w *world) pruneStep() { w.e.pruneOnce(context.Background()) }
-
-// crashStep ends imcd at any moment: nothing reaches the database any more.
-func (w *world) crashStep() {
-	w.back()
-	w.up()
-	r := w.room()
-	said, answers := w.talk(r, rapid.SampledFrom([]int{0, 0, 1, 5}).Draw(w.rt, "messages"))
-	for range rapid.IntRange(0, 50).Draw(w.rt, "moment") {
-		runtime.Gosched()
-	}
-	left := w.store.crash()
-	w.e.cancel()
-	w.e.loops.Wait()
-	for _, row := range left.said[left.rooms[r.name+"@x.org"].Room.ID][r.last():] {
-		i := slices.IndexFunc(said, func(m refMessage) bool { return m.text == string(row.Body) })
-		r.said = append(r.said, said[i])
-	}
-	for i, m := range said {
-		select {
-		case a := <-answers[i]:
-			if a.Code == 200 && !slices.ContainsFunc(r.said, func(s refMessage) bool { return s.text == m.text }) {
-				w.failf("%q was answered 200 and is lost", m.text)
-			}
-		default:
-		}
-	}
-	w.observe()
-	w.note("  crashed with %d of %d", r.last(), len(said))
-	w.store = left
-	w.restarted(false)
-	w.open(left)
-	w.pass(2 * time.Second)
-}
-
-func (w *world) restartStep() {
-	w.back()
-	w.up()
-	w.close()
-	w.observe()
-	w.restarted(true)
-	w.open(w.store)
-	w.pass(2 * time.Second)
-}
-
-// refuseStep lets the commit of a message fail, with or without effect.
-func (w *world) refuseStep() {
-	if w.away {
-		return
-	}
-	how := rapid.SampledFrom([]string{"refused", "lost", "uncertain"}).Draw(w.rt, "how")
-	w.store.set(func(changes []Change) (error, bool) {
-		switch isMessage := func(c Change) bool { return c.Op == PutMessage }; {
-		case !slices.ContainsFunc(changes, isMessage):
-			return nil, false
-		case how == "refused":
-			return errRefused, false
-		}
-		return ErrUnavailable, how == "uncertain"
-	})
-	r := w.room()
-	said, answers := w.talk(r, 1)
-	synctest.Wait()
-	w.store.set(nil)
-	isMember := r.members[said[0].sender] != nil
-	want := 503
-	if how == "refused" {
-		want = 500
-	}
-	if code := w.answered(answers[0]); isMember && code != want {
-		w.failf("%d though the commit failed (%s)", code, how)
-	}
-	if isMember && how == "uncertain" {
-		r.said = append(r.said, said[0])
-	}
-	<-time.After(3 * time.Second)
-	synctest.Wait()
-}
-
-func (w *world) awayStep() {
-	if w.away {
-		w.back()
-		return
-	}
-	w.store.mu.Lock()
-	w.store.away, w.store.fail = true, func([]Change) (error, bool) { return ErrUnavailable, false }
-	w.store.mu.Unlock()
-	w.away = true
-	w.relay.set(func() {
-		for _, codes := range []map[string]evapi.Result{w.relay.codes, w.relay.once} {
-			maps.DeleteFunc(codes, func(_ string, r evapi.Result) bool { return r == result(400) })
-		}
-	})
-	for m := range w.members() {
-		if m.wait != refOnline {
-			m.wait, m.until = refReads, time.Time{}
-		}
-	}
-}
-
-func (w *world) back() {
-	if !w.away {
-		return
-	}
-	w.store.mu.Lock()
-	w.store.away, w.store.fail = false, nil
-	w.store.mu.Unlock()
-	w.away = false
-	for m := range w.members() {
-		if m.wait == refOnline && m.open.IsZero() && m.own() < m.room.last() {
-			m.wait, m.until = refReads, time.Time{} // its room was put aside
-		}
-		if m.wait != refOnline {
-			m.due = time.Now().Add(w.cfg.OfflineRetry + w.cfg.RetryMax + 4*time.Second)
-		}
-	}
-	<-time.After(3 * time.Second)
-	w.settle()
-}
-
-func (w *world) downStep() {
-	if w.down {
-		w.up()
-		return
-	}
-	w.down = true
-	w.relay.set(func() { w.relay.down = true })
-}
-
-func (w *world) up() {
-	if !w.down {
-		return
-	}
-	w.relay.set(func() { w.relay.down = false })
-	w.down = false
-	for m := range w.members() {
-		if m.wait == refOffline || m.wait == refReads || m.gone {
-			m.until = time.Time{}
-		}
-		m.due = maxTime(m.due, time.Now().Add(time.Second))
-	}
-	w.woke = time.Now()
-	w.e.Wake()
-	w.settle()
-}
-
-// lostStep restarts one Kamailio: what it had under way gets no outcome.
-func (w *world) lostStep() {
-	w.pass(500 * time.Millisecond)
-	conn := w.conns[rapid.IntRange(0, 1).Draw(w.rt, "kamailio")]
-	for m := range w.members() {
-		if m.conn == conn && m.open.Before(time.Now()) {
-			m.open = time.Time{}
-		}
-	}
-	w.e.Lost(conn)
-}

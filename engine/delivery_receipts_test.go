@@ -49,6 +49,7 @@ func (w *world) checkPlaces(m *refMember, d MemberDetail) {
 		m.shown = 0 // who leaves now, and cannot, is where it was when that was written last
 	}
 	if d.Cursor != m.room.last()-d.Lag || d.Delivered != nil && *d.Delivered >= d.Cursor {
-		w.failf("%s in %s has cursor %d of %d and lag %d, delivered %v", m.user, m.room.name, d.Cursor, m.room.last(), d.Lag, d.Delivered)
+		w.failf("%s in %s has cursor %d of %d and lag %d, delivered %v",
+			m.user, m.room.name, d.Cursor, m.room.last(), d.Lag, d.Delivered)
 	}
 }

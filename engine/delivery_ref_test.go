@@ -177,7 +177,8 @@ func (m *refMember) skips(w *world, n int, c got, s sent) error {
 	case m.unshown == 0 && n == 1 && w.cfg.PoisonTries > 0 && m.silent >= w.cfg.PoisonTries:
 		n = 0
 	default:
-		return fmt.Errorf("is told of %d that were skipped, and there were %d, and %d that it did not answer", n, m.unshown, m.silent)
+		return fmt.Errorf("is told of %d that were skipped, and there were %d, and %d that it did not answer",
+			n, m.unshown, m.silent)
 	}
 	if m.noticeID == c.callID && !m.notice.IsZero() && refClass(s.result) != "ok" {
 		m.notice = s.at
@@ -371,7 +372,8 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 			m.silent++
 		}
 		m.tried, m.notBefore = s.at, s.at.Add(min(s.result.RetryAfter, w.cfg.RetryMax))
-		m.putOff(refFailed, s.at.Add(max(w.cfg.RetryMin/2, min(s.result.RetryAfter, w.cfg.RetryMax))), s.at.Add(w.cfg.RetryMax+time.Second))
+		pause := max(w.cfg.RetryMin/2, min(s.result.RetryAfter, w.cfg.RetryMax))
+		m.putOff(refFailed, s.at.Add(pause), s.at.Add(w.cfg.RetryMax+time.Second))
 		if m.gone = s.result.Code == 477; m.gone && !s.at.After(w.woke) {
 			m.until = time.Time{}
 		}

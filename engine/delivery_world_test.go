@@ -109,7 +109,8 @@ func (w *world) observe() {
 		}
 		m := r.members[user]
 		m.tick(w, results[i].at)
-		w.note("    %s < %s %q: %s %d (%s)", user, room, c.body, refClass(results[i].result), results[i].result.Code, results[i].at.Format("05.000"))
+		w.note("    %s < %s %q: %s %d (%s)", user, room, c.body, refClass(results[i].result), results[i].result.Code,
+			results[i].at.Format("05.000"))
 		w.note("      at %d+%d unshown %d deaf %t silent %d wait %q", m.at, m.extra, m.unshown, m.deaf, m.silent, m.wait)
 		if err := m.take(w, c.body, c, results[i]); err != nil {
 			w.failf("%s in %s: %v", user, room, err)

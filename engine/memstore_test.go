@@ -34,7 +34,8 @@ type memStore struct {
 
 func newMemStore() *memStore {
 	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
-		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]NoteRow{}, answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}}
+		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]NoteRow{},
+		answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}}
 }
 
 // committed is how many commits there were.

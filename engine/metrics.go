@@ -46,39 +46,58 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 			Name: "imc_requests_total", Help: "Requests by command (message for none) and final reply."},
 			[]string{"command", "code"}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_deliveries_total", Help: "Outcomes of copies to recipients: ok; known (it had come before); offline, timeout, error, lost (sent again); refused; stray (came twice or too late)."},
+			Name: "imc_deliveries_total",
+			Help: "Outcomes of copies to recipients: ok; known (it had come before); offline, timeout, error, " +
+				"lost (sent again); refused; stray (came twice or too late)."},
 			[]string{"result"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_dropped_total", Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
+			Name: "imc_dropped_total",
+			Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_lost_total", Help: "Messages that were accepted and never reach a member, by reason: refused (its content, by the phone), unsendable, no answer (from somebody who is there), by operator."},
+			Name: "imc_lost_total",
+			Help: "Messages that were accepted and never reach a member, by reason: refused (its content, by " +
+				"the phone), unsendable, no answer (from somebody who is there), by operator."},
 			[]string{"reason"}),
 		repeated: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_repeated_total", Help: "Copies sent again while they were under way, because their user has registered."}),
+			Name: "imc_repeated_total",
+			Help: "Copies sent again while they were under way, because their user has registered."}),
 		typed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_typing_total", Help: "Copies of \"is typing\" to members that are online: sent; dropped (too many, or something else to send)."},
+			Name: "imc_typing_total",
+			Help: "Copies of \"is typing\" to members that are online: sent; dropped (too many, or something " +
+				"else to send)."},
 			[]string{"result"}),
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_expired_total", Help: "Copies not sent because the time that the sender gave them (Expires) was over."}),
+			Name: "imc_expired_total",
+			Help: "Copies not sent because the time that the sender gave them (Expires) was over."}),
 		withheld: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_notices_withheld_total", Help: "Notices about refused messages that were not sent because of notice_repeat."}),
+			Name: "imc_notices_withheld_total",
+			Help: "Notices about refused messages that were not sent because of notice_repeat."}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_limited_total", Help: "Requests answered 480 because of a limit of a rate, by its key in the configuration."},
+			Name: "imc_limited_total",
+			Help: "Requests answered 480 because of a limit of a rate, by its key in the configuration."},
 			[]string{"limit"}),
 		receipts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_receipts_total", Help: "Receipts of members' clients: delivered, displayed, failed, other; notice (about one); ignored (forged, old or unreadable); dropped (too many at a time)."},
+			Name: "imc_receipts_total",
+			Help: "Receipts of members' clients: delivered, displayed, failed, other; notice (about one); " +
+				"ignored (forged, old or unreadable); dropped (too many at a time)."},
 			[]string{"result"}),
 		receiptsSent: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_receipts_sent_total", Help: "Receipts that senders were sent: delivered and displayed, one of each for a message."}),
+			Name: "imc_receipts_sent_total",
+			Help: "Receipts that senders were sent: delivered and displayed, one of each for a message."}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_pruned_total", Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
+			Name: "imc_pruned_total",
+			Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
 		shed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_shed_total", Help: "Messages answered 503 because those before them in the room wait too long to be delivered (max_delay)."}),
+			Name: "imc_shed_total",
+			Help: "Messages answered 503 because those before them in the room wait too long to be delivered " +
+				"(max_delay)."}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "imc_delivery_seconds", Help: "From the acceptance of a message to its arrival at a member, offline times included.",
+			Name:    "imc_delivery_seconds",
+			Help:    "From the acceptance of a message to its arrival at a member, offline times included.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 12)}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_put_off_total", Help: "Copies put off: to be sent again later (failed), or when the member registers (offline)."},
+			Name: "imc_put_off_total",
+			Help: "Copies put off: to be sent again later (failed), or when the member registers (offline)."},
 			[]string{"reason"}),
 		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "imc_commits_total", Help: "Database transactions by result: ok or error."}, []string{"result"}),
@@ -98,7 +117,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost, m.repeated, m.typed, m.expired, m.withheld, m.limited,
+		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost,
+		m.repeated, m.typed, m.expired, m.withheld, m.limited,
 		m.receipts, m.receiptsSent, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",

@@ -131,7 +131,8 @@ func folds(user, folded string) bool {
 // mistakable reports whether the name of the user with a key could be taken for
 // another's in the room, the room's own, or that of the service.
 func (e *Engine) mistakable(r *room, key string, n shownName) bool {
-	if strings.Contains(n.name, "@") || folds(r.name.User, n.folded) || foldName(e.notices.format("operator", nil)) == n.folded {
+	if strings.Contains(n.name, "@") || folds(r.name.User, n.folded) ||
+		foldName(e.notices.format("operator", nil)) == n.folded {
 		return true
 	}
 	for _, m := range r.order {

@@ -27,7 +27,8 @@ func (l language) nearest(word string) string {
 	for _, c := range l.commands {
 		for _, name := range c.names {
 			d := distance(word, name)
-			if len(word) >= prefixWord && (strings.HasPrefix(name, word) || len(name) > prefixWord && strings.HasPrefix(word, name)) {
+			if len(word) >= prefixWord && (strings.HasPrefix(name, word) ||
+				len(name) > prefixWord && strings.HasPrefix(word, name)) {
 				d = min(d, 1)
 			}
 			if d <= least && (best == "" || d < least) {

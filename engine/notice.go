@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// sayIt ends what is said of something that was taken for a command.
+const sayIt = " To say it to the room, begin with {cmd}{cmd}."
+
 // defaultNotices are what rooms say, by the names under which the configuration
 // can replace them. Never changed. {user} is whom it is about, {by} who did it, {room} the
 // room, {role} a role, {cmd} the command character, {command} what was typed,
@@ -62,9 +65,9 @@ var defaultNotices = map[string]string{
 	"room_too_fast":    "*** Too much is said in room {room} just now, and your message went to nobody. Please wait {n} s.",
 	"room_joins":       "*** Too many want to join room {room} just now. Please try again in {n} s.",
 	"bad_arguments":    "*** {why}. Usage: {usage}",
-	"bad_command":      "*** That is no command: {why}. Send {cmd}help for help. To say it to the room, begin with {cmd}{cmd}.",
-	"unknown_command":  "*** Unknown command '{command}'. Send {cmd}help for help. To say it to the room, begin with {cmd}{cmd}.",
-	"did_you_mean":     "*** Unknown command '{command}'. Did you mean {usage}? To say it to the room, begin with {cmd}{cmd}.",
+	"bad_command":      "*** That is no command: {why}. Send {cmd}help for help." + sayIt,
+	"unknown_command":  "*** Unknown command '{command}'. Send {cmd}help for help." + sayIt,
+	"did_you_mean":     "*** Unknown command '{command}'. Did you mean {usage}?" + sayIt,
 	"empty_message":    "*** The message was empty and went to nobody.",
 	"bad_message":      "*** The message cannot be passed on: {why}.",
 	"too_large":        "*** Your message is too long and went to nobody: {why}.",

@@ -39,7 +39,8 @@ func TestNoticesOfOne(t *testing.T) {
 // Every notice about one thing has its counterpart for several.
 func TestNoticesOfOneHaveMany(t *testing.T) {
 	for name := range defaultNotices {
-		if many, ok := strings.CutPrefix(name, ofOne); ok && defaultNotices[many] == "" && defaultNotices["many_"+many] == "" {
+		if many, ok := strings.CutPrefix(name, ofOne); ok && defaultNotices[many] == "" &&
+			defaultNotices["many_"+many] == "" {
 			t.Errorf("%s stands alone", name)
 		}
 	}

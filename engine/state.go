@@ -49,7 +49,8 @@ func (m *member) state(now time.Time) string {
 	case StateSilent:
 		return fmt.Sprintf("phone does not answer since %s, %s", clock(w.since, now), tries(w.tries))
 	case StateFailing:
-		return fmt.Sprintf("not taken since %s, %s: %d %s", clock(w.since, now), tries(w.tries), m.last.code(), Reason(m.last.code()))
+		code := m.last.code()
+		return fmt.Sprintf("not taken since %s, %s: %d %s", clock(w.since, now), tries(w.tries), code, Reason(code))
 	case StateWaiting:
 		return "has missed messages, is about to be tried"
 	case StateUnknown:

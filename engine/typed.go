@@ -124,7 +124,8 @@ func nextWord(line string) (word, rest string, angled bool) {
 		}
 	}
 	end := strings.IndexFunc(line, unicode.IsSpace)
-	if angle := strings.IndexByte(line, '<'); angle > 0 && (end < 0 || angle < end) && strings.IndexByte(line, '>') > angle+1 {
+	if angle := strings.IndexByte(line, '<'); angle > 0 && (end < 0 || angle < end) &&
+		strings.IndexByte(line, '>') > angle+1 {
 		end = angle
 	}
 	if end < 0 {
