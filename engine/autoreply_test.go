@@ -115,7 +115,7 @@ func TestAutoRepliesEnd(t *testing.T) {
 		if heard := h.heard(); len(heard) != said {
 			t.Errorf("%d copies and notices of %d messages", len(heard), said)
 		}
-		time.Sleep(autoReplyTime + time.Second)
+		h.pass(autoReplyTime + time.Second)
 		h.want(h.say("alice", "chat-1", "alice is away"), 200, 1)
 	})
 }

@@ -38,7 +38,7 @@ func TestNoticesAreNotRepeated(t *testing.T) {
 			say("r", "#nonsense", 400, map[bool]int{true: 1}[i < maxNoticeRepeats])
 		}
 		say("r", "#nonsense at all", 400, 1) // another text
-		time.Sleep(h.e.cfg.NoticeRepeat)
+		h.pass(h.e.cfg.NoticeRepeat)
 		say("r", "hello", 403, 1)
 		say("r", "#nonsense", 400, 1)
 		if n := testutil.ToFloat64(h.e.metrics.withheld); n != 3 {
@@ -251,12 +251,12 @@ func TestExpires(t *testing.T) {
 		say(3, "Expires: 0\r\n")
 		say(4, "Expires: nonsense\r\n")
 		say(5, "Expires: 99999999999999999999\r\n")
-		time.Sleep(3 * time.Second)
+		h.pass(3 * time.Second)
 		h.answers("bob", result(200))
 		h.e.Registered("sip:bob@x.org")
 		var copies []got
 		for range 10 {
-			time.Sleep(100 * time.Millisecond)
+			h.pass(100 * time.Millisecond)
 			more(h, &copies)
 		}
 		h.wantBodies(copies, "bob", []string{"2", "4", "5"})

@@ -89,7 +89,7 @@ func TestTypingHasBounds(t *testing.T) {
 		}
 		h.want(h.say("alice", "r", "hello"), 200, 1)
 		h.heard()
-		time.Sleep(10 * typingEvery)
+		h.pass(10 * typingEvery)
 		for range 1000 {
 			h.want(h.say("alice", "r", "<x/>", isTyping), 200, 1)
 		}
@@ -100,7 +100,7 @@ func TestTypingHasBounds(t *testing.T) {
 			h.say(fmt.Sprint("user", i), "r", "#join")
 		}
 		h.heard()
-		time.Sleep(time.Minute)
+		h.pass(time.Minute)
 		for i := range 10 {
 			h.say(fmt.Sprint("user", i), "r", "<x/>", isTyping)
 		}

@@ -199,7 +199,7 @@ func TestSend(t *testing.T) {
 		z.mu.Lock()
 		z.hosts["two.example"] = []string{"192.0.2.7"}
 		z.mu.Unlock()
-		time.Sleep(goodFor)
+		<-time.After(goodFor) // of the bubble
 		send(t, b, "two.example", "5")
 		synctest.Wait()
 		if sent, _ := c.take(); !slices.Equal(sent, []string{"5 sip:192.0.2.7:5060"}) {
@@ -219,7 +219,7 @@ func TestNotFound(t *testing.T) {
 			for i := range 3 {
 				send(t, b, host, fmt.Sprint(i))
 			}
-			time.Sleep(lookupTimeout + time.Millisecond)
+			<-time.After(lookupTimeout + time.Millisecond) // of the bubble
 			send(t, b, host, "3")
 			synctest.Wait()
 			sent, results := c.take()
@@ -237,13 +237,13 @@ func TestNotFound(t *testing.T) {
 			if z.times(host+".") != before {
 				t.Errorf("%s is asked for again at once", host)
 			}
-			time.Sleep(badFor)
+			<-time.After(badFor) // of the bubble
 			send(t, b, host, "5")
 			synctest.Wait()
 			if z.times(host+".") == before {
 				t.Errorf("%s is not asked for any more", host)
 			}
-			time.Sleep(lookupTimeout)
+			<-time.After(lookupTimeout) // of the bubble
 			synctest.Wait()
 			c.take()
 		}
@@ -263,7 +263,7 @@ func TestSilentForOnce(t *testing.T) {
 			change()
 			z.mu.Unlock()
 			send(t, b, "a.example", "x")
-			time.Sleep(goodFor + lookupTimeout)
+			<-time.After(goodFor + lookupTimeout) // of the bubble
 			synctest.Wait()
 			return c.take()
 		}
@@ -301,7 +301,7 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%d wait, %d names queued, %d names", waiting, queued, names)
 		}
 		// Names that waited too long for a turn are not looked up at all.
-		time.Sleep(queueTimeout + 2*lookupTimeout)
+		<-time.After(queueTimeout + 2*lookupTimeout) // of the bubble
 		synctest.Wait()
 		if z.most != workers {
 			t.Errorf("%d names were looked up at a time", z.most)
