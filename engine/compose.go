@@ -54,8 +54,8 @@ func cleanDisplay(s string) string {
 func (e *Engine) compose(r *room, row *MessageRow) (*evapi.Outgoing, error) {
 	body, display, contentType := row.Body, row.Display, row.ContentType
 	if entity := row.entity(); sipmsg.InPlace(&entity) {
-		names := e.frameVars(r, row)
-		if !sipmsg.InUTF8(&entity) && !isASCII(e.cfg.MessageFormat+names["user"]+names["display"]) {
+		names := e.frameWords(r, row)
+		if !sipmsg.InUTF8(&entity) && !isASCII(e.cfg.MessageFormat+names("user")+names("display")) {
 			if text, ok := row.text(); ok {
 				body, contentType = []byte(text), plainUTF8
 			}
@@ -96,9 +96,13 @@ func (e *Engine) composeLine(r *room, row *MessageRow) *evapi.Outgoing {
 	if sipmsg.InPlace(&entity) {
 		return nil
 	}
-	values := e.frameVars(r, row)
-	values["type"] = clip(mediaType(row.ContentType))
-	line := expand(e.cfg.AttachmentLine, func(word string) string { return values[word] })
+	names := e.frameWords(r, row)
+	line := expand(e.cfg.AttachmentLine, func(word string) string {
+		if word == "type" {
+			return clip(mediaType(row.ContentType))
+		}
+		return names(word)
+	})
 	out, err := e.composeText(r.name, line, "")
 	if err != nil {
 		e.log.Warn().Err(err).Msg("attachment_line cannot be sent")
@@ -145,13 +149,20 @@ func (e *Engine) author(r *room, row *MessageRow) string {
 	return e.called(r, row.Sender, row.Display)
 }
 
-// frameVars are what message_format can show beside the body.
-func (e *Engine) frameVars(r *room, row *MessageRow) vars {
-	v := vars{"user": e.author(r, row), "room": r.name.User}
-	if e.usesNames {
-		v["display"] = e.displayed(r, row)
+// frameWords gives what message_format can show beside the body. Each is made when it is
+// asked for: most formats show one, and every message is framed.
+func (e *Engine) frameWords(r *room, row *MessageRow) func(word string) string {
+	return func(word string) string {
+		switch {
+		case word == "user":
+			return e.author(r, row)
+		case word == "room":
+			return r.name.User
+		case word == "display" && e.usesNames:
+			return e.displayed(r, row)
+		}
+		return ""
 	}
-	return v
 }
 
 // Origin is what the copies of one message or notice are made of.
@@ -171,9 +182,8 @@ func (e *Engine) origin(room Name, row *MessageRow, notice string) any {
 }
 
 // frameText puts a message into the message format.
-func (e *Engine) frameText(body []byte, v vars) []byte {
+func (e *Engine) frameText(body []byte, value func(word string) string) []byte {
 	before, after, _ := strings.Cut(e.cfg.MessageFormat, "{body}")
-	value := func(word string) string { return v[word] }
 	return bytes.Join([][]byte{[]byte(expand(before, value)), body, []byte(expand(after, value))}, nil)
 }
 

@@ -69,17 +69,18 @@ func (c *call) receiptFor(row *MessageRow) *openReceipt {
 	if cfg.Receipts != ReceiptsSender || c.me == nil {
 		return nil
 	}
-	o := &openReceipt{seq: row.Seq, sender: c.me.key, id: row.MessageID, cpim: c.req.content.CPIM, via: c.tx.via()}
+	cpim, delivered, displayed := c.req.content.CPIM, false, false
 	switch {
-	case o.cpim || row.Wants != 0: // it asks for what it wants
-		o.delivered.open, o.displayed.open = row.Wants&WantsDelivered != 0, row.Wants&WantsDisplayed != 0
+	case cpim || row.Wants != 0: // it asks for what it wants
+		delivered, displayed = row.Wants&WantsDelivered != 0, row.Wants&WantsDisplayed != 0
 	case c.room.places[c.me].displayed > 0 || c.shard.engine.speakers.has(c.me.key):
-		o.delivered.open, o.displayed.open = true, true
+		delivered, displayed = true, true
 	}
-	if !o.delivered.open && !o.displayed.open || o.id == "" || !c.room.atMost(cfg.ReceiptMembers) {
+	if !delivered && !displayed || row.MessageID == "" || !c.room.atMost(cfg.ReceiptMembers) {
 		return nil
 	}
-	return o
+	return &openReceipt{seq: row.Seq, sender: c.me.key, id: row.MessageID, cpim: cpim, via: c.tx.via(),
+		delivered: waitingFor{open: delivered}, displayed: waitingFor{open: displayed}}
 }
 
 // atMost reports whether no more than n users are in the room. It looks at few more.
