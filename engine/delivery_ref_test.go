@@ -255,6 +255,9 @@ func (m *refMember) take(w *world, text string, c got, s sent) error {
 	if missed == 0 {
 		m.at, m.extra = upto-1, 0
 	}
+	if m.word {
+		m.notice = time.Time{} // it has ended, though tick has not come to that
+	}
 	m.outcome(w, place{upto, extra, uint64(missed), c.callID}, s)
 	return nil
 }

@@ -87,6 +87,9 @@ func (w *world) observe() {
 	w.relay.copies, w.relay.results = nil, nil
 	w.relay.mu.Unlock()
 	for i, c := range copies {
+		if results[i].result.Code == 0 || w.sentIDs[c.callID] { // one that was sent before may have been under way
+			w.mute = results[i].at
+		}
 		if strings.HasPrefix(c.body, "<?xml") {
 			continue // a receipt for a sender
 		}
@@ -95,9 +98,6 @@ func (w *world) observe() {
 		room, _, _ := strings.Cut(rest, "@")
 		if refClass(results[i].result) == "refused" && !w.sentIDs[c.callID] {
 			w.refused++ // one that is sent again may count by another outcome
-		}
-		if results[i].result.Code == 0 || w.sentIDs[c.callID] { // one that was sent before may have been under way
-			w.mute = results[i].at
 		}
 		w.sentIDs[c.callID] = true
 		r := w.rooms[room]
