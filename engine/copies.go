@@ -40,6 +40,7 @@ type flight struct {
 	line     bool   // this copy stands before a message of a page, and has its place
 	back     bool   // the user has registered since it was sent first, or sent something
 	repeats  bool   // stands in shard.repeats
+	early    bool   // its user registered while it was sent just now
 	slow     bool   // a request of the user is listened for
 	over     bool
 }
@@ -95,6 +96,10 @@ func (s *shard) ripen() {
 		if !f.over {
 			s.engine.credits.ripen(&f.credit)
 			s.listen(f)
+			if f.early {
+				f.early = false
+				s.again(f)
+			}
 		}
 	}
 }

@@ -205,7 +205,9 @@ func (m *refMember) skips(w *world, n int, c got, s sent) error {
 		} else {
 			m.outcome(w, place{}, s)
 		}
-		m.silent = 0
+		if class != "lost" { // that one is sent again
+			m.silent = 0
+		}
 	}
 	return nil
 }

@@ -287,7 +287,7 @@ func TestKeptUnderWay(t *testing.T) {
 				id = c.callID
 			}
 		}
-		h.pass(100 * time.Millisecond)
+		h.pass(2 * burstTime)
 		h.e.Registered("sip:bob@x.org")
 		synctest.Wait()
 		h.answers("bob", result(200))

@@ -332,7 +332,7 @@ func TestRegisteredBeforeFailure(t *testing.T) {
 		h.answers("bob", evapi.Result{})
 		h.says("1")
 		for range maxRepeats + 2 {
-			h.pass(100 * time.Millisecond)
+			h.pass(2 * burstTime)
 			h.e.Registered("sip:bob@x.org")
 			synctest.Wait()
 		}
@@ -356,7 +356,7 @@ func TestRegisteredAnswer(t *testing.T) {
 		h.answers("bob", evapi.Result{})
 		h.post("bob", "r@x.org", "#list")
 		synctest.Wait()
-		h.pass(100 * time.Millisecond)
+		h.pass(2 * burstTime)
 		h.e.Registered("sip:bob@x.org")
 		synctest.Wait()
 		copies := h.relay.take()
@@ -368,6 +368,44 @@ func TestRegisteredAnswer(t *testing.T) {
 		synctest.Wait()
 		h.quiet()
 	})
+}
+
+// TestRegisteredJustNow: what was sent just before a registration is answered in most
+// cases, and only sent again if it is not; if it has failed, at once.
+func TestRegisteredJustNow(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		answer int // after the registration; 0: none
+		copies int // soon after, and in all
+		all    int
+	}{{"answered", 200, 1, 1}, {"failed", 480, 2, 2}, {"silent", 0, 1, 2}} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, nil, func(h *house) {
+				h.answers("bob", evapi.Result{})
+				h.says("1")
+				h.pass(burstTime / 10)
+				h.e.Registered("sip:bob@x.org")
+				synctest.Wait()
+				id := h.relay.ids("bob")[0]
+				h.answers("bob", result(200))
+				if tt.answer != 0 {
+					h.e.Result(evapi.Result{CallID: id, Code: tt.answer})
+				}
+				synctest.Wait()
+				if ids := h.relay.ids("bob"); len(ids) != tt.copies {
+					t.Errorf("sent %q at first, want %d", ids, tt.copies)
+				}
+				h.pass(2 * time.Second)
+				if ids := h.relay.ids("bob"); len(ids) != tt.all || ids[len(ids)-1] != id {
+					t.Errorf("sent %q in all, want %d of one Call-ID", ids, tt.all)
+				}
+				if tt.answer == 0 {
+					h.e.Result(evapi.Result{CallID: id, Code: 408})
+				}
+				h.quiet()
+			})
+		})
+	}
 }
 
 // TestOneWait: a member that is loaded again while its copy is under way waits once, and

@@ -55,8 +55,10 @@ func (f *flight) to() string {
 func (s *shard) again(f *flight) {
 	f.back = true
 	switch {
-	case f.tries >= maxRepeats || s.age(f) == 0 || f.repeats:
+	case f.tries >= maxRepeats || f.repeats:
 		// When these have failed it is tried again at once.
+	case s.age(f) < burstTime:
+		f.early = true // see ripen: who registers and asks something at once need not get two answers
 	case s.kills(f):
 		f.silent++
 		s.land(f, evapi.Result{CallID: f.id, Code: 408, Reason: "registered again without an answer"})
