@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -65,17 +64,4 @@ func run(ctx context.Context, o *options) (passed bool, err error) {
 		return false, fmt.Errorf("raw results: %w", err)
 	}
 	return parts()[o.only](ctx, o, raw)
-}
-
-// part is one thing that can be measured.
-type part func(ctx context.Context, o *options, raw io.Writer) (passed bool, err error)
-
-// parts by the value of -only.
-func parts() map[string]part {
-	return map[string]part{
-		"compare":  compare,
-		"fairness": compared,
-		"growth":   growing,
-		"overload": overloaded,
-	}
 }

@@ -9,11 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"imcd/cmd/imcdbench/internal/comeback"
 	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/fairness"
 )
 
 // options are what the command line says.
@@ -42,11 +43,13 @@ type options struct {
 	over, find time.Duration
 	factor     float64
 
-	fairSmall, fairBig int // members, of fairness
-	fairFor            time.Duration
+	fair      fairness.Options
+	fairCases string
+	back      comeback.Options
+	joins     int // people
 
 	// As they are given.
-	members, rooms, bodies, lanes, contestants, growSizes, growRooms string
+	members, rooms, bodies, rtts, silent, lanes, contestants, growSizes, growRooms string
 }
 
 // parse reads the command line; help goes to w.
@@ -60,6 +63,8 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.members, "members", "10,100,1000", "sizes of rooms")
 	f.StringVar(&o.rooms, "rooms", "1,8", "how many rooms at once")
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
+	f.StringVar(&o.rtts, "rtt", "0", "how much later phones answer, in ms: 0,20,100,300")
+	f.StringVar(&o.silent, "silent", "0", "each so manieth member never answers (6: one of six); 0: all answer")
 	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct, sip")
 	f.StringVar(&o.contestants, "contestants", "", "only those whose name has one of these in it: module/documented, imcd, bare/1, …")
 	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s for what the bars are about, or until there are 100: longer than Kamailio keeps a transaction, whose end costs time, too")
@@ -79,9 +84,7 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.DurationVar(&o.over, "overload-for", time.Minute, "overload: how long")
 	f.DurationVar(&o.find, "overload-find", 5*time.Second, "overload: how long what can be sustained is measured before")
 	f.Float64Var(&o.factor, "overload-factor", 2, "overload: how many times of that is sent")
-	f.IntVar(&o.fairSmall, "fairness-small", 5, "fairness: members of the small room")
-	f.IntVar(&o.fairBig, "fairness-big", 10000, "fairness: members of the room in which there is always something to send")
-	f.DurationVar(&o.fairFor, "fairness-for", 10*time.Second, "fairness: how long the small room is alone, and beside the big one, in each round")
+	o.realFlags(f)
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -92,13 +95,13 @@ func parse(args []string, w io.Writer) (*options, error) {
 		// One cell is enough, unless another is asked for.
 		o.members, o.rooms, o.bodies = first(o.members, "10,100,1000", "100"), first(o.rooms, "1,8", "8"), first(o.bodies, "100,4096", "100")
 	}
-	return o, errors.Join(o.check(), o.makeCells(), o.choose(), o.makeGrowth())
+	return o, errors.Join(o.check(), o.checkReal(), o.makeCells(), o.choose(), o.makeGrowth())
 }
 
 // timing is how long a measurement takes, of a cell that bars are about or of another.
 func (o *options) timing(bars bool) contest.Timing {
 	t := contest.Timing{Paced: 600 * time.Millisecond, Loaded: 6 * time.Second,
-		Quiet: 4500 * time.Millisecond, Drain: 40 * time.Second, After: 5500 * time.Millisecond}
+		Quiet: 4500 * time.Millisecond, Drain: 40 * time.Second, Idle: 2 * time.Second, After: 5500 * time.Millisecond}
 	if bars {
 		t.Paced, t.Loaded, t.Least = 4*time.Second, 8*time.Second, 100
 	}
@@ -115,51 +118,13 @@ func (o *options) check() error {
 	if parts()[o.only] == nil {
 		return fmt.Errorf("-only: %q is none of %s", o.only, strings.Join(slices.Sorted(maps.Keys(parts())), ", "))
 	}
-	for name, n := range map[string]int{"rounds": o.rounds, "workers": o.workers, "fairness-small": o.fairSmall, "fairness-big": o.fairBig, "shm": o.shm, "sockets": o.sockets} {
+	for name, n := range map[string]int{"rounds": o.rounds, "workers": o.workers, "fairness-small": o.fair.Small,
+		"fairness-big": o.fair.Big, "return-messages": o.back.Messages, "shm": o.shm, "sockets": o.sockets} {
 		if n < 1 {
 			return fmt.Errorf("-%s: must be at least 1, is %d", name, n)
 		}
 	}
 	return nil
-}
-
-// makeCells reads what is to be delivered.
-func (o *options) makeCells() error {
-	if o.quick {
-		o.cells = []contest.Cell{{Members: 100, Rooms: 8, Body: 100}, {Members: 1000, Rooms: 1, Body: 100}}
-		return nil
-	}
-	bodies, err := numbers("bodies", o.bodies, 60000)
-	if err != nil {
-		return err
-	}
-	members, err := numbers("members", o.members, 100000)
-	if err != nil {
-		return err
-	}
-	rooms, err := numbers("rooms", o.rooms, 1000)
-	if err != nil {
-		return err
-	}
-	for _, b := range bodies {
-		for _, m := range members {
-			for _, r := range rooms {
-				o.cells = append(o.cells, contest.Cell{Members: m, Rooms: r, Body: b})
-			}
-		}
-	}
-	return nil
-}
-
-func numbers(name, text string, most int) (list []int, err error) {
-	for word := range strings.SplitSeq(text, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(word))
-		if err != nil || n < 1 || n > most {
-			return nil, fmt.Errorf("-%s: %q is no number from 1 to %d", name, word, most)
-		}
-		list = append(list, n)
-	}
-	return list, nil
 }
 
 // choose finds the contestants.
@@ -175,21 +140,6 @@ func (o *options) choose() error {
 		return fmt.Errorf("-contestants: %q names nobody", o.contestants)
 	}
 	return nil
-}
-
-// sizes are the sizes of rooms that are needed.
-func (o *options) sizes() (sizes []int) {
-	for _, c := range o.cells {
-		sizes = append(sizes, c.Members)
-	}
-	return sizes
-}
-
-func (o *options) mostRooms() (n int) {
-	for _, c := range o.cells {
-		n = max(n, c.Rooms)
-	}
-	return n
 }
 
 // setting takes a -set.
@@ -211,10 +161,10 @@ func first(given, def, instead string) string {
 }
 
 func (o *options) makeGrowth() (err error) {
-	if o.sizesGrown, err = numbers("growth-members", o.growSizes, 100000); err != nil {
+	if o.sizesGrown, err = numbers("growth-members", o.growSizes, 1, 100000); err != nil {
 		return err
 	}
-	if o.roomsGrown, err = numbers("growth-rooms", o.growRooms, 10000000); err != nil {
+	if o.roomsGrown, err = numbers("growth-rooms", o.growRooms, 1, 10000000); err != nil {
 		return err
 	}
 	if !slices.IsSorted(o.roomsGrown) {

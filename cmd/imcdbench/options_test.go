@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,20 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestRealPhones: each distance and each share of silent ones is a cell of its own, and
+// those with bars are the first.
+func TestRealPhones(t *testing.T) {
+	o, err := parse([]string{"-quick", "-rtt", "0,100", "-silent", "0, 6"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []contest.Cell{{Members: 100, Rooms: 8, Body: 100}, {Members: 100, Rooms: 8, Body: 100, RTT: 100},
+		{Members: 100, Rooms: 8, Body: 100, Silent: 6}, {Members: 100, Rooms: 8, Body: 100, RTT: 100, Silent: 6}}
+	if len(o.cells) != 8 || !slices.Equal(o.cells[:4], want) {
+		t.Errorf("cells %v", o.cells)
+	}
+}
+
 func TestTiming(t *testing.T) {
 	o, err := parse([]string{"-alone", "1s"}, io.Discard)
 	if err != nil {
@@ -41,7 +56,9 @@ func TestTiming(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	for _, args := range []string{"-members 0", "-bodies x", "-rooms 5000", "-rounds 0", "-only nothing", "more", "-contestants opensips", "-what"} {
+	for _, args := range []string{"-members 0", "-bodies x", "-rooms 5000", "-rounds 0", "-only nothing", "more",
+		"-contestants opensips", "-what", "-rtt -1", "-rtt 20ms", "-silent 1", "-silent -6", "-fairness-every 0",
+		"-fairness-small 1", "-fairness-rooms -1", "-fairness-silent -1", "-return-messages 0", "-return-rtt 0", "-joins 1"} {
 		if _, err := parse(strings.Fields(args), io.Discard); err == nil {
 			t.Errorf("%s: no error", args)
 		}

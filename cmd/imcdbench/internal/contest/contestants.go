@@ -94,7 +94,7 @@ func (l *Lab) Start(ctx context.Context, spec Spec) (*System, error) {
 	start := map[kind]func(context.Context) error{module: s.startModule, imcd: s.startImcd, bare: s.startBare}[spec.kind]
 	err := start(ctx)
 	if err == nil && !spec.straight {
-		err = l.Load.Register(ctx, s.kamailio.SIPAddr(), l.first, l.next-l.first)
+		err = s.RegisterAll(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", spec.Name, err), s.Stop())
@@ -173,6 +173,11 @@ func (s *System) startImcd(ctx context.Context) (err error) {
 	}
 	s.kamailio = s.stack.Kamailio()
 	return nil
+}
+
+// RegisterAll registers all members, again if they are registered.
+func (s *System) RegisterAll(ctx context.Context) error {
+	return s.lab.Load.Register(ctx, s.Addr(), s.lab.first, s.lab.next-s.lab.first)
 }
 
 // Addr is where the contestant takes SIP.

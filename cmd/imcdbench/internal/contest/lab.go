@@ -40,16 +40,20 @@ func NewLab(opts Options) (*Lab, error) {
 	}
 	l := &Lab{Load: traffic, opts: opts, rooms: make(map[int][]load.Room), first: 1, next: 1}
 	for _, size := range opts.Sizes {
-		if l.rooms[size] != nil {
-			continue
-		}
-		for range opts.Rooms {
-			l.rooms[size] = append(l.rooms[size], load.Room{Name: fmt.Sprintf("chat-%d-%d", l.next, size),
-				Sender: fmt.Sprintf("s%d", l.next), Base: l.next, Members: size})
-			l.next += size
+		if l.rooms[size] == nil {
+			l.Add(size, opts.Rooms)
 		}
 	}
 	return l, nil
+}
+
+// Add makes n more rooms of a size, for contestants that are started later.
+func (l *Lab) Add(size, n int) {
+	for range n {
+		l.rooms[size] = append(l.rooms[size], load.Room{Name: fmt.Sprintf("chat-%d-%d", l.next, size),
+			Sender: fmt.Sprintf("s%d", l.next), Base: l.next, Members: size})
+		l.next += size
+	}
 }
 
 // Close ends the sink.

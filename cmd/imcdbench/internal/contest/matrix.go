@@ -42,10 +42,10 @@ func (l *Lab) Run(ctx context.Context, m Matrix, raw, progress io.Writer) (all [
 				all = append(all, got)
 				fmt.Fprintf(progress, "round %d of %d, %v, %s: %.0f deliveries/s, %d lost\n",
 					round, m.Rounds, c, s.Spec.Name, got.Loaded.PerSecond(), got.Loaded.Lost+got.Paced.Lost)
-				if !got.cut() {
+				if !got.busy() {
 					continue
 				}
-				fmt.Fprintf(progress, "%s still repeats copies, and is started anew\n", s.Spec.Name)
+				fmt.Fprintf(progress, "%s still repeats copies, and is started again\n", s.Spec.Name)
 				if systems[at], err = l.again(ctx, s); err != nil {
 					return all, err
 				}

@@ -12,17 +12,6 @@ import (
 	"imcd/cmd/imcdbench/internal/proc"
 )
 
-// Cell is what is delivered.
-type Cell struct {
-	Members int `json:"members"` // of each room
-	Rooms   int `json:"rooms"`   // at once
-	Body    int `json:"body"`    // bytes of a message
-}
-
-func (c Cell) String() string {
-	return fmt.Sprintf("%d members, %d rooms, %d bytes", c.Members, c.Rooms, c.Body)
-}
-
 // Timing is how long a measurement takes.
 type Timing struct {
 	Paced  time.Duration // one message at a time
@@ -32,16 +21,11 @@ type Timing struct {
 	Least int
 	Quiet time.Duration // see load.Plan
 	Drain time.Duration // the same
+	Idle  time.Duration // how long REGISTERs are measured before the load, see Measurement
 	// After is how long after the last delivery CPU times are read. Kamailio
 	// frees a transaction 5 s after its end, and that belongs to its cost.
 	After time.Duration
 }
-
-// ahead is how many deliveries may be under way, all rooms together; a room has
-// at least two messages, and at most 64.
-const ahead = 4000
-
-func (c Cell) window() int { return min(64, max(2, ahead/(c.Members*c.Rooms))) }
 
 // Measurement is what a contestant did with a cell in one round.
 type Measurement struct {
@@ -66,6 +50,10 @@ type Measurement struct {
 	Extra int64 `json:"kamailio_extra"`
 	// Drops are datagrams for which a socket's buffer had no room.
 	Drops map[string]int64 `json:"drops"`
+	// Idle and Busy are REGISTERs of somebody, before anything was sent and during
+	// Loaded; nil: not measured, which is so if all phones answer at once.
+	Idle *load.ProbeResult `json:"register_idle,omitempty"`
+	Busy *load.ProbeResult `json:"register_busy,omitempty"`
 
 	read chan error // when CPU is filled in
 }
@@ -78,10 +66,15 @@ func (s *System) Measure(ctx context.Context, c Cell, round int, t Timing) (*Mea
 	if err := s.Settle(ctx); err != nil {
 		return nil, err
 	}
+	s.lab.Load.Sink.Set(load.Phones{})
 	if err := s.warm(ctx, c, t); err != nil {
 		return nil, fmt.Errorf("%s, %v, first messages: %w", s.Spec.Name, c, err)
 	}
 	m := &Measurement{Contestant: s.Spec.Name, Cell: c, Round: round, read: make(chan error, 1)}
+	if err := s.idle(ctx, m, t.Idle); err != nil {
+		return nil, fmt.Errorf("%s, %v, registrations before: %w", s.Spec.Name, c, err)
+	}
+	s.lab.Load.Sink.Set(s.lab.Phones(c))
 	before, err := s.look(ctx)
 	if err != nil {
 		return nil, err
@@ -130,13 +123,13 @@ func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err err
 	}
 	start := time.Now()
 	plan.For, plan.Window = t.Loaded, m.window()
-	if m.Loaded, err = s.lab.Load.Send(ctx, plan); err != nil {
+	if err = s.load(ctx, m, plan); err != nil {
 		return err
 	}
 	m.Wall = time.Since(start)
 	used, err := proc.Self()
 	m.Generator = (used - cpu).Seconds() / m.Loaded.Elapsed.Seconds()
-	if s.stack != nil && err == nil {
+	if s.stack != nil && err == nil && m.Silent == 0 { // with silent members it is never idle
 		idle, cancel := context.WithTimeout(ctx, 15*time.Second)
 		defer cancel()
 		err = s.stack.Idle(idle)
@@ -144,8 +137,9 @@ func (s *System) traffic(ctx context.Context, m *Measurement, t Timing) (err err
 	return err
 }
 
-// cut reports whether the contestant was not left the time to end by itself.
-func (m *Measurement) cut() bool { return m.Paced.Cut || m.Loaded.Cut }
+// busy reports whether the contestant still has copies to send: it was not left the
+// time to end by itself, or never would.
+func (m *Measurement) busy() bool { return m.Paced.Cut || m.Loaded.Cut || m.Silent > 0 }
 
 // Settle waits until the CPU times of the last measurement are read.
 func (s *System) Settle(ctx context.Context) error {
@@ -267,7 +261,7 @@ func (s *System) compare(m *Measurement, before, after glance) {
 	m.SHM = after.kam.maxUsed
 	sent := int64(m.Paced.Sent + m.Loaded.Sent)
 	if !s.Spec.straight {
-		sent += m.Deliveries()
+		sent += m.Deliveries() + m.Paced.Silent + m.Loaded.Silent
 	}
 	m.Extra = max(0, after.kam.messages-before.kam.messages-sent) + after.again - before.again
 	m.Drops = map[string]int64{"kamailio": after.drops[s.port()] - before.drops[s.port()], "sink": 0}

@@ -1,7 +1,6 @@
 package contest
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -35,6 +34,12 @@ func columns() []column {
 	count := func(n func(f *figures) int64) func(f *figures) string {
 		return func(f *figures) string { return fmt.Sprint(n(f)) }
 	}
+	register := func(f *figures) string {
+		if f.registerBusy == 0 {
+			return "-"
+		}
+		return ms(f.registerIdle) + "/" + ms(f.registerBusy)
+	}
 	return []column{
 		{"deliv/s", func(f *figures) string { return fmt.Sprintf("%.0f", f.rate) }},
 		{"steady", func(f *figures) string { return fmt.Sprintf("%.0f", f.steady) }},
@@ -49,6 +54,7 @@ func columns() []column {
 		{"twice", count(func(f *figures) int64 { return f.duplicates })},
 		{"refused", count(func(f *figures) int64 { return f.refused })},
 		{"dropped", count(func(f *figures) int64 { return f.drops })},
+		{"register", register},
 		{"generator", func(f *figures) string { return fmt.Sprintf("%.2f", f.generator) }},
 	}
 }
@@ -56,8 +62,8 @@ func columns() []column {
 const legend = `Medians of the rounds; resent, lost, twice, refused and dropped are sums of all rounds. Times in ms, CPU in seconds per 1000
 deliveries. deliv/s: from the first message to the last delivery; steady: while messages were sent. answer: until the sender's socket
 had its 200; last: until the last member has read the message; alone: one message at a time. MB: imcd's peak, the others' share of
-physical memory. resent: retransmissions that Kamailio or the sink saw. dropped: datagrams for which a socket had no room. generator:
-cores that sender and sink used.
+physical memory. resent: retransmissions that Kamailio or the sink saw. dropped: datagrams for which a socket had no room. register:
+p99 of REGISTER, before and during the load, if not all phones answer at once. generator: cores that sender and sink used.
 `
 
 // Report prints tables, ratios and the verdicts on the bars. It returns whether
@@ -69,6 +75,7 @@ func Report(w io.Writer, all []*Measurement) bool {
 		printCell(w, table, c, contestantsOf(all))
 	}
 	printRatios(w, table, all)
+	printReal(w, table, all)
 	return printVerdicts(w, table, all)
 }
 
@@ -102,9 +109,7 @@ func cellsOf(all []*Measurement) (cells []Cell) {
 			cells = append(cells, m.Cell)
 		}
 	}
-	slices.SortFunc(cells, func(a, b Cell) int {
-		return cmp.Or(cmp.Compare(a.Body, b.Body), cmp.Compare(a.Members, b.Members), cmp.Compare(a.Rooms, b.Rooms))
-	})
+	slices.SortFunc(cells, compareCells)
 	return cells
 }
 

@@ -45,3 +45,41 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+// TestReportReal: phones that are far away or silent have rows of their own, which are
+// compared with what was measured beside them, and no bars.
+func TestReportReal(t *testing.T) {
+	t.Parallel()
+	var all []*Measurement
+	for _, m := range []struct {
+		name        string
+		rtt, silent int
+		rate        float64
+	}{
+		{"module/straight", 0, 0, 1000}, {"module/straight", 100, 0, 500},
+		{"imcd/straight", 0, 0, 1600}, {"imcd/straight", 100, 0, 800}, {"imcd/straight", 100, 6, 400},
+	} {
+		one := made(m.name, 1, m.rate, 1, 0)
+		one.RTT, one.Silent = m.rtt, m.silent
+		all = append(all, one)
+	}
+	for _, m := range all {
+		if HasBars(m.Cell) == m.real() {
+			t.Errorf("bars of %v: %v", m.Cell, HasBars(m.Cell))
+		}
+	}
+	var out strings.Builder
+	if !Report(&out, all) {
+		t.Errorf("a bar is missed:\n%s", out.String())
+	}
+	text := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"100 members, 8 rooms, 100 bytes, 100 ms away imcd/straight 800 0.50 0.10 1.60",
+		"100 members, 8 rooms, 100 bytes, 100 ms away, one of 6 silent imcd/straight 400 0.25 0.05 -",
+		"100 members, 8 rooms, 100 bytes, 100 ms away module/straight 500 0.50 0.06 1.00",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+}

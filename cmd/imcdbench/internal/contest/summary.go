@@ -25,6 +25,8 @@ type figures struct {
 	memory    map[string]float64
 	shm       float64
 	generator float64
+	// p99 of REGISTER before and during the load; 0: not measured.
+	registerIdle, registerBusy float64
 
 	// Sums of all rounds.
 	lost, duplicates, retransmissions, refused, drops int64
@@ -74,6 +76,10 @@ func figuresOf(group []*Measurement) *figures {
 		shm:       med(func(m *Measurement) float64 { return float64(m.SHM) / (1 << 20) }),
 		generator: med(func(m *Measurement) float64 { return m.Generator }),
 		cpu:       make(map[string]float64), memory: make(map[string]float64),
+	}
+	if group[0].Busy != nil {
+		f.registerIdle = seconds(func(m *Measurement) time.Duration { return m.Idle.Times.At(0.99) })
+		f.registerBusy = seconds(func(m *Measurement) time.Duration { return m.Busy.Times.At(0.99) })
 	}
 	for part := range group[0].CPU {
 		f.cpu[part] = med(func(m *Measurement) float64 { return per1000(m.CPU[part], m.Deliveries()) })

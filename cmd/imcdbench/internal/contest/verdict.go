@@ -126,9 +126,10 @@ func bars() []bar {
 	}
 }
 
-// HasBars reports whether there are bars for a cell.
+// HasBars reports whether there are bars for a cell; there are none for phones that do
+// not all answer at once.
 func HasBars(c Cell) bool {
-	return c.Body == barBody && slices.ContainsFunc(bars(), func(b bar) bool { return b.members == c.Members && b.rooms == c.Rooms })
+	return c.Body == barBody && !c.real() && slices.ContainsFunc(bars(), func(b bar) bool { return b.members == c.Members && b.rooms == c.Rooms })
 }
 
 // barBody is the size of the messages that the bars are about.

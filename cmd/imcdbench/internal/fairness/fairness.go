@@ -1,5 +1,8 @@
-// Package fairness measures what a room in which there is always something to send
-// does to a small room beside it.
+// Package fairness measures what other rooms do to a small one: rooms in which there is
+// always something to send, rooms whose phones are silent, members that ask for much.
+//
+// The small room gets messages at a steady pace, whether those before are answered or
+// not: if it had to wait for them, one that takes ten seconds would be one of thousands.
 package fairness
 
 import (
@@ -8,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"imcd/cmd/imcdbench/internal/contest"
@@ -16,48 +21,75 @@ import (
 
 // Options of Run.
 type Options struct {
-	Small, Big int           // members; the lab has a room of each size
-	For        time.Duration // how long the small room is alone, and then beside the big one
-	Rounds     int           // how often; the rounds alternate
+	Small, Big int // members; the lab has a room of each size
+	// Silent says that each so manieth member of the big room never answers; 0: all
+	// answer.
+	Silent int
+	Rooms  int           // how many rooms of one member, who is silent, there are; the lab has them
+	Every  time.Duration // between two messages to the small room
+	For    time.Duration // how long each case takes
+	Rounds int           // how often each is measured; the rounds alternate
+	Cases  []string      // only cases whose name has one of these in it; "": all
 }
 
 // Result is what was seen, all rounds together.
 type Result struct {
-	Kind       string         `json:"kind"` // fairness
-	Contestant string         `json:"contestant"`
-	Small      int            `json:"small"`
-	Big        int            `json:"big"`
-	Alone      load.RoomTimes `json:"alone"`
-	Beside     load.RoomTimes `json:"beside"`
-	Deliveries int64          `json:"big_deliveries"` // and those of the small room, while both were sent to
-	Lasted     time.Duration  `json:"big_lasted_ns"`
-	Lost       int64          `json:"lost"`
-	Refused    int            `json:"refused"` // messages that were not accepted
+	Kind       string    `json:"kind"` // fairness
+	Contestant string    `json:"contestant"`
+	Options    Options   `json:"options"`
+	Alone      *Figures  `json:"alone"`
+	Cases      []Figures `json:"cases"`
+}
+
+// Figures are those of the small room in one case.
+type Figures struct {
+	Case    string        `json:"case"`
+	Samples []load.Sample `json:"samples"`
+	Lost    int64         `json:"lost"`       // in all rooms
+	Refused int           `json:"refused"`    // messages to the small room that were not accepted
+	Others  float64       `json:"others"`     // deliveries to other rooms per second
+	Asked   int           `json:"asked"`      // commands that were sent and answered 2xx
+	Turned  int           `json:"turned_off"` // commands that were answered otherwise
+	barred  bool          // there is a bar for it
 }
 
 // quiet is how long nothing may come before deliveries count as lost.
 const quiet = 40 * time.Second
 
+// bench is one contestant that is measured.
+type bench struct {
+	lab *contest.Lab
+	s   *contest.System
+	o   Options
+}
+
 // Run measures the times of the small room of a contestant, an imcd.
-func Run(ctx context.Context, lab *contest.Lab, spec contest.Spec, o Options, raw, progress io.Writer) (res *Result, err error) {
+func Run(ctx context.Context, lab *contest.Lab, spec contest.Spec, o Options, raw, progress io.Writer) (res *Result,
+	err error) {
 	s, err := lab.Start(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
-	res = &Result{Kind: "fairness", Contestant: spec.Name, Small: o.Small, Big: o.Big}
-	small, big := s.Rooms(o.Small, 1)[0], s.Rooms(o.Big, 1)[0]
+	b := &bench{lab: lab, s: s, o: o}
+	res = &Result{Kind: "fairness", Contestant: spec.Name, Options: o, Alone: &Figures{Case: "alone"}}
+	chosen := slices.DeleteFunc(cases(o), func(c situation) bool {
+		return !slices.ContainsFunc(o.Cases, func(word string) bool { return strings.Contains(c.name, word) })
+	})
+	for _, c := range chosen {
+		res.Cases = append(res.Cases, Figures{Case: c.name, barred: c.barred})
+	}
 	for round := range o.Rounds {
-		for _, rooms := range [][]load.Room{{small}, {small, big}} {
-			fmt.Fprintf(progress, "round %d, %d rooms\n", round+1, len(rooms))
-			if err := res.round(ctx, lab, s, rooms, o.For); err != nil {
-				return nil, err
+		fmt.Fprintf(progress, "%s, round %d, alone\n", spec.Name, round+1)
+		if err := b.measure(ctx, situation{}, res.Alone); err != nil {
+			return nil, err
+		}
+		for i, c := range chosen {
+			fmt.Fprintf(progress, "%s, round %d, %s\n", spec.Name, round+1, c.name)
+			if err := b.measure(ctx, c, &res.Cases[i]); err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
-	}
-	for _, t := range []*load.RoomTimes{&res.Alone, &res.Beside} {
-		t.Answers.Sort()
-		t.Complete.Sort()
 	}
 	if err := json.NewEncoder(raw).Encode(res); err != nil {
 		return nil, fmt.Errorf("write the raw results: %w", err)
@@ -65,42 +97,81 @@ func Run(ctx context.Context, lab *contest.Lab, spec contest.Spec, o Options, ra
 	return res, nil
 }
 
-// round sends to the first of rooms one message at a time, and to the second so
-// that there is always something to send.
-func (res *Result) round(ctx context.Context, lab *contest.Lab, s *contest.System, rooms []load.Room, d time.Duration) error {
-	got, err := lab.Load.Send(ctx, load.Plan{Addr: s.Addr(), Rooms: rooms, Body: 100, Window: 2, For: d, Quiet: quiet})
-	if err != nil {
-		return err
-	}
-	times := &res.Alone
-	if len(rooms) > 1 {
-		times = &res.Beside
-		res.Deliveries += got.Deliveries
-		res.Lasted += got.Elapsed
-	}
-	times.Answers = append(times.Answers, got.Watched.Answers...)
-	times.Complete = append(times.Complete, got.Watched.Complete...)
-	res.Lost += got.Lost
-	res.Refused += got.Sent - got.Accepted
-	return s.Stack().Idle(ctx)
-}
-
-// Report prints what was seen; there is no bar for it.
-func (res *Result) Report(w io.Writer) {
-	fmt.Fprintf(w, "\nfairness: %s, a room of %d, alone and beside one of %d that always sends (both: %.0f deliveries/s, lost %d, refused %d)\n",
-		res.Contestant, res.Small, res.Big, float64(res.Deliveries)/max(res.Lasted.Seconds(), 1e-9), res.Lost, res.Refused)
-	for _, line := range []struct {
-		what          string
-		alone, beside load.Times
-	}{
-		{"answer", res.Alone.Answers, res.Beside.Answers},
-		{"last member", res.Alone.Complete, res.Beside.Complete},
-	} {
-		for _, q := range []float64{0.5, 0.99} {
-			a, b := line.alone.At(q), line.beside.At(q)
-			fmt.Fprintf(w, "%-12s p%-3.0f alone %10v  beside %10v  ratio %.1f\n", line.what, q*100, a.Round(time.Microsecond),
-				b.Round(time.Microsecond), float64(b)/float64(max(a, 1)))
+// measure adds one round of one case.
+func (b *bench) measure(ctx context.Context, c situation, f *Figures) error {
+	if c.before != nil {
+		if err := c.before(ctx, b); err != nil {
+			return err
 		}
 	}
-	fmt.Fprintf(w, "%d messages alone, %d beside\n", len(res.Alone.Answers), len(res.Beside.Answers))
+	plan := load.Plan{Addr: b.s.Addr(), Rooms: b.s.Rooms(b.o.Small, 1), Body: 100, Window: 2, For: b.o.For, Quiet: quiet,
+		Watch: true, Paces: []load.Pace{{Every: b.o.Every}}}
+	var phones load.Phones
+	if c.others != nil {
+		c.others(b, &plan, &phones)
+	}
+	b.lab.Load.Sink.Set(phones)
+	stop := b.ask(ctx, c.asks)
+	got, err := b.lab.Load.Send(ctx, plan)
+	asked, askErr := stop()
+	if err := errors.Join(err, askErr); err != nil {
+		return err
+	}
+	f.add(b.o.Small, got, asked)
+	return b.recover(ctx)
+}
+
+// ask sends commands as fast as they are answered, until stop is called. Without asks
+// it sends none.
+func (b *bench) ask(ctx context.Context, asks func(b *bench) load.Asks) (stop func() (*load.Answers, error)) {
+	if asks == nil {
+		return func() (*load.Answers, error) { return &load.Answers{}, nil }
+	}
+	type outcome struct {
+		answers *load.Answers
+		err     error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan outcome, 1)
+	go func() {
+		got, err := b.lab.Load.Ask(ctx, asks(b))
+		done <- outcome{got, err}
+	}()
+	return func() (*load.Answers, error) {
+		cancel()
+		got := <-done
+		return got.answers, got.err
+	}
+}
+
+// recover lets all phones answer and waits until everything that they missed is
+// delivered, so that the next case begins as the first one did.
+func (b *bench) recover(ctx context.Context) error {
+	b.lab.Load.Sink.Set(load.Phones{})
+	ctx, cancel := context.WithTimeout(ctx, 2*quiet)
+	defer cancel()
+	if err := b.s.RegisterAll(ctx); err != nil {
+		return err
+	}
+	return b.s.Stack().Idle(ctx)
+}
+
+func (f *Figures) add(small int, got *load.Result, asked *load.Answers) {
+	f.Samples = append(f.Samples, got.Watched...)
+	f.Lost += got.Lost
+	for _, s := range got.Watched {
+		if s.Answer == 0 {
+			f.Refused++
+		}
+	}
+	if got.Elapsed > 0 {
+		f.Others = float64(got.Deliveries-int64(small*len(got.Watched))) / got.Elapsed.Seconds()
+	}
+	for code, n := range asked.Codes {
+		if code < 300 {
+			f.Asked += n
+		} else {
+			f.Turned += n
+		}
+	}
 }

@@ -10,13 +10,14 @@ import (
 	"go.uber.org/goleak"
 
 	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/load"
 	"imcd/cmd/internal/stack"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestRun lets a small room and a big one send for a moment: everything arrives, and
-// only the times of the small one are taken.
+// TestRun measures a moment of each case: everything arrives, and only the times of the
+// small room are taken.
 func TestRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -24,7 +25,8 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lab, err := contest.NewLab(contest.Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 1, Sizes: []int{2, 40}, Rooms: 1})
+	lab, err := contest.NewLab(contest.Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 1, Sizes: []int{2, 40},
+		Rooms: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,17 +35,65 @@ func TestRun(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	lab.Add(1, 10)
 	var raw, out strings.Builder
-	res, err := Run(ctx, lab, contest.Find("imcd/documented"), Options{Small: 2, Big: 40, For: 200 * time.Millisecond, Rounds: 1}, &raw, io.Discard)
+	res, err := Run(ctx, lab, contest.Find("imcd/documented"), Options{Small: 2, Big: 40, Silent: 6, Rooms: 10,
+		Every: 5 * time.Millisecond, For: 200 * time.Millisecond, Rounds: 1, Cases: []string{""}}, &raw, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	alone, beside := len(res.Alone.Complete), len(res.Beside.Complete)
-	if res.Lost > 0 || res.Refused > 0 || alone == 0 || beside == 0 || len(res.Alone.Answers) != alone || len(res.Beside.Answers) != beside ||
-		res.Deliveries < int64(2*beside)+40 || (res.Deliveries-int64(2*beside))%40 != 0 {
-		t.Errorf("%+v", res)
+	if len(res.Cases) != 5 {
+		t.Fatalf("%d cases", len(res.Cases))
 	}
-	if res.Report(&out); strings.Count(out.String(), "ratio") != 4 || strings.Count(raw.String(), "\n") != 1 {
+	for _, f := range append(res.Cases, *res.Alone) {
+		if n := len(f.Samples); n < 10 || n > 60 || f.Lost > 0 || f.Refused > 0 {
+			t.Errorf("%s: %d messages, lost %d, refused %d", f.Case, n, f.Lost, f.Refused)
+		}
+		for _, p := range parts() {
+			if len(f.times(p, 0)) != len(f.Samples) {
+				t.Errorf("%s, %s: %d times of %d messages", f.Case, p.name, len(f.times(p, 0)), len(f.Samples))
+			}
+		}
+		said := strings.Contains(f.Case, "to a room") || strings.Contains(f.Case, "never stops")
+		if others := f.Others > 0; others != said {
+			t.Errorf("%s: %v deliveries to others", f.Case, f.Others)
+		}
+		if asked := f.Asked > 0; asked != strings.HasPrefix(f.Case, "history") {
+			t.Errorf("%s: %d commands", f.Case, f.Asked)
+		}
+	}
+	if res.Report(&out); strings.Count(raw.String(), "\n") != 1 {
 		t.Errorf("%s\n%s", out.String(), raw.String())
+	}
+}
+
+// TestReport: a case is missed if its p99 is more than twice that of alone, or something
+// is missing.
+func TestReport(t *testing.T) {
+	t.Parallel()
+	samples := func(answer, last time.Duration) (list []load.Sample) {
+		for range 99 {
+			list = append(list, load.Sample{Answer: time.Millisecond, Complete: time.Millisecond})
+		}
+		return append(list, load.Sample{At: time.Second, Answer: answer, Complete: last})
+	}
+	alone := &Figures{Samples: samples(time.Millisecond, 2*time.Millisecond)}
+	for _, tt := range []struct {
+		name string
+		f    Figures
+		want bool
+	}{
+		{"below", Figures{barred: true, Samples: samples(2*time.Millisecond, 4*time.Millisecond)}, true},
+		{"answer", Figures{barred: true, Samples: samples(3*time.Millisecond, 4*time.Millisecond)}, false},
+		{"last copy", Figures{barred: true, Samples: samples(2*time.Millisecond, 5*time.Millisecond)}, false},
+		{"refused", Figures{barred: true, Samples: samples(2*time.Millisecond, 4*time.Millisecond), Refused: 1}, false},
+		{"lost", Figures{barred: true, Samples: samples(2*time.Millisecond, 4*time.Millisecond), Lost: 1}, false},
+		{"no bar", Figures{Samples: samples(time.Hour, time.Hour)}, true},
+	} {
+		var out strings.Builder
+		res := &Result{Options: Options{For: time.Second}, Alone: alone, Cases: []Figures{tt.f}}
+		if got := res.Report(&out); got != tt.want || got == strings.Contains(out.String(), "MISSED") {
+			t.Errorf("%s: %v\n%s", tt.name, got, out.String())
+		}
 	}
 }

@@ -111,13 +111,22 @@ func (c *Client) send(packet []byte) error {
 
 // Register registers members [first, first+n) with the Kamailio at addr, spread
 // over the sink's ports, and waits for all to be answered 200.
-func (l *Load) Register(ctx context.Context, addr string, first, n int) (err error) {
+func (l *Load) Register(ctx context.Context, addr string, first, n int) error {
+	return l.register(ctx, addr, l.Sink.Ports(), first, n)
+}
+
+// Unregister is Register's opposite: the members have no phone any more.
+func (l *Load) Unregister(ctx context.Context, addr string, first, n int) error {
+	return l.register(ctx, addr, []int{0}, first, n)
+}
+
+func (l *Load) register(ctx context.Context, addr string, ports []int, first, n int) (err error) {
 	c, err := dial(addr)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	r := registration{client: c, ports: l.Sink.Ports(), first: first, n: n, run: l.runs.next(),
+	r := registration{client: c, ports: ports, first: first, n: n, run: l.runs.next(),
 		pending: make(map[int]time.Time)}
 	return r.all(ctx)
 }
@@ -125,7 +134,7 @@ func (l *Load) Register(ctx context.Context, addr string, first, n int) (err err
 // registerWindow is how many REGISTERs wait for their answer at a time.
 const registerWindow = 64
 
-// registration is one call of Register.
+// registration is one call of Register or Unregister.
 type registration struct {
 	client   *Client
 	ports    []int

@@ -28,10 +28,35 @@ type Plan struct {
 	// Drain ends that wait in any case, so long after the last message; 0: never.
 	// Who drowns in repetitions goes on for ever.
 	Drain time.Duration
-	// Watch is the index of a room whose times are in Result.Watched, too.
-	Watch int
+	// Paces are those of the first rooms; the others, and with a Rate all of them,
+	// have none.
+	Paces []Pace
+	// Watch says that what becomes of each message to the first room is in
+	// Result.Watched, too.
+	Watch bool
 	// Most ends it after so many messages; 0: after For alone.
 	Most int
+	// Then, if it is not nil, is called once everything was sent and answered.
+	// Result.AfterThen counts from there.
+	Then func(ctx context.Context) error
+}
+
+// Pace is how messages are sent to one room. The zero value is that of all rooms.
+type Pace struct {
+	After time.Duration // not before so long after the start
+	Every time.Duration // one message each, whatever is on its way; 0: as Plan.Window lets
+	Most  int           // no more than so many; 0: no limit
+}
+
+// tick is how often it is looked whether something is due.
+func (p *Plan) tick() time.Duration {
+	tick := tickers
+	for _, pace := range p.Paces {
+		if pace.Every > 0 {
+			tick = min(tick, pace.Every)
+		}
+	}
+	return tick
 }
 
 const leastFor = 15
@@ -44,27 +69,31 @@ func (p *Plan) over(after time.Duration, sent int) bool {
 // Result is what came of a Plan.
 type Result struct {
 	Sent            int           `json:"sent"`
-	Accepted        int           `json:"accepted"`      // answered 2xx
-	Codes           map[int]int   `json:"codes"`         // answers by code; 0: none came
-	RetryAfter      int           `json:"retry_after"`   // answers with that header
-	Resent          int           `json:"resent"`        // retransmissions of the sender
-	Deliveries      int64         `json:"deliveries"`    // of a message to a member, each counted once
-	InTime          int64         `json:"in_time"`       // of these, while messages were sent
-	Lost            int64         `json:"lost"`          // deliveries of accepted messages that did not come
-	Cut             bool          `json:"cut"`           // Drain was over, and copies still came
-	Duplicates      int64         `json:"duplicates"`    // copies that are not the first of their message and member
-	Retransmissions int64         `json:"retransmitted"` // repetitions of the same request at the sink
-	Sending         time.Duration `json:"sending_ns"`    // how long messages were sent
-	Elapsed         time.Duration `json:"elapsed_ns"`    // from the first message to the last delivery
-	Answers         Times         `json:"answers_ns"`    // until a message was answered 2xx
-	Complete        Times         `json:"complete_ns"`   // until the last member had a message
-	Watched         RoomTimes     `json:"watched"`       // those of the room Plan.Watch
+	Accepted        int           `json:"accepted"`          // answered 2xx
+	Codes           map[int]int   `json:"codes"`             // answers by code; 0: none came
+	RetryAfter      int           `json:"retry_after"`       // answers with that header
+	Resent          int           `json:"resent"`            // retransmissions of the sender
+	Deliveries      int64         `json:"deliveries"`        // of a message to a member, each counted once
+	InTime          int64         `json:"in_time"`           // of these, while messages were sent
+	Lost            int64         `json:"lost"`              // deliveries of accepted messages that did not come
+	Cut             bool          `json:"cut"`               // Drain was over, and copies still came
+	Duplicates      int64         `json:"duplicates"`        // copies that are not the first of their message and member
+	Retransmissions int64         `json:"retransmitted"`     // repetitions of the same request at the sink
+	Sending         time.Duration `json:"sending_ns"`        // how long messages were sent
+	Elapsed         time.Duration `json:"elapsed_ns"`        // from the first message to the last delivery
+	Answers         Times         `json:"answers_ns"`        // until a message was answered 2xx
+	Complete        Times         `json:"complete_ns"`       // until the last member had a message
+	Silent          int64         `json:"silent"`            // first copies at members that never answer
+	SilentAgain     int64         `json:"silent_again"`      // further copies at these
+	Watched         []Sample      `json:"watched,omitempty"` // see Plan.Watch
+	AfterThen       time.Duration `json:"after_then_ns"`     // from Plan.Then to the last delivery
 }
 
-// RoomTimes are the times of one room.
-type RoomTimes struct {
-	Answers  Times `json:"answers_ns"`
-	Complete Times `json:"complete_ns"`
+// Sample is what became of one message.
+type Sample struct {
+	At       time.Duration `json:"at_ns"`       // when it was sent, since the start
+	Answer   time.Duration `json:"answer_ns"`   // until it was answered 2xx; 0: it was not
+	Complete time.Duration `json:"complete_ns"` // until the last member had it; 0: never
 }
 
 // PerSecond is deliveries per second, from the first message to the last
@@ -106,7 +135,7 @@ func (l *Load) Send(ctx context.Context, p Plan) (res *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	s := newSending(c, p, l.runs.next())
+	s := newSending(c, p, l.runs.next(), l.Sink.phones.Load())
 	l.Sink.current.Store(s.run)
 	defer l.Sink.current.Store(nil)
 	defer close(s.run.over)
@@ -116,7 +145,5 @@ func (l *Load) Send(ctx context.Context, p Plan) (res *Result, err error) {
 	res = s.result()
 	slices.Sort(res.Answers)
 	slices.Sort(res.Complete)
-	slices.Sort(res.Watched.Answers)
-	slices.Sort(res.Watched.Complete)
 	return res, nil
 }

@@ -53,10 +53,14 @@ func (w writer) text(dst []byte, from, room string, m mark, body []byte) []byte 
 	return append(dst, body...)
 }
 
-// register appends a REGISTER of a member whose phone is at a port of the sink.
+// register appends a REGISTER of a member whose phone is at a port of the sink; 0: one
+// that removes what is registered.
 func (w writer) register(dst []byte, member int, port int, m mark) []byte {
 	user := Member(member)
 	dst = w.head(dst, "REGISTER", user, user, m)
+	if port == 0 {
+		return append(dst, "Contact: *\r\nExpires: 0\r\nContent-Length: 0\r\n\r\n"...)
+	}
 	dst = append(dst, "Contact: <sip:"...)
 	dst = append(dst, user...)
 	dst = append(dst, "@127.0.0.1:"...)

@@ -20,7 +20,8 @@ type message struct {
 	since time.Time // when it was sent first
 
 	got   []atomic.Uint32 // by member: the branch that came first; 0: nothing yet
-	count atomic.Int32    // members that have it
+	want  int             // members that answer
+	count atomic.Int32    // of these, how many have it
 }
 
 // run is what a client sends in one go, and what came of it. The counters are
@@ -40,6 +41,8 @@ type run struct {
 	deliveries      atomic.Int64 // first arrivals
 	duplicates      atomic.Int64 // arrivals with another branch than the first
 	retransmissions atomic.Int64 // arrivals with the same branch
+	silent          atomic.Int64 // first arrivals at silent members, which are no deliveries
+	silentAgain     atomic.Int64 // all further ones at these
 }
 
 // full says when the last member had a message.
@@ -49,7 +52,7 @@ type full struct {
 }
 
 // note takes an arrival. False: it belongs to no message of this run.
-func (r *run) note(a arrival, now time.Time) bool {
+func (r *run) note(a arrival, silent bool, now time.Time) bool {
 	if r == nil || a.mark.run != r.number || int(a.mark.message) >= len(r.slots) {
 		return false
 	}
@@ -61,17 +64,23 @@ func (r *run) note(a arrival, now time.Time) bool {
 	if i < 0 || i >= len(m.got) {
 		return false
 	}
-	if !m.got[i].CompareAndSwap(0, a.branch) {
-		if m.got[i].Load() == a.branch {
-			r.retransmissions.Add(1)
-		} else {
-			r.duplicates.Add(1)
+	first := m.got[i].CompareAndSwap(0, a.branch)
+	if !first || silent {
+		counter := &r.duplicates
+		switch {
+		case first:
+			counter = &r.silent
+		case silent:
+			counter = &r.silentAgain
+		case m.got[i].Load() == a.branch:
+			counter = &r.retransmissions
 		}
+		counter.Add(1)
 		return true
 	}
 	r.deliveries.Add(1)
 	r.last.Store(int64(now.Sub(r.start)))
-	if int(m.count.Add(1)) == len(m.got) {
+	if int(m.count.Add(1)) == m.want {
 		select {
 		case r.full <- full{a.mark.message, now}:
 		case <-r.over:

@@ -22,6 +22,7 @@ type sending struct {
 	sent    int
 	next    int // room that is to send next, with a Rate
 	ended   time.Time
+	then    time.Time // when Plan.Then was called
 	inTime  int64
 	res     Result
 }
@@ -30,6 +31,9 @@ type sending struct {
 type roomState struct {
 	waiting bool // for an answer
 	ahead   int  // messages that some member has not got
+	sent    int
+	want    int // members that answer
+	pace    Pace
 }
 
 // flight is one message on its way.
@@ -43,26 +47,40 @@ type flight struct {
 	code     int
 	complete bool
 	passed   bool // the room goes on without its completion
+	sample   int  // its index in Result.Watched; -1: none
 }
 
-func newSending(c *Client, p Plan, number uint32) *sending {
+func newSending(c *Client, p Plan, number uint32, phones *Phones) *sending {
 	most := p.Most
 	if most == 0 {
 		most = maxMessages
 	}
-	return &sending{client: c, plan: p, rooms: make([]roomState, len(p.Rooms)), flights: make(map[uint32]*flight),
+	s := &sending{client: c, plan: p, rooms: make([]roomState, len(p.Rooms)), flights: make(map[uint32]*flight),
 		run: &run{number: number, slots: make([]atomic.Pointer[message], most), full: make(chan full, 1024),
 			over: make(chan struct{}), start: time.Now()},
 		res: Result{Codes: make(map[int]int)}}
+	for i := range s.rooms {
+		s.rooms[i].want = phones.answering(&p.Rooms[i])
+		if i < len(p.Paces) {
+			s.rooms[i].pace = p.Paces[i]
+		}
+	}
+	return s
 }
 
 // loop sends, takes what comes and ends when nothing is owed or comes any more.
 func (s *sending) loop(ctx context.Context) error {
-	tick := time.NewTicker(tickers)
+	tick := time.NewTicker(s.plan.tick())
 	defer tick.Stop()
 	for {
 		if err := s.fill(); err != nil {
 			return fmt.Errorf("send a message: %w", err)
+		}
+		if s.plan.Then != nil && s.then.IsZero() && s.answered() {
+			s.then = time.Now()
+			if err := s.plan.Then(ctx); err != nil {
+				return err
+			}
 		}
 		if s.finished() {
 			return nil
@@ -102,8 +120,7 @@ func (s *sending) fill() error {
 		return nil
 	}
 	for i := range s.rooms {
-		r := &s.rooms[i]
-		if !r.waiting && r.ahead < s.plan.Window && s.sent < len(s.run.slots) {
+		for s.due(&s.rooms[i], now.Sub(s.run.start)) && s.sent < len(s.run.slots) {
 			if err := s.send(i); err != nil {
 				return err
 			}
@@ -112,16 +129,50 @@ func (s *sending) fill() error {
 	return nil
 }
 
+// due reports whether a room's next message is to be sent now, so long after the start.
+func (s *sending) due(r *roomState, after time.Duration) bool {
+	if after < r.pace.After || r.pace.Most > 0 && r.sent >= r.pace.Most {
+		return false
+	}
+	if r.pace.Every > 0 {
+		return after-r.pace.After >= time.Duration(r.sent)*r.pace.Every
+	}
+	return !r.waiting && r.ahead < s.plan.Window
+}
+
+// answered reports whether everything was sent and has its answer, or gets none.
+func (s *sending) answered() bool {
+	if s.ended.IsZero() {
+		return false
+	}
+	for _, f := range s.flights {
+		if !f.answered && time.Since(f.first) < giveUp {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *sending) send(i int) error {
 	room, id := &s.plan.Rooms[i], uint32(s.sent)
 	now := time.Now()
-	f := &flight{room: i, first: now, again: now.Add(t1), interval: t1}
+	r := &s.rooms[i]
+	f := &flight{room: i, first: now, again: now.Add(t1), interval: t1, sample: -1}
 	f.packet = s.client.writer.message(nil, room.Sender, room.Name, mark{s.run.number, id}, s.plan.Body)
-	s.run.slots[id].Store(&message{room: room, since: now, got: make([]atomic.Uint32, room.Members)})
+	s.run.slots[id].Store(&message{room: room, since: now, got: make([]atomic.Uint32, room.Members), want: r.want})
 	s.flights[id] = f
 	s.sent++
-	s.rooms[i].waiting = true
-	s.rooms[i].ahead++
+	r.sent++
+	r.waiting = true
+	r.ahead++
+	if i == 0 && s.plan.Watch {
+		f.sample = len(s.res.Watched)
+		s.res.Watched = append(s.res.Watched, Sample{At: now.Sub(s.run.start)})
+	}
+	if r.want == 0 {
+		f.complete = true // nobody is to have it
+		s.pass(f)
+	}
 	return s.client.send(f.packet)
 }
 
@@ -140,8 +191,8 @@ func (s *sending) answer(r timedReply) {
 		s.pass(f) // nothing is owed
 	} else {
 		s.res.Answers.add(r.at.Sub(f.first))
-		if f.room == s.plan.Watch {
-			s.res.Watched.Answers.add(r.at.Sub(f.first))
+		if f.sample >= 0 {
+			s.res.Watched[f.sample].Answer = r.at.Sub(f.first)
 		}
 	}
 	s.forget(r.mark.message, f)
@@ -154,8 +205,8 @@ func (s *sending) completed(c full) {
 	}
 	f.complete = true
 	s.res.Complete.add(c.at.Sub(f.first))
-	if f.room == s.plan.Watch {
-		s.res.Watched.Complete.add(c.at.Sub(f.first))
+	if f.sample >= 0 {
+		s.res.Watched[f.sample].Complete = c.at.Sub(f.first)
 	}
 	s.pass(f)
 	s.forget(c.message, f)
@@ -212,16 +263,13 @@ func (s *sending) finished() bool {
 		return true
 	}
 	last := s.newest()
-	if s.ended.After(last) {
-		last = s.ended
-	}
-	// Who was not answered may still be.
-	for _, f := range s.flights {
-		if !f.answered && time.Since(f.first) < giveUp {
-			return false
+	for _, t := range []time.Time{s.ended, s.then} {
+		if t.After(last) {
+			last = t
 		}
 	}
-	return time.Since(last) > s.plan.Quiet
+	// Who was not answered may still be.
+	return s.answered() && time.Since(last) > s.plan.Quiet
 }
 
 func (s *sending) result() *Result {
@@ -238,11 +286,15 @@ func (s *sending) result() *Result {
 			r.Codes[0]++
 		case f.code < 300:
 			m := s.run.slots[id].Load()
-			r.Lost += int64(len(m.got)) - int64(m.count.Load())
+			r.Lost += int64(m.want) - int64(m.count.Load())
 		}
 	}
 	r.Deliveries, r.Duplicates = s.run.deliveries.Load(), s.run.duplicates.Load()
 	r.Retransmissions = s.run.retransmissions.Load()
+	r.Silent, r.SilentAgain = s.run.silent.Load(), s.run.silentAgain.Load()
 	r.Sending, r.Elapsed = s.ended.Sub(s.run.start), time.Duration(s.run.last.Load())
+	if !s.then.IsZero() {
+		r.AfterThen = s.newest().Sub(s.then)
+	}
 	return r
 }

@@ -28,6 +28,8 @@ type Sink struct {
 	// ignored is the number of a member whose copies are neither counted nor
 	// answered; -1: none.
 	ignored atomic.Int64
+	phones  atomic.Pointer[Phones] // never nil
+	stopped chan struct{}          // closed by Stop
 }
 
 type sinkSocket struct {
@@ -38,19 +40,25 @@ type sinkSocket struct {
 	in     []ipv4.Message
 	out    []ipv4.Message
 	err    error // why it ended; read after wg.Wait
+
+	later    chan *later // from the reader to answerLater
+	spare    sync.Pool   // of *later that were sent
+	laterErr error       // why answerLater ended; read after wg.Wait
 }
 
 // NewSink opens a sink's sockets on free ports of 127.0.0.1.
 func NewSink(sockets int) (*Sink, error) {
-	s := &Sink{}
+	s := &Sink{stopped: make(chan struct{})}
 	s.ignored.Store(-1)
+	s.Set(Phones{})
 	for range sockets {
 		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open a socket of the sink: %w", err), s.closeAll())
 		}
 		sock := &sinkSocket{sink: s, conn: conn, pc: ipv4.NewPacketConn(conn),
-			parser: parser{seed: maphash.MakeSeed()}, in: messages(packetSize), out: messages(2048)}
+			parser: parser{seed: maphash.MakeSeed()}, in: messages(packetSize), out: messages(2048),
+			later: make(chan *later, laterBatches)}
 		s.sockets = append(s.sockets, sock)
 		if err := enlarge(conn); err != nil {
 			return nil, errors.Join(err, s.closeAll())
@@ -71,17 +79,21 @@ func messages(size int) []ipv4.Message {
 func (s *Sink) Start() {
 	for _, sock := range s.sockets {
 		s.wg.Go(sock.run)
+		s.wg.Go(sock.answerLater)
 	}
 }
 
-// Stop closes the sockets and waits. The error is that of a socket that ended
-// before.
+// Stop closes the sockets and waits; answers that are not due yet are not sent. The
+// error is that of a socket that ended before.
 func (s *Sink) Stop() error {
+	close(s.stopped)
 	err := s.closeAll()
 	s.wg.Wait()
 	for _, sock := range s.sockets {
-		if sock.err != nil && !errors.Is(sock.err, net.ErrClosed) {
-			err = errors.Join(err, fmt.Errorf("sink: %w", sock.err))
+		for _, ended := range []error{sock.err, sock.laterErr} {
+			if ended != nil && !errors.Is(ended, net.ErrClosed) {
+				err = errors.Join(err, fmt.Errorf("sink: %w", ended))
+			}
 		}
 	}
 	return err
@@ -118,10 +130,14 @@ func (s *sinkSocket) run() {
 			s.err = err
 			return
 		}
-		now := time.Now()
+		now, phones := time.Now(), s.sink.phones.Load()
 		replies := 0
 		for i := range n {
-			replies += s.take(&s.in[i], &s.out[replies], now)
+			replies += s.take(&s.in[i], &s.out[replies], phones, now)
+		}
+		if phones.RTT > 0 {
+			s.postpone(replies, now.Add(phones.RTT))
+			continue
 		}
 		if err := writeAll(s.pc, s.out[:replies]); err != nil {
 			s.err = err
@@ -132,13 +148,17 @@ func (s *sinkSocket) run() {
 
 // take notes a datagram and prepares the response to it; it returns how many
 // that makes.
-func (s *sinkSocket) take(in, out *ipv4.Message, now time.Time) int {
+func (s *sinkSocket) take(in, out *ipv4.Message, phones *Phones, now time.Time) int {
 	res, a, ok := s.parser.answer(out.Buffers[0][:0], in.Buffers[0][:in.N])
 	if !ok || int64(a.member) == s.sink.ignored.Load() {
 		return 0
 	}
-	if !s.sink.current.Load().note(a, now) {
+	silent := phones.silent(int(a.member))
+	if !s.sink.current.Load().note(a, silent, now) {
 		s.sink.strays.Add(1)
+	}
+	if silent {
+		return 0
 	}
 	out.Buffers[0], out.Addr = res, in.Addr
 	return 1

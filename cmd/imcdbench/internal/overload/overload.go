@@ -56,6 +56,7 @@ func Run(ctx context.Context, lab *contest.Lab, spec contest.Spec, o Options, ra
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	res = &Result{Kind: "overload", Contestant: spec.Name, Cell: o.Cell}
 	rooms := s.Rooms(o.Cell.Members, o.Cell.Rooms)
+	lab.Load.Sink.Set(lab.Phones(o.Cell))
 	plan := load.Plan{Addr: s.Addr(), Rooms: rooms, Body: o.Cell.Body, Window: 5, For: o.Find, Quiet: quiet}
 	found, err := lab.Load.Send(ctx, plan)
 	if err != nil {

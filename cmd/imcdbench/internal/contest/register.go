@@ -1,0 +1,56 @@
+package contest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"imcd/cmd/imcdbench/internal/load"
+)
+
+// registerEvery is the time between two REGISTERs.
+const registerEvery = 20 * time.Millisecond
+
+// idle measures for a while how long a REGISTER takes while nothing else is under way, if
+// not all phones answer at once.
+func (s *System) idle(ctx context.Context, m *Measurement, d time.Duration) (err error) {
+	if !m.real() {
+		return nil
+	}
+	m.Idle, err = s.register(func() error {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return err
+}
+
+// load carries out the loaded part, with REGISTERs beside it if not all phones answer
+// at once.
+func (s *System) load(ctx context.Context, m *Measurement, plan load.Plan) (err error) {
+	send := func() (err error) {
+		m.Loaded, err = s.lab.Load.Send(ctx, plan)
+		return err
+	}
+	if !m.real() {
+		return send()
+	}
+	m.Busy, err = s.register(send)
+	return err
+}
+
+// register registers somebody who is in no room, again and again, while do runs.
+func (s *System) register(do func() error) (*load.ProbeResult, error) {
+	p, err := s.lab.Load.StartProbe(s.Addr(), s.lab.Newcomer(0), registerEvery)
+	if err != nil {
+		return nil, err
+	}
+	doErr := do()
+	res, err := p.Stop()
+	return res, errors.Join(doErr, err)
+}

@@ -1,0 +1,91 @@
+package fairness
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"imcd/cmd/imcdbench/internal/load"
+)
+
+// situation is what goes on beside the small room. The zero value is nothing.
+type situation struct {
+	name   string
+	barred bool // its p99 has a bar
+	// before, if it is not nil, does what is to be over when the case begins.
+	before func(ctx context.Context, b *bench) error
+	// others, if it is not nil, adds what is said to other rooms, and says which of
+	// the phones are silent.
+	others func(b *bench, plan *load.Plan, phones *load.Phones)
+	// asks, if it is not nil, are commands that are sent as fast as they are answered.
+	asks func(b *bench) load.Asks
+}
+
+const (
+	// said is how many messages a room is told.
+	said = 3
+	// roomsEvery is the time between two messages to rooms of one silent member: to
+	// say all at once would be a measurement of that.
+	roomsEvery = 2 * time.Millisecond
+	// askWindow is how many commands of one member wait for their answer at a time.
+	askWindow = 4
+)
+
+// cases are those there are, in the order in which they are measured.
+func cases(o Options) []situation {
+	list := []situation{
+		{name: fmt.Sprintf("always: a room of %d that never stops", o.Big), others: inBig(0, o.Silent)},
+		{name: fmt.Sprintf("heard: %d messages to a room of %d, all answer", said, o.Big), others: inBig(said, 0)},
+	}
+	if o.Silent > 0 {
+		list = append(list, situation{name: fmt.Sprintf("said: %d messages to a room of %d, one of %d silent", said, o.Big,
+			o.Silent), barred: true, others: inBig(said, o.Silent)})
+	}
+	if o.Rooms > 0 {
+		list = append(list, situation{name: fmt.Sprintf("rooms: a message to each of %d rooms of one silent member", o.Rooms),
+			barred: true, others: inRooms})
+	}
+	return append(list, situation{name: "history: a member that asks for #history as fast as it can", barred: true,
+		before: fillBig, asks: history})
+}
+
+// inBig says something in the big room, at most so many messages; 0: without an end.
+func inBig(most, silent int) func(b *bench, plan *load.Plan, phones *load.Phones) {
+	return func(b *bench, plan *load.Plan, phones *load.Phones) {
+		big := b.s.Rooms(b.o.Big, 1)[0]
+		plan.Rooms = append(plan.Rooms[:1:1], big)
+		plan.Paces = append(plan.Paces, load.Pace{Most: most})
+		phones.Silent = []load.Silent{{First: big.Base, Count: big.Members, Every: silent}}
+	}
+}
+
+// inRooms says one thing in each of the rooms of one member, and none of these answers.
+func inRooms(b *bench, plan *load.Plan, phones *load.Phones) {
+	rooms := b.s.Rooms(1, b.o.Rooms)
+	plan.Rooms = append(plan.Rooms[:1:1], rooms...)
+	for i := range rooms {
+		plan.Paces = append(plan.Paces, load.Pace{After: time.Duration(i) * roomsEvery, Most: 1})
+	}
+	phones.Silent = []load.Silent{{First: rooms[0].Base, Count: len(rooms), Every: 1}}
+}
+
+// fillBig says something in the big room: else it has no history.
+func fillBig(ctx context.Context, b *bench) error {
+	res, err := b.lab.Load.Send(ctx, load.Plan{Addr: b.s.Addr(), Rooms: b.s.Rooms(b.o.Big, 1), Body: 100, Window: 1,
+		For: time.Minute, Quiet: quiet, Most: said})
+	if err != nil {
+		return err
+	}
+	if res.Lost > 0 || res.Accepted != said {
+		return fmt.Errorf("the first messages to a room of %d: %d accepted, %d copies lost", b.o.Big, res.Accepted, res.Lost)
+	}
+	return b.s.Stack().Idle(ctx)
+}
+
+// history is asked for by the first member of the big room.
+func history(b *bench) load.Asks {
+	big := b.s.Rooms(b.o.Big, 1)[0]
+	return load.Asks{Addr: b.s.Addr(), Window: askWindow, Next: func(int) (from, room, text string) {
+		return load.Member(big.Base), big.Name, "#history"
+	}}
+}
