@@ -159,10 +159,14 @@ func TestPaced(t *testing.T) {
 	l.Sink.Set(Phones{RTT: 30 * time.Millisecond})
 	called := errors.New("called")
 	var thens int
+	begin := time.Now()
 	res := send(t, l, Plan{Addr: addr, Rooms: []Room{member(1), member(2), member(3)}, Window: 1,
 		For: 100 * time.Millisecond, Watch: true, Paces: []Pace{{Every: 5 * time.Millisecond}, {Most: 1}},
 		Then: func(context.Context) error {
 			thens++
+			if after := time.Since(begin); after < 130*time.Millisecond {
+				t.Errorf("Then called after %v, when messages were still sent or not answered", after)
+			}
 			return nil
 		}})
 	if n := len(res.Watched); n < 5 || n > 30 || thens != 1 || res.Accepted != res.Sent || res.Sent < n+1+2 {
