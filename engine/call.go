@@ -150,12 +150,13 @@ func (c *call) refuse(why *refusal) {
 }
 
 // mayNotice reports whether the sender may be told why. Who gave a command is told each
-// time; who wrote something else not: it may be a program that answers.
+// time. Who wrote something else is not, nor who repeats what is none, or lacks what it
+// needs ("#leave a message after the beep"): it may be a program that answers.
 func (c *call) mayNotice(why *refusal) bool {
 	if !c.req.person() || c.isRoom(c.req.from) {
 		return false
 	}
-	if c.req.cmd != nil {
+	if c.req.cmd != nil && why.code != 400 {
 		return true
 	}
 	what, repeats := c.req.fromKey()+"\n"+c.req.roomKey()+"\n"+why.notice, 1

@@ -197,7 +197,7 @@ func (e *Engine) loadNotes(ctx context.Context) error {
 		if time.Since(row.At) > keptAge {
 			continue
 		}
-		out, err := e.composeText(row.Room, string(row.Body), "")
+		out, err := e.composeNotice(row.Room, string(row.Body), "", row.At)
 		if err != nil {
 			e.log.Warn().Err(err).Msg("notice cannot be sent")
 			continue

@@ -89,11 +89,13 @@ func TestAutoResponders(t *testing.T) {
 		reply string
 		start []string // what alice says
 	}{
-		"invited":         {"I'm away", []string{"#invite dora"}},
-		"removed":         {"I'm away", []string{"#add dora", "#remove dora"}},
-		"destroyed":       {"I'm away", []string{"#add dora", "#destroy"}},
-		"like a command":  {"#away", []string{"#invite dora"}},
-		"bare characters": {"# away", []string{"#invite dora"}},
+		"invited":            {"I'm away", []string{"#invite dora"}},
+		"removed":            {"I'm away", []string{"#add dora", "#remove dora"}},
+		"destroyed":          {"I'm away", []string{"#add dora", "#destroy"}},
+		"like a command":     {"#away", []string{"#invite dora"}},
+		"bare characters":    {"# away", []string{"#invite dora"}},
+		"a command's word":   {"#leave a message after the beep", []string{"#invite dora"}},
+		"one argument short": {"#add", []string{"#add dora", "#remove dora"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -7,10 +7,10 @@ import (
 
 // A client that answers by itself ("I am away") answers notices, too. So a notice about
 // what was refused is given to a user once in notice_repeat for each room, and one about
-// the same unknown command a few times; the SIP response says the rest.
+// the same unknown or incomplete command a few times; the SIP response says the rest.
 const (
-	// maxNoticeRepeats is how often a notice about an unknown command is given in
-	// notice_repeat: somebody may try again.
+	// maxNoticeRepeats is how often a notice about an unknown or incomplete command is
+	// given in notice_repeat: somebody may try again.
 	maxNoticeRepeats = 3
 	// maxNoticed bounds the notices that are remembered. When there are so many, others
 	// are not given.

@@ -24,6 +24,9 @@ func (s *shard) settle(f *flight, res evapi.Result) {
 		}
 	case v == arrived || v == known:
 		s.passOne(f)
+		if m.wait != nil {
+			s.engine.heard(m.name()) // it is there for what other rooms have for it, too
+		}
 		m.wait = nil
 		if f.missed == 0 {
 			s.tookAll(f.room, m)

@@ -105,65 +105,73 @@ func getsText(t *testing.T, u *evapitest.UA, text string, within time.Duration) 
 		return false
 	})
 	if err != nil {
-		t.Errorf("%q did not come within %v", text, within)
+		t.Errorf("%s: %q did not come within %v", u.AOR(), text, within)
 	}
 	return time.Since(began)
 }
 
 // TestConnectionLost: the connection of a phone is gone while its registration lasts. What
 // is said meanwhile, and was answered 200, is there within 2 s of its next registration,
-// also if that comes while Kamailio still tries the old connection.
+// also if that comes while Kamailio still tries the old connection. With every transport
+// that has connections, on every lane.
 func TestConnectionLost(t *testing.T) {
 	dir, diffs := programs(t), readmeDiffs(t)
 	for _, l := range lanes {
 		t.Run(l.name, func(t *testing.T) {
+			ports, err := evapitest.FreePorts(2)
+			if err != nil {
+				t.Fatal(err)
+			}
 			opts := evapitest.Options{}
 			if !l.demo {
 				opts.Config = stockConfig(t, diffs...)
 			}
+			opts, err = opts.WithWebSocket(ports[0]).WithTLS(ports[1], "chat.test")
+			if err != nil {
+				t.Fatal(err)
+			}
 			k, _ := startLane(t, dir, l, opts)
-			alice, bob := couple(t, k, evapitest.UAConfig{Transport: "tcp"})
-			connectionLost(t, alice, bob)
+			alice := registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test"})
+			expect(t, say(t, alice, lostRoom, "#create"), 200)
+			var phones []*evapitest.UA
+			for transport, proxy := range map[string]string{"tcp": k.SIPAddr(),
+				"ws": fmt.Sprint("127.0.0.1:", ports[0]), "tls": fmt.Sprint("127.0.0.1:", ports[1])} {
+				u := newUA(t, evapitest.UAConfig{User: transport, Domain: "chat.test", Transport: transport, Proxy: proxy})
+				if err := u.Register(testContext(t)); err != nil {
+					t.Fatal(err)
+				}
+				expect(t, say(t, u, lostRoom, "#join"), 200)
+				getsText(t, u, "You are in", 5*time.Second)
+				phones = append(phones, u)
+			}
+			connectionsLost(t, alice, phones)
 		})
 	}
 }
 
-func connectionLost(t *testing.T, alice, bob *evapitest.UA) {
+// connectionsLost cuts all phones off twice: to be back at once, and when Kamailio has
+// noticed.
+func connectionsLost(t *testing.T, alice *evapitest.UA, phones []*evapitest.UA) {
+	t.Helper()
 	for i, pause := range []time.Duration{0, 700 * time.Millisecond} {
-		if err := bob.Hangup(); err != nil {
-			t.Fatal(err)
+		for _, u := range phones {
+			if err := u.Hangup(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		expect(t, say(t, alice, lostRoom, fmt.Sprint("message ", 2*i)), 200)
+		texts := []string{fmt.Sprint("message ", 2*i), fmt.Sprint("message ", 2*i+1)}
+		expect(t, say(t, alice, lostRoom, texts[0]), 200)
 		<-time.After(pause)
-		expect(t, say(t, alice, lostRoom, fmt.Sprint("message ", 2*i+1)), 200)
-		if err := bob.Register(testContext(t)); err != nil {
-			t.Fatal(err)
+		expect(t, say(t, alice, lostRoom, texts[1]), 200)
+		for _, u := range phones {
+			if err := u.Register(testContext(t)); err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range texts {
+				took := getsText(t, u, text, 2*time.Second)
+				t.Logf("%s: %q came %v after the registration", u.AOR(), text, took)
+			}
 		}
-		for n := range 2 {
-			took := getsText(t, bob, fmt.Sprint("message ", 2*i+n), 2*time.Second)
-			t.Logf("message %d came %v after the registration", 2*i+n, took)
-		}
-	}
-}
-
-// TestConnectionLostElsewhere: the same with TLS and WebSocket.
-func TestConnectionLostElsewhere(t *testing.T) {
-	dir, diffs := programs(t), readmeDiffs(t)
-	ports, err := evapitest.FreePorts(2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts, err := evapitest.Options{Config: stockConfig(t, diffs...)}.WithWebSocket(ports[0]).WithTLS(ports[1], "chat.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, _ := startLane(t, dir, lanes[0], opts)
-	for i, transport := range []string{"ws", "tls"} {
-		t.Run(transport, func(t *testing.T) {
-			alice, bob := couple(t, k, evapitest.UAConfig{Transport: transport, Proxy: fmt.Sprint("127.0.0.1:", ports[i])})
-			connectionLost(t, alice, bob)
-			expect(t, say(t, alice, lostRoom, "#destroy"), 200)
-		})
 	}
 }
 
