@@ -36,7 +36,8 @@ var lanes = []lane{
 }
 
 // startLane starts a Kamailio and an imcd with settings, from programs in dir.
-func startLane(t *testing.T, dir string, l lane, opts evapitest.Options, environ ...string) (*evapitest.Kamailio, *imcdtest.Imcd) {
+func startLane(t *testing.T, dir string, l lane, opts evapitest.Options, environ ...string) (*evapitest.Kamailio,
+	*imcdtest.Imcd) {
 	t.Helper()
 	ctx := testContext(t)
 	opts.Local += "alias=\"chat.test\"\n"
@@ -44,8 +45,8 @@ func startLane(t *testing.T, dir string, l lane, opts evapitest.Options, environ
 		opts.IMCLocal += "#!define IMC_DIRECT \"location\"\n"
 	}
 	k := startKamailio(t, opts)
-	imcd, err := imcdtest.Start(ctx, imcdtest.Options{Dir: dir, Name: fmt.Sprint("state", k.SIPAddr()), Secret: k.Secret(), Evapi: k.EvapiAddr(),
-		Args: []string{"--fanout", l.fanout}, Environ: environ})
+	imcd, err := imcdtest.Start(ctx, imcdtest.Options{Dir: dir, Name: fmt.Sprint("state", k.SIPAddr()), Secret: k.Secret(),
+		Evapi: k.EvapiAddr(), Args: []string{"--fanout", l.fanout}, Environ: environ})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,8 @@ func TestAnsweredOnce(t *testing.T) {
 			alice, bob := couple(t, k, evapitest.UAConfig{})
 			once := &answerOnce{had: map[string]int{}, got: map[string]int{}}
 			bob.SetAnswer(once.answer)
-			for _, code := range []int{302, 400, 403, 404, 405, 408, 430, 473, 476, 477, 478, 479, 480, 486, 500, 503, 600, 603} {
+			for _, code := range []int{302, 400, 403, 404, 405, 408, 430, 473, 476, 477, 478, 479, 480, 486, 500, 503,
+				600, 603} {
 				text := fmt.Sprint("answered by ", code)
 				once.set(code)
 				expect(t, say(t, alice, lostRoom, text), 200)
@@ -243,7 +245,8 @@ func TestAnsweredOnce(t *testing.T) {
 // checkSays looks for a line of imcctl check.
 func checkSays(t *testing.T, dir string, k *evapitest.Kamailio, imcd *imcdtest.Imcd, want string) {
 	t.Helper()
-	cmd := exec.CommandContext(testContext(t), filepath.Join(dir, "imcctl"), "check", "--rpc", imcd.RPCAddr(), "--sip", k.SIPAddr())
+	cmd := exec.CommandContext(testContext(t), filepath.Join(dir, "imcctl"), "check", "--rpc", imcd.RPCAddr(),
+		"--sip", k.SIPAddr())
 	cmd.Env = imcdtest.Environ("IMCD_EVAPI="+k.EvapiAddr(), "IMCD_EVAPI_SECRET="+k.Secret(), "IMCD_STATE_DIR="+dir)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), want) {
