@@ -222,7 +222,7 @@ func TestNoticeArrives(t *testing.T) {
 // TestKeptTries: without a registration it is tried every offline_retry, when the user
 // sends something, and after a notice that has arrived.
 func TestKeptTries(t *testing.T) {
-	bubble(t, func(c *Config) { c.OfflineRetry = 10 * time.Minute }, func(h *house) {
+	bubble(t, func(c *Config) { c.HashSize, c.OfflineRetry = 0, 10*time.Minute }, func(h *house) {
 		h.answers("bob", result(480))
 		h.alice("#remove bob")
 		h.relay.take()
