@@ -17,6 +17,20 @@ type ageClock struct {
 	since       time.Time     // start of this window; zero: no frame yet
 }
 
+// clockStep is how much later than it can be a pong must seem to come until a clock is taken to have been set.
+// Below that, requests are carried out all the same.
+const clockStep = time.Second
+
+// pong takes a pong that came as the answer to a ping, trip after that was written. It cannot be older than
+// that, whatever the clocks say: if it seems to be, one of them has been set, and what came before tells
+// nothing any more.
+func (c *ageClock) pong(sent string, read time.Time, trip time.Duration) {
+	if c.age(sent, read) > trip+clockStep {
+		*c = ageClock{}
+		c.age(sent, read)
+	}
+}
+
 // age takes a frame that Kamailio sent at its time sent (seconds.microseconds;
 // empty if it does not say) and that was read at read.
 func (c *ageClock) age(sent string, read time.Time) time.Duration {

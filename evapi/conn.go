@@ -34,14 +34,17 @@ type Conn struct {
 	count   counters
 	memory  memory
 	dropped droppedSum // receipts
-	lastGen int64      // Welcome.Gen of the last Up; the reader's
 	forks   forks      // the reader's
 
+	lastGen   int64  // Welcome.Gen of the last Up; the reader's
+	lastStart string // Welcome.Start of the same; the reader's
+
 	// link is the way of copies if the lane is LaneSIP; nil else, and without a
-	// connection. Written by the reader, and by tryLater while that runs.
+	// connection. Written by the reader, and by keepLink while that runs.
 	link      atomic.Pointer[sipLink]
 	socket    *sipLink      // that link, kept from one connection to the next; the reader's
-	linkLater time.Duration // see tryLater
+	linkLater time.Duration // see keepLink
+	batchLost time.Duration // the constant, but in tests
 
 	mu     sync.Mutex         // guards what follows
 	cancel context.CancelFunc // nil before Start and after a Stop before Start
@@ -59,7 +62,8 @@ func NewConn(cfg Config, h Handler) (*Conn, error) {
 	if err := checkConfig(&cfg); err != nil {
 		return nil, err
 	}
-	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames), done: make(chan struct{}), linkLater: linkLater}, nil
+	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames), done: make(chan struct{}),
+		linkLater: linkLater, batchLost: batchLost}, nil
 }
 
 // checkConfig fills in the defaults.
@@ -203,7 +207,9 @@ func (c *Conn) Send(cp Copy) error {
 		return err
 	}
 	if l := c.link.Load(); l != nil {
-		return l.put(&cp)
+		if err := l.put(&cp); !errors.Is(err, ErrDown) {
+			return err
+		}
 	}
 	return c.box.putCopy(cp)
 }

@@ -100,7 +100,7 @@
 //
 // JSON-RPC 2.0 notifications:
 //
-//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
+//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","start":"WORD","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
 //	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"dropped":N,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
@@ -113,6 +113,7 @@
 // else but the answers to what it asks (plain JSON-RPC 2.0, methods imc.*).
 // "room" to "any" of imc.welcome, and "local" and "room" of imc.message, came later than
 // the rest and may be missing (Welcome.Rooms, Message.Foreign, Message.ByRule).
+// "start", which is later still, is another word after each start of Kamailio (Welcome.Start).
 // "time" is Kamailio's clock. A message that was on its way for long, because
 // imcd was frozen or overrun, has been answered 503 by Kamailio already and must
 // not be carried out any more (Message.Age).

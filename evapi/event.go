@@ -150,6 +150,7 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 		Role     *string
 		Time     string
 		Gen      int64
+		Start    string
 		Version  b64
 		Header   b64
 		NextHop  b64 `json:"next_hop"`
@@ -163,7 +164,7 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 		return nil, badParams(err)
 	}
 	w := &WelcomeEvent{Role: *p.Role, Time: p.Time}
-	w.Gen, w.Version = p.Gen, string(p.Version)
+	w.Gen, w.Start, w.Version = p.Gen, p.Start, string(p.Version)
 	w.HeaderSecret, w.NextHop = string(p.Header), string(p.NextHop)
 	w.Features = strings.Fields(string(p.Features))
 	if p.Room != nil {

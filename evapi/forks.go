@@ -8,7 +8,9 @@ const maxForks = 65536
 // Such a copy has arrived when one device took it (RFC 3261, 16.7: the best reply
 // counts), and has failed when all have refused it. The reader's.
 type forks struct {
-	open map[string]*fork // by Call-ID
+	// open has the latest of them, by Call-ID, and older those before. When open is full, it takes the place
+	// of older, whose copies are given up.
+	open, older map[string]*fork
 }
 
 type fork struct {
@@ -29,6 +31,7 @@ func (f *forks) join(o *Outcome) (r Result, ok bool) {
 	}
 	if k.left--; k.left == 0 {
 		delete(f.open, r.CallID)
+		delete(f.older, r.CallID)
 	}
 	switch {
 	case k.told:
@@ -44,8 +47,11 @@ func (f *forks) get(o *Outcome, r Result) *fork {
 	if k := f.open[r.CallID]; k != nil {
 		return k
 	}
-	if len(f.open) >= maxForks || f.open == nil {
-		f.open = make(map[string]*fork)
+	if k := f.older[r.CallID]; k != nil {
+		return k
+	}
+	if len(f.open) >= maxForks/2 || f.open == nil {
+		f.open, f.older = make(map[string]*fork), f.open
 	}
 	k := &fork{left: o.Devices, best: r}
 	f.open[r.CallID] = k

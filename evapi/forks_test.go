@@ -34,20 +34,33 @@ func TestForks(t *testing.T) {
 				t.Errorf("%v: after %d of them %d, want %d", tt.codes, i+1, got, tt.told[i])
 			}
 		}
-		if len(f.open) != 0 {
-			t.Errorf("%v: %d left over", tt.codes, len(f.open))
+		if n := len(f.open) + len(f.older); n != 0 {
+			t.Errorf("%v: %d left over", tt.codes, n)
 		}
 	}
 }
 
-// TestForksAreBounded: what is never complete does not stay for ever.
+// TestForksAreBounded: what is never complete does not stay for ever, and takes nothing away that is younger.
 func TestForksAreBounded(t *testing.T) {
 	t.Parallel()
+	const all = 3*maxForks + 7
 	var f forks
-	for i := range 3 * maxForks {
-		f.join(&Outcome{CallID: fmt.Sprint(i), Code: 404, Devices: 2})
+	join := func(i int) bool {
+		_, ok := f.join(&Outcome{CallID: fmt.Sprint(i), Code: 404, Devices: 2})
+		return ok
 	}
-	if len(f.open) > maxForks {
-		t.Errorf("%d are open", len(f.open))
+	for i := range all {
+		if join(i) {
+			t.Fatalf("copy %d is complete with one of two outcomes", i)
+		}
+		if n := len(f.open) + len(f.older); n > maxForks {
+			t.Fatalf("%d are open", n)
+		}
+		if last := i - maxForks/2 + 1; last >= 0 && i%1000 == 0 && !join(last) {
+			t.Fatalf("after %d copies, copy %d is forgotten", i+1, last)
+		}
+	}
+	if join(0) {
+		t.Error("the oldest one is known for ever")
 	}
 }

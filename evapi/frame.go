@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // ErrBadCopy is wrapped by Conn.Send for a To or Call-ID that must not stand in
@@ -186,6 +187,17 @@ func indexUnsafe(s string) int {
 	return -1
 }
 
+// cut returns the first n bytes of s at most, without a character in pieces at their end.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for back := 1; back < utf8.UTFMax && n > 0 && !utf8.RuneStart(s[n]); back++ {
+		n--
+	}
+	return s[:n]
+}
+
 // maxReason keeps a reply small.
 const maxReason = 128
 
@@ -200,9 +212,7 @@ func appendReply(dst []byte, tx TxID, a Answer) ([]byte, error) {
 		}
 		return r
 	}, a.Reason)
-	if len(reason) > maxReason {
-		reason = reason[:maxReason]
-	}
+	reason = cut(reason, maxReason)
 	retry := min((a.RetryAfter+time.Second-1)/time.Second, math.MaxInt32)
 	dst = append(dst, imcReply...)
 	// The script's s.int reads signed 32 bits only.
@@ -250,15 +260,15 @@ func appendPing(dst []byte, id uint64) []byte {
 	return append(dst, paramsEnd...)
 }
 
-// linkFrame tells Kamailio where copies come from by SIP, and where they go from there,
-// as a netstring; an empty hop leaves that to Kamailio.
-func linkFrame(from netip.AddrPort, hop string) []byte {
-	b := strconv.AppendUint([]byte(imcLink), uint64(from.Port()), 10)
-	b = append(b, paramSep...)
-	b = base64.StdEncoding.AppendEncode(b, []byte(hop))
-	b = append(b, paramSep...)
-	b = from.Addr().AppendTo(b)
-	return AppendNetstring(nil, append(b, paramsEnd...))
+// appendLink appends the payload of imc.link: where copies come from by SIP, and where they go
+// from there; an empty hop leaves that to Kamailio.
+func appendLink(dst []byte, from netip.AddrPort, hop string) []byte {
+	dst = strconv.AppendUint(append(dst, imcLink...), uint64(from.Port()), 10)
+	dst = append(dst, paramSep...)
+	dst = base64.StdEncoding.AppendEncode(dst, []byte(hop))
+	dst = append(dst, paramSep...)
+	dst = from.Addr().AppendTo(dst)
+	return append(dst, paramsEnd...)
 }
 
 // helloFrame is the first frame of a connection, as a netstring.

@@ -48,6 +48,18 @@ func TestReplyFrame(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
 	}
+	for reason, want := range map[string]string{
+		strings.Repeat("a", maxReason):          strings.Repeat("a", maxReason),
+		strings.Repeat("a", maxReason-1) + "éa": strings.Repeat("a", maxReason-1),
+		strings.Repeat("a", maxReason-3) + "😀":  strings.Repeat("a", maxReason-3),
+		strings.Repeat("a", maxReason-4) + "😀a": strings.Repeat("a", maxReason-4) + "😀",
+		strings.Repeat("é", maxReason):          strings.Repeat("é", maxReason/2),
+	} {
+		got, err = appendReply(nil, TxID{}, Answer{Code: 404, Reason: reason})
+		if want = enc(want) + `"]}`; err != nil || !strings.HasSuffix(string(got), paramSep+want) {
+			t.Errorf("reason %q: %s, %v", reason, got, err)
+		}
+	}
 	for _, bad := range []string{"a\r\nb", "a\x00", strings.Repeat("a", maxUnsupported+1)} {
 		if _, err := appendReply(nil, TxID{}, Answer{Code: 420, Unsupported: bad}); err == nil {
 			t.Errorf("Unsupported: %.20q is accepted", bad)
@@ -57,6 +69,27 @@ func TestReplyFrame(t *testing.T) {
 		if _, err := appendReply(nil, TxID{}, Answer{Code: code}); err == nil {
 			t.Errorf("code %d accepted", code)
 		}
+	}
+}
+
+// TestCut: a text that is cut has no part of a character at its end.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		s    string
+		n    int
+		want string
+	}{
+		{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"abc", 0, ""}, {"", 0, ""}, {"é", 1, ""}, {"aé", 2, "a"}, {"aé", 3, "aé"},
+		{"a€b", 3, "a"}, {"a€b", 2, "a"}, {"a€b", 4, "a€"}, {"😀😀", 7, "😀"}, {"😀", 3, ""},
+		{"\x80\x80\x80\x80\x80\x80\x80\x80", 7, "\x80\x80\x80\x80"}, // no text at all
+	} {
+		if got := cut(tt.s, tt.n); got != tt.want {
+			t.Errorf("%q, %d bytes: %q, want %q", tt.s, tt.n, got, tt.want)
+		}
+	}
+	if got := clip("aé€", 4); got != "aé…" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -48,7 +48,7 @@ func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 		}
 		c.socket = l
 	}
-	if _, err := s.nc.Write(linkFrame(c.socket.from(), c.cfg.NextHop)); err != nil {
+	if _, err := s.nc.Write(AppendNetstring(nil, appendLink(nil, c.socket.from(), c.cfg.NextHop))); err != nil {
 		return fmt.Errorf("tell Kamailio of SIP: %w", err)
 	}
 	return s.probeLink(ctx, w)
@@ -71,27 +71,50 @@ func (c *Conn) useLink() {
 	c.link.Store(c.socket)
 }
 
-// tryLater tries now and then whether copies can go by SIP, if there was no answer
-// at first: Kamailio may have been busy. The channel is closed when it has ended, with
-// ctx at the latest.
-func (s *session) tryLater(ctx context.Context, w *WelcomeEvent, p *peer) <-chan struct{} {
+// keepLink tries now and then whether copies can go by SIP, if there was no answer at
+// first, as Kamailio may have been busy, or if it did not know them any more later. The
+// channel is closed when it has ended, with ctx at the latest.
+func (s *session) keepLink(ctx context.Context, w *WelcomeEvent, p *peer) <-chan struct{} {
 	over := make(chan struct{})
-	if !p.later {
+	if !p.bySIP && !p.later {
 		close(over)
 		return over
 	}
 	go func() {
 		defer close(over)
-		for sleep(ctx, s.c.linkLater) {
-			if s.probeLink(ctx, w) == nil {
-				s.c.useLink()
-				s.c.cfg.Log.Info().Str("kamailio", s.c.cfg.Name).Stringer("fanout", LaneSIP).
-					Msg("copies go to Kamailio as SIP requests now")
+		for up := p.bySIP; ; up = true {
+			if up && !s.awaitRefusal(ctx, p.lane) {
 				return
 			}
+			for up = false; !up; up = s.openAgain(ctx, w) {
+				if !sleep(ctx, s.c.linkLater) {
+					return
+				}
+			}
+			s.c.useLink()
+			s.c.cfg.Log.Info().Str("kamailio", s.c.cfg.Name).Stringer("fanout", LaneSIP).
+				Msg("copies go to Kamailio as SIP requests now")
 		}
 	}()
 	return over
+}
+
+// awaitRefusal waits until Kamailio does not know the link any more; false: ctx has ended.
+func (s *session) awaitRefusal(ctx context.Context, instead Lane) bool {
+	select {
+	case <-s.c.socket.refused:
+	case <-ctx.Done():
+		return false
+	}
+	s.c.cfg.Log.Warn().Str("kamailio", s.c.cfg.Name).Stringer("fanout", instead).
+		Msg("Kamailio does not know imcd's SIP address any more: copies go another way until it does")
+	return true
+}
+
+// openAgain tells Kamailio again where copies come from, and asks whether it knows that.
+func (s *session) openAgain(ctx context.Context, w *WelcomeEvent) bool {
+	payload := appendLink(nil, s.c.socket.from(), s.c.cfg.NextHop)
+	return s.c.box.putPayload(payload, false) == nil && s.probeLink(ctx, w) == nil
 }
 
 // checkHop reports whether copies for the next hop, a SIP URI, can leave Kamailio from

@@ -159,8 +159,10 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 		c.cfg.Log.Warn().Str("kamailio", c.cfg.Name).Stringer("wanted", want).Stringer("fanout", p.fanout()).
 			Msg("the include does not offer the fanout that is configured")
 	}
-	welcome.Restarted = welcome.Gen <= c.lastGen
-	c.lastGen = welcome.Gen
+	// An imc.cfg that is older does not say when it started; its numbers begin at 1 again then, but may have
+	// come further since, by somebody else's hellos.
+	welcome.Restarted = n > 1 && (welcome.Start != c.lastStart || welcome.Gen <= c.lastGen)
+	c.lastGen, c.lastStart = welcome.Gen, welcome.Start
 	if welcome.Restarted {
 		c.forks = forks{}
 		if c.socket != nil {
@@ -181,12 +183,12 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	}()
 
 	ctx, cancel := context.WithCancel(context.Background())
-	tries := s.tryLater(ctx, welcome, p)
+	keeping := s.keepLink(ctx, welcome, p)
 	err := s.read()
 	cancel()
 	close(s.ended)
 	s.nc.Close()
-	<-tries
+	<-keeping
 	if werr := <-written; werr != nil {
 		err = werr // the cause: the reader only saw the connection closed
 	}
@@ -274,7 +276,11 @@ func (s *session) tellTime(ev Event) {
 	case *Message:
 		ev.Age = s.clock.age(ev.sent, ev.Received)
 	case PongEvent:
-		s.clock.age(ev.Time, time.Now())
+		if now, win := time.Now(), s.awaits(ev.ID); win != nil {
+			s.clock.pong(ev.Time, now, now.Sub(win.at))
+		} else {
+			s.clock.age(ev.Time, now)
+		}
 		s.c.memory.tell(ev.Free, ev.All)
 		s.c.dropped.tell(ev.Dropped)
 	case *WelcomeEvent:
@@ -311,10 +317,18 @@ func (s *session) dispatch(ev Event) {
 	}
 }
 
+// awaits returns the window that a pong answers; nil if none does.
+func (s *session) awaits(id string) *window {
+	win := s.current.Load()
+	if n, err := strconv.ParseUint(id, 10, 64); err != nil || win == nil || n != win.ping {
+		return nil
+	}
+	return win
+}
+
 // pong ends the current window, if it is that window's.
 func (s *session) pong(id string) {
-	win := s.current.Load()
-	if win == nil || id != strconv.FormatUint(win.ping, 10) {
+	if s.awaits(id) == nil {
 		return
 	}
 	s.current.Store(nil)

@@ -112,7 +112,7 @@ func clip(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return s[:n] + "…"
+	return cut(s, n) + "…"
 }
 
 // ServeConn answers the requests that arrive on nc as netstrings of at most max

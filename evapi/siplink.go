@@ -26,6 +26,8 @@ const (
 	linkBuffer = 4 << 20
 	// maxDatagram leaves room for what Kamailio adds, within 65507 bytes.
 	maxDatagram = 64000
+	// readPause is how long nothing is read after an error: it may be one that lasts.
+	readPause = 100 * time.Millisecond
 	// maxReply is how much of a response is read: what counts stands in its
 	// first lines, and its body is of no use.
 	maxReply = 4096
@@ -47,9 +49,11 @@ type sipLink struct {
 	wake   chan struct{} // capacity 1; tells the writer that there is something to do
 	over   chan struct{} // closed by stop
 	loops  sync.WaitGroup
+	// refused has a token when Kamailio does not know the link any more; keepLink takes it.
+	refused chan struct{}
 
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
-	open    bool       // false: paused
+	open    bool       // false: paused, or refused
 	mark    string     // what imc.cfg has in ownHeader; empty: it is one that has no such header
 	through bool       // Kamailio passes copies on as they are: to a next hop
 	first   ring       // copies with First
@@ -77,7 +81,7 @@ func openLink(c *Conn, uri string) (*sipLink, error) {
 	_ = conn.SetReadBuffer(linkBuffer)
 	l := &sipLink{c: c, uri: uri, conn: conn, pc: ipv4.NewPacketConn(conn), target: net.UDPAddrFromAddrPort(target),
 		form: newSIPForm(conn.LocalAddr().String(), target.String()), wake: make(chan struct{}, 1), over: make(chan struct{}),
-		pending: newSIPPending()}
+		refused: make(chan struct{}, 1), pending: newSIPPending()}
 	l.loops.Go(l.read)
 	l.loops.Go(l.write)
 	return l, nil
@@ -101,6 +105,10 @@ func (l *sipLink) resume() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = true
+	select {
+	case <-l.refused: // before
+	default:
+	}
 	l.pace.forget()
 	l.ring()
 }
@@ -229,16 +237,26 @@ func (l *sipLink) givesWay(replying bool, now time.Time) bool {
 }
 
 // passed takes the answer to a mark; false if it is not that. If it is not of a
-// Kamailio that knows our copies any more, no more are sent: the connection to evapi
-// is lost, or another imcd's, as will be seen soon. It is called with mu held.
-func (l *sipLink) passed(r *sipReply, now time.Time) bool {
+// Kamailio that knows our copies any more, no more are sent like this, and those that
+// wait are put to others. It is called with mu held.
+func (l *sipLink) passed(r *sipReply, now time.Time, others []*sipTx) ([]*sipTx, bool) {
 	if !l.pace.answered(r.branch, now) {
-		return false
+		return others, false
 	}
-	if !bytes.HasPrefix(r.reason, []byte(knownHere)) {
-		l.open = false
+	if !l.open || bytes.HasPrefix(r.reason, []byte(knownHere)) {
+		return others, true
 	}
-	return true
+	l.open = false
+	for _, q := range []*ring{&l.first, &l.rest} {
+		for q.n > 0 {
+			others = append(others, newSIPTx(q.pop()))
+		}
+	}
+	select {
+	case l.refused <- struct{}{}:
+	default: // keepLink has not looked since the last time
+	}
+	return others, true
 }
 
 // write sends until the link is stopped.
@@ -248,6 +266,7 @@ func (l *sipLink) write() {
 	buf := make([]byte, 0, (linkBatch+1)*1024)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	failing := false // what was sent last was not
 	for {
 		l.next(&r)
 		for _, tx := range r.expired {
@@ -265,15 +284,19 @@ func (l *sipLink) write() {
 			continue
 		}
 		packets, buf = l.build(packets[:0], buf[:0], &r)
-		if err := l.send(packets); err != nil {
+		err := l.send(packets)
+		if err != nil {
 			select {
 			case <-l.over:
 				return
 			default:
 			}
-			// What was not sent is sent again by its timer.
+		}
+		// What was not sent is sent again by its timer.
+		if err != nil && !failing {
 			l.c.cfg.Log.Warn().Err(err).Str("kamailio", l.c.cfg.Name).Msg("SIP to Kamailio not sent")
 		}
+		failing = err != nil
 	}
 }
 
@@ -315,6 +338,7 @@ func (l *sipLink) read() {
 	}
 	results := make([]Result, 0, linkBatch)
 	var others []*sipTx
+	failing := false // since the last packet
 	for {
 		n, err := l.pc.ReadBatch(packets, 0)
 		if errors.Is(err, net.ErrClosed) {
@@ -322,9 +346,18 @@ func (l *sipLink) read() {
 		}
 		if err != nil {
 			// What it may have been a response to is sent again by its timer.
-			l.c.cfg.Log.Warn().Err(err).Str("kamailio", l.c.cfg.Name).Msg("SIP from Kamailio not read")
+			if !failing {
+				l.c.cfg.Log.Warn().Err(err).Str("kamailio", l.c.cfg.Name).Msg("SIP from Kamailio not read")
+			}
+			failing = true
+			select {
+			case <-time.After(readPause):
+			case <-l.over:
+				return
+			}
 			continue
 		}
+		failing = false
 		clear(others)
 		results, others = l.responses(packets[:n], results[:0], others[:0])
 		for _, tx := range others {
@@ -333,7 +366,11 @@ func (l *sipLink) read() {
 				continue
 			}
 			if err := l.c.box.putCopy(cp); err != nil {
-				results = append(results, Result{CallID: tx.callID, Code: 503, Local: true, Reason: err.Error()})
+				code := 503
+				if errors.Is(err, ErrTooLarge) {
+					code = 413 // for good
+				}
+				results = append(results, Result{CallID: tx.callID, Code: code, Local: true, Reason: err.Error()})
 			}
 		}
 		for i := range results {
@@ -421,7 +458,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 		}
 		tx := l.pending.end(r.branch)
 		if tx == nil {
-			if !l.passed(&r, now) {
+			if others, ok = l.passed(&r, now, others); !ok {
 				l.c.count.sipStray.Add(1)
 			}
 			continue

@@ -446,20 +446,3 @@ func TestSIPLinkLater(t *testing.T) {
 	}
 	eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
 }
-
-// TestSIPLinkForgotten: a Kamailio that does not know imcd's port any more gets no more
-// copies, although it answers.
-func TestSIPLinkForgotten(t *testing.T) {
-	t.Parallel()
-	p := newSIPPeer(t)
-	f := newFake(t, p.serve(nil))
-	r := &recorder{}
-	c := startConn(t, testConfig(f.addr()), r)
-	eventually(t, "up", func() bool { return r.has("up 1") })
-	p.set(func() { p.stranger = true })
-	cp := Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}
-	if err := c.Send(cp); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "no more copies", func() bool { return errors.Is(c.Send(cp), ErrDown) })
-}

@@ -44,9 +44,14 @@ type sipPending struct {
 
 func newSIPPending() sipPending { return sipPending{byBranch: make(map[uint64]*sipTx)} }
 
+// newSIPTx makes the transaction of a queued copy.
+func newSIPTx(e entry) *sipTx {
+	return &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, dest: e.dest, first: e.first}
+}
+
 // begin makes the transaction of a copy that is sent now.
 func (p *sipPending) begin(e entry, now time.Time) *sipTx {
-	tx := &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, dest: e.dest, first: e.first}
+	tx := newSIPTx(e)
 	p.byBranch[tx.branch] = tx
 	p.await(tx, 0, now)
 	return tx

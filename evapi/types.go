@@ -122,6 +122,7 @@ type RoomRule struct {
 // Welcome is what Kamailio says of itself after a right hello.
 type Welcome struct {
 	Gen          int64  // counts hellos since Kamailio's start
+	Start        string // another one after each start of Kamailio; empty: it does not say
 	Version      string // Kamailio's version
 	HeaderSecret string // value for the X-IMC-Secret header of everything sent
 	NextHop      string // SIP URI of Kamailio itself, for the fan-out

@@ -1,15 +1,19 @@
 package evapi
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // window is a number of frames written at once. It is immutable once it is
 // current, but for failed, which is the reader's.
 type window struct {
 	ping    uint64
-	firstID uint32   // id of the first frame with copies; the others follow
-	callIDs []string // of the copies in it
-	ends    []int    // of each frame's copies in callIDs
-	batched []bool   // whether a frame is a batch
+	at      time.Time // when it was written
+	firstID uint32    // id of the first frame with copies; the others follow
+	callIDs []string  // of the copies in it
+	ends    []int     // of each frame's copies in callIDs
+	batched []bool    // whether a frame is a batch
 	failed  map[string]bool
 }
 
@@ -35,10 +39,14 @@ func (w *window) frame(id uint64) (callIDs []string, ok bool) {
 	return w.callIDs[from:w.ends[i]], true
 }
 
+// batchLost is when a batch, or Kamailio's word that it is done, is taken for lost: longer than its workers
+// need for all that may be open, unless they wait for name servers. Its copies have timers of their own.
+const batchLost = 30 * time.Second
+
 // batches are the batches that Kamailio has not carried out yet.
 type batches struct {
-	mu   sync.Mutex
-	open map[uint32]struct{}
+	mu   sync.Mutex           // guards what follows
+	open map[uint32]time.Time // by id: when it was written
 }
 
 // begin notes those of w; the writer calls it.
@@ -50,9 +58,9 @@ func (b *batches) begin(w *window) {
 			continue
 		}
 		if b.open == nil {
-			b.open = make(map[uint32]struct{})
+			b.open = make(map[uint32]time.Time)
 		}
-		b.open[w.firstID+uint32(i)] = struct{}{}
+		b.open[w.firstID+uint32(i)] = w.at
 	}
 }
 
@@ -63,8 +71,16 @@ func (b *batches) end(id uint32) {
 	delete(b.open, id)
 }
 
-func (b *batches) count() int {
+// count returns how many are open. It forgets those that were written before a time, and returns how many
+// these were.
+func (b *batches) count(before time.Time) (open, lost int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.open)
+	for id, at := range b.open {
+		if at.Before(before) {
+			delete(b.open, id)
+			lost++
+		}
+	}
+	return len(b.open), lost
 }

@@ -39,7 +39,7 @@ func (w *writer) run() error {
 	defer beat.Stop()
 	holding := false // the next beat is to learn whether copies may go again
 	for {
-		w.cargo.reset(maxBatches - w.s.batches.count())
+		w.cargo.reset(maxBatches - w.openBatches())
 		low := w.s.c.memory.low()
 		held := w.s.c.box.take(&w.cargo, !low) || low && w.s.c.linkQueued() > 0
 		if held && !holding {
@@ -77,6 +77,16 @@ func (w *writer) run() error {
 	}
 }
 
+// openBatches counts the batches that Kamailio has not carried out.
+func (w *writer) openBatches() int {
+	open, lost := w.s.batches.count(time.Now().Add(-w.s.c.batchLost))
+	if lost > 0 {
+		w.s.c.cfg.Log.Warn().Str("kamailio", w.s.c.cfg.Name).Int("batches", lost).
+			Msg("Kamailio has not said that batches are done: they are taken for lost")
+	}
+	return open
+}
+
 // writeWindow writes the cargo and a ping. It reports whether there were copies.
 func (w *writer) writeWindow() (copies bool, err error) {
 	win := w.build()
@@ -104,7 +114,7 @@ func (w *writer) build() *window {
 	if w.nextID > maxFrameID-WindowBytes {
 		w.nextID = 1 // a window never holds so many frames that ids could meet
 	}
-	win := &window{ping: w.pings, firstID: w.nextID}
+	win := &window{ping: w.pings, firstID: w.nextID, at: time.Now()}
 	w.buf = w.buf[:0]
 	for i := range w.cargo.frames {
 		l := &w.cargo.frames[i]
