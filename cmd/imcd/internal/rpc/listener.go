@@ -20,6 +20,7 @@ import (
 const (
 	maxRequest  = 64 << 10        // bytes of one request
 	idleTimeout = 2 * time.Minute // without a byte from the client
+	helloWait   = 5 * time.Second // for the whole hello, where there is a token
 )
 
 // Listener serves JSON-RPC in netstrings on a TCP port.
@@ -28,6 +29,7 @@ type Listener struct {
 	server *evapi.Server
 	places chan struct{} // holds a token for each connection
 	token  string        // what clients must know; empty: nothing
+	hello  time.Duration // helloWait, but in tests
 	log    zerolog.Logger
 
 	ctx  context.Context // of all connections; ended by Stop
@@ -42,7 +44,8 @@ func Listen(addr, token string, maxConns int, s *evapi.Server, log zerolog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("listening for RPC: %w", err)
 	}
-	l := &Listener{ln: ln, server: s, token: token, places: make(chan struct{}, maxConns), log: log}
+	l := &Listener{ln: ln, server: s, token: token, hello: helloWait,
+		places: make(chan struct{}, maxConns), log: log}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l, nil
 }
@@ -88,7 +91,15 @@ func (l *Listener) accept() {
 
 func (l *Listener) serve(nc net.Conn) {
 	defer func() { <-l.places }()
-	if err := l.server.ServeGreeted(l.ctx, idleConn{nc}, maxRequest, l.greet); err != nil {
+	conn := &idleConn{Conn: nc}
+	if l.token != "" {
+		conn.until = time.Now().Add(l.hello)
+	}
+	greet := func(first []byte) ([]byte, bool, error) {
+		conn.until = time.Time{}
+		return l.greet(first)
+	}
+	if err := l.server.ServeGreeted(l.ctx, conn, maxRequest, greet); err != nil {
 		l.log.Debug().Err(err).Stringer("peer", nc.RemoteAddr()).Msg("RPC connection ended")
 	}
 }
@@ -128,10 +139,17 @@ func turnAway(nc net.Conn) {
 }
 
 // idleConn is a connection that ends if its client is silent for long.
-type idleConn struct{ net.Conn }
+type idleConn struct {
+	net.Conn
+	until time.Time // when its hello must have come, whole; zero: that is no matter. Its reader's
+}
 
-func (c idleConn) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+func (c *idleConn) Read(b []byte) (int, error) {
+	deadline := c.until
+	if deadline.IsZero() {
+		deadline = time.Now().Add(idleTimeout)
+	}
+	if err := c.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(b)
