@@ -70,6 +70,7 @@ type Engine struct {
 	stopping atomic.Bool
 	idle     chan struct{} // closed once stopping and nothing is under way
 	idleOnce sync.Once
+	failed   chan error // holds one: see Failed
 
 	cancel context.CancelFunc // nil before Start
 	loops  sync.WaitGroup
@@ -84,6 +85,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	}
 	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
 		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
+		failed:   make(chan error, 1),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
 	e.served.Store(&served{silent: true, any: true})
 	e.typingID = e.tag + typingID
@@ -134,14 +136,14 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
-	e.loops.Go(func() { e.committer.run(run) })
-	e.loops.Go(func() { e.lister.run(run) })
-	e.loops.Go(func() { e.prune(run) })
+	e.loop("committer", func() { e.committer.run(run) })
+	e.loop("lister", func() { e.lister.run(run) })
+	e.loop("pruner", func() { e.prune(run) })
 	for range loaders {
-		e.loops.Go(func() { e.loader.run(run) })
+		e.loop("loader", func() { e.loader.run(run) })
 	}
 	for _, s := range e.shards {
-		e.loops.Go(func() { s.run(run) })
+		e.loop("shard "+strconv.Itoa(s.index), func() { s.run(run) })
 	}
 	return nil
 }

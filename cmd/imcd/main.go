@@ -149,10 +149,15 @@ func serve(cfg *config.Config, stderr *os.File) error {
 		return err
 	}
 	tellSystemd(sddaemon.SdNotifyReady)
+	endWatch := startWatch(d.Alive, log)
+	defer endWatch()
 	select {
 	case <-ctx.Done():
 	case err = <-d.Lost(): // it could store nothing any more
+	case err = <-d.Failed():
+		return err // what it has in memory may be wrong, and is not to be written
 	}
+	endWatch()
 	tellSystemd(sddaemon.SdNotifyStopping)
 	d.Stop()
 	return err

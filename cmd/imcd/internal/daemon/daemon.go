@@ -94,6 +94,12 @@ func (d *Daemon) Stop() {
 // one can only be stopped then.
 func (d *Daemon) Lost() <-chan error { return d.lost }
 
+// Failed gives the error of a part of imcd that has panicked: the process is to end at once, without Stop.
+func (d *Daemon) Failed() <-chan error { return d.rooms.Failed() }
+
+// Alive reports whether the rooms' goroutines all answer until ctx ends.
+func (d *Daemon) Alive(ctx context.Context) error { return d.rooms.Alive(ctx) }
+
 // announceEnd lets an imcd that is started already wait for this one, which stops.
 func (d *Daemon) announceEnd() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)

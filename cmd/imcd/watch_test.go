@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// TestWatch: systemd hears of imcd as long as it is alive, not while a part of it does not answer, and again when
+// it does.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const every = 10 * time.Second
+		var stuck atomic.Bool
+		var told atomic.Int32
+		var log strings.Builder
+		alive := func(ctx context.Context) error {
+			if stuck.Load() {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		tell := func(state string) {
+			if state != "WATCHDOG=1" {
+				t.Errorf("systemd hears %q", state)
+			}
+			told.Add(1)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			watch(ctx, every, alive, tell, zerolog.New(&log))
+		}()
+		hears := func(in time.Duration, least, most int32) {
+			t.Helper()
+			before := told.Load()
+			<-time.After(in)
+			synctest.Wait()
+			if n := told.Load() - before; n < least || n > most {
+				t.Errorf("in %v systemd heard %d times, want %d to %d", in, n, least, most)
+			}
+		}
+		hears(time.Second, 1, 1) // at once
+		hears(time.Minute, 6, 6)
+		stuck.Store(true)
+		hears(time.Minute, 0, 1)
+		stuck.Store(false)
+		hears(time.Minute, 5, 7)
+		cancel()
+		<-over
+		if n := strings.Count(log.String(), "a part of imcd does not answer"); n != 1 {
+			t.Errorf("logged %d times:\n%s", n, log.String())
+		}
+		synctest.Wait()
+		hears(time.Minute, 0, 0)
+	})
+}
+
+// TestWatchIsAsked: without a watchdog in the unit there is none, and one that is for another process is not ours.
+func TestWatchIsAsked(t *testing.T) {
+	for _, env := range [][2]string{{"", ""}, {"30000000", "1"}, {"nonsense", ""}} {
+		t.Setenv("WATCHDOG_USEC", env[0])
+		t.Setenv("WATCHDOG_PID", env[1])
+		end := startWatch(func(context.Context) error {
+			t.Error("it asks")
+			return errors.New("dead")
+		}, zerolog.Nop())
+		end()
+		end()
+	}
+}

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"imcd/evapi"
+)
+
+// TestPanic: a panic of one goroutine is told, so that the process can end; what was answered before it comes
+// to its members after the next start, once and in order.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := pair(t, nil)
+		h.answers("bob", evapi.Result{}) // nothing, ever
+		for _, text := range []string{"one", "two", "three"} {
+			if a := h.told(text); a.Code != 200 {
+				t.Fatalf("%+v", a)
+			}
+		}
+		select {
+		case err := <-h.e.Failed():
+			t.Fatal(err)
+		default:
+		}
+		name, err := ParseName("sip:r@x.org", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.e.shardOf(name).inbox.post(func(*shard) { panic("a fault") })
+		if err := <-h.e.Failed(); err == nil || !strings.Contains(err.Error(), "panic: a fault") {
+			t.Errorf("failed: %v", err)
+		}
+		alive := func(e *Engine) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			return e.Alive(ctx)
+		}
+		if err := alive(h.e); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("alive: %v", err)
+		}
+		// The process ends. It writes nothing any more.
+		next := openHouse(t, h.store.crash(), nil)
+		next.e.Wake()
+		next.pass(time.Second)
+		next.wantBodies(next.relay.take(), "bob", []string{"one", "two", "three"})
+		if err := alive(next.e); err != nil {
+			t.Error(err)
+		}
+	})
+}
