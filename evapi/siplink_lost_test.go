@@ -136,7 +136,8 @@ func TestSIPLinkOtherWayIsNarrow(t *testing.T) {
 	p.answer = func(string) (string, bool) { return "300 imc other way", true }
 	r := &recorder{}
 	c, _ := startSIP(t, p, nil, r)
-	cp := Copy{Out: simpleOutgoing(t, strings.Repeat("x", 31500)), To: "sip:" + strings.Repeat("a", 1000) + "@h", CallID: "one"}
+	name := "sip:" + strings.Repeat("a", 1000) + "@h"
+	cp := Copy{Out: simpleOutgoing(t, strings.Repeat("x", 31500)), To: name, CallID: "one"}
 	if err := c.Send(cp); err != nil {
 		t.Fatal(err)
 	}

@@ -199,7 +199,8 @@ func TestSIPLinkBounds(t *testing.T) {
 	if err := l.put(&Copy{Out: large, To: "sip:a@h", CallID: "x"}); err != nil {
 		t.Error(err)
 	}
-	if err := l.put(&Copy{Out: large, To: "sip:" + strings.Repeat("a", 500) + "@h", CallID: "x"}); !errors.Is(err, ErrTooLarge) {
+	name := "sip:" + strings.Repeat("a", 500) + "@h"
+	if err := l.put(&Copy{Out: large, To: name, CallID: "x"}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("the same for a long name: %v", err)
 	}
 }
