@@ -28,28 +28,27 @@ func (o *Outgoing) inBatch() []byte {
 		return *p
 	}
 	var shared []byte
-	if headers := headerLines(&o.content); o.fitsBatch(len(headers)) {
+	if size, fits := o.fitsBatch(); fits {
 		enc := base64.StdEncoding
+		shared = append(make([]byte, 0, size), paramSep...)
+		shared = enc.AppendEncode(shared, []byte(o.fromValue()))
 		shared = append(shared, paramSep...)
-		shared = enc.AppendEncode(shared, []byte(o.content.From))
+		shared = enc.AppendEncode(shared, o.headerLines())
 		shared = append(shared, paramSep...)
-		shared = enc.AppendEncode(shared, []byte(headers))
-		shared = append(shared, paramSep...)
-		shared = enc.AppendEncode(shared, o.content.Body)
+		shared = enc.AppendEncode(shared, o.bodyBytes())
 		shared = append(shared, paramSep...)
 	}
 	o.batch.Store(&shared)
 	return shared
 }
 
-func (o *Outgoing) fitsBatch(headers int) bool {
-	c := &o.content
-	if checkSendLimits(c, headers) != nil {
-		return false
-	}
+// fitsBatch reports whether o may go in an imc.batch, and the length of what its recipients
+// share there.
+func (o *Outgoing) fitsBatch() (size int, fits bool) {
 	enc := base64.StdEncoding.EncodedLen
-	shared := 4*len(paramSep) + enc(len(c.From)) + enc(headers) + enc(len(c.Body))
-	return batchRoom(shared, assumedPeer)+recipientRoom(assumedURI, assumedCallID) <= maxPayload
+	size = 4*len(paramSep) + enc(len(o.fromValue())) + enc(o.headers) + enc(o.body)
+	return size, o.checkSendLimits() == nil &&
+		batchRoom(size, assumedPeer)+recipientRoom(assumedURI, assumedCallID) <= maxPayload
 }
 
 // batchRoom is the length of a batch without recipients, at most, as a netstring.

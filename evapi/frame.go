@@ -83,12 +83,12 @@ func newPeer(nextHop, secret string) (*peer, error) {
 func (o *Outgoing) size(to, callID int, p *peer) int {
 	if !o.bySend {
 		return len(uacStart) + to + len(paramSep) + len(p.nextHop) + len(`",".","`) +
-			len(o.head) + to + len(`>\r\nCall-ID: `) + callID + len(`\r\n`) + len(p.secret) +
-			len(o.tail) + idDigits + len("}")
+			len(jsonFrom) + len(jsonTo) + to + len(`>\r\nCall-ID: `) + callID + len(`\r\n`) + len(p.secret) +
+			o.escaped + len(jsonBody) + len(jsonID) + idDigits + len("}")
 	}
 	enc := base64.StdEncoding.EncodedLen
 	return len(imcSend) + idDigits + 7*len(paramSep) + enc(to) + len(p.nextHop64) + enc(callID) +
-		len(o.from) + enc(to+2) + enc(len(o.headers)+len(p.plainSecret)) + len(o.body) + len(paramsEnd)
+		enc(len(o.fromValue())) + enc(to+2) + enc(o.headers+len(p.plainSecret)) + enc(o.body) + len(paramsEnd)
 }
 
 // destRoom is what the header for Copy.Dest adds to a copy, as text or as base64, at most.
@@ -105,12 +105,13 @@ func (o *Outgoing) appendCopy(dst []byte, to, callID, dest string, id uint32, p 
 	if o.bySend {
 		return o.appendSend(dst, to, callID, dest, id, p)
 	}
+	parts := o.framed()
 	dst = append(dst, uacStart...)
 	dst = append(dst, to...)
 	dst = append(dst, paramSep...)
 	dst = append(dst, p.nextHop...)
 	dst = append(dst, `",".","`...)
-	dst = append(dst, o.head...)
+	dst = append(dst, parts.from...)
 	dst = append(dst, to...)
 	dst = append(dst, `>\r\nCall-ID: `...)
 	dst = append(dst, callID...)
@@ -121,15 +122,15 @@ func (o *Outgoing) appendCopy(dst []byte, to, callID, dest string, id uint32, p 
 		dst = append(dst, `\r\n`...)
 	}
 	dst = append(dst, p.secret...)
-	dst = append(dst, o.tail...)
+	dst = append(dst, parts.headers...)
 	dst = strconv.AppendUint(dst, uint64(id), 10)
 	return append(dst, '}')
 }
 
 func (o *Outgoing) appendSend(dst []byte, to, callID, dest string, id uint32, p *peer) []byte {
-	enc := base64.StdEncoding
-	headers := make([]byte, 0, len(o.headers)+len(p.plainSecret)+destRoom(dest))
-	headers = append(headers, o.headers...)
+	enc, parts := base64.StdEncoding, o.framed()
+	headers := make([]byte, 0, o.headers+len(p.plainSecret)+destRoom(dest))
+	headers = append(headers, o.headerLines()...)
 	if dest != "" {
 		headers = append(headers, destHeader+dest+"\r\n"...)
 	}
@@ -144,13 +145,13 @@ func (o *Outgoing) appendSend(dst []byte, to, callID, dest string, id uint32, p 
 	dst = append(dst, paramSep...)
 	dst = enc.AppendEncode(dst, []byte(callID))
 	dst = append(dst, paramSep...)
-	dst = append(dst, o.from...)
+	dst = append(dst, parts.from...)
 	dst = append(dst, paramSep...)
 	dst = enc.AppendEncode(dst, []byte("<"+to+">"))
 	dst = append(dst, paramSep...)
 	dst = enc.AppendEncode(dst, headers)
 	dst = append(dst, paramSep...)
-	dst = append(dst, o.body...)
+	dst = append(dst, parts.body...)
 	return append(dst, paramsEnd...)
 }
 

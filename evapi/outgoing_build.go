@@ -1,9 +1,11 @@
 package evapi
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 )
@@ -52,26 +54,28 @@ const (
 	maxDest      = 100 // of Copy.Dest: an IPv6 address with port and transport has 70
 )
 
-// Outgoing is one MESSAGE as all its copies share it: checked, and escaped for
-// the wire once. It is immutable and safe for concurrent use.
+// Outgoing is one MESSAGE as all its copies share it: checked, and in the form that it
+// has as a SIP request. Frames for Kamailio's evapi have forms of their own, which are
+// made when a copy needs them first. It is immutable and safe for concurrent use.
 type Outgoing struct {
-	bySend bool // travels as imc.send: tm.t_uac_start would change it
+	from    string // From of a request, with what stands around it: see sipFrom and sipTag
+	rest    []byte // of a request: from Content-Type on
+	headers int    // bytes of rest that are the header lines after Call-ID, without Content-Length
+	body    int    // bytes of rest that are the body, its end
+	origin  any    // see Origin
 
-	// tm.t_uac_start: JSON-escaped text before and after what differs.
-	head []byte // from `From:` to `To: <`
-	tail []byte // headers, body, to `"id":`
+	bySend  bool // its frame is imc.send: tm.t_uac_start would change it
+	escaped int  // length of From, header lines and body as the insides of JSON strings
 
-	// imc.send
-	from    []byte // base64
-	headers []byte // plain, each with its CRLF
-	body    []byte // base64
+	frame atomic.Pointer[frameParts] // see framed
+	batch atomic.Pointer[[]byte]     // what all recipients of an imc.batch share; see inBatch
+}
 
-	// imc.batch: what all recipients share, from the paramSep before FROM to
-	// the one behind BODY. Made when it is first needed.
-	content Content
-	batch   atomic.Pointer[[]byte]
-
-	sipParts atomic.Pointer[sipParts] // see sip
+// frameParts are the parts of a frame with one copy that all copies share.
+type frameParts struct {
+	from    []byte // JSON: from `From:` to `To: <`; imc.send: base64
+	headers []byte // JSON: with the body behind it, to `"id":`; imc.send: nil
+	body    []byte // imc.send: base64
 }
 
 // NewOutgoing checks c and prepares it for the wire. A CR, LF or NUL in From,
@@ -85,37 +89,103 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 	if err := checkContent(&c); err != nil {
 		return nil, err
 	}
-	headers := headerLines(&c)
+	o := newOutgoing(&c)
 	// tm.t_uac_start mangles headers with "!", crashes over some, and drops
 	// NULs: see the package doc.
-	o := &Outgoing{content: c, bySend: strings.IndexByte(headers, '!') >= 0 || hasNUL(c.Body)}
-	if o.bySend {
-		o.from = base64.StdEncoding.AppendEncode(nil, []byte(c.From))
-		o.headers = []byte(headers)
-		o.body = base64.StdEncoding.AppendEncode(nil, c.Body)
-		if err := checkSendLimits(&c, len(headers)); err != nil {
+	if o.bySend = bytes.IndexByte(o.headerLines(), '!') >= 0 || hasNUL(c.Body); o.bySend {
+		if err := o.checkSendLimits(); err != nil {
 			return nil, err
 		}
-	} else {
-		o.head = appendJSON(nil, "From: "+c.From+"\r\nTo: <")
-		o.tail = appendJSON(make([]byte, 0, len(headers)+len(c.Body)+256), headers)
-		o.tail = append(o.tail, `","`...)
-		o.tail = appendJSON(o.tail, c.Body)
-		o.tail = append(o.tail, `"],"id":`...)
 	}
 	if n := o.size(assumedURI, assumedCallID, assumedPeer); n > maxPayload {
-		return nil, &SizeError{Size: n, Limit: maxPayload, Body: len(c.Body), Headers: len(headers)}
+		return nil, &SizeError{Size: n, Limit: maxPayload, Body: len(c.Body), Headers: o.headers}
 	}
 	return o, nil
 }
 
+// newOutgoing puts the SIP form together.
+func newOutgoing(c *Content) *Outgoing {
+	o := &Outgoing{from: sipFrom + c.From + sipTag, body: len(c.Body), origin: c.Origin}
+	size := len(typeHeader) + len(c.ContentType) + len("\r\n") + len(lengthHeader) + lengthDigits + len("\r\n\r\n") + len(c.Body)
+	for i := range c.Headers {
+		size += len(c.Headers[i].Name) + len(": ") + len(c.Headers[i].Value) + len("\r\n")
+	}
+	b := append(make([]byte, 0, size), typeHeader...)
+	b = append(append(b, c.ContentType...), "\r\n"...)
+	for i := range c.Headers {
+		b = append(append(b, c.Headers[i].Name...), ": "...)
+		b = append(append(b, c.Headers[i].Value...), "\r\n"...)
+	}
+	o.headers = len(b)
+	o.escaped = escapedLen(c.From) + escapedLen(b) + escapedLen(c.Body)
+	b = strconv.AppendInt(append(b, lengthHeader...), int64(len(c.Body)), 10)
+	o.rest = append(append(b, "\r\n\r\n"...), c.Body...)
+	return o
+}
+
+const (
+	typeHeader   = "Content-Type: "
+	lengthHeader = "Content-Length: "
+	lengthDigits = 6 // of a body that fits a frame
+)
+
+// fromValue is From, as Content had it.
+func (o *Outgoing) fromValue() string { return o.from[len(sipFrom) : len(o.from)-len(sipTag)] }
+
+// headerLines are the headers that come after Call-ID, each with its CRLF.
+func (o *Outgoing) headerLines() []byte { return o.rest[:o.headers] }
+
+func (o *Outgoing) bodyBytes() []byte { return o.rest[len(o.rest)-o.body:] }
+
+// framed returns the shared parts of a frame with one copy.
+func (o *Outgoing) framed() *frameParts {
+	if p := o.frame.Load(); p != nil {
+		return p
+	}
+	p := &frameParts{}
+	if enc := base64.StdEncoding; o.bySend {
+		p.from = enc.AppendEncode(nil, []byte(o.fromValue()))
+		p.body = enc.AppendEncode(nil, o.bodyBytes())
+	} else {
+		p.from = append(appendJSON([]byte(jsonFrom), o.fromValue()), jsonTo...)
+		p.headers = appendJSON(make([]byte, 0, o.escaped+len(jsonBody)+len(jsonID)), o.headerLines())
+		p.headers = append(p.headers, jsonBody...)
+		p.headers = appendJSON(p.headers, o.bodyBytes())
+		p.headers = append(p.headers, jsonID...)
+	}
+	o.frame.Store(p)
+	return p
+}
+
+// What stands between the shared parts of tm.t_uac_start.
+const (
+	jsonFrom = `From: `
+	jsonTo   = `\r\nTo: <`
+	jsonBody = `","`
+	jsonID   = `"],"id":`
+)
+
+// outgoingBytes is what an Outgoing takes beside its text, about.
+const outgoingBytes = 256
+
+// Size is what the Outgoing takes of imcd's memory, in bytes, at most and about: its text
+// as a SIP request, and once more in the larger form of those for frames. Origin is not in it.
+func (o *Outgoing) Size() int {
+	text := len(o.from) + len(o.rest)
+	framed := base64.StdEncoding.EncodedLen(text)
+	if !o.bySend {
+		framed = max(framed, o.escaped)
+	}
+	return outgoingBytes + text + framed
+}
+
 // Origin is what the Content had as Origin: what the message is made of, for
 // those who get it another way than over SIP.
-func (o *Outgoing) Origin() any { return o.content.Origin }
+func (o *Outgoing) Origin() any { return o.origin }
 
 // FromHost is the host of From's URI, as it stands there.
 func (o *Outgoing) FromHost() string {
-	from := o.content.From
+	from := o.fromValue()
 	uri := strings.TrimSuffix(from[strings.LastIndexByte(from, '<')+1:], ">")
 	host := uri[strings.LastIndexByte(uri, '@')+1:]
 	if end := strings.IndexAny(host, ";?"); end >= 0 {
@@ -128,32 +198,18 @@ func (o *Outgoing) FromHost() string {
 }
 
 // BodyLen is the length of the body, in bytes.
-func (o *Outgoing) BodyLen() int { return len(o.content.Body) }
+func (o *Outgoing) BodyLen() int { return o.body }
 
-// headerLines are the headers that come after Call-ID, each with its CRLF.
-func headerLines(c *Content) string {
-	var b strings.Builder
-	b.WriteString("Content-Type: ")
-	b.WriteString(c.ContentType)
-	b.WriteString("\r\n")
-	for _, h := range c.Headers {
-		b.WriteString(h.Name)
-		b.WriteString(": ")
-		b.WriteString(h.Value)
-		b.WriteString("\r\n")
+// checkSendLimits sees that it fits the fields of Kamailio's uac module.
+func (o *Outgoing) checkSendLimits() error {
+	if n := len(o.fromValue()); n > maxURI {
+		return fmt.Errorf("%w: From has %d bytes, limit is %d", ErrTooLarge, n, maxURI)
 	}
-	return b.String()
-}
-
-func checkSendLimits(c *Content, headers int) error {
-	if len(c.From) > maxURI {
-		return fmt.Errorf("%w: From has %d bytes, limit is %d", ErrTooLarge, len(c.From), maxURI)
-	}
-	if n := headers + len(secretHeader) + assumedSecret + 2; n > maxSendHeaders {
+	if n := o.headers + len(secretHeader) + assumedSecret + 2; n > maxSendHeaders {
 		return fmt.Errorf("%w: headers have %d bytes, limit is %d", ErrTooLarge, n, maxSendHeaders)
 	}
-	if len(c.Body) > maxSendBody {
-		return &SizeError{Size: len(c.Body), Limit: maxSendBody, Body: len(c.Body), Headers: headers}
+	if o.body > maxSendBody {
+		return &SizeError{Size: o.body, Limit: maxSendBody, Body: o.body, Headers: o.headers}
 	}
 	return nil
 }
@@ -219,6 +275,20 @@ func hasNUL(b []byte) bool {
 		}
 	}
 	return false
+}
+
+// escapedLen is the length of s as appendJSON appends it.
+func escapedLen[S string | []byte](s S) int {
+	n := len(s)
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t':
+			n++
+		case c < 0x20:
+			n += len(`\u00xx`) - 1
+		}
+	}
+	return n
 }
 
 const hexDigits = "0123456789abcdef"

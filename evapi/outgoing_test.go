@@ -263,3 +263,42 @@ func checkDecoded(t *testing.T, d decoded, from, ctype, hname, hvalue string, bo
 		t.Fatalf("injected header in %+v", d)
 	}
 }
+
+// TestOutgoingForms: an Outgoing has the form of a SIP request, and each of the others only
+// once a copy needs it; Size is what it takes then.
+func TestOutgoingForms(t *testing.T) {
+	t.Parallel()
+	from := `"Al" <sip:room@example.org>`
+	for name, c := range map[string]Content{
+		"short":    {From: from, Body: []byte("hello")},
+		"long":     {From: from, Body: bytes.Repeat([]byte("x"), 20000)},
+		"escapes":  {From: from, Body: bytes.Repeat([]byte("\x01"), 5000)},
+		"imc.send": {From: from, Body: make([]byte, 20000)},
+		"headers":  {From: from, Headers: []Header{{"X-A", strings.Repeat("x", 1500)}, {"X-B", "y"}}},
+	} {
+		o := mustOutgoing(t, c)
+		made := func() (frame, batch bool) { return o.frame.Load() != nil, o.batch.Load() != nil }
+		tx := sipTx{out: o, to: "sip:a@h", callID: "id"}
+		form := newSIPForm("127.0.0.1:1", "127.0.0.1:2")
+		form.appendRequest(nil, &tx, false)
+		b := newOutbox(10)
+		b.open(testPeer)
+		if err := b.putCopy(Copy{Out: o, To: tx.to, CallID: tx.callID}); err != nil {
+			t.Fatal(err)
+		}
+		if frame, batch := made(); frame || batch {
+			t.Errorf("%s: other forms although the copy is queued or by SIP: frame %v, batch %v", name, frame, batch)
+		}
+		shared := o.inBatch()
+		if frame, batch := made(); frame || !batch {
+			t.Errorf("%s: in a batch: frame %v, batch %v", name, frame, batch)
+		}
+		size := outgoingBytes + cap(o.rest) + len(o.from)
+		p := o.framed()
+		most := size + max(cap(shared), cap(p.from)+cap(p.headers)+cap(p.body))
+		least := size + len(c.Body)
+		if n := o.Size(); n < most-most/4 || n < least || n > 2*most {
+			t.Errorf("%s: Size is %d, it takes %d", name, n, most)
+		}
+	}
+}

@@ -29,12 +29,6 @@ func newSIPForm(local, kamailio string) sipForm {
 		cookie: []byte(cookie)}
 }
 
-// sipParts are the parts of a request that all copies of a message share.
-type sipParts struct {
-	from string // from behind the branch to the tag of From
-	rest []byte // from Content-Type on
-}
-
 // Kamailio looks at no more headers than it needs, so those come first.
 const (
 	sipFrom  = "\r\nFrom: "
@@ -45,26 +39,10 @@ const (
 	sipFixed = 256 // of the above and of the Via, at most
 )
 
-// sip returns the shared parts, made when they are first needed.
-func (o *Outgoing) sip() *sipParts {
-	if p := o.sipParts.Load(); p != nil {
-		return p
-	}
-	p := &sipParts{from: sipFrom + o.content.From + sipTag}
-	p.rest = append(p.rest, headerLines(&o.content)...)
-	p.rest = append(p.rest, "Content-Length: "...)
-	p.rest = strconv.AppendInt(p.rest, int64(len(o.content.Body)), 10)
-	p.rest = append(p.rest, "\r\n\r\n"...)
-	p.rest = append(p.rest, o.content.Body...)
-	o.sipParts.Store(p)
-	return p
-}
-
 // sipSize is the length of a request for a recipient URI and a Call-ID of the
 // given lengths, at most.
 func (o *Outgoing) sipSize(to, callID int) int {
-	p := o.sip()
-	return sipFixed + len(p.from) + len(p.rest) + 2*to + callID
+	return sipFixed + len(o.from) + len(o.rest) + 2*to + callID
 }
 
 // appendRequest appends the request of a transaction; through if Kamailio passes it on
@@ -72,7 +50,6 @@ func (o *Outgoing) sipSize(to, callID int) int {
 // the branch is: with the same, a repetition would be a loop for a recipient that still
 // has the first (RFC 3261, 8.2.2.2).
 func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
-	p := tx.out.sip()
 	dst = append(dst, "MESSAGE "...)
 	dst = append(dst, tx.to...)
 	if through {
@@ -84,7 +61,7 @@ func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 		dst = append(dst, f.own...)
 		dst = appendBranch(dst, tx.branch)
 	}
-	dst = append(dst, p.from...)
+	dst = append(dst, tx.out.from...)
 	dst = appendBranch(dst, tx.branch)
 	dst = append(dst, sipTo...)
 	dst = append(dst, tx.to...)
@@ -96,7 +73,7 @@ func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 		dst = append(dst, tx.dest...)
 		dst = append(dst, "\r\n"...)
 	}
-	return append(dst, p.rest...)
+	return append(dst, tx.out.rest...)
 }
 
 // appendOptions appends a request that Kamailio answers by itself, if it knows of the
