@@ -52,6 +52,14 @@ func (p *peer) fanout() Lane {
 	return p.lane
 }
 
+// takes is what a copy in a frame takes of Kamailio's shared memory.
+func (p *peer) takes() int {
+	if p.lane == LaneDirect {
+		return routedCopy
+	}
+	return loopedCopy
+}
+
 var assumedPeer = &peer{
 	nextHop:     strings.Repeat("x", assumedURI),
 	nextHop64:   strings.Repeat("x", base64.StdEncoding.EncodedLen(assumedURI)),

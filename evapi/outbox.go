@@ -1,6 +1,9 @@
 package evapi
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // maxAnswers bounds the answers to operators in an outbox: they can be large.
 const maxAnswers = 64
@@ -125,18 +128,21 @@ func (b *outbox) ring() {
 }
 
 // take fills c with what fits one window, one entry at least if there is any. It
-// takes nothing from a queue before those ahead of it are empty, and without
-// copies only replies and answers. held tells that copies wait that may not go
-// now.
-func (b *outbox) take(c *cargo, copies bool) (held bool) {
+// takes nothing from a queue before those ahead of it are empty, and copies only as
+// far as m allows. held tells that copies wait that may not go now; short, that it is
+// because of m.
+func (b *outbox) take(c *cargo, m *memory, now time.Time) (held, short bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.taken, b.told = 0, 0
 	for b.peer != nil {
 		q := &b.replies
-		if q.n == 0 && copies {
+		if q.n == 0 {
 			if q = &b.first; q.n == 0 {
 				q = &b.rest
+			}
+			if short = q.n > 0 && !m.may(&m.frames, now); short {
+				break
 			}
 		}
 		if q.n == 0 || !c.add(q.peek(), b.peer) {
@@ -144,13 +150,15 @@ func (b *outbox) take(c *cargo, copies bool) (held bool) {
 		}
 		if q == &b.replies {
 			b.told++
+		} else {
+			m.took(&m.frames, b.peer.takes())
 		}
 		if q.pop().answer {
 			b.answers--
 		}
 		b.taken++
 	}
-	return b.replies.n == 0 && b.first.n+b.rest.n > 0 && (!copies || c.batches == 0)
+	return b.replies.n == 0 && b.first.n+b.rest.n > 0 && (short || c.batches == 0), short
 }
 
 // confirm forgets what was taken.

@@ -3,6 +3,7 @@ package evapi
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 func TestAnswersAreBounded(t *testing.T) {
@@ -22,7 +23,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 	var c cargo
 	c.reset(0)
-	b.take(&c, true)
+	b.take(&c, &memory{}, time.Now())
 	if n := len(c.frames); n != maxAnswers+1 || b.pending() != n {
 		t.Errorf("%d taken, %d pending", n, b.pending())
 	}

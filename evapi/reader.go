@@ -281,7 +281,9 @@ func (s *session) tellTime(ev Event) {
 		} else {
 			s.clock.age(ev.Time, now)
 		}
-		s.c.memory.tell(ev.Free, ev.All)
+		if s.c.memory.tell(ev.Free, ev.All) {
+			s.c.logMemory()
+		}
 		s.c.dropped.tell(ev.Dropped)
 	case *WelcomeEvent:
 		s.clock.age(ev.Time, time.Now())

@@ -55,9 +55,11 @@ type sipLink struct {
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
 	open    bool       // false: paused, or refused
 	mark    string     // what imc.cfg has in ownHeader; empty: it is one that has no such header
-	through bool       // Kamailio passes copies on as they are: to a next hop
+	way     string     // where copies go from Kamailio: toRouting, toHop or through
+	direct  bool       // to routing only those go that find no device (IMC_DIRECT)
 	first   ring       // copies with First
 	rest    ring       // the other copies
+	routed  ring       // with direct: those that go to routing for certain
 	pending sipPending
 	pace    sipPace
 	gave    time.Time     // since when copies have given way; zero: they do not
@@ -125,29 +127,7 @@ func (l *sipLink) pause() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = false
-	return drain(&l.first, &l.rest)
-}
-
-// put queues a checked copy.
-func (l *sipLink) put(cp *Copy) error {
-	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destRoom(cp.Dest) > maxDatagram {
-		return ErrTooLarge
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	q := &l.rest
-	if cp.First {
-		q = &l.first
-	}
-	switch {
-	case !l.open:
-		return ErrDown
-	case q.n >= l.c.cfg.QueueFrames:
-		return ErrFull
-	}
-	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, dest: cp.Dest, first: cp.First})
-	l.ring()
-	return nil
+	return drain(&l.first, &l.rest, &l.routed)
 }
 
 // ring wakes the writer.
@@ -156,13 +136,6 @@ func (l *sipLink) ring() {
 	case l.wake <- struct{}{}:
 	default:
 	}
-}
-
-// queued counts the copies that have not been sent.
-func (l *sipLink) queued() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.first.n + l.rest.n
 }
 
 // round is what the writer does at a time. Its own, and reused.
@@ -178,11 +151,11 @@ type round struct {
 func (l *sipLink) next(r *round) {
 	clear(r.txs)
 	r.txs, r.expired, r.mark = r.txs[:0], r.expired[:0], 0
-	low, replying := l.c.memory.low(), l.c.box.replying()
+	replying := l.c.box.replying()
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r.through = l.through
+	r.through = l.way == through
 	wait, ask := l.pace.hold(now)
 	if ask && l.open {
 		r.mark = l.pace.ask(now)
@@ -200,11 +173,13 @@ func (l *sipLink) next(r *round) {
 	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, take, r.txs, r.expired)
 	l.c.count.sipAgain.Add(uint64(len(r.txs)))
 	way := l.givesWay(replying, now)
-	for l.open && !low && !way && len(r.txs) < linkBatch && l.pace.left() && l.first.n+l.rest.n > 0 {
-		q := &l.first
-		if q.n == 0 {
-			q = &l.rest
+	short := false
+	for l.open && !way && len(r.txs) < linkBatch && l.pace.left() {
+		var q *ring
+		if q, short = l.ready(now); q == nil {
+			break
 		}
+		l.c.memory.took(&l.c.memory.sip, l.takes(q))
 		tx := l.pending.begin(q.pop(), now)
 		tx.place = l.pace.next(tx.room(), now)
 		r.txs = append(r.txs, tx)
@@ -214,17 +189,17 @@ func (l *sipLink) next(r *round) {
 	if way {
 		r.wait = min(r.wait, giveWay)
 	}
-	if low && l.first.n+l.rest.n > 0 {
+	if short {
 		l.c.count.held.Add(1)
 		l.c.box.ring() // so that it asks for Kamailio's memory
-		r.wait = min(r.wait, lowPoll)
+		r.wait = min(r.wait, shortPoll)
 	}
 }
 
 // givesWay reports whether copies must wait for replies. It is called with mu held.
 func (l *sipLink) givesWay(replying bool, now time.Time) bool {
 	switch {
-	case !replying || l.first.n+l.rest.n == 0:
+	case !replying || l.unsent() == 0:
 		l.gave = time.Time{}
 	case l.gave.IsZero():
 		l.gave = now
@@ -409,6 +384,7 @@ func (l *sipLink) knows(w *Welcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mark = ""
+	l.direct = slices.Contains(w.Features, LaneDirect.String())
 	if slices.Contains(w.Features, featureOwn) {
 		sum := sha256.Sum256([]byte(w.HeaderSecret))
 		l.mark = hex.EncodeToString(sum[:])
@@ -481,6 +457,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			others = append(others, tx)
 			continue
 		}
+		l.missed(tx, r.code)
 		l.c.count.results.Add(1)
 		results = append(results, Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter})
 	}

@@ -60,15 +60,18 @@ func woken(wake <-chan struct{}) bool {
 	}
 }
 
-// TestSIPLinkLowMemory: while Kamailio's memory is low no copies go, and it is asked for its memory.
+// TestSIPLinkLowMemory: while Kamailio's memory is low copies go slowly, and it is asked for its memory.
 func TestSIPLinkLowMemory(t *testing.T) {
 	t.Parallel()
 	l := stillLink(t, 10)
-	l.c.memory.tell(10, 100)
-	if err := l.puts(t, "one", false); err != nil {
+	l.c.memory.tell(10, 100) // one byte a second
+	if err := errors.Join(l.puts(t, "one", false), l.puts(t, "two", false)); err != nil {
 		t.Fatal(err)
 	}
-	if sent, r := l.round(); len(sent) > 0 || r.wait > lowPoll || !woken(l.c.box.wake) || l.c.Stats().Held != 1 {
+	if sent, r := l.round(); len(sent) != 1 || r.wait > shortPoll || !woken(l.c.box.wake) || l.c.Stats().Held != 1 {
+		t.Errorf("%q was sent, wait %v, held %d times", sent, r.wait, l.c.Stats().Held)
+	}
+	if sent, r := l.round(); len(sent) > 0 || r.wait > shortPoll || l.c.Stats().Held != 2 {
 		t.Errorf("%q was sent, wait %v, held %d times", sent, r.wait, l.c.Stats().Held)
 	}
 	l.c.memory.tell(90, 100)
@@ -90,7 +93,7 @@ func TestSIPLinkGivesWay(t *testing.T) {
 	}
 	var c cargo
 	c.reset(0)
-	l.c.box.take(&c, true) // it is being written
+	l.c.box.take(&c, &memory{}, time.Now()) // it is being written
 	if sent, _ := l.round(); len(sent) > 0 {
 		t.Errorf("%q was sent before a reply was carried out", sent)
 	}
@@ -190,12 +193,11 @@ func TestSIPLinkBounds(t *testing.T) {
 	}
 	l = stillLink(t, 2)
 	// NewOutgoing takes none that are so large.
-	large := &Outgoing{content: Content{From: "<sip:room@h>", ContentType: "text/plain", Body: make([]byte, maxDatagram)}}
+	large := newOutgoing(&Content{From: "<sip:room@h>", ContentType: "text/plain", Body: make([]byte, maxDatagram)})
 	if err := l.put(&Copy{Out: large, To: "sip:a@h", CallID: "x"}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a datagram of more than %d bytes: %v", maxDatagram, err)
 	}
-	large.content.Body = make([]byte, maxDatagram-1000)
-	large.sipParts.Store(nil)
+	large = newOutgoing(&Content{From: "<sip:room@h>", ContentType: "text/plain", Body: make([]byte, maxDatagram-1000)})
 	if err := l.put(&Copy{Out: large, To: "sip:a@h", CallID: "x"}); err != nil {
 		t.Error(err)
 	}

@@ -35,7 +35,7 @@ func (l *sipLink) probe(ctx context.Context, gen int64) (way string, err error) 
 			cancel()
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			l.through = way == through
+			l.way = way
 			return way, nil
 		}
 		<-try.Done()

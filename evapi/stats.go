@@ -25,9 +25,10 @@ type Stats struct {
 	SIPAgain      uint64 // repetitions among them: no response within the time of RFC 3261
 	SIPStray      uint64 // datagrams that came and are no response that is awaited; ignored
 	SIPNoVia      uint64 // responses that came without a Via
-	Held          uint64 // times that copies were held back because Kamailio's shared memory ran low
+	Held          uint64 // times that copies waited because Kamailio is short of shared memory
 	MemoryFree    uint64 // bytes of Kamailio's shared memory, as it said last; 0 if it does not say
 	MemoryTotal   uint64 // all of it
+	MemoryShort   bool   // copies that take any of it go slowly, so that calls have the rest
 }
 
 // counters are Stats while they are counted, by the reader and the writer.
@@ -80,6 +81,7 @@ func (c *Conn) Stats() Stats {
 		Held:          n.held.Load(),
 		MemoryFree:    c.memory.free.Load(),
 		MemoryTotal:   c.memory.total.Load(),
+		MemoryShort:   c.memory.short.Load(),
 	}
 	s.Queued += c.linkQueued()
 	if w := n.welcomes.Load(); w > 0 {

@@ -40,13 +40,15 @@ func (w *writer) run() error {
 	holding := false // the next beat is to learn whether copies may go again
 	for {
 		w.cargo.reset(maxBatches - w.openBatches())
-		low := w.s.c.memory.low()
-		held := w.s.c.box.take(&w.cargo, !low) || low && w.s.c.linkQueued() > 0
+		held, short := w.s.c.box.take(&w.cargo, &w.s.c.memory, time.Now())
+		if w.s.c.memory.low() && w.s.c.linkQueued() > 0 {
+			held, short = true, true
+		}
 		if held && !holding {
 			wait := pollMin
-			if low {
+			if short {
 				w.s.c.count.held.Add(1)
-				wait = lowPoll
+				wait = shortPoll
 			}
 			beat.Reset(min(wait, w.s.c.cfg.Heartbeat))
 		}

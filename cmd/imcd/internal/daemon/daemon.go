@@ -238,6 +238,7 @@ func (d *Daemon) openHTTP(context.Context) error {
 		Profile:  d.cfg.Access.Token != "" && config.IsLoopback(d.cfg.HTTP.Listen),
 		Ping:     d.store.Ping,
 		Missing:  d.relay.Missing,
+		Warnings: d.relay.Warnings,
 		Stopping: d.stopping.Load,
 		Log:      d.log,
 	}

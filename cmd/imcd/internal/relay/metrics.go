@@ -48,7 +48,14 @@ func (g *Group) Collector() prometheus.Collector {
 		gauge("queued_frames", "Frames, and copies by SIP, that wait to be sent.", func(s evapi.Stats) float64 { return float64(s.Queued) }),
 		gauge("shm_free_bytes", "Kamailio's shared memory that is free, as it said last.",
 			func(s evapi.Stats) float64 { return float64(s.MemoryFree) }),
-		count("held_total", "Times that copies were held back because Kamailio had less than a third of its shared memory left.",
+		gauge("shm_short", "1 while copies go slowly because Kamailio has less than a third of its shared memory left.",
+			func(s evapi.Stats) float64 {
+				if s.MemoryShort {
+					return 1
+				}
+				return 0
+			}),
+		count("held_total", "Times that copies waited because Kamailio had less than a third of its shared memory left.",
 			func(s evapi.Stats) uint64 { return s.Held }),
 		count("frames_in_total", "Frames read.", func(s evapi.Stats) uint64 { return s.FramesIn }),
 		count("frames_out_total", "Frames written.", func(s evapi.Stats) uint64 { return s.FramesOut }),

@@ -138,6 +138,18 @@ func (g *Group) Missing() (names []string, connected bool) {
 	return names, connected
 }
 
+// Warnings says which Kamailios are short of shared memory.
+func (g *Group) Warnings() []string {
+	var lines []string
+	for _, c := range g.conns {
+		if s := c.Stats(); s.Up && s.MemoryShort {
+			lines = append(lines, fmt.Sprintf("Kamailio %s has %d of %d MB of shared memory left: "+
+				"copies that take any of it go slowly (SHM_MEMORY)", c.Name(), s.MemoryFree>>20, s.MemoryTotal>>20))
+		}
+	}
+	return lines
+}
+
 // Reply implements engine.Relay.
 func (g *Group) Reply(m *evapi.Message, a evapi.Answer) {
 	// Only the Kamailio that holds the transaction can answer it. If the

@@ -8,7 +8,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,6 @@ import (
 const (
 	maxConns   = 256      // at a time; more wait in the kernel's queue
 	maxRequest = 64 << 10 // bytes of one JSON-RPC request
-	pingTime   = 2 * time.Second
 )
 
 // Handler answers one JSON-RPC payload; nil means no answer.
@@ -53,6 +51,9 @@ type Parts struct {
 	// Missing names the Kamailios that are not connected; connected says
 	// whether any is.
 	Missing func() (names []string, connected bool)
+	// Warnings says what an operator should look at although imcd is ready, in a sentence
+	// each; empty: nothing.
+	Warnings func() []string
 	// Stopping reports whether imcd has begun to shut down.
 	Stopping func() bool
 	Log      zerolog.Logger
@@ -117,7 +118,8 @@ func (s *Server) Close() { _ = s.ln.Close() }
 func Routes(p Parts) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", p.ready)
+	db := &database{ping: p.Ping, log: p.Log}
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { p.ready(w, db) })
 	guarded := func(pattern string, h http.Handler) { mux.Handle(pattern, p.Access.Guard(h)) }
 	guarded("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 8}))
 	guarded("POST /rpc", http.HandlerFunc(p.call))
@@ -135,41 +137,6 @@ func Routes(p Parts) http.Handler {
 		guarded("GET /debug/pprof/trace", http.HandlerFunc(pprof.Trace))
 	}
 	return mux
-}
-
-// readiness is the body of /readyz.
-type readiness struct {
-	Ready    bool     `json:"ready"`
-	Missing  []string `json:"missing"`  // what keeps imcd from being ready; empty: nothing
-	Kamailio []string `json:"kamailio"` // Kamailios that are not connected
-}
-
-func (p *Parts) ready(w http.ResponseWriter, r *http.Request) {
-	var connected bool
-	state := readiness{Missing: []string{}}
-	state.Kamailio, connected = p.Missing()
-	if state.Kamailio == nil {
-		state.Kamailio = []string{}
-	}
-	if !connected {
-		state.Missing = append(state.Missing, "kamailio")
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), pingTime)
-	defer cancel()
-	if err := p.Ping(ctx); err != nil {
-		p.Log.Debug().Err(err).Msg("database is not ready")
-		state.Missing = append(state.Missing, "database")
-	}
-	if p.Stopping() {
-		state.Missing = append(state.Missing, "stopping")
-	}
-	state.Ready = len(state.Missing) == 0
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	if !state.Ready {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	_ = json.NewEncoder(w).Encode(state)
 }
 
 func (p *Parts) call(w http.ResponseWriter, r *http.Request) {

@@ -7,8 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -35,6 +40,7 @@ func parts() Parts {
 		Access:   Access{Loopback: loopback},
 		Ping:     func(context.Context) error { return nil },
 		Missing:  func() ([]string, bool) { return nil, true },
+		Warnings: func() []string { return nil },
 		Stopping: func() bool { return false },
 		Log:      zerolog.Nop(),
 	}
@@ -57,15 +63,17 @@ func TestReady(t *testing.T) {
 		code   int
 		want   readiness
 	}{
-		{"all there", func(*Parts) {}, 200, readiness{true, []string{}, []string{}}},
+		{"all there", func(*Parts) {}, 200, readiness{true, []string{}, []string{}, []string{}}},
 		{"one of two Kamailios", func(p *Parts) { p.Missing = func() ([]string, bool) { return []string{"b:1"}, true } },
-			200, readiness{true, []string{}, []string{"b:1"}}},
+			200, readiness{true, []string{}, []string{"b:1"}, []string{}}},
 		{"no Kamailio", func(p *Parts) { p.Missing = func() ([]string, bool) { return []string{"a:1", "b:1"}, false } },
-			503, readiness{false, []string{"kamailio"}, []string{"a:1", "b:1"}}},
+			503, readiness{false, []string{"kamailio"}, []string{"a:1", "b:1"}, []string{}}},
 		{"no database", func(p *Parts) { p.Ping = func(context.Context) error { return errors.New("password: hunter2") } },
-			503, readiness{false, []string{"database"}, []string{}}},
+			503, readiness{false, []string{"database"}, []string{}, []string{}}},
+		{"short of memory", func(p *Parts) { p.Warnings = func() []string { return []string{"a:1 has little left"} } },
+			200, readiness{true, []string{}, []string{}, []string{"a:1 has little left"}}},
 		{"stopping", func(p *Parts) { p.Stopping = func() bool { return true } },
-			503, readiness{false, []string{"stopping"}, []string{}}},
+			503, readiness{false, []string{"stopping"}, []string{}, []string{}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := parts()
@@ -80,6 +88,44 @@ func TestReady(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReadyAsksSeldom: the database is asked once in a second at most, however many ask.
+func TestReadyAsksSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := parts()
+		var asked atomic.Int64
+		var down atomic.Bool
+		p.Ping = func(context.Context) error {
+			asked.Add(1)
+			runtime.Gosched() // lets the others come
+			if down.Load() {
+				return errors.New("away")
+			}
+			return nil
+		}
+		h := Routes(p)
+		look := func(code int) {
+			t.Helper()
+			var all sync.WaitGroup
+			for range 100 {
+				all.Go(func() {
+					if w := request(h, "GET", "/readyz", ""); w.Code != code {
+						t.Errorf("%d, want %d", w.Code, code)
+					}
+				})
+			}
+			all.Wait()
+		}
+		for i, code := range []int{200, 503, 200} {
+			down.Store(code == 503)
+			look(code)
+			if n := asked.Load(); n != int64(i+1) {
+				t.Errorf("asked %d times within %d s", n, i+1)
+			}
+			<-time.After(pingAge)
+		}
+	})
 }
 
 func TestRoutes(t *testing.T) {
