@@ -96,10 +96,14 @@ func (c *call) relay() *refusal {
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
 	key := sender.Key()
 	if line := c.shard.engine.composeLine(c.room, row); line != nil {
-		c.shard.engine.charge(overhead)
-		c.tx.says = append(c.tx.says, say{out: line, skip: key, size: overhead, at: row.At, expires: row.Expires})
+		size := c.shard.engine.sizeOf(line)
+		c.shard.engine.charge(size)
+		c.tx.says = append(c.tx.says, say{out: line, skip: key, size: size, at: row.At, expires: row.Expires})
 	}
-	size := len(c.req.body) + overhead
+	size := c.shard.engine.sizeOf(out)
+	if c.shard.engine.cfg.Durability == DurabilityMemory {
+		size += rowBytes + len(row.Body) // which waits for the database when the request has its answer
+	}
 	c.shard.engine.charge(size)
 	c.tx.says = append(c.tx.says, say{out: out, skip: key, size: size, seq: row.Seq, at: row.At,
 		expires: row.Expires, receipt: c.receiptFor(row)})
@@ -262,7 +266,7 @@ func (c *call) speak(text string, y say) {
 		e.log.Warn().Err(err).Msg("notice cannot be sent")
 		return
 	}
-	y.out, y.size = out, len(text)+overhead
+	y.out, y.size = out, e.sizeOf(out)
 	e.charge(y.size)
 	c.tx.says = append(c.tx.says, y)
 }

@@ -17,8 +17,6 @@ const (
 	textPlain = "text/plain"
 	// maxDisplay bounds a display name that is passed on, in characters.
 	maxDisplay = 64
-	// overhead is what a waiting message is charged with beside its body.
-	overhead = 300
 )
 
 // nameAddr writes a From value: the room, under the sender's display name, which

@@ -68,7 +68,7 @@ type Config struct {
 	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is sent again after it
 	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
 	LogBytes       int           // room_log_bytes: its bytes
-	TotalBytes     int           // total_log_bytes: of all rooms together; then 503
+	TotalBytes     int           // total_log_bytes: of all that is held of what people say (held); then 503
 	MaxDelay       time.Duration // max_delay: how late messages may come because of the load; above, 503; 0: no limit
 	RetryAfter     time.Duration // retry_after: what a 503 asks the client to wait
 

@@ -28,7 +28,7 @@ func (s *shard) appendLog(r *room, e entry, receipt *openReceipt) {
 		if r.log.entries[0].seq == 0 {
 			s.engine.metrics.dropped.Add(float64(r.log.entries[0].owed))
 		}
-		s.engine.charge(-r.log.pop())
+		s.evict(r)
 	}
 	away := false
 	for _, m := range r.order {

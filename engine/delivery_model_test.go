@@ -82,7 +82,7 @@ func (w *world) checkMemory() {
 	if w.down || w.away || time.Since(w.mute) < w.cfg.ResultTimeout+2*tick {
 		return
 	}
-	if n := w.e.memory.Load(); n != 0 {
+	if n := w.e.held.waiting.Load(); n != 0 {
 		w.failf("%d bytes are kept, and nobody is waited for", n)
 	}
 }
@@ -104,8 +104,8 @@ func (w *world) finish() {
 			w.failf("at the end %s in %s (%q) has %d of %d", m.user, m.room.name, m.wait, m.at, m.room.last())
 		}
 	}
-	if n, c := w.e.memory.Load(), w.e.credits.inUse(); n != 0 || c != 0 {
-		w.failf("at the end %d bytes are kept and %d copies under way", n, c)
+	if n, c := w.e.held.total(), w.e.credits.inUse(); n != 0 || c != 0 {
+		w.failf("at the end %d bytes are held and %d copies under way", n, c)
 	}
 	if owed := w.store.owed(); owed != "" {
 		w.failf("everything was delivered, but\n%s", owed)

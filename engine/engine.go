@@ -66,7 +66,7 @@ type Engine struct {
 	users      *users
 
 	requests atomic.Int64 // accepted and not answered yet
-	memory   atomic.Int64 // bytes charged for what waits to be delivered
+	held     held
 	stopping atomic.Bool
 	idle     chan struct{} // closed once stopping and nothing is under way
 	idleOnce sync.Once
@@ -87,6 +87,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
 		failed:   make(chan error, 1),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
+	e.held.limit = int64(cfg.TotalBytes)
 	e.served.Store(&served{silent: true, any: true})
 	e.typingID = e.tag + typingID
 	var err error
@@ -113,7 +114,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	}
 	e.committer = newCommitter(store, cfg, log, e.metrics)
 	e.lister = newLister(e)
-	e.loader = newLoader(store, log)
+	e.loader = newLoader(store, &e.held, log)
 	for i := range 1 << cfg.HashSize {
 		e.shards = append(e.shards, newShard(e, i))
 	}
@@ -196,7 +197,7 @@ func (e *Engine) Stop(ctx context.Context) {
 
 // checkIdle is called by shards after each round.
 func (e *Engine) checkIdle() {
-	if e.stopping.Load() && e.requests.Load() == 0 && e.memory.Load() == 0 &&
+	if e.stopping.Load() && e.requests.Load() == 0 && e.held.waiting.Load() == 0 &&
 		e.credits.inUse() == 0 && e.committer.idle() {
 		e.idleOnce.Do(func() { close(e.idle) })
 	}
@@ -206,7 +207,7 @@ func (e *Engine) checkIdle() {
 // blocks: what cannot wait is answered 503.
 func (e *Engine) Message(m *evapi.Message) {
 	req := e.newRequest(m)
-	e.requests.Add(1)
+	e.opened(req)
 	e.heard(req.from)
 	switch {
 	case req.refused == nil && req.content.Kind == sipmsg.Receipt:
@@ -217,6 +218,9 @@ func (e *Engine) Message(m *evapi.Message) {
 		return
 	case req.late(m.Received):
 		e.turnAway(req, "Too late")
+		return
+	case e.held.crowded():
+		e.turnAway(req, "Overloaded")
 		return
 	}
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") {
@@ -267,7 +271,7 @@ func (e *Engine) settle(req *request, a evapi.Answer) {
 	e.relay.Reply(req.msg, a)
 	e.metrics.request(req, a)
 	e.logRequest(req, a, false)
-	e.requests.Add(-1)
+	e.closed(req)
 }
 
 // Result takes the outcome of a copy that the Relay was given. It never blocks.
@@ -307,9 +311,6 @@ func (e *Engine) shardOf(room Name) *shard { return e.shardOfKey(room.Key()) }
 func (e *Engine) shardOfKey(roomKey string) *shard {
 	return e.shards[Hash(roomKey)&uint32(len(e.shards)-1)]
 }
-
-// charge accounts for bytes that wait to be delivered.
-func (e *Engine) charge(n int) { e.memory.Add(int64(n)) }
 
 // newRoomID names an incarnation of a room for ever.
 func newRoomID() int64 {

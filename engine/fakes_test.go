@@ -238,7 +238,7 @@ func (h *house) say(from, room, body string, headers ...string) evapi.Answer {
 func (h *house) quiet() {
 	h.t.Helper()
 	calm := func() bool {
-		return h.e.requests.Load() == 0 && h.e.memory.Load() == 0 && h.e.credits.inUse() == 0 &&
+		return h.e.requests.Load() == 0 && h.e.held.waiting.Load() == 0 && h.e.credits.inUse() == 0 &&
 			h.e.committer.idle() && h.e.loader.idle()
 	}
 	h.until("quiet", func() bool {
@@ -257,7 +257,7 @@ func (h *house) until(what string, cond func() bool) {
 	for !cond() {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("never %s: %d requests, %d bytes, %d copies under way", what,
-				h.e.requests.Load(), h.e.memory.Load(), h.e.credits.inUse())
+				h.e.requests.Load(), h.e.held.waiting.Load(), h.e.credits.inUse())
 		}
 		runtime.Gosched()
 	}

@@ -223,11 +223,16 @@ func TestSlowMember(t *testing.T) {
 			t.Fatalf("bob's message %d is %q", i, b)
 		}
 	}
-	if n := h.e.memory.Load(); n > 20*(overhead+10) {
+	out, err := h.e.composeText(Name{"r", "x.org"}, "[alice]: 50", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := int64(h.e.sizeOf(out))
+	if n := h.e.held.waiting.Load(); n > 20*one {
 		t.Errorf("%d bytes are kept for a mute member", n)
 	}
-	if h.want(h.say2("alice", "r", "#remove mute"), 200, 1); h.e.memory.Load() > 5*(overhead+100) {
-		t.Errorf("%d bytes are kept for a member that is gone", h.e.memory.Load())
+	if h.want(h.say2("alice", "r", "#remove mute"), 200, 1); h.e.held.waiting.Load() > 5*one {
+		t.Errorf("%d bytes are kept for a member that is gone", h.e.held.waiting.Load())
 	}
 }
 

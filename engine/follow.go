@@ -53,7 +53,8 @@ func (s *shard) leave(r *room, m *member) {
 	s.dropPlace(r, m)
 	s.leftOpen(r, m)
 	delete(r.losses, m.key)
-	m.live, m.wait, m.page = false, nil, nil
+	s.dropPage(m)
+	m.live, m.wait = false, nil
 }
 
 // discard ends the deliveries of a room that is no more.

@@ -30,6 +30,7 @@ func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
 	after := r.last - min(uint64(n), r.last)
 	s.engine.loader.put(query{room: r.id, after: after, limit: n, answer: func(rows []MessageRow, err error) {
 		s.inbox.post(func(s *shard) {
+			defer s.engine.held.pages.Add(-rowsSize(rows))
 			c := s.own(r)
 			c.req.callID = callID
 			if m := r.get(to.Key()); s.rooms[r.key] != r || m == nil || m.invited() {

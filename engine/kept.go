@@ -51,15 +51,15 @@ func (n *note) mustKeep(r evapi.Result) bool {
 
 // keep lets n wait, until due at most.
 func (s *shard) keep(st *stream, n note, due time.Time) {
-	if s.kept >= maxKept {
+	if s.kept >= maxKept || !s.engine.held.mayKeep() {
 		s.engine.metrics.dropped.Inc()
 		return
 	}
 	if len(st.kept) >= maxKeptUser {
 		s.unstore(st.kept[0])
 		s.engine.metrics.dropped.Inc()
+		s.countKept(-1, &st.kept[0])
 		st.kept = st.kept[1:]
-		s.kept--
 	}
 	if len(st.kept) == 0 {
 		s.engine.signs.await(st.key)
@@ -68,11 +68,17 @@ func (s *shard) keep(st *stream, n note, due time.Time) {
 	}
 	n.size, n.via = 0, nil
 	st.kept = append(st.kept, n)
-	s.kept++
+	s.countKept(1, &n)
 	if n.invite != nil && !n.noted {
 		st.kept[len(st.kept)-1].noted = true
 		s.invitationWaits(n.room, n.invite)
 	}
+}
+
+// countKept counts one more notice that is kept, or one less.
+func (s *shard) countKept(one int, n *note) {
+	s.kept += one
+	s.engine.held.kept.Add(int64(one * s.engine.sizeOf(n.out)))
 }
 
 // release sends what is kept for a user, ahead of what is not under way yet.
@@ -82,7 +88,6 @@ func (s *shard) release(st *stream) {
 		return
 	}
 	st.kept = nil
-	s.kept -= len(kept)
 	s.engine.signs.forget(st.key)
 	idle := len(st.notes) == 0
 	at := 0
@@ -92,10 +97,11 @@ func (s *shard) release(st *stream) {
 	rest := append([]note(nil), st.notes[at:]...)
 	st.notes = st.notes[:at]
 	for _, n := range kept {
+		s.countKept(-1, &n)
 		if n.invite != nil && !s.isInvited(n.room, n.invite) {
 			continue // it is not true any more
 		}
-		n.made, n.size = s.now, n.out.BodyLen()+overhead
+		n.made, n.size = s.now, s.engine.sizeOf(n.out)
 		s.engine.charge(n.size)
 		st.notes = append(st.notes, n)
 	}

@@ -103,7 +103,7 @@ func TestLateRoom(t *testing.T) {
 					t.Errorf("%v counted, answers by code %v", n, codes)
 				}
 				end := time.Now()
-				for h.e.memory.Load() > 0 || h.e.credits.inUse() > 0 || !h.e.loader.idle() {
+				for h.e.held.waiting.Load() > 0 || h.e.credits.inUse() > 0 || !h.e.loader.idle() {
 					step()
 				}
 				if oldest := time.Since(end); c.refuses && oldest > c.delay*3/2 {

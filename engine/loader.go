@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -22,6 +23,7 @@ type query struct {
 // holds one query per room and place at most, which bounds it.
 type loader struct {
 	store Store
+	held  *held // charged with the rows that are read; who gets them discharges it
 	log   zerolog.Logger
 	wake  chan struct{}
 
@@ -30,8 +32,8 @@ type loader struct {
 	open    int // queries that are not answered yet
 }
 
-func newLoader(store Store, log zerolog.Logger) *loader {
-	return &loader{store: store, log: log, wake: make(chan struct{}, loaders)}
+func newLoader(store Store, held *held, log zerolog.Logger) *loader {
+	return &loader{store: store, held: held, log: log, wake: make(chan struct{}, loaders)}
 }
 
 // put queues q and never blocks.
@@ -77,10 +79,24 @@ func (l *loader) run(ctx context.Context) {
 			return
 		case <-l.wake:
 		}
-		for q, ok := l.take(); ok && ctx.Err() == nil; q, ok = l.take() {
+		for q, ok := l.take(); ok && l.hasRoom(ctx); q, ok = l.take() {
 			l.answer(ctx, q)
 		}
 	}
+}
+
+// roomPoll is how often it is looked whether there is room for what is to be read.
+const roomPoll = 10 * time.Millisecond
+
+// hasRoom waits until there is room for what is to be read; false: ctx has ended.
+func (l *loader) hasRoom(ctx context.Context) bool {
+	for !l.held.mayRead() && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(roomPoll):
+		}
+	}
+	return ctx.Err() == nil
 }
 
 func (l *loader) answer(ctx context.Context, q query) {
@@ -90,6 +106,7 @@ func (l *loader) answer(ctx context.Context, q query) {
 	if err != nil {
 		l.log.Warn().Err(err).Msg("messages cannot be loaded, again in a moment")
 	}
+	l.held.pages.Add(rowsSize(rows))
 	q.answer(rows, err)
 	l.mu.Lock()
 	l.open--

@@ -30,6 +30,7 @@ type memStore struct {
 	prunes  []time.Time                                      // at which Prune was done
 	gate    chan struct{}                                    // if not nil, each commit takes one token first
 	reads   chan struct{}                                    // the same for each query of messages
+	asked   []int                                            // the limits of these queries
 }
 
 func newMemStore() *memStore {
@@ -203,6 +204,7 @@ func (s *memStore) Messages(_ context.Context, room int64, after uint64, limit i
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked = append(s.asked, limit)
 	if s.away {
 		return nil, ErrUnavailable
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,11 +123,22 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 		m.receipts, m.receiptsSent, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
 		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
-			func() float64 { return float64(e.memory.Load()) }),
+			func() float64 { return float64(e.held.waiting.Load()) }),
+		heldGauge("requests", &e.held.requests), heldGauge("waiting", &e.held.waiting), heldGauge("read", &e.held.pages),
+		heldGauge("kept", &e.held.kept), heldGauge("copies", &e.held.copies),
 	} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
+}
+
+// heldGauge shows one part of held.
+func heldGauge(what string, bytes *atomic.Int64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_held_bytes",
+		Help: "Bytes of what people say that imcd holds; total_log_bytes bounds the sum. Of requests without an " +
+			"answer (requests), messages and notices that wait for recipients (waiting), what was read from the " +
+			"database (read), notices for users that are offline (kept), copies under way (copies).",
+		ConstLabels: prometheus.Labels{"what": what}}, func() float64 { return float64(bytes.Load()) })
 }
 
 func (m *metrics) request(req *request, a evapi.Answer) {

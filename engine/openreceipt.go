@@ -212,7 +212,7 @@ func (s *shard) sendReceipt(r *room, o *openReceipt, status sipmsg.IMDNStatus) {
 		s.engine.log.Warn().Err(err).Str("room", r.key).Msg("receipt cannot be sent")
 		return
 	}
-	size := out.BodyLen() + overhead
+	size := s.engine.sizeOf(out)
 	s.engine.charge(size)
 	s.note(sender.name(), note{out: out, via: o.via, size: size})
 	s.engine.metrics.receiptsSent.Inc()

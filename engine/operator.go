@@ -75,9 +75,10 @@ func (e *Engine) command(req *request, name string, args ...string) {
 
 // submit puts req into its shard's inbox. False: there is no room, or no time.
 func (e *Engine) submit(req *request) bool {
-	e.requests.Add(1)
+	req.size = requestBytes + len(req.body)
+	e.opened(req)
 	if e.stopping.Load() || !e.shardOf(req.room).inbox.request(req) {
-		e.requests.Add(-1)
+		e.closed(req)
 		return false
 	}
 	return true

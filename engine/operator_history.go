@@ -43,7 +43,10 @@ func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem,
 	}
 	answers := make(chan answer, 1)
 	e.loader.put(query{room: at.id, after: at.last - min(uint64(n), at.last), limit: n,
-		answer: func(rows []MessageRow, err error) { answers <- answer{rows, err} }})
+		answer: func(rows []MessageRow, err error) {
+			e.held.pages.Add(-rowsSize(rows)) // an operator's from here on
+			answers <- answer{rows, err}
+		}})
 	select {
 	case a := <-answers:
 		if a.err != nil {

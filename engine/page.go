@@ -8,7 +8,7 @@ import (
 
 const (
 	// pageSize is how many messages are loaded at a time for members that are
-	// behind.
+	// behind; one is enough to see whether somebody is there again (see pageLimit).
 	pageSize = 32
 	// loadTimeout is the deadline of a query.
 	loadTimeout = 3 * time.Second
@@ -21,6 +21,8 @@ const (
 type page struct {
 	items []pageItem
 	last  uint64 // all stored messages up to this number are in it
+	bytes int    // charged for it
+	users int    // members that have it; with the last of them it is discharged
 }
 
 type pageItem struct {
@@ -45,15 +47,28 @@ func (s *shard) load(r *room, m *member) {
 	if len(r.loads[after]) > 1 {
 		return
 	}
-	last := r.last
-	s.engine.loader.put(query{room: r.id, after: after, limit: pageSize, answer: func(rows []MessageRow, err error) {
-		s.inbox.post(func(s *shard) { s.loaded(r, after, last, rows, err) })
+	last, limit := r.last, pageLimit(m)
+	s.engine.loader.put(query{room: r.id, after: after, limit: limit, answer: func(rows []MessageRow, err error) {
+		s.inbox.post(func(s *shard) {
+			s.loaded(r, after, last, limit, rows, err)
+			s.engine.held.pages.Add(-rowsSize(rows))
+		})
 	}})
 }
 
-// loaded gives the messages to those who waited for them. last was the room's
+// pageLimit is how many messages are loaded for m: one if only a try will tell whether it can
+// be reached, and more if that is its own or has expired.
+func pageLimit(m *member) int {
+	if w := m.wait; w != nil && !w.back && !w.looked {
+		w.looked = true
+		return 1
+	}
+	return pageSize
+}
+
+// loaded gives the messages, limit at most, to those who waited for them. last was the room's
 // last durable message when they were asked for.
-func (s *shard) loaded(r *room, after, last uint64, rows []MessageRow, err error) {
+func (s *shard) loaded(r *room, after, last uint64, limit int, rows []MessageRow, err error) {
 	members := r.loads[after]
 	delete(r.loads, after)
 	if s.rooms[r.key] != r && s.stale[r.key] != r {
@@ -62,7 +77,7 @@ func (s *shard) loaded(r *room, after, last uint64, rows []MessageRow, err error
 	p := &page{last: last}
 	if n := len(rows); n > 0 {
 		p.items = s.composeRows(r, rows)
-		if p.last = max(last, rows[n-1].Seq); n == pageSize {
+		if p.last = max(last, rows[n-1].Seq); n == limit {
 			p.last = rows[n-1].Seq
 		}
 	}
@@ -75,9 +90,35 @@ func (s *shard) loaded(r *room, after, last uint64, rows []MessageRow, err error
 			s.loadLater(r, m)
 			continue
 		}
-		m.page, m.at = p, 0
+		s.givePage(m, p)
 		s.setReady(r, m)
 	}
+}
+
+// givePage lets m go on with p.
+func (s *shard) givePage(m *member, p *page) {
+	if p.users == 0 {
+		for i := range p.items {
+			if out := p.items[i].out; out != nil {
+				p.bytes += s.engine.sizeOf(out)
+			}
+		}
+		s.engine.held.pages.Add(int64(p.bytes))
+	}
+	p.users++
+	m.page, m.at = p, 0
+}
+
+// dropPage takes the page of m away, if it has one.
+func (s *shard) dropPage(m *member) {
+	if m.page == nil {
+		return
+	}
+	if m.page.users--; m.page.users == 0 {
+		s.engine.held.pages.Add(int64(-m.page.bytes))
+		m.page.bytes = 0 // others may get it still, see loaded
+	}
+	m.page = nil
 }
 
 // loadLater lets m be loaded again in a moment.
@@ -159,7 +200,7 @@ func (s *shard) seekPage(r *room, m *member) bool {
 	if m.page.last > m.cursor {
 		return true
 	}
-	m.page = nil
+	s.dropPage(m)
 	s.catchUp(r, m)
 	return m.mode == following && s.seek(r, m)
 }

@@ -111,7 +111,7 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 		}
 		return []Stats{st}
 	})
-	sum := Stats{Outstanding: e.credits.inUse(), BacklogBytes: e.memory.Load(), DatabaseOK: e.committer.healthy(),
+	sum := Stats{Outstanding: e.credits.inUse(), BacklogBytes: e.held.waiting.Load(), DatabaseOK: e.committer.healthy(),
 		Committing: e.committer.pending(), Reading: e.loader.pending()}
 	for _, p := range parts {
 		sum.ActiveRooms += p.ActiveRooms

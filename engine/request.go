@@ -28,6 +28,7 @@ type request struct {
 	contentType string         // of the content that goes on; empty if there was none
 	body        []byte         // likewise
 
+	size    int      // bytes charged until it is answered
 	refused *refusal // found while it was read
 	metered bool     // counted against the sender's limits already
 	seq     uint64   // number of the message; 0 until it has one, and for commands
@@ -38,7 +39,10 @@ type request struct {
 // newRequest reads who says what to which room. What is wrong with it stands in
 // refused; the rest is then as far as it was read.
 func (e *Engine) newRequest(m *evapi.Message) *request {
-	req := &request{msg: m}
+	req := &request{msg: m, size: requestBytes}
+	if m.Request != nil {
+		req.size += len(m.Request.Body())
+	}
 	req.refused = e.read(req)
 	if req.room.IsZero() {
 		req.room = req.target

@@ -40,10 +40,14 @@ type shard struct {
 	expiry   []*flight          // the same and finished ones, once for each time that they were sent
 	repeats  []*flight          // those that are to be sent again now
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
+	evicted  []evicted          // oldest first
 	serial   uint64             // of notes, for Call-IDs
 	now      time.Time          // of this round
 	replied  bool               // somebody, in this round
 	toldLate time.Time          // when it was last logged that a room is late
+
+	evictedBytes int // of evicted
+	copyBytes    int // as it was told last, see countCopies
 
 	waits    waits                         // members that are tried again later
 	probes   bucket                        // tries that messages have brought forward
@@ -119,6 +123,7 @@ func (s *shard) run(ctx context.Context) {
 		s.giveWay()
 		s.pump()
 		s.sendTyping()
+		s.countCopies()
 		s.engine.checkIdle()
 	}
 }
@@ -209,7 +214,7 @@ func (s *shard) unavailable(req *request) *refusal {
 		return refuseUnavailable("Shutting down")
 	case req.late(s.now):
 		return &refusal{code: 503, detail: rcUnavailable, reason: "Too late"}
-	case s.engine.memory.Load() > int64(s.engine.cfg.TotalBytes):
+	case s.engine.held.full():
 		return refuseOverloaded()
 	case req.cmd == nil && !req.service() && s.overdue(s.rooms[req.roomKey()]):
 		return s.refuseLate(s.rooms[req.roomKey()])
@@ -252,7 +257,7 @@ func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 	}
 	s.engine.metrics.request(req, a)
 	s.engine.logRequest(req, a, repeated)
-	s.engine.requests.Add(-1)
+	s.engine.closed(req)
 }
 
 // createRoom makes a room in memory; its changes are the caller's.

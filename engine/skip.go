@@ -56,7 +56,8 @@ func (s *shard) skip(name, who Name) (uint64, error) {
 	}
 	s.unfollow(r, m)
 	s.gaveUp(r, m, m.cursor, seq)
-	m.cursor, m.page = seq, nil
+	s.dropPage(m)
+	m.cursor = seq
 	s.markDirty(r)
 	s.noteLoss(r, m, seq, lossOperator, 0)
 	m.deaf = false

@@ -25,6 +25,7 @@ type wait struct {
 	malformed int    // tries that were answered 400
 	words     int    // wordPoison that was not answered either
 	back      bool   // the user has registered, or said something, since the first of the silent ones
+	looked    bool   // the first message of this try was loaded
 }
 
 // waits is a heap of members by the time at which they are due.
@@ -92,7 +93,8 @@ func (w *wait) note(f *flight, v verdict) {
 func (s *shard) waitUntil(r *room, m *member, w *wait, due time.Time) {
 	s.unfollow(r, m)
 	s.caughtUp(m)
-	m.mode, m.page = waiting, nil
+	s.dropPage(m)
+	m.mode = waiting
 	w.due = due
 	s.await(m, w)
 	s.markDirty(r)
@@ -136,6 +138,7 @@ func (s *shard) await(m *member, w *wait) {
 func (s *shard) resume(w *wait) {
 	s.forgetWait(w)
 	s.catching++
+	w.looked = false
 	w.member.resumed = true
 	w.member.mode, w.member.excuse = behind, w.room.last
 	s.setReady(w.room, w.member)

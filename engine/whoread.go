@@ -36,6 +36,7 @@ func (s *shard) sendSeen(r *room, to Name, callID string, n int) {
 	after := r.last - min(seenMost, r.last)
 	s.engine.loader.put(query{room: r.id, after: after, limit: seenMost, answer: func(rows []MessageRow, err error) {
 		s.inbox.post(func(s *shard) {
+			defer s.engine.held.pages.Add(-rowsSize(rows))
 			c := s.own(r)
 			c.req.callID = callID
 			m := r.get(to.Key())

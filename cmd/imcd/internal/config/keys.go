@@ -142,7 +142,7 @@ func limitKeys() []key {
 		intKey("room_log_entries", "what a room keeps in memory for slow members; the rest is in the database", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.LogEntries }),
 		intKey("room_log_bytes", "its bytes", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.LogBytes }),
-		intKey("total_log_bytes", "bytes of all rooms' messages together; then 503", 0, math.MaxInt,
+		intKey("total_log_bytes", "bytes of all that imcd holds of what people say; then 503", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.TotalBytes }),
 		durationKey("max_delay", "how late messages may come because of the load; above, 503; 0s: no limit", 0, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.MaxDelay }),
