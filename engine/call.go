@@ -358,7 +358,9 @@ func (c *call) join() *refusal {
 	c.enter(c.me)
 	c.greet(c.me, "you_joined", Name{})
 	c.tellOthers(c.me, "joined", nil)
-	c.tx.history = c.shard.engine.cfg.HistoryOnJoin
+	if n := c.shard.engine.cfg.HistoryOnJoin; n > 0 && c.req.person() && c.shard.engine.reads.begin(c.req.fromKey()) == nil {
+		c.tx.history = n // else there is nobody to read it, or no time
+	}
 	return nil
 }
 

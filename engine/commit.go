@@ -52,7 +52,11 @@ type committer struct {
 	minEpoch  map[*shard]map[string]uint64
 	suspended map[*shard]map[string]struct{}
 
-	refusals quiet // run's
+	refusals quiet  // run's, as what follows
+	stuck    outage // of changes that nobody waits for, which the database refuses
+	failures outage // of commits, because the database is away
+	away     outage // of the tries to load what a failed commit has left
+	told     bool   // the log says that it is away, and not yet that it is back
 }
 
 func newCommitter(store Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
@@ -196,7 +200,10 @@ func (c *committer) commit(ctx context.Context, batch []*tx) {
 			t.shard.inbox.post(func(s *shard) { s.done(t, nil) })
 		}
 	case errors.Is(err, ErrUnavailable):
-		c.log.Error().Err(err).Int("changes", len(batch)).Msg("commit failed, its senders are answered 503")
+		if c.failures.failed(time.Now(), err) {
+			c.told = true
+			c.log.Error().Err(err).Int("changes", len(batch)).Msg("commit failed, its senders are answered 503")
+		}
 		c.setBroken(true) // before anybody hears of the failure
 		c.fail(batch, err)
 		c.recover(ctx, batch)
@@ -298,7 +305,7 @@ func (c *committer) fail(batch []*tx, err error) {
 func (c *committer) recover(ctx context.Context, batch []*tx) {
 	c.setBroken(true)
 	failed := roomsOf(batch)
-	for backoff := reloadBackoffMin; ; backoff = min(2*backoff, reloadBackoffMax) {
+	for backoff := reloadBackoffMin; ; backoff = longer(backoff, reloadBackoffMin, reloadBackoffMax) {
 		for more := c.take(); len(more) > 0; more = c.take() {
 			c.fail(more, errBroken)
 			maps.Copy(failed, roomsOf(more))
@@ -307,7 +314,10 @@ func (c *committer) recover(ctx context.Context, batch []*tx) {
 		if err == nil {
 			break
 		}
-		c.log.Warn().Err(err).Dur("again_in", backoff).Msg("database is away")
+		if c.away.failed(time.Now(), err) {
+			c.told = true
+			c.log.Warn().Err(err).Msg("database is away")
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -315,7 +325,10 @@ func (c *committer) recover(ctx context.Context, batch []*tx) {
 		}
 	}
 	c.setBroken(false)
-	c.log.Info().Int("rooms", len(failed)).Msg("database is back")
+	if c.told {
+		c.told = false
+		c.log.Info().Int("rooms", len(failed)).Msg("database is back")
+	}
 }
 
 // reload hands the stored state of the failed rooms to their shards.

@@ -33,16 +33,12 @@ func (s *shard) flushed(rooms []*room, changes []Change, err error) {
 		s.unstored(rooms, refused.changes)
 		err = nil // of the others
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		s.flushWait = 0
 		s.storedAgain(changes)
 		return
-	case errors.Is(err, ErrUnavailable):
-		s.flushWait = min(max(2*s.flushWait, flushWaitMin), flushWaitAway)
-	default:
-		s.flushWait = min(max(2*s.flushWait, flushWaitMin), flushWaitRefused)
 	}
+	s.flushWait = longer(s.flushWait, flushWaitMin, patience(err))
 	s.rewrite(rooms)
 	s.unstoreAgain(changes)
 }

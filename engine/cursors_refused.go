@@ -43,7 +43,7 @@ func (s *shard) unstored(rooms []*room, changes []Change) {
 	for i := range changes {
 		key := keyOfCursor(&changes[i])
 		if was, known := s.refusedCursors[key]; known || len(s.refusedCursors) < maxRefusedCursors {
-			wait := min(max(2*was.wait, flushWaitMin), flushWaitRefused)
+			wait := longer(was.wait, flushWaitMin, flushWaitRefused)
 			s.refusedCursors[key] = refusedCursor{next: s.now.Add(wait), wait: wait}
 		}
 		r := byID[key.room]

@@ -45,7 +45,8 @@ type Engine struct {
 	shards    []*shard
 	committer *committer
 	lister    *lister
-	loader    *loader
+	loader    *loader // for members that are behind
+	reads     *reads  // for who asks to see what was said
 	credits   *credits
 	senders   *senders // nil if no rate of senders is limited
 	speakers  *speakers
@@ -114,7 +115,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 	}
 	e.committer = newCommitter(store, cfg, log, e.metrics)
 	e.lister = newLister(e)
-	e.loader = newLoader(store, &e.held, log)
+	e.loader, e.reads = newLoader(store, &e.held, log), newReads(newLoader(store, &e.held, log))
 	for i := range 1 << cfg.HashSize {
 		e.shards = append(e.shards, newShard(e, i))
 	}
@@ -143,6 +144,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	for range loaders {
 		e.loop("loader", func() { e.loader.run(run) })
 	}
+	e.loop("reads", func() { e.reads.run(run) })
 	for _, s := range e.shards {
 		e.loop("shard "+strconv.Itoa(s.index), func() { s.run(run) })
 	}

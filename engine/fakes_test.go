@@ -239,7 +239,7 @@ func (h *house) quiet() {
 	h.t.Helper()
 	calm := func() bool {
 		return h.e.requests.Load() == 0 && h.e.held.waiting.Load() == 0 && h.e.credits.inUse() == 0 &&
-			h.e.committer.idle() && h.e.loader.idle()
+			h.e.committer.idle() && h.e.loader.idle() && h.e.reads.idle()
 	}
 	h.until("quiet", func() bool {
 		if !calm() {

@@ -21,14 +21,18 @@ func runHistory(c *call) *refusal {
 		c.answer("history_none", nil)
 		return nil
 	}
+	if refused := c.shard.engine.reads.begin(c.req.fromKey()); refused != nil {
+		return refused
+	}
 	c.tx.history = n
 	return nil
 }
 
-// sendHistory sends the last n messages of a room to one user, the newest last.
+// sendHistory sends the last n messages of a room to one user, who has a place among the
+// reads, the newest last.
 func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
 	after := r.last - min(uint64(n), r.last)
-	s.engine.loader.put(query{room: r.id, after: after, limit: n, answer: func(rows []MessageRow, err error) {
+	s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: n, answer: func(rows []MessageRow, err error) {
 		s.inbox.post(func(s *shard) {
 			defer s.engine.held.pages.Add(-rowsSize(rows))
 			c := s.own(r)

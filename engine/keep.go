@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// pruneEvery is how often what is over the limits is deleted.
+	// pruneEvery is how often what is over the limits is deleted; after failures less often,
+	// down to flushWaitRefused.
 	pruneEvery = 10 * time.Second
 	// pruneTimeout is the deadline for that.
 	pruneTimeout = 30 * time.Second
@@ -16,27 +17,34 @@ const (
 
 // prune deletes old messages and answers until ctx ends.
 func (e *Engine) prune(ctx context.Context) {
-	ticker := time.NewTicker(pruneEvery)
-	defer ticker.Stop()
+	wait := pruneEvery
 	for {
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
-		e.pruneOnce(ctx)
+		err := e.pruneOnce(ctx)
+		if err == nil {
+			wait = pruneEvery
+			continue
+		}
+		if wait == pruneEvery && ctx.Err() == nil {
+			e.log.Warn().Err(err).Msg("old messages are not deleted")
+		}
+		wait = longer(wait, pruneEvery, flushWaitRefused)
 	}
 }
 
-func (e *Engine) pruneOnce(ctx context.Context) {
+func (e *Engine) pruneOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
 	n, err := e.store.Prune(ctx, Limits{Messages: e.cfg.RoomMessages, Bytes: int64(e.cfg.RoomBytes),
 		Age: e.cfg.MessageAge, SeenAge: 2 * e.cfg.DuplicateWindow, NoteAge: keptAge}, time.Now())
-	if err != nil && ctx.Err() == nil {
-		e.log.Warn().Err(err).Msg("old messages are not deleted")
-	}
 	e.metrics.pruned.Add(float64(n))
+	return err
 }
 
 // loadSeen takes over the answers of an earlier run.

@@ -2,13 +2,14 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 )
 
-// loaders is how many queries for messages run at a time.
+// loaders is how many queries for members run at a time.
 const loaders = 2
 
 // query asks the store for messages of a room.
@@ -16,11 +17,13 @@ type query struct {
 	room   int64
 	after  uint64
 	limit  int
+	until  time.Time                 // the deadline; zero: loadTimeout after it has begun
 	answer func([]MessageRow, error) // called by the loader
 }
 
-// loader reads messages for members that are behind and for history. Its queue
-// holds one query per room and place at most, which bounds it.
+// loader reads messages. There are two, each with a queue and goroutines of its own: one
+// for members that are behind, whose queue is bounded by one query per room and place, and
+// one for what somebody asks to see (reads).
 type loader struct {
 	store Store
 	held  *held // charged with the rows that are read; who gets them discharges it
@@ -29,7 +32,8 @@ type loader struct {
 
 	mu      sync.Mutex
 	waiting []query
-	open    int // queries that are not answered yet
+	open    int    // queries that are not answered yet
+	outage  outage // of the store
 }
 
 func newLoader(store Store, held *held, log zerolog.Logger) *loader {
@@ -79,7 +83,7 @@ func (l *loader) run(ctx context.Context) {
 			return
 		case <-l.wake:
 		}
-		for q, ok := l.take(); ok && l.hasRoom(ctx); q, ok = l.take() {
+		for q, ok := l.take(); ok && l.hasRoom(ctx, q.until); q, ok = l.take() {
 			l.answer(ctx, q)
 		}
 	}
@@ -88,9 +92,10 @@ func (l *loader) run(ctx context.Context) {
 // roomPoll is how often it is looked whether there is room for what is to be read.
 const roomPoll = 10 * time.Millisecond
 
-// hasRoom waits until there is room for what is to be read; false: ctx has ended.
-func (l *loader) hasRoom(ctx context.Context) bool {
-	for !l.held.mayRead() && ctx.Err() == nil {
+// hasRoom waits until there is room for what is to be read, or its time is over; false: ctx
+// has ended.
+func (l *loader) hasRoom(ctx context.Context, until time.Time) bool {
+	for !l.held.mayRead() && ctx.Err() == nil && (until.IsZero() || time.Now().Before(until)) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(roomPoll):
@@ -99,16 +104,37 @@ func (l *loader) hasRoom(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
+// errTooLong is the answer to a query whose time was over before its turn came.
+var errTooLong = fmt.Errorf("%w: others read for too long", ErrUnavailable)
+
 func (l *loader) answer(ctx context.Context, q query) {
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	rows, err := l.store.Messages(ctx, q.room, q.after, q.limit)
-	if err != nil {
-		l.log.Warn().Err(err).Msg("messages cannot be loaded, again in a moment")
+	now := time.Now()
+	if q.until.IsZero() {
+		q.until = now.Add(loadTimeout)
+	}
+	rows, err := []MessageRow(nil), errTooLong
+	if now.Before(q.until) {
+		rows, err = l.read(ctx, q)
 	}
 	l.held.pages.Add(rowsSize(rows))
 	q.answer(rows, err)
 	l.mu.Lock()
 	l.open--
 	l.mu.Unlock()
+}
+
+func (l *loader) read(ctx context.Context, q query) ([]MessageRow, error) {
+	ctx, cancel := context.WithDeadline(ctx, q.until)
+	defer cancel()
+	rows, err := l.store.Messages(ctx, q.room, q.after, q.limit)
+	if err != nil && ctx.Err() != context.Canceled && l.failed(err) {
+		l.log.Warn().Err(err).Msg("messages cannot be loaded, again in a moment")
+	}
+	return rows, err
+}
+
+func (l *loader) failed(err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.outage.failed(time.Now(), err)
 }

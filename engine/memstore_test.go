@@ -31,12 +31,15 @@ type memStore struct {
 	gate    chan struct{}                                    // if not nil, each commit takes one token first
 	reads   chan struct{}                                    // the same for each query of messages
 	asked   []int                                            // the limits of these queries
+	pace    time.Duration                                    // how long a query of messages takes
+	errs    map[string]error                                 // what methods fail with, by their names
+	calls   map[string]int                                   // of Messages, Prune and Ping
 }
 
 func newMemStore() *memStore {
 	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
 		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]NoteRow{},
-		answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}}
+		answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}, calls: map[string]int{}}
 }
 
 // committed is how many commits there were.
@@ -195,18 +198,34 @@ func (s *memStore) applyDelivery(c Change) {
 	}
 }
 
-func (s *memStore) Messages(_ context.Context, room int64, after uint64, limit int) ([]MessageRow, error) {
+// called counts a call and returns what it is to fail with. It needs s.mu.
+func (s *memStore) called(method string) error {
+	s.calls[method]++
+	if s.away {
+		return ErrUnavailable
+	}
+	return s.errs[method]
+}
+
+func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error) {
 	s.mu.Lock()
-	reads := s.reads
+	reads, pace := s.reads, s.pace
 	s.mu.Unlock()
 	if reads != nil {
 		<-reads
 	}
+	if pace > 0 {
+		select {
+		case <-time.After(pace):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, limit)
-	if s.away {
-		return nil, ErrUnavailable
+	if err := s.called("Messages"); err != nil {
+		return nil, err
 	}
 	var rows []MessageRow
 	for _, m := range s.said[room] {
@@ -240,8 +259,8 @@ func (s *memStore) Notes(_ context.Context, limit int) ([]NoteRow, error) {
 func (s *memStore) Prune(_ context.Context, l Limits, now time.Time) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.away {
-		return 0, ErrUnavailable
+	if err := s.called("Prune"); err != nil {
+		return 0, err
 	}
 	s.prunes = append(s.prunes, now)
 	for _, said := range s.said {
@@ -268,10 +287,7 @@ func (s *memStore) Prune(_ context.Context, l Limits, now time.Time) (n int, err
 func (s *memStore) Ping(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.away {
-		return ErrUnavailable
-	}
-	return nil
+	return s.called("Ping")
 }
 
 func (s *memStore) Close() error { return nil }

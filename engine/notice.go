@@ -98,6 +98,7 @@ var defaultNotices = map[string]string{
 	"audio":            "sound",
 	"video":            "video",
 	"file":             "file",
+	"reading":          "*** Your last question is not answered yet. Please wait a moment.",
 	"history_none":     "*** Nothing has been said in room {room} yet.",
 	"seen":             "*** {time}, {user}: delivered to {n} of {of}, read by {read}",
 	"seen_last":        "*** Last message, by {user}: delivered to {n} of {of}, read by {read}",

@@ -21,7 +21,7 @@ type HistoryItem struct {
 
 // History returns the last n messages of a room, the oldest first; n 0 means as
 // many as the command history shows, and history_max is the most. ErrBadName,
-// ErrNoRoom.
+// ErrNoRoom, *Refused.
 func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem, error) {
 	if n == 0 {
 		n = historyDefault
@@ -42,7 +42,10 @@ func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem,
 		err  error
 	}
 	answers := make(chan answer, 1)
-	e.loader.put(query{room: at.id, after: at.last - min(uint64(n), at.last), limit: n,
+	if e.reads.begin(operators) != nil {
+		return nil, &Refused{Code: 503, Reason: "too much is being read, try again"}
+	}
+	e.reads.put(operators, query{room: at.id, after: at.last - min(uint64(n), at.last), limit: n,
 		answer: func(rows []MessageRow, err error) {
 			e.held.pages.Add(-rowsSize(rows)) // an operator's from here on
 			answers <- answer{rows, err}

@@ -12,7 +12,7 @@ const (
 	pageSize = 32
 	// loadTimeout is the deadline of a query.
 	loadTimeout = 3 * time.Second
-	// loadRetry is how long members wait after a query failed.
+	// loadRetry is how long members wait after a query failed for the first time.
 	loadRetry = time.Second
 )
 
@@ -87,8 +87,11 @@ func (s *shard) loaded(r *room, after, last uint64, limit int, rows []MessageRow
 			continue
 		}
 		if err != nil {
-			s.loadLater(r, m)
+			s.loadLater(r, m, err)
 			continue
+		}
+		if m.wait != nil {
+			m.wait.unread = 0
 		}
 		s.givePage(m, p)
 		s.setReady(r, m)
@@ -121,13 +124,14 @@ func (s *shard) dropPage(m *member) {
 	m.page = nil
 }
 
-// loadLater lets m be loaded again in a moment.
-func (s *shard) loadLater(r *room, m *member) {
+// loadLater lets m be loaded again, later after each failure.
+func (s *shard) loadLater(r *room, m *member, err error) {
 	w := m.wait
 	if w == nil {
 		w = &wait{room: r, member: m, index: -1}
 	}
-	s.waitUntil(r, m, w, s.now.Add(loadRetry))
+	w.unread = longer(w.unread, loadRetry, patience(err))
+	s.waitUntil(r, m, w, s.now.Add(w.unread))
 }
 
 // composeRows makes what members see of stored messages.

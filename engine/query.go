@@ -112,7 +112,7 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 		return []Stats{st}
 	})
 	sum := Stats{Outstanding: e.credits.inUse(), BacklogBytes: e.held.waiting.Load(), DatabaseOK: e.committer.healthy(),
-		Committing: e.committer.pending(), Reading: e.loader.pending()}
+		Committing: e.committer.pending(), Reading: e.loader.pending() + e.reads.pending()}
 	for _, p := range parts {
 		sum.ActiveRooms += p.ActiveRooms
 		sum.Members += p.Members

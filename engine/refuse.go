@@ -34,7 +34,7 @@ func (q *quiet) next(now time.Time) (skipped int, ok bool) {
 
 // refuse hands t back to its shard, which asks for its room to be loaded again.
 func (c *committer) refuse(t *tx, err error) {
-	if skipped, ok := c.refusals.next(time.Now()); ok {
+	if skipped, ok := c.refusals.next(time.Now()); ok && (!t.apart || c.stuck.failed(time.Now(), err)) {
 		line := c.log.Error().Err(err).Int("more_before", skipped)
 		if t.room != nil {
 			line = line.Str("room", t.room.name.URI())

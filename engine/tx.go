@@ -28,8 +28,8 @@ type tx struct {
 
 	kept    int         // notices in it that wait for their users
 	left    []*member   // members of room that are dropped
-	history int         // messages to show to the sender; 0: none
-	seen    int         // messages of which it is told who has read them; 0: none
+	history int         // messages to show to the sender, who has a place among the reads for that; 0: none
+	seen    int         // messages of which it is told who has read them; 0: none. The same holds
 	after   func(error) // called in the shard when the tx is settled; may be nil
 }
 
@@ -108,6 +108,9 @@ func (s *shard) done(t *tx, err error) {
 	for _, y := range t.says {
 		s.engine.charge(-y.size)
 	}
+	if t.history+t.seen > 0 {
+		s.engine.reads.end(t.req.fromKey())
+	}
 }
 
 // apply answers the sender and tells everybody concerned.
@@ -135,7 +138,7 @@ func (s *shard) apply(t *tx) {
 	if t.seen > 0 {
 		s.sendSeen(t.room, t.req.from, t.req.callID, t.seen)
 	}
-	if t.history > 0 && t.req.person() {
+	if t.history > 0 {
 		s.sendHistory(t.room, t.req.from, t.req.callID, t.history)
 	}
 }

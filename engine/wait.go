@@ -20,6 +20,8 @@ type wait struct {
 	notBefore time.Time // what a Retry-After asked for; zero: nothing
 	tries     int       // that failed in a row
 
+	unread time.Duration // the last wait because what m has missed could not be loaded; 0: it could
+
 	seq       uint64 // of the message that the following are about
 	silent    int    // tries that nobody answered
 	malformed int    // tries that were answered 400

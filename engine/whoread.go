@@ -26,15 +26,18 @@ func runSeen(c *call) *refusal {
 		c.answer("history_none", nil)
 		return nil
 	}
+	if refused := c.shard.engine.reads.begin(c.req.fromKey()); refused != nil {
+		return refused
+	}
 	c.tx.seen = min(n, seenMost)
 	return nil
 }
 
 // sendSeen tells a member who has got the last n messages, and to whom they were
-// displayed. Who sent them is in the database.
+// displayed. Who sent them is in the database. The member has a place among the reads.
 func (s *shard) sendSeen(r *room, to Name, callID string, n int) {
 	after := r.last - min(seenMost, r.last)
-	s.engine.loader.put(query{room: r.id, after: after, limit: seenMost, answer: func(rows []MessageRow, err error) {
+	s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: seenMost, answer: func(rows []MessageRow, err error) {
 		s.inbox.post(func(s *shard) {
 			defer s.engine.held.pages.Add(-rowsSize(rows))
 			c := s.own(r)

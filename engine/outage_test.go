@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"imcd/evapi"
+)
+
+// TestErrorsBackOff: whatever is tried again after an error is tried less and less often,
+// and the log says once that it fails, however long that lasts.
+func TestErrorsBackOff(t *testing.T) {
+	denied := errors.New("permission denied")
+	// writes makes commits of some changes fail.
+	writes := func(err error, ops ...Op) func(*memStore) {
+		return func(s *memStore) {
+			s.fail = func(changes []Change) (error, bool) {
+				for i := range changes {
+					for _, op := range ops {
+						if changes[i].Op == op {
+							s.calls["failed"]++
+							return err, false
+						}
+					}
+				}
+				return nil, false
+			}
+		}
+	}
+	method := func(name string, err error) func(*memStore) {
+		return func(s *memStore) { s.errs = map[string]error{name: err} }
+	}
+	const away, refused = 200, 60 // tries in ten minutes: one each 4 s, or each minute after the first ones
+	const failed, refuses, unread = "commit failed", "refuses a change", "messages cannot be loaded"
+	const unpruned = "old messages are not deleted"
+	for _, tc := range []struct {
+		name  string
+		fails func(*memStore)
+		count string // of the store's calls
+		most  int    // in each shard that has a part in it
+		lines []string
+	}{
+		{"cursors, away", writes(ErrUnavailable, PutCursor, PutProgress), "failed", away, []string{failed}},
+		{"cursors, refused", writes(errRefused, PutCursor, PutProgress), "failed", 25 * refused, []string{refuses}},
+		{"cursors, denied", writes(denied, PutCursor, PutProgress), "failed", refused, []string{refuses}},
+		{"places, away", writes(ErrUnavailable, PutPlaces), "failed", away, []string{failed}},
+		{"places, denied", writes(denied, PutPlaces), "failed", refused, []string{refuses}},
+		{"notes, away", writes(ErrUnavailable, DeleteNote), "failed", away, []string{failed}},
+		{"notes, denied", writes(denied, DeleteNote), "failed", refused, []string{refuses}},
+		{"what members miss, away", method("Messages", ErrUnavailable), "Messages", away, []string{unread}},
+		{"what members miss, denied", method("Messages", denied), "Messages", refused, []string{unread}},
+		{"cleaning up, away", method("Prune", ErrUnavailable), "Prune", 15, []string{unpruned}},
+		{"cleaning up, denied", method("Prune", denied), "Prune", 15, []string{unpruned}},
+		{"everything away", func(s *memStore) {
+			s.away = true
+			s.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+		}, "Ping", 320, []string{"database is away", failed, unread, unpruned}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, log := loggingHouse(t, zerolog.WarnLevel, func(c *Config) {
+					c.HashSize, c.OfflineRetry = 0, time.Hour
+				})
+				h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
+				for i := range 10 {
+					user := fmt.Sprint("u", i)
+					h.want(<-h.post(user, "r@x.org", "#join"), 200, 1)
+					h.answers(user, result(404)) // and is behind from now on
+				}
+				for i := range 10 {
+					h.want(<-h.post("alice", "r@x.org", fmt.Sprint("message ", i)), 200, 1)
+				}
+				h.answers("carol", result(404))
+				h.want(<-h.post("alice", "r@x.org", "#add carol"), 200, 1)
+				// Which she is told when she is there.
+				h.want(<-h.post("alice", "r@x.org", "#remove carol"), 200, 1)
+				h.want(<-h.post("dora", "r@x.org", "#join"), 200, 1)
+				shown := h.copiesOf("alice", "r", "for dora")
+				<-time.After(30 * time.Second)
+				synctest.Wait()
+				h.store.mu.Lock()
+				tc.fails(h.store)
+				clear(h.store.calls)
+				h.store.mu.Unlock()
+				m := h.request("dora", "r@x.org", imdn(shown["dora"], "displayed"), imdnHeader)
+				h.e.Receipt(&evapi.Receipt{RURI: m.RURI, Request: m.Request}) // which moves her place
+				for i := range 10 {
+					h.answers(fmt.Sprint("u", i), result(200))
+					h.e.Registered(fmt.Sprintf("sip:u%d@x.org", i))
+				}
+				h.answers("carol", result(200))
+				h.e.Registered("sip:carol@x.org")
+				<-h.post("alice", "r@x.org", "one more")
+				<-time.After(10 * time.Minute)
+				synctest.Wait()
+				h.store.mu.Lock()
+				n := h.store.calls[tc.count]
+				h.store.mu.Unlock()
+				t.Logf("%d tries", n)
+				if n < 3 || n > tc.most {
+					t.Errorf("%d tries in ten minutes, want 3 to %d", n, tc.most)
+				}
+				log.mu.Lock()
+				text := log.text.String()
+				log.mu.Unlock()
+				for _, line := range tc.lines {
+					if n := strings.Count(text, line); n != 1 {
+						t.Errorf("%d lines %q", n, line)
+					}
+				}
+				if n := strings.Count(text, "\n"); n > len(tc.lines) {
+					t.Errorf("%d lines:\n%.2000s", n, text)
+				}
+			})
+		})
+	}
+}
+
+// TestAnotherOutageIsLogged: failures after a while without any are told again.
+func TestAnotherOutageIsLogged(t *testing.T) {
+	var o outage
+	start := time.Now()
+	for i, tc := range []struct {
+		after time.Duration // of the last failure
+		err   error
+		want  bool
+	}{
+		{0, ErrUnavailable, true}, {0, ErrUnavailable, false}, {flushWaitAway, ErrUnavailable, false},
+		{time.Minute, ErrUnavailable, true}, {time.Minute, errRefused, false},
+		{2*flushWaitRefused + 2*quietTime, errRefused, true},
+	} {
+		start = start.Add(tc.after)
+		if got := o.failed(start, tc.err); got != tc.want {
+			t.Errorf("failure %d is the first: %t", i, got)
+		}
+	}
+}
