@@ -62,7 +62,8 @@ type assembler struct {
 	oddRooms, oddMembers oddRows // with names that cannot be used
 	twice                oddRows // that are there twice, letter by letter
 
-	lost []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
+	disordered disordered  // rooms whose owner does not come first
+	lost       []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
 }
 
 func newAssembler(left *leftovers, log zerolog.Logger) *assembler {

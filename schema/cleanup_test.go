@@ -24,6 +24,7 @@ func TestWhatTheModuleDeletedIsCleanedUp(t *testing.T) {
 			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('b', 'example.org', 'sip:rewritten@example.org', 1)",
 			"DELETE FROM imc_members WHERE room = 'sip:stays@example.org' AND username = 'b'")
 		rooms := load(t, s)
+		prune(t, s)
 		if r := rooms[at("rewritten").URI()]; r.Room.ID != 3 || r.Room.Seq != 1 || r.Room.Done != 1 ||
 			!reflect.DeepEqual(cursorsOf(r), map[string]uint64{"b": 1}) {
 			t.Errorf("rewritten %+v", r)

@@ -55,11 +55,13 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 	if err != nil {
 		return wrap(ctx, doing, err)
 	}
-	s.written.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(b.dropRooms)+len(b.dropMembers) > 0 {
-		s.mu.Lock()
 		s.leftovers.remove(&b)
-		s.mu.Unlock()
+	}
+	for i := range b.putMembers {
+		s.disordered.add(b.putMembers[i].Room)
 	}
 	return nil
 }
@@ -87,8 +89,8 @@ func onlyDeliveries(changes []engine.Change) bool {
 	return true
 }
 
-// dropIDs are the statements that delete what belongs to rooms by their ids.
-var dropIDs = []string{sqlDropIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs, sqlDropMessagesOfIDs}
+// dropIDs are the statements that end rooms by their ids. Prune deletes what they leave.
+var dropIDs = []string{sqlDropIDs, sqlPutDestroyed}
 
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 	steps := []func() error{
@@ -101,7 +103,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.dropInvites, sqlDropInvites) },
 		func() error { return execRows(ctx, s, tx, b.dropMembers, sqlDropMembers) },
 		func() error { return execRows(ctx, s, tx, b.putRooms, sqlUpdateRooms, sqlInsertRooms) },
-		func() error { return s.putMembers(ctx, tx, b.putMembers) },
+		func() error { return execRows(ctx, s, tx, b.putMembers, sqlUpdateMembers, sqlInsertMembers) },
 		func() error { return execRows(ctx, s, tx, b.putInvites, sqlPutInvites) },
 		func() error { return execRows(ctx, s, tx, b.putIDs, sqlPutIDs) },
 		func() error { return s.putMessages(ctx, tx, b) },
@@ -138,48 +140,6 @@ func (s *Store) ids(ctx context.Context, tx *sql.Tx, rooms []engine.Name) (map[e
 		ids[names[r.Room]] = r.ID
 	}
 	return ids, err
-}
-
-// putMembers also keeps the owner first in a room that got another one.
-func (s *Store) putMembers(ctx context.Context, tx *sql.Tx, rows []memberRow) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	args, err := s.dialect.args(rows)
-	if err != nil {
-		return err
-	}
-	owned, err := s.updateMembers(ctx, tx, args)
-	if err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, s.names.Replace(sqlInsertMembers), args...); err != nil {
-		return err
-	}
-	if len(owned) == 0 {
-		return nil
-	}
-	return s.reorder(ctx, tx, owned)
-}
-
-// updateMembers returns the rooms in which a stored member became the owner.
-func (s *Store) updateMembers(ctx context.Context, tx *sql.Tx, args []any) (owned []string, err error) {
-	rows, err := tx.QueryContext(ctx, s.names.Replace(sqlUpdateMembers), args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var room string
-		var flag int
-		if err := rows.Scan(&room, &flag); err != nil {
-			return nil, err
-		}
-		if flag&engine.MemberOwner != 0 {
-			owned = append(owned, room)
-		}
-	}
-	return owned, rows.Err()
 }
 
 // execRows runs statements that all take rows; without rows there is nothing to do.

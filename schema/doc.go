@@ -24,8 +24,10 @@
 // The module takes the first member that the database happens to return for the
 // owner. PostgreSQL returns rows in the order in which they lie in the table,
 // which changes with updates and vacuuming. So the members of a room are written
-// again, owner first, when its owner changes and, where the order got lost, when
-// the store is closed.
+// again, owner first, when the store is closed, where the order got lost. It is the
+// only thing that the module needs the order for; who may do what it reads from the
+// flags. After a crash the order is that of the rows until an imcd, which finds it
+// lost when it loads the rooms, is stopped.
 //
 // # One imcd for one database
 //
@@ -45,7 +47,8 @@
 // first PutRoom with an id. The row of a room in imcd_rooms also says what Prune
 // must know, so that Prune looks at messages only where some are over a limit,
 // and it is the lock of everything that belongs to the room: whoever changes
-// several tables begins with it.
+// several tables begins with it. The row goes when the room is destroyed, and its id
+// stands in imcd_destroyed until Prune has deleted, in steps, what it leaves.
 //
 // imcd_rooms goes by the room's name, not by the name of Kamailio's tables. What
 // it has of rooms that are not in rooms_table is deleted by Load, unless they are

@@ -47,6 +47,9 @@ func (a *assembler) assemble(r *storedRoom) engine.RoomState {
 // oldestFirst lists the members. What it returns is good until the next call.
 func (a *assembler) oldestFirst(r *storedRoom) []packedName {
 	a.sorter = slices.AppendSeq(a.sorter[:0], r.members.all())
+	if slices.IndexFunc(a.sorter, func(p packedName) bool { return p.flag&engine.MemberOwner != 0 }) > 0 {
+		a.disordered.add(r.uri)
+	}
 	if r.unsorted {
 		slices.SortFunc(a.sorter, func(a, b packedName) int { return cmp.Compare(a.number, b.number) })
 	}

@@ -21,7 +21,7 @@ type Inspection struct {
 // ownTables are those that the migrations make.
 func ownTables(d dialect) []string {
 	tables := []string{versionTable, "imcd_invitations", "imcd_rooms", "imcd_messages", "imcd_cursors",
-		"imcd_places", "imcd_seen", "imcd_notes"}
+		"imcd_places", "imcd_seen", "imcd_notes", "imcd_destroyed"}
 	if d.name() == "postgres" {
 		tables = append(tables, "imcd_lease") // SQLite has a file for that
 	}

@@ -13,7 +13,8 @@ import (
 // moment, and wait in a compact form until the rooms are handed on one by one. It
 // must run before the first Commit, which relies on what Load learns of rows that
 // it leaves out. fn must not use the Store. In the end it deletes what it did not
-// load: messages and cursors of rooms and members that the module has deleted.
+// load: cursors of members that the module has deleted, and rooms that it has deleted,
+// with their messages as soon as Prune comes to them.
 func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error {
 	left := newLeftovers()
 	a := newAssembler(&left, s.opts.Log)
@@ -35,6 +36,12 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	}
 	s.mu.Lock()
 	s.leftovers = left
+	if a.disordered.all {
+		s.disordered = a.disordered
+	}
+	for room := range a.disordered.rooms {
+		s.disordered.add(room)
+	}
 	s.mu.Unlock()
 	s.cleanUp(ctx, rooms, a.lost)
 	return nil

@@ -182,6 +182,14 @@ func putSeen(key byte, code int, when time.Time) engine.Change {
 }
 
 // seqs lists the numbers of a room's messages.
+// prune deletes what is no limit's matter: what destroyed rooms have left.
+func prune(t testing.TB, s *Store) {
+	t.Helper()
+	if _, err := s.Prune(testContext(t), engine.Limits{}, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func seqs(t testing.TB, s *Store, id int64) (list []uint64) {
 	t.Helper()
 	rows, err := s.Messages(testContext(t), id, 0, 1<<30)

@@ -36,6 +36,7 @@ func TestPlacesComeBack(t *testing.T) {
 		s := open(t, url, Options{})
 		for _, test := range tests {
 			commit(t, s, deleteRoom("r"), deleteRoom("q"))
+			prune(t, s)
 			commit(t, s, before...)
 			commit(t, s, test.changes...)
 			for reopened, s := range []*Store{s, open(t, url, Options{})} {
@@ -49,6 +50,7 @@ func TestPlacesComeBack(t *testing.T) {
 			}
 		}
 		commit(t, s, deleteRoom("r"), deleteRoom("q"))
+		prune(t, s)
 		if n := count(t, s, "SELECT count(*) FROM imcd_places"); n != 0 {
 			t.Errorf("%d rows of rooms that are gone", n)
 		}

@@ -126,12 +126,10 @@ func (d *postgresDialect) stale(err error) bool { return statementLost(err) || c
 
 // ownerFirst knows that the rows of a room come in the order in which they lie
 // in the table, with an index on room as well. All columns are carried over: an
-// operator may have added some.
+// operator may have added some. Where nobody is the owner min is NULL.
 func (d *postgresDialect) ownerFirst() (find, rewrite string) {
-	return `SELECT f.room FROM (
-			SELECT DISTINCT ON (m.room) m.room, m.flag FROM {members} m{where} ORDER BY m.room, m.ctid
-		) f WHERE (f.flag & 1) = 0
-		AND EXISTS (SELECT 1 FROM {members} o WHERE o.room = f.room AND (o.flag & 1) = 1)`,
+	return `SELECT m.room FROM {members} m{where} GROUP BY m.room
+		HAVING min(m.ctid) <> min(m.ctid) FILTER (WHERE (m.flag & 1) = 1)`,
 		`WITH moved AS (DELETE FROM {members} WHERE room {of_rooms} RETURNING *)
 		INSERT INTO {members} SELECT * FROM moved ORDER BY room, (flag & 1) DESC, id`
 }

@@ -193,6 +193,7 @@ func (p *property) prune(r *rapid.T) {
 }
 
 func (p *property) compare(r *rapid.T) {
+	prune(p.t, p.s) // what was destroyed
 	// Before Load cleans up.
 	n := [3]int{count(p.t, p.s, "SELECT count(*) FROM imcd_messages"),
 		count(p.t, p.s, "SELECT count(*) FROM imcd_cursors"), count(p.t, p.s, "SELECT count(*) FROM imcd_rooms")}

@@ -30,10 +30,15 @@ type limits struct {
 // bounded size for those that are over the limits. A room that somebody else is
 // writing to is left for the next time.
 //
+// It also deletes what rooms have left that were destroyed, which does not count.
+//
 // Messages are deleted from the oldest number on. A room keeps its last
 // Limits.Messages numbers; a message that is not too old keeps those after it.
 func (s *Store) Prune(ctx context.Context, l engine.Limits, now time.Time) (int, error) {
 	n, err := s.pruneMessages(ctx, l, now)
+	if err == nil {
+		err = s.pruneDestroyed(ctx)
+	}
 	if err == nil && l.SeenAge > 0 {
 		err = s.pruneSeen(ctx, now.Add(-l.SeenAge))
 	}
@@ -184,6 +189,48 @@ func (s *Store) oldest(ctx context.Context, tx *sql.Tx, list []prunedRoom) error
 		byID[id].oldest = append(byID[id].oldest, m)
 		return nil
 	}, sqlOldest, args...)
+}
+
+// pruneDestroyed deletes what rooms have left that were destroyed, in steps, so that each
+// commit waits for one at most. What it does not get to is found the next time.
+func (s *Store) pruneDestroyed(ctx context.Context) error {
+	for {
+		var ids []idRow
+		err := s.query(ctx, s.db, func(rows *sql.Rows) error {
+			ids = append(ids, idRow{})
+			return rows.Scan(&ids[len(ids)-1].ID)
+		}, sqlDestroyed, pruneRooms)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		args, err := s.dialect.args(ids)
+		if err != nil {
+			return err
+		}
+		for _, step := range []string{sqlDropMessagesOfIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs, sqlDropDestroyed} {
+			if err := s.inSlices(ctx, step, args...); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// inSlices repeats a statement, each time in a transaction of its own, as long as it finds
+// as much as one of them may delete.
+func (s *Store) inSlices(ctx context.Context, statement string, args ...any) error {
+	for {
+		result, err := s.db.ExecContext(ctx, s.names.Replace(statement), args...)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("count what was deleted: %w", err)
+		}
+		if n < pruneMessages {
+			return nil
+		}
+	}
 }
 
 // pruneSeen deletes the answers given before a time.

@@ -1,6 +1,9 @@
 package schema
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // The statements, for both databases. {rooms} and {members} are the tables, {C}
 // is a collation that compares bytes, {…_rows} a list of rows named v, {of_rooms}
@@ -27,8 +30,7 @@ const (
 
 	sqlUpdateMembers = `UPDATE {members} SET flag = v.flag FROM {member_rows}
 		WHERE {members}.username = v.username AND {members}.domain = v.domain
-		AND {members}.room = v.room AND {members}.flag IS DISTINCT FROM v.flag
-		RETURNING {members}.room, {members}.flag`
+		AND {members}.room = v.room AND {members}.flag IS DISTINCT FROM v.flag`
 	sqlInsertMembers = `INSERT INTO {members} (username, domain, room, flag)
 		SELECT v.username, v.domain, v.room, v.flag FROM {member_rows}
 		WHERE NOT EXISTS (SELECT 1 FROM {members} m
@@ -46,7 +48,7 @@ func replacer(d dialect, opts Options) *strings.Replacer {
 	names := []string{"{rooms}", opts.RoomsTable, "{members}", opts.MembersTable, "{C}", d.binary(),
 		"{of_rooms}", d.oneOf("SELECT v.room FROM " + d.rows(columnsOf(roomRow{}))),
 		"{of_ids}", d.oneOf("SELECT v.id FROM " + d.rows(columnsOf(idRow{}))),
-		"{skip_locked}", d.skipLocked()}
+		"{skip_locked}", d.skipLocked(), "{slice}", strconv.Itoa(pruneMessages)}
 	for name, row := range map[string]any{"room": roomRow{}, "member": memberRow{}, "id": idRow{},
 		"message": messageRow{}, "head": headRow{}, "cursor": cursorRow{}, "progress": progressRow{}, "places": placesRow{},
 		"seen": seenRow{}, "note": noteRow{}, "key": keyRow{}, "kept": keptRow{}} {

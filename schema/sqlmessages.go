@@ -5,11 +5,9 @@ package schema
 const (
 	sqlIDs = `SELECT room, id FROM imcd_rooms WHERE room {of_rooms}`
 
-	sqlDropIDs           = `DELETE FROM imcd_rooms WHERE id {of_ids}`
-	sqlDropCursorsOfIDs  = `DELETE FROM imcd_cursors WHERE room_id {of_ids}`
-	sqlDropPlacesOfIDs   = `DELETE FROM imcd_places WHERE room_id {of_ids}`
-	sqlDropMessagesOfIDs = `DELETE FROM imcd_messages WHERE room_id {of_ids}`
-	sqlPutIDs            = `INSERT INTO imcd_rooms (id, room) SELECT v.id, v.room FROM {id_rows}`
+	sqlDropIDs      = `DELETE FROM imcd_rooms WHERE id {of_ids}`
+	sqlPutDestroyed = `INSERT INTO imcd_destroyed (room_id) SELECT v.id FROM {id_rows} WHERE true ON CONFLICT DO NOTHING`
+	sqlPutIDs       = `INSERT INTO imcd_rooms (id, room) SELECT v.id, v.room FROM {id_rows}`
 
 	sqlRaiseSeq = `UPDATE imcd_rooms SET seq = v.highest, bytes = imcd_rooms.bytes + v.bytes,
 			oldest = CASE WHEN imcd_rooms.pruned = imcd_rooms.seq THEN v.at ELSE imcd_rooms.oldest END
@@ -54,6 +52,15 @@ const (
 	sqlDropMessages = `DELETE FROM imcd_messages WHERE (room_id, seq) IN (SELECT v.room_id, v.seq FROM {key_rows})`
 	sqlPutKept      = `UPDATE imcd_rooms SET pruned = v.pruned, bytes = v.bytes, oldest = v.oldest
 		FROM {kept_rows} WHERE imcd_rooms.id = v.room_id`
+	// What rooms have left that were destroyed: a slice of it, and at last what says so.
+	sqlDestroyed         = `SELECT room_id FROM imcd_destroyed LIMIT $1`
+	sqlDropMessagesOfIDs = `DELETE FROM imcd_messages WHERE (room_id, seq) IN
+		(SELECT room_id, seq FROM imcd_messages WHERE room_id {of_ids} LIMIT {slice})`
+	sqlDropCursorsOfIDs = `DELETE FROM imcd_cursors WHERE (room_id, username, domain) IN
+		(SELECT room_id, username, domain FROM imcd_cursors WHERE room_id {of_ids} LIMIT {slice})`
+	sqlDropPlacesOfIDs = `DELETE FROM imcd_places WHERE room_id {of_ids}`
+	sqlDropDestroyed   = `DELETE FROM imcd_destroyed WHERE room_id {of_ids}`
+
 	sqlDropSeen = `DELETE FROM imcd_seen WHERE key IN (SELECT key FROM imcd_seen WHERE at < $1 ORDER BY at LIMIT $2)`
 
 	sqlPutNotes = `INSERT INTO imcd_notes (id, room_username, room_domain, username, domain, body, at)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"imcd/engine"
@@ -22,10 +21,9 @@ type Store struct {
 
 	lease lease // nil: none was asked for
 
-	written atomic.Bool // rooms or members were changed since Open
-
-	mu        sync.Mutex
-	leftovers leftovers // by mu
+	mu         sync.Mutex
+	leftovers  leftovers  // by mu
+	disordered disordered // by mu
 
 	closeOnce sync.Once
 	closeErr  error // by closeOnce
@@ -101,17 +99,16 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Close implements engine.Store. It first puts the owners before the other
-// members where that order got lost (see package doc), for at most
-// Options.CloseWait; what keeps it from doing so is logged. It may be called
-// more than once.
+// members where that order may have got lost (see package doc), for at most
+// Options.CloseWait; what keeps it from doing so is logged, and what it does not get to
+// is found when the rooms are loaded again. Nothing may be committed meanwhile. It may
+// be called more than once.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
-		if s.written.Load() {
-			ctx, cancel := context.WithTimeout(context.Background(), s.opts.CloseWait)
-			defer cancel()
-			if err := s.ownersFirst(ctx); err != nil {
-				s.opts.Log.Warn().Err(err).Msg("the owner may not be the first member that Kamailio's imc module reads")
-			}
+		ctx, cancel := context.WithTimeout(context.Background(), s.opts.CloseWait)
+		defer cancel()
+		if err := s.ownersFirst(ctx); err != nil {
+			s.opts.Log.Warn().Err(err).Msg("the owner may not be the first member that Kamailio's imc module reads")
 		}
 		s.releaseLease()
 		if err := s.db.Close(); err != nil {
