@@ -64,4 +64,46 @@
 //
 // Command answers go through a stream per user, ahead of the logs. The number of
 // copies under way is bounded for the whole engine (credits), and rooms take turns.
+//
+// # Memory
+//
+// Two memories are finite: that of imcd, and the shared memory of Kamailio.
+//
+// What imcd holds of what people say is counted in bytes (held), and total_log_bytes bounds
+// the sum of five parts:
+//
+//   - requests, from the moment they are read until they are answered. Meanwhile the row
+//     for the Store shares their body.
+//   - what waits: messages in the rooms' logs and notices in the streams, from the moment at
+//     which they are made until the last recipient has them, or they leave the log. All copies
+//     of one share its text (evapi.Outgoing), which is charged with the forms it may need.
+//   - what is read from the Store: pages of members that lag, shared by those at the same
+//     place, and messages that somebody asks to see. It has half of the bound.
+//   - what is kept: notices for users that are offline. They have a quarter, and the
+//     others stay in the Store until imcd is started again.
+//   - copies under way, with their places in the queues of package evapi, and the messages
+//     that left the log before these had an outcome.
+//
+// When the sum is above the bound, a new request is answered 503 with Retry-After, and what
+// members have missed waits in the Store: one page is always read, so that it never ends.
+// What was accepted goes on, and each copy that arrives makes space. A request that repeats
+// another gets that one's answer all the same; only an eighth above the bound nothing is
+// looked at any more. A member of whom nothing is known is tried with one message; the
+// page of 32 comes when it has taken that, or has registered.
+//
+// What grows with rooms, members and users, and not with what is said, is not in the sum:
+// members, cursors, the answers that are remembered (seenTotal), names. Each has a bound in
+// numbers of its own, or the configuration's; so have replies that wait to be written
+// (evapi.Config.QueueFrames).
+//
+// Kamailio needs its shared memory for calls and registrations, and says with each pong how
+// much is left. What a copy takes of it depends on its way: nothing if it goes by SIP and is
+// forwarded to a next hop, or to a device that Kamailio finds (IMC_DIRECT); about 12 KB if it
+// takes the routing once, and 25 KB if it leaves Kamailio and comes back, each for the 5 s
+// after its end. As long as a third is left, nothing is held. Below that, copies that take
+// any go at the rate at which they occupy half of what is left: it falls with what calls
+// leave, and rises with it, and is never nothing as long as anything is left. Whatever the
+// calls leave, copies settle at a third of it. Copies that take none are not slowed down; a
+// copy that was to find a device and found none is paid for afterwards. That it has begun
+// and ended is logged once each, and /readyz and the metrics say so meanwhile.
 package engine

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -172,6 +173,42 @@ func TestHeldPages(t *testing.T) {
 	})
 }
 
+// TestHeldIsHonest: what pages and copies are charged with is what they take of the heap.
+func TestHeldIsHonest(t *testing.T) {
+	const rooms = 40
+	bubble(t, func(c *Config) { c.HashSize = 0 }, func(h *house) {
+		text := strings.Repeat("x", 3000)
+		for i := range rooms {
+			room := fmt.Sprintf("r%d@x.org", i)
+			<-h.post("alice", room, "#create")
+			<-h.post("alice", room, fmt.Sprint("#add u", i))
+			h.answers(fmt.Sprint("u", i), result(480))
+			for range pageSize {
+				<-h.post("alice", room, text)
+			}
+		}
+		heap := func() (heap, held int64) {
+			h.pass(time.Second)
+			h.relay.take()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc), h.e.held.total()
+		}
+		before, heldBefore := heap()
+		for i := range rooms {
+			h.answers(fmt.Sprint("u", i), evapi.Result{})
+			h.e.Registered(fmt.Sprintf("sip:u%d@x.org", i))
+		}
+		after, heldAfter := heap()
+		grown, charged := after-before, heldAfter-heldBefore
+		if charged < rooms*pageSize*int64(len(text)) || charged > 3*grown || grown > charged*5/4 {
+			t.Errorf("the heap has grown by %d bytes, charged are %d", grown, charged)
+		}
+		t.Logf("the heap has grown by %d bytes, charged are %d", grown, charged)
+	})
+}
+
 // TestTryLoadsOne: to try somebody of whom nothing is known one message is loaded, and the
 // others when that has arrived, or was its own; after a registration all at once.
 func TestTryLoadsOne(t *testing.T) {
@@ -215,7 +252,8 @@ func TestTryLoadsOne(t *testing.T) {
 				if asked != tc.asked {
 					t.Errorf("the store was asked for %s messages, want %s", asked, tc.asked)
 				}
-				if got := h.sentTo(); tc.count > 0 && (len(got) != tc.count || got[0] != "0" || got[tc.count-1] != fmt.Sprint(tc.count-1)) {
+				if got, last := h.sentTo(), fmt.Sprint(tc.count-1); tc.count > 0 &&
+					(len(got) != tc.count || got[0] != "0" || got[tc.count-1] != last) {
 					t.Errorf("bob was sent %q", got)
 				}
 			})

@@ -58,7 +58,8 @@ func TestLowMemory(t *testing.T) {
 			if low.Load() {
 				free = 24 // at 2 bytes a second, the next copy goes in hours
 			}
-			p.send(fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.pong","params":{"id":%q,"shm_free":%d,"shm":100}}`, pingID(ping), free))
+			p.send(fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.pong","params":{"id":%q,"shm_free":%d,"shm":100}}`,
+				pingID(ping), free))
 		}
 	})
 	log, cfg := &lines{}, testConfig(f.addr())

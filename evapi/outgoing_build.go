@@ -106,7 +106,8 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 // newOutgoing puts the SIP form together.
 func newOutgoing(c *Content) *Outgoing {
 	o := &Outgoing{from: sipFrom + c.From + sipTag, body: len(c.Body), origin: c.Origin}
-	size := len(typeHeader) + len(c.ContentType) + len("\r\n") + len(lengthHeader) + lengthDigits + len("\r\n\r\n") + len(c.Body)
+	size := len(typeHeader) + len(c.ContentType) + len("\r\n") + len(c.Body) +
+		len(lengthHeader) + lengthDigits + len("\r\n\r\n")
 	for i := range c.Headers {
 		size += len(c.Headers[i].Name) + len(": ") + len(c.Headers[i].Value) + len("\r\n")
 	}
