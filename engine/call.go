@@ -186,25 +186,27 @@ func (c *call) from() Name {
 	return c.req.target
 }
 
-// fill completes a notice's variables.
-func (c *call) fill(v vars) vars {
-	if v == nil {
-		v = vars{}
-	}
-	set := func(word, value string) {
-		if _, ok := v[word]; !ok {
-			v[word] = value
+// format makes a notice of its template. What v, which may be nil, does not have is made
+// when the template asks for it: a name takes a look at all members where display names
+// are shown.
+func (c *call) format(notice string, v vars) string {
+	return expand(c.shard.engine.notices.text[notice], func(word string) string {
+		if value, ok := v[word]; ok {
+			return value
 		}
-	}
-	room := c.req.room
-	if c.room != nil {
-		room = c.room.name
-	}
-	set("room", showName(room, c.req.target.Host))
-	set("cmd", c.shard.engine.cfg.CmdStartChar)
-	set("user", c.actor())
-	set("by", c.actor())
-	return v
+		switch word {
+		case "room":
+			if c.room == nil {
+				return showName(c.req.room, c.req.target.Host)
+			}
+			return showName(c.room.name, c.req.target.Host)
+		case "cmd":
+			return c.shard.engine.cfg.CmdStartChar
+		case "user", "by":
+			return c.actor()
+		}
+		return ""
+	})
 }
 
 // show names a user or a room for people.
@@ -224,23 +226,23 @@ func (c *call) answer(notice string, v vars) {
 
 // tell sends a notice to one user.
 func (c *call) tell(to Name, notice string, v vars) {
-	c.text(to, c.shard.engine.notices.format(notice, c.fill(v)), nil)
+	c.text(to, c.format(notice, v), nil)
 }
 
 // broadcast sends a notice to all live members.
 func (c *call) broadcast(notice string, v vars) {
-	c.text(Name{}, c.shard.engine.notices.format(notice, c.fill(v)), nil)
+	c.text(Name{}, c.format(notice, v), nil)
 }
 
 // greet tells m that it is in the room now.
 func (c *call) greet(m *member, notice string, adder Name) {
-	text := c.shard.engine.notices.format(notice, c.fill(vars{"members": c.members()}))
+	text := c.format(notice, vars{"members": c.members()})
 	c.keepText(m.name(), text, say{to: m.name(), greets: m, adder: adder})
 }
 
 // tellOthers sends a notice to all live members but one.
 func (c *call) tellOthers(but *member, notice string, v vars) {
-	c.speak(c.shard.engine.notices.format(notice, c.fill(v)), say{skip: but.key})
+	c.speak(c.format(notice, v), say{skip: but.key})
 }
 
 // text queues a text to one user, or to all live members if to is zero. To a program
@@ -278,13 +280,15 @@ func (c *call) putRoom() {
 }
 
 func (c *call) put(m *member) {
+	c.tx.owners = true // m may be one now, or one no more
 	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: c.room.memberRow(m)})
 }
 
 // enter makes sender or another a full member who gets everything from the next
 // broadcast on.
 func (c *call) enter(m *member) {
-	m.flag &^= MemberInvited
+	c.room.admit(m)
+	c.tx.owners = c.tx.owners || m.owner()
 	m.inviter, m.told = nil, false
 	m.tracked, m.stored = true, c.room.seq
 	row, cursor := c.room.memberRow(m), c.room.seq
@@ -300,6 +304,7 @@ func (c *call) drop(m *member) {
 	c.room.drop(m)
 	delete(c.room.names, m.key)
 	c.tx.left = append(c.tx.left, m)
+	c.tx.owners = c.tx.owners || m.owner()
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
 	if !m.invited() {
 		c.happened(EventLeave, m.name(), "")
@@ -339,6 +344,7 @@ func (c *call) destroy() {
 	}
 	c.shard.removeRoom(c.room)
 	c.shard.discard(c.room)
+	c.tx.owners = true
 	c.tx.changes = append(c.tx.changes, Change{Op: DeleteRoom, Room: c.room.row()})
 	c.happened(EventDestroyed, Name{}, "")
 }
@@ -357,7 +363,7 @@ func (c *call) join() *refusal {
 	}
 	c.enter(c.me)
 	c.greet(c.me, "you_joined", Name{})
-	c.tellOthers(c.me, "joined", nil)
+	c.announce(c.me, "joined", nil)
 	if n := c.shard.engine.cfg.HistoryOnJoin; n > 0 && c.req.person() && c.shard.engine.reads.begin(c.req.fromKey()) == nil {
 		c.tx.history = n // else there is nobody to read it, or no time
 	}

@@ -34,12 +34,13 @@ func runAdd(c *call) *refusal {
 		m.flag |= c.req.order.role
 	}
 	c.enter(m)
-	m.unseen = c.unheardOf(user)
 	c.greet(m, "you_added", c.req.from)
-	if v := (vars{"user": c.show(m.name())}); m.unseen {
+	v := vars{"user": c.show(m.name())}
+	if c.unheardOf(user) {
+		m.news = withheld
 		c.answer("joined", v)
-	} else {
-		c.tellOthers(m, "joined", v)
+	} else if !c.announce(m, "joined", v) {
+		c.answer("joined", v)
 	}
 	if m.rights() {
 		c.tellRole(m)
@@ -195,8 +196,7 @@ func roleName(flag int8) string {
 
 // invitation asks m to join, as from the member who invited.
 func (c *call) invitation(m *member) {
-	e := c.shard.engine
-	text := e.notices.format("invitation", c.fill(vars{"by": c.show(m.invitedBy()), "room": c.room.name.User}))
+	text := c.format("invitation", vars{"by": c.show(m.invitedBy()), "room": c.room.name.User})
 	c.text(m.name(), text, m)
 }
 

@@ -76,7 +76,7 @@ func (c *call) leave() {
 		c.destroy()
 		return
 	}
-	c.broadcast("left", nil)
+	c.announce(c.me, "left", nil)
 }
 
 func runDestroy(c *call) *refusal {

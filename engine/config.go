@@ -38,6 +38,7 @@ type Config struct {
 	AttachmentLine string            // attachment_line: before attachments of unnamed senders; {user}, {type}; "": none
 	TypingMembers  int               // typing_members: "is typing" is passed on in rooms of at most so many; 0: never
 	NoticeRepeat   time.Duration     // notice_repeat: the same notice about refused messages once in so long; 0: each time
+	JoinNotices    string            // join_notices: who joins and leaves: JoinsAll, JoinsCounted or JoinsOff
 	KeepOrigins    bool              // no key: what copies are made of is kept for the Relay (Origin)
 	Notices        map[string]string // notices: templates by name that replace DefaultNotices
 	ListBytes      int               // list_bytes: longest body of one part of a list
@@ -109,6 +110,7 @@ func DefaultConfig() Config {
 		AttachmentLine: "[{user}] sent {type}",
 		TypingMembers:  20,
 		NoticeRepeat:   10 * time.Second,
+		JoinNotices:    JoinsCounted,
 		ListBytes:      1200,
 		Receipts:       ReceiptsSender,
 		ReceiptMembers: 50,
@@ -236,6 +238,11 @@ func (c Config) validateWords() error {
 	case 403, 406, 480, 603:
 	default:
 		return fmt.Errorf("forbidden_code: %d is none of 403, 406, 480, 603", c.ForbiddenCode)
+	}
+	switch c.JoinNotices {
+	case JoinsAll, JoinsCounted, JoinsOff:
+	default:
+		return fmt.Errorf("join_notices: %q is none of all, counted, off", c.JoinNotices)
 	}
 	if c.ShowNames != ShowUser && c.ShowNames != ShowDisplay && c.ShowNames != ShowBoth {
 		return fmt.Errorf("show_names: %q is none of user, display, both", c.ShowNames)

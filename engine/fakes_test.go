@@ -49,6 +49,7 @@ type fakeRelay struct {
 	codes   map[string]evapi.Result // by user part; Code 0: no result ever
 	once    map[string]evapi.Result // the same, for one copy
 	down    bool
+	rtt     time.Duration // after which phones answer; 0: at once
 	conns   []*evapi.Conn // that take copies, in turn
 }
 
@@ -91,7 +92,11 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	f.results = append(f.results, sent{time.Now(), r, conn})
 	if r.Code != 0 {
 		r.CallID = c.CallID
-		f.engine.Result(r)
+		if f.rtt > 0 {
+			time.AfterFunc(f.rtt, func() { f.engine.Result(r) })
+		} else {
+			f.engine.Result(r)
+		}
 	}
 	return conn, nil
 }

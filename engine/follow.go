@@ -65,5 +65,6 @@ func (s *shard) discard(r *room) {
 	delete(s.dirty, r)
 	delete(s.held, r)
 	delete(s.placed, r)
+	s.stopMoving(r)
 	r.open = nil
 }

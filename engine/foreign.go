@@ -55,15 +55,15 @@ func (c *call) unheardOf(user Name) bool {
 
 // appears tells the room of a member that was unheard of: there is one.
 func (c *call) appears(m *member) {
-	if m.unseen {
-		m.unseen = false
-		c.tellOthers(m, "joined", vars{"user": c.show(m.name())})
+	if m.news == withheld {
+		m.news = announced
+		c.announce(m, "joined", vars{"user": c.show(m.name())})
 	}
 }
 
 // tellAbout tells the room of m; who acts alone, if m is unheard of.
 func (c *call) tellAbout(m *member, notice string, v vars) {
-	if m.unseen {
+	if m.news == withheld {
 		c.answer(notice, v)
 	} else {
 		c.broadcast(notice, v)

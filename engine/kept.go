@@ -174,7 +174,7 @@ func (s *shard) noteChanges() []Change {
 
 // tellKept is tell for a notice that its user gets when it is there.
 func (c *call) tellKept(to Name, notice string, v vars) {
-	text := c.shard.engine.notices.format(notice, c.fill(v))
+	text := c.format(notice, v)
 	c.keepText(to, text, say{to: to})
 }
 

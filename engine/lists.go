@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -18,13 +19,13 @@ const (
 // notice that stands before them; that of several parts ends with _n.
 func (c *call) list(to Name, header, sep string, items []string, v vars) {
 	e := c.shard.engine
-	v = c.fill(v)
 	head := func(n, of int) string {
 		if of == 1 {
-			return e.notices.format(header, v)
+			return c.format(header, v)
 		}
-		v["n"], v["of"] = strconv.Itoa(n), strconv.Itoa(of)
-		return e.notices.format(header+"_n", v)
+		words := vars{"n": strconv.Itoa(n), "of": strconv.Itoa(of)}
+		maps.Copy(words, v)
+		return c.format(header+"_n", words)
 	}
 	for _, body := range split(items, sep, e.cfg.ListBytes, head) {
 		c.text(to, body, nil)

@@ -35,7 +35,7 @@ type member struct {
 	unshown uint8 // losses that m is to be told of
 	deaf    bool  // m refuses even that: it is told nothing until something has arrived
 	resumed bool  // one of shard.catching: was waiting and is not yet up to date
-	unseen  bool  // added under a name of which nobody knows that it is a user's: the room is not told
+	news    news  // whether the others know that it is in the room
 }
 
 // newMember makes a member of a valid name.
@@ -73,6 +73,15 @@ const (
 func (m *member) invited() bool { return m.flag&MemberInvited != 0 }
 func (m *member) owner() bool   { return m.flag&MemberOwner != 0 }
 func (m *member) rights() bool  { return m.flag&(MemberOwner|MemberAdmin) != 0 }
+
+// news is what the others in a room have heard of a member.
+type news uint8
+
+const (
+	announced news = iota // that it is in the room
+	withheld              // nothing: it was added under a name of which nobody knows that it is a user's
+	collected             // nothing yet: the room's next notice of who has joined tells of it
+)
 
 // away reports whether it has no device, as far as is known.
 func (m *member) away() bool { return m.wait != nil && (m.wait.why == offline || m.wait.why == gone) }
@@ -128,6 +137,7 @@ type room struct {
 	auto        *autoReplies // nil: nobody has spoken
 	said, joins meter        // of rate_room_messages and rate_room_joins
 	typists     typists      // nil in most rooms
+	moves       *moves       // of a large room; nil in others
 }
 
 func newRoom(name Name, id int64, epoch uint64) *room {
@@ -147,15 +157,7 @@ func (r *room) memberRow(m *member) MemberRow {
 }
 
 // full counts those who are in the room, the invited left out.
-func (r *room) full() int {
-	n := 0
-	for _, m := range r.order {
-		if !m.invited() {
-			n++
-		}
-	}
-	return n
-}
+func (r *room) full() int { return len(r.order) - r.pending }
 
 // owners lists the owners, oldest first.
 func (r *room) owners() []*member { return r.having((*member).owner) }

@@ -9,8 +9,9 @@ const indexFrom = 17
 
 // roster is the members of a room, oldest first.
 type roster struct {
-	order []*member
-	index map[string]*member // by key; nil for a few
+	order   []*member
+	index   map[string]*member // by key; nil for a few
+	pending int                // of them, those that are only invited
 }
 
 // get returns the member with a key; nil if there is none.
@@ -40,6 +41,9 @@ func (r *roster) reserve(n int) {
 // put adds m as the last.
 func (r *roster) put(m *member) {
 	r.order = append(r.order, m)
+	if m.invited() {
+		r.pending++
+	}
 	switch {
 	case r.index != nil:
 		r.index[m.key] = m
@@ -60,7 +64,20 @@ func (r *roster) add(name Name, flag int) *member {
 
 func (r *roster) drop(m *member) {
 	delete(r.index, m.key)
-	if i := slices.Index(r.order, m); i >= 0 {
-		r.order = slices.Delete(r.order, i, i+1)
+	i := slices.Index(r.order, m)
+	if i < 0 {
+		return
 	}
+	r.order = slices.Delete(r.order, i, i+1)
+	if m.invited() {
+		r.pending--
+	}
+}
+
+// admit makes a full member of one who may be only invited.
+func (r *roster) admit(m *member) {
+	if m.invited() && r.has(m) {
+		r.pending--
+	}
+	m.flag &^= MemberInvited
 }

@@ -63,6 +63,8 @@ type shard struct {
 	flushing   int                // rooms whose cursors are being written
 	ending     bool               // the cursors were written for the last time: what arrived now could not be noted
 
+	moving map[*room]struct{} // large rooms with a notice to come of who has joined and left
+
 	refusedCursors map[cursorKey]refusedCursor // those that the database does not take
 	typedNow       []typed                     // "is typing" that came in this round
 	typedCopies    meter                       // copies of it
@@ -76,7 +78,7 @@ func newShard(e *Engine, index int) *shard {
 		began: time.Now(), now: time.Now(), rooms: make(map[string]*room), stale: make(map[string]*room),
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
 		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
-		placed: make(map[*room]bool), flushTimer: newStoppedTimer(),
+		placed: make(map[*room]bool), moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(),
 		refusedCursors: make(map[cursorKey]refusedCursor), seen: make(map[seenKey]*seen)}
 }
 
@@ -96,6 +98,7 @@ func (s *shard) run(ctx context.Context) {
 			s.writeHeld()
 			s.writePlaces()
 			s.giveUpParked()
+			s.announceDue()
 		case <-s.flushTimer.C:
 			s.flush(nil)
 		}
@@ -120,6 +123,9 @@ func (s *shard) run(ctx context.Context) {
 		s.ripen()
 		s.resumeDue()
 		s.releaseDue()
+		if s.engine.stopping.Load() {
+			s.announceDue()
+		}
 		s.giveWay()
 		s.pump()
 		s.sendTyping()
@@ -304,8 +310,8 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 		if old := was[m.key]; old != nil {
 			m = old
 		}
-		r.put(m)
 		m.flag, m.inviter, m.told = int8(row.Flag), nil, row.Told
+		r.put(m)
 		if !row.Inviter.IsZero() {
 			inviter := row.Inviter // not the whole row
 			m.inviter = &inviter

@@ -157,7 +157,7 @@ func (s *shard) greeted(n *note, result evapi.Result) {
 	if m.last == 0 {
 		m.last = newLastResult(result.Code, s.now)
 	}
-	if m.unseen && judge(result) == arrived {
+	if m.news == withheld && judge(result) == arrived {
 		c := s.own(r)
 		c.appears(m)
 		s.submit(c.tx)

@@ -26,6 +26,7 @@ type tx struct {
 	says   []say
 	events []*Event // told once this is durable; nil if nobody listens
 
+	owners  bool        // of room, they may have changed
 	kept    int         // notices in it that wait for their users
 	left    []*member   // members of room that are dropped
 	history int         // messages to show to the sender, who has a place among the reads for that; 0: none
@@ -39,6 +40,7 @@ type say struct {
 	to      Name
 	out     *evapi.Outgoing
 	join    *member   // takes part in the room's deliveries from here on
+	move    *move     // the room's next notice of who has joined and left tells of it
 	skip    string    // to all but the member with this key
 	invite  *member   // the copy is the invitation of this member
 	greets  *member   // the copy tells this member that it is in the room
@@ -65,7 +67,7 @@ func (t *tx) via() *evapi.Conn {
 // submit sends t on its way: at once if it neither changes anything nor stands
 // behind a change of the same room, else through the committer.
 func (s *shard) submit(t *tx) {
-	if len(t.changes) > 0 && t.room != nil {
+	if t.owners && t.room != nil {
 		s.countOwners(t.room)
 	}
 	if len(t.changes) == 0 && (t.room == nil || t.room.inflight == 0) {
@@ -124,6 +126,8 @@ func (s *shard) apply(t *tx) {
 		case y.join != nil:
 			s.enter(t.room, y.join, y.cursor)
 			t.room.noteNewcomer(y.join, y.cursor)
+		case y.move != nil:
+			s.collect(t.room, y.move)
 		case y.to.IsZero():
 			s.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at,
 				expires: y.expires}, y.receipt)

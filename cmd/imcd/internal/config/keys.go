@@ -93,6 +93,8 @@ func roomKeys() []key {
 		durationKey("notice_repeat",
 			"a notice about refused messages comes once in so long for a user and room; 0s: each time", 0, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.NoticeRepeat }),
+		choiceKey("join_notices", "notices of joining and leaving: all, counted (together above 50 members), off",
+			func(r *raw) *string { return &r.Engine.JoinNotices }, engine.JoinsAll, engine.JoinsCounted, engine.JoinsOff),
 		{name: "notices", usage: "replacements for notices: a map of name and template", set: setNotices,
 			get: func(*raw) any { return map[string]any{} }},
 		intKey("list_bytes", "longest body of one part of a list", 0, math.MaxInt,

@@ -62,7 +62,11 @@ func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	for _, step := range []func(context.Context) error{d.openStore, d.startRooms, d.openRPC, d.openHTTP, d.connect, d.releaseMemory} {
-		if err := step(ctx); err != nil {
+		err := step(ctx)
+		if err == nil && ctx.Err() != nil {
+			err = fmt.Errorf("starting: %w", ctx.Err()) // the step did not look
+		}
+		if err != nil {
 			d.unwind()
 			return nil, err
 		}

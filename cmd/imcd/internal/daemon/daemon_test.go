@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,13 +121,66 @@ func TestNoDoors(t *testing.T) {
 	d.Stop()
 }
 
-// TestInterruptedStart: who is asked to stop while starting leaves nothing.
+// limited is a context that ends when somebody looks at it once too often.
+type limited struct {
+	context.Context
+	cancel context.CancelFunc
+	looks  atomic.Int64 // that are left
+}
+
+func limit(t *testing.T, looks int64) *limited {
+	ctx, cancel := context.WithCancel(testContext(t))
+	l := &limited{Context: ctx, cancel: cancel}
+	l.looks.Store(looks)
+	return l
+}
+
+func (l *limited) look() {
+	if l.looks.Add(-1) <= 0 {
+		l.cancel()
+	}
+}
+
+func (l *limited) Done() <-chan struct{} { l.look(); return l.Context.Done() }
+func (l *limited) Err() error            { l.look(); return l.Context.Err() }
+
+// TestInterruptedStart: who is asked to stop at any moment of the start does not start,
+// and leaves nothing that another start would find taken.
 func TestInterruptedStart(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	d, err := Start(ctx, testConfig(t), "test", zerolog.Nop())
-	if err == nil {
-		d.Stop() // quick enough to be up before it looked
+	cfg := testConfig(t)
+	for _, listen := range []*string{&cfg.RPC.Listen, &cfg.HTTP.Listen} {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*listen = free.Addr().String()
+		_ = free.Close()
+	}
+	const enough = 1 << 40
+	start := func(looks int64) (left int64) {
+		t.Helper()
+		ctx := limit(t, looks)
+		d, err := Start(ctx, cfg, "test", zerolog.Nop())
+		switch {
+		case err == nil:
+			d.Stop()
+			if looks < enough && ctx.looks.Load() <= 0 {
+				t.Errorf("started, though it was interrupted after %d looks", looks)
+			}
+		case looks == enough || !errors.Is(err, context.Canceled):
+			t.Errorf("interrupted after %d looks: %v", looks, err)
+		}
+		return ctx.looks.Load()
+	}
+	first := enough - start(enough) // makes the tables
+	again := enough - start(enough)
+	for i := range int64(20) {
+		start(1 + i*again/20)
+	}
+	start(again - 1) // the last moment
+	t.Logf("%d and %d looks", first, again)
+	if left := enough - start(enough); left > 2*again {
+		t.Errorf("a start looks %d times after those, %d times before", left, again)
 	}
 }
 

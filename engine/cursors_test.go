@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"imcd/evapi"
+)
+
+// What has arrived is written within cursor_flush, also if it arrives late.
+func TestCursorsAreWrittenSoon(t *testing.T) {
+	bubble(t, func(c *Config) { c.CursorFlush = 20 * time.Millisecond }, func(h *house) {
+		h.pass(time.Second + 10*time.Millisecond) // right behind a tick
+		h.answers("bob", evapi.Result{})
+		h.says("one")
+		h.pass(100 * time.Millisecond)
+		for _, c := range h.relay.take() {
+			h.e.Result(evapi.Result{CallID: c.callID, Code: 200})
+		}
+		h.pass(h.e.cfg.CursorFlush)
+		if owed := h.store.owed(); owed != "" {
+			h.t.Errorf("it has arrived, and is not written:\n%s", owed)
+		}
+	})
+}
+
+// A stored cursor that is ahead of what all others are known to have stays: nobody gets
+// again after a crash what was noted as arrived.
+func TestCursorAheadOfOthers(t *testing.T) {
+	bubble(t, nil, func(h *house) {
+		h.want(h.told("#add carol"), 200, 1)
+		h.relay.take()
+		h.answers("bob", result(404))
+		h.says("1")
+		h.pass(time.Second)
+		h.answers("carol", evapi.Result{}) // what she has is held for a moment
+		h.says("2")
+		back := func() {
+			h.answers("bob", result(200))
+			h.e.Registered("sip:bob@x.org")
+			h.pass(2 * h.e.cfg.CursorFlush)
+		}
+		back()
+		h.answers("bob", result(404))
+		h.says("3")
+		h.pass(2 * h.e.cfg.CursorFlush) // a row of his own
+		back()
+		h.wantSent("1", "1", "2", "3", "3")
+		stored := h.store.crash()
+		h.close()
+		n := openHouse(h.t.(*testing.T), stored, nil)
+		n.pass(time.Minute)
+		n.wantSent()
+	})
+}
