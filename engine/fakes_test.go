@@ -175,6 +175,7 @@ func startHouse(t tester, store *memStore, change func(*Config)) *house {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HashSize = 2
+	cfg.JoinNotices = JoinsAll // what is collected else is not quiet
 	if change != nil {
 		change(&cfg)
 	}

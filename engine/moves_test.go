@@ -23,7 +23,12 @@ func largeRoom(t *testing.T, members int, change func(*Config), run func(h *hous
 		store := crowd(map[string]int{"r": members})
 		clear(store.codes)
 		store.rooms["r@x.org"].Members[0].Flag = MemberOwner
-		h := openHouse(t, store, change)
+		h := openHouse(t, store, func(c *Config) {
+			c.JoinNotices = DefaultConfig().JoinNotices
+			if change != nil {
+				change(c)
+			}
+		})
 		h.pass(time.Second)
 		run(h)
 	})
