@@ -25,7 +25,6 @@ type memStore struct {
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
-	queries int                                              // of messages
 	fail    func(changes []Change) (err error, applied bool) // nil: never
 	away    bool                                             // Ping and loads fail
 	prunes  []time.Time                                      // at which Prune was done

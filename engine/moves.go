@@ -144,7 +144,7 @@ func (s *shard) announceMoves(r *room) {
 		s.engine.log.Warn().Err(err).Str("room", r.key).Msg("notice cannot be sent")
 		return
 	}
-	e := entry{out: out, size: len(text) + overhead, at: s.now}
+	e := entry{out: out, size: s.engine.sizeOf(out), at: s.now}
 	if joined == 1 && len(lines) == 1 {
 		e.skip = last.key
 	}

@@ -124,7 +124,7 @@ func TestCountedMoves(t *testing.T) {
 				h.sends(fmt.Sprint("r", i+1), "#leave")
 			}
 			kept, err := ask(h.t.(testing.TB).Context(), h.e, "sip:r@x.org", func(r *room) int { return len(r.moves.leavers) })
-			if n := h.e.memory.Load(); kept != joinsNamed || n != overhead || err != nil {
+			if n := h.e.held.waiting.Load(); kept != joinsNamed || n != overhead || err != nil {
 				h.t.Errorf("%d names and %d bytes are kept, %v", kept, n, err)
 			}
 			h.relay.take()
@@ -192,7 +192,7 @@ func TestCountedMoves(t *testing.T) {
 			h.relay.take()
 			h.sends("r0", "#destroy")
 			h.wantNotices("Room r was destroyed by r0.")
-			if n := h.e.memory.Load(); n != 0 {
+			if n := h.e.held.waiting.Load(); n != 0 {
 				h.t.Errorf("%d bytes are kept", n)
 			}
 			h.sends("r0", "#create")

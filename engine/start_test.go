@@ -18,7 +18,7 @@ func loadedRoom(room string, members int) RoomState {
 }
 
 func stoppedEngine(t testing.TB) *Engine {
-	e, err := New(DefaultConfig(), &memStore{}, &fakeRelay{}, prometheus.NewRegistry(), zerolog.Nop())
+	e, err := New(DefaultConfig(), newMemStore(), &fakeRelay{}, prometheus.NewRegistry(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
