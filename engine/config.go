@@ -64,8 +64,8 @@ type Config struct {
 	MailboxSize    int           // mailbox_size: requests that may wait in a shard; then 503
 	CommitQueue    int           // commit_queue: changes that may wait for the database; then 503
 	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
-	MaxOutstanding int           // max_outstanding: copies under way to members at a time
-	MaxBurst       int           // max_burst: of these, copies that were sent just now; one of a long message counts as several
+	MaxOutstanding int           // max_outstanding: copies under way that were sent just now, and most answers
+	MaxBurst       int           // max_burst: of these, those without an answer, a long one as several; 0: automatic
 	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is sent again after it
 	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
 	LogBytes       int           // room_log_bytes: its bytes
@@ -117,8 +117,8 @@ func DefaultConfig() Config {
 		MailboxSize:    1024,
 		CommitQueue:    8192,
 		CommitTimeout:  3 * time.Second,
-		MaxOutstanding: 1500,
-		MaxBurst:       200,
+		MaxOutstanding: 32768,
+		MaxBurst:       0,
 		ResultTimeout:  15 * time.Second,
 		LogEntries:     256,
 		LogBytes:       8 << 20,
@@ -159,7 +159,7 @@ func (c Config) Validate() error {
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
 		{"commit_queue", c.CommitQueue, 1, 1 << 20},
 		{"max_outstanding", c.MaxOutstanding, 1, 1 << 20},
-		{"max_burst", c.MaxBurst, 1, 1 << 20},
+		{"max_burst", c.MaxBurst, 0, 1 << 20},
 		{"room_log_entries", c.LogEntries, 1, 1 << 20},
 		{"room_log_bytes", c.LogBytes, 64 << 10, 1 << 40},
 		{"total_log_bytes", c.TotalBytes, 64 << 10, 1 << 50},

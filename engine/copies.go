@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // slowAfter is how long a copy may be under way before its member's cursor is
 // stored by itself, so that it does not hold down what is known of the others.
-const slowAfter = 300 * time.Millisecond
+const slowAfter = time.Second
 
 // flight is one copy under way to a recipient: a member or a stream. It may be sent
 // several times until it has an outcome, see repeat. There may be a hundred thousand: the
@@ -27,6 +28,7 @@ type flight struct {
 	at     time.Duration // when the message was accepted, by shard.clock
 	since  time.Duration // when this copy was sent last, likewise
 	credit credit
+	slot   uint16 // of the recipient, see recipients
 
 	out    *evapi.Outgoing // what is sent; nil once it is over
 	conn   *evapi.Conn     // that took it last, or through which it is to go if that is up
@@ -63,6 +65,7 @@ func (s *shard) copyID(f *flight) string {
 
 func (s *shard) takeOff(f *flight) {
 	s.flights[f.id] = f
+	s.recipients.add(f)
 	s.sent(f)
 	if f.room != nil {
 		f.room.flying++
@@ -76,7 +79,29 @@ func (s *shard) sent(f *flight) {
 	f.expiries++
 	s.expiry = append(s.expiry, f)
 	s.fresh = append(s.fresh, f)
+	s.compact()
 }
+
+// compact forgets finished flights that stand behind one which has no outcome, once they
+// are the most.
+func (s *shard) compact() {
+	most := 2*len(s.flights) + compactFrom
+	if len(s.expiry) > most {
+		s.expiry = slices.DeleteFunc(s.expiry, func(f *flight) bool {
+			if !f.over && f.expiries == 1 {
+				return false
+			}
+			f.expiries--
+			return true
+		})
+	}
+	if len(s.fresh) > most {
+		s.fresh = slices.DeleteFunc(s.fresh, func(f *flight) bool { return f.over })
+	}
+}
+
+// compactFrom is how many may stand there in any case.
+const compactFrom = 256
 
 // clock is a time as flights have it.
 func (s *shard) clock(t time.Time) time.Duration { return t.Sub(s.began) }
@@ -168,6 +193,7 @@ func (s *shard) abandon(f *flight) {
 	f.over = true
 	if s.flights[f.id] == f {
 		delete(s.flights, f.id)
+		s.leftRecipient(f)
 		if f.room != nil {
 			f.room.flying--
 		}
@@ -185,6 +211,9 @@ func (s *shard) abandon(f *flight) {
 // land ends a flight.
 func (s *shard) land(f *flight, r evapi.Result) {
 	mine := f.member != nil && f.member.flight == f
+	if f.tries == 1 && judge(r) == arrived {
+		s.trips.add(s.age(f))
+	}
 	s.abandon(f)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"imcd/evapi"
 )
 
 const (
@@ -13,25 +15,48 @@ const (
 	burstTime = 250 * time.Millisecond
 	// burstUnit is how much of a body weighs as much as a request without one.
 	burstUnit = 512
+	// unpacedBurst is how many units may be sent at a time, without max_burst, through a
+	// connection that does not know what Kamailio has read: its sockets hold so much. For
+	// each further unpacedTrip that phones are away so many more may: that is as fast as
+	// Kamailio works there.
+	unpacedBurst = 200
+	unpacedTrip  = 20 * time.Millisecond
+	// unknownOutstanding bounds the copies under way until the connections have said what
+	// bounds them.
+	unknownOutstanding = 1500
+	// suspectsPart is the part of what may be under way that goes to suspects: members
+	// that did not answer the last copy, or none yet.
+	suspectsPart = 4
+	// notesMore is the part that answers may take beside what copies of messages do.
+	notesMore = 4
 )
 
-// credits bounds how many copies are under way at a time in the whole engine, so
-// that Kamailio's memory is not overrun, and how many of them were sent just
-// now, so that the sockets are not: a datagram that finds no room there is sent
-// again after half a second, with all others that found none.
+// credits bounds how many copies are under way at a time in the whole engine. Three
+// things are counted: fresh copies, which will be answered soon; suspects, which are
+// copies that have waited for burstTime, or whose recipients may not answer; and, where
+// connections do not pace themselves or the operator wants it, units of copies that were
+// sent just now, so that Kamailio's sockets are not overrun.
 //
 // Shards that want more than there is take turns: who has credits back does not take
-// them again before those who wait.
+// them again before those who wait. They wait, too, while a connection's queue is full.
 type credits struct {
-	limit int // copies
-	burst int // units
+	limit int // fresh copies, as it is configured
+	most  int // units, as it is configured; 0: what unpaced connections need
 
-	turn atomic.Pointer[inbox] // the shard whose turn it is; nil: nobody waits, or there is too little. Written under mu
+	// turn is the shard whose turn it is; nil: nobody waits, or there is too little. Written
+	// under mu, as drained is: how often a queue was said to be half empty.
+	turn    atomic.Pointer[inbox]
+	drained atomic.Uint64
 
-	mu     sync.Mutex // guards what follows
-	used   int
-	fresh  int      // units of copies that were sent just now
-	hungry []hunger // shards that were refused, in the order of their turns
+	mu       sync.Mutex // guards what follows
+	bounds   evapi.Bounds
+	known    bool // bounds were told
+	full     bool // a connection's queue is
+	used     int  // fresh copies
+	suspects int
+	units    int      // of copies that were sent just now
+	hungry   []hunger // shards that were refused, in the order of their turns
+	trip     time.Duration
 }
 
 // hunger is a shard that waits for credits.
@@ -42,33 +67,137 @@ type hunger struct {
 
 // credit is what one copy holds. Its flight's.
 type credit struct {
-	units int // of the burst; 0 once it is not fresh any more
+	units   int32 // of the burst; 0 once it is not fresh any more
+	suspect bool
 }
 
 // weigh returns the credit that a copy of size bytes needs.
-func weigh(size int) credit { return credit{units: 1 + size/burstUnit} }
+func weigh(size int) credit { return credit{units: int32(1 + size/burstUnit)} }
 
-// take reports whether one more copy may be sent. If not, b is woken once it is its
-// turn.
+// copies is how many fresh copies may be under way. It is called with mu held, as all
+// that follow are.
+func (c *credits) copies() int {
+	switch {
+	case !c.known:
+		return min(c.limit, unknownOutstanding)
+	case c.bounds.Copies > 0:
+		return min(c.limit, c.bounds.Copies)
+	}
+	return c.limit
+}
+
+// burst is how many units may be sent at a time; 0: any number.
+func (c *credits) burst() int {
+	if c.most > 0 {
+		return c.most
+	}
+	if c.known && c.bounds.Paced {
+		return 0
+	}
+	return unpacedBurst * int(max(1, c.trip/unpacedTrip))
+}
+
+// fits tells whether so many more units may be sent now, of most (0: any number). One copy
+// always may.
+func fits(units, most, more int) bool { return most == 0 || units == 0 || units+more <= most }
+
+// enough tells whether there is what the next copy of a message needs.
+func (c *credits) enough(units int) bool {
+	return !c.full && c.used < c.copies() && fits(c.units, c.burst(), units)
+}
+
+// take reports whether one more copy of a message may be sent. If not, b is woken once it
+// is its turn.
 func (c *credits) take(b *inbox, k credit) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.used < c.limit && c.room(k.units) && c.mine(b) {
-		c.used++
-		c.fresh += k.units
+	if c.enough(int(k.units)) && c.mine(b) {
+		c.add(k)
 		return true
 	}
+	c.wait(b, k)
+	return false
+}
+
+// takeNote is take for an answer or a notice: it does not wait for the turns of copies of
+// messages, and has some more.
+func (c *credits) takeNote(b *inbox, k credit) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	most, burst := c.copies(), c.burst()
+	if c.used < most+max(1, most/notesMore) && fits(c.units, burst+burst/notesMore, int(k.units)) {
+		c.add(k)
+		return true
+	}
+	c.wait(b, k)
+	return false
+}
+
+// suspectsLeft is how many more copies may go to suspects.
+func (c *credits) suspectsLeft() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(1, c.copies()/suspectsPart) - c.suspects
+}
+
+func (c *credits) add(k credit) {
+	c.units += int(k.units)
+	if k.suspect {
+		c.suspects++
+	} else {
+		c.used++
+	}
+}
+
+// wait notes that b wants credits.
+func (c *credits) wait(b *inbox, k credit) {
 	if c.turn.Load() == b {
 		c.turn.Store(nil)
 	}
 	for i := range c.hungry {
 		if c.hungry[i].shard == b {
-			c.hungry[i].units = k.units
-			return false
+			c.hungry[i].units = int(k.units)
+			return
 		}
 	}
-	c.hungry = append(c.hungry, hunger{b, k.units})
-	return false
+	c.hungry = append(c.hungry, hunger{b, int(k.units)})
+}
+
+// refused takes a credit back, as the connection's queue is full. seen is drained from
+// before the copy was tried: it may have grown since.
+func (c *credits) refused(b *inbox, k credit, seen uint64) {
+	c.mu.Lock()
+	c.full = c.drained.Load() == seen
+	c.wait(b, k)
+	c.mu.Unlock()
+	c.give(k)
+}
+
+// drain says that copies can be sent again.
+func (c *credits) drain() {
+	c.mu.Lock()
+	c.drained.Add(1)
+	c.full = false
+	c.mu.Unlock()
+	c.change(credit{}, 0)
+}
+
+// fit takes what bounds the connections now, and how far phones are that answer: mean is
+// the mean round trip of n copies since the last time. No queue counts as full any more,
+// in case nobody has said so.
+func (c *credits) fit(b evapi.Bounds, trips time.Duration, n int) {
+	c.mu.Lock()
+	c.bounds, c.known = b, true
+	if n > 0 {
+		// What waits in sockets makes trips longer: they count slowly.
+		if mean := trips / time.Duration(n); mean < c.trip || c.trip == 0 {
+			c.trip = mean
+		} else {
+			c.trip += (mean - c.trip) / 64
+		}
+	}
+	c.mu.Unlock()
+	c.drain()
 }
 
 // mine tells whether b may take what is there. Who is first of those who wait need
@@ -83,10 +212,6 @@ func (c *credits) mine(b *inbox) bool {
 	}
 	return len(c.hungry) == 0
 }
-
-// room tells whether so many more units may be sent now. There is always room for
-// one copy.
-func (c *credits) room(units int) bool { return c.fresh == 0 || c.fresh+units <= c.burst }
 
 // next makes it the turn of the first of those who wait.
 func (c *credits) next() *inbox {
@@ -104,30 +229,42 @@ func (c *credits) done(b *inbox) {
 	c.mu.Lock()
 	c.turn.Store(nil)
 	c.mu.Unlock()
-	c.change(0, 0)
+	c.change(credit{}, 0)
 }
 
 // give returns a credit.
-func (c *credits) give(k credit) { c.change(1, k.units) }
+func (c *credits) give(k credit) { c.change(k, 1) }
 
-// ripen says that the copy was not sent just now any more.
+// ripen says that the copy was not sent just now any more: it waits for a device.
 func (c *credits) ripen(k *credit) {
-	if k.units > 0 {
-		c.change(0, k.units)
-		k.units = 0
+	switch {
+	case !k.suspect:
+		c.mu.Lock()
+		c.suspects++
+		c.mu.Unlock()
+		c.change(*k, 1)
+	case k.units > 0:
+		c.change(credit{units: k.units}, 0)
 	}
+	*k = credit{suspect: true}
 }
 
-// change wakes who is first of those who wait when a quarter is free, so that it
-// finds more than one.
-func (c *credits) change(copies, units int) {
+// change takes n copies with a credit off, and wakes who is first of those who wait when a
+// quarter is free, so that it finds more than one.
+func (c *credits) change(k credit, n int) {
 	c.mu.Lock()
-	c.used -= copies
-	c.fresh -= units
+	c.units -= int(k.units)
+	if k.suspect {
+		c.suspects -= n
+	} else {
+		c.used -= n
+	}
 	var wake *inbox
-	if c.turn.Load() == nil && len(c.hungry) > 0 && c.used < c.limit && c.used <= c.limit-c.limit/4 &&
-		c.fresh <= c.burst-c.burst/4 && c.room(c.hungry[0].units) {
-		wake = c.next()
+	if c.turn.Load() == nil && len(c.hungry) > 0 && c.enough(c.hungry[0].units) {
+		most, burst := c.copies(), c.burst()
+		if c.used <= most-most/4 && (burst == 0 || c.units <= burst-burst/4) {
+			wake = c.next()
+		}
 	}
 	c.mu.Unlock()
 	if wake != nil {
@@ -135,8 +272,9 @@ func (c *credits) change(copies, units int) {
 	}
 }
 
+// inUse counts all copies under way.
 func (c *credits) inUse() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.used
+	return c.used + c.suspects
 }

@@ -11,14 +11,14 @@ import (
 // more than there is.
 func TestCreditsServeAll(t *testing.T) {
 	for _, limits := range [][2]int{{1, 1}, {3, 2}, {7, 100}, {100, 7}, {40, 40}} {
-		c := &credits{limit: limits[0], burst: limits[1]}
+		c := &credits{limit: limits[0], most: limits[1]}
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() { spend(t, c, 500, rand.New(rand.NewPCG(uint64(limits[0]), uint64(i)))) })
 		}
 		wg.Wait()
-		if c.used != 0 || c.fresh != 0 || len(c.hungry) != 0 || c.turn.Load() != nil {
-			t.Errorf("%v: %d copies, %d units, %d shards wait, turn of %p", limits, c.used, c.fresh, len(c.hungry), c.turn.Load())
+		if c.used != 0 || c.units != 0 || len(c.hungry) != 0 || c.turn.Load() != nil {
+			t.Errorf("%v: %d copies, %d units, %d shards wait, turn of %p", limits, c.used, c.units, len(c.hungry), c.turn.Load())
 		}
 	}
 }

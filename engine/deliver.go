@@ -128,13 +128,6 @@ const turnCopies = 64
 // is to be noted.
 func (s *shard) pump() {
 	defer s.engine.credits.done(s.inbox)
-	for len(s.repeats) > 0 && !s.ending {
-		if f := s.repeats[0]; !f.over && !s.repeat(f) {
-			return
-		}
-		s.repeats[0] = nil
-		s.repeats = s.repeats[1:]
-	}
 	for len(s.hasNote) > 0 {
 		st := s.hasNote[0]
 		stays := s.ending && st.notes[0].keeps() // in the database, for the next start
@@ -144,6 +137,14 @@ func (s *shard) pump() {
 		s.hasNote[0] = nil
 		s.hasNote = s.hasNote[1:]
 	}
+	for len(s.repeats) > 0 && !s.ending {
+		if f := s.repeats[0]; !f.over && !s.repeat(f) {
+			return
+		}
+		s.repeats[0] = nil
+		s.repeats = s.repeats[1:]
+	}
+	s.trySuspects()
 	for len(s.turns) > 0 && !s.ending {
 		r := s.turns[0]
 		if !s.turn(r) {
@@ -166,7 +167,7 @@ func (s *shard) turn(r *room) bool {
 	for ; s.spent < turnCopies && len(r.ready) > 0; s.spent++ {
 		m := r.ready[0]
 		m.queued = false // what cannot be sent ever is settled at once, and what comes next may go
-		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) && !s.send(r, m) {
+		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) && !s.waitsAside(r, m) && !s.send(r, m) {
 			m.queued = true
 			return false
 		}
@@ -184,15 +185,18 @@ func (s *shard) send(r *room, m *member) bool {
 	if err == nil {
 		size = f.out.BodyLen()
 	}
-	if f.credit = weigh(size); !s.engine.credits.take(s.inbox, f.credit) {
+	f.credit = weigh(size)
+	f.credit.suspect = m.suspect()
+	if !s.engine.credits.take(s.inbox, f.credit) {
 		return false
 	}
 	f.id = s.copyID(f)
+	seen := s.engine.credits.drained.Load()
 	if err == nil {
 		f.conn, err = s.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
 	}
 	if later(err) {
-		s.engine.credits.give(f.credit)
+		s.notSent(f.credit, seen, err)
 		return false
 	}
 	m.flight = f
@@ -224,6 +228,16 @@ func (s *shard) nextCopy(r *room, m *member) (f *flight, err error) {
 		f.out, err = s.wordOf(r, m, f.losses)
 	}
 	return f, err
+}
+
+// notSent gives the credit of a copy back that was not sent. seen is credits.drained from
+// before that.
+func (s *shard) notSent(k credit, seen uint64, err error) {
+	if errors.Is(err, evapi.ErrFull) {
+		s.engine.credits.refused(s.inbox, k, seen)
+	} else {
+		s.engine.credits.give(k)
+	}
 }
 
 // later tells what may succeed when tried again.

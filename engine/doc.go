@@ -62,8 +62,49 @@
 // A room in which more is said than can be delivered refuses messages once those
 // before them arrive late (lateness).
 //
-// Command answers go through a stream per user, ahead of the logs. The number of
-// copies under way is bounded for the whole engine (credits), and rooms take turns.
+// Command answers go through a stream per user, ahead of the logs.
+//
+// # Flow control
+//
+// A copy passes three queues. Each is short, and says to the one before it when it has
+// space again.
+//
+//	room.ready -- turns, credits --> queue of the connection -- pace --> Kamailio's socket --> phone
+//
+// Turns: a room sends at most turnCopies in its turn, then the next room of its shard does;
+// shards take turns with the credits. Answers to commands go ahead of all copies of
+// messages, in each of these queues.
+//
+// The queue of a connection takes few copies (evapi.Config.QueueCopies): a small room that
+// comes later waits for no more than these, and for one turn of each other. When it is
+// full, Send returns ErrFull, the shard waits, and Drained wakes who is first. No clock is
+// looked at.
+//
+// The pace is the connection's: by SIP, never more is unread by Kamailio than its socket
+// holds besides calls and registrations. Responses tell what was read; with phones that are
+// far, requests that Kamailio answers by itself do, which go along with the copies (sipPace
+// in evapi). In batches to devices, Kamailio says of each batch that it was sent. So what is
+// under way does not depend on how far phones are. Where copies come back to Kamailio's own
+// sockets out of batches or RPCs, nobody tells what was read: the number of copies without
+// an answer is bounded there (credits.burst) and grows with the round trip. max_burst bounds
+// it everywhere, if the operator wants that.
+//
+// What is under way is bounded by memory: max_outstanding fresh copies, or as many as
+// Kamailio's shared memory has space for (evapi.Bounds). A copy is fresh for burstTime.
+// After that it waits for a device, and counts no more: neither other rooms nor answers
+// wait for it. It holds some hundred bytes, its member's turn in its room, and what
+// Kamailio needs for its transaction, where there is one.
+//
+// So that this does not grow without bounds either, two things have a smaller bound, and
+// who meets it steps aside until one of the same kind is answered or given up, without
+// holding up its room (recipients): copies to suspects, members that did not answer the
+// last one or were sent none yet, are a quarter (suspectsPart) of what may be under way;
+// and those to one user are userCopies in a shard. Of the members that are tried again
+// after they have failed, half may be such that did not answer (maxSilent): the other
+// places are for those who come back.
+//
+// Nobody is refused because of them: only the members that are furthest tell that a room
+// is late (lateness), and a member that stepped aside tells nothing.
 //
 // # Memory
 //

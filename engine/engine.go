@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type Engine struct {
 	events    feed
 	noticed   *noticed
 	texts     atomic.Uint64 // of the engine's own, for their marks
+	seed      maphash.Seed  // of recipients
 	tag       string        // distinguishes this run's Call-IDs from those of another
 
 	typingID string // begins Call-IDs behind the shard's prefix: their outcomes are ignored
@@ -68,6 +70,7 @@ type Engine struct {
 
 	requests atomic.Int64 // accepted and not answered yet
 	held     held
+	trips    trips // of copies that were answered, since they were last looked at
 	stopping atomic.Bool
 	idle     chan struct{} // closed once stopping and nothing is under way
 	idleOnce sync.Once
@@ -85,8 +88,8 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
-		credits: &credits{limit: cfg.MaxOutstanding, burst: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
-		failed:   make(chan error, 1),
+		credits: &credits{limit: cfg.MaxOutstanding, most: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
+		failed: make(chan error, 1), seed: maphash.MakeSeed(),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
 	e.held.limit = int64(cfg.TotalBytes)
 	e.served.Store(&served{silent: true, any: true})
@@ -297,6 +300,9 @@ func (e *Engine) Wake() {
 		s.inbox.post((*shard).hurry)
 	}
 }
+
+// Drained says that copies can be sent again after evapi.ErrFull. It never blocks.
+func (e *Engine) Drained() { e.credits.drain() }
 
 // Lost says that copies which went through c and have no Result will get none:
 // the Kamailio was restarted. They are sent again.

@@ -101,6 +101,8 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	return conn, nil
 }
 
+func (f *fakeRelay) Bounds() evapi.Bounds { return evapi.Bounds{Paced: true} }
+
 // decode reads a copy back from its frame.
 func decode(c evapi.Copy) got {
 	var frame struct {

@@ -29,6 +29,8 @@ func (r *echo) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	return nil, nil
 }
 
+func (r *echo) Bounds() evapi.Bounds { return evapi.Bounds{Paced: true} }
+
 // filled is a store with one room.
 type filled struct {
 	*memStore

@@ -12,4 +12,7 @@ type Relay interface {
 	// through another, and says which; via may be nil. The outcome comes to Engine.Result.
 	// evapi.ErrDown and evapi.ErrFull mean later, other errors never.
 	Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error)
+	// Bounds says what copies under way are bounded by. After ErrFull, Engine.Drained tells
+	// when to try again.
+	Bounds() evapi.Bounds
 }

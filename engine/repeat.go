@@ -33,6 +33,9 @@ func (s *shard) heard(users map[string]bool) {
 			s.release(st)
 		}
 	}
+	if !s.anyTo(users) {
+		return
+	}
 	for _, f := range s.flights {
 		switch registered, yes := users[f.to()]; {
 		case yes && registered:
@@ -94,9 +97,10 @@ func (s *shard) repeat(f *flight) bool {
 	} else {
 		cp.To = f.member.uri
 	}
+	seen := s.engine.credits.drained.Load()
 	conn, err := s.engine.relay.Send(f.conn, cp)
 	if err != nil {
-		s.engine.credits.give(c)
+		s.notSent(c, seen, err)
 		f.repeats = later(err)
 		return !f.repeats
 	}

@@ -43,6 +43,7 @@ func (r *roomRule) words() string {
 
 // Welcomed takes what a Kamailio says of itself. It never blocks for long.
 func (e *Engine) Welcomed(kamailio string, w evapi.Welcome) {
+	e.fitCredits()
 	e.welcomedMu.Lock()
 	defer e.welcomedMu.Unlock()
 	was, again := e.welcomed[kamailio]

@@ -46,8 +46,11 @@ type shard struct {
 	replied  bool               // somebody, in this round
 	toldLate time.Time          // when it was last logged that a room is late
 
-	evictedBytes int // of evicted
-	copyBytes    int // as it was told last, see countCopies
+	evictedBytes int        // of evicted
+	copyBytes    int        // as it was told last, see countCopies
+	recipients   recipients // of copies under way
+	aside        []aside    // suspects that wait until fewer copies go to such
+	trips        roundTrips // of copies that were answered in this tick
 
 	waits    waits                         // members that are tried again later
 	probes   bucket                        // tries that messages have brought forward
@@ -79,7 +82,7 @@ func newShard(e *Engine, index int) *shard {
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
 		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
 		placed: make(map[*room]bool), moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(),
-		refusedCursors: make(map[cursorKey]refusedCursor), seen: make(map[seenKey]*seen)}
+		recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor), seen: make(map[seenKey]*seen)}
 }
 
 // run works through the inbox until ctx ends.
@@ -95,6 +98,7 @@ func (s *shard) run(ctx context.Context) {
 			return
 		case <-s.inbox.wake:
 		case <-ticker.C:
+			s.tellTrips()
 			s.writeHeld()
 			s.writePlaces()
 			s.giveUpParked()

@@ -74,16 +74,17 @@ func (s *shard) streamOf(user Name) *stream {
 func (s *shard) sendNote(st *stream) bool {
 	n := &st.notes[0]
 	f := &flight{id: s.idOf(n), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
-	if !s.engine.credits.take(s.inbox, f.credit) {
+	if !s.engine.credits.takeNote(s.inbox, f.credit) {
 		return false
 	}
+	seen := s.engine.credits.drained.Load()
 	var err error
 	f.conn, err = s.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	st.flight = f
 	switch {
 	case later(err) && (n.keeps() || s.now.Sub(n.made) < noteAge):
 		st.flight = nil
-		s.engine.credits.give(f.credit)
+		s.notSent(f.credit, seen, err)
 		return false
 	case err != nil:
 		s.engine.log.Warn().Err(err).Str("user", st.key).Msg("notice not sent")

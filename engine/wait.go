@@ -161,9 +161,22 @@ func (s *shard) forgetWait(w *wait) {
 // has missed is in memory meanwhile, as long as Kamailio takes for it.
 const maxCatching = 128
 
+// maxSilent bounds those of them who have not answered the last time and have given no
+// sign of life since: each keeps its place for as long as a device may take. The others
+// of them are looked at again after silentAgain.
+const (
+	maxSilent   = maxCatching / 2
+	silentAgain = time.Second
+)
+
 // resumeDue tries again those whose time has come.
 func (s *shard) resumeDue() {
 	for len(s.waits) > 0 && s.catching < maxCatching && !s.waits[0].due.After(s.now) {
+		if w := s.waits[0]; w.why == silent && !w.due.IsZero() && s.catching >= maxSilent {
+			w.due = s.now.Add(silentAgain)
+			heap.Fix(&s.waits, 0)
+			continue
+		}
 		s.resume(s.waits[0])
 	}
 }

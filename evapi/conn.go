@@ -18,6 +18,7 @@ const (
 	defaultBackoffMin  = 100 * time.Millisecond
 	defaultBackoffMax  = 5 * time.Second
 	defaultQueueFrames = 65536
+	defaultQueueCopies = 128
 )
 
 // Conn is the connection to one Kamailio: it connects, says hello, keeps the
@@ -41,10 +42,11 @@ type Conn struct {
 
 	// link is the way of copies if the lane is LaneSIP; nil else, and without a
 	// connection. Written by the reader, and by keepLink while that runs.
-	link      atomic.Pointer[sipLink]
-	socket    *sipLink      // that link, kept from one connection to the next; the reader's
-	linkLater time.Duration // see keepLink
-	batchLost time.Duration // the constant, but in tests
+	link       atomic.Pointer[sipLink]
+	socket     *sipLink      // that link, kept from one connection to the next; the reader's
+	linkLater  time.Duration // see keepLink
+	batchLost  time.Duration // the constant, but in tests
+	toldBuffer bool          // see enlarge; the reader's
 
 	mu     sync.Mutex         // guards what follows
 	cancel context.CancelFunc // nil before Start and after a Stop before Start
@@ -62,7 +64,7 @@ func NewConn(cfg Config, h Handler) (*Conn, error) {
 	if err := checkConfig(&cfg); err != nil {
 		return nil, err
 	}
-	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames), done: make(chan struct{}),
+	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames, cfg.QueueCopies), done: make(chan struct{}),
 		linkLater: linkLater, batchLost: batchLost}, nil
 }
 
@@ -101,11 +103,17 @@ func checkConfig(cfg *Config) error {
 	if cfg.DeadAfter <= cfg.Heartbeat {
 		return fmt.Errorf("evapi: DeadAfter: %v is not more than Heartbeat %v", cfg.DeadAfter, cfg.Heartbeat)
 	}
-	if cfg.QueueFrames < 0 {
-		return fmt.Errorf("evapi: QueueFrames: %d is negative", cfg.QueueFrames)
-	}
-	if cfg.QueueFrames == 0 {
-		cfg.QueueFrames = defaultQueueFrames
+	for _, n := range []struct {
+		field string
+		value *int
+		def   int
+	}{{"QueueFrames", &cfg.QueueFrames, defaultQueueFrames}, {"QueueCopies", &cfg.QueueCopies, defaultQueueCopies}} {
+		if *n.value < 0 {
+			return fmt.Errorf("evapi: %s: %d is negative", n.field, *n.value)
+		}
+		if *n.value == 0 {
+			*n.value = n.def
+		}
 	}
 	if cfg.Name == "" {
 		cfg.Name = cfg.Addr
@@ -211,7 +219,7 @@ func (c *Conn) Send(cp Copy) error {
 			return err
 		}
 	}
-	return c.box.putCopy(cp)
+	return c.box.putCopy(cp, false)
 }
 
 // Reply queues the answer of a suspended transaction; it never blocks and goes

@@ -92,8 +92,8 @@
 // anything else, to see that this is the way to this Kamailio. What Kamailio has not
 // read waits in its socket, in the way of everybody's requests; so no more than a few
 // milliseconds' work of it is sent. A response to a copy tells that it was read, and
-// all before it; where devices are silent an OPTIONS behind the copies, a mark, is
-// answered in their place. Replies go first: while one waits, there are no new copies
+// all before it; where devices are silent or far an OPTIONS behind the copies, a mark, is
+// answered in their place, and goes with each half of what may be unread. Replies go first: while one waits, there are no new copies
 // for some milliseconds.
 //
 // # From Kamailio to imcd

@@ -226,7 +226,7 @@ func testConfig(addr string) Config {
 	return Config{
 		Addr: addr, Secret: testSecret,
 		Heartbeat: 20 * time.Millisecond, DeadAfter: 2 * time.Second, DialTimeout: 2 * time.Second,
-		BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond,
+		QueueCopies: 65536, BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond,
 	}
 }
 

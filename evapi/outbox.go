@@ -27,6 +27,7 @@ type entry struct {
 // connection. Any goroutine may put; the writer takes.
 type outbox struct {
 	limit int           // entries per queue
+	short int           // copies that Send may have waiting, per queue
 	wake  chan struct{} // capacity 1; written by put, read by the writer
 
 	mu      sync.Mutex // guards what follows; nothing blocks while it is held
@@ -37,10 +38,11 @@ type outbox struct {
 	answers int        // entries of replies that are answers
 	taken   int        // entries taken and not yet confirmed
 	told    int        // of these, replies
+	wanted  bool       // a queue was full of copies
 }
 
-func newOutbox(limit int) *outbox {
-	return &outbox{limit: limit, wake: make(chan struct{}, 1)}
+func newOutbox(limit, short int) *outbox {
+	return &outbox{limit: limit, short: short, wake: make(chan struct{}, 1)}
 }
 
 // open lets entries in, for p.
@@ -71,8 +73,9 @@ func drain(queues ...*ring) (callIDs []string) {
 	return callIDs
 }
 
-// putCopy queues a checked copy.
-func (b *outbox) putCopy(c Copy) error {
+// putCopy queues a checked copy; again: it was sent once before, and need not wait
+// until few others do.
+func (b *outbox) putCopy(c Copy, again bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.peer == nil {
@@ -85,6 +88,10 @@ func (b *outbox) putCopy(c Copy) error {
 	q := &b.rest
 	if c.First {
 		q = &b.first
+	}
+	if q.n >= b.short && !again && c.Dest == "" {
+		b.wanted = true
+		return ErrFull
 	}
 	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, dest: c.Dest, first: c.First,
 		size: n + netstringOverhead})
@@ -159,6 +166,17 @@ func (b *outbox) take(c *cargo, m *memory, now time.Time) (held, short bool) {
 		b.taken++
 	}
 	return b.replies.n == 0 && b.first.n+b.rest.n > 0 && (short || c.batches == 0), short
+}
+
+// drained reports, once, that a queue that was full of copies is half empty.
+func (b *outbox) drained() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.wanted || b.first.n > b.short/2 || b.rest.n > b.short/2 {
+		return false
+	}
+	b.wanted = false
+	return true
 }
 
 // confirm forgets what was taken.

@@ -8,7 +8,7 @@ import (
 
 func TestAnswersAreBounded(t *testing.T) {
 	t.Parallel()
-	b := newOutbox(1000)
+	b := newOutbox(1000, 1000)
 	b.open(testPeer)
 	for range maxAnswers {
 		if err := b.putPayload([]byte("x"), true); err != nil {

@@ -281,9 +281,9 @@ func TestOutgoingForms(t *testing.T) {
 		tx := sipTx{out: o, to: "sip:a@h", callID: "id"}
 		form := newSIPForm("127.0.0.1:1", "127.0.0.1:2")
 		form.appendRequest(nil, &tx, false)
-		b := newOutbox(10)
+		b := newOutbox(10, 10)
 		b.open(testPeer)
-		if err := b.putCopy(Copy{Out: o, To: tx.to, CallID: tx.callID}); err != nil {
+		if err := b.putCopy(Copy{Out: o, To: tx.to, CallID: tx.callID}, false); err != nil {
 			t.Fatal(err)
 		}
 		if frame, batch := made(); frame || batch {

@@ -215,6 +215,7 @@ func (s *session) down(err error) {
 		c.handler.Result(c, r)
 	}
 	c.handler.Down(c, err)
+	c.drained()
 }
 
 // read dispatches events until the connection ends. It never waits for anything

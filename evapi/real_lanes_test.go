@@ -122,7 +122,7 @@ func BenchmarkLanes(b *testing.B) {
 				default:
 				}
 			})
-			c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: bm.lane, NextHop: next}, ev)
+			c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: bm.lane, NextHop: next, QueueCopies: 65536}, ev)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -88,7 +88,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // connect starts a Conn whose copies go straight to next.
 func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, ev *events) *evapi.Conn {
 	t.Helper()
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), NextHop: next, Fanout: lane}, ev)
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), NextHop: next, Fanout: lane,
+		QueueCopies: 65536}, ev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +235,7 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 	k := startKamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 100)
 	ev := newEvents(func(r evapi.Result) { results <- r })
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane,
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane, QueueCopies: 65536,
 		Heartbeat: 100 * time.Millisecond, DeadAfter: 500 * time.Millisecond, BackoffMax: 500 * time.Millisecond}, ev)
 	if err != nil {
 		t.Fatal(err)

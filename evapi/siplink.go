@@ -21,9 +21,6 @@ const (
 	// giveWay is how long copies wait for replies that Kamailio has not carried
 	// out: who has said something need not wait for what is sent to others.
 	giveWay = 5 * time.Millisecond
-	// linkBuffer is asked for as the socket's receive buffer; the kernel may give
-	// less.
-	linkBuffer = 4 << 20
 	// maxDatagram leaves room for what Kamailio adds, within 65507 bytes.
 	maxDatagram = 64000
 	// readPause is how long nothing is read after an error: it may be one that lasts.
@@ -60,6 +57,7 @@ type sipLink struct {
 	first   ring       // copies with First
 	rest    ring       // the other copies
 	routed  ring       // with direct: those that go to routing for certain
+	wanted  bool       // one of them was full
 	pending sipPending
 	pace    sipPace
 	gave    time.Time     // since when copies have given way; zero: they do not
@@ -80,7 +78,7 @@ func openLink(c *Conn, uri string) (*sipLink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket to Kamailio's %v: %w", target, err)
 	}
-	_ = conn.SetReadBuffer(linkBuffer)
+	c.enlarge(conn, linkBuffer)
 	l := &sipLink{c: c, uri: uri, conn: conn, pc: ipv4.NewPacketConn(conn), target: net.UDPAddrFromAddrPort(target),
 		form: newSIPForm(conn.LocalAddr().String(), target.String()), wake: make(chan struct{}, 1), over: make(chan struct{}),
 		refused: make(chan struct{}, 1), pending: newSIPPending()}
@@ -130,6 +128,10 @@ func (l *sipLink) pause() []string {
 	return drain(&l.first, &l.rest, &l.routed)
 }
 
+// limit is how many copies may wait in a queue, but for those with a Dest: they were sent
+// once before.
+func (l *sipLink) limit() int { return l.c.cfg.QueueCopies }
+
 // ring wakes the writer.
 func (l *sipLink) ring() {
 	select {
@@ -142,7 +144,8 @@ func (l *sipLink) ring() {
 type round struct {
 	txs     []*sipTx      // to be sent, for the first time or again
 	expired []*sipTx      // to be given up
-	mark    uint64        // branch of a mark to be sent; 0: none
+	mark    uint64        // branch of a mark to be sent behind these; 0: none
+	drained bool          // a queue that was full is half empty
 	through bool          // see sipLink
 	wait    time.Duration // until there may be something to do again; 0: at once
 }
@@ -150,7 +153,7 @@ type round struct {
 // next takes what is to be done now.
 func (l *sipLink) next(r *round) {
 	clear(r.txs)
-	r.txs, r.expired, r.mark = r.txs[:0], r.expired[:0], 0
+	r.txs, r.expired, r.mark, r.drained = r.txs[:0], r.expired[:0], 0, false
 	replying := l.c.box.replying()
 	now := time.Now()
 	l.mu.Lock()
@@ -170,7 +173,11 @@ func (l *sipLink) next(r *round) {
 		l.pace.next(tx.room(), now) // it keeps its own place: a response may be to the first
 		return true
 	}
-	r.txs, r.expired = l.pending.due(now, linkBatch, l.open, take, r.txs, r.expired)
+	again := linkBatch
+	if l.unsent() > 0 {
+		again /= 2 // silent devices do not hold up the others
+	}
+	r.txs, r.expired = l.pending.due(now, again, l.open, take, r.txs, r.expired)
 	l.c.count.sipAgain.Add(uint64(len(r.txs)))
 	way := l.givesWay(replying, now)
 	short := false
@@ -185,6 +192,11 @@ func (l *sipLink) next(r *round) {
 		r.txs = append(r.txs, tx)
 	}
 	l.c.count.sipSent.Add(uint64(len(r.txs)))
+	if len(r.txs) > 0 && l.pace.behind() {
+		r.mark = l.pace.ask(now)
+	}
+	r.drained = l.wanted && l.first.n <= l.limit()/2 && l.rest.n <= l.limit()/2
+	l.wanted = l.wanted && !r.drained
 	r.wait = l.pending.wait(now)
 	if way {
 		r.wait = min(r.wait, giveWay)
@@ -244,6 +256,9 @@ func (l *sipLink) write() {
 	failing := false // what was sent last was not
 	for {
 		l.next(&r)
+		if r.drained {
+			l.c.drained()
+		}
 		for _, tx := range r.expired {
 			l.c.count.results.Add(1)
 			l.c.handler.Result(l.c, Result{CallID: tx.callID, Code: 408})
@@ -340,7 +355,7 @@ func (l *sipLink) read() {
 			if tx.name != "" && l.c.unresolved(cp, tx.name) {
 				continue
 			}
-			if err := l.c.box.putCopy(cp); err != nil {
+			if err := l.c.box.putCopy(cp, true); err != nil {
 				code := 503
 				if errors.Is(err, ErrTooLarge) {
 					code = 413 // for good
@@ -445,7 +460,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			l.noVia(now)
 		}
 		if r.code == 503 && string(r.reason) == notHere && l.isOwn(&r) {
-			l.pace.doubt = true
+			l.pace.distrust()
 			l.ring()
 		}
 		if r.code == 300 && string(r.reason) == otherWay && l.isOwn(&r) {

@@ -2,6 +2,7 @@ package evapi
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,12 @@ const (
 	blindWindow = 128 << 10
 	// smallRoom is what a datagram takes of that at least.
 	smallRoom = 1280
+	// markEvery is how much is sent behind a mark until the next one goes, while marks tell
+	// what was read: the next half of a window is on its way when the answer for the
+	// first one comes, so that distant devices cost no time.
+	markEvery = blindWindow / 2
+	// maxMarks bounds the marks that are not answered yet.
+	maxMarks = 4
 	// markAfter is how long nothing need be heard of these until a mark is sent: an
 	// OPTIONS that Kamailio answers by itself once it has read what came before.
 	// Devices that answer at once make marks needless.
@@ -42,15 +49,16 @@ type sipPace struct {
 	sent  uint64    // the last place
 	read  uint64    // up to which they are read, or taken for lost
 	moved time.Time // when read last changed, or there began to be something unread
-	mark  mark      // under way
+	marks []mark    // under way, oldest first
 	doubt bool      // whether Kamailio knows our copies: a mark is to tell
+	since uint64    // of doubt: the last place when it began
 	// sighted: a response was the last that moved read; else a mark was, or nothing.
 	sighted bool
 }
 
 // mark is an OPTIONS that is not answered yet.
 type mark struct {
-	branch uint64 // 0: none
+	branch uint64
 	place  uint64
 	at     time.Time
 }
@@ -66,17 +74,36 @@ func (p *sipPace) next(room uint64, now time.Time) uint64 {
 
 // ask begins a mark that is sent now, and returns its branch.
 func (p *sipPace) ask(now time.Time) uint64 {
-	p.mark = mark{branch: newBranch(), place: p.next(smallRoom, now), at: now}
-	return p.mark.branch
+	m := mark{branch: newBranch(), place: p.next(smallRoom, now), at: now}
+	p.marks = append(p.marks, m)
+	return m.branch
+}
+
+// marked is the place up to which an answer to a mark will tell, or has.
+func (p *sipPace) marked() uint64 {
+	if n := len(p.marks); n > 0 {
+		return p.marks[n-1].place
+	}
+	return p.read
+}
+
+// behind reports whether a mark is to go behind what was just sent: the devices are
+// distant, or silent, so that no response will tell in time that it was read.
+func (p *sipPace) behind() bool {
+	return !p.sighted && !p.doubt && len(p.marks) < maxMarks && p.sent-max(p.marked(), p.read) >= markEvery
 }
 
 // answered takes the response to a mark; false if that is none.
 func (p *sipPace) answered(branch uint64, now time.Time) bool {
-	if branch == 0 || branch != p.mark.branch {
+	i := slices.IndexFunc(p.marks, func(m mark) bool { return m.branch == branch })
+	if i < 0 {
 		return false
 	}
-	p.reach(p.mark.place, now)
-	p.mark, p.doubt, p.sighted = mark{}, false, false
+	place := p.marks[i].place
+	p.marks = slices.Delete(p.marks, 0, i+1)
+	p.reach(place, now)
+	p.doubt = p.doubt && place <= p.since
+	p.sighted = false
 	return true
 }
 
@@ -86,6 +113,13 @@ func (p *sipPace) reach(place uint64, now time.Time) {
 		return
 	}
 	p.read, p.moved, p.sighted = place, now, true
+}
+
+// distrust stops all copies until a mark that is sent from now on is answered.
+func (p *sipPace) distrust() {
+	if !p.doubt {
+		p.doubt, p.since = true, p.sent
+	}
 }
 
 func (p *sipPace) window() uint64 {
@@ -104,20 +138,20 @@ func (p *sipPace) full() bool { return p.doubt || p.sent-p.read > p.window()-lin
 // hold is how long a batch must wait, at most; 0: not at all. If ask, a mark is to be
 // sent now.
 func (p *sipPace) hold(now time.Time) (d time.Duration, ask bool) {
-	if p.mark.branch != 0 && now.Sub(p.mark.at) >= markLost {
+	if len(p.marks) > 0 && now.Sub(p.marks[0].at) >= markLost {
 		p.forget()
 	}
 	switch {
 	case !p.full():
 		return 0, false
-	case p.mark.branch != 0:
-		return p.mark.at.Add(markLost).Sub(now), false
-	case p.doubt:
+	case p.doubt && p.marked() <= p.since:
 		return 0, true
+	case len(p.marks) > 0:
+		return p.marks[0].at.Add(markLost).Sub(now), false
 	}
 	d = p.moved.Add(markAfter).Sub(now)
 	return max(d, 0), d <= 0
 }
 
 // forget takes all that was sent for read.
-func (p *sipPace) forget() { *p = sipPace{sent: p.sent, read: p.sent} }
+func (p *sipPace) forget() { *p = sipPace{sent: p.sent, read: p.sent, marks: p.marks[:0]} }

@@ -41,7 +41,9 @@ func TestSIPPace(t *testing.T) {
 			{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: blind, wait: markAfter}},
 		"a mark is lost": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {pass: markLost - ms, wait: ms},
 			{pass: ms}, {send: blind, wait: markAfter}},
-		"doubt":                 {{send: 1}, {refuse: true, ask: true}, {wait: markLost}, {mark: true}, {send: batch}},
+		"doubt": {{send: 1}, {refuse: true, ask: true}, {wait: markLost}, {mark: true}, {send: batch}},
+		"a mark from before does not end doubt": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true},
+			{refuse: true, ask: true}, {mark: true, wait: markLost}, {mark: true}},
 		"doubt is not for ever": {{send: 1}, {refuse: true, ask: true}, {pass: markLost}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,8 +55,10 @@ func TestSIPPace(t *testing.T) {
 					p.next(smallRoom, now)
 				}
 				p.reach(s.read*smallRoom, now)
-				p.doubt = p.doubt || s.refuse
-				if s.mark && !p.answered(p.mark.branch, now) {
+				if s.refuse {
+					p.distrust()
+				}
+				if s.mark && (len(p.marks) == 0 || !p.answered(p.marks[0].branch, now)) {
 					t.Errorf("step %d: no mark was under way", i)
 				}
 				d, ask := p.hold(now)

@@ -25,6 +25,9 @@ func (l *sipLink) put(cp *Copy) error {
 		return ErrDown
 	case q.n >= l.c.cfg.QueueFrames:
 		return ErrFull
+	case q.n >= l.limit() && cp.Dest == "":
+		l.wanted = true
+		return ErrFull
 	}
 	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, dest: cp.Dest, first: cp.First})
 	l.ring()

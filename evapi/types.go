@@ -19,7 +19,7 @@ const WindowBytes = 30000
 var (
 	// ErrDown: there is no authenticated connection to Kamailio now.
 	ErrDown = errors.New("evapi: not connected to Kamailio")
-	// ErrFull: the connection's outgoing queue has no room.
+	// ErrFull: the connection's outgoing queue is full. See DrainHandler.
 	ErrFull = errors.New("evapi: outgoing queue is full")
 	// ErrTooLarge: a frame would exceed MaxFrame.
 	ErrTooLarge = errors.New("evapi: frame too large for Kamailio")
@@ -38,6 +38,10 @@ type Config struct {
 	BackoffMin  time.Duration // first wait before reconnecting; 100 ms
 	BackoffMax  time.Duration // longest wait, jitter included; 5 s
 	QueueFrames int           // frames waiting to be written, per priority; 65536
+	// QueueCopies is how many copies may wait to be sent, per priority: few, so that a
+	// copy which is sent next need not wait for long; 128. DrainHandler tells of the end
+	// of ErrFull.
+	QueueCopies int
 
 	// NextHop is the SIP URI every copy is sent through, instead of
 	// Welcome.NextHop (Kamailio itself). Empty: Welcome.NextHop.
@@ -143,6 +147,14 @@ type NameHandler interface {
 	// that is 0. It must not block. True: the copy is sent again, with Dest, or gets its Result
 	// from elsewhere. False: Kamailio is to look it up, in one of its workers for batches.
 	Unresolved(c *Conn, cp Copy, host string, port uint16) bool
+}
+
+// DrainHandler is what a Handler may be, too, if it is to be told when Send takes copies
+// again.
+type DrainHandler interface {
+	// Drained says that the queues of c are half empty after Send has returned ErrFull, or
+	// that the connection was lost. It comes from any goroutine of c and must not block.
+	Drained(c *Conn)
 }
 
 // Handler takes what arrives from Kamailio. All methods are called from the

@@ -44,6 +44,9 @@ func (w *writer) run() error {
 		if w.s.c.memory.low() && w.s.c.linkQueued() > 0 {
 			held, short = true, true
 		}
+		if w.s.c.box.drained() {
+			w.s.c.drained()
+		}
 		if held && !holding {
 			wait := pollMin
 			if short {

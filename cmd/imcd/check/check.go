@@ -259,6 +259,9 @@ func (deaf) Registered(string) {}
 // Lost implements relay.Rooms.
 func (deaf) Lost(*evapi.Conn) {}
 
+// Drained implements relay.Rooms.
+func (deaf) Drained() {}
+
 // Wake implements relay.Rooms.
 func (deaf) Wake() {}
 

@@ -52,6 +52,9 @@ func (b *Bots) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	return b.next.Send(via, c)
 }
 
+// Bounds implements engine.Relay.
+func (b *Bots) Bounds() evapi.Bounds { return b.next.Bounds() }
+
 // bot is one user that lives on a WebSocket. One that is not there is to the
 // engine what a phone is that is not registered.
 type bot struct {

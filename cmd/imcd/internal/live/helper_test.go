@@ -34,6 +34,8 @@ type phones struct {
 
 func (p *phones) Reply(*evapi.Message, evapi.Answer) {}
 
+func (p *phones) Bounds() evapi.Bounds { return evapi.Bounds{Paced: true} }
+
 func (p *phones) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

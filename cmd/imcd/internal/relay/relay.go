@@ -29,6 +29,8 @@ type Rooms interface {
 	Welcomed(kamailio string, w evapi.Welcome)
 	// Linked says that a Kamailio is connected, or not any more.
 	Linked(kamailio string, up bool)
+	// Drained says that copies can be sent again after ErrFull.
+	Drained()
 	// Wake makes it try again what could not be sent: a Kamailio is there.
 	Wake()
 }
@@ -198,6 +200,25 @@ func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
 // Down implements evapi.Handler. What was under way has had its results before,
 // and the connection has written its log.
 func (g *Group) Down(c *evapi.Conn, _ error) { g.rooms.Linked(c.Name(), false) }
+
+// Drained implements evapi.DrainHandler.
+func (g *Group) Drained(*evapi.Conn) { g.rooms.Drained() }
+
+// Bounds implements engine.Relay: the narrowest bounds of those that are connected.
+func (g *Group) Bounds() evapi.Bounds {
+	all := evapi.Bounds{Paced: true}
+	for _, c := range g.conns {
+		if !c.Ready() {
+			continue
+		}
+		b := c.Bounds()
+		all.Paced = all.Paced && b.Paced
+		if b.Copies > 0 && (all.Copies == 0 || b.Copies < all.Copies) {
+			all.Copies = b.Copies
+		}
+	}
+	return all
+}
 
 // Message implements evapi.Handler.
 func (g *Group) Message(m *evapi.Message) {

@@ -21,6 +21,7 @@ type counter struct{ messages, results, wakes int }
 func (c *counter) Message(*evapi.Message) { c.messages++ }
 func (c *counter) Result(evapi.Result)    { c.results++ }
 func (c *counter) Wake()                  { c.wakes++ }
+func (c *counter) Drained()               {}
 func (c *counter) Lost(*evapi.Conn)       {}
 func (c *counter) Receipt(*evapi.Receipt) {}
 func (c *counter) Registered(string)      {}

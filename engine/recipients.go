@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+)
+
+// A copy that waits for its recipient's answer may hold up that recipient only.
+
+const (
+	// userCopies bounds the copies under way to one user in a shard: who is silent in a
+	// thousand rooms gets no thousand copies at a time.
+	userCopies = 8
+	// recipientSlots is how many numbers users have, in recipients.
+	recipientSlots = 1 << 13
+)
+
+// recipients counts the copies under way by recipient, nearly: users whose keys have the
+// same hash are one. Owned by its shard.
+type recipients struct {
+	seed  maphash.Seed
+	under []uint16           // copies under way
+	wait  map[uint16][]aside // members that wait until fewer are
+}
+
+// aside is a member that waits outside of its room's turns, with member.queued set.
+type aside struct {
+	room   *room
+	member *member
+}
+
+func newRecipients(seed maphash.Seed) recipients {
+	return recipients{seed: seed, under: make([]uint16, recipientSlots), wait: make(map[uint16][]aside)}
+}
+
+func (c *recipients) slot(user string) uint16 {
+	return uint16(maphash.String(c.seed, user) % recipientSlots)
+}
+
+// add counts one more.
+func (c *recipients) add(f *flight) {
+	f.slot = c.slot(f.to())
+	c.under[f.slot]++
+}
+
+// leftRecipient counts f off, and lets the next copy to its recipient go.
+func (s *shard) leftRecipient(f *flight) {
+	c := &s.recipients
+	c.under[f.slot]--
+	if len(c.wait) == 0 || len(c.wait[f.slot]) == 0 {
+		return
+	}
+	next := c.wait[f.slot][0]
+	if c.wait[f.slot] = c.wait[f.slot][1:]; len(c.wait[f.slot]) == 0 {
+		delete(c.wait, f.slot)
+	}
+	s.back(next)
+}
+
+// anyTo reports whether copies are under way to one of these users, or may be.
+func (s *shard) anyTo(users map[string]bool) bool {
+	for user := range users {
+		if s.recipients.under[s.recipients.slot(user)] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// waitsAside lets m, whose turn it is, wait elsewhere if so many copies are under way to
+// its user, or to suspects. Nobody waits for it then.
+func (s *shard) waitsAside(r *room, m *member) bool {
+	slot := s.recipients.slot(m.key)
+	switch {
+	case s.recipients.under[slot] >= userCopies:
+		s.recipients.wait[slot] = append(s.recipients.wait[slot], aside{r, m})
+	case m.suspect() && s.engine.credits.suspectsLeft() <= 0:
+		s.aside = append(s.aside, aside{r, m})
+	default:
+		return false
+	}
+	m.queued = true
+	return true
+}
+
+// back lets a member that waited have its turn.
+func (s *shard) back(a aside) {
+	a.member.excuse = a.room.last // what it gets late it gets late because of itself
+	a.room.ready = append(a.room.ready, a.member)
+	if !a.room.turn {
+		a.room.turn = true
+		s.turns = append(s.turns, a.room)
+	}
+}
+
+// trySuspects lets suspects have their turns again that wait for there being fewer.
+func (s *shard) trySuspects() {
+	if len(s.aside) == 0 {
+		return
+	}
+	n := max(0, min(len(s.aside), s.engine.credits.suspectsLeft()))
+	for i := range n {
+		s.back(s.aside[i])
+		s.aside[i] = aside{}
+	}
+	s.aside = s.aside[n:]
+}
+
+// suspect reports whether m may not answer: it did not the last time, or was sent nothing
+// yet.
+func (m *member) suspect() bool {
+	code := m.last.code()
+	return code == 0 || judgeCode(code) == silent
+}
+
+// roundTrips sums up how long answers took.
+type roundTrips struct {
+	sum time.Duration
+	n   int
+}
+
+func (t *roundTrips) add(d time.Duration) {
+	t.sum += d
+	t.n++
+}
+
+// trips is the same of all shards.
+type trips struct{ sum, n atomic.Int64 }
+
+// tellTrips hands on what this shard has seen. The first one uses all of it.
+func (s *shard) tellTrips() {
+	s.engine.trips.sum.Add(int64(s.trips.sum))
+	s.engine.trips.n.Add(int64(s.trips.n))
+	s.trips = roundTrips{}
+	if s.index == 0 {
+		s.engine.fitCredits()
+	}
+}
+
+// fitCredits makes the credits fit what the connections, and the answers, say.
+func (e *Engine) fitCredits() {
+	sum, n := e.trips.sum.Swap(0), e.trips.n.Swap(0)
+	e.credits.fit(e.relay.Bounds(), time.Duration(sum), int(n))
+}
