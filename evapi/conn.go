@@ -39,6 +39,7 @@ type Conn struct {
 
 	lastGen   int64  // Welcome.Gen of the last Up; the reader's
 	lastStart string // Welcome.Start of the same; the reader's
+	lastTopos Topos  // what was logged last; the reader's
 
 	// link is the way of copies if the lane is LaneSIP; nil else, and without a
 	// connection. Written by the reader, and by keepLink while that runs.
@@ -167,6 +168,7 @@ type State struct {
 	Up      bool
 	OwnHop  string // SIP URI of Kamailio itself, of the last welcome; empty before the first
 	NextHop string // SIP URI that copies are sent through: Config.NextHop, or OwnHop
+	Topos   Topos  // of the last welcome
 	// Registrations is the answer to the last Look; nil: there was none since it was called.
 	Registrations *RegistrationsEvent
 	Err           error // why the last attempt failed, or the last connection ended; nil while Up

@@ -114,6 +114,7 @@
 // "room" to "any" of imc.welcome, and "local" and "room" of imc.message, came later than
 // the rest and may be missing (Welcome.Rooms, Message.Foreign, Message.ByRule).
 // "start", which is later still, is another word after each start of Kamailio (Welcome.Start).
+// Of "features", "topos" and "topos-own" say that this module is loaded (Topos).
 // "time" is Kamailio's clock. A message that was on its way for long, because
 // imcd was frozen or overrun, has been answered 503 by Kamailio already and must
 // not be carried out any more (Message.Age).

@@ -105,7 +105,9 @@ func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent,
 	if s.c.cfg.NextHop != "" {
 		nextHop = s.c.cfg.NextHop
 	}
-	s.c.note(func(st *State) { st.OwnHop, st.NextHop = welcome.NextHop, nextHop })
+	s.c.note(func(st *State) {
+		st.OwnHop, st.NextHop, st.Topos = welcome.NextHop, nextHop, toposOf(welcome.Features)
+	})
 	p, err := newPeer(nextHop, welcome.HeaderSecret)
 	if err != nil {
 		return nil, nil, fmt.Errorf("welcome: %w", err)
@@ -159,6 +161,7 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 		c.cfg.Log.Warn().Str("kamailio", c.cfg.Name).Stringer("wanted", want).Stringer("fanout", p.fanout()).
 			Msg("the include does not offer the fanout that is configured")
 	}
+	c.sayTopos(welcome.Features)
 	// An imc.cfg that is older does not say when it started; its numbers begin at 1 again then, but may have
 	// come further since, by somebody else's hellos.
 	welcome.Restarted = n > 1 && (welcome.Start != c.lastStart || welcome.Gen <= c.lastGen)

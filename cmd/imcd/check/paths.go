@@ -9,6 +9,7 @@ import (
 
 	"imcd/cmd/imcd/internal/probe"
 	"imcd/cmd/imcd/internal/relay"
+	"imcd/evapi"
 )
 
 // kamailio says what a Path means.
@@ -22,13 +23,31 @@ func (r *run) kamailio(ctx context.Context, p relay.Path) {
 	r.say(name, OK, "connected, the hello was accepted", "")
 	r.leg("way out "+p.Kamailio, p, p.Out, outVerdicts())
 	r.leg("way in "+p.Kamailio, p, p.In, inVerdicts())
+	r.topos("topos "+p.Kamailio, p)
 	if p.NoVia {
 		r.say("responses "+p.Kamailio, Fail, "phones' responses come back without a Via, "+
 			"as Kamailio's topos module of 5.6 does with MESSAGE: nothing can be matched",
-			"Do not let topos handle MESSAGE (event_route[topos:msg-outgoing] and [topos:msg-incoming] with drop), "+
-				"or use a Kamailio in which it is mended.")
+			toposRemedy)
 	}
 	r.registrations("registrations "+p.Kamailio, p.Registrations)
+}
+
+// toposRemedy keeps MESSAGE from topos.
+const toposRemedy = "Take imc.cfg as it comes with this imcd, without IMC_OWN_TOPOS, or begin your own " +
+	"event_route[topos:msg-sending] and event_route[topos:msg-receiving] with route(IMC_TOPOS); and leave event_mode of topos as it is."
+
+// topos says whether Kamailio's module of that name gets in the way.
+func (r *run) topos(check string, p relay.Path) {
+	const harm = "it takes the Via out of responses to MESSAGE, so that copies are sent again and again"
+	switch {
+	case p.Topos == evapi.ToposNone:
+	case silent(p, p.Out) && p.Out.Tried:
+		r.say(check, Fail, "topos is loaded in Kamailio and gets MESSAGE: "+harm, toposRemedy)
+	case p.Topos == evapi.ToposOwn:
+		r.say(check, Warn, "topos is loaded in Kamailio, and imc.cfg is told to leave MESSAGE to it (IMC_OWN_TOPOS): "+harm, toposRemedy)
+	default:
+		r.say(check, OK, "topos is loaded in Kamailio, and imc.cfg keeps MESSAGE outside of dialogs from it", "")
+	}
 }
 
 // registrations says whether imcd hears of who comes back.

@@ -50,6 +50,8 @@ type Path struct {
 	Registrations *Registrations `json:"registrations,omitempty"`
 	// NoVia: responses to copies came without the Via by which they find their way.
 	NoVia bool `json:"no_via,omitempty"`
+	// Topos is how Kamailio stands to its module of that name.
+	Topos evapi.Topos `json:"topos,omitempty"`
 }
 
 // Registrations are those at one Kamailio, since its start.
@@ -146,7 +148,8 @@ func (g *Group) Check(ctx context.Context, room string) []Path {
 
 func (g *Group) check(ctx context.Context, c *evapi.Conn, room string) Path {
 	state := settled(ctx, c)
-	p := Path{Kamailio: c.Name(), Connected: state.Up, OwnHop: state.OwnHop, NextHop: state.NextHop, Room: room}
+	p := Path{Kamailio: c.Name(), Connected: state.Up, OwnHop: state.OwnHop, NextHop: state.NextHop, Room: room,
+		Topos: state.Topos}
 	if !state.Up {
 		p.Cause, p.Error = cause(state.Err)
 		return p
