@@ -141,7 +141,7 @@
 // Every copy that comes back to Kamailio costs about 25 KB of its shared memory
 // until 5 s after its end, a direct one half of that, one by SIP that finds a device
 // nothing, and one by SIP that takes the routing half of it.
-// What is left stands in each pong. Below a third, copies that take any go at a rate that
+// What is left stands in each pong, as it was up to a second ago. Below a third, copies that take any go at a rate that
 // falls with what is left (memory); replies, and copies that take none, go as always.
 //
 // A payload of more than 32760 bytes is lost or ends the connection

@@ -221,7 +221,7 @@ func TestBounds(t *testing.T) {
 		if c.link != nil {
 			conn.link.Store(c.link)
 		}
-		conn.memory.tell(c.shm/2, c.shm)
+		conn.memory.tell(c.shm/2, c.shm, time.Now())
 		if got := conn.Bounds(); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}

@@ -20,6 +20,9 @@ const (
 const (
 	// shortPoll is how often Kamailio is asked for its memory while copies wait for it.
 	shortPoll = 100 * time.Millisecond
+	// figureAge is how old the figures may be that Kamailio tells: each of its processes
+	// looks at most once in a second.
+	figureAge = time.Second
 	// shortBurst is the time for which what may be taken gathers while there are no copies.
 	shortBurst = 250 * time.Millisecond
 )
@@ -30,7 +33,9 @@ const (
 // that does not say how much it has is never short.
 type memory struct {
 	free, total atomic.Uint64 // bytes; the reader writes
+	since       atomic.Int64  // bytes that copies have taken since free was looked at, about
 	short       atomic.Bool   // as it was logged; the reader writes
+	looked      time.Time     // when free was looked at, at the latest; the reader's
 
 	frames allowance // of copies in frames
 	sip    allowance // of those by SIP, of which most take nothing: they do not wait for the others
@@ -38,11 +43,15 @@ type memory struct {
 
 // tell takes what a pong says. It reports whether this is to be logged: that memory is short,
 // once, and once that it is not any more, but not each step across the border.
-func (m *memory) tell(free, total uint64) (changed bool) {
+func (m *memory) tell(free, total uint64, now time.Time) (changed bool) {
+	if free != m.free.Load() || now.Sub(m.looked) > figureAge {
+		m.looked = now
+		m.since.Store(0)
+	}
 	m.free.Store(free)
 	m.total.Store(total)
 	short := m.short.Load()
-	if short && free < total/5*2 || !short && !m.low() {
+	if short && free < total/5*2 || !short && free >= total/3 {
 		return false
 	}
 	m.short.Store(!short)
@@ -50,11 +59,21 @@ func (m *memory) tell(free, total uint64) (changed bool) {
 }
 
 // low reports whether less than a third is left: what is left is in pieces, and too few of
-// them are large enough long before all is used.
-func (m *memory) low() bool { return m.free.Load() < m.total.Load()/3 }
+// them are large enough long before all is used. At once, and not only when Kamailio says so,
+// if copies must have taken half of that.
+func (m *memory) low() bool {
+	total := m.total.Load()
+	return m.free.Load() < total/3 || m.left() < total/6
+}
+
+// left is what copies must have left by now.
+func (m *memory) left() uint64 {
+	free := m.free.Load()
+	return free - min(free, uint64(m.since.Load()))
+}
 
 // rate is what copies may take, in bytes a second: what they have is kept for keptFor.
-func (m *memory) rate() float64 { return float64(m.free.Load()) / 2 / keptFor.Seconds() }
+func (m *memory) rate() float64 { return float64(m.left()) / 2 / keptFor.Seconds() }
 
 // may reports whether a copy that takes of a may go now.
 func (m *memory) may(a *allowance, now time.Time) bool {
@@ -69,6 +88,10 @@ func (m *memory) mayUnlessMissed(a *allowance, now time.Time) bool {
 
 // took notes that a copy takes so many bytes.
 func (m *memory) took(a *allowance, bytes int) {
+	if bytes == 0 {
+		return
+	}
+	m.since.Add(int64(bytes))
 	if m.low() {
 		a.take(bytes)
 	}

@@ -54,18 +54,18 @@ func TestLowMemory(t *testing.T) {
 					replies <- frame
 				}
 			}
-			free := 99
+			free, shm := 99<<20, 100<<20
 			if low.Load() {
-				free = 24 // at 2 bytes a second, the next copy goes in hours
+				free, shm = 24, 100 // at 2 bytes a second, the next copy goes in hours
 			}
-			p.send(fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.pong","params":{"id":%q,"shm_free":%d,"shm":100}}`,
-				pingID(ping), free))
+			p.send(fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.pong","params":{"id":%q,"shm_free":%d,"shm":%d}}`,
+				pingID(ping), free, shm))
 		}
 	})
 	log, cfg := &lines{}, testConfig(f.addr())
 	cfg.Log = zerolog.New(log)
 	c := startConn(t, cfg, &recorder{})
-	eventually(t, "memory known", func() bool { return c.Stats().MemoryTotal == 100 })
+	eventually(t, "memory known", func() bool { return c.Stats().MemoryShort })
 	o := simpleOutgoing(t, "hello")
 	for i, first := range []bool{false, false, true} {
 		if i == 1 {
@@ -118,10 +118,12 @@ func TestMemorySlope(t *testing.T) {
 		{0, total, 0},
 	} {
 		var m memory
-		m.tell(tc.free, tc.total)
 		n, now := 0, time.Unix(1e9, 0)
 		for range seconds * 1000 { // at most one in a millisecond
-			if now = now.Add(time.Millisecond); m.may(&m.frames, now) {
+			now = now.Add(time.Millisecond)
+			m.tell(tc.free, tc.total, now)
+			m.since.Store(0) // as if each pong had a figure of its own
+			if m.may(&m.frames, now) {
 				m.took(&m.frames, loopedCopy)
 				n++
 			}
@@ -151,7 +153,7 @@ func TestMemoryBalance(t *testing.T) {
 			}
 			if ms%50 == 0 { // a pong
 				free := calls - min(calls, uint64(len(kept))*loopedCopy)
-				m.tell(free, total)
+				m.tell(free, total, now)
 				lowest = min(lowest, free)
 			}
 			for i := 0; i < 1000 && m.may(&m.frames, now); i++ {
@@ -179,8 +181,36 @@ func TestMemoryToldOnce(t *testing.T) {
 		short   bool
 	}{{90, false, false}, {29, true, true}, {31, false, true}, {29, false, true}, {35, false, true}, {36, true, false},
 		{31, false, false}, {30, false, false}, {29, true, true}} {
-		if changed := m.tell(tc.free, 90); changed != tc.changed || m.short.Load() != tc.short {
+		if changed := m.tell(tc.free, 90, time.Now()); changed != tc.changed || m.short.Load() != tc.short {
 			t.Errorf("step %d, %d of 90 free: changed %v, short %v", i, tc.free, changed, m.short.Load())
+		}
+	}
+}
+
+// TestMemoryBetweenFigures: Kamailio's figure is up to a second old. Copies that go meanwhile
+// do not take more than down to a sixth of its memory at full speed, and a figure that does not
+// change sets no limit for longer than that.
+func TestMemoryBetweenFigures(t *testing.T) {
+	t.Parallel()
+	const total, free = 512 << 20, 200 << 20
+	var m memory
+	now := time.Unix(1e9, 0)
+	burst := func() (n int) {
+		for n = 0; n < 100_000 && m.may(&m.frames, now); n++ {
+			m.took(&m.frames, loopedCopy)
+		}
+		return n
+	}
+	most := (free - total/6) / loopedCopy
+	for i, tc := range []struct {
+		after time.Duration
+		free  uint64
+		want  int
+	}{{0, free, most}, {100 * time.Millisecond, free, 0}, {100 * time.Millisecond, free + 1, most}, {figureAge + 1, free + 1, most}} {
+		now = now.Add(tc.after)
+		m.tell(tc.free, total, now)
+		if n := burst(); n < tc.want || n > tc.want+tc.want/20+100 {
+			t.Errorf("step %d: %d copies at once, want %d", i, n, tc.want)
 		}
 	}
 }

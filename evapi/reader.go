@@ -285,7 +285,7 @@ func (s *session) tellTime(ev Event) {
 		} else {
 			s.clock.age(ev.Time, now)
 		}
-		if s.c.memory.tell(ev.Free, ev.All) {
+		if s.c.memory.tell(ev.Free, ev.All, time.Now()) {
 			s.c.logMemory()
 		}
 		s.c.dropped.tell(ev.Dropped)

@@ -64,7 +64,7 @@ func woken(wake <-chan struct{}) bool {
 func TestSIPLinkLowMemory(t *testing.T) {
 	t.Parallel()
 	l := stillLink(t, 10)
-	l.c.memory.tell(10, 100) // one byte a second
+	l.c.memory.tell(10, 100, time.Now()) // one byte a second
 	if err := errors.Join(l.puts(t, "one", false), l.puts(t, "two", false)); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestSIPLinkLowMemory(t *testing.T) {
 	if sent, r := l.round(); len(sent) > 0 || r.wait > shortPoll || l.c.Stats().Held != 2 {
 		t.Errorf("%q was sent, wait %v, held %d times", sent, r.wait, l.c.Stats().Held)
 	}
-	l.c.memory.tell(90, 100)
+	l.c.memory.tell(90, 100, time.Now())
 	if sent, _ := l.round(); len(sent) != 1 {
 		t.Errorf("%q was sent", sent)
 	}

@@ -390,7 +390,7 @@ func TestSIPLinkPaused(t *testing.T) {
 	if l.next(&now); now.mark != 0 || len(l.pace.marks) != 0 {
 		t.Error("a mark goes before it is resumed")
 	}
-	c.memory.tell(1, 100) // nothing goes
+	c.memory.tell(1, 100, time.Now()) // nothing goes
 	l.resume()
 	if err := l.put(&cp); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestSIPMemory: a Kamailio that is short of memory gets all copies by SIP that take none of
@@ -45,7 +46,7 @@ func TestSIPMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.stop()
-			c.memory.tell(1000, 1<<20) // 100 bytes a second: the next copy would go in minutes
+			c.memory.tell(1000, 1<<20, time.Now()) // 100 bytes a second: the next copy would go in minutes
 			l.mu.Lock()
 			l.way, l.direct = tc.way, tc.direct
 			l.mu.Unlock()
@@ -74,7 +75,7 @@ func TestSIPMemory(t *testing.T) {
 					t.Errorf("%d copies too many", n)
 				}
 			}
-			c.memory.tell(1<<20, 1<<20)
+			c.memory.tell(1<<30, 1<<30, time.Now())
 			l.ring()
 			eventually(t, "all of them", func() bool { return r.count("result ") == tc.goes+2*many })
 		})
