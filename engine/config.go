@@ -66,6 +66,7 @@ type Config struct {
 	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
 	MaxOutstanding int           // max_outstanding: copies under way that were sent just now, and most answers
 	MaxBurst       int           // max_burst: of these, those without an answer, a long one as several; 0: automatic
+	MemberWindow   int           // member_window: copies to one member under way in a room; above 1 they may overtake each other
 	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is sent again after it
 	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
 	LogBytes       int           // room_log_bytes: its bytes
@@ -119,6 +120,7 @@ func DefaultConfig() Config {
 		CommitTimeout:  3 * time.Second,
 		MaxOutstanding: 32768,
 		MaxBurst:       0,
+		MemberWindow:   1,
 		ResultTimeout:  15 * time.Second,
 		LogEntries:     256,
 		LogBytes:       8 << 20,
@@ -160,6 +162,7 @@ func (c Config) Validate() error {
 		{"commit_queue", c.CommitQueue, 1, 1 << 20},
 		{"max_outstanding", c.MaxOutstanding, 1, 1 << 20},
 		{"max_burst", c.MaxBurst, 0, 1 << 20},
+		{"member_window", c.MemberWindow, 1, 16},
 		{"room_log_entries", c.LogEntries, 1, 1 << 20},
 		{"room_log_bytes", c.LogBytes, 64 << 10, 1 << 40},
 		{"total_log_bytes", c.TotalBytes, 64 << 10, 1 << 50},

@@ -44,6 +44,7 @@ type flight struct {
 	repeats  bool   // stands in shard.repeats
 	early    bool   // its user registered while it was sent just now
 	slow     bool   // a request of the user is listened for
+	ahead    bool   // was sent behind another copy of its member, see ahead
 	over     bool
 }
 
@@ -223,6 +224,7 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	}
 	m := f.member
 	if !mine {
+		s.aheadLanded(f, r)
 		return
 	}
 	if !m.live {
@@ -234,5 +236,6 @@ func (s *shard) land(f *flight, r evapi.Result) {
 	}
 	m.last = newLastResult(r.Code, s.now)
 	s.settle(f, r)
+	s.advance(f.room, m, r)
 	s.setReady(f.room, m)
 }

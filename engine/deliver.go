@@ -40,10 +40,9 @@ func (s *shard) appendLog(r *room, e entry, receipt *openReceipt) {
 	}
 }
 
-// setReady queues m for its turn if it has something to get and nothing under
-// way.
+// setReady queues m for its turn if it has something to get, and its window is open.
 func (s *shard) setReady(r *room, m *member) {
-	if !m.live || m.queued || m.loading || m.flight != nil || !s.seekNext(r, m) {
+	if !m.live || m.queued || m.loading || !s.hasNext(r, m) {
 		return
 	}
 	m.queued = true
@@ -52,6 +51,14 @@ func (s *shard) setReady(r *room, m *member) {
 		r.turn = true
 		s.turns = append(s.turns, r)
 	}
+}
+
+// hasNext reports whether there is something to send to m now.
+func (s *shard) hasNext(r *room, m *member) bool {
+	if m.flight != nil {
+		return s.seekAhead(r, m)
+	}
+	return s.seekNext(r, m)
 }
 
 // seekNext moves m over what it does not get. It reports whether there is
@@ -81,7 +88,7 @@ func (s *shard) seek(r *room, m *member) bool {
 	m.next = max(m.next, r.log.base)
 	for m.next < r.log.end() {
 		e := r.log.at(m.next)
-		if e.skip != m.key && (e.seq == 0 || e.seq > m.cursor) {
+		if r.owes(m, e.skip, e.seq) {
 			if !s.expired(e.expires) {
 				return true
 			}
@@ -167,7 +174,7 @@ func (s *shard) turn(r *room) bool {
 	for ; s.spent < turnCopies && len(r.ready) > 0; s.spent++ {
 		m := r.ready[0]
 		m.queued = false // what cannot be sent ever is settled at once, and what comes next may go
-		if m.live && m.flight == nil && !m.loading && s.seekNext(r, m) && !s.waitsAside(r, m) && !s.send(r, m) {
+		if m.live && !m.loading && s.hasNext(r, m) && !s.waitsAside(r, m) && !s.send(r, m) {
 			m.queued = true
 			return false
 		}
@@ -179,8 +186,12 @@ func (s *shard) turn(r *room) bool {
 
 // send sends m its next copy. False: not now; nothing has changed then.
 func (s *shard) send(r *room, m *member) bool {
-	f, err := s.nextCopy(r, m)
+	f, next, err := s.nextCopy(r, m)
 	f.room, f.member = r, m
+	f.id = s.copyID(f)
+	if s.underWay(r, m, f.id, next) {
+		return true
+	}
 	size := 0
 	if err == nil {
 		size = f.out.BodyLen()
@@ -190,7 +201,6 @@ func (s *shard) send(r *room, m *member) bool {
 	if !s.engine.credits.take(s.inbox, f.credit) {
 		return false
 	}
-	f.id = s.copyID(f)
 	seen := s.engine.credits.drained.Load()
 	if err == nil {
 		f.conn, err = s.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
@@ -199,18 +209,25 @@ func (s *shard) send(r *room, m *member) bool {
 		s.notSent(f.credit, seen, err)
 		return false
 	}
-	m.flight = f
+	r.joinFlights(m, f, next)
 	if err != nil {
 		s.engine.log.Warn().Err(err).Str("room", r.key).Str("member", m.key).Msg("copy not sent")
 		s.land(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
 		return true
 	}
 	s.takeOff(f)
+	if s.engine.cfg.MemberWindow > 1 {
+		s.setReady(r, m)
+	}
 	return true
 }
 
-// nextCopy is what m gets next, after seekNext.
-func (s *shard) nextCopy(r *room, m *member) (f *flight, err error) {
+// nextCopy is what m gets next, after hasNext, and where it goes on behind that.
+func (s *shard) nextCopy(r *room, m *member) (f *flight, next ahead, err error) {
+	if m.flight != nil {
+		f, next = s.nextAhead(r, m)
+		return f, next, nil
+	}
 	f = &flight{}
 	switch {
 	case m.unshown > 0 && !m.deaf:
@@ -227,7 +244,7 @@ func (s *shard) nextCopy(r *room, m *member) (f *flight, err error) {
 	if f.word != noWord {
 		f.out, err = s.wordOf(r, m, f.losses)
 	}
-	return f, err
+	return f, next, err
 }
 
 // notSent gives the credit of a copy back that was not sent. seen is credits.drained from

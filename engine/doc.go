@@ -103,6 +103,10 @@
 // after they have failed, half may be such that did not answer (maxSilent): the other
 // places are for those who come back.
 //
+// One copy to a member of a room is under way at a time, which keeps the order. With a
+// member_window above 1 there are more (ahead): their outcomes count in the order of the
+// room, so that a cursor passes nothing that has not arrived.
+//
 // Nobody is refused because of them: only the members that are furthest tell that a room
 // is late (lateness), and a member that stepped aside tells nothing.
 //

@@ -53,6 +53,7 @@ func (s *shard) leave(r *room, m *member) {
 	s.dropPlace(r, m)
 	s.leftOpen(r, m)
 	delete(r.losses, m.key)
+	delete(r.ahead, m)
 	s.dropPage(m)
 	m.live, m.wait = false, nil
 }

@@ -173,6 +173,14 @@ func (m *member) item() *pageItem {
 	return nil
 }
 
+// pageItem is item; nil if there is no page either.
+func (m *member) pageItem() *pageItem {
+	if m.mode != behind || m.page == nil {
+		return nil
+	}
+	return m.item()
+}
+
 // seekPage moves m over what it does not get of its page. It reports whether
 // there is something to send; if not, m follows the log again or its next page
 // is loaded.
@@ -186,10 +194,11 @@ func (s *shard) seekPage(r *room, m *member) bool {
 			m.at++
 			continue
 		}
-		if item.seq > m.cursor+1 || item.out != nil && item.sender != m.key && !s.expired(item.expires) {
+		had := item.seq == m.cursor+1 && r.hasHad(m, item.seq)
+		if item.seq > m.cursor+1 || !had && item.out != nil && item.sender != m.key && !s.expired(item.expires) {
 			return true
 		}
-		if item.out != nil && item.sender != m.key && !item.line {
+		if !had && item.out != nil && item.sender != m.key && !item.line {
 			s.countExpired(item.seq)
 		}
 		s.passItem(r, m)

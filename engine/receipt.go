@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -114,7 +115,7 @@ func (s *shard) takeReceipt(rc *receipt) (result string) {
 		return receiptIgnored
 	}
 	n, ok := parseCopyID(rc.imdn.MessageID)
-	if !ok || n.room != r.id || n.hash != hash64(m.key) || !m.hasBeenSent(n.seq) {
+	if !ok || n.room != r.id || n.hash != hash64(m.key) || !r.hasBeenSent(m, n.seq) {
 		return receiptIgnored
 	}
 	s.engine.speakers.add(m.key)
@@ -126,8 +127,12 @@ func (s *shard) takeReceipt(rc *receipt) (result string) {
 
 // hasBeenSent reports whether m may acknowledge message seq: its phone has it, or a copy
 // of it is under way, whose outcome may come after the receipt.
-func (m *member) hasBeenSent(seq uint64) bool {
-	return seq <= m.cursor || m.flight != nil && m.flight.missed == 0 && m.flight.word == noWord && m.flight.seq == seq
+func (r *room) hasBeenSent(m *member, seq uint64) bool {
+	if seq <= m.cursor || m.flight != nil && m.flight.missed == 0 && m.flight.word == noWord && m.flight.seq == seq {
+		return true
+	}
+	a := r.ahead[m]
+	return a != nil && (slices.Contains(a.had, seq) || slices.ContainsFunc(a.flights, func(f *flight) bool { return f.seq == seq }))
 }
 
 // speakersHalf is how many users each half of speakers holds.

@@ -73,7 +73,7 @@ func (s *shard) anyTo(users map[string]bool) bool {
 func (s *shard) waitsAside(r *room, m *member) bool {
 	slot := s.recipients.slot(m.key)
 	switch {
-	case s.recipients.under[slot] >= userCopies:
+	case int(s.recipients.under[slot]) >= max(userCopies, 2*s.engine.cfg.MemberWindow):
 		s.recipients.wait[slot] = append(s.recipients.wait[slot], aside{r, m})
 	case m.suspect() && s.engine.credits.suspectsLeft() <= 0:
 		s.aside = append(s.aside, aside{r, m})

@@ -83,7 +83,7 @@ func (s *shard) kills(f *flight) bool {
 
 // repeat sends f again, unless its member has left. False: not now.
 func (s *shard) repeat(f *flight) bool {
-	if f.stream == nil && (!f.member.live || f.member.flight != f) {
+	if f.stream == nil && (!f.member.live || f.member.flight != f && !f.ahead) {
 		f.repeats = false
 		return true
 	}

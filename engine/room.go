@@ -123,6 +123,7 @@ type room struct {
 	parking   bool                 // of one that is distrusted: its requests wait for it
 	behind    []*request           // of one that is parking: those behind a refused change
 	parked    []*request           // and those that came later
+	ahead     map[*member]*ahead   // copies under way behind the first of a member; empty unless member_window is above 1
 	loads     map[uint64][]*member // who waits for messages after a number to be loaded
 	open      []*openReceipt       // messages whose senders are to get receipts still, oldest first
 	newcomers []newcomer           // the last that joined

@@ -50,6 +50,7 @@ func (s *shard) skip(name, who Name) (uint64, error) {
 	if m.wait != nil {
 		seq = max(seq, m.wait.seq) // what is before it is its own, or was dropped
 	}
+	s.scatter(r, m)
 	if f := m.flight; f != nil {
 		seq = max(seq, f.seq)
 		s.abandon(f)

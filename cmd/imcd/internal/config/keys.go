@@ -139,6 +139,8 @@ func limitKeys() []key {
 			func(r *raw) *int { return &r.Engine.MaxOutstanding }),
 		intKey("max_burst", "of these, those without an answer; 0: as many as fit Kamailio's sockets", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.MaxBurst }),
+		intKey("member_window", "messages of a room under way to one member at a time; above 1 their order may change", 1, 16,
+			func(r *raw) *int { return &r.Engine.MemberWindow }),
 		durationKey("result_timeout", "a copy without an outcome is sent again after it", time.Millisecond, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.ResultTimeout }),
 		intKey("room_log_entries", "what a room keeps in memory for slow members; the rest is in the database", 0, math.MaxInt,
