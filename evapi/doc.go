@@ -93,8 +93,10 @@
 // read waits in its socket, in the way of everybody's requests; so no more than a few
 // milliseconds' work of it is sent. A response to a copy tells that it was read, and
 // all before it; where devices are silent or far an OPTIONS behind the copies, a mark, is
-// answered in their place, and goes with each half of what may be unread. Replies go first: while one waits, there are no new copies
-// for some milliseconds.
+// answered in their place, and goes with each half of what may be unread. If it has another
+// answer, Kamailio does not know of the link any more: copies go by frames, and it is told and
+// asked again each half minute. Replies go first: while one waits, there are no new copies for
+// some milliseconds.
 //
 // # From Kamailio to imcd
 //

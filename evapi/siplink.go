@@ -234,7 +234,7 @@ func (l *sipLink) passed(r *sipReply, now time.Time, others []*sipTx) ([]*sipTx,
 		return others, true
 	}
 	l.open = false
-	for _, q := range []*ring{&l.first, &l.rest} {
+	for _, q := range []*ring{&l.first, &l.rest, &l.routed} {
 		for q.n > 0 {
 			others = append(others, newSIPTx(q.pop()))
 		}
@@ -243,6 +243,7 @@ func (l *sipLink) passed(r *sipReply, now time.Time, others []*sipTx) ([]*sipTx,
 	case l.refused <- struct{}{}:
 	default: // keepLink has not looked since the last time
 	}
+	l.ring() // to tell who waited for room
 	return others, true
 }
 

@@ -225,6 +225,7 @@ func TestSIPLinkFirst(t *testing.T) {
 func TestSIPLinkRefused(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{"483 Too Many Hops", "404 Not here", "200 OK", "200 imc 1"} {
+		want := []string{"b", "a", "c", "d"}
 		l := stillLink(t, 10)
 		if err := l.puts(t, "sent", false); err != nil {
 			t.Fatal(err)
@@ -233,7 +234,10 @@ func TestSIPLinkRefused(t *testing.T) {
 		if results, _ := l.hears(r.txs[0], "503 Not from here now"); len(results) != 1 || results[0].Code != 503 {
 			t.Errorf("results %+v", results)
 		}
-		if err := errors.Join(l.puts(t, "a", false), l.puts(t, "b", true), l.puts(t, "c", false)); err != nil {
+		l.direct = true // those with a Dest have a queue of their own
+		routed := Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "d", Dest: "sip:192.0.2.1:5060"}
+		err := errors.Join(l.puts(t, "a", false), l.put(&routed), l.puts(t, "b", true), l.puts(t, "c", false))
+		if err != nil {
 			t.Fatal(err)
 		}
 		sent, r := l.round()
@@ -246,15 +250,15 @@ func TestSIPLinkRefused(t *testing.T) {
 			moved = append(moved, tx.callID)
 		}
 		if answer == "200 imc 1" {
-			if sent, _ = l.round(); len(moved) > 0 || woken(l.refused) || !slices.Equal(sent, []string{"b", "a", "c"}) {
+			if sent, _ = l.round(); len(moved) > 0 || woken(l.refused) || !slices.Equal(sent, want) {
 				t.Errorf("%s: %q go another way, %q as before", answer, moved, sent)
 			}
 			continue
 		}
-		if !slices.Equal(moved, []string{"b", "a", "c"}) || !woken(l.refused) || l.queued() != 0 {
+		if !slices.Equal(moved, want) || !woken(l.refused) || l.queued() != 0 {
 			t.Errorf("%s: %q go another way, %d are still queued", answer, moved, l.queued())
 		}
-		if err := l.puts(t, "d", false); !errors.Is(err, ErrDown) {
+		if err := l.puts(t, "e", false); !errors.Is(err, ErrDown) {
 			t.Errorf("%s: it takes copies: %v", answer, err)
 		}
 	}

@@ -148,6 +148,19 @@ func serve(cfg *config.Config, stderr *os.File) error {
 		}
 		return err
 	}
+	return attend(ctx, d, log)
+}
+
+// running is an imcd that runs.
+type running interface {
+	Alive(ctx context.Context) error
+	Lost() <-chan error
+	Failed() <-chan error
+	Stop()
+}
+
+// attend tells systemd how imcd is, and stops it when ctx ends, or when it can do nothing any more.
+func attend(ctx context.Context, d running, log zerolog.Logger) (err error) {
 	tellSystemd(sddaemon.SdNotifyReady)
 	endWatch := startWatch(d.Alive, log)
 	defer endWatch()

@@ -10,7 +10,7 @@ import (
 	"imcd/cmd/imcd/imcdtest"
 )
 
-// TestNotify is systemd to imcd: its unit has Type=notify.
+// TestNotify is systemd to imcd: its unit has Type=notify, and a watchdog.
 func TestNotify(t *testing.T) {
 	ctx, cancel := context.WithTimeout(testContext(t), 30*time.Second)
 	defer cancel()
@@ -34,13 +34,28 @@ func TestNotify(t *testing.T) {
 	}
 	// No Kamailio is there: imcd is up without one.
 	i, err := imcdtest.Start(ctx, imcdtest.Options{Dir: bin, Name: "notify", Secret: "x", Evapi: "127.0.0.1:1",
-		Environ: []string{"NOTIFY_SOCKET=" + path}})
+		Environ: []string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=300000"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	hears("READY=1")
+	for range 3 {
+		hears("WATCHDOG=1")
+	}
 	if err := i.Stop(); err != nil {
 		t.Error(err)
 	}
-	hears("STOPPING=1")
+	for { // it may have said once more that it lives
+		state := make([]byte, 100)
+		n, err := systemd.Read(state)
+		if err != nil || string(state[:n]) == "STOPPING=1" {
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if string(state[:n]) != "WATCHDOG=1" {
+			t.Errorf("systemd heard %q", state[:n])
+		}
+	}
 }

@@ -77,3 +77,37 @@ func TestWatchIsAsked(t *testing.T) {
 		end()
 	}
 }
+
+// patient is an imcd that runs until something is in one of its channels.
+type patient struct {
+	lost, failed chan error
+	stopped      bool
+}
+
+func (*patient) Alive(context.Context) error { return nil }
+func (p *patient) Lost() <-chan error        { return p.lost }
+func (p *patient) Failed() <-chan error      { return p.failed }
+func (p *patient) Stop()                     { p.stopped = true }
+
+// TestAttend: imcd is stopped when it is asked to, or has lost its database; after a panic the process ends at once,
+// and writes nothing more.
+func TestAttend(t *testing.T) {
+	fault := errors.New("a fault")
+	for name, tt := range map[string]struct {
+		ends    func(p *patient, cancel func())
+		err     error
+		stopped bool
+	}{
+		"asked to": {func(_ *patient, cancel func()) { cancel() }, nil, true},
+		"lost":     {func(p *patient, _ func()) { p.lost <- fault }, fault, true},
+		"failed":   {func(p *patient, _ func()) { p.failed <- fault }, fault, false},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := &patient{lost: make(chan error, 1), failed: make(chan error, 1)}
+		tt.ends(p, cancel)
+		if err := attend(ctx, p, zerolog.Nop()); !errors.Is(err, tt.err) || p.stopped != tt.stopped {
+			t.Errorf("%s: %v, stopped: %v", name, err, p.stopped)
+		}
+		cancel()
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -34,6 +35,10 @@ func TestConfig(t *testing.T) {
 	}
 	if unit["ExecStart"] != "/usr/bin/imcd -c /etc/imcd/imcd.yaml" || unit["Type"] != "notify" {
 		t.Errorf("unit %v", unit)
+	}
+	if limit, err := time.ParseDuration(unit["WatchdogSec"]); err != nil || limit < 10*time.Second ||
+		unit["Restart"] != "on-failure" {
+		t.Errorf("WatchdogSec=%s Restart=%s: %v", unit["WatchdogSec"], unit["Restart"], err)
 	}
 	conffiles, err := os.ReadFile("debian/conffiles")
 	if err != nil || strings.TrimSpace(string(conffiles)) != "/etc/imcd/imcd.yaml" {

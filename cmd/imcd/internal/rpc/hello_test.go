@@ -1,11 +1,13 @@
 package rpc
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,5 +113,43 @@ func TestSilentWithoutToken(t *testing.T) {
 	}
 	if got := frames(t, nc, 1)[0]; !strings.Contains(got, "active_rooms") {
 		t.Error(got)
+	}
+}
+
+// failingListener takes no connections for a number of times.
+type failingListener struct {
+	net.Listener
+	left atomic.Int32
+}
+
+// Accept implements net.Listener.
+func (l *failingListener) Accept() (net.Conn, error) {
+	if l.left.Add(-1) >= 0 {
+		return nil, errors.New("too many open files")
+	}
+	return l.Listener.Accept()
+}
+
+// TestAcceptFails: an error that lasts is logged once, and is no end.
+func TestAcceptFails(t *testing.T) {
+	var log bytes.Buffer
+	l, err := Listen("127.0.0.1:0", "", 1, evapi.NewServer(Methods(fakeRooms{})), zerolog.New(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	failing := &failingListener{Listener: l.ln}
+	failing.left.Store(3)
+	l.ln = failing
+	l.Start()
+	nc := dial(t, l)
+	if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+		t.Fatal(err)
+	}
+	if got := frames(t, nc, 1)[0]; !strings.Contains(got, "active_rooms") {
+		t.Error(got)
+	}
+	l.Stop()
+	if n := strings.Count(log.String(), "accepting an RPC connection"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, log.String())
 	}
 }

@@ -65,6 +65,7 @@ func (l *Listener) Stop() {
 }
 
 func (l *Listener) accept() {
+	failing := false // since the last connection
 	for {
 		nc, err := l.ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -72,7 +73,10 @@ func (l *Listener) accept() {
 		}
 		if err != nil {
 			// Out of file descriptors, most likely: some will be free again soon.
-			l.log.Warn().Err(err).Msg("accepting an RPC connection")
+			if !failing {
+				l.log.Warn().Err(err).Msg("accepting an RPC connection")
+			}
+			failing = true
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-l.ctx.Done():
@@ -80,6 +84,7 @@ func (l *Listener) accept() {
 			}
 			continue
 		}
+		failing = false
 		select {
 		case l.places <- struct{}{}:
 			l.done.Go(func() { l.serve(nc) })
