@@ -15,6 +15,10 @@ import (
 const (
 	// leaseBeat is how often the holder changes its row.
 	leaseBeat = 500 * time.Millisecond
+	// leaseBeatAway is how often it tries at least while the database is away. With the time
+	// that a beat may take it is less than leaseTimeout, so that who looks at the row when
+	// the database is back sees it change.
+	leaseBeatAway = leaseTimeout / 4
 	// leaseTimeout is how long another imcd must have seen the row unchanged before
 	// it takes it over; only a holder whose end cannot be seen costs this.
 	leaseTimeout = 4 * time.Second
@@ -161,13 +165,14 @@ func (l *rowLease) change(ctx context.Context, update string, args ...any) (bool
 // run beats until ctx ends or the lease is lost.
 func (l *rowLease) run(ctx context.Context) {
 	defer close(l.done)
-	tick := time.NewTicker(leaseBeat)
-	defer tick.Stop()
+	wait := leaseBeat
 	for {
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
 		err := l.beat(ctx)
 		if errors.Is(err, ErrTaken) {
@@ -177,7 +182,16 @@ func (l *rowLease) run(ctx context.Context) {
 			return
 		}
 		// Another error says that the database is away, which commits say, too.
+		wait = nextBeat(wait, err)
 	}
+}
+
+// nextBeat is how long to wait after a beat that ended with err, if it was wait before it.
+func nextBeat(wait time.Duration, err error) time.Duration {
+	if err == nil {
+		return leaseBeat
+	}
+	return min(2*wait, leaseBeatAway)
 }
 
 func (l *rowLease) beat(ctx context.Context) error {

@@ -399,3 +399,20 @@ func FuzzHolder(f *testing.F) {
 		}
 	})
 }
+
+// TestBeatsBackOff: while the database is away the holder tries less often, and still often
+// enough to keep the lease.
+func TestBeatsBackOff(t *testing.T) {
+	wait := leaseBeat
+	for _, want := range []time.Duration{2 * leaseBeat, leaseBeatAway, leaseBeatAway} {
+		if wait = nextBeat(wait, ErrUnavailable); wait != want {
+			t.Errorf("the next beat is after %v, want %v", wait, want)
+		}
+	}
+	if took := leaseTimeout/2 + wait + leaseBeat; took >= leaseTimeout {
+		t.Errorf("the row may not change for %v", took)
+	}
+	if wait = nextBeat(wait, nil); wait != leaseBeat {
+		t.Errorf("after one that succeeded the next beat is after %v", wait)
+	}
+}
