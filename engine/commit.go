@@ -20,7 +20,7 @@ var (
 // Backoff of the committer while the database is away.
 const (
 	reloadBackoffMin = 50 * time.Millisecond
-	reloadBackoffMax = 2 * time.Second
+	reloadBackoffMax = 500 * time.Millisecond
 )
 
 // batchChanges bounds how many changes one transaction takes.
@@ -190,7 +190,12 @@ func (c *committer) commit(ctx context.Context, batch []*tx) {
 		return
 	}
 	batch = c.sift(batch)
-	err := c.write(ctx, changesOf(batch))
+	changes := signed(changesOf(batch))
+	err := c.write(ctx, c.store.Commit, changes)
+	var behind map[*room]*tx
+	if errors.Is(err, ErrUncertain) {
+		behind, err = c.resolve(ctx, batch, changes, err)
+	}
 	if len(batch) == 1 && batch[0].apart && errors.Is(err, ErrInvalid) {
 		err = c.salvage(ctx, batch[0].changes, err)
 	}
@@ -202,11 +207,11 @@ func (c *committer) commit(ctx context.Context, batch []*tx) {
 	case errors.Is(err, ErrUnavailable):
 		if c.failures.failed(time.Now(), err) {
 			c.told = true
-			c.log.Error().Err(err).Int("changes", len(batch)).Msg("commit failed, its senders are answered 503")
+			c.log.Error().Err(err).Int("transactions", len(batch)).Msg("commit failed, its senders are answered 503")
 		}
 		c.setBroken(true) // before anybody hears of the failure
 		c.fail(batch, err)
-		c.recover(ctx, batch)
+		c.recover(ctx, roomsOf(batch))
 	case len(batch) > 1:
 		// One of them may be what the database refuses: the others must not suffer
 		// for it.
@@ -215,6 +220,9 @@ func (c *committer) commit(ctx context.Context, batch []*tx) {
 		c.commit(ctx, batch[half:])
 	default:
 		c.refuse(batch[0], err)
+	}
+	if behind != nil {
+		c.recover(ctx, behind)
 	}
 }
 
@@ -264,15 +272,15 @@ func changesOf(batch []*tx) []Change {
 	return changes
 }
 
-// write commits changes in one transaction.
-func (c *committer) write(ctx context.Context, changes []Change) error {
+// write commits changes in one transaction, by Commit or CommitAgain of the Store.
+func (c *committer) write(ctx context.Context, commit func(context.Context, []Change) error, changes []Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	start := time.Now()
-	err := c.store.Commit(ctx, changes)
+	err := commit(ctx, changes)
 	c.metrics.commit(time.Since(start), len(changes), err)
 	return err
 }
@@ -295,21 +303,17 @@ func (c *committer) fail(batch []*tx, err error) {
 	}
 }
 
-// recover loads the rooms of a failed batch again, as often as it takes, and
+// recover loads the rooms of failed transactions again, as often as it takes, and
 // fails meanwhile what else comes.
 //
 // A shard that has not yet seen the failure may send on what builds on it. What
 // arrives before the rooms are loaded is failed like the rest; what arrives
 // later has an old epoch, and sift fails it without the room being distrusted
 // again.
-func (c *committer) recover(ctx context.Context, batch []*tx) {
+func (c *committer) recover(ctx context.Context, failed map[*room]*tx) {
 	c.setBroken(true)
-	failed := roomsOf(batch)
 	for backoff := reloadBackoffMin; ; backoff = longer(backoff, reloadBackoffMin, reloadBackoffMax) {
-		for more := c.take(); len(more) > 0; more = c.take() {
-			c.fail(more, errBroken)
-			maps.Copy(failed, roomsOf(more))
-		}
+		c.failWaiting(failed)
 		err := c.reload(ctx, failed)
 		if err == nil {
 			break
@@ -328,6 +332,14 @@ func (c *committer) recover(ctx context.Context, batch []*tx) {
 	if c.told {
 		c.told = false
 		c.log.Info().Int("rooms", len(failed)).Msg("database is back")
+	}
+}
+
+// failWaiting fails all that waits and adds its rooms to failed.
+func (c *committer) failWaiting(failed map[*room]*tx) {
+	for more := c.take(); len(more) > 0; more = c.take() {
+		c.fail(more, errBroken)
+		maps.Copy(failed, roomsOf(more))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"testing/synctest"
 	"time"
 
@@ -62,29 +63,42 @@ func (w *world) refuseStep() {
 	if w.away {
 		return
 	}
-	how := rapid.SampledFrom([]string{"refused", "lost", "uncertain"}).Draw(w.rt, "how")
+	how := rapid.SampledFrom([]string{"refused", "lost", "stored unheard", "lost unheard"}).Draw(w.rt, "how")
+	uncertain := strings.HasSuffix(how, "unheard")
 	w.store.set(func(changes []Change) (error, bool) {
 		switch isMessage := func(c Change) bool { return c.Op == PutMessage }; {
 		case !slices.ContainsFunc(changes, isMessage):
 			return nil, false
 		case how == "refused":
 			return errRefused, false
+		case uncertain:
+			return ErrUncertain, how == "stored unheard"
 		}
-		return ErrUnavailable, how == "uncertain"
+		return ErrUnavailable, false
 	})
 	r := w.room()
 	said, answers := w.talk(r, 1)
+	want := 503
+	switch {
+	case how == "refused":
+		want = 500
+	case how == "stored unheard" || uncertain && rapid.Bool().Draw(w.rt, "in time"):
+		want = 200
+		<-time.After(time.Second)
+	case uncertain:
+		<-time.After(lateAfter)
+	}
 	synctest.Wait()
 	w.store.set(nil)
-	isMember := r.members[said[0].sender] != nil
-	want := 503
-	if how == "refused" {
-		want = 500
+	if uncertain {
+		<-time.After(reloadBackoffMax)
+		synctest.Wait()
 	}
+	isMember := r.members[said[0].sender] != nil
 	if code := w.answered(answers[0]); isMember && code != want {
 		w.failf("%d though the commit failed (%s)", code, how)
 	}
-	if isMember && how == "uncertain" {
+	if isMember && uncertain {
 		r.said = append(r.said, said[0])
 	}
 	<-time.After(3 * time.Second)

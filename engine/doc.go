@@ -21,7 +21,9 @@
 // it touched are taken from the database again before they are used. If the database
 // refuses what a commit has, the one change at fault is found, its sender is answered
 // 500, and the requests of its room that came behind it are evaluated again (refuse.go);
-// all others are committed.
+// all others are committed. If it is not known whether a commit was done, the committer
+// carries it out again, which does so at most once, until the database says what became
+// of it; senders wait for that as long as Kamailio does (uncertain.go).
 //
 // # Content and programs
 //

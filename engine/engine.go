@@ -25,6 +25,11 @@ import (
 // cannot be reached, shuts down or starts.
 var ErrUnavailable = errors.New("database unavailable")
 
+// ErrUncertain marks the error of a Commit that may have been done all the same: the
+// connection was lost before the database said so, or its standby did not confirm it. It
+// is an ErrUnavailable.
+var ErrUncertain = fmt.Errorf("%w: whether it was done is not known", ErrUnavailable)
+
 // ErrInvalid marks errors of a Store about what it is to store: too long, not UTF-8,
 // against a constraint. The same change fails again, and others do not.
 var ErrInvalid = errors.New("data refused")

@@ -73,19 +73,6 @@ func TestChangesBehindARefusedOne(t *testing.T) {
 	h.want(h.say("bob", "r", "hello"), 404, -201)
 }
 
-// A commit whose outcome is unknown: what the database has counts.
-func TestUncertainCommit(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.store.fail = func([]Change) (error, bool) { return fmt.Errorf("connection lost: %w", ErrUnavailable), true }
-	h.want(h.say("bob", "r", "#join"), 503, -49)
-	h.store.set(nil)
-	h.until("healthy", h.e.Healthy)
-	h.heard()
-	h.want(h.say("bob", "r", "hi"), 200, 1)
-	h.wantHeard("alice<r: [bob]: hi")
-}
-
 // Database away: 503 to everything that needs it, and all by itself as before
 // when it is back. What was destroyed or left in vain is there again.
 func TestDatabaseAway(t *testing.T) {

@@ -54,6 +54,9 @@ func (e *Engine) loadSeen(ctx context.Context) error {
 		return err
 	}
 	for _, row := range rows {
+		if row.Code == 0 {
+			continue // a sign, see signed
+		}
 		s := e.shards[row.Shard&uint32(len(e.shards)-1)]
 		s.remember(&seen{key: row.Key, at: row.At, done: true,
 			answer: evapi.Answer{Code: row.Code, RC: row.RC, Reason: row.Reason}})

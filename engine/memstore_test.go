@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -96,6 +97,27 @@ func (s *memStore) Commit(ctx context.Context, changes []Change) error {
 	}
 	s.apply(changes)
 	return nil
+}
+
+// CommitAgain knows what was committed by its answers, as the contract says.
+func (s *memStore) CommitAgain(ctx context.Context, changes []Change) error {
+	s.mu.Lock()
+	away := s.away
+	stored := slices.ContainsFunc(changes, func(c Change) bool {
+		return c.Op == PutSeen && s.answers[c.Seen.Key].At.Equal(c.Seen.At)
+	})
+	s.mu.Unlock()
+	switch {
+	case away:
+		return ErrUncertain
+	case stored:
+		return nil
+	}
+	err := s.Commit(ctx, changes)
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	return err
 }
 
 func (s *memStore) apply(changes []Change) {

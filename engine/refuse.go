@@ -72,7 +72,7 @@ func (c *committer) loadAgain(ctx context.Context, t *tx) {
 	c.lift(t)
 	batch := []*tx{t}
 	if c.reload(ctx, roomsOf(batch)) != nil {
-		c.recover(ctx, batch)
+		c.recover(ctx, roomsOf(batch))
 	}
 }
 
@@ -109,7 +109,7 @@ func (c *committer) salvage(ctx context.Context, changes []Change, why error) er
 				continue
 			}
 			tries--
-			err := c.write(ctx, part)
+			err := c.write(ctx, c.store.Commit, part)
 			if err != nil && !errors.Is(err, ErrUnavailable) {
 				err = halve(part)
 			}
@@ -149,7 +149,7 @@ func (s *shard) superseded(t *tx) bool {
 	if r == t.room {
 		r.leavers = append(r.leavers, t.left...)
 	}
-	if t.req == nil || t.early || len(r.behind) >= s.engine.cfg.MailboxSize {
+	if t.req == nil || t.early || t.unsure || len(r.behind) >= s.engine.cfg.MailboxSize {
 		return false
 	}
 	r.behind = append(r.behind, t.req)

@@ -87,16 +87,33 @@ func (s *shard) remember(n *seen) {
 }
 
 // answered notes the answer of a request and gives it to its repetitions. What
-// failed for the moment is evaluated anew next time.
+// failed for the moment is evaluated again next time.
 func (s *shard) answered(n *seen, a evapi.Answer) {
+	s.answerRepetitions(n, a)
+	if (a.Code >= 500 || a.RetryAfter > 0) && s.seen[n.key] == n {
+		delete(s.seen, n.key)
+	}
+}
+
+// answerRepetitions gives a to those that have come, and to those that come.
+func (s *shard) answerRepetitions(n *seen, a evapi.Answer) {
 	n.done, n.answer = true, a
 	for _, req := range n.waiting {
 		s.replyAs(req, a, true)
 	}
 	n.waiting = nil
-	if (a.Code >= 500 || a.RetryAfter > 0) && s.seen[n.key] == n {
-		delete(s.seen, n.key)
+}
+
+// resolved notes the true answer of a request whose sender could not wait for it.
+func (s *shard) resolved(n *seen, a evapi.Answer) {
+	if n == nil {
+		return
 	}
+	if a.Code < 500 && s.seen[n.key] == nil { // that took longer than it is kept
+		n.at = s.now
+		s.remember(n)
+	}
+	s.answered(n, a)
 }
 
 // seenChange is the answer as it is stored together with what the request

@@ -200,9 +200,14 @@ type Store interface {
 	// LoadRooms returns the named rooms as they are stored, without those
 	// that are not.
 	LoadRooms(ctx context.Context, rooms []Name) ([]RoomState, error)
-	// Commit makes the changes durable in their order, all or none. An
-	// error may leave it open which: then LoadRooms tells.
+	// Commit makes the changes durable in their order, all or none.
+	// ErrUncertain leaves it open which; any other error means none.
 	Commit(ctx context.Context, changes []Change) error
+	// CommitAgain ends a Commit of the same changes that was ErrUncertain, before
+	// anything else is committed: nil if they are durable now, by whichever of
+	// both; ErrInvalid if they never will be; else it is still ErrUncertain. It
+	// recognises them by their PutSeen; without one they are only carried out again.
+	CommitAgain(ctx context.Context, changes []Change) error
 	// Messages returns up to limit messages of a room with numbers above
 	// after, in their order; those that were pruned are missing.
 	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)

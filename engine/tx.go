@@ -22,6 +22,7 @@ type tx struct {
 
 	req    *request // nil for the engine's own steps
 	early  bool     // req has its answer already (durability memory)
+	unsure bool     // req was answered before it was known whether this is stored
 	answer evapi.Answer
 	says   []say
 	events []*Event // told once this is durable; nil if nobody listens
@@ -104,7 +105,11 @@ func (s *shard) done(t *tx, err error) {
 	default:
 		s.refused(t)
 	}
-	if t.req != nil && !t.early && !again {
+	switch {
+	case t.req == nil || t.early || again:
+	case t.unsure:
+		s.resolved(t.req.seen, evapi.Answer{Code: 503}) // it was not done
+	default:
 		s.refuse(t.req, t.room, refuseCommit(err))
 	}
 	for _, y := range t.says {
@@ -117,7 +122,11 @@ func (s *shard) done(t *tx, err error) {
 
 // apply answers the sender and tells everybody concerned.
 func (s *shard) apply(t *tx) {
-	if t.req != nil && !t.early {
+	switch {
+	case t.req == nil || t.early:
+	case t.unsure:
+		s.resolved(t.req.seen, t.answer)
+	default:
 		s.reply(t.req, t.answer)
 	}
 	for i := range t.says {

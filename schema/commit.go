@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,16 @@ import (
 // A cursor of who is no member, and progress of a room that is not stored, are
 // ignored: they come late.
 func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
+	return s.commit(ctx, changes, false)
+}
+
+// CommitAgain implements engine.Store. It waits for the first Commit if that is still
+// being carried out, and for the standby that has to confirm it: see again.go.
+func (s *Store) CommitAgain(ctx context.Context, changes []engine.Change) error {
+	return s.commit(ctx, changes, true)
+}
+
+func (s *Store) commit(ctx context.Context, changes []engine.Change, again bool) error {
 	if len(changes) == 0 {
 		return nil
 	}
@@ -29,7 +40,7 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 	if s.quick != nil && isQuick(changes) {
 		b := compact(changes, nil, map[engine.Name]int64{})
 		if chunk(b.messages) == len(b.messages) {
-			return wrap(ctx, doing, s.commitQuick(ctx, &b, onlyDeliveries(changes)))
+			return wrap(ctx, doing, s.commitQuick(ctx, &b, onlyDeliveries(changes), again))
 		}
 	}
 	s.mu.Lock()
@@ -50,10 +61,18 @@ func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
 		s.mu.Lock()
 		b = compact(changes, &s.leftovers, ids)
 		s.mu.Unlock()
+		if again && len(b.seen) > 0 {
+			if stored, err := s.isStored(ctx, tx, b.seen[:1]); stored || err != nil {
+				return err
+			}
+		}
 		return s.apply(ctx, tx, &b)
 	})
-	if err != nil {
-		return wrap(ctx, doing, err)
+	if err = wrap(ctx, doing, err); err != nil {
+		if again && !errors.Is(err, ErrInvalid) {
+			err = uncertain(err)
+		}
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,6 +25,9 @@ var (
 	// is shutting down, read only, full or too busy. The same call may succeed
 	// later. It is the engine's.
 	ErrUnavailable = engine.ErrUnavailable
+	// ErrUncertain: an ErrUnavailable after which what was to be done may have been
+	// done. It is the engine's.
+	ErrUncertain = engine.ErrUncertain
 	// ErrInvalid: the database, or a check before it, refuses the data: not
 	// UTF-8, too long, against a constraint. The same call fails again. It is the
 	// engine's.
@@ -93,10 +96,30 @@ func classifyPostgres(code string) error {
 		strings.HasPrefix(code, "28"), strings.HasPrefix(code, "3D"), // not let in, no such database
 		strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57"), strings.HasPrefix(code, "58"), // full, stopping, I/O
 		strings.HasPrefix(code, "40"), code == "55P03", // try again
-		code == "25006": // read only
+		code == codeReadOnly:
 		return ErrUnavailable
 	}
 	return nil
+}
+
+// undecided reports whether err, of a statement that commits or of COMMIT, leaves open what
+// became of it. The database's own word does not: it has rolled back then.
+func undecided(err error) bool {
+	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
+		return pqErr.Fatal()
+	}
+	if liteErr, ok := errors.AsType[*sqlite.Error](err); ok {
+		return liteErr.Code()&0xff == sqlite3.SQLITE_IOERR
+	}
+	return err != nil && !errors.Is(err, pq.ErrInFailedTransaction)
+}
+
+// uncertain makes err an ErrUncertain.
+func uncertain(err error) error {
+	if errors.Is(err, ErrUncertain) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUncertain, err)
 }
 
 // taken makes an ErrTaken of how sqlHolds fails.
@@ -122,12 +145,44 @@ func statementLost(err error) bool {
 }
 
 // connectionLost reports whether err says no more than that an idle connection had been
-// lost: the server told it to go, or it is simply not there.
+// lost: the server told it to go, it is simply not there, or it is one to a server that
+// has become a standby.
 func connectionLost(err error) bool {
 	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
-		return pqErr.Code == "57P01" || pqErr.Code == "57P02"
+		return pqErr.Code == "57P01" || pqErr.Code == "57P02" || isReadOnly(err)
 	}
-	return errors.Is(err, driver.ErrBadConn)
+	return errors.Is(err, driver.ErrBadConn) || isReadOnly(err)
+}
+
+// isLost reports whether err shows that the server of a connection has gone, or is none to
+// write to any more. over: it is that of a call whose context was over.
+func isLost(err error, over bool) bool {
+	if _, ok := errors.AsType[*pq.Error](err); ok || err == nil {
+		return isReadOnly(err)
+	}
+	return !over && errors.Is(err, driver.ErrBadConn) || isNetwork(err) || isReadOnly(err)
+}
+
+func isNetwork(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// isTimeout tells a server that does not answer from one that refuses.
+func isTimeout(err error) bool {
+	netErr, ok := errors.AsType[net.Error](err)
+	return ok && netErr.Timeout()
+}
+
+// errReadOnly: the server takes no changes, at least not from this session.
+var errReadOnly = fmt.Errorf("%w: the server is read only", ErrUnavailable)
+
+// codeReadOnly is read_only_sql_transaction.
+const codeReadOnly = "25006"
+
+func isReadOnly(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return ok && pqErr.Code == codeReadOnly || errors.Is(err, errReadOnly)
 }
 
 func classifySQLite(code int) error {

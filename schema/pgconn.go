@@ -5,130 +5,9 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/lib/pq"
 )
-
-// How long a connection lives on when the context of its call has ended: lib/pq
-// asks the server to cancel, which a frozen server does not answer.
-const (
-	cancelGrace = 500 * time.Millisecond // until the call returns
-	cancelLimit = time.Second            // for the connection that carries the cancel request
-)
-
-// connector makes lib/pq's connections keep to their contexts, whatever the
-// server does: lib/pq alone waits for an answer for ever.
-type connector struct {
-	cfg        pq.Config
-	preferTLS  bool
-	quick      *quickStatements
-	unprepared atomic.Bool // see prepared.off
-}
-
-// Driver implements driver.Connector.
-func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
-
-// Connect implements driver.Connector.
-func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	cfg := c.cfg.Clone()
-	if !c.preferTLS {
-		return c.connect(ctx, cfg)
-	}
-	cfg.SSLMode = pq.SSLModeRequire
-	conn, err := c.connect(ctx, cfg)
-	if errors.Is(err, pq.ErrSSLNotSupported) {
-		cfg.SSLMode = pq.SSLModeDisable
-		return c.connect(ctx, cfg)
-	}
-	return conn, err
-}
-
-func (c *connector) connect(ctx context.Context, cfg pq.Config) (driver.Conn, error) {
-	connector, err := pq.NewConnectorConfig(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	d := &socket{}
-	connector.Dialer(d)
-	stop := context.AfterFunc(ctx, func() { d.end(0) })
-	inner, err := connector.Connect(ctx)
-	ended := !stop()
-	if err != nil {
-		return nil, err
-	}
-	full, ok := inner.(fullConn)
-	if !ok || ended {
-		_ = inner.Close()
-		if ended {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("lib/pq's connection %T lacks a method", inner)
-	}
-	d.established()
-	return &conn{fullConn: full, socket: d,
-		prepared: prepared{quick: c.quick, off: &c.unprepared}}, nil
-}
-
-// socket is the dialer of one connection: it knows the TCP connection under it.
-type socket struct {
-	net.Dialer
-
-	mu   sync.Mutex
-	main net.Conn // the connection itself
-	up   bool     // later dials are for cancel requests
-}
-
-// DialTimeout implements pq.Dialer.
-func (s *socket) DialTimeout(network, addr string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return s.DialContext(ctx, network, addr)
-}
-
-// DialContext implements pq.DialerContext.
-func (s *socket) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	s.mu.Lock()
-	up := s.up
-	s.mu.Unlock()
-	if up {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, cancelLimit)
-		defer cancel()
-	}
-	c, err := s.Dialer.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	if up {
-		return c, c.SetDeadline(time.Now().Add(cancelLimit))
-	}
-	s.mu.Lock()
-	s.main = c
-	s.mu.Unlock()
-	if ctx.Err() != nil { // ended before there was something to end
-		s.end(0)
-	}
-	return c, nil
-}
-
-func (s *socket) established() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.up = true
-}
-
-// end makes reads and writes fail from grace on.
-func (s *socket) end(grace time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.main != nil {
-		_ = s.main.SetDeadline(time.Now().Add(grace)) // fails only if closed already
-	}
-}
 
 // fullConn is what lib/pq's connections are.
 type fullConn interface {
@@ -143,92 +22,164 @@ type fullConn interface {
 	driver.Validator
 }
 
-// conn bounds every call of a lib/pq connection by the call's context.
+// conn bounds every call of a lib/pq connection by the call's context, and does not take
+// for committed what the server's standby has not confirmed. database/sql makes one call at
+// a time.
 type conn struct {
 	fullConn
-	socket   *socket
-	prepared prepared
-	spent    bool // not to be used again
+	pool        *connector
+	born        uint64 // pool.lost when it was made
+	socket      *socket
+	prepared    prepared
+	spent       bool // not to be used again
+	inTx        bool
+	unconfirmed bool // the server said in this call that it does not wait for its standby any more
 }
 
-// guard ends the connection soon after ctx. The returned function must be called
-// when the call has returned.
-func (c *conn) guard(ctx context.Context) (done func() bool) {
-	return context.AfterFunc(ctx, func() { c.socket.end(cancelGrace) })
+// call is one call of a connection.
+type call struct {
+	conn *conn
+	ctx  context.Context
+	stop func() bool
+}
+
+// begin lets the connection end soon after ctx. The call's end must be called.
+func (c *conn) begin(ctx context.Context) call {
+	c.unconfirmed = false
+	return call{conn: c, ctx: ctx, stop: context.AfterFunc(ctx, func() { c.socket.end(cancelGrace) })}
+}
+
+// end ends a call that returned err, and reports whether its context was over by then.
+func (c call) end(err error) (over bool) {
+	// Not one of the two alone: lib/pq may see the end of a context earlier.
+	over = !c.stop() || c.ctx.Err() != nil
+	// The server may still be told to cancel, which would meet what comes next.
+	c.conn.spent = c.conn.spent || over
+	if isLost(err, over) {
+		c.conn.spent = true
+		c.conn.pool.lost.CompareAndSwap(c.conn.born, c.conn.born+1)
+	}
+	return over
+}
+
+// noticed is lib/pq's handler of notices. The text is in the server's language, the name of
+// the function that says it is not; an administrator can end the wait as well as we can.
+func (c *conn) noticed(n *pq.Error) {
+	c.unconfirmed = c.unconfirmed || n.Routine == "SyncRepWaitForLSN"
+}
+
+// errUnconfirmed: lib/pq takes for success what was committed at this server and not yet at
+// its standby, if it stops waiting for that.
+var errUnconfirmed = fmt.Errorf("%w: not confirmed by a standby in time", ErrUncertain)
+
+// committed is err, or that what was committed by the call is not known to be safe.
+func (c call) committed(err error) error {
+	if over := c.end(err); err == nil && (over || c.conn.unconfirmed) {
+		return errUnconfirmed
+	}
+	return err
 }
 
 // ExecContext implements driver.ExecerContext.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	defer c.guard(ctx)()
+	call := c.begin(ctx)
 	res, err := c.prepared.exec(ctx, c.fullConn, query, args)
-	// The server may still be told to cancel, which would meet what comes next.
-	c.spent = c.spent || ctx.Err() != nil
+	if c.inTx {
+		call.end(err)
+	} else if err = call.committed(err); err != nil {
+		res = nil
+	}
 	return res, err
 }
 
 // IsValid implements driver.Validator.
-func (c *conn) IsValid() bool { return !c.spent && c.fullConn.IsValid() }
+func (c *conn) IsValid() bool {
+	return !c.spent && c.born == c.pool.lost.Load() && c.fullConn.IsValid()
+}
+
+// ResetSession implements driver.SessionResetter.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if !c.IsValid() {
+		return driver.ErrBadConn
+	}
+	return c.fullConn.ResetSession(ctx)
+}
 
 // PrepareContext implements driver.ConnPrepareContext.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	defer c.guard(ctx)()
-	return c.fullConn.PrepareContext(ctx, query)
+	call := c.begin(ctx)
+	stmt, err := c.fullConn.PrepareContext(ctx, query)
+	call.end(err)
+	return stmt, err
 }
 
 // Ping implements driver.Pinger.
 func (c *conn) Ping(ctx context.Context) error {
-	defer c.guard(ctx)()
-	return c.fullConn.Ping(ctx)
+	call := c.begin(ctx)
+	err := c.fullConn.Ping(ctx)
+	call.end(err)
+	return err
 }
 
 // QueryContext implements driver.QueryerContext.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	done := c.guard(ctx)
+	call := c.begin(ctx)
 	rows, err := c.fullConn.QueryContext(ctx, query, args)
 	if err != nil {
-		done()
+		call.end(err)
 		return nil, err
 	}
-	return &guardedRows{Rows: rows, done: done}, nil
+	return &guardedRows{Rows: rows, call: call}, nil
 }
 
 // BeginTx implements driver.ConnBeginTx.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	done := c.guard(ctx)
+	call := c.begin(ctx)
 	tx, err := c.fullConn.BeginTx(ctx, opts)
+	if pqErr, ok := errors.AsType[*pq.Error](err); ok && pqErr.Code == codeNotOnStandby {
+		err = fmt.Errorf("%w: %w", errReadOnly, err)
+	}
 	if err != nil {
-		done()
+		call.end(err)
 		return nil, err
 	}
-	return &guardedTx{Tx: tx, done: done}, nil
+	c.inTx = true
+	return &guardedTx{Tx: tx, call: call}, nil
 }
+
+// codeNotOnStandby, feature_not_supported, is a standby's answer to BEGIN READ WRITE.
+const codeNotOnStandby = "0A000"
 
 // guardedRows are guarded until they are closed.
 type guardedRows struct {
 	driver.Rows
-	done func() bool
+	call call
 }
 
 // Close implements driver.Rows.
 func (r *guardedRows) Close() error {
-	defer r.done()
-	return r.Rows.Close()
+	err := r.Rows.Close()
+	r.call.end(err)
+	return err
 }
 
 // guardedTx is guarded until it ends.
 type guardedTx struct {
 	driver.Tx
-	done func() bool
+	call call
 }
 
 // Commit implements driver.Tx.
 func (t *guardedTx) Commit() error {
-	defer t.done()
-	return t.Tx.Commit()
+	t.call.conn.inTx = false
+	t.call.conn.unconfirmed = false
+	return t.call.committed(t.Tx.Commit())
 }
 
 // Rollback implements driver.Tx.
 func (t *guardedTx) Rollback() error {
-	defer t.done()
-	return t.Tx.Rollback()
+	t.call.conn.inTx = false
+	err := t.Tx.Rollback()
+	t.call.end(err)
+	return err
 }

@@ -3,10 +3,9 @@ package schema
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
-	"net"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,18 +33,15 @@ func (d *postgresDialect) name() string   { return "postgres" }
 func (d *postgresDialect) binary() string { return `"C"` }
 
 func (d *postgresDialect) target() string {
-	host := d.cfg.Host
-	if host == "" && d.cfg.Hostaddr.IsValid() {
-		host = d.cfg.Hostaddr.String()
+	var list []string
+	for _, host := range hostsOf(d.cfg) {
+		list = append(list, address(&host))
 	}
-	if !strings.HasPrefix(host, "/") {
-		host = net.JoinHostPort(host, strconv.Itoa(int(d.cfg.Port)))
-	}
-	return host + "/" + d.cfg.Database
+	return strings.Join(list, ",") + "/" + d.cfg.Database
 }
 
 func (d *postgresDialect) open() (*sql.DB, error) {
-	db := sql.OpenDB(&connector{cfg: d.cfg, preferTLS: d.prefer, quick: d.quick()})
+	db := sql.OpenDB(newConnector(d.cfg, d.prefer, d.quick()))
 	db.SetMaxOpenConns(d.maxConns)
 	db.SetMaxIdleConns(2)
 	db.SetConnMaxIdleTime(time.Minute)
@@ -113,11 +109,17 @@ func (d *postgresDialect) encoding(ctx context.Context, q querier) (string, bool
 }
 
 func (d *postgresDialect) ping(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // gives it back
 	var readOnly bool
-	err := db.QueryRowContext(ctx,
+	err = conn.QueryRowContext(ctx,
 		"SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean").Scan(&readOnly)
 	if err == nil && readOnly {
-		err = fmt.Errorf("%w: the server is read only", ErrUnavailable)
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // not to be used again
+		err = errReadOnly
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -110,16 +111,16 @@ func (b *batch) turns() []turnRow {
 	return turns
 }
 
-// execOnce carries a statement out. The pool by itself would do so again if the
-// connection is lost meanwhile.
-func (s *Store) execOnce(ctx context.Context, statement string, args []any) error {
+// execOnce carries a statement out; open: it may have been though there is an error. The
+// pool by itself would do so again if the connection is lost meanwhile.
+func (s *Store) execOnce(ctx context.Context, statement string, args []any) (open bool, err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer conn.Close() // gives it back
 	_, err = conn.ExecContext(ctx, statement, args...)
-	return err
+	return undecided(err), err
 }
 
 // quickArgs returns the parameters of sqlQuick.
@@ -135,8 +136,10 @@ func (s *Store) quickArgs(b *batch, relaxed bool) ([]any, error) {
 	return args, nil
 }
 
-// commitQuick commits b by one statement.
-func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
+// commitQuick commits b by one statement. again: this or another call may have done so
+// before. A statement with messages does nothing then, as their rooms' numbers are raised;
+// one without does no harm.
+func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed, again bool) error {
 	statement := s.quick.single
 	args, ok := b.single(s.holderID())
 	if !ok {
@@ -146,21 +149,31 @@ func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed bool) error {
 		}
 		statement = s.quick.many
 	}
-	again := false // after a statement that may have been carried out
-	err := s.execOnce(ctx, statement, args)
+	open, err := s.execOnce(ctx, statement, args)
 	for range s.opts.MaxConns {
 		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
 			break
 		}
-		again = again || !statementLost(err)
-		err = s.execOnce(ctx, statement, args)
+		again = again || open
+		open, err = s.execOnce(ctx, statement, args)
 	}
-	if !isDivision(err) {
-		return taken(err)
+	err = taken(err)
+	again = again || open
+	if again && isDivision(err) && len(b.seen) > 0 {
+		stored, why := s.wasStored(ctx, s.db, b.seen[:1])
+		if stored {
+			return nil
+		}
+		if why != nil {
+			err = why
+		}
 	}
-	if again {
-		// It may have been carried out before the connection was lost.
-		return fmt.Errorf("%w: the connection was lost, and maybe what it had done: %w", ErrUnavailable, err)
+	switch {
+	case isDivision(err):
+		return fmt.Errorf("%w: of %d rooms with messages some are not stored, or had messages of these numbers before",
+			ErrInvalid, len(b.heads))
+	case again && err != nil && !errors.Is(classify(err), ErrInvalid):
+		return uncertain(err)
 	}
-	return fmt.Errorf("%w: of %d rooms with messages some are not stored, or had messages of these numbers before", ErrInvalid, len(b.heads))
+	return err
 }

@@ -38,6 +38,13 @@ const (
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true
 		` + sqlSeenAgain
 
+	// The same answer with the same time is that of the same request. The second of
+	// them changes nothing, but is a change: the standby must confirm it, and so all
+	// that was committed before.
+	sqlFirstSeen = `INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
+		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true ON CONFLICT (key) DO NOTHING`
+	sqlSameSeen = `UPDATE imcd_seen SET at = v.at FROM {seen_rows} WHERE imcd_seen.key = v.key AND imcd_seen.at = v.at`
+
 	sqlMessages = `SELECT seq, sender_username, sender_domain, display, content_type, body, at,
 			headers, expires, message_id, wants FROM imcd_messages
 		WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`

@@ -77,7 +77,7 @@ func (s *Store) start(ctx context.Context) error {
 	}
 	// So that the first message, as a rule, need not wait until this is parsed and
 	// planned.
-	if err := s.commitQuick(ctx, &batch{}, true); err != nil {
+	if err := s.commitQuick(ctx, &batch{}, true, false); err != nil {
 		return errURL("%w", wrap(ctx, s.dialect.target(), err))
 	}
 	return nil
@@ -135,7 +135,10 @@ func (s *Store) inTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err = tx.Commit(); undecided(err) {
+		err = uncertain(err)
+	}
+	return err
 }
 
 // slow logs a commit that took long.

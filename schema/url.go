@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/lib/pq"
 )
@@ -46,15 +47,18 @@ func openDialect(dbURL string, opts Options) (dialect, error) {
 // postgresConfig reads what follows postgres://. preferTLS is set if neither the
 // URL nor the environment says whether to use TLS.
 func postgresConfig(rest string) (cfg pq.Config, preferTLS bool, err error) {
-	u, err := url.Parse("postgres://" + rest)
+	u, hosts, err := strictURL(rest)
 	if err != nil || u.Fragment != "" {
-		if u, err = lenientURL(rest); err != nil {
+		if u, hosts, err = lenientURL(rest); err != nil {
 			return cfg, false, err
 		}
 	}
 	q, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return cfg, false, errURL("the options after ? cannot be read")
+	}
+	if err := hosts.into(q); err != nil {
+		return cfg, false, err
 	}
 	if name := strings.Trim(u.Path, "/"); name == "" && !q.Has("dbname") {
 		return cfg, false, errURL("no database is named: postgres://USER:PASSWORD@HOST/DATABASE")
@@ -73,12 +77,39 @@ func postgresConfig(rest string) (cfg pq.Config, preferTLS bool, err error) {
 	if cfg, err = pq.NewConfig(u.String()); err != nil {
 		return cfg, false, errURL("%w", hideSecret(err, u))
 	}
+	if len(cfg.Multi) > 0 {
+		if cfg.TargetSessionAttrs == "" {
+			cfg.TargetSessionAttrs = pq.TargetSessionAttrsReadWrite // the primary of them
+		}
+		if cfg.ConnectTimeout == 0 && !q.Has("connect_timeout") {
+			cfg.ConnectTimeout = otherHostAfter
+		}
+	}
 	return cfg, preferTLS, nil
+}
+
+// otherHostAfter is connect_timeout where there is another server to try: without it one
+// that does not answer takes all the time that a commit has.
+const otherHostAfter = time.Second
+
+// strictURL reads what a URL may be, with several hosts as libpq knows them.
+func strictURL(rest string) (*url.URL, hostList, error) {
+	end := endOfHosts(rest)
+	begin := strings.LastIndexByte(rest[:end], '@') + 1
+	hosts, err := readHosts(rest[begin:end])
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(hosts) > 0 {
+		rest = rest[:begin] + rest[end:]
+	}
+	u, err := url.Parse("postgres://" + rest)
+	return u, hosts, err
 }
 
 // lenientURL reads what Kamailio reads but a strict parser refuses: any
 // character in user and password but the last @, which ends them.
-func lenientURL(rest string) (*url.URL, error) {
+func lenientURL(rest string) (*url.URL, hostList, error) {
 	var user *url.Userinfo
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
 		name, password, has := strings.Cut(rest[:i], ":")
@@ -88,12 +119,12 @@ func lenientURL(rest string) (*url.URL, error) {
 		}
 		rest = rest[i+1:]
 	}
-	u, err := url.Parse("postgres://" + rest)
+	u, hosts, err := strictURL(rest)
 	if err != nil {
-		return nil, errURL("host, port or database cannot be read")
+		return nil, nil, errURL("host, port or database cannot be read")
 	}
 	u.User = user
-	return u, nil
+	return u, hosts, nil
 }
 
 // hideSecret takes the password out of an error's text.

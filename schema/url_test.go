@@ -64,7 +64,7 @@ func TestBadURLs(t *testing.T) {
 }
 
 func FuzzURL(f *testing.F) {
-	for _, url := range []string{"postgres://kamailio:kamailiorw@localhost/kamailio", "postgres://u:a#b@h:1/d?x=y", "sqlite://x"} {
+	for _, url := range []string{"postgres://kamailio:kamailiorw@localhost/kamailio", "postgres://u:a#b@h:1/d?x=y", "sqlite://x", "postgres://u:a,b@h1:1,[::1]/d"} {
 		f.Add(url)
 	}
 	f.Fuzz(func(t *testing.T, url string) {
