@@ -60,7 +60,7 @@ func TestErrorsBackOff(t *testing.T) {
 		{"everything away", func(s *memStore) {
 			s.away = true
 			s.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
-		}, "Ping", 320, []string{"database is away", failed, unread, unpruned}},
+		}, "Ping", 1250, []string{"database is away", failed, unread, unpruned}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

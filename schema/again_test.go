@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"reflect"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -308,8 +312,12 @@ func TestPromotedStandby(t *testing.T) {
 	primary, standby := schematest.NewPair(t, schematest.Options{})
 	newDatabase(t, primary, "x")
 	for _, order := range [][]*schematest.Postgres{{standby, primary}, {primary, standby}} {
-		s := open(t, schematest.Hosts("x", order...), Options{})
+		var log logBuffer
+		s := open(t, schematest.Hosts("x", order...), Options{Log: log.logger()})
 		commit(t, s, putRoomID("r", 7), putMember("r", "a", 1))
+		if strings.Contains(log.String(), "synchronous_standby_names") {
+			t.Errorf("warned though the standby confirms: %s", log.String())
+		}
 	}
 	s := open(t, schematest.Hosts("x", primary, standby), leased())
 	commit(t, s, putMessage(7, 1, nil), putSeen(1, 200, epoch))
@@ -341,6 +349,11 @@ func TestPromotedStandby(t *testing.T) {
 	if got := seqs(t, s, 7); !reflect.DeepEqual(got, []uint64{1, 2}) {
 		t.Errorf("messages %v", got)
 	}
+	var log logBuffer
+	open(t, schematest.Hosts("x", primary, standby), Options{Log: log.logger()})
+	if !strings.Contains(log.String(), "synchronous_standby_names") {
+		t.Errorf("not warned that nobody confirms: %s", log.String())
+	}
 }
 
 // TestFrozenPrimary: a primary that still takes connections and answers nothing, with
@@ -371,12 +384,40 @@ func TestFrozenPrimary(t *testing.T) {
 	if err := s.CommitAgain(ctx, changes); err != nil {
 		t.Error(err)
 	}
-	// It is not asked first again.
-	s.db.SetMaxIdleConns(0)
-	ctx, cancel = context.WithTimeout(testContext(t), otherHostAfter-100*time.Millisecond)
-	defer cancel()
-	if err := s.Commit(ctx, []engine.Change{putMessage(7, 2, nil), putSeen(2, 200, epoch)}); err != nil {
-		t.Error(err)
+}
+
+// TestSilentHost: a server that takes connections and says nothing costs connect_timeout
+// once, and is not asked first again.
+func TestSilentHost(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return // closed
+			}
+			asked.Add(1)
+			defer conn.Close() // with the test
+		}
+	})
+	t.Cleanup(func() { _ = silent.Close(); accepting.Wait() })
+	url := strings.Replace(schematest.NewDatabase(t), "@", "@"+silent.Addr().String()+",", 1)
+	s := open(t, url, Options{})
+	for range 3 {
+		s.db.SetMaxIdleConns(0)
+		s.db.SetMaxIdleConns(2)
+		if err := s.Ping(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
 	}
 }
 
@@ -387,6 +428,7 @@ func TestReadOnlyConnection(t *testing.T) {
 	primary, standby := schematest.NewPair(t, schematest.Options{})
 	newDatabase(t, primary, "x")
 	s := open(t, primary.URL("x"), Options{})
+	waitUntil(t, "the standby has the tables", func() bool { return standby.Exec(testContext(t), "x", "TABLE imcd_lease") == nil })
 	d, err := openDialect(standby.URL("x"), Options{}.withDefaults())
 	if err != nil {
 		t.Fatal(err)

@@ -124,6 +124,15 @@ func (d *postgresDialect) ping(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
+// unconfirmed reports whether no other of several servers must have what is committed.
+func (d *postgresDialect) unconfirmed(ctx context.Context, q querier) bool {
+	if len(d.cfg.Multi) == 0 {
+		return false
+	}
+	names, err := stringsOf(ctx, q, "SHOW synchronous_standby_names")
+	return err == nil && len(names) == 1 && names[0] == ""
+}
+
 func (d *postgresDialect) stale(err error) bool { return statementLost(err) || connectionLost(err) }
 
 // ownerFirst knows that the rows of a room come in the order in which they lie

@@ -75,6 +75,9 @@ func (s *Store) start(ctx context.Context) error {
 	if s.quick == nil {
 		return nil
 	}
+	if d, ok := s.dialect.(*postgresDialect); ok && d.unconfirmed(ctx, s.db) {
+		s.opts.Log.Warn().Msg("synchronous_standby_names is empty: what was answered 200 may be lost when the primary fails")
+	}
 	// So that the first message, as a rule, need not wait until this is parsed and
 	// planned.
 	if err := s.commitQuick(ctx, &batch{}, true, false); err != nil {

@@ -25,7 +25,7 @@ func isKey(name string) bool {
 // moduleKeys are the parameters of the imc module, under its names.
 func moduleKeys() []key {
 	return []key{
-		secretKey("db_url", "database: sqlite://FILE, or postgres://user:password@host/name (default imcd.db in state_dir)",
+		secretKey("db_url", "database: sqlite://FILE, or postgres://user:password@host[,host]/name (default imcd.db in state_dir)",
 			func(r *raw) *string { return &r.DB.URL }),
 		fileKey("db_url"),
 		intKey("db_mode", "accepted for the module's sake, without effect: everything is always written at once", 0, 2,
