@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,9 @@ func TestPromiseStandby(t *testing.T) {
 		if err != nil || code != 503 {
 			t.Errorf("%q without the standby: %d %v", text, code, err)
 		}
+	}
+	if code := ready(t, ctx, s); code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz says %d though everything is answered 503", code)
 	}
 	if all := bob.Received(); countTexts(all, "[alice]") > 0 {
 		t.Errorf("bob was sent what is not safe: %v", all)
