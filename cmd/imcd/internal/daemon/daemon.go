@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -231,6 +232,20 @@ func (d *Daemon) openRPC(context.Context) error {
 	return nil
 }
 
+// errUnsettled: the database can be reached, and takes no commit all the same.
+var errUnsettled = errors.New("what became of the last commit is not known, or its rooms are not loaded again")
+
+// ping reports whether the database can be used now.
+func (d *Daemon) ping(ctx context.Context) error {
+	if err := d.store.Ping(ctx); err != nil {
+		return err
+	}
+	if !d.rooms.Healthy() {
+		return errUnsettled
+	}
+	return nil
+}
+
 func (d *Daemon) openHTTP(context.Context) error {
 	if d.cfg.HTTP.Listen == "" {
 		return nil
@@ -240,7 +255,7 @@ func (d *Daemon) openHTTP(context.Context) error {
 		Metrics:  d.reg,
 		Access:   web.Access{Token: d.cfg.Access.Token, Origins: d.cfg.Access.Origins, Loopback: config.LoopbackHost},
 		Profile:  d.cfg.Access.Token != "" && config.IsLoopback(d.cfg.HTTP.Listen),
-		Ping:     d.store.Ping,
+		Ping:     d.ping,
 		Missing:  d.relay.Missing,
 		Warnings: d.relay.Warnings,
 		Stopping: d.stopping.Load,
