@@ -156,6 +156,6 @@ func (t *tool) say(cmd *cobra.Command, args []string, all bool, from string) err
 	}
 	params["all"] = true
 	return ask(t, cmd, "imc.say", params, func(w io.Writer, done struct{ Rooms int }) {
-		fmt.Fprintf(w, "said in %d rooms\n", done.Rooms)
+		fmt.Fprintf(w, "said in %s\n", amount(done.Rooms, "room"))
 	})
 }

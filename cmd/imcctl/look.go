@@ -84,12 +84,21 @@ type detail struct {
 	} `json:"members"`
 }
 
+// amount is a number of things, in words.
+func amount[N int | uint64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 func printDetail(w io.Writer, d detail) {
 	kind := "public"
 	if d.Private {
 		kind = "private"
 	}
-	fmt.Fprintf(w, "%s: %s, %d messages so far, %d of %d keep up", d.Room, kind, d.Sequence, d.Following, len(d.Members))
+	fmt.Fprintf(w, "%s: %s, %s so far, %d of %d keep up", d.Room, kind, amount(d.Sequence, "message"), d.Following,
+		len(d.Members))
 	if d.ReadOf > 0 {
 		fmt.Fprintf(w, ", the last one read by %d of %d", d.ReadBy, d.ReadOf)
 	}

@@ -169,6 +169,8 @@ func (r *run) askImcd(ctx context.Context) (paths []relay.Path, ok bool) {
 	}
 	if !stats.DatabaseOK {
 		r.say("imcd", Fail, "its last commit failed: it answers everything 503", "It goes on by itself when the database is back.")
+	} else if stats.Rooms == 1 {
+		r.say("imcd", OK, "runs with 1 room", "")
 	} else {
 		r.say("imcd", OK, fmt.Sprintf("runs with %d rooms", stats.Rooms), "")
 	}
