@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ var deliverySteps = map[string]func(*world){
 	"say": (*world).sayStep, "say2": (*world).sayStep, "burst": (*world).burstStep, "burst2": (*world).burstStep,
 	"join": (*world).joinStep, "add": (*world).addStep, "leave": (*world).leaveStep, "remove": (*world).removeStep,
 	"destroy": (*world).destroyStep, "phone": (*world).phoneStep, "phone2": (*world).phoneStep, "once": (*world).onceStep,
-	"register": (*world).registerStep, "register2": (*world).registerStep, "answer": (*world).answerStep, "stray": (*world).strayStep,
+	"register": (*world).registerStep, "register2": (*world).registerStep, "flurry": (*world).flurryStep, "answer": (*world).answerStep, "stray": (*world).strayStep,
 	"pass": (*world).passStep, "pass2": (*world).passStep, "prune": (*world).pruneStep, "crash": (*world).crashStep,
 	"restart": (*world).restartStep, "refuse": (*world).refuseStep, "away": (*world).awayStep, "down": (*world).downStep, "lost": (*world).lostStep,
 	"receipt": (*world).receiptStep, "receipt2": (*world).receiptStep,
@@ -45,7 +46,7 @@ var deliverySteps = map[string]func(*world){
 func checkDelivery(rt *rapid.T) {
 	one := func(name string, of ...int) int { return rapid.SampledFrom(of).Draw(rt, name) }
 	w := &world{rt: rt, cfg: DefaultConfig(), rooms: map[string]*refRoom{}, ids: map[string]string{},
-		heardAt: map[string]time.Time{}, sentIDs: map[string]bool{}}
+		heardAt: map[string]time.Time{}, registered: map[string]time.Time{}, sentIDs: map[string]bool{}}
 	w.cfg.HashSize = 1
 	w.cfg.RetryMax, w.cfg.OfflineRetry, w.cfg.ResultTimeout = 4*time.Second, 20*time.Second, 5500*time.Millisecond
 	w.cfg.CursorFlush = time.Duration(one("cursor_flush", 5, 2500)) * time.Millisecond
@@ -218,6 +219,20 @@ func (w *world) burstStep() {
 	w.accept(r, said, answers)
 }
 
+// flurryStep lets users register while copies are made for them, and are answered.
+func (w *world) flurryStep() {
+	r := w.room()
+	said, answers := w.talk(r, rapid.SampledFrom([]int{1, 2, 5}).Draw(w.rt, "messages"))
+	for range rapid.IntRange(1, 3).Draw(w.rt, "registrations") {
+		for range rapid.IntRange(0, 50).Draw(w.rt, "moment") {
+			runtime.Gosched()
+		}
+		w.register(w.user())
+	}
+	synctest.Wait()
+	w.accept(r, said, answers)
+}
+
 func (w *world) joinStep() {
 	user, r := w.user(), w.room()
 	if w.away && r.members[user] != nil {
@@ -313,16 +328,20 @@ func (w *world) result(once bool) evapi.Result {
 func (w *world) registerStep() { w.register(w.user()) }
 
 // heard: what waits for a user may be sent as soon as it has sent something.
-func (w *world) heard(user string) {
-	w.heardAt[user] = time.Now()
+func (w *world) heard(user string) { w.heardOf(user, time.Now()) }
+
+func (w *world) heardOf(user string, at time.Time) {
+	w.heardAt[user] = at
 	for m := range w.members() {
 		if m.user == user {
 			m.until = time.Time{}
+			m.there = m.there || !m.open.IsZero() && at.Sub(m.open) >= answerTime
 		}
 	}
 }
 
 func (w *world) register(user string) {
+	w.registered[user] = time.Now()
 	for m := range w.members() {
 		if m.user != user {
 			continue
@@ -343,16 +362,18 @@ func (w *world) register(user string) {
 
 // answerStep gives a late answer to what is still under way.
 func (w *world) answerStep() {
+	late := rapid.SampledFrom([]evapi.Result{result(200), result(200), result(480), result(477), result(408), result(503),
+		result(415)}).Draw(w.rt, "answer")
 	for _, user := range deliveryUsers {
 		for _, room := range []string{"red", "blue"} {
 			m := w.rooms[room].members[user]
 			if m == nil || m.open.IsZero() {
 				continue
 			}
-			w.note("  %s in %s: 200", user, room)
-			w.e.Result(evapi.Result{CallID: m.flying.callID, Code: 200})
-			m.open = time.Time{}
-			m.reach(w, m.flying)
+			w.note("  %s in %s: %d", user, room, late.Code)
+			late.CallID = m.flying.callID
+			w.e.Result(late)
+			m.answered(w, sent{at: time.Now(), result: late, conn: m.conn})
 			return
 		}
 	}

@@ -65,10 +65,13 @@ type refMember struct {
 	notBefore time.Time // what it was asked to wait for then
 
 	open   time.Time    // when a message was sent last that has no outcome; zero: none
+	first  time.Time    // when it was sent first
 	flying place        // where that leads
 	conn   *evapi.Conn  // that took it last
 	failed evapi.Result // the outcome of it that counts, if not all have none
+	tries  int          // of it that have no outcome
 	back   bool         // the user has registered since it was sent first
+	there  bool         // or has sent something, too late to be on its way to an answer
 
 	notice   time.Time // when a notice was sent that has none; zero: none
 	noticeID string    // its Call-ID
@@ -321,17 +324,43 @@ func (m *refMember) repeated(w *world, s sent) error {
 	}
 	m.silent++
 	m.open, m.conn = s.at, s.conn
-	switch refClass(s.result) {
-	case "ok":
-		m.open = time.Time{}
-		m.reach(w, m.flying)
-	case "none":
-	default:
-		if m.failed.Code == 0 || strength(s.result) < strength(m.failed) {
-			m.failed = s.result
-		}
+	if m.tries++; refClass(s.result) != "none" {
+		m.answered(w, s)
 	}
 	return nil
+}
+
+// answered notes the outcome of one of the tries under way: the copy has arrived if one of
+// them has, and has failed once all have.
+func (m *refMember) answered(w *world, s sent) {
+	if m.tries--; refClass(s.result) == "ok" {
+		m.open = time.Time{}
+		m.isThere(w, s.at)
+		m.reach(w, m.flying)
+		return
+	}
+	if m.failed.Code == 0 || strength(s.result) < strength(m.failed) {
+		m.failed = s.result
+	}
+	if m.tries > 0 {
+		return
+	}
+	registered, there := w.registered[m.user].After(m.first), m.back || m.there
+	s.result, m.open = m.failed, time.Time{}
+	m.outcome(w, m.flying, s)
+	if there && m.wait != refOnline {
+		m.until = time.Time{}
+	}
+	if registered && m.wait != refOnline {
+		m.due = s.at.Add(time.Second)
+	}
+}
+
+// isThere: whoever could not be reached and takes something is tried in its other rooms.
+func (m *refMember) isThere(w *world, at time.Time) {
+	if m.wait != refOnline {
+		w.heardOf(m.user, at)
+	}
 }
 
 func (m *refMember) reach(w *world, p place) {
@@ -356,8 +385,10 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 	}
 	switch class {
 	case "none":
-		m.open, m.flying, m.conn, m.failed, m.back = s.at, p, s.conn, evapi.Result{}, false
+		m.open, m.flying, m.conn, m.failed, m.back, m.tries = s.at, p, s.conn, evapi.Result{}, !s.at.After(w.registered[m.user]), 1
+		m.first, m.there = s.at, false
 	case "ok":
+		m.isThere(w, s.at)
 		m.reach(w, p)
 	case "refused":
 		deaf := m.deaf
@@ -386,7 +417,7 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 	if !s.at.After(m.room.talked) {
 		m.mayProbe(w)
 	}
-	if !s.at.After(w.heardAt[m.user]) {
+	if !s.at.After(maxTime(w.heardAt[m.user], w.registered[m.user])) {
 		m.until = time.Time{} // its shard may have heard of that after this
 	}
 	if w.away && m.wait != refOnline {

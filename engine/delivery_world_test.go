@@ -32,6 +32,7 @@ type world struct {
 	woke            time.Time            // when Engine.Wake was last called
 	sentIDs         map[string]bool      // Call-IDs of all copies
 	heardAt         map[string]time.Time // when a user has sent something last
+	registered      map[string]time.Time // when it has registered last
 	trace           []string
 }
 
