@@ -161,13 +161,13 @@ func (w *world) command(user, room, text string, want int) {
 
 func (w *world) create(room string) {
 	w.command("ann", room, "#create", 200)
-	w.rooms[room] = &refRoom{name: room, members: map[string]*refMember{}}
+	w.rooms[room] = &refRoom{name: room, members: map[string]*refMember{}, shown: map[string]uint64{}}
 	w.enter(room, "ann")
 }
 
 func (w *world) enter(room, user string) {
 	r := w.rooms[room]
-	r.members[user] = &refMember{room: r, user: user, at: r.last(), ids: map[string]string{}}
+	r.members[user] = &refMember{room: r, user: user, at: r.last(), ids: map[string]string{}, mayHaveShown: r.shown[user]}
 }
 
 // talk posts n messages without waiting.
@@ -267,7 +267,7 @@ func (w *world) leaveStep() {
 	}
 	w.command(user, r.name, "#leave", want)
 	if !w.away {
-		delete(r.members, user)
+		r.drop(user)
 	}
 }
 
@@ -282,7 +282,7 @@ func (w *world) removeStep() {
 	}
 	w.command("ann", r.name, "#remove "+user, want)
 	if !w.away {
-		delete(r.members, user)
+		r.drop(user)
 	}
 }
 

@@ -28,8 +28,9 @@ type refRoom struct {
 	name    string
 	said    []refMessage // number n is said[n-1]
 	members map[string]*refMember
-	talked  time.Time // when something was said last
-	front   uint64    // the last number that any of them has got
+	shown   map[string]uint64 // what those who left may have displayed: a crash may bring that back with them
+	talked  time.Time         // when something was said last
+	front   uint64            // the last number that any of them has got
 }
 
 // mayRefuse tells whether messages may be refused because those before come late:
@@ -84,6 +85,13 @@ type refMember struct {
 	of400   uint64
 	unshown int  // messages that were skipped, of which it is to be told
 	deaf    bool // it does not take that
+}
+
+func (r *refRoom) drop(user string) {
+	if m := r.members[user]; m != nil {
+		r.shown[user] = m.mayHaveShown
+	}
+	delete(r.members, user)
 }
 
 func (r *refRoom) last() uint64 { return uint64(len(r.said)) }
@@ -169,7 +177,11 @@ func refState(s string) string {
 
 // strength orders outcomes: that of a device is believed rather than silence.
 func strength(r evapi.Result) int {
-	return slices.Index([]string{"refused", "retry", "none", "offline", "lost"}, refClass(r))
+	class := refClass(r)
+	if special, ok := map[int]string{400: "malformed", 408: "none", 477: "gone"}[r.Code]; ok && !r.Local {
+		class = special
+	}
+	return slices.Index([]string{"refused", "malformed", "retry", "none", "gone", "offline", "lost"}, class)
 }
 
 // skips is take for what tells of messages that were skipped, or is sent in the place of
