@@ -252,8 +252,10 @@ func (m *refMember) take(w *world, text string, c got, s sent) error {
 	} else if strings.HasPrefix(text, "***") {
 		switch again := c.callID == m.noticeID; {
 		case s.result.Code == 0 || again && !m.notice.IsZero() && refClass(s.result) != "ok":
+			if !m.word || m.notice.IsZero() { // else that one goes on to be under way
+				m.noticeID, m.word = c.callID, false
+			}
 			m.notice = s.at // may be one to the room, for which what follows waits
-			m.noticeID, m.word = c.callID, false
 		case again:
 			m.notice = time.Time{}
 		}
