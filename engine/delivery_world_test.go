@@ -205,7 +205,7 @@ func (w *world) checkMember(m *refMember, d MemberDetail) {
 func (w *world) restarted(clean bool) {
 	for m := range w.members() {
 		m.open, m.notice, m.wait = time.Time{}, time.Time{}, refOnline
-		m.unshown, m.deaf, m.said400 = 0, false, 0
+		m.unshown, m.deaf, m.said400, m.silent = 0, false, 0, 0
 		stored := w.stored(m)
 		if !clean {
 			m.shown = 0
