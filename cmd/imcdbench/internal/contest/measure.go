@@ -247,6 +247,12 @@ func (s *System) look(ctx context.Context) (g glance, err error) {
 	return g, err
 }
 
+// Drops is how many datagrams the socket of the contestant's Kamailio had no space for.
+func (s *System) Drops() (int64, error) {
+	drops, err := load.Drops(s.port())
+	return drops[s.port()], err
+}
+
 func (s *System) port() int {
 	_, port, err := net.SplitHostPort(s.Addr())
 	if err != nil {

@@ -50,7 +50,11 @@ type Figures struct {
 	Others  float64       `json:"others"`     // deliveries to other rooms per second
 	Asked   int           `json:"asked"`      // commands that were sent and answered 2xx
 	Turned  int           `json:"turned_off"` // commands that were answered otherwise
-	barred  bool          // there is a bar for it
+	// Dropped is how many datagrams Kamailio's socket had no space for; Resent how many
+	// requests the senders repeated, half a second later or more.
+	Dropped int64 `json:"dropped"`
+	Resent  int   `json:"resent"`
+	barred  bool  // there is a bar for it
 }
 
 // quiet is how long nothing may come before deliveries count as lost.
@@ -111,12 +115,18 @@ func (b *bench) measure(ctx context.Context, c situation, f *Figures) error {
 		c.others(b, &plan, &phones)
 	}
 	b.lab.Load.Sink.Set(phones)
+	before, err := b.s.Drops()
+	if err != nil {
+		return err
+	}
 	stop := b.ask(ctx, c.asks)
 	got, err := b.lab.Load.Send(ctx, plan)
 	asked, askErr := stop()
-	if err := errors.Join(err, askErr); err != nil {
+	after, dropsErr := b.s.Drops()
+	if err := errors.Join(err, askErr, dropsErr); err != nil {
 		return err
 	}
+	f.Dropped += after - before
 	f.add(b.o.Small, got, asked)
 	return b.recover(ctx)
 }
@@ -159,6 +169,7 @@ func (b *bench) recover(ctx context.Context) error {
 func (f *Figures) add(small int, got *load.Result, asked *load.Answers) {
 	f.Samples = append(f.Samples, got.Watched...)
 	f.Lost += got.Lost
+	f.Resent += got.Resent
 	for _, s := range got.Watched {
 		if s.Answer == 0 {
 			f.Refused++

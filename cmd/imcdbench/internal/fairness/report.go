@@ -17,8 +17,8 @@ func (res *Result) Report(w io.Writer) (passed bool) {
 	fmt.Fprintf(w, "\nfairness: %s, a room of %d, in which something is said each %v, alone and beside others; ms\n",
 		res.Contestant, res.Options.Small, res.Options.Every)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tanswer p50\tp99\tof alone\tmax\tlast copy p50\tp99\tof alone\tmax\tmessages\trefused\tlost\t"+
-		"others/s\tcommands\trefused\t")
+	fmt.Fprintln(t, "\tanswer p50\tp99\tof alone\tmax\tlast copy p50\tp99\tof alone\tmax\t"+
+		"messages\trefused\tlost\tresent\tdropped\tothers/s\tcommands\trefused\t")
 	res.Alone.print(t, res.Alone, res.Options)
 	for i := range res.Cases {
 		res.Cases[i].print(t, res.Alone, res.Options)
@@ -52,7 +52,8 @@ func (f *Figures) line(w io.Writer, name string, alone *Figures, from time.Durat
 		fmt.Fprintln(w)
 		return
 	}
-	fmt.Fprintf(w, "%d\t%d\t%d\t%.0f\t%d\t%d\t\n", len(f.Samples), f.Refused, f.Lost, f.Others, f.Asked, f.Turned)
+	fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%.0f\t%d\t%d\t\n", len(f.Samples), f.Refused, f.Lost, f.Resent, f.Dropped,
+		f.Others, f.Asked, f.Turned)
 }
 
 // verdict prints whether a case is below its bar, and nothing is missing.
