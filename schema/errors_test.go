@@ -58,3 +58,24 @@ func TestLostStatementsAreTold(t *testing.T) {
 		}
 	}
 }
+
+// What the database itself says of a commit is what became of it; that it said nothing, or
+// that it ended the connection, is not.
+func TestUndecided(t *testing.T) {
+	for err, want := range map[error]bool{
+		&pq.Error{Code: "23505", Severity: "ERROR"}: false, &pq.Error{Code: "57014", Severity: "ERROR"}: false,
+		pq.ErrInFailedTransaction: false, &pq.Error{Code: "57P01", Severity: "FATAL"}: true,
+		driver.ErrBadConn: true, io.ErrUnexpectedEOF: true, &net.OpError{Op: "read", Err: errors.New("reset")}: true,
+		context.DeadlineExceeded: true, errUnconfirmed: true,
+	} {
+		if err = fmt.Errorf("wrapped: %w", err); undecided(err) != want {
+			t.Errorf("%v: undecided %t", err, !want)
+		}
+		if sure := uncertain(err); !errors.Is(sure, ErrUncertain) || !errors.Is(sure, ErrUnavailable) || !errors.Is(sure, err) {
+			t.Errorf("%v", sure)
+		}
+	}
+	if undecided(nil) {
+		t.Error("success is undecided")
+	}
+}
