@@ -39,8 +39,11 @@ func signed(changes []Change) []Change {
 // resolve finds out what became of a batch whose commit was ErrUncertain: nil if it is
 // stored, ErrInvalid if it never will be. behind are the rooms of what was failed
 // meanwhile, which are to be loaded again; nil if the senders had not to be given up.
-func (c *committer) resolve(ctx context.Context, batch []*tx, changes []Change, why error) (behind map[*room]*tx, err error) {
-	c.log.Warn().Err(why).Int("transactions", len(batch)).Msg("it is not known whether a commit was done, it is tried again")
+func (c *committer) resolve(
+	ctx context.Context, batch []*tx, changes []Change, why error,
+) (behind map[*room]*tx, err error) {
+	c.log.Warn().Err(why).Int("transactions", len(batch)).
+		Msg("it is not known whether a commit was done, it is tried again")
 	since, until := time.Now(), answerBy(batch)
 	for backoff := reloadBackoffMin; ; backoff = min(2*backoff, reloadBackoffMax) {
 		try, cancel := ctx, context.CancelFunc(func() {})
@@ -75,7 +78,8 @@ func (c *committer) resolve(ctx context.Context, batch []*tx, changes []Change, 
 		case <-time.After(pause):
 		}
 	}
-	c.log.Info().Err(err).Dur("after", time.Since(since)).Bool("stored", err == nil).Msg("it is known what became of the commit")
+	c.log.Info().Err(err).Dur("after", time.Since(since)).Bool("stored", err == nil).
+		Msg("it is known what became of the commit")
 	return behind, err
 }
 

@@ -112,8 +112,8 @@ func TestConnectionEndsWithItsCall(t *testing.T) {
 func TestNoticedCommit(t *testing.T) {
 	for name, call := range connCalls {
 		f, c := newFakeConn(&connector{})
-		notice := &pq.Error{Severity: "WARNUNG", Code: "01000", Message: "Warten auf synchrone Replikation wird abgebrochen",
-			Routine: "SyncRepWaitForLSN"}
+		notice := &pq.Error{Severity: "WARNUNG", Code: "01000", Routine: "SyncRepWaitForLSN",
+			Message: "Warten auf synchrone Replikation wird abgebrochen"}
 		c.noticed(notice)
 		f.pause = func() { c.noticed(&pq.Error{Severity: "NOTICE", Routine: "DefineIndex"}) }
 		if err := call(t.Context(), c); err != nil {

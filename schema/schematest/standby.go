@@ -54,8 +54,9 @@ func (p *Postgres) startStandby(ctx context.Context, dir string) (*Postgres, err
 			}
 		}
 	}
-	cmd, err := s.command(ctx, "pg_basebackup", "-D", filepath.Join(dir, "data"), "-R", "--checkpoint=fast", "--no-sync",
-		"-d", fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s sslmode=disable", p.port, User, Password))
+	cmd, err := s.command(ctx, "pg_basebackup", "-D", filepath.Join(dir, "data"), "-R", "--checkpoint=fast",
+		"--no-sync", "-d", fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s sslmode=disable",
+			p.port, User, Password))
 	if err != nil {
 		return nil, err
 	}
