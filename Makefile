@@ -22,8 +22,8 @@ test: deps-test lint ## all tests, with real Kamailio and PostgreSQL; installs w
 
 SOAK ?= 20m
 
-soak: deps-test ## TestPromise for longer (SOAK=20m): kills, restarts and freezes under load
-	IMCD_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'TestPromise$$' ./cmd/imcd/e2e
+soak: deps-test ## for longer (SOAK=20m each): kills, restarts and freezes under load; far, lossy and silent phones
+	IMCD_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run 'TestPromise$$|TestRoughPhones$$' ./cmd/imcd/e2e
 
 # The Debian package's and the archives' architectures, in Go's words.
 ARCH ?= $(shell $(GO) env GOARCH)
