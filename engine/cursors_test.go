@@ -2,6 +2,7 @@ package engine
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imcd/evapi"
@@ -51,5 +52,33 @@ func TestCursorAheadOfOthers(t *testing.T) {
 		n := openHouse(h.t.(*testing.T), stored, nil)
 		n.pass(time.Minute)
 		n.wantSent()
+	})
+}
+
+// What is read for a member while its room is about to be destroyed is read again if the
+// database refuses that.
+func TestReadDuringRefusedDestroy(t *testing.T) {
+	bubble(t, nil, func(h *house) {
+		h.answers("bob", result(404))
+		h.says("one")
+		h.pass(time.Second)
+		h.relay.take()
+		h.store.refuses(func(c *Change) bool { return c.Op == DeleteRoom })
+		reads := make(chan struct{})
+		h.store.mu.Lock()
+		h.store.reads = reads
+		h.store.mu.Unlock()
+		h.answers("bob", result(200))
+		h.e.Registered("sip:bob@x.org")
+		synctest.Wait() // it is being read
+		release := h.store.hold()
+		destroyed := h.post("alice", "r@x.org", "#destroy")
+		synctest.Wait()
+		close(reads)
+		synctest.Wait()
+		release()
+		h.want(<-destroyed, 500, -119)
+		h.pass(10 * time.Second)
+		h.wantSent("one")
 	})
 }

@@ -399,8 +399,8 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 	}
 	switch class {
 	case "none":
-		m.open, m.flying, m.conn, m.failed, m.back, m.tries = s.at, p, s.conn, evapi.Result{}, !s.at.After(w.registered[m.user]), 1
-		m.first, m.there = s.at, false
+		m.open, m.first, m.flying, m.conn = s.at, s.at, p, s.conn
+		m.tries, m.failed, m.back, m.there = 1, evapi.Result{}, !s.at.After(w.registered[m.user]), false
 	case "ok":
 		m.isThere(w, s.at)
 		m.reach(w, p)

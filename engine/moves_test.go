@@ -85,7 +85,8 @@ func TestCountedMoves(t *testing.T) {
 				h.t.Errorf("told: %q", got)
 			}
 			h.pass(time.Second + tick)
-			if got := h.heard(); len(got) != 52 || !strings.HasPrefix(got[0], "anna<r: *** bert and carl have joined the room.\n") {
+			want := "anna<r: *** bert and carl have joined the room.\n*** r3 has left the room."
+			if got := h.heard(); len(got) != 52 || got[0] != want {
 				h.t.Errorf("%d were told: %q", len(got), got)
 			}
 			h.pass(time.Hour)

@@ -71,8 +71,11 @@ func pageLimit(m *member) int {
 func (s *shard) loaded(r *room, after, last uint64, limit int, rows []MessageRow, err error) {
 	members := r.loads[after]
 	delete(r.loads, after)
+	for _, m := range members {
+		m.loading = false
+	}
 	if s.rooms[r.key] != r && s.stale[r.key] != r {
-		return // destroyed
+		return // destroyed, or about to be
 	}
 	p := &page{last: last}
 	if n := len(rows); n > 0 {
@@ -82,7 +85,6 @@ func (s *shard) loaded(r *room, after, last uint64, limit int, rows []MessageRow
 		}
 	}
 	for _, m := range members {
-		m.loading = false
 		if !m.live || m.mode != behind || m.from != after || m.page != nil {
 			continue
 		}
