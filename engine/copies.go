@@ -79,6 +79,9 @@ func (s *shard) sent(f *flight) {
 	f.tries++
 	f.expiries++
 	s.expiry = append(s.expiry, f)
+	if len(s.fresh) == 0 {
+		s.ripeTimer.Reset(time.Duration(s.engine.credits.soon.Load()))
+	}
 	s.fresh = append(s.fresh, f)
 	s.compact()
 }
@@ -96,8 +99,10 @@ func (s *shard) compact() {
 			return true
 		})
 	}
-	if len(s.fresh) > most {
-		s.fresh = slices.DeleteFunc(s.fresh, func(f *flight) bool { return f.over })
+	for _, list := range []*[]*flight{&s.fresh, &s.older} {
+		if len(*list) > most {
+			*list = slices.DeleteFunc(*list, func(f *flight) bool { return f.over })
+		}
 	}
 }
 
@@ -112,20 +117,35 @@ func (s *shard) age(f *flight) time.Duration { return s.clock(s.now) - f.since }
 
 // ripen lets others go instead of copies that wait for their devices.
 func (s *shard) ripen() {
+	soon := time.Duration(s.engine.credits.soon.Load())
 	for len(s.fresh) > 0 {
 		f := s.fresh[0]
-		if !f.over && s.age(f) < burstTime {
-			return
+		if age := s.age(f); !f.over && age < soon {
+			s.ripeTimer.Reset(soon - age)
+			break
 		}
 		s.fresh[0] = nil
 		s.fresh = s.fresh[1:]
 		if !f.over {
-			s.engine.credits.ripen(&f.credit)
-			s.listen(f)
-			if f.early {
-				f.early = false
-				s.again(f)
-			}
+			s.engine.credits.older(&f.credit)
+			s.older = append(s.older, f)
+		}
+	}
+	for len(s.older) > 0 {
+		f := s.older[0]
+		if !f.over && s.age(f) < burstTime {
+			return
+		}
+		s.older[0] = nil
+		s.older = s.older[1:]
+		if f.over {
+			continue
+		}
+		s.engine.credits.old(&f.credit)
+		s.listen(f)
+		if f.early {
+			f.early = false
+			s.again(f)
 		}
 	}
 }

@@ -9,18 +9,28 @@ import (
 )
 
 const (
-	// burstTime is how long a copy counts as just sent. A retransmission comes
+	// burstTime is how long a copy counts as fresh. A retransmission comes
 	// after 500 ms (RFC 3261, T1); what takes longer than this does not wait in
 	// a socket of Kamailio but for a device.
 	burstTime = 250 * time.Millisecond
+	// tripsSoon times as long as answers usually take, and soonMin at least, a copy counts
+	// as just sent: its answer may come with all others'.
+	tripsSoon = 4
+	soonMin   = 20 * time.Millisecond
 	// burstUnit is how much of a body weighs as much as a request without one.
 	burstUnit = 512
-	// unpacedBurst is how many units may be sent at a time, without max_burst, through a
-	// connection that does not know what Kamailio has read: its sockets hold so much. For
-	// each further unpacedTrip that phones are away so many more may: that is as fast as
-	// Kamailio works there.
-	unpacedBurst = 200
-	unpacedTrip  = 20 * time.Millisecond
+	// tripBurst is how many units may be without an answer, without max_burst: so many
+	// responses fit Kamailio's socket should they all come at once. If phones are farTrip
+	// away, or more, it is so many for each pacedTrip, as these come in a longer time: 40,000
+	// copies a second. A trip is shorter than farTrip while Kamailio is only busy. Where
+	// the connection does not know what Kamailio has read, its requests must fit as well, and
+	// it is so many for each unpacedTrip.
+	tripBurst   = 200
+	farTrip     = 18 * time.Millisecond
+	pacedTrip   = 5 * time.Millisecond
+	unpacedTrip = 20 * time.Millisecond
+	// tripAnswers is how many answers tell how far phones are.
+	tripAnswers = 32
 	// unknownOutstanding bounds the copies under way until the connections have said what
 	// bounds them.
 	unknownOutstanding = 1500
@@ -33,20 +43,22 @@ const (
 
 // credits bounds how many copies are under way at a time in the whole engine. Three
 // things are counted: fresh copies, which will be answered soon; suspects, which are
-// copies that have waited for burstTime, or whose recipients may not answer; and, where
-// connections do not pace themselves or the operator wants it, units of copies that were
-// sent just now, so that Kamailio's sockets are not overrun.
+// copies that have waited for burstTime, or whose recipients may not answer; and units of
+// copies that were sent just now, so that Kamailio's sockets are not overrun by the
+// responses.
 //
 // Shards that want more than there is take turns: who has credits back does not take
 // them again before those who wait. They wait, too, while a connection's queue is full.
 type credits struct {
 	limit int // fresh copies, as it is configured
-	most  int // units, as it is configured; 0: what unpaced connections need
+	most  int // units, as it is configured; 0: see tripBurst
 
 	// turn is the shard whose turn it is; nil: nobody waits, or there is too little. Written
 	// under mu, as drained is: how often a queue was said to be half empty.
 	turn    atomic.Pointer[inbox]
 	drained atomic.Uint64
+	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
+	soon atomic.Int64
 
 	mu       sync.Mutex // guards what follows
 	bounds   evapi.Bounds
@@ -56,7 +68,12 @@ type credits struct {
 	suspects int
 	units    int      // of copies that were sent just now
 	hungry   []hunger // shards that were refused, in the order of their turns
-	trip     time.Duration
+
+	// trip is how far phones are that answer, sum and n what was not added to it yet, and
+	// less by how many times fewer copies go since datagrams did not fit Kamailio's socket.
+	trip, sum time.Duration
+	n         int
+	less      float64
 }
 
 // hunger is a shard that waits for credits.
@@ -86,20 +103,23 @@ func (c *credits) copies() int {
 	return c.limit
 }
 
-// burst is how many units may be sent at a time; 0: any number.
+// burst is how many units may be without an answer.
 func (c *credits) burst() int {
 	if c.most > 0 {
 		return c.most
 	}
-	if c.known && c.bounds.Paced {
-		return 0
+	unit := unpacedTrip
+	switch {
+	case c.trip < farTrip:
+		return tripBurst
+	case c.known && c.bounds.Paced:
+		unit = pacedTrip
 	}
-	return unpacedBurst * int(max(1, c.trip/unpacedTrip))
+	return max(tripBurst, int(tripBurst*float64(c.trip)/float64(unit)/max(1, c.less)))
 }
 
-// fits tells whether so many more units may be sent now, of most (0: any number). One copy
-// always may.
-func fits(units, most, more int) bool { return most == 0 || units == 0 || units+more <= most }
+// fits tells whether so many more units may be sent now, of most. One copy always may.
+func fits(units, most, more int) bool { return units == 0 || units+more <= most }
 
 // enough tells whether there is what the next copy of a message needs.
 func (c *credits) enough(units int) bool {
@@ -187,15 +207,28 @@ func (c *credits) drain() {
 // in case nobody has said so.
 func (c *credits) fit(b evapi.Bounds, trips time.Duration, n int) {
 	c.mu.Lock()
+	if c.less = max(1, c.less*15/16); b.Dropped > c.bounds.Dropped && c.known {
+		c.less = min(2*c.less, 64)
+	}
 	c.bounds, c.known = b, true
-	if n > 0 {
-		// What waits in sockets makes trips longer: they count slowly.
-		if mean := trips / time.Duration(n); mean < c.trip || c.trip == 0 {
+	c.sum, c.n = c.sum+trips, c.n+n
+	if c.n >= tripAnswers {
+		// What waits in sockets makes trips longer: longer ones count slowly.
+		switch mean := c.sum / time.Duration(c.n); {
+		case c.trip == 0:
 			c.trip = mean
-		} else {
+		case mean < c.trip:
+			c.trip -= (c.trip - mean) / 2
+		default:
 			c.trip += (mean - c.trip) / 64
 		}
+		c.sum, c.n = 0, 0
 	}
+	soon := burstTime // as max_burst is documented
+	if c.most == 0 {
+		soon = min(max(tripsSoon*c.trip, soonMin), burstTime)
+	}
+	c.soon.Store(int64(soon))
 	c.mu.Unlock()
 	c.drain()
 }
@@ -235,17 +268,21 @@ func (c *credits) done(b *inbox) {
 // give returns a credit.
 func (c *credits) give(k credit) { c.change(k, 1) }
 
-// ripen says that the copy was not sent just now any more: it waits for a device.
-func (c *credits) ripen(k *credit) {
-	switch {
-	case !k.suspect:
-		c.mu.Lock()
-		c.suspects++
-		c.mu.Unlock()
-		c.change(*k, 1)
-	case k.units > 0:
-		c.change(credit{units: k.units}, 0)
+// older says that the copy was not sent just now any more.
+func (c *credits) older(k *credit) {
+	c.change(credit{units: k.units}, 0)
+	k.units = 0
+}
+
+// old says that the copy is not fresh any more: it waits for a device.
+func (c *credits) old(k *credit) {
+	if k.suspect {
+		return
 	}
+	c.mu.Lock()
+	c.suspects++
+	c.mu.Unlock()
+	c.change(*k, 1)
 	*k = credit{suspect: true}
 }
 
@@ -262,7 +299,7 @@ func (c *credits) change(k credit, n int) {
 	var wake *inbox
 	if c.turn.Load() == nil && len(c.hungry) > 0 && c.enough(c.hungry[0].units) {
 		most, burst := c.copies(), c.burst()
-		if c.used <= most-most/4 && (burst == 0 || c.units <= burst-burst/4) {
+		if c.used <= most-most/4 && c.units <= burst-burst/4 {
 			wake = c.next()
 		}
 	}

@@ -97,6 +97,7 @@ func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log ze
 		failed: make(chan error, 1), seed: maphash.MakeSeed(),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
 	e.held.limit = int64(cfg.TotalBytes)
+	e.credits.soon.Store(int64(burstTime))
 	e.served.Store(&served{silent: true, any: true})
 	e.typingID = e.tag + typingID
 	var err error

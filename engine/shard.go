@@ -40,17 +40,19 @@ type shard struct {
 	expiry   []*flight          // the same and finished ones, once for each time that they were sent
 	repeats  []*flight          // those that are to be sent again now
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
+	older    []*flight          // the same a moment later, until they are burstTime old
 	evicted  []evicted          // oldest first
 	serial   uint64             // of notes, for Call-IDs
 	now      time.Time          // of this round
 	replied  bool               // somebody, in this round
 	toldLate time.Time          // when it was last logged that a room is late
 
-	evictedBytes int        // of evicted
-	copyBytes    int        // as it was told last, see countCopies
-	recipients   recipients // of copies under way
-	aside        []aside    // suspects that wait until fewer copies go to such
-	trips        roundTrips // of copies that were answered in this tick
+	evictedBytes int         // of evicted
+	copyBytes    int         // as it was told last, see countCopies
+	recipients   recipients  // of copies under way
+	aside        []aside     // suspects that wait until fewer copies go to such
+	ripeTimer    *time.Timer // runs while fresh is not empty
+	trips        roundTrips  // of copies that were answered in this tick
 
 	waits    waits                         // members that are tried again later
 	probes   bucket                        // tries that messages have brought forward
@@ -82,7 +84,7 @@ func newShard(e *Engine, index int) *shard {
 		streams: make(map[string]*stream), flights: make(map[string]*flight),
 		away: make(map[string]map[*wait]struct{}), dirty: make(map[*room]struct{}), held: make(map[*room]struct{}),
 		placed: make(map[*room]bool), moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(),
-		recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor), seen: make(map[seenKey]*seen)}
+		ripeTimer: newStoppedTimer(), recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor), seen: make(map[seenKey]*seen)}
 }
 
 // run works through the inbox until ctx ends.
@@ -90,6 +92,7 @@ func (s *shard) run(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	defer s.flushTimer.Stop()
+	defer s.ripeTimer.Stop()
 	var l letters
 	for {
 		s.tellTime()
@@ -103,6 +106,7 @@ func (s *shard) run(ctx context.Context) {
 			s.writePlaces()
 			s.giveUpParked()
 			s.announceDue()
+		case <-s.ripeTimer.C:
 		case <-s.flushTimer.C:
 			s.flush(nil)
 		}

@@ -47,6 +47,7 @@ type Conn struct {
 	socket     *sipLink      // that link, kept from one connection to the next; the reader's
 	linkLater  time.Duration // see keepLink
 	batchLost  time.Duration // the constant, but in tests
+	ungauged   bool          // in tests: the kernel does not tell what lies in sockets
 	toldBuffer bool          // see enlarge; the reader's
 
 	mu     sync.Mutex         // guards what follows

@@ -195,6 +195,7 @@ func TestDrained(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	t.Parallel()
+	gauged := sipPace{size: 1}
 	for name, c := range map[string]struct {
 		link *sipLink
 		lane Lane // 0: no connection
@@ -202,9 +203,10 @@ func TestBounds(t *testing.T) {
 		want Bounds
 	}{
 		"not yet":              {nil, 0, 0, Bounds{}},
-		"SIP to devices":       {&sipLink{open: true, direct: true}, LaneDirect, 64 << 20, Bounds{Paced: true}},
-		"SIP to a next hop":    {&sipLink{open: true, way: toHop}, LaneBatch, 64 << 20, Bounds{Paced: true}},
-		"SIP to the routing":   {&sipLink{open: true}, LaneBatch, 64 << 20, Bounds{Copies: 3495, Paced: true}},
+		"SIP to devices":       {&sipLink{open: true, direct: true, pace: gauged}, LaneDirect, 64 << 20, Bounds{Paced: true}},
+		"SIP to a next hop":    {&sipLink{open: true, way: toHop, pace: gauged}, LaneBatch, 64 << 20, Bounds{Paced: true}},
+		"SIP to the routing":   {&sipLink{open: true, pace: gauged}, LaneBatch, 64 << 20, Bounds{Copies: 3495, Paced: true}},
+		"SIP without a gauge":  {&sipLink{open: true, direct: true}, LaneDirect, 64 << 20, Bounds{}},
 		"SIP that was refused": {&sipLink{}, LaneBatch, 64 << 20, Bounds{Copies: 1747}},
 		"direct":               {nil, LaneDirect, 64 << 20, Bounds{Copies: 3495, Paced: true}},
 		"batch":                {nil, LaneBatch, 64 << 20, Bounds{Copies: 1747}},

@@ -42,6 +42,8 @@ type sipLink struct {
 	conn   *net.UDPConn
 	pc     *ipv4.PacketConn
 	target *net.UDPAddr
+	gauge  *gauge // nil: the kernel does not tell what lies in Kamailio's socket. The writer's
+	drops  uint64 // as it said last; the writer's
 	form   sipForm
 	wake   chan struct{} // capacity 1; tells the writer that there is something to do
 	over   chan struct{} // closed by stop
@@ -82,6 +84,13 @@ func openLink(c *Conn, uri string) (*sipLink, error) {
 	l := &sipLink{c: c, uri: uri, conn: conn, pc: ipv4.NewPacketConn(conn), target: net.UDPAddrFromAddrPort(target),
 		form: newSIPForm(conn.LocalAddr().String(), target.String()), wake: make(chan struct{}, 1), over: make(chan struct{}),
 		refused: make(chan struct{}, 1), pending: newSIPPending()}
+	if !c.ungauged {
+		if l.gauge, err = openGauge(target); err != nil {
+			c.cfg.Log.Info().Err(err).Str("kamailio", c.cfg.Name).
+				Msg("the kernel does not tell what Kamailio has read: copies that have no answer are bounded by a number")
+		}
+	}
+	l.look(true)
 	l.loops.Go(l.read)
 	l.loops.Go(l.write)
 	return l, nil
@@ -98,6 +107,32 @@ func (l *sipLink) stop() {
 	close(l.over)
 	l.conn.Close()
 	l.loops.Wait()
+	if l.gauge != nil {
+		l.gauge.close()
+	}
+}
+
+// look asks the kernel what Kamailio has read, if that is in question, or always. Should it
+// not answer, because Kamailio is being restarted, marks tell again.
+func (l *sipLink) look(always bool) {
+	l.mu.Lock()
+	unsure := l.pace.unsure()
+	l.mu.Unlock()
+	if l.gauge == nil || !unsure && !always {
+		return
+	}
+	now, err := l.gauge.read()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.pace.size = 0
+		return
+	}
+	l.pace.gauged(now)
+	if now.drops != l.drops {
+		l.c.count.sipDropped.Add(max(now.drops, l.drops) - l.drops) // fewer: it is another socket
+		l.drops = now.drops
+	}
 }
 
 // resume lets copies go.
@@ -256,6 +291,7 @@ func (l *sipLink) write() {
 	defer timer.Stop()
 	failing := false // what was sent last was not
 	for {
+		l.look(false)
 		l.next(&r)
 		if r.drained {
 			l.c.drained()

@@ -262,7 +262,13 @@ func TestSIPLinkWaits(t *testing.T) {
 	p := newSIPPeer(t)
 	f := newFake(t, p.serve(nil))
 	r := &recorder{}
-	c := startConn(t, testConfig(f.addr()), r)
+	c, err := NewConn(testConfig(f.addr()), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ungauged = true
+	c.Start()
+	t.Cleanup(c.Stop)
 	eventually(t, "up", func() bool { return r.has("up 1") })
 	p.set(func() {
 		p.marks = false

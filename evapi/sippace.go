@@ -31,6 +31,10 @@ const (
 	// OPTIONS that Kamailio answers by itself once it has read what came before.
 	// Devices that answer at once make marks needless.
 	markAfter = time.Millisecond
+	// gaugeFrom is how much may be unread, by what responses tell, until the kernel is asked;
+	// it is asked again after gaugeAgain if that is too much.
+	gaugeFrom  = 40 << 10
+	gaugeAgain = time.Millisecond
 	// markLost is when a mark, and what was sent before it, is taken for lost.
 	markLost = 250 * time.Millisecond
 )
@@ -54,6 +58,7 @@ type sipPace struct {
 	since uint64    // of doubt: the last place when it began
 	// sighted: a response was the last that moved read; else a mark was, or nothing.
 	sighted bool
+	size    uint64 // of the socket, as the kernel says; 0: it does not, and marks are needed
 }
 
 // mark is an OPTIONS that is not answered yet.
@@ -90,7 +95,7 @@ func (p *sipPace) marked() uint64 {
 // behind reports whether a mark is to go behind what was just sent: the devices are
 // distant, or silent, so that no response will tell in time that it was read.
 func (p *sipPace) behind() bool {
-	return !p.sighted && !p.doubt && len(p.marks) < maxMarks && p.sent-max(p.marked(), p.read) >= markEvery
+	return p.size == 0 && !p.sighted && !p.doubt && len(p.marks) < maxMarks && p.sent-max(p.marked(), p.read) >= markEvery
 }
 
 // answered takes the response to a mark; false if that is none.
@@ -115,6 +120,22 @@ func (p *sipPace) reach(place uint64, now time.Time) {
 	p.read, p.moved, p.sighted = place, now, true
 }
 
+// level is what the kernel says of a socket, in bytes as it counts them.
+type level struct {
+	used, size uint64
+	drops      uint64 // datagrams that did not fit, since it was opened
+}
+
+// gauged takes what the kernel says of Kamailio's socket. All that lies in it counts, and not
+// only our requests: responses of devices do, too.
+func (p *sipPace) gauged(l level) {
+	p.sent = max(p.sent, l.used)
+	p.read, p.size = p.sent-l.used, l.size
+}
+
+// unsure reports whether so much may be unread that the kernel is to be asked.
+func (p *sipPace) unsure() bool { return p.sent-p.read > gaugeFrom }
+
 // distrust stops all copies until a mark that is sent from now on is answered.
 func (p *sipPace) distrust() {
 	if !p.doubt {
@@ -123,6 +144,9 @@ func (p *sipPace) distrust() {
 }
 
 func (p *sipPace) window() uint64 {
+	if p.size > 0 {
+		return min(linkWindow, p.size/2)
+	}
 	if p.sighted {
 		return linkWindow
 	}
@@ -146,6 +170,8 @@ func (p *sipPace) hold(now time.Time) (d time.Duration, ask bool) {
 		return 0, false
 	case p.doubt && p.marked() <= p.since:
 		return 0, true
+	case p.size > 0 && !p.doubt:
+		return gaugeAgain, false
 	case len(p.marks) > 0:
 		return p.marks[0].at.Add(markLost).Sub(now), false
 	}
@@ -154,4 +180,6 @@ func (p *sipPace) hold(now time.Time) (d time.Duration, ask bool) {
 }
 
 // forget takes all that was sent for read.
-func (p *sipPace) forget() { *p = sipPace{sent: p.sent, read: p.sent, marks: p.marks[:0]} }
+func (p *sipPace) forget() {
+	*p = sipPace{sent: p.sent, read: p.sent, marks: p.marks[:0], size: p.size}
+}

@@ -38,6 +38,7 @@ type counters struct {
 	messages, results, errors, registered, calls atomic.Uint64
 	pongs, sipSent, sipAgain, sipStray, receipts atomic.Uint64
 	sipNoVia                                     atomic.Uint64
+	sipDropped                                   atomic.Uint64
 }
 
 // droppedSum adds up a number that begins at 0 again when Kamailio is restarted.

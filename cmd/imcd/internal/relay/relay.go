@@ -213,6 +213,7 @@ func (g *Group) Bounds() evapi.Bounds {
 		}
 		b := c.Bounds()
 		all.Paced = all.Paced && b.Paced
+		all.Dropped += b.Dropped
 		if b.Copies > 0 && (all.Copies == 0 || b.Copies < all.Copies) {
 			all.Copies = b.Copies
 		}
