@@ -82,14 +82,18 @@
 // full, Send returns ErrFull, the shard waits, and Drained wakes who is first. No clock is
 // looked at.
 //
-// The pace is the connection's: by SIP, never more is unread by Kamailio than its socket
-// holds besides calls and registrations. Responses tell what was read; with phones that are
-// far, requests that Kamailio answers by itself do, which go along with the copies (sipPace
-// in evapi). In batches to devices, Kamailio says of each batch that it was sent. So what is
-// under way does not depend on how far phones are. Where copies come back to Kamailio's own
-// sockets out of batches or RPCs, nobody tells what was read: the number of copies without
-// an answer is bounded there (credits.burst) and grows with the round trip. max_burst bounds
-// it everywhere, if the operator wants that.
+// The pace is the connection's: by SIP, no more lies in Kamailio's socket than half of what
+// it holds. The kernel tells what does (gauge in evapi); where it does not, responses tell
+// what Kamailio has read, or requests that it answers by itself (sipPace). In batches to
+// devices, Kamailio says of each batch that it was sent.
+//
+// The responses of phones come to the same socket, and may come all at once. So the copies
+// without an answer are bounded, too (credits.burst): as many as fit at once, or, if phones
+// are far, as many as come in 5 ms, at 40,000 a second. How far phones are, their answers
+// tell; it is halved when the kernel says that datagrams did not fit. A copy without an
+// answer counts here for four times as long as answers usually take, 20 to 250 ms: so
+// silent phones take little of it, and what is delivered in a time does not depend on how
+// far phones are. max_burst is a number instead of all this, for 250 ms.
 //
 // What is under way is bounded by memory: max_outstanding fresh copies, or as many as
 // Kamailio's shared memory has space for (evapi.Bounds). A copy is fresh for burstTime.

@@ -91,7 +91,8 @@
 // behind it if copies go to a next hop, or " through" if they pass like that): before
 // anything else, to see that this is the way to this Kamailio. What Kamailio has not
 // read waits in its socket, in the way of everybody's requests; so no more than a few
-// milliseconds' work of it is sent. A response to a copy tells that it was read, and
+// milliseconds' work of it is sent. Linux tells what lies in that socket (gauge), responses
+// of devices included. Where it does not, the following does. A response to a copy tells that it was read, and
 // all before it; where devices are silent or far an OPTIONS behind the copies, a mark, is
 // answered in their place, and goes with each half of what may be unread. If it has another
 // answer, Kamailio does not know of the link any more: copies go by frames, and it is told and
