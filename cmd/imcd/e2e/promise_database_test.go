@@ -110,9 +110,7 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	if before == all {
 		t.Error("nothing was left to deliver")
 	}
-	if ready(t, ctx, s) != http.StatusServiceUnavailable {
-		t.Error("imcd says that it is ready")
-	}
+	until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
 	if err := pg.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
