@@ -227,6 +227,28 @@ func TestRefusedAfterUncertain(t *testing.T) {
 	}
 }
 
+// The engine ends although nobody knows, and what was stored is known to the next one.
+func TestStopWhileUncertain(t *testing.T) {
+	bubble(t, nil, func(h *house) {
+		h.uncertain("x", true)
+		h.store.setAway(true)
+		m := h.request("alice", "r@x.org", "x")
+		h.send(m)
+		h.pass(time.Second)
+		h.close()
+		h.store.setAway(false)
+		h.store.set(nil)
+		next := startHouse(t, h.store, nil)
+		defer next.close()
+		again := next.send(next.copyOf(m))
+		next.pass(time.Second)
+		if a := answer(again); a.Code != 200 {
+			t.Errorf("answered %+v", a)
+		}
+		next.wantSent("x")
+	})
+}
+
 // What only says how far somebody has come is written again, and is no row of its own.
 func TestSigned(t *testing.T) {
 	cursor, seen := Change{Op: PutCursor, Cursor: &CursorRow{}}, Change{Op: PutSeen, Seen: &SeenRow{}}
