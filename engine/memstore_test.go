@@ -34,7 +34,7 @@ type memStore struct {
 	asked   []int                                            // the limits of these queries
 	pace    time.Duration                                    // how long a query of messages takes
 	errs    map[string]error                                 // what methods fail with, by their names
-	calls   map[string]int                                   // of Messages, Prune and Ping
+	calls   map[string]int                                   // of Messages (begun: of those that began), Prune and Ping
 }
 
 func newMemStore() *memStore {
@@ -232,6 +232,7 @@ func (s *memStore) called(method string) error {
 func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error) {
 	s.mu.Lock()
 	reads, pace := s.reads, s.pace
+	s.calls["begun"]++
 	s.mu.Unlock()
 	if reads != nil {
 		<-reads

@@ -122,6 +122,35 @@ func TestErrorsBackOff(t *testing.T) {
 	}
 }
 
+// TestPatienceBeginsAgain: when what a member has missed could be loaded meanwhile, the next
+// failure is the first again.
+func TestPatienceBeginsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := slowHouse(t) // bob is offline
+		fails := func(err error) {
+			h.store.mu.Lock()
+			defer h.store.mu.Unlock()
+			h.store.pace, h.store.errs = 0, map[string]error{"Messages": err}
+		}
+		fails(errors.New("permission denied"))
+		h.e.Registered("sip:bob@x.org")
+		<-time.After(10 * time.Minute) // it is tried each minute by now
+		fails(nil)
+		<-time.After(flushWaitRefused) // he gets a copy, which does not arrive
+		fails(errors.New("permission denied"))
+		h.e.Registered("sip:bob@x.org")
+		synctest.Wait()
+		fails(nil)
+		h.answers("bob", result(200))
+		h.relay.take()
+		<-time.After(loadRetry + time.Millisecond)
+		synctest.Wait()
+		if heard := h.heard(); len(heard) == 0 {
+			t.Errorf("after %v bob has nothing yet", loadRetry)
+		}
+	})
+}
+
 // TestAnotherOutageIsLogged: failures after a while without any are told again.
 func TestAnotherOutageIsLogged(t *testing.T) {
 	var o outage

@@ -32,6 +32,7 @@ func slowHouse(t *testing.T, others ...string) *house {
 	h.relay.take()
 	h.store.mu.Lock()
 	h.store.pace = 20 * time.Millisecond
+	clear(h.store.calls)
 	h.store.mu.Unlock()
 	return h
 }
@@ -150,9 +151,14 @@ func TestReadsAreBounded(t *testing.T) {
 				operator <- err
 			}()
 		}
-		var refused *Refused
-		if err := <-operator; !errors.As(err, &refused) || refused.Code != 503 {
-			t.Errorf("one operator too many: %v", err)
+		select {
+		case err := <-operator:
+			var refused *Refused
+			if !errors.As(err, &refused) || refused.Code != 503 {
+				t.Errorf("one operator too many: %v", err)
+			}
+		case <-time.After(time.Second):
+			t.Error("one operator too many has to wait")
 		}
 		for i, user := range users {
 			code, rc := 200, 1
@@ -193,6 +199,24 @@ func TestReadsHaveADeadline(t *testing.T) {
 		<-time.After(readTimeout)
 		synctest.Wait()
 		h.wantHeard("u1<of-u1: *** The chat service cannot", "u2<", "u3<", "u4<of-u4: *** The chat service cannot")
+		h.store.mu.Lock()
+		defer h.store.mu.Unlock()
+		if n := h.store.calls["begun"]; n != 1 {
+			t.Errorf("%d queries began, of which all but one were too late", n)
+		}
+	})
+}
+
+// TestReadsDoNotWaitForMemory longer than they may take.
+func TestReadsDoNotWaitForMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := slowHouse(t, "u1")
+		h.e.held.pages.Add(h.e.held.limit / 2) // what may be read at a time
+		h.want(<-h.post("u1", "of-u1@x.org", "#history"), 200, 1)
+		<-time.After(readTimeout + roomPoll)
+		synctest.Wait()
+		h.wantHeard("u1<of-u1: *** The chat service cannot")
+		h.e.held.pages.Add(-h.e.held.limit / 2)
 	})
 }
 
