@@ -34,7 +34,8 @@ func (r *run) kamailio(ctx context.Context, p relay.Path) {
 
 // toposRemedy keeps MESSAGE from topos.
 const toposRemedy = "Take imc.cfg as it comes with this imcd, without IMC_OWN_TOPOS, or begin your own " +
-	"event_route[topos:msg-sending] and event_route[topos:msg-receiving] with route(IMC_TOPOS); and leave event_mode of topos as it is."
+	"event_route[topos:msg-sending] and event_route[topos:msg-receiving] with route(IMC_TOPOS); " +
+	"and leave event_mode of topos as it is."
 
 // topos says whether Kamailio's module of that name gets in the way.
 func (r *run) topos(check string, p relay.Path) {
@@ -44,7 +45,8 @@ func (r *run) topos(check string, p relay.Path) {
 	case silent(p, p.Out) && p.Out.Tried:
 		r.say(check, Fail, "topos is loaded in Kamailio and gets MESSAGE: "+harm, toposRemedy)
 	case p.Topos == evapi.ToposOwn:
-		r.say(check, Warn, "topos is loaded in Kamailio, and imc.cfg is told to leave MESSAGE to it (IMC_OWN_TOPOS): "+harm, toposRemedy)
+		r.say(check, Warn, "topos is loaded in Kamailio, and imc.cfg is told to leave MESSAGE to it (IMC_OWN_TOPOS): "+harm,
+			toposRemedy)
 	default:
 		r.say(check, OK, "topos is loaded in Kamailio, and imc.cfg keeps MESSAGE outside of dialogs from it", "")
 	}
