@@ -27,7 +27,7 @@ func (res *Result) Report(w io.Writer) (passed bool) {
 	passed = true
 	for i := range res.Cases {
 		if f := &res.Cases[i]; f.barred {
-			passed = f.verdict(w, res.Alone) && passed
+			passed = f.verdict(w, res.Alone, res.Options.For/2) && passed
 		}
 	}
 	return passed
@@ -56,13 +56,15 @@ func (f *Figures) line(w io.Writer, name string, alone *Figures, from time.Durat
 		f.Others, f.Asked, f.Turned)
 }
 
-// verdict prints whether a case is below its bar, and nothing is missing.
-func (f *Figures) verdict(w io.Writer, alone *Figures) bool {
+// verdict prints whether a case is below its bar, and nothing is missing; beside that,
+// what it takes from half on.
+func (f *Figures) verdict(w io.Writer, alone *Figures, half time.Duration) bool {
 	ok, text := f.Lost == 0 && f.Refused == 0, ""
 	for _, part := range parts() {
 		ratio := over(f.times(part, 0), alone.times(part, 0))
 		ok = ok && ratio <= mostOver
-		text += fmt.Sprintf("%s p99 %.1f times that of alone, ", part.name, ratio)
+		text += fmt.Sprintf("%s p99 %.1f times that of alone (%.1f from half on), ", part.name, ratio,
+			over(f.times(part, half), alone.times(part, 0)))
 	}
 	word := "passed"
 	if !ok {
