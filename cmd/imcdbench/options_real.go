@@ -17,7 +17,7 @@ func (o *options) realFlags(f *flag.FlagSet) {
 		"fairness: between two messages to the small room")
 	f.DurationVar(&o.fair.For, "fairness-for", 10*time.Second, "fairness: how long each case takes in each round")
 	f.StringVar(&o.fairCases, "fairness-cases", "",
-		"fairness: only cases whose name has one of these in it: always, heard, said, rooms, history")
+		"fairness: only cases whose name has one of these in it: always, heard, said, each, rooms, history")
 	f.IntVar(&o.back.Messages, "return-messages", 500, "return: messages that are kept for a member that comes back")
 	f.DurationVar(&o.back.RTT, "return-rtt", 100*time.Millisecond, "return: how far its phone is away")
 	f.IntVar(&o.joins, "joins", 2000, "joins: how many people join a room")

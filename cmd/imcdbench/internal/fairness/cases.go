@@ -42,8 +42,11 @@ func cases(o Options) []situation {
 			o.Silent), barred: true, others: inBig(said, o.Silent)})
 	}
 	if o.Rooms > 0 {
-		list = append(list, situation{name: fmt.Sprintf("rooms: a message to each of %d rooms of one silent member", o.Rooms),
-			barred: true, others: inRooms})
+		list = append(list,
+			situation{name: fmt.Sprintf("each: a message to each of %d rooms of one member, all answer", o.Rooms),
+				others: inRooms(0)},
+			situation{name: fmt.Sprintf("rooms: a message to each of %d rooms of one silent member", o.Rooms),
+				barred: true, others: inRooms(1)})
 	}
 	return append(list, situation{name: "history: a member that asks for #history as fast as it can", barred: true,
 		before: fillBig, asks: history})
@@ -59,14 +62,17 @@ func inBig(most, silent int) func(b *bench, plan *load.Plan, phones *load.Phones
 	}
 }
 
-// inRooms says one thing in each of the rooms of one member, and none of these answers.
-func inRooms(b *bench, plan *load.Plan, phones *load.Phones) {
-	rooms := b.s.Rooms(1, b.o.Rooms)
-	plan.Rooms = append(plan.Rooms[:1:1], rooms...)
-	for i := range rooms {
-		plan.Paces = append(plan.Paces, load.Pace{After: time.Duration(i) * roomsEvery, Most: 1})
+// inRooms says one thing in each of the rooms of one member, each silent-th of whom never
+// answers.
+func inRooms(silent int) func(b *bench, plan *load.Plan, phones *load.Phones) {
+	return func(b *bench, plan *load.Plan, phones *load.Phones) {
+		rooms := b.s.Rooms(1, b.o.Rooms)
+		plan.Rooms = append(plan.Rooms[:1:1], rooms...)
+		for i := range rooms {
+			plan.Paces = append(plan.Paces, load.Pace{After: time.Duration(i) * roomsEvery, Most: 1})
+		}
+		phones.Silent = []load.Silent{{First: rooms[0].Base, Count: len(rooms), Every: silent}}
 	}
-	phones.Silent = []load.Silent{{First: rooms[0].Base, Count: len(rooms), Every: 1}}
 }
 
 // fillBig says something in the big room: else it has no history.
