@@ -232,9 +232,6 @@ func (s *shard) abandon(f *flight) {
 // land ends a flight.
 func (s *shard) land(f *flight, r evapi.Result) {
 	mine := f.member != nil && f.member.flight == f
-	if f.tries == 1 && judge(r) == arrived {
-		s.trips.add(s.age(f))
-	}
 	s.abandon(f)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)

@@ -13,24 +13,16 @@ const (
 	// after 500 ms (RFC 3261, T1); what takes longer than this does not wait in
 	// a socket of Kamailio but for a device.
 	burstTime = 250 * time.Millisecond
-	// tripsSoon times as long as answers usually take, and soonMin at least, a copy counts
-	// as just sent: its answer may come with all others'.
-	tripsSoon = 4
-	soonMin   = 20 * time.Millisecond
 	// burstUnit is how much of a body weighs as much as a request without one.
 	burstUnit = 512
-	// tripBurst is how many units may be without an answer, without max_burst: so many
-	// responses fit Kamailio's socket should they all come at once. If phones are farTrip
-	// away, or more, it is so many for each pacedTrip, as these come in a longer time: 40,000
-	// copies a second. A trip is shorter than farTrip while Kamailio is only busy. Where
-	// the connection does not know what Kamailio has read, its requests must fit as well, and
-	// it is so many for each unpacedTrip.
-	tripBurst   = 200
-	farTrip     = 18 * time.Millisecond
-	pacedTrip   = 5 * time.Millisecond
-	unpacedTrip = 20 * time.Millisecond
-	// tripAnswers is how many answers tell how far phones are.
-	tripAnswers = 32
+	// soonBurst is how many units may have been sent just now and have no answer, without
+	// max_burst: so many responses fit Kamailio's socket should they all come at once. Just
+	// now is pacedSoon, so that 40,000 copies a second go to phones however far they are,
+	// and unpacedSoon where the connection does not know what Kamailio has read. It is longer
+	// after datagrams did not fit.
+	soonBurst   = 200
+	pacedSoon   = 5 * time.Millisecond
+	unpacedSoon = 20 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have said what
 	// bounds them.
 	unknownOutstanding = 1500
@@ -51,7 +43,7 @@ const (
 // them again before those who wait. They wait, too, while a connection's queue is full.
 type credits struct {
 	limit int // fresh copies, as it is configured
-	most  int // units, as it is configured; 0: see tripBurst
+	most  int // units, as it is configured; 0: see soonBurst
 
 	// turn is the shard whose turn it is; nil: nobody waits, or there is too little. Written
 	// under mu, as drained is: how often a queue was said to be half empty.
@@ -69,11 +61,8 @@ type credits struct {
 	units    int      // of copies that were sent just now
 	hungry   []hunger // shards that were refused, in the order of their turns
 
-	// trip is how far phones are that answer, sum and n what was not added to it yet, and
-	// less by how many times fewer copies go since datagrams did not fit Kamailio's socket.
-	trip, sum time.Duration
-	n         int
-	less      float64
+	// less is by how many times fewer copies go since datagrams did not fit Kamailio's socket.
+	less float64
 }
 
 // hunger is a shard that waits for credits.
@@ -108,14 +97,7 @@ func (c *credits) burst() int {
 	if c.most > 0 {
 		return c.most
 	}
-	unit := unpacedTrip
-	switch {
-	case c.trip < farTrip:
-		return tripBurst
-	case c.known && c.bounds.Paced:
-		unit = pacedTrip
-	}
-	return max(tripBurst, int(tripBurst*float64(c.trip)/float64(unit)/max(1, c.less)))
+	return soonBurst
 }
 
 // fits tells whether so many more units may be sent now, of most. One copy always may.
@@ -202,32 +184,22 @@ func (c *credits) drain() {
 	c.change(credit{}, 0)
 }
 
-// fit takes what bounds the connections now, and how far phones are that answer: mean is
-// the mean round trip of n copies since the last time. No queue counts as full any more,
-// in case nobody has said so.
-func (c *credits) fit(b evapi.Bounds, trips time.Duration, n int) {
+// fit takes what bounds the connections now. No queue counts as full any more, in case
+// nobody has said so.
+func (c *credits) fit(b evapi.Bounds) {
 	c.mu.Lock()
 	if c.less = max(1, c.less*15/16); b.Dropped > c.bounds.Dropped && c.known {
-		c.less = min(2*c.less, 64)
+		c.less *= 2
 	}
 	c.bounds, c.known = b, true
-	c.sum, c.n = c.sum+trips, c.n+n
-	if c.n >= tripAnswers {
-		// What waits in sockets makes trips longer: longer ones count slowly.
-		switch mean := c.sum / time.Duration(c.n); {
-		case c.trip == 0:
-			c.trip = mean
-		case mean < c.trip:
-			c.trip -= (c.trip - mean) / 2
-		default:
-			c.trip += (mean - c.trip) / 64
-		}
-		c.sum, c.n = 0, 0
+	soon := unpacedSoon
+	if b.Paced {
+		soon = pacedSoon
 	}
-	soon := burstTime // as max_burst is documented
-	if c.most == 0 {
-		soon = min(max(tripsSoon*c.trip, soonMin), burstTime)
+	if soon = min(time.Duration(float64(soon)*c.less), burstTime); c.most > 0 {
+		soon = burstTime // as max_burst is documented
 	}
+	c.less = min(c.less, float64(burstTime/pacedSoon))
 	c.soon.Store(int64(soon))
 	c.mu.Unlock()
 	c.drain()

@@ -4,6 +4,9 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
+
+	"imcd/evapi"
 )
 
 // TestCreditsServeAll: shards that want more than there is all come to their end,
@@ -60,4 +63,37 @@ func (c *credits) free(b *inbox) bool {
 		}
 	}
 	return true
+}
+
+// TestFewerAfterDrops: when datagrams did not fit Kamailio's socket, fewer copies go for some
+// seconds, but never none.
+func TestFewerAfterDrops(t *testing.T) {
+	c := &credits{limit: 100}
+	soon := func(dropped uint64) time.Duration {
+		c.fit(evapi.Bounds{Paced: true, Dropped: dropped})
+		return time.Duration(c.soon.Load())
+	}
+	if d := soon(7); d != pacedSoon {
+		t.Errorf("at the start %v, whatever was dropped before", d)
+	}
+	if d := soon(8); d != 2*pacedSoon {
+		t.Errorf("%v after one did not fit", d)
+	}
+	if d := soon(8); d >= 2*pacedSoon || d <= pacedSoon {
+		t.Errorf("%v a moment later", d)
+	}
+	for i := range uint64(1000) {
+		if d := soon(9 + i); d > burstTime {
+			t.Fatalf("%v", d)
+		}
+	}
+	for range 100 {
+		soon(2000)
+	}
+	if d := soon(2000); d != pacedSoon {
+		t.Errorf("%v long after", d)
+	}
+	if c.fit(evapi.Bounds{Dropped: 2000}); time.Duration(c.soon.Load()) != unpacedSoon {
+		t.Errorf("%v without a pace", time.Duration(c.soon.Load()))
+	}
 }

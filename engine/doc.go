@@ -88,12 +88,10 @@
 // devices, Kamailio says of each batch that it was sent.
 //
 // The responses of phones come to the same socket, and may come all at once. So the copies
-// without an answer are bounded, too (credits.burst): as many as fit at once, or, if phones
-// are far, as many as come in 5 ms, at 40,000 a second. How far phones are, their answers
-// tell; it is halved when the kernel says that datagrams did not fit. A copy without an
-// answer counts here for four times as long as answers usually take, 20 to 250 ms: so
-// silent phones take little of it, and what is delivered in a time does not depend on how
-// far phones are. max_burst is a number instead of all this, for 250 ms.
+// that were sent just now (5 ms) and have no answer are bounded, too (credits.burst): as
+// many as fit at once. That makes 40,000 a second, however far phones are, and silent ones
+// take nothing of it after that time. It is fewer for some seconds after the kernel has
+// said that datagrams did not fit. max_burst is a number instead of that, for 250 ms.
 //
 // What is under way is bounded by memory: max_outstanding fresh copies, or as many as
 // Kamailio's shared memory has space for (evapi.Bounds). A copy is fresh for burstTime.

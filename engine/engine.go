@@ -75,7 +75,6 @@ type Engine struct {
 
 	requests atomic.Int64 // accepted and not answered yet
 	held     held
-	trips    trips // of copies that were answered, since they were last looked at
 	stopping atomic.Bool
 	idle     chan struct{} // closed once stopping and nothing is under way
 	idleOnce sync.Once

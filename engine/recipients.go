@@ -2,8 +2,6 @@ package engine
 
 import (
 	"hash/maphash"
-	"sync/atomic"
-	"time"
 )
 
 // A copy that waits for its recipient's answer may hold up that recipient only.
@@ -114,32 +112,5 @@ func (m *member) suspect() bool {
 	return code == 0 || judgeCode(code) == silent
 }
 
-// roundTrips sums up how long answers took.
-type roundTrips struct {
-	sum time.Duration
-	n   int
-}
-
-func (t *roundTrips) add(d time.Duration) {
-	t.sum += d
-	t.n++
-}
-
-// trips is the same of all shards.
-type trips struct{ sum, n atomic.Int64 }
-
-// tellTrips hands on what this shard has seen. The first one uses all of it.
-func (s *shard) tellTrips() {
-	s.engine.trips.sum.Add(int64(s.trips.sum))
-	s.engine.trips.n.Add(int64(s.trips.n))
-	s.trips = roundTrips{}
-	if s.index == 0 {
-		s.engine.fitCredits()
-	}
-}
-
-// fitCredits makes the credits fit what the connections, and the answers, say.
-func (e *Engine) fitCredits() {
-	sum, n := e.trips.sum.Swap(0), e.trips.n.Swap(0)
-	e.credits.fit(e.relay.Bounds(), time.Duration(sum), int(n))
-}
+// fitCredits makes the credits fit what the connections say.
+func (e *Engine) fitCredits() { e.credits.fit(e.relay.Bounds()) }

@@ -52,7 +52,6 @@ type shard struct {
 	recipients   recipients  // of copies under way
 	aside        []aside     // suspects that wait until fewer copies go to such
 	ripeTimer    *time.Timer // runs while fresh is not empty
-	trips        roundTrips  // of copies that were answered in this tick
 
 	waits    waits                         // members that are tried again later
 	probes   bucket                        // tries that messages have brought forward
@@ -101,7 +100,9 @@ func (s *shard) run(ctx context.Context) {
 			return
 		case <-s.inbox.wake:
 		case <-ticker.C:
-			s.tellTrips()
+			if s.index == 0 {
+				s.engine.fitCredits()
+			}
 			s.writeHeld()
 			s.writePlaces()
 			s.giveUpParked()
