@@ -28,13 +28,13 @@ type flight struct {
 	at     time.Duration // when the message was accepted, by shard.clock
 	since  time.Duration // when this copy was sent last, likewise
 	credit credit
-	slot   uint16 // of the recipient, see recipients
 
 	out    *evapi.Outgoing // what is sent; nil once it is over
 	conn   *evapi.Conn     // that took it last, or through which it is to go if that is up
 	failed *evapi.Result   // the outcome that counts of tries that have failed; nil: none has
 
 	expiries uint16 // how often it stands in shard.expiry
+	slot     uint16 // of the recipient, see recipients
 	tries    uint8  // how often it was sent without having an outcome yet
 	silent   uint8  // and how often the user has registered after it instead of answering
 	word     word   // this copy tells of losses, or takes the place of the message; noWord: it does not
@@ -45,6 +45,7 @@ type flight struct {
 	early    bool   // its user registered while it was sent just now
 	slow     bool   // a request of the user is listened for
 	ahead    bool   // was sent behind another copy of its member, see ahead
+	named    bool   // counts in recipients.named
 	over     bool
 }
 

@@ -174,7 +174,10 @@ func (s *shard) turn(r *room) bool {
 	for ; s.spent < turnCopies && len(r.ready) > 0; s.spent++ {
 		m := r.ready[0]
 		m.queued = false // what cannot be sent ever is settled at once, and what comes next may go
-		if m.live && !m.loading && s.hasNext(r, m) && !s.waitsAside(r, m) && !s.send(r, m) {
+		switch {
+		case !m.live || m.loading || !s.hasNext(r, m):
+			s.letNext(m.key)
+		case !s.waitsAside(r, m) && !s.send(r, m):
 			m.queued = true
 			return false
 		}
@@ -213,6 +216,7 @@ func (s *shard) send(r *room, m *member) bool {
 	if err != nil {
 		s.engine.log.Warn().Err(err).Str("room", r.key).Str("member", m.key).Msg("copy not sent")
 		s.land(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
+		s.letNext(m.key)
 		return true
 	}
 	s.takeOff(f)

@@ -100,6 +100,7 @@ func (w *world) refuseStep() {
 	}
 	if isMember && uncertain {
 		r.said = append(r.said, said[0])
+		r.probe(w) // it goes to the members only now
 	}
 	<-time.After(3 * time.Second)
 	synctest.Wait()

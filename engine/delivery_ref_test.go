@@ -336,7 +336,9 @@ func (m *refMember) repeated(w *world, s sent) error {
 	if !m.back {
 		return fmt.Errorf("%s was sent again, and nobody has registered", m.flying.callID)
 	}
-	m.silent++
+	if s.at.Sub(m.open) >= answerTime { // else it may have been about to answer
+		m.silent++
+	}
 	m.open, m.conn = s.at, s.conn
 	if m.tries++; refClass(s.result) != "none" {
 		m.answered(w, s)

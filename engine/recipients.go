@@ -12,14 +12,17 @@ const (
 	userCopies = 8
 	// recipientSlots is how many numbers users have, in recipients.
 	recipientSlots = 1 << 13
+	// slotCopies is from how many copies to users with the same number on these are counted
+	// by name, too.
+	slotCopies = userCopies / 2
 )
 
-// recipients counts the copies under way by recipient, nearly: users whose keys have the
-// same hash are one. Owned by its shard.
+// recipients counts the copies under way by recipient. Owned by its shard.
 type recipients struct {
 	seed  maphash.Seed
-	under []uint16           // copies under way
-	wait  map[uint16][]aside // members that wait until fewer are
+	under []uint16           // copies under way by the hash of the user's key, which several may have
+	named map[string]uint16  // by user key, of those that were sent while there were slotCopies of the same hash
+	wait  map[string][]aside // members that wait until fewer are under way to their user, by key
 }
 
 // aside is a member that waits outside of its room's turns, with member.queued set.
@@ -29,7 +32,8 @@ type aside struct {
 }
 
 func newRecipients(seed maphash.Seed) recipients {
-	return recipients{seed: seed, under: make([]uint16, recipientSlots), wait: make(map[uint16][]aside)}
+	return recipients{seed: seed, under: make([]uint16, recipientSlots), named: make(map[string]uint16),
+		wait: make(map[string][]aside)}
 }
 
 func (c *recipients) slot(user string) uint16 {
@@ -39,19 +43,40 @@ func (c *recipients) slot(user string) uint16 {
 // add counts one more.
 func (c *recipients) add(f *flight) {
 	f.slot = c.slot(f.to())
+	if f.named = c.under[f.slot] >= slotCopies; f.named {
+		c.named[f.to()]++
+	}
 	c.under[f.slot]++
+}
+
+// most reports whether so many copies are under way to a user. For a user whose number
+// others have, these may be slotCopies fewer.
+func (c *recipients) most(user string, n int) bool {
+	return int(c.under[c.slot(user)]) >= n && int(c.named[user]) >= n-slotCopies
 }
 
 // leftRecipient counts f off, and lets the next copy to its recipient go.
 func (s *shard) leftRecipient(f *flight) {
-	c := &s.recipients
+	c, user := &s.recipients, f.to()
 	c.under[f.slot]--
-	if len(c.wait) == 0 || len(c.wait[f.slot]) == 0 {
+	if f.named {
+		if c.named[user]--; c.named[user] == 0 {
+			delete(c.named, user)
+		}
+	}
+	s.letNext(user)
+}
+
+// letNext lets the next member have its turn that waits for fewer copies to its user. Each
+// that had its turn without being sent anything calls it: another one may go instead.
+func (s *shard) letNext(user string) {
+	wait := s.recipients.wait
+	if len(wait) == 0 || len(wait[user]) == 0 {
 		return
 	}
-	next := c.wait[f.slot][0]
-	if c.wait[f.slot] = c.wait[f.slot][1:]; len(c.wait[f.slot]) == 0 {
-		delete(c.wait, f.slot)
+	next := wait[user][0]
+	if wait[user] = wait[user][1:]; len(wait[user]) == 0 {
+		delete(wait, user)
 	}
 	s.back(next)
 }
@@ -69,10 +94,9 @@ func (s *shard) anyTo(users map[string]bool) bool {
 // waitsAside lets m, whose turn it is, wait elsewhere if so many copies are under way to
 // its user, or to suspects. Nobody waits for it then.
 func (s *shard) waitsAside(r *room, m *member) bool {
-	slot := s.recipients.slot(m.key)
 	switch {
-	case int(s.recipients.under[slot]) >= max(userCopies, 2*s.engine.cfg.MemberWindow):
-		s.recipients.wait[slot] = append(s.recipients.wait[slot], aside{r, m})
+	case s.recipients.most(m.key, max(userCopies, 2*s.engine.cfg.MemberWindow)):
+		s.recipients.wait[m.key] = append(s.recipients.wait[m.key], aside{r, m})
 	case m.suspect() && s.engine.credits.suspectsLeft() <= 0:
 		s.aside = append(s.aside, aside{r, m})
 	default:
