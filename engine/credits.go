@@ -18,11 +18,12 @@ const (
 	// soonBurst is how many units may have been sent just now and have no answer, without
 	// max_burst: so many responses fit Kamailio's socket should they all come at once. Just
 	// now is pacedSoon, so that 40,000 copies a second go to phones however far they are,
-	// and unpacedSoon where the connection does not know what Kamailio has read. It is longer
+	// and unpacedSoon where the connection does not know what Kamailio has read: what is sent
+	// faster than Kamailio works waits there, in the way of other rooms. It is longer
 	// after datagrams did not fit.
 	soonBurst   = 200
 	pacedSoon   = 5 * time.Millisecond
-	unpacedSoon = 20 * time.Millisecond
+	unpacedSoon = 50 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have said what
 	// bounds them.
 	unknownOutstanding = 1500

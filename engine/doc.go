@@ -89,7 +89,9 @@
 //
 // The responses of phones come to the same socket, and may come all at once. So the copies
 // that were sent just now (5 ms) and have no answer are bounded, too (credits.burst): as
-// many as fit at once. That makes 40,000 a second, however far phones are, and silent ones
+// many as fit at once. That makes 40,000 a second, however far phones are (4,000 where
+// copies come back to Kamailio out of batches or RPCs, as Kamailio works more slowly there and
+// nobody tells what it has read: 50 ms), and silent ones
 // take nothing of it after that time. It is fewer for some seconds after the kernel has
 // said that datagrams did not fit. max_burst is a number instead of that, for 250 ms.
 //
