@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"imcd/evapi"
 )
 
 // TestMemberWindow: what a far member has missed takes one round trip for each message, or
@@ -52,7 +54,7 @@ func TestMemberWindowLive(t *testing.T) {
 	const members, messages, trip = 100, 64, 100 * time.Millisecond
 	for window, most := range map[int]time.Duration{1: messages * trip, 8: messages/8*trip + 4*trip} {
 		synctest.Test(t, func(t *testing.T) {
-			p := &phones{away: func(string) time.Duration { return trip }}
+			p := &phones{bounds: evapi.Bounds{Paced: true}, away: func(string) time.Duration { return trip }}
 			h := newTown(t, map[string][]string{"r": people("r", members)}, p, true, func(c *Config) {
 				c.MemberWindow, c.MaxDelay = window, 0
 			})
