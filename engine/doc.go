@@ -79,8 +79,8 @@
 //
 // The queue of a connection takes few copies (evapi.Config.QueueCopies): a small room that
 // comes later waits for no more than these, and for one turn of each other. When it is
-// full, Send returns ErrFull, the shard waits, and Drained wakes who is first. No clock is
-// looked at.
+// full, the copy goes through another Kamailio; when all are, Send returns ErrFull, the shard
+// waits, and Drained wakes who is first. No clock is looked at.
 //
 // The pace is the connection's: by SIP, no more lies in Kamailio's socket than half of what
 // it holds. The kernel tells what does (gauge in evapi); where it does not, responses tell

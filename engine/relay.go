@@ -8,8 +8,8 @@ type Relay interface {
 	// Reply answers the suspended request; if the connection it came on is
 	// gone, Kamailio answers by itself.
 	Reply(m *evapi.Message, a evapi.Answer)
-	// Send queues one copy, through the Kamailio via if it is connected, else
-	// through another, and says which; via may be nil. The outcome comes to Engine.Result.
+	// Send queues one copy, through the Kamailio via if it is connected and its queue is not
+	// full, else through another, and says which; via may be nil. The outcome comes to Engine.Result.
 	// evapi.ErrDown and evapi.ErrFull mean later, other errors never.
 	Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error)
 	// Bounds says what copies under way are bounded by. After ErrFull, Engine.Drained tells

@@ -169,21 +169,30 @@ func (g *Group) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	return g.send(via, c)
 }
 
+// send tries via first. What does not fit its queue goes through another: with one Kamailio
+// that is slow, or short of memory, nothing waits that others can take.
 func (g *Group) send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
+	later := evapi.ErrDown
 	if via != nil {
-		if err := via.Send(c); !errors.Is(err, evapi.ErrDown) {
+		err := via.Send(c)
+		if !errors.Is(err, evapi.ErrDown) && !errors.Is(err, evapi.ErrFull) {
 			return via, err
 		}
+		later = err
 	}
 	for _, conn := range g.conns {
 		if conn == via {
 			continue
 		}
-		if err := conn.Send(c); !errors.Is(err, evapi.ErrDown) {
+		err := conn.Send(c)
+		if !errors.Is(err, evapi.ErrDown) && !errors.Is(err, evapi.ErrFull) {
 			return conn, err
 		}
+		if errors.Is(err, evapi.ErrFull) {
+			later = err
+		}
 	}
-	return nil, evapi.ErrDown
+	return nil, later
 }
 
 // Up implements evapi.Handler.

@@ -36,14 +36,15 @@ func kamailio(t *testing.T, free *atomic.Int64) (addr string) {
 			_, _ = nc.Write(evapi.AppendNetstring(nil, frame))
 		}
 		in := evapi.NewNetstringReader(nc, 1<<16)
-		for {
+		for welcomed := false; ; {
 			frame, err := in.Read()
 			if err != nil {
 				return
 			}
 			if id := ping.FindSubmatch(frame); id != nil {
 				say("pong", fmt.Sprintf(`"id":"%s","shm_free":%d,"shm":%d`, id[1], free.Load(), 64<<20))
-			} else {
+			} else if !welcomed {
+				welcomed = true
 				features := base64.StdEncoding.EncodeToString([]byte("send registered outcomes"))
 				say("welcome", `"role":"engine","gen":1,"version":"","header":"","next_hop":"","features":"`+features+`"`)
 			}
