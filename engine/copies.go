@@ -246,9 +246,12 @@ func (s *shard) land(f *flight, r evapi.Result) {
 		return
 	}
 	if !m.live {
-		if judge(r).final() && f.word == noWord {
-			m.cursor = max(m.cursor, f.seq) // its leaving may not be committed
+		if v := judge(r); v.final() && f.word == noWord { // its leaving may not be committed
+			m.cursor = max(m.cursor, f.seq)
 			s.engine.metrics.dropped.Add(float64(f.missed))
+			if v > known && f.seq > 0 && f.missed == 0 {
+				m.tellLoss()
+			}
 		}
 		return
 	}

@@ -82,3 +82,28 @@ func TestReadDuringRefusedDestroy(t *testing.T) {
 		h.wantSent("one")
 	})
 }
+
+// What is refused by the phone of a member while its room is about to be destroyed is told
+// of, if the database refuses that.
+func TestLossDuringRefusedDestroy(t *testing.T) {
+	bubble(t, nil, func(h *house) {
+		h.answers("bob", evapi.Result{})
+		h.says("one")
+		slow := h.relay.take()
+		h.store.refuses(func(c *Change) bool { return c.Op == DeleteRoom })
+		release := h.store.hold()
+		destroyed := h.post("alice", "r@x.org", "#destroy")
+		synctest.Wait()
+		h.answers("bob", result(200))
+		for _, c := range slow {
+			h.e.Result(evapi.Result{CallID: c.callID, Code: 415})
+		}
+		synctest.Wait()
+		release()
+		h.want(<-destroyed, 500, -119)
+		h.pass(10 * time.Second)
+		h.wantSent(notShown)
+		h.says("two")
+		h.wantSent("two")
+	})
+}

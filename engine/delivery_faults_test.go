@@ -136,8 +136,8 @@ func (w *world) back() {
 	w.store.mu.Unlock()
 	w.away = false
 	for m := range w.members() {
-		if m.wait == refOnline && m.open.IsZero() && m.own() < m.room.last() {
-			m.wait, m.until = refReads, time.Time{} // its room was put aside
+		if m.wait == refOnline && m.open.IsZero() && m.at < m.room.last() {
+			m.wait, m.until = refReads, time.Time{} // its room was put aside; it reads even what is only its own
 		}
 		if m.wait != refOnline {
 			m.due = time.Now().Add(w.cfg.OfflineRetry + w.cfg.RetryMax + 4*time.Second)

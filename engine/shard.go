@@ -343,6 +343,7 @@ func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
 				s.enterLater(r, m, cursor)
 			} else {
 				s.enter(r, m, cursor)
+				s.setReady(r, m) // there may be a loss that it is to be told of
 			}
 		}
 	}

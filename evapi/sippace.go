@@ -144,8 +144,8 @@ func (p *sipPace) distrust() {
 }
 
 func (p *sipPace) window() uint64 {
-	if p.size > 0 {
-		return min(linkWindow, p.size/2)
+	if p.size > 0 { // never so little that the kernel would not be asked again
+		return min(linkWindow, max(p.size/2, 2*gaugeFrom))
 	}
 	if p.sighted {
 		return linkWindow

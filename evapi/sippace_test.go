@@ -139,3 +139,22 @@ func waiting(t *testing.T, conn *net.UDPConn) uint64 {
 	}
 	return 0 // left out because another was closed while we read
 }
+
+// Whatever the size of Kamailio's socket, a link that may send no more has the kernel asked
+// again: nothing else tells it if devices are silent.
+func TestSmallSocketIsLookedAtAgain(t *testing.T) {
+	for _, size := range []uint64{0, 2304, 64 << 10, 80 << 10, 212992, 425984, 8 << 20} {
+		var p sipPace
+		p.gauged(level{size: size})
+		now := time.Now()
+		for n := 0; p.left(); n++ {
+			if n > 1<<20 {
+				t.Fatalf("socket of %d bytes: no end", size)
+			}
+			p.next(smallRoom, now)
+		}
+		if d, ask := p.hold(now.Add(markAfter)); size > 0 && (!p.unsure() || d <= 0) || size == 0 && !ask {
+			t.Errorf("socket of %d bytes: %d are unread, held for %v, unsure %t, ask %t", size, p.sent-p.read, d, p.unsure(), ask)
+		}
+	}
+}
