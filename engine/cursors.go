@@ -111,7 +111,7 @@ func (s *shard) cursorChanges(r *room) []Change {
 	for _, m := range r.order {
 		switch {
 		case !m.live:
-		case !s.lags(m):
+		case !s.lags(r, m):
 			done = min(done, m.cursor)
 		case !m.tracked || m.stored != m.cursor:
 			put(m, false)
@@ -122,7 +122,7 @@ func (s *shard) cursorChanges(r *room) []Change {
 	}
 	done = max(done, r.done)
 	for _, m := range r.order {
-		if !m.live || !m.tracked || s.lags(m) {
+		if !m.live || !m.tracked || s.lags(r, m) {
 			continue
 		}
 		if m.cursor >= done && m.stored <= done {
@@ -142,10 +142,18 @@ func (s *shard) cursorChanges(r *room) []Change {
 	return changes
 }
 
-// lags tells a member that does not keep up with its room. At the end nobody waits
-// for it any more.
-func (s *shard) lags(m *member) bool {
-	return m.mode != following || m.flight != nil && (s.ending || s.age(m.flight) > slowAfter)
+// lags tells a member that does not keep up with its room, or has waited aside for a while.
+// At the end nobody waits for it any more.
+func (s *shard) lags(r *room, m *member) bool {
+	switch {
+	case m.mode != following:
+		return true
+	case m.flight != nil:
+		return s.ending || s.age(m.flight) > slowAfter
+	case m.queued != noQueue && m.next < r.log.end():
+		return s.ending || m.queued == beside && s.now.Sub(r.log.at(max(m.next, r.log.base)).at) > slowAfter
+	}
+	return false
 }
 
 // rewrite makes the next flush write everything of these rooms: what the

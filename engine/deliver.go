@@ -42,10 +42,10 @@ func (s *shard) appendLog(r *room, e entry, receipt *openReceipt) {
 
 // setReady queues m for its turn if it has something to get, and its window is open.
 func (s *shard) setReady(r *room, m *member) {
-	if !m.live || m.queued || m.loading || !s.hasNext(r, m) {
+	if !m.live || m.queued != noQueue || m.loading || !s.hasNext(r, m) {
 		return
 	}
-	m.queued = true
+	m.queued = ready
 	r.ready = append(r.ready, m)
 	if !r.turn {
 		r.turn = true
@@ -173,12 +173,12 @@ func (s *shard) pump() {
 func (s *shard) turn(r *room) bool {
 	for ; s.spent < turnCopies && len(r.ready) > 0; s.spent++ {
 		m := r.ready[0]
-		m.queued = false // what cannot be sent ever is settled at once, and what comes next may go
+		m.queued = noQueue // what cannot be sent ever is settled at once, and what comes next may go
 		switch {
 		case !m.live || m.loading || !s.hasNext(r, m):
 			s.letNext(m.key)
 		case !s.waitsAside(r, m) && !s.send(r, m):
-			m.queued = true
+			m.queued = ready
 			return false
 		}
 		r.ready[0] = nil

@@ -102,12 +102,13 @@ func (s *shard) waitsAside(r *room, m *member) bool {
 	default:
 		return false
 	}
-	m.queued = true
+	m.queued = beside
 	return true
 }
 
 // back lets a member that waited have its turn.
 func (s *shard) back(a aside) {
+	a.member.queued = ready
 	a.member.excuse = a.room.last // what it gets late it gets late because of itself
 	a.room.ready = append(a.room.ready, a.member)
 	if !a.room.turn {

@@ -79,6 +79,48 @@ func TestManyUsersAreSilent(t *testing.T) {
 	})
 }
 
+// TestAsideHoldsDownNobody: what is stored of others does not wait for a member that stepped
+// aside: neither after a moment, nor at the end.
+func TestAsideHoldsDownNobody(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"after a moment": 6 * time.Second, "at the end": time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				towns := map[string][]string{}
+				for i := range 2 * userCopies {
+					towns[fmt.Sprint("r", i)] = []string{fmt.Sprint("speaker", i), "silent", fmt.Sprint("other", i)}
+				}
+				h := newTown(t, towns, &phones{bounds: evapi.Bounds{Paced: true}, away: func(user string) time.Duration {
+					if user == "silent" {
+						return never
+					}
+					return 0
+				}}, true, func(c *Config) { c.HashSize = 0 })
+				for room, users := range towns {
+					h.accepted(h.talk(users[0], room, 2))
+				}
+				h.pass(wait)
+				if name == "at the end" {
+					h.close()
+				}
+				for room, users := range towns {
+					h.store.mu.Lock()
+					state := h.store.state(room + "@x.org")
+					h.store.mu.Unlock()
+					at := map[string]uint64{}
+					for _, row := range state.Members {
+						if at[row.User.User] = state.Room.Done; row.Cursor != nil {
+							at[row.User.User] = *row.Cursor
+						}
+					}
+					if at["silent"] != 0 || at[users[2]] != 2 {
+						t.Errorf("%s: %v are stored", room, at)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestFlightIsSmall: a hundred thousand may be under way.
 func TestFlightIsSmall(t *testing.T) {
 	if n := unsafe.Sizeof(flight{}); n > 128 {

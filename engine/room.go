@@ -30,7 +30,7 @@ type member struct {
 	live    bool  // takes part in deliveries: its joining is durable
 	mode    mode  // where its next copy comes from
 	loading bool  // behind: page has been asked for
-	queued  bool  // stands in room.ready
+	queued  queue // where it waits for its turn
 	tracked bool  // the cursor has a row of its own
 	unshown uint8 // losses that m is to be told of
 	deaf    bool  // m refuses even that: it is told nothing until something has arrived
@@ -73,6 +73,15 @@ const (
 func (m *member) invited() bool { return m.flag&MemberInvited != 0 }
 func (m *member) owner() bool   { return m.flag&MemberOwner != 0 }
 func (m *member) rights() bool  { return m.flag&(MemberOwner|MemberAdmin) != 0 }
+
+// queue is where a member waits for its turn.
+type queue uint8
+
+const (
+	noQueue queue = iota
+	ready         // room.ready
+	beside        // outside of that, see recipients
+)
 
 // news is what the others in a room have heard of a member.
 type news uint8
