@@ -352,8 +352,11 @@ func TestOneUserInManyRooms(t *testing.T) {
 		if n := h.phones.heard("other"); n != 600 {
 			t.Errorf("%d copies have reached the others, want 600", n)
 		}
-		if n := h.most["far"]; n != userCopies {
-			t.Errorf("%d copies were under way to one user, want %d", n, userCopies)
+		h.mu.Lock()
+		most := h.most["far"]
+		h.mu.Unlock()
+		if most != userCopies {
+			t.Errorf("%d copies were under way to one user, want %d", most, userCopies)
 		}
 		h.pass((600/userCopies + 1) * 50 * time.Millisecond)
 		if n := h.phones.heard("far"); n != 600 {

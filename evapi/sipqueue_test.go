@@ -31,12 +31,14 @@ func TestSIPMemory(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			p, r := newSIPPeer(t), &recorder{}
-			p.answer = func(req string) (string, bool) {
-				if strings.Contains(req, nobody) {
-					return "404 Not Found", true
+			p.set(func() {
+				p.answer = func(req string) (string, bool) {
+					if strings.Contains(req, nobody) {
+						return "404 Not Found", true
+					}
+					return "200 OK", true
 				}
-				return "200 OK", true
-			}
+			})
 			c, err := NewConn(testConfig("127.0.0.1:1"), r)
 			if err != nil {
 				t.Fatal(err)
