@@ -75,7 +75,7 @@ func TestCheckRefused(t *testing.T) {
 	}
 	end()
 	g.Result(nil, evapi.Result{CallID: callID})
-	if rooms.results != 1 {
-		t.Errorf("%d results reached the rooms, not the one after the end", rooms.results)
+	if n := rooms.results.Load(); n != 1 {
+		t.Errorf("%d results reached the rooms, not the one after the end", n)
 	}
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,11 +17,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // counter counts what reaches the rooms.
-type counter struct{ messages, results, wakes int }
+type counter struct{ messages, results, wakes atomic.Int64 }
 
-func (c *counter) Message(*evapi.Message) { c.messages++ }
-func (c *counter) Result(evapi.Result)    { c.results++ }
-func (c *counter) Wake()                  { c.wakes++ }
+func (c *counter) Message(*evapi.Message) { c.messages.Add(1) }
+func (c *counter) Result(evapi.Result)    { c.results.Add(1) }
+func (c *counter) Wake()                  { c.wakes.Add(1) }
 func (c *counter) Drained()               {}
 func (c *counter) Lost(*evapi.Conn)       {}
 func (c *counter) Receipt(*evapi.Receipt) {}
@@ -73,7 +74,7 @@ func TestRefuse(t *testing.T) {
 	g.Message(m)
 	g.Result(g.conns[0], evapi.Result{})
 	g.Up(g.conns[0], evapi.Welcome{})
-	if rooms.messages != 1 || rooms.results != 1 || rooms.wakes != 1 || g.refused.Load() != 2 {
+	if rooms.messages.Load() != 1 || rooms.results.Load() != 1 || rooms.wakes.Load() != 1 || g.refused.Load() != 2 {
 		t.Errorf("%+v, %d refused", rooms, g.refused.Load())
 	}
 }
