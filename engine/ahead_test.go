@@ -38,7 +38,10 @@ func TestMemberWindow(t *testing.T) {
 				<-time.After(2 * messages * trip)
 				synctest.Wait()
 				trips := p.last("r1").Sub(start).Seconds() / trip.Seconds() / messages
-				if n, most := p.heard("r1"), p.most["r1"]; n != messages || most != tt.window {
+				p.mu.Lock()
+				most := p.most["r1"]
+				p.mu.Unlock()
+				if n := p.heard("r1"); n != messages || most != tt.window {
 					t.Errorf("%d of %d messages have arrived, %d copies were under way", n, messages, most)
 				}
 				if trips > tt.most || trips < 1/float64(tt.window) {

@@ -40,8 +40,11 @@ func TestNotesAreBounded(t *testing.T) {
 			h.post("bob", "r@x.org", "#help")
 		}
 		synctest.Wait()
-		if n := len(h.e.shards[0].streams["bob@x.org"].notes); n != maxNotes {
-			t.Errorf("%d wait for a user", n)
+		var notes int
+		h.e.shards[0].inbox.post(func(s *shard) { notes = len(s.streams["bob@x.org"].notes) })
+		synctest.Wait()
+		if notes != maxNotes {
+			t.Errorf("%d wait for a user", notes)
 		}
 		if n := testutil.ToFloat64(h.e.metrics.dropped); n != asked-maxNotes {
 			t.Errorf("%v were dropped", n)
