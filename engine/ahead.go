@@ -247,9 +247,6 @@ func (s *shard) scatter(r *room, m *member) {
 // underWay finds the copy with a Call-ID that m is to be sent now, if that was sent before,
 // behind one that failed. Then it is not sent again.
 func (s *shard) underWay(r *room, m *member, id string, next ahead) bool {
-	if s.engine.cfg.MemberWindow < 2 {
-		return false
-	}
 	if a := r.ahead[m]; a != nil && m.flight == nil {
 		if i := slices.IndexFunc(a.flights, func(f *flight) bool { return f.id == id }); i >= 0 {
 			a.flights = a.flights[i:] // those before it have expired

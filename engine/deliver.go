@@ -191,8 +191,7 @@ func (s *shard) turn(r *room) bool {
 func (s *shard) send(r *room, m *member) bool {
 	f, next, err := s.nextCopy(r, m)
 	f.room, f.member = r, m
-	f.id = s.copyID(f)
-	if s.underWay(r, m, f.id, next) {
+	if s.engine.cfg.MemberWindow > 1 && s.underWay(r, m, s.copyID(f), next) {
 		return true
 	}
 	size := 0
@@ -204,6 +203,7 @@ func (s *shard) send(r *room, m *member) bool {
 	if !s.engine.credits.take(s.inbox, f.credit) {
 		return false
 	}
+	f.id = s.copyID(f)
 	seen := s.engine.credits.drained.Load()
 	if err == nil {
 		f.conn, err = s.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
