@@ -38,16 +38,7 @@ type windowCopy struct {
 // several sizes: each member gets every message, first sent in the room's order; what it
 // has taken is not sent again; and no more copies are under way than the window allows.
 func TestWindowModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		var failure any
-		synctest.Test(t, func(*testing.T) {
-			defer func() { failure = recover() }()
-			checkWindow(rt)
-		})
-		if failure != nil {
-			panic(failure) // rapid's, that goes on to shrink
-		}
-	})
+	checkTimed(t, checkWindow)
 }
 
 func checkWindow(rt *rapid.T) {

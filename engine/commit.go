@@ -45,10 +45,12 @@ type committer struct {
 	writing bool      // a batch has been taken and is not settled yet; run's
 	broken  bool      // the last commit failed and its rooms are not loaded again yet
 
-	// Owned by run. minEpoch holds, for rooms with a change that failed while the
-	// database was away, the epoch below which changes build on it. suspended are the
-	// rooms with a change that the database refused: what comes of them until their
-	// shard asks for them to be loaded again builds on it, too.
+	// Owned by run. epoch counts how often rooms were loaded again. minEpoch holds, for
+	// rooms with a change that failed while the database was away, by key, the epoch
+	// before which changes build on it. suspended are the rooms with a change that the
+	// database refused: what comes of them until their shard asks for them to be loaded
+	// again builds on it, too.
+	epoch     uint64
 	minEpoch  map[*shard]map[string]uint64
 	suspended map[*shard]map[string]struct{}
 
@@ -244,12 +246,8 @@ func (c *committer) sift(batch []*tx) []*tx {
 	}
 	kept := batch[:0]
 	for _, t := range batch {
-		if c.isSuspended(t) {
+		if c.isSuspended(t) || t.room != nil && t.epoch < c.minEpoch[t.shard][t.room.key] {
 			t.shard.inbox.post(func(s *shard) { s.done(t, errSuperseded) })
-			continue
-		}
-		if t.room != nil && t.epoch < c.minEpoch[t.shard][t.room.key] {
-			c.fail([]*tx{t}, errSuperseded)
 			continue
 		}
 		if t.room != nil {
@@ -292,12 +290,10 @@ func (c *committer) fail(batch []*tx, err error) {
 			continue // its room is loaded with those that failed
 		}
 		if t.room != nil {
-			min := c.minEpoch[t.shard]
-			if min == nil {
-				min = make(map[string]uint64)
-				c.minEpoch[t.shard] = min
+			if c.minEpoch[t.shard] == nil {
+				c.minEpoch[t.shard] = make(map[string]uint64)
 			}
-			min[t.room.key] = max(min[t.room.key], t.epoch+1)
+			c.minEpoch[t.shard][t.room.key] = c.epoch + 1
 		}
 		t.shard.inbox.post(func(s *shard) { s.done(t, err) })
 	}
@@ -362,8 +358,10 @@ func (c *committer) reload(ctx context.Context, failed map[*room]*tx) error {
 	for i := range states {
 		stored[states[i].Room.Name.Key()] = &states[i]
 	}
+	c.epoch++
+	epoch := c.epoch
 	for r, t := range failed {
-		t.shard.inbox.post(func(s *shard) { s.reload(r.key, stored[r.key]) })
+		t.shard.inbox.post(func(s *shard) { s.reload(r.key, stored[r.key], epoch) })
 	}
 	return nil
 }

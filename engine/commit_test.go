@@ -51,7 +51,7 @@ func TestAwayBeforeItIsHeard(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.committer.commit(ctx, []*tx{{shard: s, room: newRoom(Name{"r", "x.org"}, 1, 1), changes: make([]Change, 1)}})
+		e.committer.commit(ctx, []*tx{{shard: s, room: newRoom(Name{"r", "x.org"}, 1), changes: make([]Change, 1)}})
 	}()
 	for end := time.Now().Add(10 * time.Second); e.committer.ready() == nil; runtime.Gosched() {
 		if time.Now().After(end) {

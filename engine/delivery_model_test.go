@@ -21,16 +21,7 @@ import (
 // it is owed, in the order of the room, once unless imcd has crashed, and is told
 // the number of what was dropped.
 func TestDeliveryModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		var failure any
-		synctest.Test(t, func(*testing.T) {
-			defer func() { failure = recover() }()
-			checkDelivery(rt)
-		})
-		if failure != nil {
-			panic(failure) // rapid's, that goes on to shrink
-		}
-	})
+	checkTimed(t, checkDelivery)
 }
 
 var deliverySteps = map[string]func(*world){

@@ -143,7 +143,7 @@ func TestNobodyListens(t *testing.T) {
 	l := h.listen(t, 10, 10)
 	l.Listen(EventKamailio)
 	s := h.e.shards[0]
-	r := newRoom(Name{"chat-1", "x.org"}, 1, 1)
+	r := newRoom(Name{"chat-1", "x.org"}, 1)
 	c := &call{shard: s, room: r, tx: &tx{}, req: &request{}}
 	row := &MessageRow{Body: []byte("hello")}
 	f := &flight{room: r, member: &member{}, seq: 1}

@@ -11,12 +11,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"imcd/evapi"
 )
@@ -192,6 +194,20 @@ func startHouse(t tester, store *memStore, change func(*Config)) *house {
 		t.Fatal(err)
 	}
 	return h
+}
+
+// checkTimed is rapid.Check of what has its own time.
+func checkTimed(t *testing.T, check func(*rapid.T)) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var failure any
+		synctest.Test(t, func(*testing.T) {
+			defer func() { failure = recover() }()
+			check(rt)
+		})
+		if failure != nil {
+			panic(failure) // rapid's, that goes on to shrink
+		}
+	})
 }
 
 func (h *house) close() {

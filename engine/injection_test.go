@@ -43,7 +43,7 @@ func FuzzInjection(f *testing.F) {
 		f.Add([]byte(raw))
 	}
 	h := newHouse(f, nil)
-	room := newRoom(Name{"chat-a", "x.org"}, 7, 1)
+	room := newRoom(Name{"chat-a", "x.org"}, 7)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m := &evapi.Message{RURI: "sip:chat-a@x.org", Received: time.Now()}
 		m.Request, m.Err = evapi.ParseRequest(raw)

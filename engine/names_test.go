@@ -81,7 +81,7 @@ func TestNamesChange(t *testing.T) {
 
 // A room keeps no more than maxNames names, and none if nobody is shown any.
 func TestNamesAreBounded(t *testing.T) {
-	r := newRoom(Name{"r", "x.org"}, 1, 1)
+	r := newRoom(Name{"r", "x.org"}, 1)
 	for i := range maxNames + 10 {
 		r.noteName(newMember(Name{"u" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + strings.Repeat("y", i/50%60), "x.org"}, 0), "Some Body")
 		if len(r.names) > maxNames {

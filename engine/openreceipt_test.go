@@ -292,7 +292,7 @@ func TestReceiptsThatWereAskedFor(t *testing.T) {
 // TestReceiptInCPIM: a client that demands CPIM compares its From with that of SIP.
 func TestReceiptInCPIM(t *testing.T) {
 	h := newHouse(t, nil)
-	r := newRoom(Name{"r", "x.org"}, 1, 1)
+	r := newRoom(Name{"r", "x.org"}, 1)
 	m := r.add(Name{"alice", "x.org"}, 0)
 	out, err := h.e.composeReceipt(r, m, &openReceipt{id: "abc", cpim: true}, sipmsg.IMDNDisplayed, time.Now())
 	if err != nil {

@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"imcd/evapi"
 )
@@ -110,50 +115,125 @@ func TestManyCreatesAtOnce(t *testing.T) {
 	}
 }
 
-// TestLedger: whatever users do and whichever commits fail, the ledger says what
-// the rooms say.
+// TestLedger: whatever users do and whichever commits fail, the engine has the rooms
+// that are stored, and the ledger says what the rooms say.
 func TestLedger(t *testing.T) {
-	store := newMemStore()
-	h := openHouse(t, store, func(c *Config) { c.MaxRooms, c.OwnerLeave = 3, OwnerLeaveTransfer })
-	random := rand.New(rand.NewPCG(1, 2))
-	var failed int
-	commits := rand.New(rand.NewPCG(3, 4)) // the committer's
-	store.set(func([]Change) (error, bool) {
-		if commits.IntN(10) > 0 {
-			return nil, false
-		}
-		failed++
-		if commits.IntN(2) == 0 {
-			return errors.New("refused"), false
-		}
-		return ErrUnavailable, commits.IntN(2) == 0 // nobody knows whether it was written
-	})
+	checkTimed(t, checkLedger)
+}
+
+func checkLedger(rt *rapid.T) {
 	words := []string{"#create", "#create", "#join", "#join", "#exit", "#destroy", "#modify u1 owner", "#modify u2 owner",
 		"#modify u1 member", "#remove u2", "#add u1"}
-	for range 400 {
-		for range 5 {
-			h.post(fmt.Sprintf("u%d", random.IntN(4)), fmt.Sprintf("r%d@x.org", random.IntN(8)), words[random.IntN(len(words))])
+	outcomes := []struct {
+		err     error
+		applied bool
+	}{{errRefused, false}, {ErrUnavailable, false}, {ErrUnavailable, true}}
+	h := startHouse(rt, newMemStore(), func(c *Config) { c.MaxRooms, c.OwnerLeave = 3, OwnerLeaveTransfer })
+	defer h.close()
+	for range rapid.IntRange(1, 12).Draw(rt, "rounds") {
+		fails := rapid.SliceOfN(rapid.IntRange(0, 3), 0, 6).Draw(rt, "commits")
+		h.store.set(func([]Change) (error, bool) {
+			if len(fails) == 0 {
+				return nil, false
+			}
+			next := fails[0]
+			if fails = fails[1:]; next >= len(outcomes) {
+				return nil, false
+			}
+			return outcomes[next].err, outcomes[next].applied
+		})
+		release := h.store.hold() // what is said while a commit waits becomes one batch
+		for range rapid.IntRange(2, 12).Draw(rt, "requests") {
+			user, room := rapid.IntRange(0, 2).Draw(rt, "user"), rapid.IntRange(0, 1).Draw(rt, "room")
+			h.post(fmt.Sprintf("u%d", user), fmt.Sprintf("r%d@x.org", room), rapid.SampledFrom(words).Draw(rt, "word"))
+			synctest.Wait()
 		}
-		h.quiet()
-		owned := map[string]int{}
-		store.mu.Lock()
-		for _, r := range store.rooms {
-			for _, m := range r.Members {
-				if m.Flag&MemberOwner != 0 {
-					owned[m.User.Key()]++
+		release()
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		if has, stored := h.roster(rt), h.store.dump(); has != stored {
+			rt.Fatalf("the engine has\n%sand stored is\n%s", has, stored)
+		}
+		h.checkLedger(rt)
+	}
+}
+
+// A room that is created behind a #destroy that fails builds on it like any other change,
+// though no room object is common to the two.
+func TestCreatedBehindAFailure(t *testing.T) {
+	for name, outcomes := range map[string][]error{
+		"in the other half of a batch": {nil, errRefused, ErrUnavailable},
+		"in the same batch":            {nil, ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := startHouse(t, newMemStore(), nil)
+				defer h.close()
+				h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
+				h.store.set(func([]Change) (err error, applied bool) {
+					if len(outcomes) > 0 {
+						err, outcomes = outcomes[0], outcomes[1:]
+					}
+					return err, false
+				})
+				release := h.store.hold()
+				first := h.post("alice", "s@x.org", "#create")
+				synctest.Wait()
+				destroyed := h.post("alice", "r@x.org", "#destroy")
+				synctest.Wait()
+				created := h.post("bob", "r@x.org", "#create")
+				synctest.Wait()
+				release()
+				h.want(<-first, 200, 1)
+				h.want(<-destroyed, 503, -119)
+				h.want(<-created, 503, -39)
+				<-time.After(2 * reloadBackoffMax)
+				if has, stored := h.roster(t), h.store.dump(); has != stored {
+					t.Errorf("the engine has\n%sand stored is\n%s", has, stored)
 				}
+				h.want(<-h.post("alice", "r@x.org", "still there"), 200, 1)
+			})
+		})
+	}
+}
+
+// roster shows what the engine has, as memStore.dump does.
+func (h *house) roster(t rapid.TB) string {
+	parts, err := gather(context.Background(), h.e, func(s *shard) (lines []string) {
+		for key, r := range s.rooms {
+			line := key + " 0:"
+			if r.private {
+				line = key + " 1:"
+			}
+			for _, m := range r.order {
+				line += fmt.Sprintf(" %s/%d", m.name().User, m.flag)
+			}
+			lines = append(lines, line+"\n")
+		}
+		return lines
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "")
+}
+
+func (h *house) checkLedger(t rapid.TB) {
+	owned := map[string]int{}
+	h.store.mu.Lock()
+	for _, r := range h.store.rooms {
+		for _, m := range r.Members {
+			if m.Flag&MemberOwner != 0 {
+				owned[m.User.Key()]++
 			}
 		}
-		store.mu.Unlock()
-		h.e.ledger.mu.Lock()
-		counted := maps.Clone(h.e.ledger.owned)
-		h.e.ledger.mu.Unlock()
-		if !maps.Equal(owned, counted) {
-			t.Fatalf("the ledger has %v, the rooms have %v", counted, owned)
-		}
 	}
-	if failed < 20 {
-		t.Errorf("only %d commits failed", failed)
+	h.store.mu.Unlock()
+	h.e.ledger.mu.Lock()
+	defer h.e.ledger.mu.Unlock()
+	if !maps.Equal(owned, h.e.ledger.owned) {
+		t.Fatalf("the ledger has %v, the rooms have %v", h.e.ledger.owned, owned)
 	}
 }
 

@@ -292,7 +292,7 @@ func TestPlacesAfterAFailedCommit(t *testing.T) {
 
 func TestPlacesAreBounded(t *testing.T) {
 	h := newHouse(t, nil)
-	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1, 1)
+	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1)
 	for i := range maxPlaces + 1 {
 		s.showed(r, r.add(Name{"u" + strconv.Itoa(i), "x.org"}, 0), 1)
 	}
@@ -339,7 +339,7 @@ func TestSpeakersAreBounded(t *testing.T) {
 
 func FuzzDecodePlaces(f *testing.F) {
 	h := newHouse(f, nil)
-	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1, 1)
+	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1)
 	r.stored = true
 	s.setPlace(r, r.add(Name{"a", "x.org"}, 0), reach{displayed: 7})
 	s.setPlace(r, r.add(Name{"b", "x.org"}, 0), reach{displayed: 1 << 60, delivered: 0, gap: true})

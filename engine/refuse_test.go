@@ -235,16 +235,7 @@ func TestStrangersBehindARefusal(t *testing.T) {
 // What is refused may be anything, at any place of a burst: who is at fault is told, all
 // others have what they asked for, in their order.
 func TestRefusalsInBursts(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		var failure any
-		synctest.Test(t, func(*testing.T) {
-			defer func() { failure = recover() }()
-			checkRefusals(rt)
-		})
-		if failure != nil {
-			panic(failure) // rapid's, that goes on to shrink
-		}
-	})
+	checkTimed(t, checkRefusals)
 }
 
 func checkRefusals(rt *rapid.T) {

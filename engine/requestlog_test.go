@@ -125,7 +125,7 @@ func TestLogOffIsFree(t *testing.T) {
 	h, _ := loggingHouse(t, zerolog.InfoLevel, nil)
 	req := h.e.newRequest(h.request("alice", "r@x.org", "hi"))
 	s := h.e.shards[0]
-	f := &flight{id: "x", room: newRoom(req.room, 1, 1), member: &member{key: "bob@x.org"}, tries: 1}
+	f := &flight{id: "x", room: newRoom(req.room, 1), member: &member{key: "bob@x.org"}, tries: 1}
 	a, r := evapi.Answer{Code: 200, Reason: "OK"}, evapi.Result{CallID: "x", Code: 200}
 	if n := testing.AllocsPerRun(100, func() {
 		h.e.logRequest(req, a, false)

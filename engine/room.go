@@ -113,10 +113,9 @@ type room struct {
 	private bool
 	roster  // members, invited ones included
 
-	id       int64  // of this incarnation, see RoomRow
-	stored   bool   // the database knows the id
-	epoch    uint64 // grows when the room is made or taken from the database again
-	inflight int    // commits under way
+	id       int64 // of this incarnation, see RoomRow
+	stored   bool  // the database knows the id
+	inflight int   // commits under way
 
 	seq    uint64 // last message number given, its commit may be under way
 	last   uint64 // last message that is durable
@@ -150,8 +149,8 @@ type room struct {
 	moves       *moves       // of a large room; nil in others
 }
 
-func newRoom(name Name, id int64, epoch uint64) *room {
-	return &room{name: name, key: name.Key(), id: id, epoch: epoch}
+func newRoom(name Name, id int64) *room {
+	return &room{name: name, key: name.Key(), id: id}
 }
 
 func (r *room) row() RoomRow {

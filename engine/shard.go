@@ -26,7 +26,7 @@ type shard struct {
 
 	rooms map[string]*room // by key
 	stale map[string]*room // rooms of failed commits, until they are loaded again
-	epoch uint64           // last one given to a room
+	epoch uint64           // of the committer, when it last had rooms loaded again for this shard
 
 	kept      int         // notes that wait for their users, of all streams
 	doneNotes []int64     // of kept ones, those that are to be deleted
@@ -277,8 +277,7 @@ func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 
 // createRoom makes a room in memory; its changes are the caller's.
 func (s *shard) createRoom(name Name, private bool) *room {
-	s.epoch++
-	r := newRoom(name, newRoomID(), s.epoch)
+	r := newRoom(name, newRoomID())
 	r.private, r.stored = private, true
 	s.addRoom(r)
 	return r
@@ -296,8 +295,7 @@ func (s *shard) removeRoom(r *room) {
 
 // install takes over a room that was loaded when the engine starts.
 func (s *shard) install(state RoomState) {
-	s.epoch++
-	r := newRoom(state.Room.Name, 0, s.epoch)
+	r := newRoom(state.Room.Name, 0)
 	s.addRoom(r)
 	s.fill(r, state, nil)
 	s.countOwners(r)

@@ -14,7 +14,7 @@ import (
 type tx struct {
 	shard   *shard
 	room    *room  // nil if it concerns none
-	epoch   uint64 // room.epoch when it was made
+	epoch   uint64 // of its shard when it was made
 	changes []Change
 	lazy    bool // nobody waits for it
 	apart   bool // its changes have nothing to do with each other
@@ -77,7 +77,7 @@ func (s *shard) submit(t *tx) {
 	}
 	if t.room != nil {
 		t.room.inflight++
-		t.epoch = t.room.epoch
+		t.epoch = s.epoch
 	}
 	s.engine.committer.put(t)
 }
@@ -176,7 +176,8 @@ func (s *shard) distrust(r *room, left []*member) {
 
 // reload gives a distrusted room the state that the database has; nil: it has
 // no such room. Members that are still there keep their place in the log.
-func (s *shard) reload(key string, state *RoomState) {
+func (s *shard) reload(key string, state *RoomState, epoch uint64) {
+	s.epoch = epoch
 	r := s.stale[key]
 	if r == nil {
 		return
@@ -198,8 +199,6 @@ func (s *shard) replace(r *room, state *RoomState) {
 		was[m.key] = m // one that is there again counts
 	}
 	r.roster, r.leavers, r.names = roster{}, nil, nil
-	s.epoch++
-	r.epoch = s.epoch
 	is := make(map[string]struct{}, len(state.Members))
 	for _, row := range state.Members {
 		is[row.User.Key()] = struct{}{}

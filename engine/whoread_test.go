@@ -95,7 +95,7 @@ func TestSeenAfterLosses(t *testing.T) {
 }
 
 func TestNewcomersAreBounded(t *testing.T) {
-	r := newRoom(Name{"r", "x.org"}, 1, 1)
+	r := newRoom(Name{"r", "x.org"}, 1)
 	for range maxNewcomers + 3 {
 		r.noteNewcomer(newMember(Name{"u", "x.org"}, 0), 7)
 	}
