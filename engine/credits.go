@@ -15,15 +15,18 @@ const (
 	burstTime = 250 * time.Millisecond
 	// burstUnit is how much of a body weighs as much as a request without one.
 	burstUnit = 512
-	// soonBurst is how many units may have been sent just now and have no answer, without
-	// max_burst: so many responses fit Kamailio's socket should they all come at once. Just
-	// now is pacedSoon, so that 40,000 copies a second go to phones however far they are,
-	// and unpacedSoon where the connection does not know what Kamailio has read: what is sent
-	// faster than Kamailio works waits there, in the way of other rooms. It is longer
-	// after datagrams did not fit.
-	soonBurst   = 200
-	pacedSoon   = 5 * time.Millisecond
-	unpacedSoon = 50 * time.Millisecond
+	// pacedBurst is how many units may have been sent just now and have no answer, without
+	// max_burst: so many responses fit Kamailio's socket should they all come at once, and who
+	// sends a message does not wait for long behind them. Just now is pacedSoon, so that
+	// 40,000 copies a second go to phones however far they are. It is longer after datagrams
+	// did not fit.
+	pacedBurst = 120
+	pacedSoon  = 3 * time.Millisecond
+	// unpacedBurst and unpacedSoon are the same where the connection does not know what
+	// Kamailio has read: what is sent faster than Kamailio works waits there, in the way of
+	// other rooms.
+	unpacedBurst = 200
+	unpacedSoon  = 50 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have said what
 	// bounds them.
 	unknownOutstanding = 1500
@@ -44,7 +47,7 @@ const (
 // them again before those who wait. They wait, too, while a connection's queue is full.
 type credits struct {
 	limit int // fresh copies, as it is configured
-	most  int // units, as it is configured; 0: see soonBurst
+	most  int // units, as it is configured; 0: see pacedBurst
 
 	// turn is the shard whose turn it is; nil: nobody waits, or there is too little. Written
 	// under mu, as drained is: how often a queue was said to be half empty.
@@ -95,10 +98,13 @@ func (c *credits) copies() int {
 
 // burst is how many units may be without an answer.
 func (c *credits) burst() int {
-	if c.most > 0 {
+	switch {
+	case c.most > 0:
 		return c.most
+	case c.bounds.Paced:
+		return pacedBurst
 	}
-	return soonBurst
+	return unpacedBurst
 }
 
 // fits tells whether so many more units may be sent now, of most. One copy always may.

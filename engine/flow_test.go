@@ -276,11 +276,11 @@ func TestBurst(t *testing.T) {
 		most   int // at a time, in the end
 	}{
 		"as set":                {50, evapi.Bounds{Paced: true}, 100 * time.Millisecond, 50},
-		"paced, near":           {0, evapi.Bounds{Paced: true}, 4 * time.Millisecond, soonBurst},
-		"paced, 20 ms":          {0, evapi.Bounds{Paced: true}, 20 * time.Millisecond, 4 * soonBurst},
+		"paced, near":           {0, evapi.Bounds{Paced: true}, 2 * time.Millisecond, pacedBurst},
+		"paced, 20 ms":          {0, evapi.Bounds{Paced: true}, 21 * time.Millisecond, 7 * pacedBurst},
 		"paced, far":            {0, evapi.Bounds{Paced: true}, 100 * time.Millisecond, 3000},
-		"unpaced, near":         {0, evapi.Bounds{}, 10 * time.Millisecond, soonBurst},
-		"unpaced, far":          {0, evapi.Bounds{}, 100 * time.Millisecond, 2 * soonBurst},
+		"unpaced, near":         {0, evapi.Bounds{}, 10 * time.Millisecond, unpacedBurst},
+		"unpaced, far":          {0, evapi.Bounds{}, 100 * time.Millisecond, 2 * unpacedBurst},
 		"unpaced, as set":       {50, evapi.Bounds{}, 100 * time.Millisecond, 50},
 		"memory of Kamailio":    {0, evapi.Bounds{Paced: true, Copies: 500}, 100 * time.Millisecond, 500},
 		"more memory than that": {0, evapi.Bounds{Paced: true, Copies: 50000}, 100 * time.Millisecond, 3000},
@@ -300,7 +300,7 @@ func TestBurst(t *testing.T) {
 					h.accepted(h.talk("speaker", "r", 20))
 					h.pass(time.Second)
 				}
-				if n, more := h.mostAtATime(), soonBurst; c.set == 0 && n <= c.most+more && n >= c.most*8/10 {
+				if n, more := h.mostAtATime(), unpacedBurst; c.set == 0 && n <= c.most+more && n >= c.most*8/10 {
 					return
 				}
 				if n := h.mostAtATime(); n != c.most {
