@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -24,7 +25,7 @@ func TestRoomLogBytes(t *testing.T) {
 		for range 40 {
 			h.says(strings.Repeat("x", 2000))
 		}
-		r := h.e.shardOf(Name{"r", "x.org"}).rooms["r@x.org"]
+		r := h.e.shardOf(store.Name{User: "r", Host: "x.org"}).rooms["r@x.org"]
 		if n := r.log.bytes; n > limit || n < limit/2 {
 			t.Errorf("%d bytes are in the log", n)
 		}
@@ -72,7 +73,7 @@ func TestKeptAtOnce(t *testing.T) {
 		h.e.shards[0].inbox.post(func(s *shard) {
 			r := s.rooms["r@x.org"]
 			for i := range maxKeptOnce + 50 {
-				r.add(Name{fmt.Sprint("u", i), "x.org"}, 0)
+				r.add(store.Name{User: fmt.Sprint("u", i), Host: "x.org"}, 0)
 			}
 		})
 		answer := h.post("alice", "r@x.org", "#destroy")
@@ -89,7 +90,7 @@ func TestInvitationsAreBounded(t *testing.T) {
 	bubble(t, func(c *Config) { c.HashSize = 0 }, func(h *house) {
 		h.e.shards[0].inbox.post(func(s *shard) {
 			for i := range maxInvited - 1 {
-				s.rooms["r@x.org"].add(Name{fmt.Sprint("u", i), "x.org"}, MemberInvited)
+				s.rooms["r@x.org"].add(store.Name{User: fmt.Sprint("u", i), Host: "x.org"}, store.MemberInvited)
 			}
 		})
 		h.says("#invite one")
@@ -222,7 +223,7 @@ func TestFieldsAreBounded(t *testing.T) {
 	if n := len(logged(long(1000))); n != maxLogged {
 		t.Errorf("%d characters in the log", n)
 	}
-	for n, want := range map[int]int{maxMessageID: maxMessageID, maxMessageID + 1: 0} {
+	for n, want := range map[int]int{store.MaxMessageID: store.MaxMessageID, store.MaxMessageID + 1: 0} {
 		req := &request{content: sipmsg.Content{MessageID: long(n)}}
 		if id := req.messageID(); len(id) != want {
 			t.Errorf("a message's ID of %d bytes becomes one of %d", n, len(id))

@@ -3,6 +3,7 @@ package engine
 import (
 	"strconv"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -81,7 +82,7 @@ func (c *call) relay() *refusal {
 	if r := c.automatic(); r != nil {
 		return r
 	}
-	row := &MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: sender, Body: c.req.body, At: c.shard.now,
+	row := &store.MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: sender, Body: c.req.body, At: c.shard.now,
 		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType, Headers: c.req.rowHeaders(),
 		Expires: c.req.marks.lives.until(c.shard.now), MessageID: c.req.messageID(), Wants: c.req.wants()}
 	out, err := c.shard.engine.compose(c.room, row)
@@ -93,7 +94,7 @@ func (c *call) relay() *refusal {
 		c.room.stored = true
 	}
 	c.room.seq, c.req.seq = row.Seq, row.Seq
-	c.tx.changes = append(c.tx.changes, Change{Op: PutMessage, Message: row})
+	c.tx.changes = append(c.tx.changes, store.Change{Op: store.PutMessage, Message: row})
 	key := sender.Key()
 	if line := c.shard.engine.composeLine(c.room, row); line != nil {
 		size := c.shard.engine.sizeOf(line)
@@ -113,12 +114,12 @@ func (c *call) relay() *refusal {
 
 // sender is whose message it is. The service speaks as the room itself; nobody
 // else can.
-func (c *call) sender() (Name, *refusal) {
+func (c *call) sender() (store.Name, *refusal) {
 	switch {
 	case c.service():
 		return c.room.name, nil
 	case c.me.key == c.room.key:
-		return Name{}, forbid("A room cannot write to itself", "not_member")
+		return store.Name{}, forbid("A room cannot write to itself", "not_member")
 	}
 	return c.me.name(), nil
 }
@@ -179,7 +180,7 @@ func (c *call) mayNotice(why *refusal) bool {
 
 // from is the room as which notices speak: the room it is about, or the request
 // URI where there is none.
-func (c *call) from() Name {
+func (c *call) from() store.Name {
 	if c.room != nil {
 		return c.room.name
 	}
@@ -210,7 +211,7 @@ func (c *call) format(notice string, v vars) string {
 }
 
 // show names a user or a room for people.
-func (c *call) show(n Name) string {
+func (c *call) show(n store.Name) string {
 	if c.room == nil {
 		return showName(n, c.from().Host)
 	}
@@ -225,17 +226,17 @@ func (c *call) answer(notice string, v vars) {
 }
 
 // tell sends a notice to one user.
-func (c *call) tell(to Name, notice string, v vars) {
+func (c *call) tell(to store.Name, notice string, v vars) {
 	c.text(to, c.format(notice, v), nil)
 }
 
 // broadcast sends a notice to all live members.
 func (c *call) broadcast(notice string, v vars) {
-	c.text(Name{}, c.format(notice, v), nil)
+	c.text(store.Name{}, c.format(notice, v), nil)
 }
 
 // greet tells m that it is in the room now.
-func (c *call) greet(m *member, notice string, adder Name) {
+func (c *call) greet(m *member, notice string, adder store.Name) {
 	text := c.format(notice, vars{"members": c.members()})
 	c.keepText(m.name(), text, say{to: m.name(), greets: m, adder: adder})
 }
@@ -247,7 +248,9 @@ func (c *call) tellOthers(but *member, notice string, v vars) {
 
 // text queues a text to one user, or to all live members if to is zero. To a program
 // that sent a request nothing is said.
-func (c *call) text(to Name, text string, invite *member) { c.speak(text, say{to: to, invite: invite}) }
+func (c *call) text(to store.Name, text string, invite *member) {
+	c.speak(text, say{to: to, invite: invite})
+}
 
 // speak queues a text to those that y names.
 func (c *call) speak(text string, y say) {
@@ -276,12 +279,12 @@ func (c *call) speak(text string, y say) {
 // Changes of rooms and members, in memory and in the tx.
 
 func (c *call) putRoom() {
-	c.tx.changes = append(c.tx.changes, Change{Op: PutRoom, Room: c.room.row()})
+	c.tx.changes = append(c.tx.changes, store.Change{Op: store.PutRoom, Room: c.room.row()})
 }
 
 func (c *call) put(m *member) {
 	c.tx.owners = true // m may be one now, or one no more
-	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: c.room.memberRow(m)})
+	c.tx.changes = append(c.tx.changes, store.Change{Op: store.PutMember, Member: c.room.memberRow(m)})
 }
 
 // enter makes sender or another a full member who gets everything from the next
@@ -293,7 +296,7 @@ func (c *call) enter(m *member) {
 	m.tracked, m.stored = true, c.room.seq
 	row, cursor := c.room.memberRow(m), c.room.seq
 	row.Cursor = &cursor // the committer reads it later
-	c.tx.changes = append(c.tx.changes, Change{Op: PutMember, Member: row})
+	c.tx.changes = append(c.tx.changes, store.Change{Op: store.PutMember, Member: row})
 	c.tx.says = append(c.tx.says, say{join: m, cursor: c.room.seq})
 	c.happened(EventJoin, m.name(), roleName(m.flag))
 }
@@ -305,7 +308,7 @@ func (c *call) drop(m *member) {
 	delete(c.room.names, m.key)
 	c.tx.left = append(c.tx.left, m)
 	c.tx.owners = c.tx.owners || m.owner()
-	c.tx.changes = append(c.tx.changes, Change{Op: DeleteMember, Member: c.room.memberRow(m)})
+	c.tx.changes = append(c.tx.changes, store.Change{Op: store.DeleteMember, Member: c.room.memberRow(m)})
 	if !m.invited() {
 		c.happened(EventLeave, m.name(), "")
 	}
@@ -324,7 +327,7 @@ func (c *call) create(private bool) *refusal {
 	if c.service() {
 		return nil
 	}
-	c.me = c.room.add(c.req.from, MemberOwner)
+	c.me = c.room.add(c.req.from, store.MemberOwner)
 	c.heardName()
 	c.enter(c.me)
 	if private {
@@ -345,8 +348,8 @@ func (c *call) destroy() {
 	c.shard.removeRoom(c.room)
 	c.shard.discard(c.room)
 	c.tx.owners = true
-	c.tx.changes = append(c.tx.changes, Change{Op: DeleteRoom, Room: c.room.row()})
-	c.happened(EventDestroyed, Name{}, "")
+	c.tx.changes = append(c.tx.changes, store.Change{Op: store.DeleteRoom, Room: c.room.row()})
+	c.happened(EventDestroyed, store.Name{}, "")
 }
 
 // join makes the sender a member and tells the room.
@@ -362,7 +365,7 @@ func (c *call) join() *refusal {
 		c.heardName()
 	}
 	c.enter(c.me)
-	c.greet(c.me, "you_joined", Name{})
+	c.greet(c.me, "you_joined", store.Name{})
 	c.announce(c.me, "joined", nil)
 	if n := c.shard.engine.cfg.HistoryOnJoin; n > 0 && c.req.person() && c.shard.engine.reads.begin(c.req.fromKey()) == nil {
 		c.tx.history = n // else there is nobody to read it, or no time
@@ -394,10 +397,10 @@ func (c *call) checkInvitations() *refusal {
 }
 
 // user reads argument i as a user.
-func (c *call) user(i int) (Name, *refusal) {
+func (c *call) user(i int) (store.Name, *refusal) {
 	n, err := ParseName(c.req.args[i], c.req.target.Host)
 	if err != nil {
-		return Name{}, refuseArguments("Bad user '" + clip(c.req.args[i]) + "': " + err.Error())
+		return store.Name{}, refuseArguments("Bad user '" + clip(c.req.args[i]) + "': " + err.Error())
 	}
 	return n, nil
 }

@@ -1,6 +1,10 @@
 package engine
 
-import "imcd/evapi"
+import (
+	"imcd/evapi"
+
+	"imcd/engine/store"
+)
 
 // Commands about other members and about invitations.
 
@@ -12,7 +16,7 @@ func runInvite(c *call) *refusal {
 	if r := c.checkInvitations(); r != nil {
 		return r
 	}
-	m := c.room.add(user, MemberInvited)
+	m := c.room.add(user, store.MemberInvited)
 	inviter := c.req.from
 	m.inviter = &inviter
 	c.put(m)
@@ -50,22 +54,22 @@ func runAdd(c *call) *refusal {
 
 // newcomer reads the user argument and sees that it is not in the room yet and
 // that there is space. The service makes a member of who is invited.
-func (c *call) newcomer() (Name, *refusal) {
+func (c *call) newcomer() (store.Name, *refusal) {
 	user, r := c.user(0)
 	if r != nil {
-		return Name{}, r
+		return store.Name{}, r
 	}
 	if m := c.room.get(user.Key()); m != nil {
 		v := vars{"user": c.show(m.name())}
 		switch {
 		case !m.invited():
-			return Name{}, refuseExists("User is in the room already", "is_member", v)
+			return store.Name{}, refuseExists("User is in the room already", "is_member", v)
 		case !c.service():
-			return Name{}, refuseExists("User is invited already", "already_invited", v)
+			return store.Name{}, refuseExists("User is invited already", "already_invited", v)
 		}
 	}
 	if r := c.checkNewcomer(user); r != nil {
-		return Name{}, r
+		return store.Name{}, r
 	}
 	return user, c.checkSpace()
 }
@@ -73,7 +77,7 @@ func (c *call) newcomer() (Name, *refusal) {
 func runAccept(c *call) *refusal { return c.join() }
 
 func runDeny(c *call) *refusal {
-	tell := []Name{c.me.invitedBy()}
+	tell := []store.Name{c.me.invitedBy()}
 	if c.me.inviter == nil { // invited under the module, which does not note it
 		tell = nil
 		for _, m := range c.room.owners() {
@@ -117,7 +121,7 @@ func (c *call) inherit(removed *member) {
 	if len(c.room.owners()) > 0 || heir == nil {
 		return
 	}
-	heir.flag = heir.flag&^MemberAdmin | MemberOwner
+	heir.flag = heir.flag&^store.MemberAdmin | store.MemberOwner
 	c.put(heir)
 	c.tellRole(heir)
 }
@@ -147,7 +151,7 @@ func roleFlag(word string) (flag int8, ok bool) {
 	for _, r := range []struct {
 		word string
 		flag int8
-	}{{"owner", MemberOwner}, {"admin", MemberAdmin}, {"member", 0}} {
+	}{{"owner", store.MemberOwner}, {"admin", store.MemberAdmin}, {"member", 0}} {
 		if equalFold(word, r.word) {
 			return r.flag, true
 		}
@@ -167,13 +171,13 @@ func runModify(c *call) *refusal {
 		return refuseArguments("'" + clip(word) + "' is no role: owner, admin or member")
 	case m.invited():
 		return refuseUser(c.show(m.name()))
-	case (flag == MemberOwner || m.owner()) && !c.service() && !c.me.owner():
+	case (flag == store.MemberOwner || m.owner()) && !c.service() && !c.me.owner():
 		return forbid("Only for owners", "need_owner")
-	case m.owner() && flag != MemberOwner && len(c.room.owners()) == 1:
+	case m.owner() && flag != store.MemberOwner && len(c.room.owners()) == 1:
 		return &refusal{code: 403, detail: rcProtected, reason: "Room would have no owner",
 			notice: "last_owner", vars: vars{"user": c.show(m.name())}}
 	}
-	if flag == MemberOwner {
+	if flag == store.MemberOwner {
 		if r := c.mayOwn(m); r != nil {
 			return r
 		}
@@ -186,9 +190,9 @@ func runModify(c *call) *refusal {
 
 func roleName(flag int8) string {
 	switch {
-	case flag&MemberOwner != 0:
+	case flag&store.MemberOwner != 0:
 		return "owner"
-	case flag&MemberAdmin != 0:
+	case flag&store.MemberAdmin != 0:
 		return "admin"
 	}
 	return "member"

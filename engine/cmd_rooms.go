@@ -1,6 +1,10 @@
 package engine
 
-import "strings"
+import (
+	"strings"
+
+	"imcd/engine/store"
+)
 
 // Commands that make, enter, leave and end rooms. Semantics and return codes:
 // the imc module's, see the command table.
@@ -59,7 +63,7 @@ func runExit(c *call) *refusal {
 		c.destroy()
 		return nil
 	}
-	heir.flag = heir.flag&^MemberAdmin | MemberOwner
+	heir.flag = heir.flag&^store.MemberAdmin | store.MemberOwner
 	c.drop(c.me)
 	c.put(heir)
 	c.happened(EventRole, heir.name(), roleName(heir.flag))

@@ -1,6 +1,10 @@
 package engine
 
-import "strings"
+import (
+	"strings"
+
+	"imcd/engine/store"
+)
 
 // need is who may give a command; it is checked before the command runs.
 type need uint8
@@ -82,7 +86,7 @@ func (l language) known(words []string) string {
 
 // dropName leaves out the words of a display name that is not quoted: those before the
 // address in angle brackets that args[at] is, if a user comes first and it is no room's.
-func (c *command) dropName(args []string, at int, target Name, served *served) []string {
+func (c *command) dropName(args []string, at int, target store.Name, served *served) []string {
 	if c.roomAt <= 0 || at <= 0 || len(args)-at < c.min {
 		return args
 	}

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
 )
 
 // Why a change is not written.
 var (
-	errBroken     = fmt.Errorf("%w: it is away", ErrUnavailable)
+	errBroken     = fmt.Errorf("%w: it is away", store.ErrUnavailable)
 	errSuperseded = errors.New("an earlier change of the room failed, and the room is loaded again")
 )
 
@@ -30,7 +32,7 @@ const batchChanges = 2000
 // gathers while one is written goes into the next (group commit). What nobody waits
 // for waits for something else to travel with.
 type committer struct {
-	store   Store
+	store   store.Store
 	timeout time.Duration
 	linger  time.Duration // how long that may take
 	limit   int           // of waiting transactions
@@ -61,7 +63,7 @@ type committer struct {
 	told     bool   // the log says that it is away, and not yet that it is back
 }
 
-func newCommitter(store Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
+func newCommitter(store store.Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
 	return &committer{store: store, timeout: cfg.CommitTimeout, linger: cfg.CursorFlush / 2, limit: cfg.CommitQueue, log: log, metrics: m,
 		wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64),
 		suspended: make(map[*shard]map[string]struct{})}
@@ -195,10 +197,10 @@ func (c *committer) commit(ctx context.Context, batch []*tx) {
 	changes := signed(changesOf(batch))
 	err := c.write(ctx, c.store.Commit, changes)
 	var behind map[*room]*tx
-	if errors.Is(err, ErrUncertain) {
+	if errors.Is(err, store.ErrUncertain) {
 		behind, err = c.resolve(ctx, batch, changes, err)
 	}
-	if len(batch) == 1 && batch[0].apart && errors.Is(err, ErrInvalid) {
+	if len(batch) == 1 && batch[0].apart && errors.Is(err, store.ErrInvalid) {
 		err = c.salvage(ctx, batch[0].changes, err)
 	}
 	switch {
@@ -206,7 +208,7 @@ func (c *committer) commit(ctx context.Context, batch []*tx) {
 		for _, t := range batch {
 			t.shard.inbox.post(func(s *shard) { s.done(t, nil) })
 		}
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, store.ErrUnavailable):
 		if c.failures.failed(time.Now(), err) {
 			c.told = true
 			c.log.Error().Err(err).Int("transactions", len(batch)).Msg("commit failed, its senders are answered 503")
@@ -259,11 +261,11 @@ func (c *committer) sift(batch []*tx) []*tx {
 }
 
 // changesOf lists what a batch changes.
-func changesOf(batch []*tx) []Change {
+func changesOf(batch []*tx) []store.Change {
 	if len(batch) == 1 {
 		return batch[0].changes
 	}
-	var changes []Change
+	var changes []store.Change
 	for _, t := range batch {
 		changes = append(changes, t.changes...)
 	}
@@ -271,7 +273,7 @@ func changesOf(batch []*tx) []Change {
 }
 
 // write commits changes in one transaction, by Commit or CommitAgain of the Store.
-func (c *committer) write(ctx context.Context, commit func(context.Context, []Change) error, changes []Change) error {
+func (c *committer) write(ctx context.Context, commit func(context.Context, []store.Change) error, changes []store.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
@@ -341,7 +343,7 @@ func (c *committer) failWaiting(failed map[*room]*tx) {
 
 // reload hands the stored state of the failed rooms to their shards.
 func (c *committer) reload(ctx context.Context, failed map[*room]*tx) error {
-	var names []Name
+	var names []store.Name
 	for r := range failed {
 		names = append(names, r.name)
 	}
@@ -354,7 +356,7 @@ func (c *committer) reload(ctx context.Context, failed map[*room]*tx) error {
 	if err != nil {
 		return err
 	}
-	stored := make(map[string]*RoomState, len(states))
+	stored := make(map[string]*store.RoomState, len(states))
 	for i := range states {
 		stored[states[i].Room.Name.Key()] = &states[i]
 	}

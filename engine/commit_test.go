@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // A transaction takes no more than batchChanges changes, unless one step alone has more;
@@ -24,7 +26,7 @@ func TestBatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			committer := stoppedEngine(t).committer
 			for _, n := range c.steps {
-				committer.put(&tx{again: n < 0, changes: make([]Change, max(n, 0))})
+				committer.put(&tx{again: n < 0, changes: make([]store.Change, max(n, 0))})
 			}
 			for i, want := range c.want {
 				if got := len(committer.take()); got != want {
@@ -44,14 +46,14 @@ func TestBatches(t *testing.T) {
 func TestAwayBeforeItIsHeard(t *testing.T) {
 	e := stoppedEngine(t)
 	e.store.(*memStore).away = true
-	e.store.(*memStore).set(func([]Change) (error, bool) { return ErrUnavailable, false })
+	e.store.(*memStore).set(func([]store.Change) (error, bool) { return store.ErrUnavailable, false })
 	s := e.shards[0]
 	ctx, cancel := context.WithCancel(t.Context())
 	s.inbox.mu.Lock() // the shard hears nothing yet
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.committer.commit(ctx, []*tx{{shard: s, room: newRoom(Name{"r", "x.org"}, 1), changes: make([]Change, 1)}})
+		e.committer.commit(ctx, []*tx{{shard: s, room: newRoom(store.Name{User: "r", Host: "x.org"}, 1), changes: make([]store.Change, 1)}})
 	}()
 	for end := time.Now().Add(10 * time.Second); e.committer.ready() == nil; runtime.Gosched() {
 		if time.Now().After(end) {
@@ -77,7 +79,7 @@ func TestRoomsOfLaterBatches(t *testing.T) {
 		gate := make(chan struct{})
 		h.store.mu.Lock()
 		h.store.gate, h.store.away = gate, true
-		h.store.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+		h.store.fail = func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 		h.store.mu.Unlock()
 		for _, room := range rooms {
 			answer := h.post("bob", room+"@x.org", "#join")

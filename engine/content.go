@@ -6,6 +6,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -55,21 +56,21 @@ func (req *request) messageID() string {
 	if id == "" {
 		id = req.callID
 	}
-	if len(id) > maxMessageID {
+	if len(id) > store.MaxMessageID {
 		return ""
 	}
 	return id
 }
 
 // wants are the receipts that the sender's client asks for.
-func (req *request) wants() Wants {
-	var w Wants
+func (req *request) wants() store.Wants {
+	var w store.Wants
 	for word := range strings.SplitSeq(req.content.Disposition+","+req.marks.wants, ",") {
 		switch strings.ToLower(strings.TrimSpace(word)) {
 		case "positive-delivery":
-			w |= WantsDelivered
+			w |= store.WantsDelivered
 		case "display":
-			w |= WantsDisplayed
+			w |= store.WantsDisplayed
 		}
 	}
 	return w
@@ -91,20 +92,20 @@ func (req *request) rowHeaders() []evapi.Header {
 	return headers
 }
 
-// entity is the body of a stored message with the headers that describe it.
-func (row *MessageRow) entity() sipmsg.Entity {
+// storedEntity returns the body of a stored message with the headers that describe it.
+func storedEntity(row *store.MessageRow) sipmsg.Entity {
 	e := sipmsg.Entity{ContentType: row.ContentType, Body: row.Body}
 	for _, h := range row.Headers {
 		if _, ok := sipmsg.EntityHeader(h.Name); ok {
-			e.Headers = append(e.Headers, sipmsg.Header(h))
+			e.Headers = append(e.Headers, h)
 		}
 	}
 	return e
 }
 
-// text is what a message says, in UTF-8. Of what is no plain text ok is false.
-func (row *MessageRow) text() (text string, ok bool) {
-	e := row.entity()
+// storedText returns the text of a message in UTF-8; ok is false if it is no plain text.
+func storedText(row *store.MessageRow) (text string, ok bool) {
+	e := storedEntity(row)
 	if !e.IsPlain() {
 		return "", false
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // unknown is a stored number that is to be written again in any case.
@@ -27,7 +29,7 @@ const (
 )
 
 // flushed notes how writing the cursors of rooms ended.
-func (s *shard) flushed(rooms []*room, changes []Change, err error) {
+func (s *shard) flushed(rooms []*room, changes []store.Change, err error) {
 	s.flushing -= len(rooms)
 	if refused := new(refusedChanges); errors.As(err, &refused) {
 		s.unstored(rooms, refused.changes)
@@ -52,7 +54,7 @@ func (s *shard) flush(then func(error)) {
 		s.writeHeld()
 		s.writePlaces()
 	}
-	var changes []Change
+	var changes []store.Change
 	var rooms []*room
 	for r := range s.dirty {
 		if s.rooms[r.key] != r || r.inflight > 0 && !r.stored {
@@ -62,7 +64,7 @@ func (s *shard) flush(then func(error)) {
 		changes = append(changes, s.cursorChanges(r)...)
 		switch {
 		case !s.placed[r] || !r.stored:
-		case s.isRefused(cursorKey{op: PutPlaces, room: r.id}):
+		case s.isRefused(cursorKey{op: store.PutPlaces, room: r.id}):
 			s.held[r] = struct{}{}
 		default:
 			changes = append(changes, s.placesChange(r))
@@ -93,19 +95,19 @@ func (s *shard) writeHeld() {
 
 // cursorChanges says how far the members of r have come, in few rows: one number
 // for all that keep up, and a row for each that does not.
-func (s *shard) cursorChanges(r *room) []Change {
+func (s *shard) cursorChanges(r *room) []store.Change {
 	if !r.stored {
 		return nil // no message yet
 	}
-	var changes []Change
+	var changes []store.Change
 	put := func(m *member, remove bool) {
-		if s.isRefused(cursorKey{PutCursor, r.id, m.key}) {
+		if s.isRefused(cursorKey{store.PutCursor, r.id, m.key}) {
 			s.held[r] = struct{}{}
 			return
 		}
 		m.tracked, m.stored = !remove, m.cursor
-		changes = append(changes, Change{Op: PutCursor,
-			Cursor: &CursorRow{Room: r.id, User: m.name(), Seq: m.cursor, Remove: remove}})
+		changes = append(changes, store.Change{Op: store.PutCursor,
+			Cursor: &store.CursorRow{Room: r.id, User: m.name(), Seq: m.cursor, Remove: remove}})
 	}
 	done := r.last
 	for _, m := range r.order {
@@ -133,11 +135,11 @@ func (s *shard) cursorChanges(r *room) []Change {
 	}
 	switch {
 	case done == r.done:
-	case s.isRefused(cursorKey{op: PutProgress, room: r.id}):
+	case s.isRefused(cursorKey{op: store.PutProgress, room: r.id}):
 		s.held[r] = struct{}{}
 	default:
 		r.done = done
-		changes = append(changes, Change{Op: PutProgress, Progress: &ProgressRow{Room: r.id, Done: done}})
+		changes = append(changes, store.Change{Op: store.PutProgress, Progress: &store.ProgressRow{Room: r.id, Done: done}})
 	}
 	return changes
 }

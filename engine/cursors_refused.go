@@ -1,6 +1,10 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"imcd/engine/store"
+)
 
 // refusedCursor is a cursor, or what all members of a room have got, or their places,
 // that the database does not take. Until it does, the member stands where the room does
@@ -12,21 +16,21 @@ type refusedCursor struct {
 
 // cursorKey names it; user is that of a PutCursor.
 type cursorKey struct {
-	op   Op
+	op   store.Op
 	room int64
 	user string
 }
 
-func keyOfCursor(c *Change) cursorKey {
+func keyOfCursor(c *store.Change) cursorKey {
 	switch c.Op {
-	case PutCursor:
-		return cursorKey{PutCursor, c.Cursor.Room, c.Cursor.User.Key()}
-	case PutPlaces:
-		return cursorKey{op: PutPlaces, room: c.Places.Room}
-	case DeleteNote:
-		return cursorKey{op: DeleteNote, room: c.Note.ID} // of no room, but alike: to be written again
+	case store.PutCursor:
+		return cursorKey{store.PutCursor, c.Cursor.Room, c.Cursor.User.Key()}
+	case store.PutPlaces:
+		return cursorKey{op: store.PutPlaces, room: c.Places.Room}
+	case store.DeleteNote:
+		return cursorKey{op: store.DeleteNote, room: c.Note.ID} // of no room, but alike: to be written again
 	}
-	return cursorKey{op: PutProgress, room: c.Progress.Room}
+	return cursorKey{op: store.PutProgress, room: c.Progress.Room}
 }
 
 // maxRefusedCursors bounds how many a shard remembers; the others are tried each time
@@ -35,7 +39,7 @@ const maxRefusedCursors = 10000
 
 // unstored notes the cursors of rooms that were refused: they are not tried again at
 // once.
-func (s *shard) unstored(rooms []*room, changes []Change) {
+func (s *shard) unstored(rooms []*room, changes []store.Change) {
 	byID := make(map[int64]*room, len(rooms))
 	for _, r := range rooms {
 		byID[r.id] = r
@@ -52,18 +56,18 @@ func (s *shard) unstored(rooms []*room, changes []Change) {
 		}
 		s.held[r] = struct{}{} // which is looked at again
 		switch m := r.get(key.user); {
-		case key.op == PutProgress:
+		case key.op == store.PutProgress:
 			r.done = 0
-		case key.op == PutPlaces:
+		case key.op == store.PutPlaces:
 			s.placed[r] = true
-		case key.op == PutCursor && m != nil:
+		case key.op == store.PutCursor && m != nil:
 			m.tracked, m.stored = true, unknown
 		}
 	}
 }
 
 // storedAgain forgets that cursors were refused which have been stored now.
-func (s *shard) storedAgain(changes []Change) {
+func (s *shard) storedAgain(changes []store.Change) {
 	if len(s.refusedCursors) == 0 {
 		return
 	}

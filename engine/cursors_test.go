@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -63,7 +64,7 @@ func TestReadDuringRefusedDestroy(t *testing.T) {
 		h.says("one")
 		h.pass(time.Second)
 		h.relay.take()
-		h.store.refuses(func(c *Change) bool { return c.Op == DeleteRoom })
+		h.store.refuses(func(c *store.Change) bool { return c.Op == store.DeleteRoom })
 		reads := make(chan struct{})
 		h.store.mu.Lock()
 		h.store.reads = reads
@@ -90,7 +91,7 @@ func TestLossDuringRefusedDestroy(t *testing.T) {
 		h.answers("bob", evapi.Result{})
 		h.says("one")
 		slow := h.relay.take()
-		h.store.refuses(func(c *Change) bool { return c.Op == DeleteRoom })
+		h.store.refuses(func(c *store.Change) bool { return c.Op == store.DeleteRoom })
 		release := h.store.hold()
 		destroyed := h.post("alice", "r@x.org", "#destroy")
 		synctest.Wait()

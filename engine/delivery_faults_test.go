@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -65,16 +66,16 @@ func (w *world) refuseStep() {
 	}
 	how := rapid.SampledFrom([]string{"refused", "lost", "stored unheard", "lost unheard"}).Draw(w.rt, "how")
 	uncertain := strings.HasSuffix(how, "unheard")
-	w.store.set(func(changes []Change) (error, bool) {
-		switch isMessage := func(c Change) bool { return c.Op == PutMessage }; {
+	w.store.set(func(changes []store.Change) (error, bool) {
+		switch isMessage := func(c store.Change) bool { return c.Op == store.PutMessage }; {
 		case !slices.ContainsFunc(changes, isMessage):
 			return nil, false
 		case how == "refused":
 			return errRefused, false
 		case uncertain:
-			return ErrUncertain, how == "stored unheard"
+			return store.ErrUncertain, how == "stored unheard"
 		}
-		return ErrUnavailable, false
+		return store.ErrUnavailable, false
 	})
 	r := w.room()
 	said, answers := w.talk(r, 1)
@@ -112,7 +113,7 @@ func (w *world) awayStep() {
 		return
 	}
 	w.store.mu.Lock()
-	w.store.away, w.store.fail = true, func([]Change) (error, bool) { return ErrUnavailable, false }
+	w.store.away, w.store.fail = true, func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 	w.store.mu.Unlock()
 	w.away = true
 	w.relay.set(func() {

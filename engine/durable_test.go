@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -341,7 +342,7 @@ func again2(m *evapi.Message) *evapi.Message { c := *m; return &c }
 func TestRepetitionAfterFailure(t *testing.T) {
 	h := pair(t, nil)
 	m := h.request("alice", "r@x.org", "hello")
-	h.store.set(func([]Change) (error, bool) { return ErrUnavailable, false })
+	h.store.set(func([]store.Change) (error, bool) { return store.ErrUnavailable, false })
 	h.want(<-h.send(m), 503, -209)
 	h.store.set(nil)
 	h.until("healthy", h.e.Healthy)
@@ -360,7 +361,7 @@ func TestDeliveryWithoutDatabase(t *testing.T) {
 		h.want(h.say2("alice", "r", fmt.Sprint(i)), 200, 1)
 	}
 	h.store.mu.Lock()
-	h.store.away, h.store.fail = true, func([]Change) (error, bool) { return ErrUnavailable, false }
+	h.store.away, h.store.fail = true, func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 	h.store.mu.Unlock()
 	h.want(h.say2("alice", "r", "21"), 503, -209)
 	h.relay.set(func() { h.relay.down = false })

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"strconv"
@@ -17,28 +16,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
-
-// ErrUnavailable marks errors of a Store that pass by themselves: the database
-// cannot be reached, shuts down or starts.
-var ErrUnavailable = errors.New("database unavailable")
-
-// ErrUncertain marks the error of a Commit that may have been done all the same: the
-// connection was lost before the database said so, or its standby did not confirm it. It
-// is an ErrUnavailable.
-var ErrUncertain = fmt.Errorf("%w: whether it was done is not known", ErrUnavailable)
-
-// ErrInvalid marks errors of a Store about what it is to store: too long, not UTF-8,
-// against a constraint. The same change fails again, and others do not.
-var ErrInvalid = errors.New("data refused")
 
 // Engine runs the rooms. Make one with New; its methods are safe for concurrent
 // use.
 type Engine struct {
 	cfg       Config
-	store     Store
+	store     store.Store
 	relay     Relay
 	log       zerolog.Logger
 	metrics   *metrics
@@ -87,7 +74,7 @@ type Engine struct {
 
 // New makes an engine that keeps its rooms in store and speaks through relay.
 // Its metrics are registered with reg.
-func New(cfg Config, store Store, relay Relay, reg prometheus.Registerer, log zerolog.Logger) (*Engine, error) {
+func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, log zerolog.Logger) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -162,14 +149,14 @@ func (e *Engine) Start(ctx context.Context) error {
 // loadRooms lets one goroutine make what the store hands on while another, who
 // owns all shards until they run, installs it.
 func (e *Engine) loadRooms(ctx context.Context) error {
-	loaded := make(chan RoomState, loadAhead)
+	loaded := make(chan store.RoomState, loadAhead)
 	var installing sync.WaitGroup
 	installing.Go(func() {
 		for state := range loaded {
 			e.shardOf(state.Room.Name).install(state)
 		}
 	})
-	err := e.store.Load(ctx, func(state RoomState) error {
+	err := e.store.Load(ctx, func(state store.RoomState) error {
 		loaded <- state
 		return nil
 	})
@@ -319,7 +306,7 @@ func (e *Engine) Lost(c *evapi.Conn) {
 }
 
 // shardOf returns the shard that owns a room.
-func (e *Engine) shardOf(room Name) *shard { return e.shardOfKey(room.Key()) }
+func (e *Engine) shardOf(room store.Name) *shard { return e.shardOfKey(room.Key()) }
 
 func (e *Engine) shardOfKey(roomKey string) *shard {
 	return e.shards[Hash(roomKey)&uint32(len(e.shards)-1)]

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // EventKind says what an Event tells of. It is a bit, so that kinds can be
@@ -68,9 +70,9 @@ func EventNames() []string {
 type Event struct {
 	Kind EventKind
 	Time time.Time
-	Room Name
-	User Name // sender, member or recipient
-	By   Name // who brought a join, leave, role or room about, if known
+	Room store.Name
+	User store.Name // sender, member or recipient
+	By   store.Name // who brought a join, leave, role or room about, if known
 
 	// EventMessage, and Seq of EventFailure, too.
 	Seq         uint64

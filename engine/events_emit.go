@@ -1,12 +1,16 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"imcd/engine/store"
+)
 
 // What a command brings about waits in its tx until it is durable, as everything
 // else does that the outside hears of.
 
 // happened notes something about a member of the call's room.
-func (c *call) happened(kind EventKind, user Name, role string) {
+func (c *call) happened(kind EventKind, user store.Name, role string) {
 	if !c.shard.engine.events.wants(kind) {
 		return
 	}
@@ -18,7 +22,7 @@ func (c *call) happened(kind EventKind, user Name, role string) {
 }
 
 // posted notes a message to the call's room.
-func (c *call) posted(row *MessageRow) {
+func (c *call) posted(row *store.MessageRow) {
 	if !c.shard.engine.events.wants(EventMessage) {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -89,7 +90,7 @@ func TestEvents(t *testing.T) {
 func TestEventsAreDurable(t *testing.T) {
 	h := newHouse(t, nil)
 	l := h.listen(t, 100, 1<<20)
-	h.store.set(func([]Change) (error, bool) { return errors.New("disk full"), false })
+	h.store.set(func([]store.Change) (error, bool) { return errors.New("disk full"), false })
 	if a := h.say("alice", "chat-1", "#create"); a.Code != 503 {
 		t.Fatalf("answered %d", a.Code)
 	}
@@ -143,9 +144,9 @@ func TestNobodyListens(t *testing.T) {
 	l := h.listen(t, 10, 10)
 	l.Listen(EventKamailio)
 	s := h.e.shards[0]
-	r := newRoom(Name{"chat-1", "x.org"}, 1)
+	r := newRoom(store.Name{User: "chat-1", Host: "x.org"}, 1)
 	c := &call{shard: s, room: r, tx: &tx{}, req: &request{}}
-	row := &MessageRow{Body: []byte("hello")}
+	row := &store.MessageRow{Body: []byte("hello")}
 	f := &flight{room: r, member: &member{}, seq: 1}
 	n := testing.AllocsPerRun(100, func() {
 		c.posted(row)

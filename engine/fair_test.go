@@ -6,23 +6,24 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
 // crowd is a store with rooms of that many members, none of whose phones answers by
 // itself.
 func crowd(sizes map[string]int) *memStore {
-	store := newMemStore()
+	kept := newMemStore()
 	for room, n := range sizes {
-		state := RoomState{Room: RoomRow{Name: Name{User: room, Host: "x.org"}}}
+		state := store.RoomState{Room: store.RoomRow{Name: store.Name{User: room, Host: "x.org"}}}
 		for i := range n {
 			user := fmt.Sprint(room, i)
-			state.Members = append(state.Members, MemberRow{Room: state.Room.Name, User: Name{User: user, Host: "x.org"}})
-			store.codes[user] = evapi.Result{}
+			state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name, User: store.Name{User: user, Host: "x.org"}})
+			kept.codes[user] = evapi.Result{}
 		}
-		store.rooms[state.Room.Name.Key()] = state
+		kept.rooms[state.Room.Name.Key()] = state
 	}
-	return store
+	return kept
 }
 
 // serve answers copies one by one, the oldest first, until the small room has got

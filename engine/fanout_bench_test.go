@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -34,10 +35,10 @@ func (r *echo) Bounds() evapi.Bounds { return evapi.Bounds{Paced: true} }
 // filled is a store with one room.
 type filled struct {
 	*memStore
-	room RoomState
+	room store.RoomState
 }
 
-func (f filled) Load(_ context.Context, fn func(RoomState) error) error { return fn(f.room) }
+func (f filled) Load(_ context.Context, fn func(store.RoomState) error) error { return fn(f.room) }
 
 // BenchmarkFanOut is what the engine itself costs per copy, the answer to it
 // included.
@@ -45,9 +46,9 @@ func BenchmarkFanOut(b *testing.B) {
 	for _, members := range []int{10, 1000, 10000} {
 		b.Run(fmt.Sprint(members), func(b *testing.B) {
 			relay := &echo{asked: make(chan evapi.Answer, 1), last: make(chan struct{}, 1)}
-			room := RoomState{Room: RoomRow{Name: Name{"r", "x.org"}, ID: 7}}
+			room := store.RoomState{Room: store.RoomRow{Name: store.Name{User: "r", Host: "x.org"}, ID: 7}}
 			for i := range members + 1 {
-				room.Members = append(room.Members, MemberRow{Room: room.Room.Name, User: Name{fmt.Sprint("user", i), "x.org"}})
+				room.Members = append(room.Members, store.MemberRow{Room: room.Room.Name, User: store.Name{User: fmt.Sprint("user", i), Host: "x.org"}})
 			}
 			e, err := New(DefaultConfig(), filled{newMemStore(), room}, relay, prometheus.NewRegistry(), zerolog.Nop())
 			if err != nil {

@@ -9,10 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
-var errRefused = fmt.Errorf("%w: constraint violated", ErrInvalid)
+var errRefused = fmt.Errorf("%w: constraint violated", store.ErrInvalid)
 
 // A commit that the database refuses changes nothing, for whoever asked and for
 // what was built on it; all others go on.
@@ -20,7 +21,7 @@ func TestRefusedCommit(t *testing.T) {
 	h := newHouse(t, nil)
 	h.say("alice", "r", "#create")
 	h.heard()
-	h.store.fail = func(changes []Change) (error, bool) {
+	h.store.fail = func(changes []store.Change) (error, bool) {
 		for _, c := range changes {
 			if c.Member.User.User == "bob" {
 				return errRefused, false
@@ -45,9 +46,9 @@ func TestRefusedCommit(t *testing.T) {
 func TestChangesBehindARefusedOne(t *testing.T) {
 	h := newHouse(t, func(c *Config) { c.CreateOnJoin = false })
 	h.store.gate = make(chan struct{})
-	h.store.fail = func(changes []Change) (error, bool) {
+	h.store.fail = func(changes []store.Change) (error, bool) {
 		for _, c := range changes {
-			if c.Op == PutRoom {
+			if c.Op == store.PutRoom {
 				return errRefused, false
 			}
 		}
@@ -87,7 +88,7 @@ func TestDatabaseAway(t *testing.T) {
 		defer h.store.mu.Unlock()
 		h.store.away, h.store.fail = away, nil
 		if away {
-			h.store.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+			h.store.fail = func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 		}
 	}
 	set(true)
@@ -210,7 +211,7 @@ func TestSlowMember(t *testing.T) {
 			t.Fatalf("bob's message %d is %q", i, b)
 		}
 	}
-	out, err := h.e.composeText(Name{"r", "x.org"}, "[alice]: 50", "")
+	out, err := h.e.composeText(store.Name{User: "r", Host: "x.org"}, "[alice]: 50", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +378,7 @@ func TestLeavingInVain(t *testing.T) {
 			h := pair(t, func(c *Config) { c.CursorFlush = time.Hour })
 			h.want(h.say("alice", "r", "one"), 200, 1)
 			h.wantHeard("bob<r: [alice]: one")
-			h.store.set(func([]Change) (error, bool) { return ErrUnavailable, false })
+			h.store.set(func([]store.Change) (error, bool) { return store.ErrUnavailable, false })
 			if a := h.say2("alice", "r", command); a.Code != 503 {
 				t.Errorf("answer %d", a.Code)
 			}
@@ -399,7 +400,7 @@ func TestOutcomeAfterAFailedCommit(t *testing.T) {
 	h.want(h.say2("alice", "r", "one"), 200, 1)
 	var copies []got
 	h.until("sent", func() bool { more(h, &copies); return len(copies) == 1 })
-	h.store.set(func([]Change) (error, bool) { return errRefused, false })
+	h.store.set(func([]store.Change) (error, bool) { return errRefused, false })
 	h.want(h.say2("alice", "r", "two"), 500, -209)
 	h.store.set(nil)
 	h.until("loaded again", func() bool { return h.e.committer.idle() && h.e.Healthy() })
@@ -421,7 +422,7 @@ func TestOutcomeAfterLeavingInVain(t *testing.T) {
 		more(h, &copies)
 		return slices.ContainsFunc(copies, func(c got) bool { return c.to == "sip:bob@x.org" })
 	})
-	h.store.set(func([]Change) (error, bool) { return errRefused, false })
+	h.store.set(func([]store.Change) (error, bool) { return errRefused, false })
 	h.want(h.say2("alice", "r", "#destroy"), 500, -119)
 	h.store.set(nil)
 	h.until("loaded again", func() bool { return h.e.committer.idle() && h.e.Healthy() })

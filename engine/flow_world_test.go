@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -151,13 +152,13 @@ type town struct {
 
 func newTown(t *testing.T, rooms map[string][]string, p *phones, known bool, change func(*Config)) *town {
 	t.Helper()
-	store := newMemStore()
+	kept := newMemStore()
 	for room, users := range rooms {
-		state := RoomState{Room: RoomRow{Name: Name{User: room, Host: "x.org"}}}
+		state := store.RoomState{Room: store.RoomRow{Name: store.Name{User: room, Host: "x.org"}}}
 		for _, user := range users {
-			state.Members = append(state.Members, MemberRow{Room: state.Room.Name, User: Name{User: user, Host: "x.org"}})
+			state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name, User: store.Name{User: user, Host: "x.org"}})
 		}
-		store.rooms[state.Room.Name.Key()] = state
+		kept.rooms[state.Room.Name.Key()] = state
 	}
 	cfg := DefaultConfig()
 	if change != nil {
@@ -165,7 +166,7 @@ func newTown(t *testing.T, rooms map[string][]string, p *phones, known bool, cha
 	}
 	p.answers, p.arrived, p.n = map[*evapi.Message]chan evapi.Answer{}, map[string]time.Time{}, map[string]int{}
 	p.under, p.most = map[string]int{}, map[string]int{}
-	e, err := New(cfg, store, p, prometheus.NewRegistry(), zerolog.Nop())
+	e, err := New(cfg, kept, p, prometheus.NewRegistry(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,7 @@ func newTown(t *testing.T, rooms map[string][]string, p *phones, known bool, cha
 		t.Fatal(err)
 	}
 	e.Welcomed("kamailio", evapi.Welcome{})
-	h := &town{&house{t: t, e: e, store: store}, p}
+	h := &town{&house{t: t, e: e, store: kept}, p}
 	t.Cleanup(h.close)
 	if known {
 		for _, s := range e.shards {

@@ -3,6 +3,8 @@ package engine
 import (
 	"strings"
 	"sync"
+
+	"imcd/engine/store"
 )
 
 // refuseForeign refuses who is of another domain and neither in the room nor invited to
@@ -25,7 +27,7 @@ func (e *Engine) refuseForeign(req *request, room *room) *refusal {
 
 // checkNewcomer sees that a user who is to be added or invited can be a member, and has
 // an address like one: what was typed stands in notices of the room.
-func (c *call) checkNewcomer(user Name) *refusal {
+func (c *call) checkNewcomer(user store.Name) *refusal {
 	e := c.shard.engine
 	own := e.served.Load().own(user.Host, c.req.target)
 	switch {
@@ -44,7 +46,7 @@ func (c *call) checkNewcomer(user Name) *refusal {
 // unheardOf reports whether a user's name may be no more than words that somebody wants
 // to have said in a room: it is of another domain, or longer than names mostly are, and
 // there was no sign of such a user.
-func (c *call) unheardOf(user Name) bool {
+func (c *call) unheardOf(user store.Name) bool {
 	e := c.shard.engine
 	if c.req.order != nil || e.users.known(user) {
 		return false
@@ -72,7 +74,7 @@ func (c *call) tellAbout(m *member, notice string, v vars) {
 
 // isRoom reports whether what is sent to a name comes to a room of this service, or its
 // manager, as far as this shard can tell.
-func (c *call) isRoom(n Name) bool {
+func (c *call) isRoom(n store.Name) bool {
 	return c.shard.rooms[n.Key()] != nil || c.shard.engine.served.Load().isRoomName(n, c.req.target)
 }
 
@@ -123,7 +125,7 @@ func (u *users) met(userKey string) {
 	u.seen[key] = struct{}{}
 }
 
-func (u *users) known(n Name) bool {
+func (u *users) known(n store.Name) bool {
 	key := hash64(n.Key())
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -168,14 +169,14 @@ func TestNewcomersWhereAllAreRooms(t *testing.T) {
 func TestUsersAreBounded(t *testing.T) {
 	u := newUsers(3)
 	for i := range 10 {
-		n := Name{fmt.Sprintf("u%d", i), "x.org"}
+		n := store.Name{User: fmt.Sprintf("u%d", i), Host: "x.org"}
 		u.met(n.Key())
 		u.met(n.Key())
 		if !u.known(n) || len(u.seen) > 3 {
 			t.Errorf("%v known %v, %d remembered", n, u.known(n), len(u.seen))
 		}
 	}
-	if u.known(Name{"u99", "x.org"}) {
+	if u.known(store.Name{User: "u99", Host: "x.org"}) {
 		t.Error("who was never met is known")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi/evapitest"
 )
 
@@ -47,7 +48,7 @@ func TestHashIsKamailios(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := engine.Hash(engine.Name{User: user, Host: "Example.org"}.Key())
+		h := engine.Hash(store.Name{User: user, Host: "Example.org"}.Key())
 		if want := strconv.FormatUint(uint64(h), 10); res.Reason != want {
 			t.Errorf("%s: Kamailio's corehash is %q, ours %s", user, res.Reason, want)
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"sync/atomic"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -64,7 +65,7 @@ func (e *Engine) sizeOf(out *evapi.Outgoing) int {
 
 // rowsSize is what messages take that were read from the database: themselves, and what is
 // made of them.
-func rowsSize(rows []MessageRow) int64 {
+func rowsSize(rows []store.MessageRow) int64 {
 	n := 0
 	for i := range rows {
 		n += rowBytes + 3*len(rows[i].Body)

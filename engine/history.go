@@ -3,6 +3,8 @@ package engine
 import (
 	"strconv"
 	"strings"
+
+	"imcd/engine/store"
 )
 
 // historyDefault is how many messages the command shows without an argument.
@@ -30,9 +32,9 @@ func runHistory(c *call) *refusal {
 
 // sendHistory sends the last n messages of a room to one user, who has a place among the
 // reads, the newest last.
-func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
+func (s *shard) sendHistory(r *room, to store.Name, callID string, n int) {
 	after := r.last - min(uint64(n), r.last)
-	s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: n, answer: func(rows []MessageRow, err error) {
+	s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: n, answer: func(rows []store.MessageRow, err error) {
 		s.inbox.post(func(s *shard) {
 			defer s.engine.held.pages.Add(-rowsSize(rows))
 			c := s.own(r)
@@ -58,8 +60,8 @@ func (s *shard) sendHistory(r *room, to Name, callID string, n int) {
 }
 
 // historyLine is one message with its time and sender.
-func (s *shard) historyLine(r *room, row *MessageRow) string {
-	body, ok := row.text()
+func (s *shard) historyLine(r *room, row *store.MessageRow) string {
+	body, ok := storedText(row)
 	if body = strings.ToValidUTF8(body, "?"); ok {
 		body = string(indent([]byte(body)))
 	} else {

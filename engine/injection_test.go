@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -43,7 +44,7 @@ func FuzzInjection(f *testing.F) {
 		f.Add([]byte(raw))
 	}
 	h := newHouse(f, nil)
-	room := newRoom(Name{"chat-a", "x.org"}, 7)
+	room := newRoom(store.Name{User: "chat-a", Host: "x.org"}, 7)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m := &evapi.Message{RURI: "sip:chat-a@x.org", Received: time.Now()}
 		m.Request, m.Err = evapi.ParseRequest(raw)
@@ -54,7 +55,7 @@ func FuzzInjection(f *testing.F) {
 		if req.from.IsZero() {
 			return
 		}
-		row := &MessageRow{Room: 7, Seq: 1, Sender: req.from, Body: req.body, At: time.Now(),
+		row := &store.MessageRow{Room: 7, Seq: 1, Sender: req.from, Body: req.body, At: time.Now(),
 			Display: cleanDisplay(req.display), ContentType: req.contentType, Headers: req.rowHeaders(),
 			Expires: req.marks.lives.until(time.Now())}
 		if !utf8.ValidString(row.Display) || strings.ContainsFunc(row.Display, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -62,7 +63,7 @@ func FuzzInjection(f *testing.F) {
 		}
 		if out, err := h.e.compose(room, row); err == nil {
 			display, names := row.Display, ""
-			entity := row.entity()
+			entity := storedEntity(row)
 			framed := sipmsg.InPlace(&entity)
 			if !framed {
 				display = displayOf(row)
@@ -98,7 +99,7 @@ func checkReason(t *testing.T, reason string) {
 }
 
 // checkCopy reads a copy as its receiver does.
-func checkCopy(t *testing.T, out *evapi.Outgoing, room Name, display, more string) {
+func checkCopy(t *testing.T, out *evapi.Outgoing, room store.Name, display, more string) {
 	t.Helper()
 	c := decode(evapi.Copy{Out: out, To: "sip:bob@x.org", CallID: "id"})
 	headers := c.headers

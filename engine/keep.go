@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -41,7 +42,7 @@ func (e *Engine) prune(ctx context.Context) {
 func (e *Engine) pruneOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
-	n, err := e.store.Prune(ctx, Limits{Messages: e.cfg.RoomMessages, Bytes: int64(e.cfg.RoomBytes),
+	n, err := e.store.Prune(ctx, store.Limits{Messages: e.cfg.RoomMessages, Bytes: int64(e.cfg.RoomBytes),
 		Age: e.cfg.MessageAge, SeenAge: 2 * e.cfg.DuplicateWindow, NoteAge: keptAge}, time.Now())
 	e.metrics.pruned.Add(float64(n))
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -154,41 +155,41 @@ func (s *shard) unstoreID(id int64) {
 }
 
 // unstoreAgain does so after a commit that has failed.
-func (s *shard) unstoreAgain(changes []Change) {
+func (s *shard) unstoreAgain(changes []store.Change) {
 	for i := range changes {
-		if changes[i].Op == DeleteNote {
+		if changes[i].Op == store.DeleteNote {
 			s.unstoreID(changes[i].Note.ID)
 		}
 	}
 }
 
 // noteChanges deletes what need not be kept any more.
-func (s *shard) noteChanges() []Change {
-	var changes []Change
+func (s *shard) noteChanges() []store.Change {
+	var changes []store.Change
 	for _, id := range s.doneNotes {
-		changes = append(changes, Change{Op: DeleteNote, Note: &NoteRow{ID: id}})
+		changes = append(changes, store.Change{Op: store.DeleteNote, Note: &store.NoteRow{ID: id}})
 	}
 	s.doneNotes = nil
 	return changes
 }
 
 // tellKept is tell for a notice that its user gets when it is there.
-func (c *call) tellKept(to Name, notice string, v vars) {
+func (c *call) tellKept(to store.Name, notice string, v vars) {
 	text := c.format(notice, v)
 	c.keepText(to, text, say{to: to})
 }
 
 // keepText queues a text to one user that is kept until the user is there.
-func (c *call) keepText(to Name, text string, y say) {
+func (c *call) keepText(to store.Name, text string, y say) {
 	n := len(c.tx.says)
 	c.speak(text, y)
 	if c.req != nil && to.Key() == c.req.fromKey() || len(c.tx.says) == n || c.tx.kept >= maxKeptOnce {
 		return // an answer, or none
 	}
 	c.tx.kept++
-	row := &NoteRow{ID: newRoomID(), Room: c.from(), User: to, Body: []byte(text), At: c.shard.now}
+	row := &store.NoteRow{ID: newRoomID(), Room: c.from(), User: to, Body: []byte(text), At: c.shard.now}
 	c.tx.says[n].stored = row.ID
-	c.tx.changes = append(c.tx.changes, Change{Op: PutNote, Note: row})
+	c.tx.changes = append(c.tx.changes, store.Change{Op: store.PutNote, Note: row})
 }
 
 // loadNotes takes over what was kept when the engine ended. It is sent one after the

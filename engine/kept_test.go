@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -301,13 +302,13 @@ func TestKeptUnderWay(t *testing.T) {
 
 // A notice that has arrived while the database is away is deleted once that is back.
 func TestKeptIsDeletedLater(t *testing.T) {
-	for name, fail := range map[string]error{"away": ErrUnavailable, "error": errors.New("disk full")} {
+	for name, fail := range map[string]error{"away": store.ErrUnavailable, "error": errors.New("disk full")} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, nil, func(h *house) {
 				h.answers("bob", result(480))
 				h.alice("#remove bob")
 				h.wantWaiting(1, 1)
-				h.store.set(func([]Change) (error, bool) { return fail, false })
+				h.store.set(func([]store.Change) (error, bool) { return fail, false })
 				h.answers("bob", result(200))
 				h.e.Registered("sip:bob@x.org")
 				h.pass(2 * time.Second)

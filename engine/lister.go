@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"imcd/engine/store"
 )
 
 const (
@@ -61,7 +63,7 @@ func (l *lister) answer(ctx context.Context, req *request) {
 
 // shownRoom is a room in the list of rooms.
 type shownRoom struct {
-	name    Name
+	name    store.Name
 	private bool
 	inside  bool // the user who asked is in it
 }

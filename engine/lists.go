@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"imcd/engine/store"
 )
 
 // How the items of a list are separated.
@@ -17,7 +19,7 @@ const (
 
 // list sends items to one user, in as many messages as it takes. header names the
 // notice that stands before them; that of several parts ends with _n.
-func (c *call) list(to Name, header, sep string, items []string, v vars) {
+func (c *call) list(to store.Name, header, sep string, items []string, v vars) {
 	e := c.shard.engine
 	head := func(n, of int) string {
 		if of == 1 {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
 )
 
 // loaders is how many queries for members run at a time.
@@ -17,15 +19,15 @@ type query struct {
 	room   int64
 	after  uint64
 	limit  int
-	until  time.Time                 // the deadline; zero: loadTimeout after it has begun
-	answer func([]MessageRow, error) // called by the loader
+	until  time.Time                       // the deadline; zero: loadTimeout after it has begun
+	answer func([]store.MessageRow, error) // called by the loader
 }
 
 // loader reads messages. There are two, each with a queue and goroutines of its own: one
 // for members that are behind, whose queue is bounded by one query per room and place, and
 // one for what somebody asks to see (reads).
 type loader struct {
-	store Store
+	store store.Store
 	held  *held // charged with the rows that are read; who gets them discharges it
 	log   zerolog.Logger
 	wake  chan struct{}
@@ -36,7 +38,7 @@ type loader struct {
 	outage  outage // of the store
 }
 
-func newLoader(store Store, held *held, log zerolog.Logger) *loader {
+func newLoader(store store.Store, held *held, log zerolog.Logger) *loader {
 	return &loader{store: store, held: held, log: log, wake: make(chan struct{}, loaders)}
 }
 
@@ -105,14 +107,14 @@ func (l *loader) hasRoom(ctx context.Context, until time.Time) bool {
 }
 
 // errTooLong is the answer to a query whose time was over before its turn came.
-var errTooLong = fmt.Errorf("%w: others read for too long", ErrUnavailable)
+var errTooLong = fmt.Errorf("%w: others read for too long", store.ErrUnavailable)
 
 func (l *loader) answer(ctx context.Context, q query) {
 	now := time.Now()
 	if q.until.IsZero() {
 		q.until = now.Add(loadTimeout)
 	}
-	rows, err := []MessageRow(nil), errTooLong
+	rows, err := []store.MessageRow(nil), errTooLong
 	if now.Before(q.until) {
 		rows, err = l.read(ctx, q)
 	}
@@ -123,7 +125,7 @@ func (l *loader) answer(ctx context.Context, q query) {
 	l.mu.Unlock()
 }
 
-func (l *loader) read(ctx context.Context, q query) ([]MessageRow, error) {
+func (l *loader) read(ctx context.Context, q query) ([]store.MessageRow, error) {
 	ctx, cancel := context.WithDeadline(ctx, q.until)
 	defer cancel()
 	rows, err := l.store.Messages(ctx, q.room, q.after, q.limit)

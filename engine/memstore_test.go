@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -17,30 +18,30 @@ import (
 // database cannot be asked to do at a given moment.
 type memStore struct {
 	mu      sync.Mutex
-	rooms   map[string]RoomState
-	said    map[int64][]MessageRow
+	rooms   map[string]store.RoomState
+	said    map[int64][]store.MessageRow
 	cursors map[int64]map[string]uint64
-	answers map[[16]byte]SeenRow
-	notes   map[int64]NoteRow
+	answers map[[16]byte]store.SeenRow
+	notes   map[int64]store.NoteRow
 	places  map[int64][]byte
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
-	fail    func(changes []Change) (err error, applied bool) // nil: never
-	away    bool                                             // Ping and loads fail
-	prunes  []time.Time                                      // at which Prune was done
-	gate    chan struct{}                                    // if not nil, each commit takes one token first
-	reads   chan struct{}                                    // the same for each query of messages
-	asked   []int                                            // the limits of these queries
-	pace    time.Duration                                    // how long a query of messages takes
-	errs    map[string]error                                 // what methods fail with, by their names
-	calls   map[string]int                                   // of Messages (begun: of those that began), Prune and Ping
+	fail    func(changes []store.Change) (err error, applied bool) // nil: never
+	away    bool                                                   // Ping and loads fail
+	prunes  []time.Time                                            // at which Prune was done
+	gate    chan struct{}                                          // if not nil, each commit takes one token first
+	reads   chan struct{}                                          // the same for each query of messages
+	asked   []int                                                  // the limits of these queries
+	pace    time.Duration                                          // how long a query of messages takes
+	errs    map[string]error                                       // what methods fail with, by their names
+	calls   map[string]int                                         // of Messages (begun: of those that began), Prune and Ping
 }
 
 func newMemStore() *memStore {
-	return &memStore{rooms: map[string]RoomState{}, said: map[int64][]MessageRow{},
-		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]NoteRow{},
-		answers: map[[16]byte]SeenRow{}, places: map[int64][]byte{}, calls: map[string]int{}}
+	return &memStore{rooms: map[string]store.RoomState{}, said: map[int64][]store.MessageRow{},
+		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]store.NoteRow{},
+		answers: map[[16]byte]store.SeenRow{}, places: map[int64][]byte{}, calls: map[string]int{}}
 }
 
 // committed is how many commits there were.
@@ -50,7 +51,7 @@ func (s *memStore) committed() int {
 	return s.commits
 }
 
-func (s *memStore) Load(_ context.Context, fn func(RoomState) error) error {
+func (s *memStore) Load(_ context.Context, fn func(store.RoomState) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(s.rooms)) {
@@ -61,10 +62,10 @@ func (s *memStore) Load(_ context.Context, fn func(RoomState) error) error {
 	return nil
 }
 
-func (s *memStore) LoadRooms(_ context.Context, rooms []Name) ([]RoomState, error) {
+func (s *memStore) LoadRooms(_ context.Context, rooms []store.Name) ([]store.RoomState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []RoomState
+	var found []store.RoomState
 	for _, n := range rooms {
 		if _, ok := s.rooms[n.Key()]; ok {
 			found = append(found, s.state(n.Key()))
@@ -73,7 +74,7 @@ func (s *memStore) LoadRooms(_ context.Context, rooms []Name) ([]RoomState, erro
 	return found, nil
 }
 
-func (s *memStore) Commit(ctx context.Context, changes []Change) error {
+func (s *memStore) Commit(ctx context.Context, changes []store.Change) error {
 	s.mu.Lock()
 	gate := s.gate
 	s.mu.Unlock()
@@ -100,54 +101,54 @@ func (s *memStore) Commit(ctx context.Context, changes []Change) error {
 }
 
 // CommitAgain knows what was committed by its answers, as the contract says.
-func (s *memStore) CommitAgain(ctx context.Context, changes []Change) error {
+func (s *memStore) CommitAgain(ctx context.Context, changes []store.Change) error {
 	s.mu.Lock()
 	away := s.away
-	stored := slices.ContainsFunc(changes, func(c Change) bool {
-		return c.Op == PutSeen && s.answers[c.Seen.Key].At.Equal(c.Seen.At)
+	stored := slices.ContainsFunc(changes, func(c store.Change) bool {
+		return c.Op == store.PutSeen && s.answers[c.Seen.Key].At.Equal(c.Seen.At)
 	})
 	s.mu.Unlock()
 	switch {
 	case away:
-		return ErrUncertain
+		return store.ErrUncertain
 	case stored:
 		return nil
 	}
 	err := s.Commit(ctx, changes)
-	if err != nil && !errors.Is(err, ErrInvalid) {
-		err = fmt.Errorf("%w: %w", ErrUncertain, err)
+	if err != nil && !errors.Is(err, store.ErrInvalid) {
+		err = fmt.Errorf("%w: %w", store.ErrUncertain, err)
 	}
 	return err
 }
 
-func (s *memStore) apply(changes []Change) {
+func (s *memStore) apply(changes []store.Change) {
 	for _, c := range changes {
-		if c.Op >= PutMessage {
+		if c.Op >= store.PutMessage {
 			s.applyDelivery(c)
 			continue
 		}
 		key := c.Room.Name.Key()
-		if c.Op == PutMember || c.Op == DeleteMember {
+		if c.Op == store.PutMember || c.Op == store.DeleteMember {
 			key = c.Member.Room.Key()
 		}
 		r := s.rooms[key]
 		r.Members = slices.Clone(r.Members)
 		cursor := c.Member.Cursor
 		c.Member.Cursor = nil
-		at := slices.IndexFunc(r.Members, func(m MemberRow) bool { return m.User.Key() == c.Member.User.Key() })
+		at := slices.IndexFunc(r.Members, func(m store.MemberRow) bool { return m.User.Key() == c.Member.User.Key() })
 		switch {
-		case c.Op == PutRoom:
+		case c.Op == store.PutRoom:
 			c.Room.Done = r.Room.Done
 			r.Room = c.Room
-		case c.Op == DeleteRoom:
+		case c.Op == store.DeleteRoom:
 			delete(s.rooms, key)
 			delete(s.said, r.Room.ID)
 			delete(s.cursors, r.Room.ID)
 			delete(s.places, r.Room.ID)
 			continue
-		case c.Op == PutMember && at < 0:
+		case c.Op == store.PutMember && at < 0:
 			r.Members = append(r.Members, c.Member)
-		case c.Op == PutMember:
+		case c.Op == store.PutMember:
 			r.Members[at] = c.Member
 		case at >= 0:
 			r.Members = slices.Delete(r.Members, at, at+1)
@@ -156,17 +157,17 @@ func (s *memStore) apply(changes []Change) {
 			panic(fmt.Sprintf("change of a room that is not stored: %+v", c))
 		}
 		switch {
-		case c.Op == PutMember && cursor != nil:
-			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Seq: *cursor})
-		case c.Op == DeleteMember:
-			s.putCursor(CursorRow{Room: r.Room.ID, User: c.Member.User, Remove: true})
+		case c.Op == store.PutMember && cursor != nil:
+			s.putCursor(store.CursorRow{Room: r.Room.ID, User: c.Member.User, Seq: *cursor})
+		case c.Op == store.DeleteMember:
+			s.putCursor(store.CursorRow{Room: r.Room.ID, User: c.Member.User, Remove: true})
 		}
 		s.rooms[key] = r
 	}
 }
 
 // state is a room with what is derived from other tables.
-func (s *memStore) state(key string) RoomState {
+func (s *memStore) state(key string) store.RoomState {
 	r := s.rooms[key]
 	r.Members = slices.Clone(r.Members)
 	r.Places = slices.Clone(s.places[r.Room.ID])
@@ -181,7 +182,7 @@ func (s *memStore) state(key string) RoomState {
 	return r
 }
 
-func (s *memStore) putCursor(c CursorRow) {
+func (s *memStore) putCursor(c store.CursorRow) {
 	if s.cursors[c.Room] == nil {
 		s.cursors[c.Room] = map[string]uint64{}
 	}
@@ -192,30 +193,30 @@ func (s *memStore) putCursor(c CursorRow) {
 	}
 }
 
-func (s *memStore) applyDelivery(c Change) {
+func (s *memStore) applyDelivery(c store.Change) {
 	switch c.Op {
-	case PutMessage:
+	case store.PutMessage:
 		said := s.said[c.Message.Room]
 		if n := len(said); n > 0 && said[n-1].Seq+1 != c.Message.Seq || n == 0 && c.Message.Seq != 1 {
 			panic(fmt.Sprintf("message %d follows %d others", c.Message.Seq, n))
 		}
 		s.said[c.Message.Room] = append(said, *c.Message)
-	case PutCursor:
+	case store.PutCursor:
 		s.putCursor(*c.Cursor)
-	case PutProgress:
+	case store.PutProgress:
 		for key, r := range s.rooms {
 			if r.Room.ID == c.Progress.Room {
 				r.Room.Done = c.Progress.Done
 				s.rooms[key] = r
 			}
 		}
-	case PutPlaces:
+	case store.PutPlaces:
 		s.places[c.Places.Room] = c.Places.Places
-	case PutNote:
+	case store.PutNote:
 		s.notes[c.Note.ID] = *c.Note
-	case DeleteNote:
+	case store.DeleteNote:
 		delete(s.notes, c.Note.ID)
-	case PutSeen:
+	case store.PutSeen:
 		s.answers[c.Seen.Key] = *c.Seen
 	}
 }
@@ -224,12 +225,12 @@ func (s *memStore) applyDelivery(c Change) {
 func (s *memStore) called(method string) error {
 	s.calls[method]++
 	if s.away {
-		return ErrUnavailable
+		return store.ErrUnavailable
 	}
 	return s.errs[method]
 }
 
-func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error) {
+func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit int) ([]store.MessageRow, error) {
 	s.mu.Lock()
 	reads, pace := s.reads, s.pace
 	s.calls["begun"]++
@@ -241,7 +242,7 @@ func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit
 		select {
 		case <-time.After(pace):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+			return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
 		}
 	}
 	s.mu.Lock()
@@ -250,7 +251,7 @@ func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit
 	if err := s.called("Messages"); err != nil {
 		return nil, err
 	}
-	var rows []MessageRow
+	var rows []store.MessageRow
 	for _, m := range s.said[room] {
 		if m.Seq > after && m.Body != nil && len(rows) < limit {
 			rows = append(rows, m)
@@ -259,10 +260,10 @@ func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit
 	return rows, nil
 }
 
-func (s *memStore) Seen(_ context.Context, since time.Time) ([]SeenRow, error) {
+func (s *memStore) Seen(_ context.Context, since time.Time) ([]store.SeenRow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var rows []SeenRow
+	var rows []store.SeenRow
 	for _, r := range s.answers {
 		if r.At.After(since) {
 			rows = append(rows, r)
@@ -271,15 +272,15 @@ func (s *memStore) Seen(_ context.Context, since time.Time) ([]SeenRow, error) {
 	return rows, nil
 }
 
-func (s *memStore) Notes(_ context.Context, limit int) ([]NoteRow, error) {
+func (s *memStore) Notes(_ context.Context, limit int) ([]store.NoteRow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rows := slices.SortedFunc(maps.Values(s.notes), func(a, b NoteRow) int { return a.At.Compare(b.At) })
+	rows := slices.SortedFunc(maps.Values(s.notes), func(a, b store.NoteRow) int { return a.At.Compare(b.At) })
 	return rows[max(0, len(rows)-limit):], nil
 }
 
 // Prune takes the bodies of messages that are over the limits, oldest first.
-func (s *memStore) Prune(_ context.Context, l Limits, now time.Time) (n int, err error) {
+func (s *memStore) Prune(_ context.Context, l store.Limits, now time.Time) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.called("Prune"); err != nil {
@@ -316,7 +317,7 @@ func (s *memStore) Ping(context.Context) error {
 func (s *memStore) Close() error { return nil }
 
 // set makes commits fail from now on; nil: no more.
-func (s *memStore) set(fail func([]Change) (err error, applied bool)) {
+func (s *memStore) set(fail func([]store.Change) (err error, applied bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = fail
@@ -334,7 +335,7 @@ func (s *memStore) owed() string {
 			if m.Cursor != nil {
 				cursor = *m.Cursor
 			}
-			if m.Flag&MemberInvited == 0 && cursor < r.Room.Seq {
+			if m.Flag&store.MemberInvited == 0 && cursor < r.Room.Seq {
 				fmt.Fprintf(&b, "%s: %s has %d of %d (own cursor: %t)\n", key, m.User.User, cursor, r.Room.Seq, m.Cursor != nil)
 			}
 		}
@@ -354,7 +355,7 @@ func (s *memStore) copy() *memStore {
 func (s *memStore) crash() *memStore {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+	s.fail = func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 	return s.duplicate()
 }
 

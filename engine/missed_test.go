@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -86,7 +87,7 @@ func TestDroppedIsCountedOnce(t *testing.T) {
 		h.store.mu.Lock()
 		defer h.store.mu.Unlock()
 		if h.store.away, h.store.fail = is, nil; is {
-			h.store.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+			h.store.fail = func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 		}
 	}
 	away(true)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"imcd/engine/store"
 )
 
 // model is what the semantics say, written down plainly: who is in which room
@@ -34,7 +36,7 @@ type modelOutcome struct {
 
 func (r *modelRoom) inside(user string) bool {
 	flag, ok := r.flag[user]
-	return ok && flag&MemberInvited == 0
+	return ok && flag&store.MemberInvited == 0
 }
 
 func (r *modelRoom) all() []string {
@@ -49,7 +51,7 @@ func (r *modelRoom) all() []string {
 
 func (r *modelRoom) owners() (n int) {
 	for _, f := range r.flag {
-		if f == MemberOwner {
+		if f == store.MemberOwner {
 			n++
 		}
 	}
@@ -83,7 +85,7 @@ func (m *model) message(user, room string) modelOutcome {
 
 func (m *model) create(user, room string, private bool) modelOutcome {
 	m.rooms[room] = &modelRoom{private: private, flag: map[string]int{}, inviter: map[string]string{}}
-	m.rooms[room].put(user, MemberOwner)
+	m.rooms[room].put(user, store.MemberOwner)
 	return modelOutcome{200, []string{user}}
 }
 
@@ -109,10 +111,10 @@ func (m *model) command(user, word, arg, role, room string) modelOutcome {
 		return modelOutcome{200, self}
 	case word == "create" && r.private:
 		return modelOutcome{403, self}
-	case word == "join" && r.private && r.flag[user]&MemberInvited == 0:
+	case word == "join" && r.private && r.flag[user]&store.MemberInvited == 0:
 		heard := self
 		for _, u := range r.all() {
-			if r.flag[u]&(MemberOwner|MemberAdmin) != 0 {
+			if r.flag[u]&(store.MemberOwner|store.MemberAdmin) != 0 {
 				heard = append(heard, u)
 			}
 		}
@@ -127,9 +129,9 @@ func (m *model) command(user, word, arg, role, room string) modelOutcome {
 		return modelOutcome{200, self}
 	case word == "exit":
 		return m.exit(user, room)
-	case r.flag[user]&(MemberOwner|MemberAdmin) == 0:
+	case r.flag[user]&(store.MemberOwner|store.MemberAdmin) == 0:
 		return modelOutcome{403, self}
-	case word == "destroy" && r.flag[user] != MemberOwner:
+	case word == "destroy" && r.flag[user] != store.MemberOwner:
 		return modelOutcome{403, self}
 	case word == "destroy":
 		delete(m.rooms, room)
@@ -140,7 +142,7 @@ func (m *model) command(user, word, arg, role, room string) modelOutcome {
 
 func (m *model) reply(user, word, room string) modelOutcome {
 	r := m.rooms[room]
-	if r.flag[user]&MemberInvited == 0 {
+	if r.flag[user]&store.MemberInvited == 0 {
 		return modelOutcome{403, []string{user}}
 	}
 	if word == "accept" {
@@ -154,13 +156,13 @@ func (m *model) reply(user, word, room string) modelOutcome {
 func (m *model) exit(user, room string) modelOutcome {
 	r := m.rooms[room]
 	everybody := r.all()
-	if r.flag[user] != MemberOwner || r.owners() > 1 {
+	if r.flag[user] != store.MemberOwner || r.owners() > 1 {
 		r.drop(user)
 		return modelOutcome{200, everybody}
 	}
 	heir := ""
 	for _, u := range everybody {
-		if u != user && (heir == "" || r.flag[heir] != MemberAdmin && r.flag[u] == MemberAdmin) {
+		if u != user && (heir == "" || r.flag[heir] != store.MemberAdmin && r.flag[u] == store.MemberAdmin) {
 			heir = u
 		}
 	}
@@ -171,7 +173,7 @@ func (m *model) exit(user, room string) modelOutcome {
 		delete(m.rooms, room)
 	default:
 		r.drop(user)
-		r.put(heir, MemberOwner)
+		r.put(heir, store.MemberOwner)
 	}
 	return modelOutcome{200, everybody}
 }
@@ -188,22 +190,22 @@ func (m *model) manage(user, word, arg, role, room string) modelOutcome {
 	case word == "invite" && m.gone[arg]:
 		return modelOutcome{200, []string{arg, user, user}}
 	case word == "invite":
-		r.put(arg, MemberInvited)
+		r.put(arg, store.MemberInvited)
 		r.inviter[arg] = user
 		return modelOutcome{200, []string{arg, user}}
-	case !known || word == "modify" && flag&MemberInvited != 0:
+	case !known || word == "modify" && flag&store.MemberInvited != 0:
 		return modelOutcome{404, self}
-	case word == "remove" && flag == MemberOwner:
+	case word == "remove" && flag == store.MemberOwner:
 		return modelOutcome{403, self}
 	case word == "remove":
 		r.drop(arg)
 		return modelOutcome{200, append(r.all(), arg)}
 	}
-	want := map[string]int{"owner": MemberOwner, "admin": MemberAdmin, "member": 0}[role]
+	want := map[string]int{"owner": store.MemberOwner, "admin": store.MemberAdmin, "member": 0}[role]
 	switch {
-	case (want == MemberOwner || flag == MemberOwner) && r.flag[user] != MemberOwner:
+	case (want == store.MemberOwner || flag == store.MemberOwner) && r.flag[user] != store.MemberOwner:
 		return modelOutcome{403, self}
-	case flag == MemberOwner && want != MemberOwner && r.owners() == 1:
+	case flag == store.MemberOwner && want != store.MemberOwner && r.owners() == 1:
 		return modelOutcome{403, self}
 	}
 	r.flag[arg] = want
@@ -287,7 +289,7 @@ func openRapidHouse(rt *rapid.T, store *memStore, change func(*Config)) *house {
 // brokenStep lets a commit fail: 503, and nothing is different afterwards.
 func (h *house) brokenStep(rt *rapid.T, user, room string) {
 	before := h.store.dump()
-	h.store.set(func([]Change) (error, bool) { return errRefused, false })
+	h.store.set(func([]store.Change) (error, bool) { return errRefused, false })
 	a := h.say(user, room, "#create")
 	h.store.set(nil)
 	h.until("healthy", h.e.Healthy)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -20,10 +21,10 @@ import (
 func largeRoom(t *testing.T, members int, change func(*Config), run func(h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		store := crowd(map[string]int{"r": members})
-		clear(store.codes)
-		store.rooms["r@x.org"].Members[0].Flag = MemberOwner
-		h := openHouse(t, store, func(c *Config) {
+		kept := crowd(map[string]int{"r": members})
+		clear(kept.codes)
+		kept.rooms["r@x.org"].Members[0].Flag = store.MemberOwner
+		h := openHouse(t, kept, func(c *Config) {
 			c.JoinNotices = DefaultConfig().JoinNotices
 			if change != nil {
 				change(c)
@@ -210,7 +211,7 @@ func TestCountedMoves(t *testing.T) {
 		}},
 		"not stored": {51, func(h *house) {
 			h.sends("anna", "#join")
-			h.store.set(func([]Change) (error, bool) { return errRefused, false })
+			h.store.set(func([]store.Change) (error, bool) { return errRefused, false })
 			if a := <-h.post("bert", "r@x.org", "#join"); a.Code != 500 {
 				h.t.Errorf("%+v", a)
 			}
@@ -223,7 +224,7 @@ func TestCountedMoves(t *testing.T) {
 			h.sends("anna", "#join")
 			h.sends("bert", "#join")
 			h.store.mu.Lock()
-			h.store.away, h.store.fail = true, func([]Change) (error, bool) { return ErrUnavailable, false }
+			h.store.away, h.store.fail = true, func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 			h.store.mu.Unlock()
 			if a := <-h.post("carl", "r@x.org", "#join"); a.Code != 503 {
 				h.t.Errorf("%+v", a)
@@ -369,7 +370,7 @@ func joinersIn(notice string) int {
 // fixed is a store that keeps nothing but has one room.
 type fixed struct{ filled }
 
-func (fixed) Commit(context.Context, []Change) error { return nil }
+func (fixed) Commit(context.Context, []store.Change) error { return nil }
 
 // TestJoinCost: what a join costs does not grow with its room, whatever is configured.
 func TestJoinCost(t *testing.T) {
@@ -377,7 +378,7 @@ func TestJoinCost(t *testing.T) {
 		cfg := DefaultConfig()
 		cfg.JoinNotices, cfg.ShowNames, cfg.MaxMembers, cfg.MaxRooms = JoinsOff, ShowDisplay, 1<<20, 10
 		state := loadedRoom("r", members)
-		state.Room.ID, state.Members[0].Flag = 7, MemberOwner
+		state.Room.ID, state.Members[0].Flag = 7, store.MemberOwner
 		relay := &echo{asked: make(chan evapi.Answer, 1)}
 		e, err := New(cfg, fixed{filled{newMemStore(), state}}, relay, prometheus.NewRegistry(), zerolog.Nop())
 		if err != nil {

@@ -3,10 +3,11 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
+
+	"imcd/engine/store"
 )
 
 const maxPort = 65535
@@ -17,55 +18,24 @@ const (
 	maxRoomURI  = 64 // imc_members.room, which holds sip:name@domain
 )
 
-// Key returns what two Names have in common exactly if they are the same: SIP
-// compares a user part with case, the imc module does not. A character that needs no
-// escape is the same with one (RFC 3261, 19.1.4), so %61lice is alice.
-func (n Name) Key() string { return strings.ToLower(unescape(n.User) + "@" + n.Host) }
-
-// unescape resolves escapes of unreserved characters. Others, which may mean something
-// else when they are not escaped, stay.
-func unescape(user string) string {
-	if strings.IndexByte(user, '%') < 0 {
-		return user
-	}
-	b := make([]byte, 0, len(user))
-	for i := 0; i < len(user); i++ {
-		if user[i] == '%' && i+2 < len(user) {
-			if c, err := strconv.ParseUint(user[i+1:i+3], 16, 8); err == nil && strings.IndexByte(alphanum+mark, byte(c)) >= 0 {
-				b = append(b, byte(c))
-				i += 2
-				continue
-			}
-		}
-		b = append(b, user[i])
-	}
-	return string(b)
-}
-
-// URI returns the Name as a SIP URI.
-func (n Name) URI() string { return "sip:" + n.User + "@" + n.Host }
-
-// IsZero reports whether n names nobody.
-func (n Name) IsZero() bool { return n == Name{} }
-
 // ParseName reads "sip:user@host", "user@host" or "user"; what is missing is
 // completed with host. A port, a password, URI parameters and the scheme sips do
 // not make another Name and are dropped. host may be empty if s has one.
-func ParseName(s, host string) (Name, error) {
+func ParseName(s, host string) (store.Name, error) {
 	if s == "" {
-		return Name{}, errors.New("empty name")
+		return store.Name{}, errors.New("empty name")
 	}
 	rest, ok := cutScheme(s)
 	user, _, full := strings.Cut(rest, "@")
 	if scheme, _, other := strings.Cut(user, ":"); !ok && other {
-		return Name{}, fmt.Errorf("scheme %q is neither sip nor sips", clip(scheme))
+		return store.Name{}, fmt.Errorf("scheme %q is neither sip nor sips", clip(scheme))
 	}
 	if !full {
 		rest += "@" + host
 	}
 	var uri sip.Uri
 	if err := sip.ParseUri("sip:"+rest, &uri); err != nil {
-		return Name{}, fmt.Errorf("bad URI: %w", err)
+		return store.Name{}, fmt.Errorf("bad URI: %w", err)
 	}
 	return NameOf(&uri)
 }
@@ -82,34 +52,34 @@ func cutScheme(s string) (string, bool) {
 
 // NameOf takes the user and host out of a parsed URI. Everything but a sip: or
 // sips: URI with a user part of RFC 3261 section 25.1 and a host is an error.
-func NameOf(uri *sip.Uri) (Name, error) {
+func NameOf(uri *sip.Uri) (store.Name, error) {
 	if uri.Scheme != "sip" && uri.Scheme != "sips" {
-		return Name{}, fmt.Errorf("scheme %q is neither sip nor sips", clip(uri.Scheme))
+		return store.Name{}, fmt.Errorf("scheme %q is neither sip nor sips", clip(uri.Scheme))
 	}
-	n := Name{User: uri.User, Host: uri.Host}
+	n := store.Name{User: uri.User, Host: uri.Host}
 	switch {
 	case uri.HierarhicalSlashes:
-		return Name{}, errors.New("a SIP URI has no slashes behind the scheme")
+		return store.Name{}, errors.New("a SIP URI has no slashes behind the scheme")
 	case n.User == "":
-		return Name{}, errors.New("URI without user part")
+		return store.Name{}, errors.New("URI without user part")
 	case n.Host == "":
-		return Name{}, errors.New("URI without host")
+		return store.Name{}, errors.New("URI without host")
 	case uri.Port < 0 || uri.Port > maxPort:
-		return Name{}, fmt.Errorf("port is not between 0 and %d", maxPort)
+		return store.Name{}, fmt.Errorf("port is not between 0 and %d", maxPort)
 	case len(n.User) > maxNamePart:
-		return Name{}, fmt.Errorf("name is longer than %d characters", maxNamePart)
+		return store.Name{}, fmt.Errorf("name is longer than %d characters", maxNamePart)
 	case len(n.Host) > maxNamePart:
-		return Name{}, fmt.Errorf("domain is longer than %d characters", maxNamePart)
+		return store.Name{}, fmt.Errorf("domain is longer than %d characters", maxNamePart)
 	case !validUser(n.User):
-		return Name{}, errors.New("name has characters that a SIP URI does not allow")
+		return store.Name{}, errors.New("name has characters that a SIP URI does not allow")
 	case !validHost(n.Host):
-		return Name{}, errors.New("domain has characters that a SIP URI does not allow")
+		return store.Name{}, errors.New("domain has characters that a SIP URI does not allow")
 	}
 	return n, nil
 }
 
 // checkRoomName adds what the tables demand of a room.
-func checkRoomName(n Name) error {
+func checkRoomName(n store.Name) error {
 	if len(n.URI()) > maxRoomURI {
 		return fmt.Errorf("room name is too long: %s has %d characters, %d are possible",
 			"sip:name@domain", len(n.URI()), maxRoomURI)

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"imcd/engine/store"
 )
 
 // What members are called (Config.ShowNames). A display name is whatever its user writes
@@ -50,7 +52,7 @@ func (r *room) noteName(m *member, display string) {
 }
 
 // newShownName is empty for a name that says no more than the user part.
-func newShownName(display string, user Name) shownName {
+func newShownName(display string, user store.Name) shownName {
 	n := shownName{name: plainName(cleanDisplay(display))}
 	n.folded = foldName(n.name)
 	if n.folded == "" || strings.EqualFold(n.name, user.User) {
@@ -147,7 +149,7 @@ func (e *Engine) mistakable(r *room, key string, n shownName) bool {
 }
 
 // called is how people in r know a user with a display name.
-func (e *Engine) called(r *room, user Name, display string) string {
+func (e *Engine) called(r *room, user store.Name, display string) string {
 	if !e.usesNames {
 		return r.show(user)
 	}
@@ -155,14 +157,14 @@ func (e *Engine) called(r *room, user Name, display string) string {
 }
 
 // calledNow is called by the display name that was last seen.
-func (e *Engine) calledNow(r *room, user Name) string {
+func (e *Engine) calledNow(r *room, user store.Name) string {
 	if !e.usesNames {
 		return r.show(user)
 	}
 	return e.callBy(r, user, r.names[user.Key()], e.cfg.ShowNames)
 }
 
-func (e *Engine) callBy(r *room, user Name, n shownName, how string) string {
+func (e *Engine) callBy(r *room, user store.Name, n shownName, how string) string {
 	name := r.show(user)
 	switch {
 	case n.name == "" || how == ShowUser:
@@ -174,7 +176,7 @@ func (e *Engine) callBy(r *room, user Name, n shownName, how string) string {
 }
 
 // displayed is what {display} in message_format stands for.
-func (e *Engine) displayed(r *room, row *MessageRow) string {
+func (e *Engine) displayed(r *room, row *store.MessageRow) string {
 	if !e.usesNames || row.Sender.Key() == r.key {
 		return e.author(r, row)
 	}

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"imcd/engine/store"
 )
 
 // named is a From with a display name.
@@ -81,9 +83,9 @@ func TestNamesChange(t *testing.T) {
 
 // A room keeps no more than maxNames names, and none if nobody is shown any.
 func TestNamesAreBounded(t *testing.T) {
-	r := newRoom(Name{"r", "x.org"}, 1)
+	r := newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	for i := range maxNames + 10 {
-		r.noteName(newMember(Name{"u" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + strings.Repeat("y", i/50%60), "x.org"}, 0), "Some Body")
+		r.noteName(newMember(store.Name{User: "u" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + strings.Repeat("y", i/50%60), Host: "x.org"}, 0), "Some Body")
 		if len(r.names) > maxNames {
 			t.Fatalf("%d names", len(r.names))
 		}
@@ -101,7 +103,7 @@ func FuzzNames(f *testing.F) {
 	f.Add("Bob]: x\n[alice", "bob")
 	f.Add("*~,()ALICE1l0", "a1ic-e")
 	f.Fuzz(func(t *testing.T, display, user string) {
-		n := newShownName(display, Name{"someone", "x.org"})
+		n := newShownName(display, store.Name{User: "someone", Host: "x.org"})
 		if strings.ContainsAny(n.name, "[](){}<>*~,:;\"\r\n\u2028") || strings.ContainsFunc(n.name, invisible) ||
 			utf8.RuneCountInString(n.name) > maxShown || !utf8.ValidString(n.name) || strings.TrimSpace(n.name) != n.name {
 			t.Fatalf("%q is shown as %q", display, n.name)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -64,7 +65,7 @@ func (w *waitingFor) due() bool {
 }
 
 // receiptFor says what receipts the sender of row is to get; nil: none.
-func (c *call) receiptFor(row *MessageRow) *openReceipt {
+func (c *call) receiptFor(row *store.MessageRow) *openReceipt {
 	cfg := &c.shard.engine.cfg
 	if cfg.Receipts != ReceiptsSender || c.me == nil {
 		return nil
@@ -72,7 +73,7 @@ func (c *call) receiptFor(row *MessageRow) *openReceipt {
 	cpim, delivered, displayed := c.req.content.CPIM, false, false
 	switch {
 	case cpim || row.Wants != 0: // it asks for what it wants
-		delivered, displayed = row.Wants&WantsDelivered != 0, row.Wants&WantsDisplayed != 0
+		delivered, displayed = row.Wants&store.WantsDelivered != 0, row.Wants&store.WantsDisplayed != 0
 	case c.room.places[c.me].displayed > 0 || c.shard.engine.speakers.has(c.me.key):
 		delivered, displayed = true, true
 	}

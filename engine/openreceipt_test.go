@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -90,7 +91,7 @@ func TestReceiptsOfFifty(t *testing.T) {
 		}
 		h.wantReceipts("all have displayed it", "alice displayed "+id)
 	}
-	if r := h.e.shardOf(Name{"r", "x.org"}).rooms["r@x.org"]; len(r.open) != 0 {
+	if r := h.e.shardOf(store.Name{User: "r", Host: "x.org"}).rooms["r@x.org"]; len(r.open) != 0 {
 		t.Errorf("%d receipts are open", len(r.open))
 	}
 }
@@ -235,7 +236,7 @@ func TestOpenReceiptsAreBounded(t *testing.T) {
 	for range maxOpenReceipts {
 		h.tell("alice", "x")
 	}
-	if r := h.e.shardOf(Name{"r", "x.org"}).rooms["r@x.org"]; len(r.open) != maxOpenReceipts {
+	if r := h.e.shardOf(store.Name{User: "r", Host: "x.org"}).rooms["r@x.org"]; len(r.open) != maxOpenReceipts {
 		t.Errorf("%d receipts are open", len(r.open))
 	}
 	h.receipt("bob", "r", imdn(copies["bob"], "displayed"))
@@ -292,8 +293,8 @@ func TestReceiptsThatWereAskedFor(t *testing.T) {
 // TestReceiptInCPIM: a client that demands CPIM compares its From with that of SIP.
 func TestReceiptInCPIM(t *testing.T) {
 	h := newHouse(t, nil)
-	r := newRoom(Name{"r", "x.org"}, 1)
-	m := r.add(Name{"alice", "x.org"}, 0)
+	r := newRoom(store.Name{User: "r", Host: "x.org"}, 1)
+	m := r.add(store.Name{User: "alice", Host: "x.org"}, 0)
 	out, err := h.e.composeReceipt(r, m, &openReceipt{id: "abc", cpim: true}, sipmsg.IMDNDisplayed, time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -60,10 +61,10 @@ func (e *Engine) newOrder(room string) (*request, error) {
 }
 
 // parseName reads a parameter that must be a whole URI: ErrBadName.
-func parseName(what, uri string) (Name, error) {
+func parseName(what, uri string) (store.Name, error) {
 	name, err := ParseName(uri, "")
 	if err != nil {
-		return Name{}, fmt.Errorf("%s: %w %q: %w", what, ErrBadName, clip(uri), err)
+		return store.Name{}, fmt.Errorf("%s: %w %q: %w", what, ErrBadName, clip(uri), err)
 	}
 	return name, nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"imcd/engine/store"
 )
 
 // HistoryItem is one message of a room, as RPC imc.history shows it.
@@ -38,7 +40,7 @@ func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem,
 		return nil, err
 	}
 	type answer struct {
-		rows []MessageRow
+		rows []store.MessageRow
 		err  error
 	}
 	answers := make(chan answer, 1)
@@ -46,7 +48,7 @@ func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem,
 		return nil, &Refused{Code: 503, Reason: "too much is being read, try again"}
 	}
 	e.reads.put(operators, query{room: at.id, after: at.last - min(uint64(n), at.last), limit: n,
-		answer: func(rows []MessageRow, err error) {
+		answer: func(rows []store.MessageRow, err error) {
 			e.held.pages.Add(-rowsSize(rows)) // an operator's from here on
 			answers <- answer{rows, err}
 		}})
@@ -61,7 +63,7 @@ func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem,
 	}
 }
 
-func historyItems(rows []MessageRow) []HistoryItem {
+func historyItems(rows []store.MessageRow) []HistoryItem {
 	items := make([]HistoryItem, 0, len(rows))
 	for i := range rows {
 		row := &rows[i]

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"imcd/engine/store"
 	"imcd/evapi/sipmsg"
 )
 
@@ -93,7 +94,7 @@ func (e *Engine) SayAll(ctx context.Context, text string) (said int, err error) 
 // Command carries out a line of the command language, as if a user had sent it to a
 // room; the character that begins a command may be left out. ErrBadName,
 // ErrNoRoom, ErrNoUser, *Refused.
-func (e *Engine) Command(ctx context.Context, from Name, room, line string) error {
+func (e *Engine) Command(ctx context.Context, from store.Name, room, line string) error {
 	line = strings.TrimPrefix(line, e.cfg.CmdStartChar)
 	req, err := e.newMessage(room, e.cfg.CmdStartChar+line)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // operator is the engine's operator side with a deadline, for tests in which
@@ -192,7 +194,7 @@ func TestOperatorFailures(t *testing.T) {
 	}
 	h.quiet()
 	h.heard()
-	h.store.set(func([]Change) (error, bool) { return ErrUnavailable, false })
+	h.store.set(func([]store.Change) (error, bool) { return store.ErrUnavailable, false })
 	if refused := new(Refused); !errors.As(h.e.Say(o.ctx(), room, "x", ""), &refused) || refused.Code != 503 {
 		t.Errorf("without the database: %v", refused)
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // What is tried again after an error waits longer after each failure, and the log says
@@ -14,7 +16,7 @@ func longer(wait, first, most time.Duration) time.Duration { return min(max(2*wa
 // patience is the longest wait after err: what passes by itself is tried more often than
 // what somebody has to mend.
 func patience(err error) time.Duration {
-	if errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, store.ErrUnavailable) {
 		return flushWaitAway
 	}
 	return flushWaitRefused

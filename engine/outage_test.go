@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -18,9 +19,9 @@ import (
 func TestErrorsBackOff(t *testing.T) {
 	denied := errors.New("permission denied")
 	// writes makes commits of some changes fail.
-	writes := func(err error, ops ...Op) func(*memStore) {
+	writes := func(err error, ops ...store.Op) func(*memStore) {
 		return func(s *memStore) {
-			s.fail = func(changes []Change) (error, bool) {
+			s.fail = func(changes []store.Change) (error, bool) {
 				for i := range changes {
 					for _, op := range ops {
 						if changes[i].Op == op {
@@ -46,20 +47,20 @@ func TestErrorsBackOff(t *testing.T) {
 		most  int    // in each shard that has a part in it
 		lines []string
 	}{
-		{"cursors, away", writes(ErrUnavailable, PutCursor, PutProgress), "failed", away, []string{failed}},
-		{"cursors, refused", writes(errRefused, PutCursor, PutProgress), "failed", 25 * refused, []string{refuses}},
-		{"cursors, denied", writes(denied, PutCursor, PutProgress), "failed", refused, []string{refuses}},
-		{"places, away", writes(ErrUnavailable, PutPlaces), "failed", away, []string{failed}},
-		{"places, denied", writes(denied, PutPlaces), "failed", refused, []string{refuses}},
-		{"notes, away", writes(ErrUnavailable, DeleteNote), "failed", away, []string{failed}},
-		{"notes, denied", writes(denied, DeleteNote), "failed", refused, []string{refuses}},
-		{"what members miss, away", method("Messages", ErrUnavailable), "Messages", away, []string{unread}},
+		{"cursors, away", writes(store.ErrUnavailable, store.PutCursor, store.PutProgress), "failed", away, []string{failed}},
+		{"cursors, refused", writes(errRefused, store.PutCursor, store.PutProgress), "failed", 25 * refused, []string{refuses}},
+		{"cursors, denied", writes(denied, store.PutCursor, store.PutProgress), "failed", refused, []string{refuses}},
+		{"places, away", writes(store.ErrUnavailable, store.PutPlaces), "failed", away, []string{failed}},
+		{"places, denied", writes(denied, store.PutPlaces), "failed", refused, []string{refuses}},
+		{"notes, away", writes(store.ErrUnavailable, store.DeleteNote), "failed", away, []string{failed}},
+		{"notes, denied", writes(denied, store.DeleteNote), "failed", refused, []string{refuses}},
+		{"what members miss, away", method("Messages", store.ErrUnavailable), "Messages", away, []string{unread}},
 		{"what members miss, denied", method("Messages", denied), "Messages", refused, []string{unread}},
-		{"cleaning up, away", method("Prune", ErrUnavailable), "Prune", 15, []string{unpruned}},
+		{"cleaning up, away", method("Prune", store.ErrUnavailable), "Prune", 15, []string{unpruned}},
 		{"cleaning up, denied", method("Prune", denied), "Prune", 15, []string{unpruned}},
 		{"everything away", func(s *memStore) {
 			s.away = true
-			s.fail = func([]Change) (error, bool) { return ErrUnavailable, false }
+			s.fail = func([]store.Change) (error, bool) { return store.ErrUnavailable, false }
 		}, "Ping", 1250, []string{"database is away", failed, unread, unpruned}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -160,8 +161,8 @@ func TestAnotherOutageIsLogged(t *testing.T) {
 		err   error
 		want  bool
 	}{
-		{0, ErrUnavailable, true}, {0, ErrUnavailable, false}, {flushWaitAway, ErrUnavailable, false},
-		{time.Minute, ErrUnavailable, true}, {time.Minute, errRefused, false},
+		{0, store.ErrUnavailable, true}, {0, store.ErrUnavailable, false}, {flushWaitAway, store.ErrUnavailable, false},
+		{time.Minute, store.ErrUnavailable, true}, {time.Minute, errRefused, false},
 		{2*flushWaitRefused + 2*quietTime, errRefused, true},
 	} {
 		start = start.Add(tc.after)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -419,7 +420,7 @@ func TestOneWait(t *testing.T) {
 		h.e.Registered("sip:bob@x.org")
 		synctest.Wait()
 		copies := h.relay.take()
-		h.store.set(func([]Change) (error, bool) { return errRefused, false })
+		h.store.set(func([]store.Change) (error, bool) { return errRefused, false })
 		h.post("alice", "r@x.org", "#remove bob")
 		synctest.Wait()
 		h.store.set(nil)

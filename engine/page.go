@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -48,7 +49,7 @@ func (s *shard) load(r *room, m *member) {
 		return
 	}
 	last, limit := r.last, pageLimit(m)
-	s.engine.loader.put(query{room: r.id, after: after, limit: limit, answer: func(rows []MessageRow, err error) {
+	s.engine.loader.put(query{room: r.id, after: after, limit: limit, answer: func(rows []store.MessageRow, err error) {
 		s.inbox.post(func(s *shard) {
 			s.loaded(r, after, last, limit, rows, err)
 			s.engine.held.pages.Add(-rowsSize(rows))
@@ -68,7 +69,7 @@ func pageLimit(m *member) int {
 
 // loaded gives the messages, limit at most, to those who waited for them. last was the room's
 // last durable message when they were asked for.
-func (s *shard) loaded(r *room, after, last uint64, limit int, rows []MessageRow, err error) {
+func (s *shard) loaded(r *room, after, last uint64, limit int, rows []store.MessageRow, err error) {
 	members := r.loads[after]
 	delete(r.loads, after)
 	for _, m := range members {
@@ -137,7 +138,7 @@ func (s *shard) loadLater(r *room, m *member, err error) {
 }
 
 // composeRows makes what members see of stored messages.
-func (s *shard) composeRows(r *room, rows []MessageRow) []pageItem {
+func (s *shard) composeRows(r *room, rows []store.MessageRow) []pageItem {
 	items := make([]pageItem, 0, len(rows))
 	for i := range rows {
 		out, err := s.engine.compose(r, &rows[i])

@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/binary"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // A member has three places in a room. The cursor, which every member has, is the
@@ -113,7 +115,7 @@ func (s *shard) writePlaces() {
 //
 // An entry is the hash (8 bytes), displayed, and delivered+1 if there is a gap, else 0,
 // both as uvarint.
-func (s *shard) placesChange(r *room) Change {
+func (s *shard) placesChange(r *room) store.Change {
 	delete(s.placed, r)
 	var b []byte
 	for m, p := range r.places {
@@ -128,7 +130,7 @@ func (s *shard) placesChange(r *room) Change {
 		}
 		b = binary.AppendUvarint(b, gap)
 	}
-	return Change{Op: PutPlaces, Places: &PlacesRow{Room: r.id, Places: b}}
+	return store.Change{Op: store.PutPlaces, Places: &store.PlacesRow{Room: r.id, Places: b}}
 }
 
 // decodePlaces reads what placesChange wrote, by the members' hashes. What makes no

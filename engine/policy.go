@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+
+	"imcd/engine/store"
 )
 
 // CreateOperators as Config.CreateAllow: only operators make rooms.
@@ -33,7 +35,7 @@ func newCreators(allow string) (creators, error) {
 	return creators{users: re}, nil
 }
 
-func (c creators) allow(user Name) bool {
+func (c creators) allow(user store.Name) bool {
 	return !c.nobody && (c.users == nil || c.users.MatchString(user.URI()))
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -90,8 +91,8 @@ func TestRoomsPerUser(t *testing.T) {
 // TestManyCreatesAtOnce: rooms of many shards that are created at the same time
 // are counted together, and what the database did not take is not counted.
 func TestManyCreatesAtOnce(t *testing.T) {
-	store := newMemStore()
-	h := openHouse(t, store, func(c *Config) { c.HashSize, c.MaxRooms = 6, 7 })
+	kept := newMemStore()
+	h := openHouse(t, kept, func(c *Config) { c.HashSize, c.MaxRooms = 6, 7 })
 	flood := func() (created int) {
 		var answers []chan evapi.Answer
 		for i := range 200 {
@@ -105,11 +106,11 @@ func TestManyCreatesAtOnce(t *testing.T) {
 		h.quiet()
 		return created
 	}
-	store.set(func([]Change) (error, bool) { return errors.New("no"), false })
+	kept.set(func([]store.Change) (error, bool) { return errors.New("no"), false })
 	if n := flood(); n != 0 {
 		t.Errorf("%d rooms were created without the database", n)
 	}
-	store.set(nil)
+	kept.set(nil)
 	if n := flood(); n != 7 {
 		t.Errorf("%d rooms were created, 7 are possible", n)
 	}
@@ -127,12 +128,12 @@ func checkLedger(rt *rapid.T) {
 	outcomes := []struct {
 		err     error
 		applied bool
-	}{{errRefused, false}, {ErrUnavailable, false}, {ErrUnavailable, true}}
+	}{{errRefused, false}, {store.ErrUnavailable, false}, {store.ErrUnavailable, true}}
 	h := startHouse(rt, newMemStore(), func(c *Config) { c.MaxRooms, c.OwnerLeave = 3, OwnerLeaveTransfer })
 	defer h.close()
 	for range rapid.IntRange(1, 12).Draw(rt, "rounds") {
 		fails := rapid.SliceOfN(rapid.IntRange(0, 3), 0, 6).Draw(rt, "commits")
-		h.store.set(func([]Change) (error, bool) {
+		h.store.set(func([]store.Change) (error, bool) {
 			if len(fails) == 0 {
 				return nil, false
 			}
@@ -162,15 +163,15 @@ func checkLedger(rt *rapid.T) {
 // though no room object is common to the two.
 func TestCreatedBehindAFailure(t *testing.T) {
 	for name, outcomes := range map[string][]error{
-		"in the other half of a batch": {nil, errRefused, ErrUnavailable},
-		"in the same batch":            {nil, ErrUnavailable},
+		"in the other half of a batch": {nil, errRefused, store.ErrUnavailable},
+		"in the same batch":            {nil, store.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := startHouse(t, newMemStore(), nil)
 				defer h.close()
 				h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
-				h.store.set(func([]Change) (err error, applied bool) {
+				h.store.set(func([]store.Change) (err error, applied bool) {
 					if len(outcomes) > 0 {
 						err, outcomes = outcomes[0], outcomes[1:]
 					}
@@ -224,7 +225,7 @@ func (h *house) checkLedger(t rapid.TB) {
 	h.store.mu.Lock()
 	for _, r := range h.store.rooms {
 		for _, m := range r.Members {
-			if m.Flag&MemberOwner != 0 {
+			if m.Flag&store.MemberOwner != 0 {
 				owned[m.User.Key()]++
 			}
 		}

@@ -3,6 +3,8 @@ package engine
 import (
 	"sync"
 	"time"
+
+	"imcd/engine/store"
 )
 
 const (
@@ -80,7 +82,7 @@ func (r *reads) end(key string) {
 func (r *reads) put(key string, q query) {
 	answer := q.answer
 	q.until = time.Now().Add(readTimeout)
-	q.answer = func(rows []MessageRow, err error) {
+	q.answer = func(rows []store.MessageRow, err error) {
 		r.end(key)
 		answer(rows, err)
 	}

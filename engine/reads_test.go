@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -223,15 +224,15 @@ func TestReadsDoNotWaitForMemory(t *testing.T) {
 // TestPlaceOfARefusedQuestion: what cannot be asked after all, as a change before it in its
 // room is not stored, gives its place back.
 func TestPlaceOfARefusedQuestion(t *testing.T) {
-	for what, err := range map[string]error{"away": ErrUnavailable, "refused": errRefused} {
+	for what, err := range map[string]error{"away": store.ErrUnavailable, "refused": errRefused} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := slowHouse(t)
 				gate := make(chan struct{})
 				h.store.mu.Lock()
 				h.store.gate = gate
-				h.store.fail = func(c []Change) (error, bool) {
-					if c[0].Op == PutMessage {
+				h.store.fail = func(c []store.Change) (error, bool) {
+					if c[0].Op == store.PutMessage {
 						return err, false
 					}
 					return nil, false

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -16,7 +17,7 @@ import (
 
 // receipt is one on its way to the room that it is about.
 type receipt struct {
-	room, from Name
+	room, from store.Name
 	imdn       sipmsg.IMDN
 }
 

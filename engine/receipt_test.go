@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -283,7 +284,7 @@ func TestPlacesAfterAFailedCommit(t *testing.T) {
 	h.roomOf("r", "bob", "carol")
 	one := h.copiesOf("alice", "r", "one")
 	h.receipt("bob", "r", imdn(one["bob"], "displayed"))
-	h.store.set(func([]Change) (error, bool) { return ErrUnavailable, false })
+	h.store.set(func([]store.Change) (error, bool) { return store.ErrUnavailable, false })
 	h.want(h.say("alice", "r", "lost"), 503, rcMessage-rcUnavailable)
 	h.store.set(nil)
 	h.until("the database is back", func() bool { return h.say("alice", "r", "two").Code == 200 })
@@ -292,9 +293,9 @@ func TestPlacesAfterAFailedCommit(t *testing.T) {
 
 func TestPlacesAreBounded(t *testing.T) {
 	h := newHouse(t, nil)
-	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1)
+	s, r := newShard(h.e, 0), newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	for i := range maxPlaces + 1 {
-		s.showed(r, r.add(Name{"u" + strconv.Itoa(i), "x.org"}, 0), 1)
+		s.showed(r, r.add(store.Name{User: "u" + strconv.Itoa(i), Host: "x.org"}, 0), 1)
 	}
 	if len(r.places) != maxPlaces {
 		t.Errorf("%d places", len(r.places))
@@ -339,10 +340,10 @@ func TestSpeakersAreBounded(t *testing.T) {
 
 func FuzzDecodePlaces(f *testing.F) {
 	h := newHouse(f, nil)
-	s, r := newShard(h.e, 0), newRoom(Name{"r", "x.org"}, 1)
+	s, r := newShard(h.e, 0), newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	r.stored = true
-	s.setPlace(r, r.add(Name{"a", "x.org"}, 0), reach{displayed: 7})
-	s.setPlace(r, r.add(Name{"b", "x.org"}, 0), reach{displayed: 1 << 60, delivered: 0, gap: true})
+	s.setPlace(r, r.add(store.Name{User: "a", Host: "x.org"}, 0), reach{displayed: 7})
+	s.setPlace(r, r.add(store.Name{User: "b", Host: "x.org"}, 0), reach{displayed: 1 << 60, delivered: 0, gap: true})
 	f.Add(s.placesChange(r).Places.Places)
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -373,15 +374,15 @@ func TestPlacesAreWritten(t *testing.T) {
 		ids := h.copiesOf("alice", "r", "one")
 		var puts, refused atomic.Int64
 		away := true
-		h.store.set(func(changes []Change) (error, bool) {
+		h.store.set(func(changes []store.Change) (error, bool) {
 			for i := range changes {
-				if changes[i].Op != PutPlaces {
+				if changes[i].Op != store.PutPlaces {
 					continue
 				}
 				if puts.Add(1); away {
 					away = false
 					refused.Add(1)
-					return ErrUnavailable, false
+					return store.ErrUnavailable, false
 				}
 			}
 			return nil, false

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -88,7 +89,7 @@ func refuseUnavailable(reason string) *refusal {
 
 // refuseCommit says why what was asked is not stored.
 func refuseCommit(err error) *refusal {
-	if errors.Is(err, ErrInvalid) {
+	if errors.Is(err, store.ErrInvalid) {
 		return &refusal{code: 500, detail: rcUnavailable, reason: "Cannot be stored", notice: "not_stored"}
 	}
 	return refuseUnavailable("Database unavailable")

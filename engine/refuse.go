@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // What the database refuses, unlike what it cannot take while it is away, is the matter
@@ -81,7 +83,7 @@ const salvageTries = 64
 
 // refusedChanges says which changes of a tx are not stored; the others are.
 type refusedChanges struct {
-	changes []Change
+	changes []store.Change
 	err     error
 }
 
@@ -93,24 +95,24 @@ func (r *refusedChanges) Unwrap() error { return r.err }
 
 // salvage commits those of changes that the database takes; they have nothing to do
 // with each other. why is how all of them together were refused.
-func (c *committer) salvage(ctx context.Context, changes []Change, why error) error {
+func (c *committer) salvage(ctx context.Context, changes []store.Change, why error) error {
 	refused := &refusedChanges{err: why}
 	tries := salvageTries
-	var halve func(changes []Change) error
-	halve = func(changes []Change) error {
+	var halve func(changes []store.Change) error
+	halve = func(changes []store.Change) error {
 		if len(changes) == 1 {
 			refused.changes = append(refused.changes, changes...)
 			return nil
 		}
 		half := len(changes) / 2
-		for _, part := range [][]Change{changes[:half], changes[half:]} {
+		for _, part := range [][]store.Change{changes[:half], changes[half:]} {
 			if tries == 0 {
 				refused.changes = append(refused.changes, part...)
 				continue
 			}
 			tries--
 			err := c.write(ctx, c.store.Commit, part)
-			if err != nil && !errors.Is(err, ErrUnavailable) {
+			if err != nil && !errors.Is(err, store.ErrUnavailable) {
 				err = halve(part)
 			}
 			if err != nil {

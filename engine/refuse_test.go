@@ -12,12 +12,13 @@ import (
 	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
 // refuses makes a store refuse commits with changes that bad tells.
-func (s *memStore) refuses(bad func(*Change) bool) {
-	s.set(func(changes []Change) (error, bool) {
+func (s *memStore) refuses(bad func(*store.Change) bool) {
+	s.set(func(changes []store.Change) (error, bool) {
 		for i := range changes {
 			if bad(&changes[i]) {
 				return errRefused, false
@@ -28,8 +29,8 @@ func (s *memStore) refuses(bad func(*Change) bool) {
 }
 
 // badText tells messages that cannot be stored.
-func badText(c *Change) bool {
-	return c.Op == PutMessage && strings.HasPrefix(string(c.Message.Body), "bad")
+func badText(c *store.Change) bool {
+	return c.Op == store.PutMessage && strings.HasPrefix(string(c.Message.Body), "bad")
 }
 
 // hold lets no commit through until release is called.
@@ -105,12 +106,12 @@ func TestAnswersOfFailedCommits(t *testing.T) {
 		code   int
 		reason string
 	}{
-		{fmt.Errorf("wrapped: %w", ErrInvalid), 500, "Cannot be stored"},
-		{fmt.Errorf("wrapped: %w", ErrUnavailable), 503, "Database unavailable"},
+		{fmt.Errorf("wrapped: %w", store.ErrInvalid), 500, "Cannot be stored"},
+		{fmt.Errorf("wrapped: %w", store.ErrUnavailable), 503, "Database unavailable"},
 		{errors.New("permission denied"), 503, "Database unavailable"},
 	} {
 		h := pair(t, nil)
-		h.store.set(func([]Change) (error, bool) { return tc.err, false })
+		h.store.set(func([]store.Change) (error, bool) { return tc.err, false })
 		if a := h.say2("alice", "r", "x"); a.Code != tc.code || a.Reason != tc.reason || a.Code == 503 != (a.RetryAfter > 0) {
 			t.Errorf("%v: %+v", tc.err, a)
 		}
@@ -126,7 +127,7 @@ func TestRequestsThatWaitForARoom(t *testing.T) {
 	start := func(t *testing.T) *house {
 		h := startHouse(t, newMemStore(), func(c *Config) { c.MailboxSize = 3 })
 		h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
-		s := h.e.shardOf(Name{User: "r", Host: "x.org"})
+		s := h.e.shardOf(store.Name{User: "r", Host: "x.org"})
 		s.inbox.post(func(s *shard) {
 			s.distrust(s.rooms["r@x.org"], nil)
 			s.stale["r@x.org"].parking = true // and nobody has asked for it
@@ -148,7 +149,7 @@ func TestRequestsThatWaitForARoom(t *testing.T) {
 			answers := post(h, 4)
 			h.want(<-answers[3], 503, -209)
 			h.want(<-h.post("alice", "r@x.org", "#rooms"), 200, 1) // concerns no room
-			h.e.shardOf(Name{User: "r", Host: "x.org"}).inbox.post(func(s *shard) {
+			h.e.shardOf(store.Name{User: "r", Host: "x.org"}).inbox.post(func(s *shard) {
 				s.engine.committer.put(&tx{shard: s, room: s.stale["r@x.org"], again: true})
 			})
 			for _, a := range answers[:3] {
@@ -173,7 +174,7 @@ func TestRequestsThatWaitForARoom(t *testing.T) {
 			h := startHouse(t, newMemStore(), nil)
 			defer h.close()
 			h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
-			h.store.set(func(changes []Change) (error, bool) { // refuses, and is away from then on
+			h.store.set(func(changes []store.Change) (error, bool) { // refuses, and is away from then on
 				h.store.away = true
 				return errRefused, false
 			})
@@ -198,7 +199,7 @@ func TestStrangersBehindARefusal(t *testing.T) {
 		defer h.close()
 		h.e.Welcomed("k", stock())
 		h.want(<-h.post("alice", "chat-r@x.org", "#create"), 200, 1)
-		h.store.refuses(func(c *Change) bool { return c.Op == PutMember && c.Member.Flag == MemberInvited })
+		h.store.refuses(func(c *store.Change) bool { return c.Op == store.PutMember && c.Member.Flag == store.MemberInvited })
 		release := h.store.hold()
 		first := h.post("alice", "chat-r@x.org", "first")
 		synctest.Wait()
@@ -211,7 +212,7 @@ func TestStrangersBehindARefusal(t *testing.T) {
 			joins = append(joins, h.send(m))
 			synctest.Wait()
 			if user == "m" { // so that the other one finds the room put aside
-				s := h.e.shardOf(Name{User: "chat-r", Host: "x.org"})
+				s := h.e.shardOf(store.Name{User: "chat-r", Host: "x.org"})
 				s.inbox.post(func(s *shard) {
 					s.distrust(s.rooms["chat-r@x.org"], nil)
 					s.stale["chat-r@x.org"].parking = true
@@ -248,9 +249,9 @@ func checkRefusals(rt *rapid.T) {
 	}
 	synctest.Wait()
 	h.relay.take()
-	h.store.refuses(func(c *Change) bool {
-		return badText(c) || c.Op == PutMember && strings.HasPrefix(c.Member.User.User, "bad") ||
-			c.Op == DeleteRoom && c.Room.Name.User == "t"
+	h.store.refuses(func(c *store.Change) bool {
+		return badText(c) || c.Op == store.PutMember && strings.HasPrefix(c.Member.User.User, "bad") ||
+			c.Op == store.DeleteRoom && c.Room.Name.User == "t"
 	})
 	said := map[string][]string{}
 	for range rapid.IntRange(1, 3).Draw(rt, "bursts") {
@@ -317,16 +318,16 @@ func (h *house) commitsIn(d time.Duration) int {
 // they can be. The others are written meanwhile.
 func TestRefusedCursors(t *testing.T) {
 	for name, tc := range map[string]struct {
-		bad func(*Change) bool
+		bad func(*store.Change) bool
 		err error
 		max int // commits in a minute
 	}{
-		"one member": {func(c *Change) bool { return c.Op == PutCursor && c.Cursor.User.User == "u7" }, errRefused, 60},
-		"progress":   {func(c *Change) bool { return c.Op == PutProgress }, errRefused, 60},
-		"all":        {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress }, errRefused, 300},
-		"privilege": {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress },
+		"one member": {func(c *store.Change) bool { return c.Op == store.PutCursor && c.Cursor.User.User == "u7" }, errRefused, 60},
+		"progress":   {func(c *store.Change) bool { return c.Op == store.PutProgress }, errRefused, 60},
+		"all":        {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress }, errRefused, 300},
+		"privilege": {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress },
 			errors.New("permission denied"), 20},
-		"away": {func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress }, ErrUnavailable, 40},
+		"away": {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress }, store.ErrUnavailable, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -343,8 +344,8 @@ func TestRefusedCursors(t *testing.T) {
 				for i := range 20 {
 					h.answers(fmt.Sprint("u", i), result(404)) // and is behind from now on
 				}
-				h.store.set(func(changes []Change) (error, bool) {
-					if slices.ContainsFunc(changes, func(c Change) bool { return tc.bad(&c) }) {
+				h.store.set(func(changes []store.Change) (error, bool) {
+					if slices.ContainsFunc(changes, func(c store.Change) bool { return tc.bad(&c) }) {
 						return tc.err, false
 					}
 					return nil, false
@@ -394,7 +395,7 @@ func TestRefusedCursorsAtTheEnd(t *testing.T) {
 		h := startHouse(t, newMemStore(), nil)
 		h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
 		h.want(<-h.post("bob", "r@x.org", "#join"), 200, 1)
-		h.store.refuses(func(c *Change) bool { return c.Op == PutCursor || c.Op == PutProgress })
+		h.store.refuses(func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress })
 		h.want(<-h.post("alice", "r@x.org", "one"), 200, 1)
 		<-time.After(time.Second)
 		if h.store.owed() == "" {
@@ -412,10 +413,10 @@ func TestRefusedCursorsAtTheEnd(t *testing.T) {
 // remembered of it.
 func TestRefusalsAreBounded(t *testing.T) {
 	h := newHouse(t, nil)
-	h.store.refuses(func(*Change) bool { return true })
-	var changes []Change
+	h.store.refuses(func(*store.Change) bool { return true })
+	var changes []store.Change
 	for i := range 2 * maxRefusedCursors {
-		changes = append(changes, Change{Op: PutCursor, Cursor: &CursorRow{Room: 1, User: Name{User: fmt.Sprint("u", i),
+		changes = append(changes, store.Change{Op: store.PutCursor, Cursor: &store.CursorRow{Room: 1, User: store.Name{User: fmt.Sprint("u", i),
 			Host: "x.org"}}})
 	}
 	before := h.store.committed()
@@ -459,8 +460,8 @@ func TestRefusedPlaces(t *testing.T) {
 		h.says("1")
 		copies := h.relay.take()
 		refused := 0
-		h.store.set(func(changes []Change) (error, bool) {
-			if slices.ContainsFunc(changes, func(c Change) bool { return c.Op == PutPlaces }) && refused < 3 {
+		h.store.set(func(changes []store.Change) (error, bool) {
+			if slices.ContainsFunc(changes, func(c store.Change) bool { return c.Op == store.PutPlaces }) && refused < 3 {
 				refused++
 				return errRefused, false
 			}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -12,10 +13,10 @@ import (
 // connection's reader and from then on belongs to one shard.
 type request struct {
 	msg     *evapi.Message
-	from    Name                        // sender; zero if it has no usable URI
+	from    store.Name                  // sender; zero if it has no usable URI
 	display string                      // the sender's display name; may be empty
-	target  Name                        // request URI
-	room    Name                        // which room it is about
+	target  store.Name                  // request URI
+	room    store.Name                  // which room it is about
 	keys    struct{ from, room string } // see fromKey and roomKey
 	foreign bool                        // the sender is of another domain, as Kamailio says
 	cmd     *command                    // nil for a message to the room

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -240,10 +241,10 @@ func asJSON(s string) string {
 }
 
 // messages are all that are stored.
-func (s *memStore) messages() []MessageRow {
+func (s *memStore) messages() []store.MessageRow {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []MessageRow
+	var all []store.MessageRow
 	for _, said := range s.said {
 		all = append(all, said...)
 	}

@@ -1,6 +1,10 @@
 package engine
 
-import "strings"
+import (
+	"strings"
+
+	"imcd/engine/store"
+)
 
 // member is one user's place in a room, or the invitation to it. Owned by the
 // room's shard.
@@ -8,9 +12,9 @@ import "strings"
 // There may be millions, most of them idle: the fields are in an order, and as
 // small, that 128 bytes suffice.
 type member struct {
-	uri     string // name().URI()
-	key     string // name().Key(), a part of uri if that is in lower case
-	inviter *Name  // who invited; nil if not known
+	uri     string      // name().URI()
+	key     string      // name().Key(), a part of uri if that is in lower case
+	inviter *store.Name // who invited; nil if not known
 
 	// Delivery.
 	cursor uint64  // number of the last message that reached it
@@ -39,7 +43,7 @@ type member struct {
 }
 
 // newMember makes a member of a valid name.
-func newMember(name Name, flag int) *member {
+func newMember(name store.Name, flag int) *member {
 	m := &member{uri: name.URI(), user: uint8(len(name.User)), flag: int8(flag)}
 	// name.Key(), and no new string if that is the same.
 	if m.key = strings.ToLower(m.uri[len("sip:"):]); strings.IndexByte(name.User, '%') >= 0 {
@@ -48,15 +52,15 @@ func newMember(name Name, flag int) *member {
 	return m
 }
 
-func (m *member) name() Name {
+func (m *member) name() store.Name {
 	at := len("sip:") + int(m.user)
-	return Name{User: m.uri[len("sip:"):at], Host: m.uri[at+1:]}
+	return store.Name{User: m.uri[len("sip:"):at], Host: m.uri[at+1:]}
 }
 
 // invitedBy is who invited; the zero Name if that is not known.
-func (m *member) invitedBy() Name {
+func (m *member) invitedBy() store.Name {
 	if m.inviter == nil {
-		return Name{}
+		return store.Name{}
 	}
 	return *m.inviter
 }
@@ -70,9 +74,9 @@ const (
 	waiting               // nowhere for now: it could not be reached
 )
 
-func (m *member) invited() bool { return m.flag&MemberInvited != 0 }
-func (m *member) owner() bool   { return m.flag&MemberOwner != 0 }
-func (m *member) rights() bool  { return m.flag&(MemberOwner|MemberAdmin) != 0 }
+func (m *member) invited() bool { return m.flag&store.MemberInvited != 0 }
+func (m *member) owner() bool   { return m.flag&store.MemberOwner != 0 }
+func (m *member) rights() bool  { return m.flag&(store.MemberOwner|store.MemberAdmin) != 0 }
 
 // queue is where a member waits for its turn.
 type queue uint8
@@ -100,7 +104,7 @@ func (m *member) mark() string {
 	switch {
 	case m.owner():
 		return "*"
-	case m.flag&MemberAdmin != 0:
+	case m.flag&store.MemberAdmin != 0:
 		return "~"
 	}
 	return ""
@@ -108,7 +112,7 @@ func (m *member) mark() string {
 
 // room is a chat room. Owned by its shard.
 type room struct {
-	name    Name
+	name    store.Name
 	key     string // name.Key()
 	private bool
 	roster  // members, invited ones included
@@ -149,20 +153,20 @@ type room struct {
 	moves       *moves       // of a large room; nil in others
 }
 
-func newRoom(name Name, id int64) *room {
+func newRoom(name store.Name, id int64) *room {
 	return &room{name: name, key: name.Key(), id: id}
 }
 
-func (r *room) row() RoomRow {
-	row := RoomRow{Name: r.name, ID: r.id}
+func (r *room) row() store.RoomRow {
+	row := store.RoomRow{Name: r.name, ID: r.id}
 	if r.private {
-		row.Flag = RoomPrivate
+		row.Flag = store.RoomPrivate
 	}
 	return row
 }
 
-func (r *room) memberRow(m *member) MemberRow {
-	return MemberRow{Room: r.name, User: m.name(), Flag: int(m.flag), Inviter: m.invitedBy(), Told: m.told}
+func (r *room) memberRow(m *member) store.MemberRow {
+	return store.MemberRow{Room: r.name, User: m.name(), Flag: int(m.flag), Inviter: m.invitedBy(), Told: m.told}
 }
 
 // full counts those who are in the room, the invited left out.
@@ -188,7 +192,7 @@ func (r *room) heir(leaver *member) *member {
 	for _, m := range r.order {
 		switch {
 		case m == leaver || m.invited():
-		case m.flag&MemberAdmin != 0:
+		case m.flag&store.MemberAdmin != 0:
 			return m
 		case heir == nil:
 			heir = m
@@ -199,9 +203,9 @@ func (r *room) heir(leaver *member) *member {
 
 // show names a user the way people in this room know it: without the host where
 // it is the room's own.
-func (r *room) show(n Name) string { return showName(n, r.name.Host) }
+func (r *room) show(n store.Name) string { return showName(n, r.name.Host) }
 
-func showName(n Name, host string) string {
+func showName(n store.Name, host string) string {
 	if equalFold(n.Host, host) {
 		return n.User
 	}

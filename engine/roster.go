@@ -1,6 +1,10 @@
 package engine
 
-import "slices"
+import (
+	"slices"
+
+	"imcd/engine/store"
+)
 
 // indexFrom is the number of members from which on they are found by an index:
 // below it, looking at each is as fast, and an index would take as much memory as
@@ -56,7 +60,7 @@ func (r *roster) put(m *member) {
 }
 
 // add makes a new member.
-func (r *roster) add(name Name, flag int) *member {
+func (r *roster) add(name store.Name, flag int) *member {
 	m := newMember(name, flag)
 	r.put(m)
 	return m
@@ -79,5 +83,5 @@ func (r *roster) admit(m *member) {
 	if m.invited() && r.has(m) {
 		r.pending--
 	}
-	m.flag &^= MemberInvited
+	m.flag &^= store.MemberInvited
 }

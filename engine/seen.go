@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -118,7 +119,7 @@ func (s *shard) resolved(n *seen, a evapi.Answer) {
 
 // seenChange is the answer as it is stored together with what the request
 // changed, for repetitions that come after a restart.
-func (t *tx) seenChange() Change {
-	return Change{Op: PutSeen, Seen: &SeenRow{Key: t.req.seen.key, Shard: Hash(t.req.roomKey()),
+func (t *tx) seenChange() store.Change {
+	return store.Change{Op: store.PutSeen, Seen: &store.SeenRow{Key: t.req.seen.key, Shard: Hash(t.req.roomKey()),
 		Code: t.answer.Code, RC: t.answer.RC, Reason: t.answer.Reason, At: t.req.seen.at}}
 }

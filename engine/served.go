@@ -8,6 +8,7 @@ import (
 	"regexp/syntax"
 	"strings"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -81,7 +82,7 @@ func hostKey(host string) string { return strings.ToLower(strings.Trim(host, "[]
 
 // own reports whether a host is a domain of this service, as target, which was handed
 // over, is.
-func (s *served) own(host string, target Name) bool {
+func (s *served) own(host string, target store.Name) bool {
 	return s.any || equalFold(host, target.Host) || s.domains[hostKey(host)]
 }
 
@@ -111,10 +112,10 @@ func (s *served) prefixed(user string) string {
 // that is no room's gets the prefix that rooms have here. With making, the room may be
 // made, and must be one that can be written to; byRule is Message.ByRule: else it is the
 // operator's script that decides what a room is.
-func (s *served) roomNamed(arg string, target Name, byRule, making bool) (Name, *refusal) {
+func (s *served) roomNamed(arg string, target store.Name, byRule, making bool) (store.Name, *refusal) {
 	name, err := ParseName(arg, target.Host)
 	if err != nil {
-		return Name{}, refuseArguments(fmt.Sprintf("Bad room '%s': %v", clip(arg), err))
+		return store.Name{}, refuseArguments(fmt.Sprintf("Bad room '%s': %v", clip(arg), err))
 	}
 	if byRule && !s.isRoom(name.User) && !strings.ContainsAny(arg, "@:") {
 		if full := s.prefixed(name.User); full != "" {
@@ -124,16 +125,16 @@ func (s *served) roomNamed(arg string, target Name, byRule, making bool) (Name, 
 	switch {
 	case !making || name.Key() == target.Key():
 	case !s.own(name.Host, target):
-		return Name{}, refuseArguments(fmt.Sprintf("'%s' is not of this server", clip(arg)))
+		return store.Name{}, refuseArguments(fmt.Sprintf("'%s' is not of this server", clip(arg)))
 	case byRule && !s.isRoom(name.User):
-		return Name{}, refuseArguments(fmt.Sprintf("'%s' cannot be a room: its name %s", clip(name.User), s.rules[0].words()))
+		return store.Name{}, refuseArguments(fmt.Sprintf("'%s' cannot be a room: its name %s", clip(name.User), s.rules[0].words()))
 	}
 	return name, nil
 }
 
 // isRoomName reports whether what is sent to a name comes to a room of this service, or
 // its manager, as far as is known.
-func (s *served) isRoomName(n Name, target Name) bool {
+func (s *served) isRoomName(n store.Name, target store.Name) bool {
 	if !s.own(n.Host, target) {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -276,7 +277,7 @@ func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 }
 
 // createRoom makes a room in memory; its changes are the caller's.
-func (s *shard) createRoom(name Name, private bool) *room {
+func (s *shard) createRoom(name store.Name, private bool) *room {
 	r := newRoom(name, newRoomID())
 	r.private, r.stored = private, true
 	s.addRoom(r)
@@ -294,7 +295,7 @@ func (s *shard) removeRoom(r *room) {
 }
 
 // install takes over a room that was loaded when the engine starts.
-func (s *shard) install(state RoomState) {
+func (s *shard) install(state store.RoomState) {
 	r := newRoom(state.Room.Name, 0)
 	s.addRoom(r)
 	s.fill(r, state, nil)
@@ -302,8 +303,8 @@ func (s *shard) install(state RoomState) {
 }
 
 // fill gives r the stored state; members of was, by key, stay the same objects.
-func (s *shard) fill(r *room, state RoomState, was map[string]*member) {
-	r.name, r.private = state.Room.Name, state.Room.Flag&RoomPrivate != 0
+func (s *shard) fill(r *room, state store.RoomState, was map[string]*member) {
+	r.name, r.private = state.Room.Name, state.Room.Flag&store.RoomPrivate != 0
 	if r.stored = state.Room.ID != 0; r.stored {
 		r.id = state.Room.ID
 	} else {

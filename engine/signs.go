@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // Signs of life of somebody who could not be reached: a request of that user, or, as
@@ -92,7 +94,7 @@ const keptSigns = 1024
 
 // heard reports whether a request of a user is a sign that somebody waits for, and the
 // first within a time.
-func (s *signs) heard(user Name, now time.Time, every time.Duration) bool {
+func (s *signs) heard(user store.Name, now time.Time, every time.Duration) bool {
 	if s.some.Load() == 0 {
 		return false
 	}
@@ -107,7 +109,7 @@ func (s *signs) heard(user Name, now time.Time, every time.Duration) bool {
 }
 
 // heard says that a user has sent something.
-func (e *Engine) heard(user Name) {
+func (e *Engine) heard(user store.Name) {
 	if user.IsZero() || !e.signs.heard(user, time.Now(), e.cfg.SignEvery) {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -201,7 +202,7 @@ func TestSignsAreForgotten(t *testing.T) {
 	s := newSigns()
 	now := time.Now()
 	for i := range 10 * keptSigns {
-		user := Name{User: fmt.Sprint("u", i), Host: "x.org"}
+		user := store.Name{User: fmt.Sprint("u", i), Host: "x.org"}
 		s.await(user.Key())
 		if !s.heard(user, now, time.Second) || s.heard(user, now, time.Second) {
 			t.Fatal("not heard once")

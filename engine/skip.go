@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+
+	"imcd/engine/store"
 )
 
 // SkipMessage takes the next message that a member has not got out of its way, if its
@@ -34,7 +36,7 @@ func (e *Engine) SkipMessage(ctx context.Context, room, user string) (uint64, er
 	}
 }
 
-func (s *shard) skip(name, who Name) (uint64, error) {
+func (s *shard) skip(name, who store.Name) (uint64, error) {
 	r := s.rooms[name.Key()]
 	if r == nil {
 		return 0, fmt.Errorf("%w: %s", ErrNoRoom, name.URI())

@@ -6,13 +6,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
 )
 
 // loadedRoom is a room as a Store hands it on.
-func loadedRoom(room string, members int) RoomState {
-	state := RoomState{Room: RoomRow{Name: Name{room, "x.org"}}}
+func loadedRoom(room string, members int) store.RoomState {
+	state := store.RoomState{Room: store.RoomRow{Name: store.Name{User: room, Host: "x.org"}}}
 	for i := range members {
-		state.Members = append(state.Members, MemberRow{Room: state.Room.Name, User: Name{fmt.Sprint("User", i), "x.org"}})
+		state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name, User: store.Name{User: fmt.Sprint("User", i), Host: "x.org"}})
 	}
 	return state
 }
@@ -35,7 +37,7 @@ func TestLoadedMembersAreFound(t *testing.T) {
 		if len(r.order) != n || r.followers != n {
 			t.Fatalf("%d members, %d of them follow, want %d", len(r.order), r.followers, n)
 		}
-		r.add(Name{"late", "x.org"}, 0)
+		r.add(store.Name{User: "late", Host: "x.org"}, 0)
 		for i, m := range r.order {
 			if r.get(m.key) != m {
 				t.Errorf("member %d of %d is not found", i, n)
@@ -59,7 +61,7 @@ func BenchmarkInstall(b *testing.B) {
 	const members = 10000
 	for _, size := range []int{10, 100, members} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			var states []RoomState
+			var states []store.RoomState
 			for i := range members / size {
 				states = append(states, loadedRoom(fmt.Sprint("room", i), size))
 			}

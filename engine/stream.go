@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -22,13 +23,13 @@ const (
 type note struct {
 	out    *evapi.Outgoing
 	via    *evapi.Conn
-	room   *room   // of invite or greets
-	invite *member // whose invitation it is; nil for all others
-	greets *member // who entered the room and is told so; nil for all others
-	adder  Name    // who added greets; zero if nobody did
-	stored int64   // ID of its NoteRow; 0: it is none that is kept
-	noted  bool    // who invited knows that it waits
-	size   int     // bytes charged
+	room   *room      // of invite or greets
+	invite *member    // whose invitation it is; nil for all others
+	greets *member    // who entered the room and is told so; nil for all others
+	adder  store.Name // who added greets; zero if nobody did
+	stored int64      // ID of its NoteRow; 0: it is none that is kept
+	noted  bool       // who invited knows that it waits
+	size   int        // bytes charged
 	made   time.Time
 	tries  int
 }
@@ -36,7 +37,7 @@ type note struct {
 // stream is what one user gets outside of the rooms' logs, in order. Owned by
 // its shard.
 type stream struct {
-	user   Name
+	user   store.Name
 	key    string
 	notes  []note // to be sent; the first is under way if flight is not nil
 	flight *flight
@@ -45,7 +46,7 @@ type stream struct {
 }
 
 // note queues n for a user.
-func (s *shard) note(to Name, n note) {
+func (s *shard) note(to store.Name, n note) {
 	st := s.streamOf(to)
 	if len(st.notes) >= maxNotes {
 		s.engine.metrics.dropped.Inc()
@@ -60,7 +61,7 @@ func (s *shard) note(to Name, n note) {
 }
 
 // streamOf is the stream of a user, made if there is none.
-func (s *shard) streamOf(user Name) *stream {
+func (s *shard) streamOf(user store.Name) *stream {
 	key := user.Key()
 	st := s.streams[key]
 	if st == nil {
@@ -121,7 +122,7 @@ func (s *shard) noteDone(f *flight, r evapi.Result) {
 	switch {
 	case done.mustKeep(r):
 		kept := done
-		kept.adder = Name{} // is told once
+		kept.adder = store.Name{} // is told once
 		s.keep(st, kept, s.now.Add(s.engine.cfg.OfflineRetry))
 	default:
 		s.unstore(done)

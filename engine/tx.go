@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -15,7 +16,7 @@ type tx struct {
 	shard   *shard
 	room    *room  // nil if it concerns none
 	epoch   uint64 // of its shard when it was made
-	changes []Change
+	changes []store.Change
 	lazy    bool // nobody waits for it
 	apart   bool // its changes have nothing to do with each other
 	again   bool // nothing but: load room again
@@ -38,21 +39,21 @@ type tx struct {
 // say is one thing that goes out once a tx is durable: to one user (to is set)
 // or to all live members of the tx's room.
 type say struct {
-	to      Name
+	to      store.Name
 	out     *evapi.Outgoing
-	join    *member   // takes part in the room's deliveries from here on
-	move    *move     // the room's next notice of who has joined and left tells of it
-	skip    string    // to all but the member with this key
-	invite  *member   // the copy is the invitation of this member
-	greets  *member   // the copy tells this member that it is in the room
-	adder   Name      // of greets: who added it; zero if nobody did
-	stored  int64     // ID of the NoteRow of what is kept; 0: it is not
-	noted   bool      // of invite: who invited knows that it waits
-	size    int       // bytes charged
-	seq     uint64    // number of a member's message; 0: a notice
-	at      time.Time // when it was accepted
-	expires time.Time // when it is not delivered any more; zero: never
-	cursor  uint64    // of join: the last message that join does not get
+	join    *member    // takes part in the room's deliveries from here on
+	move    *move      // the room's next notice of who has joined and left tells of it
+	skip    string     // to all but the member with this key
+	invite  *member    // the copy is the invitation of this member
+	greets  *member    // the copy tells this member that it is in the room
+	adder   store.Name // of greets: who added it; zero if nobody did
+	stored  int64      // ID of the NoteRow of what is kept; 0: it is not
+	noted   bool       // of invite: who invited knows that it waits
+	size    int        // bytes charged
+	seq     uint64     // number of a member's message; 0: a notice
+	at      time.Time  // when it was accepted
+	expires time.Time  // when it is not delivered any more; zero: never
+	cursor  uint64     // of join: the last message that join does not get
 
 	receipt *openReceipt // what the sender gets of a member's message; nil: nothing
 }
@@ -98,7 +99,7 @@ func (s *shard) done(t *tx, err error) {
 	switch {
 	case errors.Is(err, errSuperseded):
 		again = s.superseded(t)
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, store.ErrUnavailable):
 		if t.room != nil {
 			s.distrust(t.room, t.left)
 		}
@@ -176,7 +177,7 @@ func (s *shard) distrust(r *room, left []*member) {
 
 // reload gives a distrusted room the state that the database has; nil: it has
 // no such room. Members that are still there keep their place in the log.
-func (s *shard) reload(key string, state *RoomState, epoch uint64) {
+func (s *shard) reload(key string, state *store.RoomState, epoch uint64) {
 	s.epoch = epoch
 	r := s.stale[key]
 	if r == nil {
@@ -188,7 +189,7 @@ func (s *shard) reload(key string, state *RoomState, epoch uint64) {
 }
 
 // replace makes r what is stored.
-func (s *shard) replace(r *room, state *RoomState) {
+func (s *shard) replace(r *room, state *store.RoomState) {
 	defer s.countOwners(r)
 	if state == nil {
 		s.discard(r)

@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -191,7 +192,7 @@ func TestDisplayNameOrUser(t *testing.T) {
 		"\"Bob\" <sip:chat-a@x.org>": "sip:chat-a@x.org",
 	} {
 		words, at := splitLine(in)
-		if got := strings.Join(invite.dropName(words, at, Name{"r", "x.org"}, s), "|"); got != want {
+		if got := strings.Join(invite.dropName(words, at, store.Name{User: "r", Host: "x.org"}, s), "|"); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -122,7 +123,7 @@ func (r *room) mayType(m *member, now time.Time) bool {
 // composeTyping makes what others get. Its author stands in the display name: the client
 // shows nothing else of it.
 func (e *Engine) composeTyping(r *room, req *request, now time.Time) (*evapi.Outgoing, error) {
-	row := &MessageRow{Sender: req.from, Display: cleanDisplay(req.display), Headers: req.rowHeaders(), At: now}
+	row := &store.MessageRow{Sender: req.from, Display: cleanDisplay(req.display), Headers: req.rowHeaders(), At: now}
 	headers := append(e.copyHeaders(r, row), evapi.Header{Name: headerExpires, Value: "0"},
 		evapi.Header{Name: headerPriority, Value: "non-urgent"})
 	return evapi.NewOutgoing(evapi.Content{From: nameAddr(displayOf(row), r.name), ContentType: req.contentType,

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // A commit may have been done although the database did not say so: the connection was
@@ -17,13 +19,13 @@ import (
 
 // signed adds the answer to a request that never was if changes have none of their own,
 // so that CommitAgain knows them. Cursors and the like are written again without harm.
-func signed(changes []Change) []Change {
+func signed(changes []store.Change) []store.Change {
 	harmless := true
 	for i := range changes {
 		switch changes[i].Op {
-		case PutSeen:
+		case store.PutSeen:
 			return changes
-		case PutCursor, PutProgress, PutPlaces, DeleteNote:
+		case store.PutCursor, store.PutProgress, store.PutPlaces, store.DeleteNote:
 		default:
 			harmless = false
 		}
@@ -31,16 +33,16 @@ func signed(changes []Change) []Change {
 	if harmless {
 		return changes
 	}
-	sign := &SeenRow{At: time.Now()}
+	sign := &store.SeenRow{At: time.Now()}
 	_, _ = rand.Read(sign.Key[:]) // never fails
-	return append(slices.Clip(changes), Change{Op: PutSeen, Seen: sign})
+	return append(slices.Clip(changes), store.Change{Op: store.PutSeen, Seen: sign})
 }
 
 // resolve finds out what became of a batch whose commit was ErrUncertain: nil if it is
 // stored, ErrInvalid if it never will be. behind are the rooms of what was failed
 // meanwhile, which are to be loaded again; nil if the senders had not to be given up.
 func (c *committer) resolve(
-	ctx context.Context, batch []*tx, changes []Change, why error,
+	ctx context.Context, batch []*tx, changes []store.Change, why error,
 ) (behind map[*room]*tx, err error) {
 	c.log.Warn().Err(why).Int("transactions", len(batch)).
 		Msg("it is not known whether a commit was done, it is tried again")
@@ -55,7 +57,7 @@ func (c *committer) resolve(
 		if ctx.Err() != nil {
 			return behind, err
 		}
-		if err == nil || errors.Is(err, ErrInvalid) {
+		if err == nil || errors.Is(err, store.ErrInvalid) {
 			break
 		}
 		if behind == nil && !time.Now().Before(until) {

@@ -9,16 +9,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
 // uncertain makes commits with a message of this text, or a member of this name, end
 // without that it is known whether they were done, until the store is set otherwise.
 func (h *house) uncertain(what string, stored bool) {
-	h.store.set(func(changes []Change) (error, bool) {
+	h.store.set(func(changes []store.Change) (error, bool) {
 		for _, c := range changes {
-			if c.Op == PutMessage && string(c.Message.Body) == what || c.Op == PutMember && c.Member.User.User == what {
-				return fmt.Errorf("connection lost: %w", ErrUncertain), stored
+			if c.Op == store.PutMessage && string(c.Message.Body) == what || c.Op == store.PutMember && c.Member.User.User == what {
+				return fmt.Errorf("connection lost: %w", store.ErrUncertain), stored
 			}
 		}
 		return nil, false
@@ -206,7 +207,7 @@ func TestRefusedAfterUncertain(t *testing.T) {
 			m := h.request("alice", "r@x.org", "x")
 			first := h.send(m)
 			h.pass(takes)
-			h.store.set(func([]Change) (error, bool) { return errRefused, false })
+			h.store.set(func([]store.Change) (error, bool) { return errRefused, false })
 			h.pass(time.Second)
 			want := 500
 			if takes > lateAfter {
@@ -251,27 +252,27 @@ func TestStopWhileUncertain(t *testing.T) {
 
 // What only says how far somebody has come is written again, and is no row of its own.
 func TestSigned(t *testing.T) {
-	cursor, seen := Change{Op: PutCursor, Cursor: &CursorRow{}}, Change{Op: PutSeen, Seen: &SeenRow{}}
-	message := Change{Op: PutMessage, Message: &MessageRow{}}
+	cursor, seen := store.Change{Op: store.PutCursor, Cursor: &store.CursorRow{}}, store.Change{Op: store.PutSeen, Seen: &store.SeenRow{}}
+	message := store.Change{Op: store.PutMessage, Message: &store.MessageRow{}}
 	for _, tt := range []struct {
-		changes []Change
+		changes []store.Change
 		want    int
 	}{
-		{nil, 0}, {[]Change{cursor, {Op: PutProgress}, {Op: PutPlaces}, {Op: DeleteNote}}, 4},
-		{[]Change{message, seen}, 2}, {[]Change{message}, 2}, {[]Change{cursor, {Op: PutMember}}, 3},
-		{[]Change{{Op: PutNote}}, 2},
+		{nil, 0}, {[]store.Change{cursor, {Op: store.PutProgress}, {Op: store.PutPlaces}, {Op: store.DeleteNote}}, 4},
+		{[]store.Change{message, seen}, 2}, {[]store.Change{message}, 2}, {[]store.Change{cursor, {Op: store.PutMember}}, 3},
+		{[]store.Change{{Op: store.PutNote}}, 2},
 	} {
 		got := signed(tt.changes)
 		added := got[len(tt.changes):]
-		if len(got) != tt.want || len(added) > 0 && (added[0].Op != PutSeen || added[0].Seen.Key == [16]byte{}) {
+		if len(got) != tt.want || len(added) > 0 && (added[0].Op != store.PutSeen || added[0].Seen.Key == [16]byte{}) {
 			t.Errorf("%v: %v", tt.changes, got)
 		}
 	}
 	// Signs are no answers after a restart.
-	store := newMemStore()
-	sign := signed([]Change{message})[1].Seen
-	store.answers[sign.Key] = *sign
-	h := openHouse(t, store, nil)
+	kept := newMemStore()
+	sign := signed([]store.Change{message})[1].Seen
+	kept.answers[sign.Key] = *sign
+	h := openHouse(t, kept, nil)
 	for _, s := range h.e.shards {
 		if len(s.seen) > 0 {
 			t.Error("a sign is taken for an answer")

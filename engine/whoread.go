@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"imcd/engine/store"
 )
 
 const (
@@ -35,9 +37,9 @@ func runSeen(c *call) *refusal {
 
 // sendSeen tells a member who has got the last n messages, and to whom they were
 // displayed. Who sent them is in the database. The member has a place among the reads.
-func (s *shard) sendSeen(r *room, to Name, callID string, n int) {
+func (s *shard) sendSeen(r *room, to store.Name, callID string, n int) {
 	after := r.last - min(seenMost, r.last)
-	s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: seenMost, answer: func(rows []MessageRow, err error) {
+	s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: seenMost, answer: func(rows []store.MessageRow, err error) {
 		s.inbox.post(func(s *shard) {
 			defer s.engine.held.pages.Add(-rowsSize(rows))
 			c := s.own(r)
@@ -61,7 +63,7 @@ func (s *shard) sendSeen(r *room, to Name, callID string, n int) {
 
 // seenLines tells of the last n of rows. Who asks for one learns of its own last message,
 // too.
-func (s *shard) seenLines(r *room, m *member, rows []MessageRow, n int) []string {
+func (s *shard) seenLines(r *room, m *member, rows []store.MessageRow, n int) []string {
 	last := &rows[len(rows)-1]
 	if n > 1 {
 		var lines []string
@@ -70,7 +72,7 @@ func (s *shard) seenLines(r *room, m *member, rows []MessageRow, n int) []string
 		}
 		return lines
 	}
-	own := slices.IndexFunc(rows, func(row MessageRow) bool { return row.Sender.Key() == m.key })
+	own := slices.IndexFunc(rows, func(row store.MessageRow) bool { return row.Sender.Key() == m.key })
 	for i := own + 1; i < len(rows); i++ {
 		if rows[i].Sender.Key() == m.key {
 			own = i
@@ -87,7 +89,7 @@ func (s *shard) seenLines(r *room, m *member, rows []MessageRow, n int) []string
 }
 
 // seenLine is what there is to tell of one message.
-func (s *shard) seenLine(notice string, r *room, row *MessageRow) string {
+func (s *shard) seenLine(notice string, r *room, row *store.MessageRow) string {
 	author := row.Sender.Key()
 	of, got, read := len(r.audience(row.Seq, author)), len(r.takers(row.Seq, author)), r.readers(row.Seq, author)
 	notices := s.engine.notices

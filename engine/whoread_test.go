@@ -3,6 +3,8 @@ package engine
 import (
 	"strings"
 	"testing"
+
+	"imcd/engine/store"
 )
 
 // wantTold sends a command and compares the one notice for it.
@@ -95,11 +97,11 @@ func TestSeenAfterLosses(t *testing.T) {
 }
 
 func TestNewcomersAreBounded(t *testing.T) {
-	r := newRoom(Name{"r", "x.org"}, 1)
+	r := newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	for range maxNewcomers + 3 {
-		r.noteNewcomer(newMember(Name{"u", "x.org"}, 0), 7)
+		r.noteNewcomer(newMember(store.Name{User: "u", Host: "x.org"}, 0), 7)
 	}
-	if r.noteNewcomer(newMember(Name{"u", "x.org"}, 0), 0); len(r.newcomers) != maxNewcomers {
+	if r.noteNewcomer(newMember(store.Name{User: "u", Host: "x.org"}, 0), 0); len(r.newcomers) != maxNewcomers {
 		t.Errorf("%d newcomers", len(r.newcomers))
 	}
 }

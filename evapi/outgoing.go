@@ -1,7 +1,9 @@
 package evapi
 
+import "imcd/evapi/sipmsg"
+
 // Header is one header field of an outgoing request.
-type Header struct{ Name, Value string }
+type Header = sipmsg.Header
 
 // Content is what all copies of one outgoing MESSAGE share.
 type Content struct {

@@ -109,11 +109,11 @@ func TestOutgoingFrame(t *testing.T) {
 		{"plain", Content{From: from, Body: []byte("hello")}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
 		{"bytes", Content{From: from, Body: allBytes(1)}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
 		{"empty", Content{From: from}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
-		{"headers", Content{From: from, ContentType: `text/x; a="b\c"`, Headers: []Header{{"X-A", "1"}, {"In-Reply-To", `a"b`}}},
+		{"headers", Content{From: from, ContentType: `text/x; a="b\c"`, Headers: []Header{{Name: "X-A", Value: "1"}, {Name: "In-Reply-To", Value: `a"b`}}},
 			"tm.t_uac_start", "Content-Type: text/x; a=\"b\\c\"\r\nX-A: 1\r\nIn-Reply-To: a\"b\r\n"},
 		{"!! in From", Content{From: `"wow!!" <sip:r@h>`}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
 		{"!! in body", Content{From: from, Body: []byte("wow!!")}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
-		{"!! in header", Content{From: from, Headers: []Header{{"X-A", "wow!!x"}}}, "imc.send",
+		{"!! in header", Content{From: from, Headers: []Header{{Name: "X-A", Value: "wow!!x"}}}, "imc.send",
 			"Content-Type: text/plain\r\nX-A: wow!!x\r\n"},
 		{"! in type", Content{From: from, ContentType: "multipart/mixed;boundary=a!b"}, "imc.send",
 			"Content-Type: multipart/mixed;boundary=a!b\r\n"},
@@ -164,16 +164,16 @@ func TestNewOutgoingRefuses(t *testing.T) {
 		{Content{From: "\"a\x00\" <sip:r@h>"}, "From"},
 		{Content{From: from, ContentType: "text/plain\r\nX: y"}, "ContentType"},
 		{Content{From: from, ContentType: "text/plain\nX: y"}, "ContentType"},
-		{Content{From: from, Headers: []Header{{"X-A", "b\rc"}}}, "X-A"},
-		{Content{From: from, Headers: []Header{{"X-A", "b\nc"}}}, "X-A"},
-		{Content{From: from, Headers: []Header{{"X-A", "b\x00c"}}}, "X-A"},
-		{Content{From: from, Headers: []Header{{"X-A\r\nX-B", "c"}}}, "X-B"},
-		{Content{From: from, Headers: []Header{{"X A", "c"}}}, "X A"},
-		{Content{From: from, Headers: []Header{{"X:A", "c"}}}, "X:A"},
-		{Content{From: from, Headers: []Header{{"", "c"}}}, "name"},
-		{Content{From: from, Headers: []Header{{"call-id", "c"}}}, "call-id"},
-		{Content{From: from, Headers: []Header{{"x-imc-SECRET", "c"}}}, "x-imc-SECRET"},
-		{Content{From: from, Headers: []Header{{"l", "5"}}}, "l"},
+		{Content{From: from, Headers: []Header{{Name: "X-A", Value: "b\rc"}}}, "X-A"},
+		{Content{From: from, Headers: []Header{{Name: "X-A", Value: "b\nc"}}}, "X-A"},
+		{Content{From: from, Headers: []Header{{Name: "X-A", Value: "b\x00c"}}}, "X-A"},
+		{Content{From: from, Headers: []Header{{Name: "X-A\r\nX-B", Value: "c"}}}, "X-B"},
+		{Content{From: from, Headers: []Header{{Name: "X A", Value: "c"}}}, "X A"},
+		{Content{From: from, Headers: []Header{{Name: "X:A", Value: "c"}}}, "X:A"},
+		{Content{From: from, Headers: []Header{{Name: "", Value: "c"}}}, "name"},
+		{Content{From: from, Headers: []Header{{Name: "call-id", Value: "c"}}}, "call-id"},
+		{Content{From: from, Headers: []Header{{Name: "x-imc-SECRET", Value: "c"}}}, "x-imc-SECRET"},
+		{Content{From: from, Headers: []Header{{Name: "l", Value: "5"}}}, "l"},
 	}
 	for _, tt := range tests {
 		_, err := NewOutgoing(tt.c)
@@ -193,8 +193,8 @@ func TestNewOutgoingTooLarge(t *testing.T) {
 		"escapes": {Content{From: from, Body: bytes.Repeat([]byte(`"`), 15500)}, Content{From: from, Body: bytes.Repeat([]byte(`"`), 16200)}},
 		"control": {Content{From: from, Body: bytes.Repeat([]byte("\x01"), 5200)}, Content{From: from, Body: bytes.Repeat([]byte("\x01"), 5400)}},
 		"base64":  {Content{From: from, Body: make([]byte, 23000)}, Content{From: from, Body: make([]byte, 24200)}},
-		"headers": {Content{From: from, Headers: []Header{{"X-A", "!" + strings.Repeat("x", 1800)}}},
-			Content{From: from, Headers: []Header{{"X-A", "!" + strings.Repeat("x", 2000)}}}},
+		"headers": {Content{From: from, Headers: []Header{{Name: "X-A", Value: "!" + strings.Repeat("x", 1800)}}},
+			Content{From: from, Headers: []Header{{Name: "X-A", Value: "!" + strings.Repeat("x", 2000)}}}},
 		"long From": {Content{From: "<sip:" + strings.Repeat("r", 1000) + "@h>", Body: []byte{0}},
 			Content{From: "<sip:" + strings.Repeat("r", 1100) + "@h>", Body: []byte{0}}},
 	} {
@@ -222,7 +222,7 @@ func FuzzOutgoing(f *testing.F) {
 		if err != nil {
 			return
 		}
-		o, err := NewOutgoing(Content{From: from, ContentType: ctype, Headers: []Header{{hname, hvalue}}, Body: body})
+		o, err := NewOutgoing(Content{From: from, ContentType: ctype, Headers: []Header{{Name: hname, Value: hvalue}}, Body: body})
 		if err != nil {
 			return
 		}
@@ -274,7 +274,7 @@ func TestOutgoingForms(t *testing.T) {
 		"long":     {From: from, Body: bytes.Repeat([]byte("x"), 20000)},
 		"escapes":  {From: from, Body: bytes.Repeat([]byte("\x01"), 5000)},
 		"imc.send": {From: from, Body: make([]byte, 20000)},
-		"headers":  {From: from, Headers: []Header{{"X-A", strings.Repeat("x", 1500)}, {"X-B", "y"}}},
+		"headers":  {From: from, Headers: []Header{{Name: "X-A", Value: strings.Repeat("x", 1500)}, {Name: "X-B", Value: "y"}}},
 	} {
 		o := mustOutgoing(t, c)
 		made := func() (frame, batch bool) { return o.frame.Load() != nil, o.batch.Load() != nil }

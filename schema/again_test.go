@@ -10,30 +10,30 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
 // uncertainCases are commits of each kind, each with what makes the server's messages known
 // to a Cutter: that with which it commits.
 var uncertainCases = map[string]struct {
-	changes []engine.Change
+	changes []store.Change
 	has     string
 }{
-	"one message": {[]engine.Change{putMessage(7, 3, []byte("cut me")), putSeen(3, 200, epoch)}, "cut me"},
-	"messages": {[]engine.Change{putMessage(7, 3, []byte("cut me")), putMessage(8, 1, nil), putSeen(3, 200, epoch),
+	"one message": {[]store.Change{putMessage(7, 3, []byte("cut me")), putSeen(3, 200, epoch)}, "cut me"},
+	"messages": {[]store.Change{putMessage(7, 3, []byte("cut me")), putMessage(8, 1, nil), putSeen(3, 200, epoch),
 		putSeen(4, 200, epoch), putCursor(7, "a", 2)}, hex.EncodeToString([]byte("cut me"))},
-	"a member and a message": {[]engine.Change{putMember("r", "c", 0), putMessage(7, 3, []byte("x")),
+	"a member and a message": {[]store.Change{putMember("r", "c", 0), putMessage(7, 3, []byte("x")),
 		putSeen(3, 200, epoch)}, "COMMIT"},
-	"a new room": {[]engine.Change{putRoomID("new", 9), putMember("new", "a", 1), putMessage(9, 1, nil),
+	"a new room": {[]store.Change{putRoomID("new", 9), putMember("new", "a", 1), putMessage(9, 1, nil),
 		putSeen(3, 200, epoch)}, "COMMIT"},
-	"the same room again": {[]engine.Change{deleteRoom("r"), putRoomID("r", 9), putMember("r", "c", 1),
+	"the same room again": {[]store.Change{deleteRoom("r"), putRoomID("r", 9), putMember("r", "c", 1),
 		putMessage(9, 1, nil), putSeen(3, 200, epoch)}, "COMMIT"},
-	"a notice": {[]engine.Change{putNote(5, "a", []byte("x"), epoch), putSeen(3, 200, epoch)}, "COMMIT"},
+	"a notice": {[]store.Change{putNote(5, "a", []byte("x"), epoch), putSeen(3, 200, epoch)}, "COMMIT"},
 }
 
 // uncertainStart is what all of them change.
-var uncertainStart = []engine.Change{putRoomID("r", 7), putMember("r", "a", 1), putMember("r", "b", 0),
+var uncertainStart = []store.Change{putRoomID("r", 7), putMember("r", "a", 1), putMember("r", "b", 0),
 	putRoomID("q", 8), putMessage(7, 1, nil), putMessage(7, 2, nil), putSeen(3, 403, epoch.Add(-time.Minute))}
 
 // everything is what a store holds, to be compared.
@@ -61,7 +61,7 @@ func everything(t *testing.T, s *Store) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(seen, func(a, b engine.SeenRow) int { return bytes.Compare(a.Key[:], b.Key[:]) })
+	slices.SortFunc(seen, func(a, b store.SeenRow) int { return bytes.Compare(a.Key[:], b.Key[:]) })
 	notes, err := s.Notes(testContext(t), 10)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func everything(t *testing.T, s *Store) string {
 }
 
 // committedOnce is what a store holds after changes were committed without any trouble.
-func committedOnce(t *testing.T, changes []engine.Change) string {
+func committedOnce(t *testing.T, changes []store.Change) string {
 	t.Helper()
 	s := open(t, databases()[0].make(t), Options{})
 	commit(t, s, uncertainStart...)
@@ -102,7 +102,7 @@ func TestCommitAgain(t *testing.T) {
 		// What is refused is refused.
 		s := open(t, url, Options{})
 		commit(t, s, uncertainStart...)
-		for _, changes := range [][]engine.Change{
+		for _, changes := range [][]store.Change{
 			{putMessage(7, 2, nil), putSeen(9, 200, epoch)},
 			{putMessage(99, 1, nil), putSeen(9, 200, epoch)},
 			{putMember("r", "c", 0), putMessage(7, 2, nil), putSeen(9, 200, epoch)},
@@ -114,7 +114,7 @@ func TestCommitAgain(t *testing.T) {
 		}
 		// Deliveries are written once more.
 		for range 2 {
-			err := s.CommitAgain(testContext(t), []engine.Change{putCursor(7, "a", 1), putProgress(7, 2)})
+			err := s.CommitAgain(testContext(t), []store.Change{putCursor(7, "a", 1), putProgress(7, 2)})
 			if err != nil {
 				t.Error(err)
 			}

@@ -7,20 +7,20 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // Flags that a RoomState may hold; others in the tables are the module's own.
 const (
-	roomFlags   = engine.RoomPrivate
-	memberFlags = engine.MemberOwner | engine.MemberAdmin | engine.MemberInvited
+	roomFlags   = store.RoomPrivate
+	memberFlags = store.MemberOwner | store.MemberAdmin | store.MemberInvited
 )
 
 // storedRoom is what has been read of a room.
 type storedRoom struct {
 	rowID   int64 // in Kamailio's table
 	uri     string
-	row     engine.RoomRow
+	row     store.RoomRow
 	members packed // in the order in which they came; their number is the id of their row
 	cursors packed // their number is the seq
 	places  []byte // as engine.PlacesRow has them
@@ -34,10 +34,10 @@ type storedRoom struct {
 type (
 	invitee struct {
 		room *storedRoom
-		user engine.Name
+		user store.Name
 	}
 	invitation struct {
-		inviter engine.Name
+		inviter store.Name
 		told    bool
 	}
 )
@@ -80,8 +80,8 @@ func (a *assembler) addRoom(row *row) {
 		return
 	}
 	at := len("sip:") + len(user)
-	r.row = engine.RoomRow{Name: engine.Name{User: r.uri[len("sip:"):at], Host: r.uri[at+1:]}, Flag: int(flag) & roomFlags}
-	if flag&engine.RoomDeleted != 0 {
+	r.row = store.RoomRow{Name: store.Name{User: r.uri[len("sip:"):at], Host: r.uri[at+1:]}, Flag: int(flag) & roomFlags}
+	if flag&store.RoomDeleted != 0 {
 		a.left.addRoom(r.row.Name)
 		return
 	}
@@ -122,8 +122,8 @@ func (a *assembler) addID(row *row) {
 // addInvitation takes a row of sqlLoadInvitations.
 func (a *assembler) addInvitation(row *row) {
 	if r := a.byURI[row.text(0)]; r != nil {
-		a.invited[invitee{r, engine.Name{User: row.text(1), Host: row.text(2)}}] = invitation{
-			inviter: engine.Name{User: row.text(3), Host: row.text(4)}, told: row.number(5) != 0}
+		a.invited[invitee{r, store.Name{User: row.text(1), Host: row.text(2)}}] = invitation{
+			inviter: store.Name{User: row.text(3), Host: row.text(4)}, told: row.number(5) != 0}
 	}
 }
 

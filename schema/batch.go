@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // batch is a list of changes brought down to what it comes to: at most one
@@ -34,17 +34,17 @@ type batch struct {
 
 // idsNeeded returns the rooms whose stored ids compact must know: those that may
 // get another one or none, and those in which a name stands for a cursor.
-func idsNeeded(changes []engine.Change, left *leftovers) []engine.Name {
-	need := make(map[engine.Name]struct{})
+func idsNeeded(changes []store.Change, left *leftovers) []store.Name {
+	need := make(map[store.Name]struct{})
 	for _, c := range changes {
 		switch c.Op {
-		case engine.PutRoom, engine.DeleteRoom:
+		case store.PutRoom, store.DeleteRoom:
 			need[c.Room.Name] = struct{}{}
 			for _, twin := range left.rooms[c.Room.Name.Key()] {
 				need[twin] = struct{}{}
 			}
-		case engine.PutMember, engine.DeleteMember:
-			if c.Op == engine.DeleteMember || c.Member.Cursor != nil {
+		case store.PutMember, store.DeleteMember:
+			if c.Op == store.DeleteMember || c.Member.Cursor != nil {
 				need[c.Member.Room] = struct{}{}
 			}
 		}
@@ -61,8 +61,8 @@ type fate[T any] struct {
 
 // fates collects changes. The zero value is not usable.
 type fates struct {
-	rooms   map[engine.Name]*fate[engine.RoomRow]
-	members map[engine.Name]map[engine.Name]*fate[engine.MemberRow]
+	rooms   map[store.Name]*fate[store.RoomRow]
+	members map[store.Name]map[store.Name]*fate[store.MemberRow]
 	left    *leftovers
 	seq     int
 	deliveries
@@ -70,9 +70,9 @@ type fates struct {
 
 // compact brings changes, which were checked, down to a batch. left is only read.
 // ids are those that the rooms of idsNeeded have in the database; it is used up.
-func compact(changes []engine.Change, left *leftovers, ids map[engine.Name]int64) batch {
-	f := fates{rooms: make(map[engine.Name]*fate[engine.RoomRow]),
-		members: make(map[engine.Name]map[engine.Name]*fate[engine.MemberRow]), left: left,
+func compact(changes []store.Change, left *leftovers, ids map[store.Name]int64) batch {
+	f := fates{rooms: make(map[store.Name]*fate[store.RoomRow]),
+		members: make(map[store.Name]map[store.Name]*fate[store.MemberRow]), left: left,
 		deliveries: newDeliveries(ids)}
 	for _, c := range changes {
 		f.add(c)
@@ -80,10 +80,10 @@ func compact(changes []engine.Change, left *leftovers, ids map[engine.Name]int64
 	return f.batch()
 }
 
-func (f *fates) add(c engine.Change) {
+func (f *fates) add(c store.Change) {
 	f.seq++
 	switch c.Op {
-	case engine.PutRoom:
+	case store.PutRoom:
 		room := f.room(c.Room.Name)
 		if !room.drop && f.left.hides(c.Room.Name) {
 			room.drop = true
@@ -91,15 +91,15 @@ func (f *fates) add(c engine.Change) {
 		}
 		setPut(room, c.Room, f.seq)
 		f.begin(c.Room)
-	case engine.DeleteRoom:
+	case store.DeleteRoom:
 		f.dropRoom(c.Room.Name)
 		for _, twin := range f.left.rooms[c.Room.Name.Key()] {
 			f.dropRoom(twin)
 		}
-	case engine.PutMember:
+	case store.PutMember:
 		setPut(f.member(c.Member.Room, c.Member.User), c.Member, f.seq)
 		f.memberCursor(c.Member)
-	case engine.DeleteMember:
+	case store.DeleteMember:
 		f.dropMember(c.Member.Room, c.Member.User)
 		for _, twin := range f.left.members[memberKey(c.Member.Room, c.Member.User)] {
 			f.dropMember(c.Member.Room, twin)
@@ -116,33 +116,33 @@ func setPut[T any](to *fate[T], row T, seq int) {
 	to.put = &row
 }
 
-func (f *fates) room(name engine.Name) *fate[engine.RoomRow] {
+func (f *fates) room(name store.Name) *fate[store.RoomRow] {
 	if f.rooms[name] == nil {
-		f.rooms[name] = &fate[engine.RoomRow]{}
+		f.rooms[name] = &fate[store.RoomRow]{}
 	}
 	return f.rooms[name]
 }
 
-func (f *fates) member(room, user engine.Name) *fate[engine.MemberRow] {
+func (f *fates) member(room, user store.Name) *fate[store.MemberRow] {
 	if f.members[room] == nil {
-		f.members[room] = make(map[engine.Name]*fate[engine.MemberRow])
+		f.members[room] = make(map[store.Name]*fate[store.MemberRow])
 	}
 	if f.members[room][user] == nil {
-		f.members[room][user] = &fate[engine.MemberRow]{}
+		f.members[room][user] = &fate[store.MemberRow]{}
 	}
 	return f.members[room][user]
 }
 
 // dropRoom forgets what was to become of the members: their rows go with the
 // room's.
-func (f *fates) dropRoom(name engine.Name) {
-	*f.room(name) = fate[engine.RoomRow]{drop: true}
+func (f *fates) dropRoom(name store.Name) {
+	*f.room(name) = fate[store.RoomRow]{drop: true}
 	delete(f.members, name)
 	f.end(name)
 }
 
-func (f *fates) dropMember(room, user engine.Name) {
-	*f.member(room, user) = fate[engine.MemberRow]{drop: true}
+func (f *fates) dropMember(room, user store.Name) {
+	*f.member(room, user) = fate[store.MemberRow]{drop: true}
 	f.dropCursor(room, user)
 }
 
@@ -168,7 +168,7 @@ func (f *fates) batch() batch {
 	return b
 }
 
-func (b *batch) addMember(room, user engine.Name, m *fate[engine.MemberRow]) {
+func (b *batch) addMember(room, user store.Name, m *fate[store.MemberRow]) {
 	row := memberRow{Room: room.URI(), Username: user.User, Domain: user.Host}
 	if m.drop {
 		b.dropMembers = append(b.dropMembers, row)
@@ -178,7 +178,7 @@ func (b *batch) addMember(room, user engine.Name, m *fate[engine.MemberRow]) {
 		return
 	}
 	row.Ord, row.Flag = m.seq, m.put.Flag
-	if m.put.Flag&engine.MemberInvited == 0 {
+	if m.put.Flag&store.MemberInvited == 0 {
 		b.dropInvites = append(b.dropInvites, row)
 	} else {
 		row.InviterName, row.InviterDomain, row.Told = m.put.Inviter.User, m.put.Inviter.Host, m.put.Told

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // BenchmarkMessages measures a commit of messages of 100 bytes to 20 rooms, each
@@ -23,7 +23,7 @@ func BenchmarkMessages(b *testing.B) {
 		for _, size := range []int{1, 200, 1000} {
 			b.Run(fmt.Sprint(name, "/", size), func(b *testing.B) {
 				for b.Loop() {
-					var changes []engine.Change
+					var changes []store.Change
 					for range size {
 						seen := putSeen(0, 200, epoch)
 						seen.Seen.Key = [16]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}
@@ -43,7 +43,7 @@ func BenchmarkMessages(b *testing.B) {
 func BenchmarkCursors(b *testing.B) {
 	for name, url := range durable(b) {
 		s := open(b, url, Options{Lease: &Lease{}})
-		var changes []engine.Change
+		var changes []store.Change
 		for id := range int64(200) {
 			room := fmt.Sprint("r", id)
 			changes = append(changes, putRoomID(room, id+1), putMember(room, "a", 1), putMember(room, "b", 0))
@@ -70,13 +70,13 @@ func BenchmarkPrune(b *testing.B) {
 		s := open(b, url, Options{})
 		const rooms = 100000
 		for first := 0; first < rooms; first += 5000 {
-			var changes []engine.Change
+			var changes []store.Change
 			for id := first; id < first+5000; id++ {
 				changes = append(changes, putRoomID(fmt.Sprint("r", id), int64(id+1)), putMessage(int64(id+1), 1, []byte("x")))
 			}
 			commit(b, s, changes...)
 		}
-		limits := engine.Limits{Messages: 1, Bytes: 1 << 20, Age: time.Hour, SeenAge: time.Minute}
+		limits := store.Limits{Messages: 1, Bytes: 1 << 20, Age: time.Hour, SeenAge: time.Minute}
 		prune := func(b *testing.B, want int) {
 			b.Helper()
 			if n, err := s.Prune(testContext(b), limits, epoch); n != want || err != nil {
@@ -93,7 +93,7 @@ func BenchmarkPrune(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				seq++
-				var changes []engine.Change
+				var changes []store.Change
 				for id := range int64(200) {
 					changes = append(changes, putMessage(id*500+1, seq, []byte("x")))
 				}

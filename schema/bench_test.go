@@ -8,7 +8,7 @@ import (
 	"runtime"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -22,7 +22,7 @@ func BenchmarkCommit(b *testing.B) {
 				commit(b, s, putRoom("r", 0), putMember("r", "owner", 1))
 				user := 0
 				for b.Loop() {
-					changes := make([]engine.Change, size)
+					changes := make([]store.Change, size)
 					for i := range changes {
 						user++
 						changes[i] = putMember("r", fmt.Sprint("u", user), 0)
@@ -46,7 +46,7 @@ func BenchmarkLoad(b *testing.B) {
 		start := func(b *testing.B) {
 			for b.Loop() {
 				members := 0
-				if err := s.Load(context.Background(), func(r engine.RoomState) error {
+				if err := s.Load(context.Background(), func(r store.RoomState) error {
 					members += len(r.Members)
 					return nil
 				}); err != nil || members != 100000 {
@@ -73,7 +73,7 @@ func BenchmarkLoad(b *testing.B) {
 func waiting(b *testing.B, s *Store) int64 {
 	enough := errors.New("enough")
 	held := -inUse()
-	if err := s.Load(context.Background(), func(engine.RoomState) error { held += inUse(); return enough }); !errors.Is(err, enough) {
+	if err := s.Load(context.Background(), func(store.RoomState) error { held += inUse(); return enough }); !errors.Is(err, enough) {
 		b.Fatal(err)
 	}
 	return held
@@ -93,7 +93,7 @@ func durable(b *testing.B) map[string]string {
 
 func fillRooms(b *testing.B, s *Store, rooms, members int) {
 	for first := 0; first < rooms; first += 100 {
-		var changes []engine.Change
+		var changes []store.Change
 		for r := first; r < min(first+100, rooms); r++ {
 			room := fmt.Sprint("room", r)
 			changes = append(changes, putRoom(room, 0))
@@ -108,7 +108,7 @@ func fillRooms(b *testing.B, s *Store, rooms, members int) {
 // fillCursors gives the rooms of fillRooms ids, and each member a cursor.
 func fillCursors(b *testing.B, s *Store, rooms, members int) {
 	for first := 0; first < rooms; first += 100 {
-		var changes []engine.Change
+		var changes []store.Change
 		for r := first; r < min(first+100, rooms); r++ {
 			changes = append(changes, putRoomID(fmt.Sprint("room", r), int64(r+1)))
 			for m := range members {

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // checkChanges checks what the database would answer with an error: the message
 // is better here, and nothing is half done.
-func checkChanges(changes []engine.Change) error {
+func checkChanges(changes []store.Change) error {
 	for i, c := range changes {
 		if err := checkChange(c); err != nil {
 			return fmt.Errorf("change %d: %w: %w", i+1, ErrInvalid, err)
@@ -25,14 +25,14 @@ func checkChanges(changes []engine.Change) error {
 // maxChars is the length of the text columns of Kamailio's tables.
 const maxChars = 64
 
-func checkChange(c engine.Change) error {
+func checkChange(c store.Change) error {
 	switch c.Op {
-	case engine.PutRoom, engine.DeleteRoom:
+	case store.PutRoom, store.DeleteRoom:
 		if c.Room.ID < 0 {
 			return errors.New("room ID is negative")
 		}
 		return checkRoom(c.Room.Name)
-	case engine.PutMember, engine.DeleteMember:
+	case store.PutMember, store.DeleteMember:
 		if err := checkRoom(c.Member.Room); err != nil {
 			return err
 		}
@@ -53,33 +53,33 @@ func checkChange(c engine.Change) error {
 }
 
 // checkDelivery checks a change of messages, or of how far they got.
-func checkDelivery(c engine.Change) error {
+func checkDelivery(c store.Change) error {
 	switch {
-	case c.Op == engine.PutMessage && c.Message != nil:
+	case c.Op == store.PutMessage && c.Message != nil:
 		return checkMessage(c.Message)
-	case c.Op == engine.PutCursor && c.Cursor != nil:
+	case c.Op == store.PutCursor && c.Cursor != nil:
 		return cmp.Or(checkName("member", c.Cursor.User), checkNumber("cursor", c.Cursor.Seq))
-	case c.Op == engine.PutProgress && c.Progress != nil:
+	case c.Op == store.PutProgress && c.Progress != nil:
 		return checkNumber("progress", c.Progress.Done)
-	case c.Op == engine.PutPlaces && c.Places != nil:
+	case c.Op == store.PutPlaces && c.Places != nil:
 		if c.Places.Room <= 0 {
 			return errors.New("places need a room")
 		}
 		return nil
-	case c.Op == engine.PutNote && c.Note != nil:
+	case c.Op == store.PutNote && c.Note != nil:
 		if c.Note.ID <= 0 {
 			return errors.New("a note needs an ID")
 		}
 		return cmp.Or(checkName("room", c.Note.Room), checkName("user", c.Note.User))
-	case c.Op == engine.DeleteNote && c.Note != nil:
+	case c.Op == store.DeleteNote && c.Note != nil:
 		return nil
-	case c.Op == engine.PutSeen && c.Seen != nil:
+	case c.Op == store.PutSeen && c.Seen != nil:
 		return checkPlain("reason", c.Seen.Reason)
 	}
 	return fmt.Errorf("unknown operation %d, or one without its row", c.Op)
 }
 
-func checkMessage(m *engine.MessageRow) error {
+func checkMessage(m *store.MessageRow) error {
 	if m.Room <= 0 || m.Seq == 0 {
 		return errors.New("a message needs a room and a number")
 	}
@@ -97,14 +97,14 @@ func checkNumber(what string, n uint64) error {
 	return nil
 }
 
-func checkRoom(n engine.Name) error {
+func checkRoom(n store.Name) error {
 	if err := checkName("room", n); err != nil {
 		return err
 	}
 	return checkText("room URI", n.URI())
 }
 
-func checkName(what string, n engine.Name) error {
+func checkName(what string, n store.Name) error {
 	if err := checkText(what+" name", n.User); err != nil {
 		return err
 	}

@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 func TestWhatTheModuleDeletedIsCleanedUp(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		var changes []engine.Change
+		var changes []store.Change
 		for i, room := range []string{"stays", "gone", "rewritten"} {
 			id := int64(i + 1)
 			changes = append(changes, putRoomID(room, id), putMember(room, "a", 1), putMember(room, "b", 0),

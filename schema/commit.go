@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
-// Commit implements engine.Store. Changes of the same thing are brought down to
+// Commit implements store.Store. Changes of the same thing are brought down to
 // their outcome first, so that a commit is a handful of statements however many
 // changes there are. ErrInvalid: a name is empty, too long, not UTF-8, or against
 // a constraint of the tables; a message is of a room that is not stored, or its
@@ -18,17 +18,17 @@ import (
 //
 // A cursor of who is no member, and progress of a room that is not stored, are
 // ignored: they come late.
-func (s *Store) Commit(ctx context.Context, changes []engine.Change) error {
+func (s *Store) Commit(ctx context.Context, changes []store.Change) error {
 	return s.commit(ctx, changes, false)
 }
 
-// CommitAgain implements engine.Store. It waits for the first Commit if that is still
+// CommitAgain implements store.Store. It waits for the first Commit if that is still
 // being carried out, and for the standby that has to confirm it: see again.go.
-func (s *Store) CommitAgain(ctx context.Context, changes []engine.Change) error {
+func (s *Store) CommitAgain(ctx context.Context, changes []store.Change) error {
 	return s.commit(ctx, changes, true)
 }
 
-func (s *Store) commit(ctx context.Context, changes []engine.Change, again bool) error {
+func (s *Store) commit(ctx context.Context, changes []store.Change, again bool) error {
 	if len(changes) == 0 {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (s *Store) commit(ctx context.Context, changes []engine.Change, again bool)
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	if s.quick != nil && isQuick(changes) {
-		b := compact(changes, nil, map[engine.Name]int64{})
+		b := compact(changes, nil, map[store.Name]int64{})
 		if chunk(b.messages) == len(b.messages) {
 			return wrap(ctx, doing, s.commitQuick(ctx, &b, onlyDeliveries(changes), again))
 		}
@@ -88,7 +88,7 @@ func (s *Store) commit(ctx context.Context, changes []engine.Change, again bool)
 // relax does not make a commit wait for the disk that only says what has been
 // delivered: if the database crashes in the next moment, that is delivered once
 // more. Messages and rooms must wait.
-func (s *Store) relax(ctx context.Context, tx *sql.Tx, changes []engine.Change) error {
+func (s *Store) relax(ctx context.Context, tx *sql.Tx, changes []store.Change) error {
 	set := s.dialect.relaxed()
 	if set == "" || !onlyDeliveries(changes) {
 		return nil
@@ -97,10 +97,10 @@ func (s *Store) relax(ctx context.Context, tx *sql.Tx, changes []engine.Change) 
 	return err
 }
 
-func onlyDeliveries(changes []engine.Change) bool {
+func onlyDeliveries(changes []store.Change) bool {
 	for i := range changes {
 		switch changes[i].Op {
-		case engine.PutCursor, engine.PutProgress, engine.PutPlaces, engine.DeleteNote:
+		case store.PutCursor, store.PutProgress, store.PutPlaces, store.DeleteNote:
 		default:
 			return false
 		}
@@ -143,13 +143,13 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 }
 
 // ids returns the stored ids of rooms; those that have none are missing.
-func (s *Store) ids(ctx context.Context, tx *sql.Tx, rooms []engine.Name) (map[engine.Name]int64, error) {
-	ids := make(map[engine.Name]int64, len(rooms))
+func (s *Store) ids(ctx context.Context, tx *sql.Tx, rooms []store.Name) (map[store.Name]int64, error) {
+	ids := make(map[store.Name]int64, len(rooms))
 	if len(rooms) == 0 {
 		return ids, nil
 	}
 	list := make([]roomRow, len(rooms))
-	names := make(map[string]engine.Name, len(rooms))
+	names := make(map[string]store.Name, len(rooms))
 	for i, n := range rooms {
 		list[i] = roomRow{Room: n.URI()}
 		names[n.URI()] = n

@@ -7,27 +7,27 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 func TestRoomsAndMembersComeBack(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "alice", engine.MemberOwner),
-			putRoom("chat-p", engine.RoomPrivate), putMember("chat-p", "bob", engine.MemberOwner),
-			putMember("chat-p", "carol", engine.MemberAdmin), putInvited("chat-p", "dave", "bob", false),
+		commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "alice", store.MemberOwner),
+			putRoom("chat-p", store.RoomPrivate), putMember("chat-p", "bob", store.MemberOwner),
+			putMember("chat-p", "carol", store.MemberAdmin), putInvited("chat-p", "dave", "bob", false),
 			putRoom("chat-empty", 0))
 		commit(t, s, putMember("chat-a", "zoe", 0), putMember("chat-a", "adam", 0), putInvited("chat-p", "dave", "bob", true))
-		want := map[string]engine.RoomState{
-			"sip:chat-a@example.org": {Room: engine.RoomRow{Name: at("chat-a")}, Members: []engine.MemberRow{
-				{Room: at("chat-a"), User: at("alice"), Flag: engine.MemberOwner},
+		want := map[string]store.RoomState{
+			"sip:chat-a@example.org": {Room: store.RoomRow{Name: at("chat-a")}, Members: []store.MemberRow{
+				{Room: at("chat-a"), User: at("alice"), Flag: store.MemberOwner},
 				{Room: at("chat-a"), User: at("zoe")},
 				{Room: at("chat-a"), User: at("adam")}}},
-			"sip:chat-p@example.org": {Room: engine.RoomRow{Name: at("chat-p"), Flag: engine.RoomPrivate}, Members: []engine.MemberRow{
-				{Room: at("chat-p"), User: at("bob"), Flag: engine.MemberOwner},
-				{Room: at("chat-p"), User: at("carol"), Flag: engine.MemberAdmin},
-				{Room: at("chat-p"), User: at("dave"), Flag: engine.MemberInvited, Inviter: at("bob"), Told: true}}},
-			"sip:chat-empty@example.org": {Room: engine.RoomRow{Name: at("chat-empty")}},
+			"sip:chat-p@example.org": {Room: store.RoomRow{Name: at("chat-p"), Flag: store.RoomPrivate}, Members: []store.MemberRow{
+				{Room: at("chat-p"), User: at("bob"), Flag: store.MemberOwner},
+				{Room: at("chat-p"), User: at("carol"), Flag: store.MemberAdmin},
+				{Room: at("chat-p"), User: at("dave"), Flag: store.MemberInvited, Inviter: at("bob"), Told: true}}},
+			"sip:chat-empty@example.org": {Room: store.RoomRow{Name: at("chat-empty")}},
 		}
 		if got := load(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("loaded\n%v, want\n%v", got, want)
@@ -44,22 +44,22 @@ func TestRoomsAndMembersComeBack(t *testing.T) {
 func TestChangesInOneCommitKeepTheirOrder(t *testing.T) {
 	tests := []struct {
 		name    string
-		before  []engine.Change
-		changes []engine.Change
+		before  []store.Change
+		changes []store.Change
 		want    []string // members of the room; nil: no room
 	}{
-		{"leave and return makes youngest", []engine.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0), putMember("r", "c", 0)},
-			[]engine.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, []string{"a", "c", "b"}},
-		{"change keeps age", []engine.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0)},
-			[]engine.Change{putMember("r", "a", 2), putMember("r", "b", 1), putMember("r", "c", 0)}, []string{"a", "b", "c"}},
+		{"leave and return makes youngest", []store.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0), putMember("r", "c", 0)},
+			[]store.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, []string{"a", "c", "b"}},
+		{"change keeps age", []store.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0)},
+			[]store.Change{putMember("r", "a", 2), putMember("r", "b", 1), putMember("r", "c", 0)}, []string{"a", "b", "c"}},
 		{"create and destroy", nil,
-			[]engine.Change{putRoom("r", 0), putMember("r", "a", 1), deleteRoom("r")}, nil},
-		{"destroy and create", []engine.Change{putRoom("r", 1), putMember("r", "a", 1), putInvited("r", "b", "a", true)},
-			[]engine.Change{deleteRoom("r"), putRoom("r", 0), putMember("r", "c", 1), putMember("r", "a", 0)}, []string{"c", "a"}},
-		{"join and leave", []engine.Change{putRoom("r", 0), putMember("r", "a", 1)},
-			[]engine.Change{putMember("r", "b", 0), deleteMember("r", "b")}, []string{"a"}},
-		{"delete what is not there", []engine.Change{putRoom("r", 0), putMember("r", "a", 1)},
-			[]engine.Change{deleteMember("r", "x"), deleteRoom("x")}, []string{"a"}},
+			[]store.Change{putRoom("r", 0), putMember("r", "a", 1), deleteRoom("r")}, nil},
+		{"destroy and create", []store.Change{putRoom("r", 1), putMember("r", "a", 1), putInvited("r", "b", "a", true)},
+			[]store.Change{deleteRoom("r"), putRoom("r", 0), putMember("r", "c", 1), putMember("r", "a", 0)}, []string{"c", "a"}},
+		{"join and leave", []store.Change{putRoom("r", 0), putMember("r", "a", 1)},
+			[]store.Change{putMember("r", "b", 0), deleteMember("r", "b")}, []string{"a"}},
+		{"delete what is not there", []store.Change{putRoom("r", 0), putMember("r", "a", 1)},
+			[]store.Change{deleteMember("r", "x"), deleteRoom("x")}, []string{"a"}},
 	}
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
@@ -86,7 +86,7 @@ func TestInvitationGoesWithItsMember(t *testing.T) {
 		if n := count(t, s, "SELECT count(*) FROM imcd_invitations"); n != 0 {
 			t.Errorf("%d invitations are left", n)
 		}
-		commit(t, s, putMember("r", "b", engine.MemberInvited))
+		commit(t, s, putMember("r", "b", store.MemberInvited))
 		m := load(t, s)[at("r").URI()].Members[1]
 		if !m.Inviter.IsZero() || m.Told {
 			t.Errorf("invitation %+v has an old one's inviter", m)
@@ -100,7 +100,7 @@ func TestInvitationOfTheModuleNeedsNoResend(t *testing.T) {
 		run(t, s, "INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'example.org', 0)",
 			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('b', 'example.org', 'sip:r@example.org', 4)")
 		m := load(t, s)[at("r").URI()].Members[0]
-		if m.Flag != engine.MemberInvited || !m.Inviter.IsZero() || !m.Told {
+		if m.Flag != store.MemberInvited || !m.Inviter.IsZero() || !m.Told {
 			t.Errorf("loaded %+v", m)
 		}
 	})
@@ -111,12 +111,12 @@ func TestLoadRoomsReturnsWhatIsStored(t *testing.T) {
 		s := open(t, url, Options{})
 		commit(t, s, putRoom("a", 1), putMember("a", "x", 1), putMember("a", "y", 0), putInvited("a", "z", "x", true),
 			putRoom("b", 0), putMember("b", "x", 1), putRoom("empty", 0))
-		states, err := s.LoadRooms(testContext(t), []engine.Name{at("empty"), at("nowhere"), at("a")})
+		states, err := s.LoadRooms(testContext(t), []store.Name{at("empty"), at("nowhere"), at("a")})
 		if err != nil {
 			t.Fatal(err)
 		}
 		all := load(t, s)
-		want := []engine.RoomState{all[at("a").URI()], all[at("empty").URI()]}
+		want := []store.RoomState{all[at("a").URI()], all[at("empty").URI()]}
 		if !reflect.DeepEqual(states, want) {
 			t.Errorf("loaded %v, want %v", states, want)
 		}
@@ -132,7 +132,7 @@ func TestErrorOfCallbackEndsLoad(t *testing.T) {
 		commit(t, s, putRoom("a", 0), putRoom("b", 0), putRoom("c", 0))
 		enough := errors.New("enough")
 		calls := 0
-		err := s.Load(testContext(t), func(engine.RoomState) error { calls++; return enough })
+		err := s.Load(testContext(t), func(store.RoomState) error { calls++; return enough })
 		if !errors.Is(err, enough) || calls != 1 {
 			t.Errorf("%d calls, error %v", calls, err)
 		}
@@ -142,7 +142,7 @@ func TestErrorOfCallbackEndsLoad(t *testing.T) {
 
 func TestBadNamesAreRefusedWhole(t *testing.T) {
 	long := strings.Repeat("x", 65)
-	bad := map[string]engine.Change{
+	bad := map[string]store.Change{
 		"room too long":       putRoom(long, 0),
 		"room URI too long":   putRoom(strings.Repeat("x", 50), 0),
 		"room empty":          putRoom("", 0),
@@ -150,7 +150,7 @@ func TestBadNamesAreRefusedWhole(t *testing.T) {
 		"member not UTF-8":    putMember("r", "a\xff", 0),
 		"member with NUL":     putMember("r", "a\x00b", 0),
 		"inviter too long":    putInvited("r", "a", long, false),
-		"domain empty":        {Op: engine.PutRoom, Room: engine.RoomRow{Name: engine.Name{User: "r"}}},
+		"domain empty":        {Op: store.PutRoom, Room: store.RoomRow{Name: store.Name{User: "r"}}},
 		"unknown operation":   {Op: 99},
 		"delete, not UTF-8":   deleteRoom("\xc3"),
 		"delete of no member": deleteMember("r", ""),
@@ -158,12 +158,12 @@ func TestBadNamesAreRefusedWhole(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		for name, change := range bad {
-			err := s.Commit(testContext(t), []engine.Change{putRoom("good", 0), change, putRoom("good2", 0)})
+			err := s.Commit(testContext(t), []store.Change{putRoom("good", 0), change, putRoom("good2", 0)})
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}
-		if _, err := s.LoadRooms(testContext(t), []engine.Name{at("\xff")}); !errors.Is(err, ErrInvalid) {
+		if _, err := s.LoadRooms(testContext(t), []store.Name{at("\xff")}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("loading a room that is not UTF-8: %v", err)
 		}
 		if got := load(t, s); len(got) != 0 {
@@ -195,7 +195,7 @@ func TestFailedCommitChangesNothing(t *testing.T) {
 		run(t, s, "CREATE UNIQUE INDEX one_z ON imc_members (username) WHERE username = 'z'")
 		commit(t, s, putRoom("b", 0), putMember("b", "z", 1))
 		before := load(t, s)
-		err := s.Commit(testContext(t), []engine.Change{deleteMember("a", "y"), putMember("a", "x", 2),
+		err := s.Commit(testContext(t), []store.Change{deleteMember("a", "y"), putMember("a", "x", 2),
 			putRoom("c", 1), putMember("c", "q", 1), deleteRoom("b"), putRoom("b", 1), putMember("b", "z", 1), putMember("c", "z", 0)})
 		if !errors.Is(err, ErrInvalid) {
 			t.Errorf("error %v", err)
@@ -212,10 +212,10 @@ func TestEveryCallKeepsToItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		calls := map[string]error{
-			"Load":      s.Load(ctx, func(engine.RoomState) error { return nil }),
-			"Commit":    s.Commit(ctx, []engine.Change{putRoom("r", 0)}),
+			"Load":      s.Load(ctx, func(store.RoomState) error { return nil }),
+			"Commit":    s.Commit(ctx, []store.Change{putRoom("r", 0)}),
 			"Ping":      s.Ping(ctx),
-			"LoadRooms": func() error { _, err := s.LoadRooms(ctx, []engine.Name{at("r")}); return err }(),
+			"LoadRooms": func() error { _, err := s.LoadRooms(ctx, []store.Name{at("r")}); return err }(),
 		}
 		for name, err := range calls {
 			if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
@@ -247,8 +247,8 @@ func TestConcurrentCallsAreSafe(t *testing.T) {
 		for w := range workers {
 			room := "r" + string(rune('a'+w))
 			go func() {
-				err := s.Commit(testContext(t), []engine.Change{putRoom(room, 0), putMember(room, "a", 1)})
-				errs <- errors.Join(err, s.Ping(testContext(t)), s.Commit(testContext(t), []engine.Change{putMember(room, "b", 0)}))
+				err := s.Commit(testContext(t), []store.Change{putRoom(room, 0), putMember(room, "a", 1)})
+				errs <- errors.Join(err, s.Ping(testContext(t)), s.Commit(testContext(t), []store.Change{putMember(room, "b", 0)}))
 			}()
 		}
 		for range workers {
@@ -267,9 +267,9 @@ func TestConcurrentCallsAreSafe(t *testing.T) {
 func TestEscapedTwins(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "%61lice", engine.MemberOwner), putMember("chat-a", "alice", 0),
+		commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "%61lice", store.MemberOwner), putMember("chat-a", "alice", 0),
 			putMember("chat-a", "b%2Fc", 0), putMember("chat-a", "b%2fC", 0), putMember("chat-a", "+49", 0), putMember("chat-a", "%2B49", 0),
-			putRoom("ch%61t-a", 0), putMember("ch%61t-a", "eve", engine.MemberOwner))
+			putRoom("ch%61t-a", 0), putMember("ch%61t-a", "eve", store.MemberOwner))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +288,7 @@ func TestEscapedTwins(t *testing.T) {
 			t.Errorf("members %s", got)
 		}
 		// Who is taken out does not come back as the twin.
-		commit(t, s, engine.Change{Op: engine.DeleteMember, Member: engine.MemberRow{Room: at("chat-a"), User: at("%61lice")}})
+		commit(t, s, store.Change{Op: store.DeleteMember, Member: store.MemberRow{Room: at("chat-a"), User: at("%61lice")}})
 		if got := strings.Join(names(), " "); got != "b%2Fc +49 %2B49" {
 			t.Errorf("members %s", got)
 		}
@@ -310,8 +310,8 @@ func TestRefusedChangesAreTold(t *testing.T) {
 				`CREATE TRIGGER no_bad BEFORE INSERT ON imc_members FOR EACH ROW WHEN (NEW.username LIKE 'bad%') EXECUTE FUNCTION no()`,
 				`ALTER TABLE imcd_messages ADD CHECK (position('poison'::bytea in body) = 0)`)
 		}
-		poison := func(seq uint64) engine.Change { return putMessage(7, seq, []byte("a poison")) }
-		for what, changes := range map[string][]engine.Change{
+		poison := func(seq uint64) store.Change { return putMessage(7, seq, []byte("a poison")) }
+		for what, changes := range map[string][]store.Change{
 			"one message":  {poison(1), putSeen(1, 200, epoch)},
 			"two messages": {putMessage(7, 1, nil), poison(2), putProgress(7, 1)},
 			"a member":     {putMember("r", "b", 0), putMember("r", "bad", 0), putMessage(7, 1, nil)},

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -36,7 +36,7 @@ func countRows(t *testing.T, s *Store) {
 }
 
 // rowsOf is how many rows a commit writes.
-func rowsOf(t *testing.T, s *Store, changes ...engine.Change) int {
+func rowsOf(t *testing.T, s *Store, changes ...store.Change) int {
 	t.Helper()
 	before := count(t, s, "SELECT count(*) FROM written")
 	commit(t, s, changes...)
@@ -47,7 +47,7 @@ func rowsOf(t *testing.T, s *Store, changes ...engine.Change) int {
 // cursors say.
 func largeRoom(t *testing.T, s *Store, room string, id int64, members, messages int) {
 	t.Helper()
-	changes := []engine.Change{putRoomID(room, id), putMember(room, "owner", engine.MemberOwner)}
+	changes := []store.Change{putRoomID(room, id), putMember(room, "owner", store.MemberOwner)}
 	for i := range messages {
 		changes = append(changes, putMessage(id, uint64(i+1), []byte("x")))
 	}
@@ -70,12 +70,12 @@ func TestAPromotionCostsWhatAJoinCosts(t *testing.T) {
 			room := fmt.Sprint("r", members)
 			for _, step := range []struct {
 				what   string
-				change engine.Change
+				change store.Change
 			}{
 				{"a join", putMember(room, "new", 0)},
-				{"the promotion of the last", putMember(room, fmt.Sprint("m", members-2), engine.MemberOwner)},
+				{"the promotion of the last", putMember(room, fmt.Sprint("m", members-2), store.MemberOwner)},
 				{"the former owner a member", putMember(room, "owner", 0)},
-				{"the promotion of the first", putMember(room, "m0", engine.MemberOwner)},
+				{"the promotion of the first", putMember(room, "m0", store.MemberOwner)},
 			} {
 				if n := rowsOf(t, s, step.change); n != 1 {
 					t.Errorf("%d members, %s: %d rows are written, want 1", members, step.what, n)
@@ -147,13 +147,13 @@ func TestDestroyedAndInterrupted(t *testing.T) {
 		if rooms := load(t, s); len(rooms) != 0 {
 			t.Errorf("after the crash there is %v", rooms)
 		}
-		commit(t, s, putRoomID("r", 2), putMember("r", "a", engine.MemberOwner), putMember("r", "m1", 0),
+		commit(t, s, putRoomID("r", 2), putMember("r", "a", store.MemberOwner), putMember("r", "m1", 0),
 			putMessage(2, 1, []byte("new")))
 		r := load(t, s)[at("r").URI()]
 		if len(r.Members) != 2 || r.Room.Seq != 1 || len(cursorsOf(r)) != 0 || len(r.Places) != 0 {
 			t.Errorf("made again it is %+v", r)
 		}
-		if err := s.Commit(testContext(t), []engine.Change{putMessage(1, 2*pruneMessages+1, nil)}); err == nil {
+		if err := s.Commit(testContext(t), []store.Change{putMessage(1, 2*pruneMessages+1, nil)}); err == nil {
 			t.Error("the destroyed room takes a message")
 		}
 		prune(t, s)

@@ -6,22 +6,22 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // deliveries collects the changes that speak of rooms by id: messages, and how
 // far they got. What belongs to a room that goes is forgotten, not checked.
 type deliveries struct {
-	ids map[engine.Name]int64 // of the rooms, as far as they are known
+	ids map[store.Name]int64 // of the rooms, as far as they are known
 
 	dropped  map[int64]bool // stored ids that go
-	put      map[int64]engine.Name
+	put      map[int64]store.Name
 	messages map[int64][]messageRow
 	progress map[int64]int64
-	cursors  map[int64]map[engine.Name]cursorFate
+	cursors  map[int64]map[store.Name]cursorFate
 	places   map[int64][]byte
-	seen     map[[16]byte]*engine.SeenRow
-	notes    map[int64]*engine.NoteRow // by ID; nil: to be deleted
+	seen     map[[16]byte]*store.SeenRow
+	notes    map[int64]*store.NoteRow // by ID; nil: to be deleted
 }
 
 // cursorFate is what becomes of one cursor.
@@ -30,15 +30,15 @@ type cursorFate struct {
 	seq  int64
 }
 
-func newDeliveries(ids map[engine.Name]int64) deliveries {
-	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]engine.Name),
+func newDeliveries(ids map[store.Name]int64) deliveries {
+	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]store.Name),
 		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
-		cursors: make(map[int64]map[engine.Name]cursorFate), places: make(map[int64][]byte),
-		seen: make(map[[16]byte]*engine.SeenRow), notes: make(map[int64]*engine.NoteRow)}
+		cursors: make(map[int64]map[store.Name]cursorFate), places: make(map[int64][]byte),
+		seen: make(map[[16]byte]*store.SeenRow), notes: make(map[int64]*store.NoteRow)}
 }
 
 // begin gives a room its id. Another id is another incarnation.
-func (d *deliveries) begin(r engine.RoomRow) {
+func (d *deliveries) begin(r store.RoomRow) {
 	if r.ID == 0 || d.ids[r.Name] == r.ID {
 		return
 	}
@@ -48,7 +48,7 @@ func (d *deliveries) begin(r engine.RoomRow) {
 }
 
 // end forgets the incarnation of a room.
-func (d *deliveries) end(room engine.Name) {
+func (d *deliveries) end(room store.Name) {
 	id := d.ids[room]
 	if id == 0 {
 		return
@@ -65,46 +65,46 @@ func (d *deliveries) end(room engine.Name) {
 }
 
 // memberCursor notes the cursor that comes with a member.
-func (d *deliveries) memberCursor(m engine.MemberRow) {
+func (d *deliveries) memberCursor(m store.MemberRow) {
 	if m.Cursor != nil {
 		d.setCursor(d.ids[m.Room], m.User, cursorFate{seq: int64(*m.Cursor)})
 	}
 }
 
-func (d *deliveries) dropCursor(room, user engine.Name) {
+func (d *deliveries) dropCursor(room, user store.Name) {
 	d.setCursor(d.ids[room], user, cursorFate{drop: true})
 }
 
 // setCursor does nothing for a room without an id: it has no message yet.
-func (d *deliveries) setCursor(id int64, user engine.Name, to cursorFate) {
+func (d *deliveries) setCursor(id int64, user store.Name, to cursorFate) {
 	if id == 0 {
 		return
 	}
 	if d.cursors[id] == nil {
-		d.cursors[id] = make(map[engine.Name]cursorFate)
+		d.cursors[id] = make(map[store.Name]cursorFate)
 	}
 	d.cursors[id][user] = to
 }
 
-func (d *deliveries) addDelivery(c engine.Change) {
+func (d *deliveries) addDelivery(c store.Change) {
 	switch c.Op {
-	case engine.PutMessage:
+	case store.PutMessage:
 		m := c.Message
 		d.messages[m.Room] = append(d.messages[m.Room], messageRow{RoomID: m.Room, Seq: int64(m.Seq),
 			Username: m.Sender.User, Domain: m.Sender.Host, Display: m.Display,
 			ContentType: blob(m.ContentType), Body: m.Body, At: m.At.UnixMilli(),
 			Headers: headerLines(m.Headers), Expires: millis(m.Expires), MessageID: blob(m.MessageID), Wants: int(m.Wants)})
-	case engine.PutCursor:
+	case store.PutCursor:
 		d.setCursor(c.Cursor.Room, c.Cursor.User, cursorFate{drop: c.Cursor.Remove, seq: int64(c.Cursor.Seq)})
-	case engine.PutProgress:
+	case store.PutProgress:
 		d.progress[c.Progress.Room] = int64(c.Progress.Done)
-	case engine.PutPlaces:
+	case store.PutPlaces:
 		d.places[c.Places.Room] = c.Places.Places
-	case engine.PutSeen:
+	case store.PutSeen:
 		d.seen[c.Seen.Key] = c.Seen
-	case engine.PutNote:
+	case store.PutNote:
 		d.notes[c.Note.ID] = c.Note
-	case engine.DeleteNote:
+	case store.DeleteNote:
 		d.notes[c.Note.ID] = nil
 	}
 }

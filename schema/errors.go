@@ -16,7 +16,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // Errors of Open and of a Store's methods, to be tested with errors.Is.
@@ -24,14 +24,14 @@ var (
 	// ErrUnavailable: the database cannot be reached, did not answer in time,
 	// is shutting down, read only, full or too busy. The same call may succeed
 	// later. It is the engine's.
-	ErrUnavailable = engine.ErrUnavailable
+	ErrUnavailable = store.ErrUnavailable
 	// ErrUncertain: an ErrUnavailable after which what was to be done may have been
 	// done. It is the engine's.
-	ErrUncertain = engine.ErrUncertain
+	ErrUncertain = store.ErrUncertain
 	// ErrInvalid: the database, or a check before it, refuses the data: not
 	// UTF-8, too long, against a constraint. The same call fails again. It is the
 	// engine's.
-	ErrInvalid = engine.ErrInvalid
+	ErrInvalid = store.ErrInvalid
 	// ErrUnfit: imcd cannot work with the database as it is; the error says what has
 	// to be changed.
 	ErrUnfit = errors.New("imcd cannot work with this database")

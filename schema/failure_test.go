@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -60,17 +60,17 @@ func fill(t *testing.T, s *Store, n int) {
 // calls makes every call of a Store. Commit must not be tried before another
 // call where the outcome is to be told from that of a stale connection.
 func calls(ctx context.Context, s *Store) map[string]error {
-	_, loadRooms := s.LoadRooms(ctx, []engine.Name{at("r")})
+	_, loadRooms := s.LoadRooms(ctx, []store.Name{at("r")})
 	_, messages := s.Messages(ctx, 1, 0, 10)
 	_, seen := s.Seen(ctx, epoch)
-	_, prune := s.Prune(ctx, engine.Limits{Messages: 1, SeenAge: time.Hour}, epoch)
+	_, prune := s.Prune(ctx, store.Limits{Messages: 1, SeenAge: time.Hour}, epoch)
 	return map[string]error{
 		"Messages":  messages,
 		"Seen":      seen,
 		"Prune":     prune,
 		"LoadRooms": loadRooms,
-		"Commit":    s.Commit(ctx, []engine.Change{putRoom("r", 1)}),
-		"Load":      s.Load(ctx, func(engine.RoomState) error { return nil }),
+		"Commit":    s.Commit(ctx, []store.Change{putRoom("r", 1)}),
+		"Load":      s.Load(ctx, func(store.RoomState) error { return nil }),
 		"Ping":      s.Ping(ctx),
 	}
 }
@@ -87,16 +87,16 @@ func TestFrozenPostgresDoesNotHoldCallsUp(t *testing.T) {
 	go func() {
 		all := make(map[string]error)
 		for name, call := range map[string]func(context.Context) error{
-			"Commit": func(ctx context.Context) error { return s.Commit(ctx, []engine.Change{putRoom("r", 1)}) },
+			"Commit": func(ctx context.Context) error { return s.Commit(ctx, []store.Change{putRoom("r", 1)}) },
 			"Ping":   s.Ping,
-			"Load":   func(ctx context.Context) error { return s.Load(ctx, func(engine.RoomState) error { return nil }) },
+			"Load":   func(ctx context.Context) error { return s.Load(ctx, func(store.RoomState) error { return nil }) },
 			"LoadRooms": func(ctx context.Context) error {
-				_, err := s.LoadRooms(ctx, []engine.Name{at("r")})
+				_, err := s.LoadRooms(ctx, []store.Name{at("r")})
 				return err
 			},
 			"Messages": func(ctx context.Context) error { _, err := s.Messages(ctx, 1, 0, 10); return err },
 			"Seen":     func(ctx context.Context) error { _, err := s.Seen(ctx, epoch); return err },
-			"Prune":    func(ctx context.Context) error { _, err := s.Prune(ctx, engine.Limits{Messages: 1}, epoch); return err },
+			"Prune":    func(ctx context.Context) error { _, err := s.Prune(ctx, store.Limits{Messages: 1}, epoch); return err },
 			"Open":     func(ctx context.Context) error { _, err := Open(ctx, pg.URL("postgres"), Options{}); return err },
 		} {
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -178,7 +178,7 @@ func TestLockedSQLiteIsUnavailable(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
 	defer cancel()
-	if err := s.Commit(ctx, []engine.Change{putRoom("q", 0)}); !errors.Is(err, ErrUnavailable) {
+	if err := s.Commit(ctx, []store.Change{putRoom("q", 0)}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("commit: %v", err)
 	}
 	if err := s.Ping(ctx); !errors.Is(err, ErrUnavailable) {
@@ -200,7 +200,7 @@ func TestWithoutPreparedStatements(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	seq := uint64(1)
 	for _, does := range []string{"DEALLOCATE ALL", `DEALLOCATE ALL; PREPARE "1" (bigint) AS SELECT $1; PREPARE "2" (bigint) AS SELECT $1`} {
-		for _, with := range [][]engine.Change{{putProgress(7, 1)}, {putSeen(1, 200, epoch)}} {
+		for _, with := range [][]store.Change{{putProgress(7, 1)}, {putSeen(1, 200, epoch)}} {
 			s := open(t, pg.URL("postgres"), Options{})
 			s.db.SetMaxOpenConns(1) // always the same
 			if seq == 1 {
@@ -237,7 +237,7 @@ func TestTimedOutConnectionIsNotUsedAgain(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
 	defer cancel()
-	if err := s.Commit(ctx, []engine.Change{putMessage(7, 1, []byte("x"))}); !errors.Is(err, ErrUnavailable) {
+	if err := s.Commit(ctx, []store.Change{putMessage(7, 1, []byte("x"))}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a commit that waits too long: %v", err)
 	}
 	if err := lock.Rollback(); err != nil {

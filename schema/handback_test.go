@@ -8,12 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
 // flagsOf returns the flags of all members, and of the room, by "room user".
-func flagsOf(rooms map[string]engine.RoomState) map[string]int {
+func flagsOf(rooms map[string]store.RoomState) map[string]int {
 	flags := make(map[string]int)
 	for _, r := range rooms {
 		flags[r.Room.Name.User] = r.Room.Flag
@@ -31,15 +31,15 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 	t.Parallel()
 	url := schematest.NewDatabase(t)
 	s := open(t, url, Options{})
-	commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "alice", engine.MemberOwner),
-		putRoom("chat-p", engine.RoomPrivate), putMember("chat-p", "bob", engine.MemberOwner),
-		putMember("chat-p", "carol", engine.MemberAdmin), putInvited("chat-p", "dave", "bob", true),
+	commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "alice", store.MemberOwner),
+		putRoom("chat-p", store.RoomPrivate), putMember("chat-p", "bob", store.MemberOwner),
+		putMember("chat-p", "carol", store.MemberAdmin), putInvited("chat-p", "dave", "bob", true),
 		putInvited("chat-p", "erin", "bob", true))
-	commit(t, s, putMember("chat-a", "ben", engine.MemberAdmin), putMember("chat-a", "cliff", 0))
+	commit(t, s, putMember("chat-a", "ben", store.MemberAdmin), putMember("chat-a", "cliff", 0))
 	// The room goes to its oldest admin; the owner's row is not the first then.
-	commit(t, s, putRoom("chat-t", 0), putMember("chat-t", "frank", engine.MemberOwner), putMember("chat-t", "grace", 0),
-		putMember("chat-t", "heidi", engine.MemberAdmin))
-	commit(t, s, putMember("chat-t", "frank", 0), putMember("chat-t", "heidi", engine.MemberOwner))
+	commit(t, s, putRoom("chat-t", 0), putMember("chat-t", "frank", store.MemberOwner), putMember("chat-t", "grace", 0),
+		putMember("chat-t", "heidi", store.MemberAdmin))
+	commit(t, s, putMember("chat-t", "frank", 0), putMember("chat-t", "heidi", store.MemberOwner))
 	commit(t, s, putRoomID("chat-a", 7), putMessage(7, 1, []byte("x")), putMessage(7, 2, []byte("y")), putProgress(7, 2),
 		putCursor(7, "alice", 1), putCursor(7, "cliff", 0))
 	want := flagsOf(load(t, s))
@@ -79,13 +79,13 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("taken back\n%v, want\n%v\n%s", got, want, m.log)
 	}
-	i := slices.IndexFunc(rooms["sip:chat-p@example.org"].Members, func(m engine.MemberRow) bool { return m.User == at("erin") })
+	i := slices.IndexFunc(rooms["sip:chat-p@example.org"].Members, func(m store.MemberRow) bool { return m.User == at("erin") })
 	if i < 0 || rooms["sip:chat-p@example.org"].Members[i].Inviter != at("bob") {
 		t.Error("it is forgotten who invited erin")
 	}
 	a := rooms["sip:chat-a@example.org"]
 	a.Room.Flag = 0
-	if a.Room != (engine.RoomRow{Name: at("chat-a"), ID: 7, Seq: 2, Done: 2}) || len(seqs(t, s, 7)) != 2 ||
+	if a.Room != (store.RoomRow{Name: at("chat-a"), ID: 7, Seq: 2, Done: 2}) || len(seqs(t, s, 7)) != 2 ||
 		!maps.Equal(cursorsOf(a), map[string]uint64{"alice": 1}) || count(t, s, "SELECT count(*) FROM imcd_cursors") != 1 {
 		t.Errorf("what is owed in chat-a is forgotten: %+v", a)
 	}
@@ -113,13 +113,13 @@ func TestWeTakeOverWhatTheModuleWrote(t *testing.T) {
 	m.stop(t)
 	s := open(t, url, Options{})
 	rooms := load(t, s)
-	want := map[string]int{"chat-a": 0, "chat-a alice": engine.MemberOwner, "chat-a ben": 0,
-		"chat-p": engine.RoomPrivate, "chat-p bob": engine.MemberOwner, "chat-p dave": engine.MemberInvited, "chat-p erin": 0}
+	want := map[string]int{"chat-a": 0, "chat-a alice": store.MemberOwner, "chat-a ben": 0,
+		"chat-p": store.RoomPrivate, "chat-p bob": store.MemberOwner, "chat-p dave": store.MemberInvited, "chat-p erin": 0}
 	if got := flagsOf(rooms); !maps.Equal(got, want) {
 		t.Errorf("taken over\n%v, want\n%v\n%s", got, want, m.log)
 	}
 	for _, r := range rooms {
-		if r.Members[0].Flag != engine.MemberOwner {
+		if r.Members[0].Flag != store.MemberOwner {
 			t.Errorf("room %s begins with %+v", r.Room.Name.URI(), r.Members[0])
 		}
 	}
@@ -132,10 +132,10 @@ func TestOwnersComeFirstInATableFullOfHoles(t *testing.T) {
 	s := open(t, schematest.NewDatabase(t), Options{})
 	run(t, s, `INSERT INTO imc_members (username, domain, room, flag)
 		SELECT 'filler' || i, 'example.org', 'sip:filler@example.org', 0 FROM generate_series(1, 20000) i`)
-	var changes []engine.Change
+	var changes []store.Change
 	for i := range 50 {
 		room := fmt.Sprint("room", i)
-		changes = append(changes, putRoom(room, 0), putMember(room, "owner", engine.MemberOwner))
+		changes = append(changes, putRoom(room, 0), putMember(room, "owner", store.MemberOwner))
 	}
 	commit(t, s, changes...)
 	run(t, s, "DELETE FROM imc_members WHERE room = 'sip:filler@example.org' AND id % 3 <> 0", "VACUUM imc_members")
@@ -176,8 +176,8 @@ func TestNewOwnerComesFirst(t *testing.T) {
 	t.Parallel()
 	url := schematest.NewDatabase(t)
 	s := open(t, url, Options{})
-	commit(t, s, putRoom("r", 0), putMember("r", "a", engine.MemberOwner), putMember("r", "b", 0), putMember("r", "c", 0))
-	commit(t, s, deleteMember("r", "a"), putMember("r", "c", engine.MemberOwner))
+	commit(t, s, putRoom("r", 0), putMember("r", "a", store.MemberOwner), putMember("r", "b", 0), putMember("r", "c", 0))
+	commit(t, s, deleteMember("r", "a"), putMember("r", "c", store.MemberOwner))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // smallRoom is how many members a room may have for the map of them to be used
@@ -12,7 +12,7 @@ import (
 const smallRoom = 64
 
 // handOn makes the rooms and lets go of each. Everything has been read.
-func (a *assembler) handOn(fn func(engine.RoomState) error) error {
+func (a *assembler) handOn(fn func(store.RoomState) error) error {
 	a.byURI, a.byID = nil, nil
 	for i, r := range a.rooms {
 		a.rooms[i] = nil
@@ -24,10 +24,10 @@ func (a *assembler) handOn(fn func(engine.RoomState) error) error {
 }
 
 // assemble makes the room of what was read of it.
-func (a *assembler) assemble(r *storedRoom) engine.RoomState {
-	state := engine.RoomState{Room: r.row, Places: r.places}
+func (a *assembler) assemble(r *storedRoom) store.RoomState {
+	state := store.RoomState{Room: r.row, Places: r.places}
 	if r.count > 0 {
-		state.Members = make([]engine.MemberRow, 0, r.count)
+		state.Members = make([]store.MemberRow, 0, r.count)
 	}
 	if clear(a.seen); a.seen == nil || r.count > smallRoom {
 		a.seen = make(map[string]int, r.count)
@@ -47,7 +47,7 @@ func (a *assembler) assemble(r *storedRoom) engine.RoomState {
 // oldestFirst lists the members. What it returns is good until the next call.
 func (a *assembler) oldestFirst(r *storedRoom) []packedName {
 	a.sorter = slices.AppendSeq(a.sorter[:0], r.members.all())
-	if slices.IndexFunc(a.sorter, func(p packedName) bool { return p.flag&engine.MemberOwner != 0 }) > 0 {
+	if slices.IndexFunc(a.sorter, func(p packedName) bool { return p.flag&store.MemberOwner != 0 }) > 0 {
 		a.disordered.add(r.uri)
 	}
 	if r.unsorted {
@@ -56,7 +56,7 @@ func (a *assembler) oldestFirst(r *storedRoom) []packedName {
 	return a.sorter
 }
 
-func (a *assembler) addMember(r *storedRoom, state *engine.RoomState, p packedName) {
+func (a *assembler) addMember(r *storedRoom, state *store.RoomState, p packedName) {
 	name, key := p.name(), p.key()
 	if i, twin := a.seen[key]; twin {
 		kept := state.Members[i].User
@@ -70,8 +70,8 @@ func (a *assembler) addMember(r *storedRoom, state *engine.RoomState, p packedNa
 		return
 	}
 	a.seen[key] = len(state.Members)
-	m := engine.MemberRow{Room: r.row.Name, User: name, Flag: p.flag}
-	if m.Flag&engine.MemberInvited != 0 {
+	m := store.MemberRow{Room: r.row.Name, User: name, Flag: p.flag}
+	if m.Flag&store.MemberInvited != 0 {
 		m.Told = true // by the module, if there is no row of ours
 		if i, ours := a.invited[invitee{r, name}]; ours {
 			m.Inviter, m.Told = i.inviter, i.told
@@ -81,7 +81,7 @@ func (a *assembler) addMember(r *storedRoom, state *engine.RoomState, p packedNa
 }
 
 // addCursor knows the members already.
-func (a *assembler) addCursor(r *storedRoom, state *engine.RoomState, p packedName) {
+func (a *assembler) addCursor(r *storedRoom, state *store.RoomState, p packedName) {
 	name := p.name()
 	i, ok := a.seen[p.key()]
 	switch {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -238,7 +238,7 @@ func TestWhoLostTheLeaseWritesNothing(t *testing.T) {
 	s := open(t, url, Options{Lease: &Lease{Lost: func(err error) { lost <- err }}})
 	commit(t, s, putRoomID("r", 7), putMember("r", "a", 1), putMessage(7, 1, nil))
 	setLease(t, s, 77, holder{Host: "elsewhere", PID: 1})
-	for what, changes := range map[string][]engine.Change{
+	for what, changes := range map[string][]store.Change{
 		"one message":  {putMessage(7, 2, nil), putSeen(1, 200, epoch)},
 		"two messages": {putMessage(7, 2, nil), putMessage(7, 3, nil), putCursor(7, "a", 1)},
 		"progress":     {putProgress(7, 1)},

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // leftovers are rows that Load leaves out and that must go before they could
@@ -12,31 +12,31 @@ import (
 type leftovers struct {
 	// rooms by Key: rooms marked deleted, rooms with an older twin that differs
 	// by case, and rooms that only members speak of.
-	rooms map[string][]engine.Name
+	rooms map[string][]store.Name
 	// members by memberKey: users with an older twin that differs by case.
-	members map[string][]engine.Name
+	members map[string][]store.Name
 
 	orphans int // members without a room, for the log
 }
 
 func newLeftovers() leftovers {
-	return leftovers{rooms: make(map[string][]engine.Name), members: make(map[string][]engine.Name)}
+	return leftovers{rooms: make(map[string][]store.Name), members: make(map[string][]store.Name)}
 }
 
-func memberKey(room, user engine.Name) string { return room.URI() + "\x00" + user.Key() }
+func memberKey(room, user store.Name) string { return room.URI() + "\x00" + user.Key() }
 
 // hides reports whether rows of exactly this room are left over.
-func (l *leftovers) hides(room engine.Name) bool {
+func (l *leftovers) hides(room store.Name) bool {
 	return len(l.rooms) > 0 && slices.Contains(l.rooms[room.Key()], room)
 }
 
-func (l *leftovers) addRoom(name engine.Name) {
+func (l *leftovers) addRoom(name store.Name) {
 	if !l.hides(name) {
 		l.rooms[name.Key()] = append(l.rooms[name.Key()], name)
 	}
 }
 
-func (l *leftovers) addMember(room, user engine.Name) {
+func (l *leftovers) addMember(room, user store.Name) {
 	key := memberKey(room, user)
 	l.members[key] = append(l.members[key], user)
 }
@@ -44,30 +44,30 @@ func (l *leftovers) addMember(room, user engine.Name) {
 // remove forgets what a batch has deleted.
 func (l *leftovers) remove(b *batch) {
 	for _, r := range b.dropRooms {
-		l.removeRoom(engine.Name{User: r.Name, Host: r.Domain})
+		l.removeRoom(store.Name{User: r.Name, Host: r.Domain})
 	}
 	for _, m := range b.dropMembers {
-		delete(l.members, memberKey(nameOfURI(m.Room), engine.Name{User: m.Username, Host: m.Domain}))
+		delete(l.members, memberKey(nameOfURI(m.Room), store.Name{User: m.Username, Host: m.Domain}))
 	}
 }
 
-func (l *leftovers) removeRoom(name engine.Name) {
+func (l *leftovers) removeRoom(name store.Name) {
 	if !l.hides(name) {
 		return
 	}
 	key := name.Key()
-	l.rooms[key] = slices.DeleteFunc(l.rooms[key], func(n engine.Name) bool { return n == name })
+	l.rooms[key] = slices.DeleteFunc(l.rooms[key], func(n store.Name) bool { return n == name })
 	if len(l.rooms[key]) == 0 {
 		delete(l.rooms, key)
 	}
 }
 
 // nameOfURI reads imc_members.room. The domain has no @.
-func nameOfURI(uri string) engine.Name {
+func nameOfURI(uri string) store.Name {
 	rest := strings.TrimPrefix(uri, "sip:")
 	i := strings.LastIndexByte(rest, '@')
 	if i < 0 {
-		return engine.Name{User: rest}
+		return store.Name{User: rest}
 	}
-	return engine.Name{User: rest[:i], Host: rest[i+1:]}
+	return store.Name{User: rest[:i], Host: rest[i+1:]}
 }

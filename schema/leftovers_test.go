@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // operatorsRows are rows that a module or an operator may have left.
@@ -36,7 +36,7 @@ func TestRowsThatAreNoRoomsAreLeftOut(t *testing.T) {
 			t.Errorf("loaded %v, want %v", got, want)
 		}
 		live := rooms["sip:live@example.org"]
-		if live.Room.Flag != engine.RoomPrivate || live.Members[0].Flag != engine.MemberOwner {
+		if live.Room.Flag != store.RoomPrivate || live.Members[0].Flag != store.MemberOwner {
 			t.Errorf("flags that are not known came through: %+v", live)
 		}
 		for _, words := range []string{`"members":5`, `"room":"sip:twin@example.org","kept":"sip:Twin@example.org"`,
@@ -81,7 +81,7 @@ func TestLeftOverRowsSurviveAFailedCommit(t *testing.T) {
 		run(t, s, operatorsRows...)
 		run(t, s, "CREATE UNIQUE INDEX one_q ON imc_members (username) WHERE username = 'q'")
 		load(t, s)
-		if err := s.Commit(testContext(t), []engine.Change{putRoom("nowhere", 0), putMember("nowhere", "q", 1),
+		if err := s.Commit(testContext(t), []store.Change{putRoom("nowhere", 0), putMember("nowhere", "q", 1),
 			putMember("live", "q", 0)}); err == nil {
 			t.Fatal("no error")
 		}

@@ -6,16 +6,16 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
-// Load implements engine.Store. All rows are read first, as they were at one
+// Load implements store.Store. All rows are read first, as they were at one
 // moment, and wait in a compact form until the rooms are handed on one by one. It
 // must run before the first Commit, which relies on what Load learns of rows that
 // it leaves out. fn must not use the Store. In the end it deletes what it did not
 // load: cursors of members that the module has deleted, and rooms that it has deleted,
 // with their messages as soon as Prune comes to them.
-func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error {
+func (s *Store) Load(ctx context.Context, fn func(store.RoomState) error) error {
 	left := newLeftovers()
 	a := newAssembler(&left, s.opts.Log)
 	err := s.read(ctx, a, false)
@@ -47,8 +47,8 @@ func (s *Store) Load(ctx context.Context, fn func(engine.RoomState) error) error
 	return nil
 }
 
-// LoadRooms implements engine.Store; the rooms come sorted by name.
-func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.RoomState, error) {
+// LoadRooms implements store.Store; the rooms come sorted by name.
+func (s *Store) LoadRooms(ctx context.Context, rooms []store.Name) ([]store.RoomState, error) {
 	if len(rooms) == 0 {
 		return nil, nil
 	}
@@ -65,14 +65,14 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []engine.Name) ([]engine.Ro
 	}
 	left := newLeftovers()
 	a := newAssembler(&left, s.opts.Log)
-	var states []engine.RoomState
+	var states []store.RoomState
 	if err = s.read(ctx, a, true, args...); err == nil {
-		err = a.handOn(func(r engine.RoomState) error {
+		err = a.handOn(func(r store.RoomState) error {
 			states = append(states, r)
 			return nil
 		})
 	}
-	slices.SortFunc(states, func(a, b engine.RoomState) int { return strings.Compare(a.Room.Name.Key(), b.Room.Name.Key()) })
+	slices.SortFunc(states, func(a, b store.RoomState) int { return strings.Compare(a.Room.Name.Key(), b.Room.Name.Key()) })
 	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
 }
 

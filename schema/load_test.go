@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // tables are the rows that a test puts into Kamailio's tables and ours, in the
@@ -23,7 +23,7 @@ type tables struct {
 
 type tableRoom struct {
 	id   int
-	name engine.Name
+	name store.Name
 	flag int
 	own  int64 // imcd_rooms.id; 0: none
 }
@@ -31,7 +31,7 @@ type tableRoom struct {
 type tableMember struct {
 	id   int
 	room string
-	name engine.Name
+	name store.Name
 	flag int
 }
 
@@ -39,18 +39,18 @@ type tableMember struct {
 // differ by case, rows marked deleted, members, invitations and cursors of what
 // is not there, ids in no order.
 func drawTables(r *rapid.T) (t tables) {
-	names := func(stems string) []engine.Name {
-		var list []engine.Name
+	names := func(stems string) []store.Name {
+		var list []store.Name
 		for _, stem := range stems {
 			for _, user := range []string{string(stem), strings.ToUpper(string(stem))} {
-				list = append(list, engine.Name{User: user, Host: "x.org"}, engine.Name{User: user, Host: "X.org"})
+				list = append(list, store.Name{User: user, Host: "x.org"}, store.Name{User: user, Host: "X.org"})
 			}
 		}
 		return list
 	}
 	users, roomNames := names("uvw"), names("rst")
-	some := func(names []engine.Name, label string) []engine.Name {
-		return rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, len(names), rapid.ID[engine.Name]).Draw(r, label)
+	some := func(names []store.Name, label string) []store.Name {
+		return rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, len(names), rapid.ID[store.Name]).Draw(r, label)
 	}
 	uris := []string{"sip:nowhere@x.org", "no URI at all"}
 	for i, name := range some(roomNames, "rooms") {
@@ -125,10 +125,10 @@ func (t tables) fill(tb testing.TB, s *Store) {
 
 // want says the slow way what Load should make of them, by URI, and how many
 // members have no room.
-func (t tables) want() (states map[string]engine.RoomState, orphans int) {
-	states = make(map[string]engine.RoomState)
+func (t tables) want() (states map[string]store.RoomState, orphans int) {
+	states = make(map[string]store.RoomState)
 	for _, m := range t.members {
-		if m.flag&engine.MemberDeleted == 0 && !slices.ContainsFunc(t.rooms, func(room tableRoom) bool {
+		if m.flag&store.MemberDeleted == 0 && !slices.ContainsFunc(t.rooms, func(room tableRoom) bool {
 			return room.name.URI() == m.room && t.lives(room)
 		}) {
 			orphans++
@@ -138,13 +138,13 @@ func (t tables) want() (states map[string]engine.RoomState, orphans int) {
 		if !t.lives(room) {
 			continue
 		}
-		state := engine.RoomState{Room: engine.RoomRow{Name: room.name, Flag: room.flag & 1, ID: room.own}}
+		state := store.RoomState{Room: store.RoomRow{Name: room.name, Flag: room.flag & 1, ID: room.own}}
 		if room.own != 0 {
 			state.Room.Seq, state.Room.Done = 100, 50
 		}
 		for id := range len(t.members) + 1 {
 			for _, m := range t.members {
-				if m.id == id && m.room == room.name.URI() && m.flag&engine.MemberDeleted == 0 && !hasTwin(state, m.name) {
+				if m.id == id && m.room == room.name.URI() && m.flag&store.MemberDeleted == 0 && !hasTwin(state, m.name) {
 					state.Members = append(state.Members, t.member(room, m))
 				}
 			}
@@ -156,26 +156,26 @@ func (t tables) want() (states map[string]engine.RoomState, orphans int) {
 
 // lives: it is not marked deleted, and is the oldest of its twins that are not.
 func (t tables) lives(room tableRoom) bool {
-	return room.flag&engine.RoomDeleted == 0 && !slices.ContainsFunc(t.rooms, func(other tableRoom) bool {
-		return other.flag&engine.RoomDeleted == 0 && other.name.Key() == room.name.Key() && other.id < room.id
+	return room.flag&store.RoomDeleted == 0 && !slices.ContainsFunc(t.rooms, func(other tableRoom) bool {
+		return other.flag&store.RoomDeleted == 0 && other.name.Key() == room.name.Key() && other.id < room.id
 	})
 }
 
-func hasTwin(state engine.RoomState, name engine.Name) bool {
-	return slices.ContainsFunc(state.Members, func(m engine.MemberRow) bool { return m.User.Key() == name.Key() })
+func hasTwin(state store.RoomState, name store.Name) bool {
+	return slices.ContainsFunc(state.Members, func(m store.MemberRow) bool { return m.User.Key() == name.Key() })
 }
 
-func (t tables) member(room tableRoom, m tableMember) engine.MemberRow {
-	row := engine.MemberRow{Room: room.name, User: m.name, Flag: m.flag & 7}
-	if row.Told = m.flag&engine.MemberInvited != 0; row.Told {
+func (t tables) member(room tableRoom, m tableMember) store.MemberRow {
+	row := store.MemberRow{Room: room.name, User: m.name, Flag: m.flag & 7}
+	if row.Told = m.flag&store.MemberInvited != 0; row.Told {
 		for _, i := range t.invites {
-			if i.Room == m.room && (engine.Name{User: i.Username, Host: i.Domain}) == m.name {
-				row.Inviter, row.Told = engine.Name{User: i.InviterName, Host: i.InviterDomain}, i.Told
+			if i.Room == m.room && (store.Name{User: i.Username, Host: i.Domain}) == m.name {
+				row.Inviter, row.Told = store.Name{User: i.InviterName, Host: i.InviterDomain}, i.Told
 			}
 		}
 	}
 	for _, c := range t.cursors {
-		if room.own != 0 && c.RoomID == room.own && (engine.Name{User: c.Username, Host: c.Domain}) == m.name {
+		if room.own != 0 && c.RoomID == room.own && (store.Name{User: c.Username, Host: c.Domain}) == m.name {
 			seq := uint64(c.Seq)
 			row.Cursor = &seq
 		}
@@ -206,8 +206,8 @@ func TestLoadAgreesWithSlowReading(t *testing.T) {
 					continue
 				}
 				// Before Load, which deletes what is lost.
-				got, err := s.LoadRooms(testContext(t), []engine.Name{room.name})
-				if err != nil || !reflect.DeepEqual(got, []engine.RoomState{state}) {
+				got, err := s.LoadRooms(testContext(t), []store.Name{room.name})
+				if err != nil || !reflect.DeepEqual(got, []store.RoomState{state}) {
 					r.Fatalf("room %s: %+v, %v; want\n%+v", room.name.URI(), got, err, state)
 				}
 			}

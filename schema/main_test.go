@@ -10,7 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -64,7 +64,7 @@ func open(t testing.TB, url string, opts Options) *Store {
 }
 
 // commit fails the test if the changes cannot be committed.
-func commit(t testing.TB, s engine.Store, changes ...engine.Change) {
+func commit(t testing.TB, s store.Store, changes ...store.Change) {
 	t.Helper()
 	if err := s.Commit(testContext(t), changes); err != nil {
 		t.Fatal(err)
@@ -72,10 +72,10 @@ func commit(t testing.TB, s engine.Store, changes ...engine.Change) {
 }
 
 // load returns all rooms by URI.
-func load(t testing.TB, s engine.Store) map[string]engine.RoomState {
+func load(t testing.TB, s store.Store) map[string]store.RoomState {
 	t.Helper()
-	rooms := make(map[string]engine.RoomState)
-	err := s.Load(testContext(t), func(r engine.RoomState) error {
+	rooms := make(map[string]store.RoomState)
+	err := s.Load(testContext(t), func(r store.RoomState) error {
 		if _, twice := rooms[r.Room.Name.URI()]; twice {
 			t.Errorf("room %s was loaded twice", r.Room.Name.URI())
 		}
@@ -128,56 +128,56 @@ func (b *logBuffer) String() string {
 func (b *logBuffer) logger() zerolog.Logger { return zerolog.New(b) }
 
 // at and the rest make rows short to write.
-func at(user string) engine.Name { return engine.Name{User: user, Host: "example.org"} }
+func at(user string) store.Name { return store.Name{User: user, Host: "example.org"} }
 
-func putRoom(room string, flag int) engine.Change {
-	return engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: at(room), Flag: flag}}
+func putRoom(room string, flag int) store.Change {
+	return store.Change{Op: store.PutRoom, Room: store.RoomRow{Name: at(room), Flag: flag}}
 }
 
-func deleteRoom(room string) engine.Change {
-	return engine.Change{Op: engine.DeleteRoom, Room: engine.RoomRow{Name: at(room)}}
+func deleteRoom(room string) store.Change {
+	return store.Change{Op: store.DeleteRoom, Room: store.RoomRow{Name: at(room)}}
 }
 
-func putMember(room, user string, flag int) engine.Change {
-	return engine.Change{Op: engine.PutMember, Member: engine.MemberRow{Room: at(room), User: at(user), Flag: flag}}
+func putMember(room, user string, flag int) store.Change {
+	return store.Change{Op: store.PutMember, Member: store.MemberRow{Room: at(room), User: at(user), Flag: flag}}
 }
 
-func putInvited(room, user, inviter string, told bool) engine.Change {
-	return engine.Change{Op: engine.PutMember, Member: engine.MemberRow{Room: at(room), User: at(user),
-		Flag: engine.MemberInvited, Inviter: at(inviter), Told: told}}
+func putInvited(room, user, inviter string, told bool) store.Change {
+	return store.Change{Op: store.PutMember, Member: store.MemberRow{Room: at(room), User: at(user),
+		Flag: store.MemberInvited, Inviter: at(inviter), Told: told}}
 }
 
-func deleteMember(room, user string) engine.Change {
-	return engine.Change{Op: engine.DeleteMember, Member: engine.MemberRow{Room: at(room), User: at(user)}}
+func deleteMember(room, user string) store.Change {
+	return store.Change{Op: store.DeleteMember, Member: store.MemberRow{Room: at(room), User: at(user)}}
 }
 
 // users lists the members' user parts in their order.
-func users(r engine.RoomState) (list []string) {
+func users(r store.RoomState) (list []string) {
 	for _, m := range r.Members {
 		list = append(list, m.User.User)
 	}
 	return list
 }
 
-func putRoomID(room string, id int64) engine.Change {
-	return engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: at(room), ID: id}}
+func putRoomID(room string, id int64) store.Change {
+	return store.Change{Op: store.PutRoom, Room: store.RoomRow{Name: at(room), ID: id}}
 }
 
-func putMessage(id int64, seq uint64, body []byte) engine.Change {
-	return engine.Change{Op: engine.PutMessage, Message: &engine.MessageRow{Room: id, Seq: seq, Sender: at("sender"),
+func putMessage(id int64, seq uint64, body []byte) store.Change {
+	return store.Change{Op: store.PutMessage, Message: &store.MessageRow{Room: id, Seq: seq, Sender: at("sender"),
 		ContentType: "text/plain", Body: body, At: epoch.Add(time.Duration(seq) * time.Second)}}
 }
 
-func putCursor(id int64, user string, seq uint64) engine.Change {
-	return engine.Change{Op: engine.PutCursor, Cursor: &engine.CursorRow{Room: id, User: at(user), Seq: seq}}
+func putCursor(id int64, user string, seq uint64) store.Change {
+	return store.Change{Op: store.PutCursor, Cursor: &store.CursorRow{Room: id, User: at(user), Seq: seq}}
 }
 
-func putProgress(id int64, done uint64) engine.Change {
-	return engine.Change{Op: engine.PutProgress, Progress: &engine.ProgressRow{Room: id, Done: done}}
+func putProgress(id int64, done uint64) store.Change {
+	return store.Change{Op: store.PutProgress, Progress: &store.ProgressRow{Room: id, Done: done}}
 }
 
-func putSeen(key byte, code int, when time.Time) engine.Change {
-	return engine.Change{Op: engine.PutSeen, Seen: &engine.SeenRow{Key: [16]byte{key, 0, 0xff}, Shard: 1 << 31,
+func putSeen(key byte, code int, when time.Time) store.Change {
+	return store.Change{Op: store.PutSeen, Seen: &store.SeenRow{Key: [16]byte{key, 0, 0xff}, Shard: 1 << 31,
 		Code: code, RC: -code, Reason: "because", At: when}}
 }
 
@@ -185,7 +185,7 @@ func putSeen(key byte, code int, when time.Time) engine.Change {
 // prune deletes what is no limit's matter: what destroyed rooms have left.
 func prune(t testing.TB, s *Store) {
 	t.Helper()
-	if _, err := s.Prune(testContext(t), engine.Limits{}, time.Time{}); err != nil {
+	if _, err := s.Prune(testContext(t), store.Limits{}, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // One statement takes no more messages than this: it holds them twice or more in
@@ -62,14 +62,14 @@ func chunk(messages []messageRow) int {
 	return len(messages)
 }
 
-// Messages implements engine.Store.
-func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit int) ([]engine.MessageRow, error) {
+// Messages implements store.Store.
+func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit int) ([]store.MessageRow, error) {
 	if limit <= 0 || after >= math.MaxInt64 {
 		return nil, nil
 	}
-	var list []engine.MessageRow
+	var list []store.MessageRow
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
-		m := engine.MessageRow{Room: room}
+		m := store.MessageRow{Room: room}
 		var contentType, headers, id []byte
 		var at, expires int64
 		if err := rows.Scan(&m.Seq, &m.Sender.User, &m.Sender.Host, &m.Display, &contentType, &m.Body, &at,
@@ -89,11 +89,11 @@ func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit in
 	return list, nil
 }
 
-// Seen implements engine.Store. The oldest come first.
-func (s *Store) Seen(ctx context.Context, since time.Time) ([]engine.SeenRow, error) {
-	var list []engine.SeenRow
+// Seen implements store.Store. The oldest come first.
+func (s *Store) Seen(ctx context.Context, since time.Time) ([]store.SeenRow, error) {
+	var list []store.SeenRow
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
-		var r engine.SeenRow
+		var r store.SeenRow
 		var key []byte
 		var at int64
 		if err := rows.Scan(&key, &r.Shard, &r.Code, &r.RC, &r.Reason, &at); err != nil {
@@ -110,11 +110,11 @@ func (s *Store) Seen(ctx context.Context, since time.Time) ([]engine.SeenRow, er
 	return list, nil
 }
 
-// Notes implements engine.Store.
-func (s *Store) Notes(ctx context.Context, limit int) ([]engine.NoteRow, error) {
-	var list []engine.NoteRow
+// Notes implements store.Store.
+func (s *Store) Notes(ctx context.Context, limit int) ([]store.NoteRow, error) {
+	var list []store.NoteRow
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
-		var r engine.NoteRow
+		var r store.NoteRow
 		var at int64
 		if err := rows.Scan(&r.ID, &r.Room.User, &r.Room.Host, &r.User.User, &r.User.Host, &r.Body, &at); err != nil {
 			return err

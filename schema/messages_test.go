@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -31,17 +31,17 @@ var entityHeaders = []evapi.Header{{Name: "Content-Encoding", Value: "deflate"},
 func TestMessagesComeBackAsTheyWere(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		want := []engine.MessageRow{
+		want := []store.MessageRow{
 			{Room: math.MaxInt64, Seq: 1, Sender: at("alice"), Body: allBytes(), At: epoch},
 			{Room: math.MaxInt64, Seq: 2, Sender: at("bob"), Display: strings.Repeat("é", 64), Body: []byte{}, At: epoch.Add(-time.Hour)},
 			{Room: math.MaxInt64, Seq: 3, Sender: at("a"), ContentType: "x/" + strings.Repeat("y", 5000) + "\x00\xff",
 				Body: bytes.Repeat([]byte(`\"'{},\x00`), 6000), At: epoch},
 			{Room: math.MaxInt64, Seq: 4, Sender: at("a"), ContentType: "image/png", Body: []byte("PNG"), At: epoch, Headers: entityHeaders,
-				Expires: epoch.Add(time.Second), MessageID: "a\x00\xff", Wants: engine.WantsDelivered | engine.WantsDisplayed},
+				Expires: epoch.Add(time.Second), MessageID: "a\x00\xff", Wants: store.WantsDelivered | store.WantsDisplayed},
 		}
-		changes := []engine.Change{putRoomID("r", math.MaxInt64)}
+		changes := []store.Change{putRoomID("r", math.MaxInt64)}
 		for i := range want {
-			changes = append(changes, engine.Change{Op: engine.PutMessage, Message: &want[i]})
+			changes = append(changes, store.Change{Op: store.PutMessage, Message: &want[i]})
 		}
 		commit(t, s, changes[:3]...)
 		commit(t, s, changes[3:]...)
@@ -60,7 +60,7 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 func TestMessagesAreReadInPages(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		changes := []engine.Change{putRoomID("r", 7), putRoomID("q", 8), putMessage(8, 1, nil)}
+		changes := []store.Change{putRoomID("r", 7), putRoomID("q", 8), putMessage(8, 1, nil)}
 		for seq := range uint64(10) {
 			changes = append(changes, putMessage(7, seq+1, []byte("x")))
 		}
@@ -83,7 +83,7 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		commit(t, s, putRoomID("r", 1), putMessage(1, 1, []byte("first")), putMessage(1, 2, []byte("second")))
-		for name, changes := range map[string][]engine.Change{
+		for name, changes := range map[string][]store.Change{
 			"again":           {putMessage(1, 3, nil), putMessage(1, 2, []byte("again"))},
 			"last again":      {putMessage(1, 2, []byte("again"))},
 			"twice in one":    {putMessage(1, 3, nil), putMessage(1, 3, nil)},
@@ -92,7 +92,7 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 			"id of another":   {putRoomID("q", 1)},
 			"without number":  {putMessage(1, 0, nil)},
 			"number too high": {putMessage(1, math.MaxUint64, nil)},
-			"no row":          {{Op: engine.PutMessage}},
+			"no row":          {{Op: store.PutMessage}},
 			"negative id":     {putRoomID("q", -1)},
 		} {
 			if err := s.Commit(testContext(t), append(changes, putRoom("x", 0))); !errors.Is(err, ErrInvalid) {
@@ -104,10 +104,10 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 			t.Errorf("stored %v, %v", got, err)
 		}
 		// A number that was pruned is not free either.
-		if n, err := s.Prune(testContext(t), engine.Limits{Age: time.Second}, epoch.Add(time.Hour)); n != 2 || err != nil {
+		if n, err := s.Prune(testContext(t), store.Limits{Age: time.Second}, epoch.Add(time.Hour)); n != 2 || err != nil {
 			t.Fatalf("pruned %d, %v", n, err)
 		}
-		if err := s.Commit(testContext(t), []engine.Change{putMessage(1, 2, nil)}); !errors.Is(err, ErrInvalid) {
+		if err := s.Commit(testContext(t), []store.Change{putMessage(1, 2, nil)}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("a pruned number is taken: %v", err)
 		}
 		commit(t, s, putMessage(1, 3, nil))
@@ -115,33 +115,33 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 }
 
 func TestMessagesInOneCommitKeepTheirOrder(t *testing.T) {
-	said := func(seq uint64) engine.Change { return putMessage(1, seq, []byte("x")) }
-	before := []engine.Change{putRoomID("r", 1), putMember("r", "a", 1), putMember("r", "b", 0), said(1), putCursor(1, "b", 1)}
+	said := func(seq uint64) store.Change { return putMessage(1, seq, []byte("x")) }
+	before := []store.Change{putRoomID("r", 1), putMember("r", "a", 1), putMember("r", "b", 0), said(1), putCursor(1, "b", 1)}
 	tests := []struct {
 		name    string
-		changes []engine.Change
+		changes []store.Change
 		id      int64
 		seqs    []uint64
 		cursors map[string]uint64
 		done    uint64
 	}{
-		{"message, then destroy", []engine.Change{said(2), putProgress(1, 2), putCursor(1, "a", 2), deleteRoom("r")}, 0, nil, nil, 0},
-		{"destroy and create", []engine.Change{said(2), deleteRoom("r"), putRoomID("r", 2), putMember("r", "a", 1), putCursor(1, "a", 1),
+		{"message, then destroy", []store.Change{said(2), putProgress(1, 2), putCursor(1, "a", 2), deleteRoom("r")}, 0, nil, nil, 0},
+		{"destroy and create", []store.Change{said(2), deleteRoom("r"), putRoomID("r", 2), putMember("r", "a", 1), putCursor(1, "a", 1),
 			putProgress(1, 9), putMessage(2, 1, nil), putProgress(2, 1)}, 2, []uint64{1}, map[string]uint64{}, 1},
-		{"another id", []engine.Change{said(2), putRoomID("r", 2), putMessage(2, 1, nil), putMessage(2, 2, nil), putCursor(2, "a", 2)},
+		{"another id", []store.Change{said(2), putRoomID("r", 2), putMessage(2, 1, nil), putMessage(2, 2, nil), putCursor(2, "a", 2)},
 			2, []uint64{1, 2}, map[string]uint64{"a": 2}, 0},
-		{"the same id again", []engine.Change{putRoomID("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
-		{"no id keeps the id", []engine.Change{putRoom("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
-		{"cursor, then leave", []engine.Change{putCursor(1, "b", 9), deleteMember("r", "b")}, 1, []uint64{1}, map[string]uint64{}, 0},
-		{"leave and return", []engine.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, 1, []uint64{1}, map[string]uint64{}, 0},
-		{"leave and return with a cursor", []engine.Change{said(2), deleteMember("r", "b"), putMemberAt("r", "b", 2)},
+		{"the same id again", []store.Change{putRoomID("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
+		{"no id keeps the id", []store.Change{putRoom("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
+		{"cursor, then leave", []store.Change{putCursor(1, "b", 9), deleteMember("r", "b")}, 1, []uint64{1}, map[string]uint64{}, 0},
+		{"leave and return", []store.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, 1, []uint64{1}, map[string]uint64{}, 0},
+		{"leave and return with a cursor", []store.Change{said(2), deleteMember("r", "b"), putMemberAt("r", "b", 2)},
 			1, []uint64{1, 2}, map[string]uint64{"b": 2}, 0},
-		{"last cursor wins", []engine.Change{putMemberAt("r", "a", 5), putCursor(1, "a", 3), putCursor(1, "b", 4), putMemberAt("r", "b", 2)},
+		{"last cursor wins", []store.Change{putMemberAt("r", "a", 5), putCursor(1, "a", 3), putCursor(1, "b", 4), putMemberAt("r", "b", 2)},
 			1, []uint64{1}, map[string]uint64{"a": 3, "b": 2}, 0},
-		{"a member without a cursor keeps it", []engine.Change{putMember("r", "b", 2)}, 1, []uint64{1}, map[string]uint64{"b": 1}, 0},
-		{"no cursor any more", []engine.Change{removeCursor(1, "b"), removeCursor(1, "a"), putProgress(1, 0), putProgress(1, 1)},
+		{"a member without a cursor keeps it", []store.Change{putMember("r", "b", 2)}, 1, []uint64{1}, map[string]uint64{"b": 1}, 0},
+		{"no cursor any more", []store.Change{removeCursor(1, "b"), removeCursor(1, "a"), putProgress(1, 0), putProgress(1, 1)},
 			1, []uint64{1}, map[string]uint64{}, 1},
-		{"cursor of nobody", []engine.Change{putCursor(1, "x", 1), putCursor(9, "a", 1), putProgress(9, 1)},
+		{"cursor of nobody", []store.Change{putCursor(1, "x", 1), putCursor(9, "a", 1), putProgress(9, 1)},
 			1, []uint64{1}, map[string]uint64{"b": 1}, 0},
 	}
 	onEach(t, func(t *testing.T, url string) {
@@ -172,19 +172,19 @@ func TestMessagesInOneCommitKeepTheirOrder(t *testing.T) {
 	})
 }
 
-func putMemberAt(room, user string, cursor uint64) engine.Change {
+func putMemberAt(room, user string, cursor uint64) store.Change {
 	c := putMember(room, user, 0)
 	c.Member.Cursor = &cursor
 	return c
 }
 
-func removeCursor(id int64, user string) engine.Change {
+func removeCursor(id int64, user string) store.Change {
 	c := putCursor(id, user, 0)
 	c.Cursor.Remove = true
 	return c
 }
 
-func cursorsOf(r engine.RoomState) map[string]uint64 {
+func cursorsOf(r store.RoomState) map[string]uint64 {
 	cursors := make(map[string]uint64)
 	for _, m := range r.Members {
 		if m.Cursor != nil {
@@ -205,11 +205,11 @@ func TestARoomOfTheModuleGetsAnID(t *testing.T) {
 		commit(t, s, putMemberAt("live", "new", 0)) // its cursor is that of a room without messages
 		room := r.Room
 		room.ID = 5
-		commit(t, s, engine.Change{Op: engine.PutRoom, Room: room}, putMessage(5, 1, nil))
-		if got := load(t, s)[at("live").URI()].Room; got != (engine.RoomRow{Name: at("live"), Flag: room.Flag, ID: 5, Seq: 1}) {
+		commit(t, s, store.Change{Op: store.PutRoom, Room: room}, putMessage(5, 1, nil))
+		if got := load(t, s)[at("live").URI()].Room; got != (store.RoomRow{Name: at("live"), Flag: room.Flag, ID: 5, Seq: 1}) {
 			t.Errorf("loaded %+v", got)
 		}
-		states, err := s.LoadRooms(testContext(t), []engine.Name{at("live"), at("empty")})
+		states, err := s.LoadRooms(testContext(t), []store.Name{at("live"), at("empty")})
 		if err != nil || len(states) != 2 || states[0].Room.ID != 0 || states[1].Room.ID != 5 {
 			t.Errorf("loaded %+v, %v", states, err)
 		}
@@ -221,14 +221,14 @@ func TestAnswersAreRemembered(t *testing.T) {
 		s := open(t, url, Options{})
 		commit(t, s, putSeen(1, 200, epoch), putSeen(2, 403, epoch.Add(time.Minute)), putSeen(1, 202, epoch.Add(time.Second)))
 		commit(t, s, putSeen(3, 404, epoch.Add(-time.Minute)), putSeen(2, 480, epoch.Add(2*time.Minute)))
-		want := []engine.SeenRow{*putSeen(1, 202, epoch.Add(time.Second)).Seen, *putSeen(2, 480, epoch.Add(2*time.Minute)).Seen}
+		want := []store.SeenRow{*putSeen(1, 202, epoch.Add(time.Second)).Seen, *putSeen(2, 480, epoch.Add(2*time.Minute)).Seen}
 		got, err := s.Seen(testContext(t), epoch)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("answers %v, %v; want %v", got, err, want)
 		}
 		bad := putSeen(4, 200, epoch)
 		bad.Seen.Reason = "\xff"
-		if err := s.Commit(testContext(t), []engine.Change{bad}); !errors.Is(err, ErrInvalid) {
+		if err := s.Commit(testContext(t), []store.Change{bad}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("a reason that is no text: %v", err)
 		}
 	})
@@ -238,7 +238,7 @@ func TestLargeCommitOfMessages(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		body := bytes.Repeat(allBytes(), 190) // about the largest that Kamailio hands over
-		changes := []engine.Change{putRoomID("r", 1), putRoomID("q", 2)}
+		changes := []store.Change{putRoomID("r", 1), putRoomID("q", 2)}
 		for seq := range uint64(100) {
 			changes = append(changes, putMessage(1, seq+1, body))
 		}
@@ -260,7 +260,7 @@ func TestCallsForMessagesKeepToTheirContext(t *testing.T) {
 		cancel()
 		_, messages := s.Messages(ctx, 1, 0, 1)
 		_, seen := s.Seen(ctx, epoch)
-		_, prune := s.Prune(ctx, engine.Limits{Messages: 1, SeenAge: 1}, epoch)
+		_, prune := s.Prune(ctx, store.Limits{Messages: 1, SeenAge: 1}, epoch)
 		for name, err := range map[string]error{"Messages": messages, "Seen": seen, "Prune": prune} {
 			if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
 				t.Errorf("%s: %v", name, err)

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -134,8 +134,8 @@ func TestTakenOverAndFreshSchemasAreEqual(t *testing.T) {
 		"INSERT INTO imc_members (username, domain, room, flag) VALUES ('a', 'example.org', 'sip:r@example.org', 1)"); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]engine.RoomState{"sip:r@example.org": {Room: engine.RoomRow{Name: at("r"), Flag: 1},
-		Members: []engine.MemberRow{{Room: at("r"), User: at("a"), Flag: 1}}}}
+	want := map[string]store.RoomState{"sip:r@example.org": {Room: store.RoomRow{Name: at("r"), Flag: 1},
+		Members: []store.MemberRow{{Room: at("r"), User: at("a"), Flag: 1}}}}
 	taken := open(t, url, Options{})
 	if got := load(t, taken); !reflect.DeepEqual(got, want) {
 		t.Errorf("taken over: %v", got)

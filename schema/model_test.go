@@ -5,49 +5,49 @@ import (
 	"slices"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // model is what a Store should hold: rooms with their members by age, and their
 // messages by id.
 type model struct {
-	rooms map[engine.Name]*engine.RoomState
-	said  map[int64][]engine.MessageRow
-	seen  map[[16]byte]engine.SeenRow
+	rooms map[store.Name]*store.RoomState
+	said  map[int64][]store.MessageRow
+	seen  map[[16]byte]store.SeenRow
 }
 
 func newModel() model {
-	return model{rooms: map[engine.Name]*engine.RoomState{}, said: map[int64][]engine.MessageRow{},
-		seen: map[[16]byte]engine.SeenRow{}}
+	return model{rooms: map[store.Name]*store.RoomState{}, said: map[int64][]store.MessageRow{},
+		seen: map[[16]byte]store.SeenRow{}}
 }
 
-func (m model) apply(c engine.Change) {
+func (m model) apply(c store.Change) {
 	switch c.Op {
-	case engine.PutRoom:
+	case store.PutRoom:
 		m.putRoom(c.Room)
-	case engine.DeleteRoom:
+	case store.DeleteRoom:
 		if r := m.rooms[c.Room.Name]; r != nil {
 			delete(m.said, r.Room.ID)
 			delete(m.rooms, c.Room.Name)
 		}
-	case engine.PutMember:
+	case store.PutMember:
 		m.putMember(c.Member)
-	case engine.DeleteMember:
+	case store.DeleteMember:
 		r := m.rooms[c.Member.Room]
 		if i := indexOf(r, c.Member.User); i >= 0 {
 			r.Members = slices.Delete(r.Members, i, i+1)
 		}
-	case engine.PutSeen:
+	case store.PutSeen:
 		m.seen[c.Seen.Key] = *c.Seen
 	default:
 		m.deliver(c)
 	}
 }
 
-func (m model) putRoom(row engine.RoomRow) {
+func (m model) putRoom(row store.RoomRow) {
 	r := m.rooms[row.Name]
 	if r == nil {
-		r = &engine.RoomState{}
+		r = &store.RoomState{}
 		m.rooms[row.Name] = r
 	}
 	if row.ID == 0 || row.ID == r.Room.ID {
@@ -61,10 +61,10 @@ func (m model) putRoom(row engine.RoomRow) {
 	r.Room = row
 }
 
-func (m model) putMember(row engine.MemberRow) {
+func (m model) putMember(row store.MemberRow) {
 	r := m.rooms[row.Room]
-	if row.Flag&engine.MemberInvited == 0 {
-		row.Inviter, row.Told = engine.Name{}, false
+	if row.Flag&store.MemberInvited == 0 {
+		row.Inviter, row.Told = store.Name{}, false
 	}
 	if r.Room.ID == 0 {
 		row.Cursor = nil
@@ -81,15 +81,15 @@ func (m model) putMember(row engine.MemberRow) {
 }
 
 // deliver ignores rooms and members that are not there.
-func (m model) deliver(c engine.Change) {
+func (m model) deliver(c store.Change) {
 	for _, r := range m.rooms {
 		switch {
-		case c.Op == engine.PutMessage && r.Room.ID == c.Message.Room:
+		case c.Op == store.PutMessage && r.Room.ID == c.Message.Room:
 			r.Room.Seq = c.Message.Seq
 			m.said[r.Room.ID] = append(slices.Clone(m.said[r.Room.ID]), *c.Message)
-		case c.Op == engine.PutProgress && r.Room.ID == c.Progress.Room:
+		case c.Op == store.PutProgress && r.Room.ID == c.Progress.Room:
 			r.Room.Done = c.Progress.Done
-		case c.Op == engine.PutCursor && r.Room.ID == c.Cursor.Room:
+		case c.Op == store.PutCursor && r.Room.ID == c.Cursor.Room:
 			i := indexOf(r, c.Cursor.User)
 			switch {
 			case i < 0:
@@ -103,7 +103,7 @@ func (m model) deliver(c engine.Change) {
 }
 
 // prune deletes the slow way.
-func (m model) prune(l engine.Limits, now time.Time) (n int) {
+func (m model) prune(l store.Limits, now time.Time) (n int) {
 	for id, said := range m.said {
 		for len(said) > 0 {
 			size := 0
@@ -119,22 +119,22 @@ func (m model) prune(l engine.Limits, now time.Time) (n int) {
 		}
 		m.said[id] = said
 	}
-	maps.DeleteFunc(m.seen, func(_ [16]byte, r engine.SeenRow) bool {
+	maps.DeleteFunc(m.seen, func(_ [16]byte, r store.SeenRow) bool {
 		return l.SeenAge > 0 && r.At.Before(now.Add(-l.SeenAge))
 	})
 	return n
 }
 
 func (m model) copy() model {
-	c := model{rooms: make(map[engine.Name]*engine.RoomState), said: maps.Clone(m.said), seen: maps.Clone(m.seen)}
+	c := model{rooms: make(map[store.Name]*store.RoomState), said: maps.Clone(m.said), seen: maps.Clone(m.seen)}
 	for name, r := range m.rooms {
-		c.rooms[name] = &engine.RoomState{Room: r.Room, Members: slices.Clone(r.Members)}
+		c.rooms[name] = &store.RoomState{Room: r.Room, Members: slices.Clone(r.Members)}
 	}
 	return c
 }
 
-func (m model) byURI() map[string]engine.RoomState {
-	rooms := make(map[string]engine.RoomState)
+func (m model) byURI() map[string]store.RoomState {
+	rooms := make(map[string]store.RoomState)
 	for name, r := range m.rooms {
 		state := *r
 		if len(state.Members) == 0 {
@@ -161,6 +161,6 @@ func (m model) counts() (n [3]int) {
 	return n
 }
 
-func indexOf(r *engine.RoomState, user engine.Name) int {
-	return slices.IndexFunc(r.Members, func(m engine.MemberRow) bool { return m.User == user })
+func indexOf(r *store.RoomState, user store.Name) int {
+	return slices.IndexFunc(r.Members, func(m store.MemberRow) bool { return m.User == user })
 }

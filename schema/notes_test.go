@@ -7,15 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
-func putNote(id int64, user string, body []byte, when time.Time) engine.Change {
-	return engine.Change{Op: engine.PutNote, Note: &engine.NoteRow{ID: id, Room: at("r"), User: at(user), Body: body, At: when}}
+func putNote(id int64, user string, body []byte, when time.Time) store.Change {
+	return store.Change{Op: store.PutNote, Note: &store.NoteRow{ID: id, Room: at("r"), User: at(user), Body: body, At: when}}
 }
 
-func deleteNote(id int64) engine.Change {
-	return engine.Change{Op: engine.DeleteNote, Note: &engine.NoteRow{ID: id}}
+func deleteNote(id int64) store.Change {
+	return store.Change{Op: store.DeleteNote, Note: &store.NoteRow{ID: id}}
 }
 
 // TestNotes: notices that wait come back, oldest first, whatever is in them, and not more
@@ -49,13 +49,13 @@ func TestNotes(t *testing.T) {
 		want(2, 8, 9)
 		commit(t, s, deleteNote(8), putNote(10, "d", []byte("x"), now), deleteNote(10))
 		want(10, 7, 9)
-		if _, err := s.Prune(testContext(t), engine.Limits{NoteAge: time.Minute}, now.Add(time.Minute+time.Second)); err != nil {
+		if _, err := s.Prune(testContext(t), store.Limits{NoteAge: time.Minute}, now.Add(time.Minute+time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		want(10, 9)
-		for name, change := range map[string]engine.Change{"no row": {Op: engine.PutNote}, "no ID": putNote(0, "b", nil, now),
-			"no user": {Op: engine.PutNote, Note: &engine.NoteRow{ID: 1, Room: at("r")}}, "nothing deleted": {Op: engine.DeleteNote}} {
-			if err := s.Commit(testContext(t), []engine.Change{change}); !errors.Is(err, ErrInvalid) {
+		for name, change := range map[string]store.Change{"no row": {Op: store.PutNote}, "no ID": putNote(0, "b", nil, now),
+			"no user": {Op: store.PutNote, Note: &store.NoteRow{ID: 1, Room: at("r")}}, "nothing deleted": {Op: store.DeleteNote}} {
+			if err := s.Commit(testContext(t), []store.Change{change}); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}

@@ -5,7 +5,7 @@ import (
 	"iter"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // packed is a list of names with a number and flags each, in as few bytes as
@@ -20,8 +20,8 @@ type packedName struct {
 	user   int    // length of the user part of full
 }
 
-func (p packedName) name() engine.Name {
-	return engine.Name{User: p.full[:p.user], Host: p.full[p.user+1:]}
+func (p packedName) name() store.Name {
+	return store.Name{User: p.full[:p.user], Host: p.full[p.user+1:]}
 }
 
 // key is name().Key() without a new string where full is in lower case.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // FuzzPacked: what is put into a list comes out of it, whatever the tables hold.
@@ -20,8 +20,8 @@ func FuzzPacked(f *testing.F) {
 		for i, want := range []struct {
 			number int64
 			flag   int
-			name   engine.Name
-		}{{n1, int(flag1), engine.Name{User: user1, Host: host1}}, {n2, int(flag2), engine.Name{User: user2, Host: host2}}} {
+			name   store.Name
+		}{{n1, int(flag1), store.Name{User: user1, Host: host1}}, {n2, int(flag2), store.Name{User: user2, Host: host2}}} {
 			if e := got[i]; e.number != want.number || e.flag != want.flag || e.name() != want.name || e.key() != want.name.Key() {
 				t.Errorf("entry %d is %+v, want %+v", i, e, want)
 			}

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -29,7 +29,7 @@ func TestBehindPgBouncer(t *testing.T) {
 	for id := range int64(rooms) {
 		all.Go(func() {
 			for seq := range uint64(messages) {
-				err := s.Commit(testContext(t), []engine.Change{putMessage(id+1, seq+1, nil),
+				err := s.Commit(testContext(t), []store.Change{putMessage(id+1, seq+1, nil),
 					putSeen(byte(id)*messages+byte(seq), 200, epoch)})
 				if err != nil {
 					t.Error(err)
@@ -52,7 +52,7 @@ func TestBehindPgBouncer(t *testing.T) {
 		}
 	}
 	setLease(t, s, 77, deadProcess(t)) // killed
-	if err := s.Commit(testContext(t), []engine.Change{putMessage(1, messages+1, nil)}); !errors.Is(err, ErrTaken) {
+	if err := s.Commit(testContext(t), []store.Change{putMessage(1, messages+1, nil)}); !errors.Is(err, ErrTaken) {
 		t.Error(err)
 	}
 	next := open(t, pool.URL("imcd"), leased())

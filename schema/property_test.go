@@ -11,7 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // epoch is when the messages of tests begin; databases keep milliseconds.
@@ -56,7 +56,7 @@ type property struct {
 
 // reset deletes all but the prison.
 func (p *property) reset() {
-	var clean []engine.Change
+	var clean []store.Change
 	for name := range load(p.t, p.s) {
 		if name != at("prison").URI() {
 			clean = append(clean, deleteRoom(nameOfURI(name).User))
@@ -65,14 +65,14 @@ func (p *property) reset() {
 	commit(p.t, p.s, clean...)
 	run(p.t, p.s, "DELETE FROM imcd_seen")
 	p.m = newModel()
-	p.m.rooms[at("prison")] = &engine.RoomState{Room: engine.RoomRow{Name: at("prison")},
-		Members: []engine.MemberRow{{Room: at("prison"), User: at("evil")}}}
+	p.m.rooms[at("prison")] = &store.RoomState{Room: store.RoomRow{Name: at("prison")},
+		Members: []store.MemberRow{{Room: at("prison"), User: at("evil")}}}
 }
 
 // batch commits one batch.
 func (p *property) batch(r *rapid.T) {
 	next, fails := p.m.copy(), false
-	var changes []engine.Change
+	var changes []store.Change
 	for range rapid.IntRange(1, 14).Draw(r, "changes") {
 		c := p.drawChange(r, next)
 		next.apply(c)
@@ -93,7 +93,7 @@ func (p *property) batch(r *rapid.T) {
 }
 
 // drawChange draws a change that an engine could make now, or that comes late.
-func (p *property) drawChange(r *rapid.T, m model) engine.Change {
+func (p *property) drawChange(r *rapid.T, m model) store.Change {
 	room := fmt.Sprint("r", rapid.IntRange(1, 4).Draw(r, "room"))
 	user := fmt.Sprint("u", rapid.IntRange(1, 5).Draw(r, "user"))
 	kind := rapid.IntRange(0, 19).Draw(r, "kind")
@@ -133,7 +133,7 @@ func (p *property) drawChange(r *rapid.T, m model) engine.Change {
 }
 
 // drawID draws none, the one that the room has, or a new one.
-func (p *property) drawID(r *rapid.T, state *engine.RoomState) int64 {
+func (p *property) drawID(r *rapid.T, state *store.RoomState) int64 {
 	switch rapid.IntRange(0, 3).Draw(r, "id") {
 	case 0:
 		return 0
@@ -147,7 +147,7 @@ func (p *property) drawID(r *rapid.T, state *engine.RoomState) int64 {
 }
 
 // drawKnownID draws the room's id or, seldom, one that is not stored.
-func (p *property) drawKnownID(r *rapid.T, state *engine.RoomState) int64 {
+func (p *property) drawKnownID(r *rapid.T, state *store.RoomState) int64 {
 	if rapid.IntRange(0, 5).Draw(r, "late") == 0 {
 		return 1 << 40
 	}
@@ -158,7 +158,7 @@ func (p *property) drawTime(r *rapid.T) time.Time {
 	return epoch.Add(time.Duration(rapid.IntRange(-50, 50).Draw(r, "at")) * time.Second)
 }
 
-func (p *property) drawMessage(r *rapid.T, id int64, seq uint64) engine.Change {
+func (p *property) drawMessage(r *rapid.T, id int64, seq uint64) store.Change {
 	c := putMessage(id, seq, rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(r, "body"))
 	c.Message.Display = rapid.SampledFrom([]string{"", "Zoë \"x\"", strings.Repeat("é", 64)}).Draw(r, "display")
 	c.Message.ContentType = rapid.SampledFrom([]string{"", "text/plain", "a/b;\xff=\x00"}).Draw(r, "content type")
@@ -167,7 +167,7 @@ func (p *property) drawMessage(r *rapid.T, id int64, seq uint64) engine.Change {
 }
 
 // drawBad draws what must not be committed.
-func (p *property) drawBad(r *rapid.T, m model) (c engine.Change, ok bool) {
+func (p *property) drawBad(r *rapid.T, m model) (c store.Change, ok bool) {
 	for name, state := range m.rooms {
 		switch {
 		case name == at("prison"): // any other room refuses the inmate
@@ -183,7 +183,7 @@ func (p *property) drawBad(r *rapid.T, m model) (c engine.Change, ok bool) {
 }
 
 func (p *property) prune(r *rapid.T) {
-	l := engine.Limits{Messages: rapid.IntRange(0, 4).Draw(r, "messages"), Bytes: rapid.Int64Range(0, 90).Draw(r, "bytes"),
+	l := store.Limits{Messages: rapid.IntRange(0, 4).Draw(r, "messages"), Bytes: rapid.Int64Range(0, 90).Draw(r, "bytes"),
 		Age:     time.Duration(rapid.IntRange(0, 70).Draw(r, "age")) * time.Second,
 		SeenAge: time.Duration(rapid.IntRange(0, 70).Draw(r, "seen age")) * time.Second}
 	n, err := p.s.Prune(testContext(p.t), l, epoch)
@@ -210,7 +210,7 @@ func (p *property) compare(r *rapid.T) {
 		}
 	}
 	seen, err := p.s.Seen(testContext(p.t), time.Time{})
-	got := make(map[[16]byte]engine.SeenRow)
+	got := make(map[[16]byte]store.SeenRow)
 	for _, row := range seen {
 		got[row.Key] = row
 	}
@@ -219,7 +219,7 @@ func (p *property) compare(r *rapid.T) {
 	}
 }
 
-func sameMessage(a, b engine.MessageRow) bool {
+func sameMessage(a, b store.MessageRow) bool {
 	return a.Room == b.Room && a.Seq == b.Seq && a.Sender == b.Sender && a.Display == b.Display &&
 		a.ContentType == b.ContentType && string(a.Body) == string(b.Body) && a.At.Equal(b.At) &&
 		slices.Equal(a.Headers, b.Headers) && a.Expires.Equal(b.Expires) && a.MessageID == b.MessageID && a.Wants == b.Wants

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // A step of Prune is a transaction of its own that looks at this many rooms and,
@@ -26,7 +26,7 @@ type limits struct {
 	before   int64 // ms; what is older goes
 }
 
-// Prune implements engine.Store: one look at each room's row, and steps of
+// Prune implements store.Store: one look at each room's row, and steps of
 // bounded size for those that are over the limits. A room that somebody else is
 // writing to is left for the next time.
 //
@@ -34,7 +34,7 @@ type limits struct {
 //
 // Messages are deleted from the oldest number on. A room keeps its last
 // Limits.Messages numbers; a message that is not too old keeps those after it.
-func (s *Store) Prune(ctx context.Context, l engine.Limits, now time.Time) (int, error) {
+func (s *Store) Prune(ctx context.Context, l store.Limits, now time.Time) (int, error) {
 	n, err := s.pruneMessages(ctx, l, now)
 	if err == nil {
 		err = s.pruneDestroyed(ctx)
@@ -48,7 +48,7 @@ func (s *Store) Prune(ctx context.Context, l engine.Limits, now time.Time) (int,
 	return n, wrap(ctx, "delete old messages, answers and notices", err)
 }
 
-func (s *Store) pruneMessages(ctx context.Context, l engine.Limits, now time.Time) (int, error) {
+func (s *Store) pruneMessages(ctx context.Context, l store.Limits, now time.Time) (int, error) {
 	to := limits{messages: math.MaxInt64, bytes: math.MaxInt64, before: math.MinInt64}
 	if l.Messages > 0 {
 		to.messages = int64(l.Messages)

@@ -7,32 +7,32 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 func TestPruneKeepsToEachLimit(t *testing.T) {
 	// Ten messages of 10 bytes, a second apart, the first at 1 s.
 	tests := []struct {
 		name   string
-		limits engine.Limits
+		limits store.Limits
 		now    int    // s
 		first  uint64 // that is left; 0: none
 	}{
-		{"none", engine.Limits{}, 1000, 1},
-		{"far away", engine.Limits{Messages: 10, Bytes: 100, Age: time.Hour}, 100, 1},
-		{"count", engine.Limits{Messages: 3}, 0, 8},
-		{"bytes", engine.Limits{Bytes: 49}, 0, 7},
-		{"bytes of less than one", engine.Limits{Bytes: 9}, 0, 0},
-		{"age", engine.Limits{Age: 10 * time.Second}, 14, 4},
-		{"all too old", engine.Limits{Age: 10 * time.Second}, 100, 0},
-		{"the strictest counts", engine.Limits{Messages: 5, Bytes: 90, Age: 10 * time.Second}, 13, 6},
+		{"none", store.Limits{}, 1000, 1},
+		{"far away", store.Limits{Messages: 10, Bytes: 100, Age: time.Hour}, 100, 1},
+		{"count", store.Limits{Messages: 3}, 0, 8},
+		{"bytes", store.Limits{Bytes: 49}, 0, 7},
+		{"bytes of less than one", store.Limits{Bytes: 9}, 0, 0},
+		{"age", store.Limits{Age: 10 * time.Second}, 14, 4},
+		{"all too old", store.Limits{Age: 10 * time.Second}, 100, 0},
+		{"the strictest counts", store.Limits{Messages: 5, Bytes: 90, Age: 10 * time.Second}, 13, 6},
 	}
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		for i, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
 				id, room := int64(i+1), fmt.Sprint("r", i)
-				changes := []engine.Change{deleteRoom(fmt.Sprint("r", i-1)), putRoomID(room, id)}
+				changes := []store.Change{deleteRoom(fmt.Sprint("r", i-1)), putRoomID(room, id)}
 				for seq := range uint64(10) {
 					changes = append(changes, putMessage(id, seq+1, make([]byte, 10)))
 				}
@@ -63,7 +63,7 @@ func TestPruneKeepsToEachLimit(t *testing.T) {
 func TestPruneInManySteps(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		changes := []engine.Change{putRoomID("large", 1), putRoomID("empty", 2)}
+		changes := []store.Change{putRoomID("large", 1), putRoomID("empty", 2)}
 		for seq := range uint64(2*pruneMessages + 100) {
 			changes = append(changes, putMessage(1, seq+1, []byte("x")))
 		}
@@ -75,7 +75,7 @@ func TestPruneInManySteps(t *testing.T) {
 			}
 		}
 		commit(t, s, changes...)
-		n, err := s.Prune(testContext(t), engine.Limits{Messages: 2, Bytes: 1 << 40}, epoch)
+		n, err := s.Prune(testContext(t), store.Limits{Messages: 2, Bytes: 1 << 40}, epoch)
 		if want := 2*pruneMessages + 98 + 13*(pruneRooms+50); n != want || err != nil {
 			t.Errorf("deleted %d, %v; want %d", n, err, want)
 		}
@@ -91,14 +91,14 @@ func TestPruneInManySteps(t *testing.T) {
 func TestPruneOfAnswers(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		var changes []engine.Change
+		var changes []store.Change
 		for i := range 2*pruneSeen + 10 {
 			c := putSeen(0, 200, epoch.Add(time.Duration(i)*time.Millisecond))
 			c.Seen.Key = [16]byte{byte(i), byte(i >> 8)}
 			changes = append(changes, c)
 		}
 		commit(t, s, changes...)
-		limits := engine.Limits{SeenAge: 10 * time.Millisecond}
+		limits := store.Limits{SeenAge: 10 * time.Millisecond}
 		if n, err := s.Prune(testContext(t), limits, changes[len(changes)-1].Seen.At); n != 0 || err != nil {
 			t.Errorf("%d messages, %v", n, err)
 		}
@@ -119,7 +119,7 @@ func TestPruneBesideCommits(t *testing.T) {
 		for range cap(pruned) {
 			go func() {
 				for ctx.Err() == nil {
-					if _, err := s.Prune(testContext(t), engine.Limits{Messages: 3, Bytes: 40}, epoch); err != nil {
+					if _, err := s.Prune(testContext(t), store.Limits{Messages: 3, Bytes: 40}, epoch); err != nil {
 						pruned <- err
 						return
 					}
@@ -142,7 +142,7 @@ func TestPruneBesideCommits(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := s.Prune(testContext(t), engine.Limits{Messages: 3, Bytes: 40}, epoch); err != nil {
+		if _, err := s.Prune(testContext(t), store.Limits{Messages: 3, Bytes: 40}, epoch); err != nil {
 			t.Error(err)
 		}
 		if n := count(t, s, `SELECT count(*) FROM imcd_rooms r WHERE pruned <> seq - 3 OR seq <> 25 OR bytes <> 30
@@ -157,7 +157,7 @@ func TestPruneBesideCommits(t *testing.T) {
 // writeRooms commits messages to rooms of its own, and destroys one each time.
 func writeRooms(ctx context.Context, s *Store, writer, rooms, batches int) error {
 	for batch := range batches {
-		var changes []engine.Change
+		var changes []store.Change
 		for r := range rooms {
 			id := int64(writer*1000 + rooms - r) // not in the order in which Prune locks
 			if batch == 0 {
@@ -173,7 +173,7 @@ func writeRooms(ctx context.Context, s *Store, writer, rooms, batches int) error
 		if err := s.Commit(ctx, changes); err != nil {
 			return err
 		}
-		if err := s.Commit(ctx, []engine.Change{deleteRoom(fmt.Sprint("short", writer))}); err != nil {
+		if err := s.Commit(ctx, []store.Change{deleteRoom(fmt.Sprint("short", writer))}); err != nil {
 			return err
 		}
 	}

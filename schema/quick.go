@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // A commit of messages and of what was delivered, which is most of them, is one
@@ -82,10 +82,10 @@ func quickStatement(membersTable string) string {
 }
 
 // isQuick reports whether all changes are of the kind that sqlQuick knows.
-func isQuick(changes []engine.Change) bool {
+func isQuick(changes []store.Change) bool {
 	for i := range changes {
 		switch changes[i].Op {
-		case engine.PutMessage, engine.PutCursor, engine.PutProgress, engine.PutPlaces, engine.PutSeen:
+		case store.PutMessage, store.PutCursor, store.PutProgress, store.PutPlaces, store.PutSeen:
 		default:
 			return false
 		}

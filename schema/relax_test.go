@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -13,19 +13,19 @@ import (
 func TestOnlyDeliveriesAreRelaxed(t *testing.T) {
 	s := open(t, schematest.New(t, schematest.Options{Fsync: true}).URL("postgres"), Options{})
 	commit(t, s, putRoomID("r", 7), putMember("r", "alice", 0), putMessage(7, 1, []byte("x")))
-	progress := engine.Change{Op: engine.PutProgress, Progress: &engine.ProgressRow{Room: 7, Done: 1}}
+	progress := store.Change{Op: store.PutProgress, Progress: &store.ProgressRow{Room: 7, Done: 1}}
 	for _, tt := range []struct {
 		name    string
-		changes []engine.Change
+		changes []store.Change
 		want    string
 	}{
-		{"cursor", []engine.Change{putCursor(7, "alice", 1)}, "off"},
-		{"progress", []engine.Change{progress}, "off"},
-		{"places", []engine.Change{putPlaces(7, []byte("x"))}, "off"},
-		{"both", []engine.Change{putCursor(7, "alice", 1), progress}, "off"},
-		{"message", []engine.Change{putMessage(7, 2, nil)}, "on"},
-		{"message and cursor", []engine.Change{putCursor(7, "alice", 1), putMessage(7, 3, nil)}, "on"},
-		{"progress and member", []engine.Change{progress, putMember("r", "bob", 0)}, "on"},
+		{"cursor", []store.Change{putCursor(7, "alice", 1)}, "off"},
+		{"progress", []store.Change{progress}, "off"},
+		{"places", []store.Change{putPlaces(7, []byte("x"))}, "off"},
+		{"both", []store.Change{putCursor(7, "alice", 1), progress}, "off"},
+		{"message", []store.Change{putMessage(7, 2, nil)}, "on"},
+		{"message and cursor", []store.Change{putCursor(7, "alice", 1), putMessage(7, 3, nil)}, "on"},
+		{"progress and member", []store.Change{progress, putMember("r", "bob", 0)}, "on"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := s.inTx(context.Background(), func(tx *sql.Tx) error {

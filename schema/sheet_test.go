@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // TestLoadManySheets loads more members than there are sheets for, whose rooms
@@ -38,7 +38,7 @@ func TestLoadManySheets(t *testing.T) {
 				t.Fatalf("room %d has %d members", r, len(got))
 			}
 			for m, row := range got {
-				if want := (engine.Name{User: fmt.Sprintf("user-of-room-%d-%d", r, m), Host: "a-host.example.org"}); row.User != want {
+				if want := (store.Name{User: fmt.Sprintf("user-of-room-%d-%d", r, m), Host: "a-host.example.org"}); row.User != want {
 					t.Fatalf("member %d of room %d is %s", m, r, row.User.URI())
 				}
 			}
@@ -58,7 +58,7 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		t.Run(wrong.name, func(t *testing.T) {
 			s := open(t, "sqlite://"+t.TempDir()+"/imcd.db", Options{})
 			run(t, s, wrong.insert)
-			err := s.Load(testContext(t), func(engine.RoomState) error { return nil })
+			err := s.Load(testContext(t), func(store.RoomState) error { return nil })
 			if err == nil || !strings.Contains(err.Error(), wrong.want) {
 				t.Errorf("%v, want %s", err, wrong.want)
 			}

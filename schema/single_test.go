@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // TestSingleMessage: one message with its answer and progress is what sqlSingle is for.
@@ -14,14 +14,14 @@ func TestSingleMessage(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		commit(t, s, putRoomID("r", 1), putRoomID("q", 2), putMessage(2, 1, nil))
-		want := engine.MessageRow{Room: 1, Seq: 5, Sender: at("alice"), Display: "é", ContentType: "x/y\x00\xff", Body: allBytes(), At: epoch,
-			Headers: entityHeaders, Expires: epoch.Add(time.Minute), MessageID: "id\x00\xff", Wants: engine.WantsDisplayed}
-		for _, changes := range [][]engine.Change{
-			{{Op: engine.PutMessage, Message: &want}, putSeen(1, 202, epoch)},
+		want := store.MessageRow{Room: 1, Seq: 5, Sender: at("alice"), Display: "é", ContentType: "x/y\x00\xff", Body: allBytes(), At: epoch,
+			Headers: entityHeaders, Expires: epoch.Add(time.Minute), MessageID: "id\x00\xff", Wants: store.WantsDisplayed}
+		for _, changes := range [][]store.Change{
+			{{Op: store.PutMessage, Message: &want}, putSeen(1, 202, epoch)},
 			{putProgress(1, 5), putMessage(1, 6, []byte("b")), putProgress(2, 1), putProgress(9, 1), putSeen(2, 200, epoch)},
 			{putSeen(1, 403, epoch), putMessage(2, 2, nil), putProgress(1, 6)},
 		} {
-			b := compact(changes, nil, map[engine.Name]int64{})
+			b := compact(changes, nil, map[store.Name]int64{})
 			if _, ok := b.single(0); !ok || !isQuick(changes) {
 				t.Errorf("%v is no single message", changes)
 			}
@@ -29,7 +29,7 @@ func TestSingleMessage(t *testing.T) {
 		}
 
 		for name, id := range map[string]int64{"number of before": 1, "no such room": 7} {
-			err := s.Commit(testContext(t), []engine.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch), putProgress(2, 2)})
+			err := s.Commit(testContext(t), []store.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch), putProgress(2, 2)})
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -52,10 +52,10 @@ func TestSingleMessage(t *testing.T) {
 			t.Errorf("answers %v, %v", codes, err)
 		}
 		// What the message says of the room's age and size counts.
-		if n, err := s.Prune(testContext(t), engine.Limits{Age: time.Second}, epoch.Add(4*time.Second)); n != 3 || err != nil {
+		if n, err := s.Prune(testContext(t), store.Limits{Age: time.Second}, epoch.Add(4*time.Second)); n != 3 || err != nil {
 			t.Errorf("%d messages are too old, %v", n, err)
 		}
-		if n, err := s.Prune(testContext(t), engine.Limits{Bytes: 1}, epoch); n != 0 || err != nil {
+		if n, err := s.Prune(testContext(t), store.Limits{Bytes: 1}, epoch); n != 0 || err != nil {
 			t.Errorf("%d messages are too much, %v", n, err)
 		}
 	})

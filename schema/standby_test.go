@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
@@ -21,7 +21,7 @@ import (
 func TestStoppedStandby(t *testing.T) {
 	t.Parallel()
 	primary, standby := schematest.NewPair(t, schematest.Options{})
-	stores, wants, sent := map[string]*Store{}, map[string]string{}, map[string][]engine.Change{}
+	stores, wants, sent := map[string]*Store{}, map[string]string{}, map[string][]store.Change{}
 	for name, c := range uncertainCases {
 		database := fmt.Sprint("x", len(stores))
 		wants[name] = committedOnce(t, c.changes)
@@ -31,7 +31,7 @@ func TestStoppedStandby(t *testing.T) {
 	if err := standby.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	uncertain := func(name string, call func(context.Context, []engine.Change) error) {
+	uncertain := func(name string, call func(context.Context, []store.Change) error) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(testContext(t), 300*time.Millisecond)
 		defer cancel()
@@ -45,7 +45,7 @@ func TestStoppedStandby(t *testing.T) {
 	}
 	// An administrator ends the wait: our context lives on.
 	s := stores["one message"]
-	more := []engine.Change{putMessage(7, 4, nil), putSeen(8, 200, epoch)}
+	more := []store.Change{putMessage(7, 4, nil), putSeen(8, 200, epoch)}
 	done := make(chan error, 1)
 	go func() { done <- s.Commit(testContext(t), more) }()
 	waitUntil(t, "a commit waits for the standby", func() bool {
@@ -100,7 +100,7 @@ func TestPromotedStandby(t *testing.T) {
 	try := func() error {
 		ctx, cancel := context.WithTimeout(testContext(t), 3*time.Second)
 		defer cancel()
-		return s.CommitAgain(ctx, []engine.Change{putMessage(7, 2, nil), putSeen(2, 200, epoch)})
+		return s.CommitAgain(ctx, []store.Change{putMessage(7, 2, nil), putSeen(2, 200, epoch)})
 	}
 	for range 3 {
 		if err := try(); !errors.Is(err, ErrUncertain) {
@@ -148,7 +148,7 @@ func TestFrozenPrimary(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(testContext(t), 500*time.Millisecond)
 	defer cancel()
-	changes := []engine.Change{putMessage(7, 1, nil), putSeen(1, 200, epoch)}
+	changes := []store.Change{putMessage(7, 1, nil), putSeen(1, 200, epoch)}
 	if err := s.Commit(ctx, changes); !errors.Is(err, ErrUncertain) {
 		t.Errorf("the primary is frozen: %v", err)
 	}
@@ -226,9 +226,9 @@ func TestReadOnlyConnection(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"ping": func() error { return moved.Ping(testContext(t)) },
 		"one message": func() error {
-			return moved.Commit(testContext(t), []engine.Change{putMessage(7, 1, nil), putSeen(1, 200, epoch)})
+			return moved.Commit(testContext(t), []store.Change{putMessage(7, 1, nil), putSeen(1, 200, epoch)})
 		},
-		"a room": func() error { return moved.Commit(testContext(t), []engine.Change{putRoomID("r", 7)}) },
+		"a room": func() error { return moved.Commit(testContext(t), []store.Change{putRoomID("r", 7)}) },
 	} {
 		before := backend()
 		if err := call(); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUncertain) {

@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
-// Store is an engine.Store. Make one with Open.
+// Store is a store.Store. Make one with Open.
 type Store struct {
 	opts    Options
 	dialect dialect
@@ -29,7 +29,7 @@ type Store struct {
 	closeErr  error // by closeOnce
 }
 
-var _ engine.Store = (*Store)(nil)
+var _ store.Store = (*Store)(nil)
 
 // Open connects to the database that dbURL names, makes or migrates its tables
 // and returns a Store that works on them. dbURL is sqlite://PATH or
@@ -86,7 +86,7 @@ func (s *Store) start(ctx context.Context) error {
 	return nil
 }
 
-// Ping implements engine.Store. It proves that the database would take a commit
+// Ping implements store.Store. It proves that the database would take a commit
 // now, as far as that can be seen without one.
 func (s *Store) Ping(ctx context.Context) error {
 	err := s.dialect.ping(ctx, s.db)
@@ -101,7 +101,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return wrap(ctx, "reach "+s.dialect.target(), err)
 }
 
-// Close implements engine.Store. It first puts the owners before the other
+// Close implements store.Store. It first puts the owners before the other
 // members where that order may have got lost (see package doc), for at most
 // Options.CloseWait; what keeps it from doing so is logged, and what it does not get to
 // is found when the rooms are loaded again. Nothing may be committed meanwhile. It may

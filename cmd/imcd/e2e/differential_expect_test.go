@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // refusalVoice is as whom a refusal of imcd is told.
@@ -18,7 +18,7 @@ func refusalVoice(sc *scene) string {
 func isBad(arg string) bool { return slices.Contains(badURIs, arg) || slices.Contains(unstorable, arg) }
 
 // roleFlags are the roles that modify knows.
-var roleFlags = map[string]int{"owner": engine.MemberOwner, "admin": engine.MemberAdmin, "member": 0}
+var roleFlags = map[string]int{"owner": store.MemberOwner, "admin": store.MemberAdmin, "member": 0}
 
 func roleOf(flag int) string {
 	for name, f := range roleFlags {
@@ -40,10 +40,10 @@ func modifies(sc *scene) bool {
 	}
 	owners := 0
 	for _, p := range sc.rs.members {
-		owners += p.flag & engine.MemberOwner
+		owners += p.flag & store.MemberOwner
 	}
-	wasOwner, isOwner := sc.theirs.flag&engine.MemberOwner != 0, flag == engine.MemberOwner
-	if (wasOwner || isOwner) && sc.mine.flag&engine.MemberOwner == 0 {
+	wasOwner, isOwner := sc.theirs.flag&store.MemberOwner != 0, flag == store.MemberOwner
+	if (wasOwner || isOwner) && sc.mine.flag&store.MemberOwner == 0 {
 		return false
 	}
 	return !wasOwner || isOwner || owners > 1

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // rooms of the conversations; manager is another one that commands for any room
@@ -117,8 +117,8 @@ func hasSome(r *roomState, meant func(place, bool) bool) bool {
 }
 
 // Who is meant by a command.
-func isOwner(p place, in bool) bool    { return in && p.flag&engine.MemberOwner != 0 }
-func isAdmin(p place, in bool) bool    { return in && p.flag&engine.MemberAdmin != 0 }
+func isOwner(p place, in bool) bool    { return in && p.flag&store.MemberOwner != 0 }
+func isAdmin(p place, in bool) bool    { return in && p.flag&store.MemberAdmin != 0 }
 func hasRights(p place, in bool) bool  { return in && p.rights() }
 func isMember(p place, in bool) bool   { return in && p.inside() }
 func isInvited(p place, in bool) bool  { return in && !p.inside() }

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // rule is one explained difference. The module's outcome of a step, changed by
@@ -184,7 +184,7 @@ func memberRules() []rule {
 		name:   "the owner's exit is refused",
 		reason: "Both tell the owner (owner_leave: refuse); the module then returns success.",
 		when: func(sc *scene, m outcome) bool {
-			return sc.cmd == "exit" && m.ok && sc.present && sc.mine.flag&engine.MemberOwner != 0
+			return sc.cmd == "exit" && m.ok && sc.present && sc.mine.flag&store.MemberOwner != 0
 		},
 		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}, {

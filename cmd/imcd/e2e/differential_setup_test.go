@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"imcd/cmd/internal/stack"
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
 	kamailiocfg "imcd/kamailio-cfg"
@@ -155,26 +155,26 @@ func (c *comparison) begin(stored bool) state {
 
 // storedRooms are the rooms that some conversations begin with, owners first: the
 // module takes the first member for it.
-func storedRooms() []engine.Change {
-	var changes []engine.Change
+func storedRooms() []store.Change {
+	var changes []store.Change
 	for _, r := range []struct {
 		room    string
 		flag    int
 		members map[string]int
 		owner   string
 	}{
-		{rooms[0], 0, map[string]int{"bob": engine.MemberAdmin, "carol": 0, "dave": engine.MemberInvited}, "alice"},
-		{rooms[1], engine.RoomPrivate, map[string]int{"alice": engine.MemberAdmin, "erin": engine.MemberAdmin,
-			"frank": 0, "carol": engine.MemberInvited}, "bob"},
-		{rooms[3], engine.RoomPrivate, map[string]int{"dave": engine.MemberAdmin, "bob": engine.MemberInvited}, "carol"},
+		{rooms[0], 0, map[string]int{"bob": store.MemberAdmin, "carol": 0, "dave": store.MemberInvited}, "alice"},
+		{rooms[1], store.RoomPrivate, map[string]int{"alice": store.MemberAdmin, "erin": store.MemberAdmin,
+			"frank": 0, "carol": store.MemberInvited}, "bob"},
+		{rooms[3], store.RoomPrivate, map[string]int{"dave": store.MemberAdmin, "bob": store.MemberInvited}, "carol"},
 	} {
 		room := nameOf(r.room)
 		put := func(user string, flag int) {
-			changes = append(changes, engine.Change{Op: engine.PutMember, Member: engine.MemberRow{
+			changes = append(changes, store.Change{Op: store.PutMember, Member: store.MemberRow{
 				Room: room, User: nameOf(user + "@" + home), Flag: flag}})
 		}
-		changes = append(changes, engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: room, Flag: r.flag}})
-		put(r.owner, engine.MemberOwner)
+		changes = append(changes, store.Change{Op: store.PutRoom, Room: store.RoomRow{Name: room, Flag: r.flag}})
+		put(r.owner, store.MemberOwner)
 		for _, user := range slices.Sorted(maps.Keys(r.members)) {
 			put(user, r.members[user])
 		}
@@ -182,7 +182,7 @@ func storedRooms() []engine.Change {
 	return changes
 }
 
-func nameOf(key string) engine.Name {
+func nameOf(key string) store.Name {
 	user, host, _ := strings.Cut(key, "@")
-	return engine.Name{User: user, Host: host}
+	return store.Name{User: user, Host: host}
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // place is a member of a room, or one who is invited, as the tables have it.
@@ -16,10 +16,10 @@ type place struct {
 	inviter string // only imcd notes it
 }
 
-func (p place) inside() bool { return p.flag&engine.MemberInvited == 0 }
+func (p place) inside() bool { return p.flag&store.MemberInvited == 0 }
 
 // rights reports whether the member may bring people in and put them out.
-func (p place) rights() bool { return p.flag&(engine.MemberOwner|engine.MemberAdmin) != 0 }
+func (p place) rights() bool { return p.flag&(store.MemberOwner|store.MemberAdmin) != 0 }
 
 // roomState is one room as the tables have it.
 type roomState struct {
@@ -42,10 +42,10 @@ func (r *roomState) audience() []string {
 // state is what the tables hold, by the room's key.
 type state map[string]*roomState
 
-func loadState(ctx context.Context, from engine.Store) (state, error) {
+func loadState(ctx context.Context, from store.Store) (state, error) {
 	all := state{}
-	err := from.Load(ctx, func(rs engine.RoomState) error {
-		r := &roomState{private: rs.Room.Flag&engine.RoomPrivate != 0, members: make(map[string]place)}
+	err := from.Load(ctx, func(rs store.RoomState) error {
+		r := &roomState{private: rs.Room.Flag&store.RoomPrivate != 0, members: make(map[string]place)}
 		for _, m := range rs.Members {
 			p := place{flag: m.Flag}
 			if !m.Inviter.IsZero() {

@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/cmd/internal/stack"
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi/evapitest"
 	"imcd/schema"
 )
@@ -55,27 +55,27 @@ func startCrowd(t *testing.T, settings map[string]string) *crowd {
 func fill(t *testing.T, url string) {
 	t.Helper()
 	ctx := withTimeout(t, time.Minute)
-	store, err := schema.Open(ctx, url, schema.Options{Log: zerolog.Nop()})
+	db, err := schema.Open(ctx, url, schema.Options{Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var changes []engine.Change
+	var changes []store.Change
 	for name, size := range map[string]int{"chat-big": crowdSize, "chat-small": 1} {
-		room := engine.Name{User: name, Host: "chat.example"}
+		room := store.Name{User: name, Host: "chat.example"}
 		put := func(user string, flag int) {
-			changes = append(changes, engine.Change{Op: engine.PutMember, Member: engine.MemberRow{
-				Room: room, User: engine.Name{User: user, Host: "chat.example"}, Flag: flag}})
+			changes = append(changes, store.Change{Op: store.PutMember, Member: store.MemberRow{
+				Room: room, User: store.Name{User: user, Host: "chat.example"}, Flag: flag}})
 		}
-		changes = append(changes, engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: room}})
-		put("alice", engine.MemberOwner)
+		changes = append(changes, store.Change{Op: store.PutRoom, Room: store.RoomRow{Name: room}})
+		put("alice", store.MemberOwner)
 		for i := range size {
 			put(memberName(i), 0)
 		}
 	}
-	if err := store.Commit(ctx, changes); err != nil {
+	if err := db.Commit(ctx, changes); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Close(); err != nil {
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/cmd/internal/stack"
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi/evapitest"
 	"imcd/schema"
 )
@@ -37,39 +37,39 @@ type filling struct {
 func fillRooms(t *testing.T, url string, rooms []filling) {
 	t.Helper()
 	ctx := withTimeout(t, 2*time.Minute)
-	store, err := schema.Open(ctx, url, schema.Options{Log: zerolog.Nop()})
+	db, err := schema.Open(ctx, url, schema.Options{Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var changes []engine.Change
+	var changes []store.Change
 	for i, f := range rooms {
 		changes = f.appendTo(changes)
 		if len(changes) < 2000 && i < len(rooms)-1 {
 			continue
 		}
-		if err := store.Commit(ctx, changes); err != nil {
+		if err := db.Commit(ctx, changes); err != nil {
 			t.Fatal(err)
 		}
 		changes = nil
 	}
-	if err := store.Close(); err != nil {
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (f filling) appendTo(changes []engine.Change) []engine.Change {
-	room := engine.Name{User: f.room, Host: chatHost}
-	changes = append(changes, engine.Change{Op: engine.PutRoom, Room: engine.RoomRow{Name: room, ID: f.id}})
+func (f filling) appendTo(changes []store.Change) []store.Change {
+	room := store.Name{User: f.room, Host: chatHost}
+	changes = append(changes, store.Change{Op: store.PutRoom, Room: store.RoomRow{Name: room, ID: f.id}})
 	for i, user := range f.members {
-		m := engine.MemberRow{Room: room, User: engine.Name{User: user, Host: chatHost}}
+		m := store.MemberRow{Room: room, User: store.Name{User: user, Host: chatHost}}
 		if i == 0 {
-			m.Flag = engine.MemberOwner
+			m.Flag = store.MemberOwner
 		}
-		changes = append(changes, engine.Change{Op: engine.PutMember, Member: m})
+		changes = append(changes, store.Change{Op: store.PutMember, Member: m})
 	}
 	for n := range f.messages {
-		changes = append(changes, engine.Change{Op: engine.PutMessage, Message: &engine.MessageRow{
-			Room: f.id, Seq: uint64(n + 1), Sender: engine.Name{User: f.members[0], Host: chatHost},
+		changes = append(changes, store.Change{Op: store.PutMessage, Message: &store.MessageRow{
+			Room: f.id, Seq: uint64(n + 1), Sender: store.Name{User: f.members[0], Host: chatHost},
 			ContentType: "text/plain", Body: fmt.Appendf(nil, "pending message %d in %s", n, f.room), At: time.Now()}})
 	}
 	return changes
@@ -165,9 +165,9 @@ func until(t *testing.T, ctx context.Context, what string, cond func() bool) {
 }
 
 // roomRows are the rooms as they are stored, by user part.
-func roomRows(ctx context.Context, store *schema.Store) (map[string]engine.RoomRow, error) {
-	rooms := make(map[string]engine.RoomRow)
-	err := store.Load(ctx, func(s engine.RoomState) error {
+func roomRows(ctx context.Context, db *schema.Store) (map[string]store.RoomRow, error) {
+	rooms := make(map[string]store.RoomRow)
+	err := db.Load(ctx, func(s store.RoomState) error {
 		rooms[s.Room.Name.User] = s.Room
 		return nil
 	})

@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/cmd/internal/stack"
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi/evapitest"
 	"imcd/schema"
 	"imcd/schema/schematest"
@@ -165,7 +165,7 @@ func judgeOrder(t *testing.T, url string, l *traffic, k *sink) {
 	}
 }
 
-func judgeRoom(t *testing.T, f filling, rows []engine.MessageRow, messages []*sent, k *sink) {
+func judgeRoom(t *testing.T, f filling, rows []store.MessageRow, messages []*sent, k *sink) {
 	at := make(map[int]int) // where a message stands in the room's order
 	// What comes later must not have been answered before what comes earlier
 	// was begun.

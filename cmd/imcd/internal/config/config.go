@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -26,7 +27,7 @@ type Config struct {
 	RPC      RPC
 	HTTP     HTTP
 	Access   Access
-	Bots     []engine.Name // users that are programs on the WebSocket, not SIP clients
+	Bots     []store.Name // users that are programs on the WebSocket, not SIP clients
 	Log      Log
 
 	// Warnings are what is allowed and not wise: files with secrets that

@@ -9,6 +9,7 @@ import (
 
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -25,11 +26,11 @@ type BotRooms interface {
 	Result(r evapi.Result)
 	Registered(aor string)
 	Say(ctx context.Context, room, text, from string) error
-	Command(ctx context.Context, from engine.Name, room, line string) error
+	Command(ctx context.Context, from store.Name, room, line string) error
 }
 
 // NewBots makes a relay for these bots in front of next.
-func NewBots(names []engine.Name, next engine.Relay) *Bots {
+func NewBots(names []store.Name, next engine.Relay) *Bots {
 	b := &Bots{next: next, byKey: make(map[string]*bot, len(names))}
 	for _, n := range names {
 		b.byKey[n.Key()] = &bot{name: n, bots: b}
@@ -58,7 +59,7 @@ func (b *Bots) Bounds() evapi.Bounds { return b.next.Bounds() }
 // bot is one user that lives on a WebSocket. One that is not there is to the
 // engine what a phone is that is not registered.
 type bot struct {
-	name engine.Name
+	name store.Name
 	bots *Bots
 
 	mu   sync.Mutex
@@ -191,7 +192,7 @@ func (t *bot) acknowledged(c *conn, payload []byte) bool {
 // command: a bot that repeats what it hears must not do what it is told.
 func (b *Bots) say(c *conn, ctx context.Context, params json.RawMessage) (any, error) {
 	var p struct{ Room, Text string }
-	return c.asBot(ctx, params, &p, func(ctx context.Context, bot engine.Name) error {
+	return c.asBot(ctx, params, &p, func(ctx context.Context, bot store.Name) error {
 		return b.rooms.Say(ctx, p.Room, p.Text, bot.URI())
 	})
 }
@@ -199,13 +200,13 @@ func (b *Bots) say(c *conn, ctx context.Context, params json.RawMessage) (any, e
 // command carries out a command of the bot that the connection is.
 func (b *Bots) command(c *conn, ctx context.Context, params json.RawMessage) (any, error) {
 	var p struct{ Room, Command string }
-	return c.asBot(ctx, params, &p, func(ctx context.Context, bot engine.Name) error {
+	return c.asBot(ctx, params, &p, func(ctx context.Context, bot store.Name) error {
 		return b.rooms.Command(ctx, bot, p.Room, p.Command)
 	})
 }
 
 // asBot reads parameters and does something as the bot that the connection is.
-func (c *conn) asBot(ctx context.Context, params json.RawMessage, into any, do func(ctx context.Context, bot engine.Name) error) (any, error) {
+func (c *conn) asBot(ctx context.Context, params json.RawMessage, into any, do func(ctx context.Context, bot store.Name) error) (any, error) {
 	if err := decode(params, into); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -171,17 +172,17 @@ func TestBotIsReplaced(t *testing.T) {
 // results are the rooms of a bot that notes outcomes only.
 type results struct{ codes map[int]int }
 
-func (r results) Result(res evapi.Result)                                    { r.codes[res.Code]++ }
-func (r results) Registered(string)                                          {}
-func (r results) Say(context.Context, string, string, string) error          { return nil }
-func (r results) Command(context.Context, engine.Name, string, string) error { return nil }
+func (r results) Result(res evapi.Result)                                   { r.codes[res.Code]++ }
+func (r results) Registered(string)                                         {}
+func (r results) Say(context.Context, string, string, string) error         { return nil }
+func (r results) Command(context.Context, store.Name, string, string) error { return nil }
 
 // TestBotNeverAnswers: what it leaves unanswered is bounded, and comes back when it
 // goes.
 func TestBotNeverAnswers(t *testing.T) {
 	p := open(t, false, nil)
 	rooms := results{map[int]int{}}
-	bots := NewBots([]engine.Name{{User: "echo", Host: "x.org"}}, nil)
+	bots := NewBots([]store.Name{{User: "echo", Host: "x.org"}}, nil)
 	bots.Start(rooms)
 	c, echo := newConn(p.hub), bots.byKey["echo@x.org"]
 	defer c.stop()
@@ -212,7 +213,7 @@ func TestBotNeverAnswers(t *testing.T) {
 func TestBotIsBusy(t *testing.T) {
 	p := open(t, false, func(l *Limits) { l.Answers = 3 })
 	rooms := results{map[int]int{}}
-	bots := NewBots([]engine.Name{{User: "echo", Host: "x.org"}}, nil)
+	bots := NewBots([]store.Name{{User: "echo", Host: "x.org"}}, nil)
 	bots.Start(rooms)
 	c := newConn(p.hub)
 	defer c.stop()
@@ -234,7 +235,7 @@ func TestBotIsBusy(t *testing.T) {
 // TestBotGetsNoTyping: what only phones understand is not delivered, and not kept.
 func TestBotGetsNoTyping(t *testing.T) {
 	rooms := results{map[int]int{}}
-	bots := NewBots([]engine.Name{{User: "echo", Host: "x.org"}}, nil)
+	bots := NewBots([]store.Name{{User: "echo", Host: "x.org"}}, nil)
 	bots.Start(rooms)
 	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", ContentType: "application/im-iscomposing+xml", Body: []byte("<x/>")})
 	if err != nil {

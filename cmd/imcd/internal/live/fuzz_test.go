@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -32,7 +33,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	rooms.Stop(f.Context())
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		bots := NewBots([]engine.Name{{User: "echo", Host: "x.org"}}, nil)
+		bots := NewBots([]store.Name{{User: "echo", Host: "x.org"}}, nil)
 		bots.Start(rooms)
 		c := newConn(NewHub(evapi.NewServer(Methods(bots)), rooms, false, DefaultLimits(), zerolog.Nop()))
 		defer c.stop()
@@ -47,7 +48,7 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("%q made %d subscriptions", payload, n)
 		}
 		for _, s := range c.subscriptions() {
-			s.wants(&engine.Event{Kind: engine.EventMessage, Room: engine.Name{User: "a", Host: "x"}})
+			s.wants(&engine.Event{Kind: engine.EventMessage, Room: store.Name{User: "a", Host: "x"}})
 			if s.bodies {
 				t.Errorf("%q gets bodies", payload)
 			}

@@ -19,6 +19,7 @@ import (
 	"imcd/cmd/imcd/internal/relay"
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/schema"
 )
@@ -70,18 +71,18 @@ type place struct {
 
 func open(t *testing.T, bodies bool, change func(*Limits)) *place {
 	t.Helper()
-	store, err := schema.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "imcd.db"),
+	db, err := schema.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "imcd.db"),
 		schema.Options{RoomsTable: "imc_rooms", MembersTable: "imc_members", CloseWait: time.Second, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = store.Close() })
+	t.Cleanup(func() { _ = db.Close() })
 	p := &place{t: t, phones: &phones{}}
-	bots := NewBots([]engine.Name{{User: "Echo", Host: "x.org"}, {User: "clock", Host: "x.org"}}, p.phones)
+	bots := NewBots([]store.Name{{User: "Echo", Host: "x.org"}, {User: "clock", Host: "x.org"}}, p.phones)
 	cfg, reg := engine.DefaultConfig(), prometheus.NewRegistry()
 	cfg.KeepOrigins = true
 	cfg.ResultTimeout = time.Hour // nothing is repeated because of it
-	if p.rooms, err = engine.New(cfg, store, bots, reg, zerolog.Nop()); err != nil {
+	if p.rooms, err = engine.New(cfg, db, bots, reg, zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}
 	bots.Start(p.rooms)

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"imcd/engine"
+	"imcd/engine/store"
 )
 
 // eventParams are the parameters of imc.event. What does not concern an event is
@@ -73,7 +74,7 @@ func (s *subscription) notification(ev *engine.Event) []byte {
 	return frame("imc.event", "", p)
 }
 
-func uri(n engine.Name) string {
+func uri(n store.Name) string {
 	if n.IsZero() {
 		return ""
 	}

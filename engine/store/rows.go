@@ -1,10 +1,9 @@
-package engine
+package store
 
 import (
-	"context"
 	"time"
 
-	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
 // Flags of a room, as the imc module stores them in imc_rooms.flag.
@@ -21,13 +20,6 @@ const (
 	MemberDeleted = 8
 	MemberSkip    = 16
 )
-
-// Name is a user@host pair in the case in which it was first seen: a room's or
-// a user's. Two Names are the same if their Keys are.
-type Name struct {
-	User string
-	Host string
-}
 
 // RoomRow is a room as it is stored.
 type RoomRow struct {
@@ -77,12 +69,12 @@ type MessageRow struct {
 	// Headers go on with the message beside those that each copy has: what the body is
 	// (Content-Encoding and so on), and marks of machines and of rooms that it has
 	// passed. They have passed evapi.NewOutgoing. nil for most.
-	Headers []evapi.Header
+	Headers []sipmsg.Header
 	// Expires is when it is not delivered any more; zero: never. Stored with
 	// milliseconds.
 	Expires time.Time
 	// MessageID is how the sender's client knows it: the Message-ID of CPIM, else the
-	// Call-ID. At most maxMessageID bytes, any of them; may be empty.
+	// Call-ID. At most MaxMessageID bytes, any of them; may be empty.
 	MessageID string
 	Wants     Wants // receipts that the sender's client has asked for
 }
@@ -96,8 +88,8 @@ const (
 	WantsDisplayed                   // display
 )
 
-// maxMessageID bounds MessageRow.MessageID, in bytes.
-const maxMessageID = 255
+// MaxMessageID bounds MessageRow.MessageID, in bytes.
+const MaxMessageID = 255
 
 // CursorRow moves what has reached a member.
 type CursorRow struct {
@@ -154,71 +146,4 @@ type RoomState struct {
 	Room    RoomRow
 	Members []MemberRow
 	Places  []byte // as the last PutPlaces of the room had them; empty if there was none
-}
-
-// Op says what a Change does.
-type Op uint8
-
-// The operations of a Change.
-const (
-	PutRoom      Op = iota + 1 // insert Room, or update its flag
-	DeleteRoom                 // delete Room with all its members, messages and cursors
-	PutMember                  // insert Member, or update its flag, inviter and told
-	DeleteMember               // delete Member, and its cursor
-	PutMessage                 // insert Message
-	PutCursor                  // insert, update or delete a cursor
-	PutProgress                // update Done of a room
-	PutSeen                    // insert or update Seen
-	PutPlaces                  // insert or update Places; of a room that is not stored: nothing
-	PutNote                    // insert Note
-	DeleteNote                 // delete the note with the ID of Note; nothing if there is none
-)
-
-// Change is one change of stored state. The names are always in the case in
-// which they were first stored.
-type Change struct {
-	Op     Op
-	Room   RoomRow   // PutRoom, DeleteRoom
-	Member MemberRow // PutMember, DeleteMember
-
-	Message  *MessageRow  // PutMessage; the room's PutRoom came before, here or in an earlier commit
-	Cursor   *CursorRow   // PutCursor
-	Progress *ProgressRow // PutProgress
-	Seen     *SeenRow     // PutSeen
-	Places   *PlacesRow   // PutPlaces
-	Note     *NoteRow     // PutNote, DeleteNote
-}
-
-// Store keeps rooms and members. Every call has a deadline in its context;
-// implementations are safe for concurrent use.
-type Store interface {
-	// Load calls fn for every stored room with its members (oldest first;
-	// owners before others, if the order is not known), in no order of the
-	// rooms. Rows marked deleted are left out. An error of fn ends it; what fn
-	// gets is its own to keep.
-	Load(ctx context.Context, fn func(RoomState) error) error
-	// LoadRooms returns the named rooms as they are stored, without those
-	// that are not.
-	LoadRooms(ctx context.Context, rooms []Name) ([]RoomState, error)
-	// Commit makes the changes durable in their order, all or none.
-	// ErrUncertain leaves it open which; any other error means none.
-	Commit(ctx context.Context, changes []Change) error
-	// CommitAgain ends a Commit of the same changes that was ErrUncertain, before
-	// anything else is committed: nil if they are durable now, by whichever of
-	// both; ErrInvalid if they never will be; else it is still ErrUncertain. It
-	// recognises them by their PutSeen; without one they are only carried out again.
-	CommitAgain(ctx context.Context, changes []Change) error
-	// Messages returns up to limit messages of a room with numbers above
-	// after, in their order; those that were pruned are missing.
-	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)
-	// Seen returns the answers given since a time.
-	Seen(ctx context.Context, since time.Time) ([]SeenRow, error)
-	// Notes returns the last notes that wait, limit at most, oldest first.
-	Notes(ctx context.Context, limit int) ([]NoteRow, error)
-	// Prune deletes what is over the limits, oldest first, and returns how
-	// many messages that were.
-	Prune(ctx context.Context, l Limits, now time.Time) (int, error)
-	// Ping reports whether the database can be reached and written to.
-	Ping(ctx context.Context) error
-	Close() error
 }

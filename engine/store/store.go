@@ -1,0 +1,57 @@
+// Package store says what imcd keeps: the rows, the changes of them, and the Store that
+// the engine writes them to. Package schema is the Store of a database.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrUnavailable marks errors of a Store that pass by themselves: the database
+// cannot be reached, shuts down or starts.
+var ErrUnavailable = errors.New("database unavailable")
+
+// ErrUncertain marks the error of a Commit that may have been done all the same: the
+// connection was lost before the database said so, or its standby did not confirm it. It
+// is an ErrUnavailable.
+var ErrUncertain = fmt.Errorf("%w: whether it was done is not known", ErrUnavailable)
+
+// ErrInvalid marks errors of a Store about the data of a change: too long, not UTF-8,
+// against a constraint. The same change fails again, and others do not.
+var ErrInvalid = errors.New("data refused")
+
+// Store keeps rooms and members. Every call has a deadline in its context;
+// implementations are safe for concurrent use.
+type Store interface {
+	// Load calls fn for every stored room with its members (oldest first;
+	// owners before others, if the order is not known), in no order of the
+	// rooms. Rows marked deleted are left out. An error of fn ends it; what fn
+	// gets is its own to keep.
+	Load(ctx context.Context, fn func(RoomState) error) error
+	// LoadRooms returns the named rooms as they are stored, without those
+	// that are not.
+	LoadRooms(ctx context.Context, rooms []Name) ([]RoomState, error)
+	// Commit makes the changes durable in their order, all or none.
+	// ErrUncertain leaves it open which; any other error means none.
+	Commit(ctx context.Context, changes []Change) error
+	// CommitAgain ends a Commit of the same changes that was ErrUncertain, before
+	// anything else is committed: nil if they are durable now, by whichever of
+	// both; ErrInvalid if they never will be; else it is still ErrUncertain. It
+	// recognises them by their PutSeen; without one they are only carried out again.
+	CommitAgain(ctx context.Context, changes []Change) error
+	// Messages returns up to limit messages of a room with numbers above
+	// after, in their order; those that were pruned are missing.
+	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)
+	// Seen returns the answers given since a time.
+	Seen(ctx context.Context, since time.Time) ([]SeenRow, error)
+	// Notes returns the last notes that wait, limit at most, oldest first.
+	Notes(ctx context.Context, limit int) ([]NoteRow, error)
+	// Prune deletes what is over the limits, oldest first, and returns how
+	// many messages that were.
+	Prune(ctx context.Context, l Limits, now time.Time) (int, error)
+	// Ping reports whether the database can be reached and written to.
+	Ping(ctx context.Context) error
+	Close() error
+}
