@@ -1,6 +1,5 @@
-// Package kamailiocfg holds imcd's part of Kamailio's configuration: the
-// drop-in imc.cfg and the complete demo.cfg, for the programs and tests that
-// start a Kamailio of their own.
+// Package kamailiocfg holds imcd's part of Kamailio's configuration: the drop-in imc.cfg with imc-through.cfg, and
+// complete configurations, for the programs and tests that start a Kamailio of their own.
 package kamailiocfg
 
 import (
@@ -8,24 +7,31 @@ import (
 	"fmt"
 )
 
-//go:embed imc.cfg demo.cfg peer.cfg bench.cfg README.md
+//go:embed imc.cfg imc-through.cfg demo.cfg peer.cfg bench.cfg README.md
 var files embed.FS
 
 // Names of the files in this package.
 const (
-	IMC    = "imc.cfg"   // the drop-in
-	Demo   = "demo.cfg"  // a complete configuration that includes it
-	Peer   = "peer.cfg"  // Kamailio's own imc module, for comparisons
-	Bench  = "bench.cfg" // all that make bench compares
-	Readme = "README.md" // how to insert the drop-in
+	IMC     = "imc.cfg"         // the drop-in
+	Through = "imc-through.cfg" // included by it where IMC_THROUGH is defined
+	Demo    = "demo.cfg"        // a complete configuration that includes it
+	Peer    = "peer.cfg"        // Kamailio's own imc module, for comparisons
+	Bench   = "bench.cfg"       // everything that make bench compares
+	Readme  = "README.md"       // how to insert the drop-in
 )
 
-// File returns the content of one of the files named above. It panics on
-// another name: what is embedded is known when the program is built.
+// File returns the content of one of the files named above. It panics on another name: the embedded files are known
+// when the program is built.
 func File(name string) string {
 	b, err := files.ReadFile(name)
 	if err != nil {
 		panic(fmt.Sprintf("kamailiocfg: %v", err))
 	}
 	return string(b)
+}
+
+// DropIn returns the files that must stand beside a kamailio.cfg that includes imc.cfg, by name. The map is the
+// caller's.
+func DropIn() map[string]string {
+	return map[string]string{IMC: File(IMC), Through: File(Through)}
 }

@@ -192,12 +192,15 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			for file, text := range map[string]string{"kamailio.cfg": config, kamailiocfg.IMC: kamailiocfg.File(kamailiocfg.IMC)} {
+			files := kamailiocfg.DropIn()
+			files["kamailio.cfg"] = config
+			for file, text := range files {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			for _, define := range []string{"X=1", "IMC_LOCAL_TIMEOUTS=1", "IMC_ANY_DOMAIN=1", "IMC_LOG=1", "IMC_ROOM_ROUTING=1", "IMC_ANSWER_ROUTE=IMC_REPLY", `IMC_ROOM="^$"`} {
+			for _, define := range []string{"X=1", "IMC_LOCAL_TIMEOUTS=1", "IMC_ANY_DOMAIN=1", "IMC_LOG=1", "IMC_ROOM_ROUTING=1",
+				"IMC_THROUGH=1", `IMC_DIRECT="location"`, "IMC_RPC_ONLY=1", "IMC_ANSWER_ROUTE=IMC_REPLY", `IMC_ROOM="^$"`} {
 				cmd := exec.Command(cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio"), "-c", "-f", "kamailio.cfg", "-A", define)
 				cmd.Dir = dir
 				out, err := cmd.CombinedOutput()

@@ -37,7 +37,9 @@ func kamailioSays(t *testing.T, imc string) (string, error) {
 	t.Helper()
 	dir := t.TempDir()
 	config := stockConfig(t, readmeDiffs(t)...)
-	for name, text := range map[string]string{"kamailio.cfg": config, kamailiocfg.IMC: imc} {
+	files := kamailiocfg.DropIn()
+	files["kamailio.cfg"], files[kamailiocfg.IMC] = config, imc
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

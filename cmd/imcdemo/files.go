@@ -32,8 +32,9 @@ func (s *service) writeConfig() error {
 	secret := rand.Text()
 	operator := rand.Text()
 	for path, text := range map[string]string{
-		filepath.Join(s.configDir(), "kamailio.cfg"): kamailiocfg.File(kamailiocfg.Demo),
-		filepath.Join(s.configDir(), "imc.cfg"):      kamailiocfg.File(kamailiocfg.IMC),
+		filepath.Join(s.configDir(), "kamailio.cfg"):      kamailiocfg.File(kamailiocfg.Demo),
+		filepath.Join(s.configDir(), kamailiocfg.IMC):     kamailiocfg.File(kamailiocfg.IMC),
+		filepath.Join(s.configDir(), kamailiocfg.Through): kamailiocfg.File(kamailiocfg.Through),
 		filepath.Join(s.configDir(), "kamailio-local.cfg"): fmt.Sprintf(
 			"%[2]s#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n", loopback(s.set.sip), s.webSocketLine()),
 		filepath.Join(s.configDir(), "imc-local.cfg"): fmt.Sprintf(

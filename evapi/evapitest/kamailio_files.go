@@ -3,6 +3,7 @@ package evapitest
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -44,17 +45,14 @@ func orString(p *string, def string) {
 
 func (k *Kamailio) writeFiles() error {
 	o := &k.opts
-	files := map[string]string{
-		"kamailio.cfg":  o.Config,
-		kamailiocfg.IMC: kamailiocfg.File(kamailiocfg.IMC),
-		"kamailio-local.cfg": fmt.Sprintf("#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n%[2]s\n",
-			k.SIPAddr(), o.Local),
-		"imc-local.cfg": fmt.Sprintf("#!define IMC_EVAPI_BIND %q\n#!define IMC_SECRET %q\n#!define IMC_OPERATOR_SECRET %q\n%s\n",
-			k.EvapiAddr(), o.Secret, o.OperatorSecret, o.IMCLocal),
-	}
-	for name, text := range o.Files {
-		files[name] = text
-	}
+	files := kamailiocfg.DropIn()
+	files["kamailio.cfg"] = o.Config
+	files["kamailio-local.cfg"] = fmt.Sprintf("#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n%[2]s\n",
+		k.SIPAddr(), o.Local)
+	files["imc-local.cfg"] = fmt.Sprintf(
+		"#!define IMC_EVAPI_BIND %q\n#!define IMC_SECRET %q\n#!define IMC_OPERATOR_SECRET %q\n%s\n",
+		k.EvapiAddr(), o.Secret, o.OperatorSecret, o.IMCLocal)
+	maps.Copy(files, o.Files)
 	for name, text := range files {
 		// The secrets are in it.
 		if err := os.WriteFile(filepath.Join(k.dir, name), []byte(text), 0o600); err != nil {

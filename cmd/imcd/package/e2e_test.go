@@ -98,8 +98,10 @@ func (b *box) checkKamailioSide() {
 			b.t.Errorf("imc-local.cfg has not the secret of %s", file)
 		}
 	}
-	if to, err := os.Readlink(b.path("/etc/kamailio/imc.cfg")); err != nil || b.read(to) != kamailiocfg.File(kamailiocfg.IMC) {
-		b.t.Errorf("imc.cfg is %s %v", to, err)
+	for name, text := range kamailiocfg.DropIn() {
+		if to, err := os.Readlink(b.path("/etc/kamailio/" + name)); err != nil || b.read(to) != text {
+			b.t.Errorf("%s is %s %v", name, to, err)
+		}
 	}
 }
 
