@@ -11,6 +11,13 @@ TEST_TIMEOUT ?= 14m
 TEST_FLAGS ?=
 
 .DEFAULT_GOAL := build
+
+# One line instead of the compiler's words if Go is missing or too old.
+ifneq ($(filter-out clean help deps-%,$(or $(MAKECMDGOALS),build)),)
+go-problem := $(shell .ci/go.sh $(GO))
+$(if $(go-problem),$(error $(go-problem)))
+endif
+
 .PHONY: build test soak bench lint vuln demo run fmt clean help deps-demo deps-test deps-chroot deb dist e2e-deb test-trixie
 
 build: ## bin/imcd and bin/imcctl
