@@ -120,15 +120,21 @@ func (s *shard) age(f *flight) time.Duration { return s.clock(s.now) - f.since }
 func (s *shard) ripen() {
 	soon := time.Duration(s.engine.credits.soon.Load())
 	for len(s.fresh) > 0 {
-		f := s.fresh[0]
+		f, probe := s.fresh[0], false
 		if age := s.age(f); !f.over && age < soon {
 			s.ripeTimer.Reset(soon - age)
 			break
+		} else if !f.over && s.stuck(f, age) {
+			if wait := stuckAgain - s.now.Sub(s.tried); wait > 0 {
+				s.ripeTimer.Reset(wait)
+				break
+			}
+			s.tried, probe = s.now, true
 		}
 		s.fresh[0] = nil
 		s.fresh = s.fresh[1:]
 		if !f.over {
-			s.engine.credits.older(&f.credit)
+			s.engine.credits.older(&f.credit, probe)
 			s.older = append(s.older, f)
 		}
 	}
@@ -150,6 +156,19 @@ func (s *shard) ripen() {
 		}
 	}
 }
+
+// stuckAgain is how often one copy goes instead of one of those that are stuck, to see whether
+// they are still.
+const stuckAgain = time.Millisecond
+
+// stuck tells whether f, which has no answer though its phone is near, waits for more than
+// that phone: nothing that was sent later has an answer.
+func (s *shard) stuck(f *flight, age time.Duration) bool {
+	return age < burstTime && s.recipients.isNear(f) && s.engine.credits.answered.Load() <= s.at(f)
+}
+
+// at is when f was sent last, comparable among shards.
+func (s *shard) at(f *flight) int64 { return s.began.UnixNano() + int64(f.since) }
 
 // listen makes a request of the user of f a reason to send it again.
 func (s *shard) listen(f *flight) {
@@ -233,6 +252,8 @@ func (s *shard) abandon(f *flight) {
 // land ends a flight.
 func (s *shard) land(f *flight, r evapi.Result) {
 	mine := f.member != nil && f.member.flight == f
+	s.recipients.answered(f, s.age(f))
+	s.engine.credits.reached(s.at(f))
 	s.abandon(f)
 	s.engine.metrics.delivery(outcome(r))
 	s.logDelivery(f, r)

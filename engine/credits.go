@@ -16,16 +16,16 @@ const (
 	// burstUnit is how much of a body weighs as much as a request without one.
 	burstUnit = 512
 	// pacedBurst is how many units may have been sent just now and have no answer, without
-	// max_burst: so many responses fit Kamailio's socket should they all come at once, and who
-	// sends a message does not wait for long behind them. Just now is pacedSoon, so that
-	// 40,000 copies a second go to phones however far they are. It is longer after datagrams
-	// did not fit.
-	pacedBurst = 120
-	pacedSoon  = 3 * time.Millisecond
+	// max_burst: so many responses fit Kamailio's socket should they all come at once. Just
+	// now is pacedSoon, so that 40,000 copies a second go to phones however far they are. It is
+	// longer after datagrams did not fit. While near phones answer nothing that was
+	// sent later, theirs count until burstTime: something is stuck, and all will answer at once.
+	pacedBurst = 256
+	pacedSoon  = 6 * time.Millisecond
 	// unpacedBurst and unpacedSoon are the same where the connection does not know what
 	// Kamailio has read: what is sent faster than Kamailio works waits there, in the way of
 	// other rooms.
-	unpacedBurst = 200
+	unpacedBurst = 256
 	unpacedSoon  = 50 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have said what
 	// bounds them.
@@ -53,6 +53,8 @@ type credits struct {
 	// under mu, as drained is: how often a queue was said to be half empty.
 	turn    atomic.Pointer[inbox]
 	drained atomic.Uint64
+	// answered is when the latest copy was sent that has an answer, in nanoseconds.
+	answered atomic.Int64
 	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
 	soon atomic.Int64
 
@@ -247,10 +249,26 @@ func (c *credits) done(b *inbox) {
 // give returns a credit.
 func (c *credits) give(k credit) { c.change(k, 1) }
 
-// older says that the copy was not sent just now any more.
-func (c *credits) older(k *credit) {
-	c.change(credit{units: k.units}, 0)
+// older says that the copy was not sent just now any more. A probe goes in its place at once.
+func (c *credits) older(k *credit, probe bool) {
+	c.mu.Lock()
+	c.units -= int(k.units)
+	wake := c.first(probe)
+	c.mu.Unlock()
+	if wake != nil {
+		wake.ring()
+	}
 	k.units = 0
+}
+
+// reached says that a copy which was sent at a time has an answer.
+func (c *credits) reached(at int64) {
+	for {
+		was := c.answered.Load()
+		if at <= was || c.answered.CompareAndSwap(was, at) {
+			return
+		}
+	}
 }
 
 // old says that the copy is not fresh any more: it waits for a device.
@@ -275,17 +293,22 @@ func (c *credits) change(k credit, n int) {
 	} else {
 		c.used -= n
 	}
-	var wake *inbox
-	if c.turn.Load() == nil && len(c.hungry) > 0 && c.enough(c.hungry[0].units) {
-		most, burst := c.copies(), c.burst()
-		if c.used <= most-most/4 && c.units <= burst-burst/4 {
-			wake = c.next()
-		}
-	}
+	wake := c.first(false)
 	c.mu.Unlock()
 	if wake != nil {
 		wake.ring()
 	}
+}
+
+// first is who is to be woken, now or when a quarter is free; nil: nobody.
+func (c *credits) first(now bool) *inbox {
+	if c.turn.Load() != nil || len(c.hungry) == 0 || !c.enough(c.hungry[0].units) {
+		return nil
+	}
+	if most, burst := c.copies(), c.burst(); !now && (c.used > most-most/4 || c.units > burst-burst/4) {
+		return nil
+	}
+	return c.next()
 }
 
 // inUse counts all copies under way.

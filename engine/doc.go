@@ -88,9 +88,11 @@
 // devices, Kamailio says of each batch that it was sent.
 //
 // The responses of phones come to the same socket, and may come all at once. So the copies
-// that were sent just now and have no answer are bounded, too (credits.burst): 120 in 3 ms.
+// that were sent just now and have no answer are bounded, too (credits.burst): 256 in 6 ms.
 // That makes 40,000 a second, however far phones are, and silent ones take nothing of it
-// after that time. Where copies come back to Kamailio out of batches or RPCs, it works more
+// after that time. A copy to a phone that used to answer within 10 ms counts until something that
+// was sent later has an answer, for 250 ms at most: when all near phones stop to answer, something
+// between is stuck, and all will answer at once. Where copies come back to Kamailio out of batches or RPCs, it works more
 // slowly, and nobody tells what it has read: 200 in 50 ms. It is fewer for some seconds after the kernel has
 // said that datagrams did not fit. max_burst is a number instead of that, for 250 ms.
 //

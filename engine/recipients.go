@@ -2,6 +2,7 @@ package engine
 
 import (
 	"hash/maphash"
+	"time"
 )
 
 // A copy that waits for its recipient's answer may hold up that recipient only.
@@ -15,12 +16,18 @@ const (
 	// slotCopies is from how many copies to users with the same number on these are counted
 	// by name, too.
 	slotCopies = userCopies / 2
+	// nearTime is within what time a phone answers that is near: it takes longer to get
+	// through a busy Kamailio, but not often.
+	nearTime = 10 * time.Millisecond
+	// nearTries is how many answers in a row take longer until it counts as far.
+	nearTries = 4
 )
 
 // recipients counts the copies under way by recipient. Owned by its shard.
 type recipients struct {
 	seed  maphash.Seed
 	under []uint16           // copies under way by the hash of the user's key, which several may have
+	near  []uint8            // the same for how many answers may take longer until the user counts as far; 0: it does
 	named map[string]uint16  // by user key, of those that were sent while there were slotCopies of the same hash
 	wait  map[string][]aside // members that wait until fewer are under way to their user, by key
 }
@@ -32,8 +39,9 @@ type aside struct {
 }
 
 func newRecipients(seed maphash.Seed) recipients {
-	return recipients{seed: seed, under: make([]uint16, recipientSlots), named: make(map[string]uint16),
-		wait: make(map[string][]aside)}
+	return recipients{seed: seed, under: make([]uint16, recipientSlots), near: make([]uint8, recipientSlots),
+		named: make(map[string]uint16),
+		wait:  make(map[string][]aside)}
 }
 
 func (c *recipients) slot(user string) uint16 {
@@ -54,6 +62,18 @@ func (c *recipients) add(f *flight) {
 func (c *recipients) most(user string, n int) bool {
 	return int(c.under[c.slot(user)]) >= n && int(c.named[user]) >= n-slotCopies
 }
+
+// answered notes how long the answer to f took.
+func (c *recipients) answered(f *flight, took time.Duration) {
+	if took <= nearTime {
+		c.near[f.slot] = nearTries
+	} else if c.near[f.slot] > 0 {
+		c.near[f.slot]--
+	}
+}
+
+// isNear tells whether the answer to f will come soon, unless something on its way is stuck.
+func (c *recipients) isNear(f *flight) bool { return c.near[f.slot] > 0 }
 
 // leftRecipient counts f off, and lets the next copy to its recipient go.
 func (s *shard) leftRecipient(f *flight) {

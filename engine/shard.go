@@ -41,6 +41,7 @@ type shard struct {
 	expiry   []*flight          // the same and finished ones, once for each time that they were sent
 	repeats  []*flight          // those that are to be sent again now
 	fresh    []*flight          // the last of them: those that were sent just now, and finished ones
+	tried    time.Time          // when a copy went last in spite of what is stuck
 	older    []*flight          // the same a moment later, until they are burstTime old
 	evicted  []evicted          // oldest first
 	serial   uint64             // of notes, for Call-IDs
