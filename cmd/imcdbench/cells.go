@@ -64,17 +64,11 @@ func numbers(name, text string, least, most int) (list []int, err error) {
 	return list, nil
 }
 
-// sizes are the sizes of rooms that are needed.
-func (o *options) sizes() (sizes []int) {
-	for _, c := range o.cells {
-		sizes = append(sizes, c.Members)
+// roomsOf is how many rooms of each size the cells need.
+func roomsOf(cells []contest.Cell) map[int]int {
+	rooms := make(map[int]int)
+	for _, c := range cells {
+		rooms[c.Members] = max(rooms[c.Members], c.Rooms)
 	}
-	return sizes
-}
-
-func (o *options) mostRooms() (n int) {
-	for _, c := range o.cells {
-		n = max(n, c.Rooms)
-	}
-	return n
+	return rooms
 }

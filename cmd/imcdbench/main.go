@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// run does what the options say; passed tells whether all bars are reached.
+// run carries out the options; passed reports whether all bars are reached.
 func run(ctx context.Context, o *options) (passed bool, err error) {
 	if o.binary == "" {
 		dir, err := os.MkdirTemp("", "imcd-bench-")
@@ -58,8 +58,8 @@ func run(ctx context.Context, o *options) (passed bool, err error) {
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
 	machine := contest.ThisMachine(o.binary)
-	fmt.Printf("%v\n%d SIP workers, %d MB of shared memory for each Kamailio; imcd with durability commit, PostgreSQL with fsync\n",
-		machine, o.workers, o.shm)
+	fmt.Printf("%v\n%d SIP workers, %d MB of shared memory for each Kamailio; imcd with durability commit, "+
+		"PostgreSQL with fsync\n", machine, o.workers, o.shm)
 	if err := json.NewEncoder(raw).Encode(machine); err != nil {
 		return false, fmt.Errorf("raw results: %w", err)
 	}

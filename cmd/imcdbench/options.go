@@ -59,18 +59,22 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.SetOutput(w)
 	f.StringVar(&o.only, "only", "compare", "what to measure: "+strings.Join(slices.Sorted(maps.Keys(parts())), ", "))
 	f.IntVar(&o.rounds, "rounds", 3, "rounds of each measurement")
-	f.BoolVar(&o.quick, "quick", false, "8 rooms of 100 and a room of 1000 members, 100 bytes: what the bars are about")
+	f.BoolVar(&o.quick, "quick", false, "8 rooms of 100 and a room of 1000 members, 100 bytes: those with bars")
 	f.StringVar(&o.members, "members", "10,100,1000", "sizes of rooms")
 	f.StringVar(&o.rooms, "rooms", "1,8", "how many rooms at once")
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
 	f.StringVar(&o.rtts, "rtt", "0", "how much later phones answer, in ms: 0,20,100,300")
 	f.StringVar(&o.silent, "silent", "0", "each so manieth member never answers (6: one of six); 0: all answer")
 	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct, sip")
-	f.StringVar(&o.contestants, "contestants", "", "only those whose name has one of these in it: module/documented, imcd, bare/1, …")
-	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s for what the bars are about, or until there are 100: longer than Kamailio keeps a transaction, whose end costs time, too")
-	f.DurationVar(&o.paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, and 4 s for what the bars are about, or until there are 100")
+	f.StringVar(&o.contestants, "contestants", "",
+		"only those whose name has one of these in it: module/documented, imcd, bare/1, …")
+	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s where there is a "+
+		"bar, or until there are 100: longer than Kamailio keeps a transaction, whose end costs time, too")
+	f.DurationVar(&o.paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, and 4 s where "+
+		"there is a bar, or until there are 100")
 	f.IntVar(&o.workers, "workers", 8, "SIP workers of each Kamailio (8: as in its stock configuration)")
-	f.IntVar(&o.shm, "shm", 4096, "shared memory of each Kamailio, in MB; the module takes up to 2 GB of it here, and loses copies if there is less")
+	f.IntVar(&o.shm, "shm", 4096, "shared memory of each Kamailio, in MB; the module takes up to 2 GB of it here, and "+
+		"loses copies if there is less")
 	f.IntVar(&o.buffer, "maxbuffer", 0, "receive buffer of each Kamailio's sockets, in bytes; 0: its default, 262144")
 	f.Func("set", "a setting of imcd, KEY=VALUE; may be given several times", o.setting)
 	f.IntVar(&o.sockets, "sockets", 4, "sockets of the sink")
@@ -79,11 +83,13 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.BoolVar(&o.strict, "strict", false, "exit code 1 if a bar is missed")
 	f.BoolVar(&o.verbose, "v", false, "show what Kamailio and imcd print")
 	f.StringVar(&o.growSizes, "growth-members", "10,100,1000,10000", "growth: sizes of rooms")
-	f.StringVar(&o.growRooms, "growth-rooms", "100,1000,10000,100000", "growth: numbers of rooms, of 10 members each, in ascending order")
+	f.StringVar(&o.growRooms, "growth-rooms", "100,1000,10000,100000",
+		"growth: numbers of rooms, of 10 members each, in ascending order")
 	f.DurationVar(&o.rest, "growth-rest", 15*time.Second, "growth: how long imcd rests before its memory is read")
 	f.DurationVar(&o.over, "overload-for", time.Minute, "overload: how long")
-	f.DurationVar(&o.find, "overload-find", 5*time.Second, "overload: how long what can be sustained is measured before")
-	f.Float64Var(&o.factor, "overload-factor", 2, "overload: how many times of that is sent")
+	f.DurationVar(&o.find, "overload-find", 5*time.Second,
+		"overload: how long the sustainable rate is measured before")
+	f.Float64Var(&o.factor, "overload-factor", 2, "overload: how many times of that rate is sent")
 	o.realFlags(f)
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -93,7 +99,8 @@ func parse(args []string, w io.Writer) (*options, error) {
 	}
 	if o.only == "overload" {
 		// One cell is enough, unless another is asked for.
-		o.members, o.rooms, o.bodies = first(o.members, "10,100,1000", "100"), first(o.rooms, "1,8", "8"), first(o.bodies, "100,4096", "100")
+		o.members, o.rooms = first(o.members, "10,100,1000", "100"), first(o.rooms, "1,8", "8")
+		o.bodies = first(o.bodies, "100,4096", "100")
 	}
 	return o, errors.Join(o.check(), o.checkReal(), o.makeCells(), o.choose(), o.makeGrowth())
 }
@@ -176,15 +183,12 @@ func (o *options) makeGrowth() (err error) {
 	return nil
 }
 
-// lab is what all measurements have in common.
-func (o *options) lab() contest.Options {
-	return contest.Options{Binary: o.binary, Workers: o.workers, SHM: o.shm, Buffer: o.buffer, Sockets: o.sockets, Set: o.set,
-		Sizes: o.sizes(), Rooms: o.mostRooms(), Log: o.log()}
-}
-
-func (o *options) log() io.Writer {
+// lab is what all measurements have in common, with so many rooms of each size.
+func (o *options) lab(rooms map[int]int) contest.Options {
+	opts := contest.Options{Binary: o.binary, Workers: o.workers, SHM: o.shm, Buffer: o.buffer, Sockets: o.sockets,
+		Set: o.set, Rooms: rooms}
 	if o.verbose {
-		return os.Stderr
+		opts.Log = os.Stderr
 	}
-	return nil
+	return opts
 }

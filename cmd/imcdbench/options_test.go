@@ -11,12 +11,15 @@ import (
 )
 
 func TestOptions(t *testing.T) {
-	o, err := parse([]string{"-members", "10, 20", "-rooms", "3", "-bodies", "7", "-lanes", "rpc,auto", "-contestants", "imcd,bare/1"}, io.Discard)
+	o, err := parse([]string{"-members", "10, 20", "-rooms", "3", "-bodies", "7", "-lanes", "rpc,auto", "-contestants",
+		"imcd,bare/1"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.cells) != 2 || o.cells[1] != (contest.Cell{Members: 20, Rooms: 3, Body: 7}) || o.mostRooms() != 3 {
-		t.Errorf("cells %v", o.cells)
+	rooms := roomsOf(o.cells)
+	if len(o.cells) != 2 || o.cells[1] != (contest.Cell{Members: 20, Rooms: 3, Body: 7}) || rooms[10] != 3 ||
+		rooms[20] != 3 {
+		t.Errorf("cells %v, rooms %v", o.cells, rooms)
 	}
 	var names []string
 	for _, s := range o.specs {
@@ -58,7 +61,8 @@ func TestTiming(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	for _, args := range []string{"-members 0", "-bodies x", "-rooms 5000", "-rounds 0", "-only nothing", "more",
 		"-contestants opensips", "-what", "-rtt -1", "-rtt 20ms", "-silent 1", "-silent -6", "-fairness-every 0",
-		"-fairness-small 1", "-fairness-rooms -1", "-fairness-silent -1", "-return-messages 0", "-return-rtt 0", "-joins 1"} {
+		"-fairness-small 1", "-fairness-rooms -1", "-fairness-silent -1", "-return-messages 0",
+		"-return-rtt 0", "-joins 1"} {
 		if _, err := parse(strings.Fields(args), io.Discard); err == nil {
 			t.Errorf("%s: no error", args)
 		}

@@ -16,6 +16,7 @@ import (
 	"imcd/cmd/imcdbench/internal/growth"
 	"imcd/cmd/imcdbench/internal/joins"
 	"imcd/cmd/imcdbench/internal/overload"
+	"imcd/cmd/imcdbench/internal/rig"
 )
 
 // part is one thing that can be measured.
@@ -35,7 +36,7 @@ func parts() map[string]part {
 
 // compare lets the contestants run.
 func compare(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
-	lab, err := contest.NewLab(o.lab())
+	lab, err := contest.NewLab(o.lab(roomsOf(o.cells)))
 	if err != nil {
 		return false, err
 	}
@@ -43,7 +44,8 @@ func compare(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 	// What the bars are about comes first, and is told at once: all takes an hour.
 	var all []*contest.Measurement
 	for _, bars := range []bool{true, false} {
-		cells := slices.DeleteFunc(slices.Clone(o.cells), func(c contest.Cell) bool { return contest.HasBars(c) != bars })
+		cells := slices.DeleteFunc(slices.Clone(o.cells),
+			func(c contest.Cell) bool { return contest.HasBars(c) != bars })
 		if len(cells) == 0 {
 			continue
 		}
@@ -60,34 +62,32 @@ func compare(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 
 // growing measures how costs grow.
 func growing(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
-	all, err := growth.Run(ctx, growth.Options{Lab: o.lab(), Sizes: o.sizesGrown, Rooms: o.roomsGrown, Members: 10,
-		Messages: 500, Repeat: o.rounds, Rest: o.rest}, raw, os.Stderr)
+	all, err := growth.Run(ctx, growth.Options{Lab: o.lab(nil), Sizes: o.sizesGrown, Rooms: o.roomsGrown, Members: 10,
+		Messages: 500, Repeat: o.rounds, Rest: o.rest}, output(raw))
 	if err != nil {
 		return false, err
 	}
 	return growth.Report(os.Stdout, all), nil
 }
 
+func output(raw io.Writer) rig.Output { return rig.Output{Raw: raw, Progress: os.Stderr} }
+
 // reporter is the result of a part.
 type reporter interface {
 	Report(w io.Writer) (passed bool)
 }
 
-// each lets every imcd contestant of the documented set-up do something in a lab of its
-// own, which has one room of each of these sizes.
-func each(o *options, sizes []int, do func(*contest.Lab, contest.Spec) (reporter, error)) (passed bool, err error) {
+// each starts every imcd contestant of the documented set-up, with so many rooms of each size, and measures it.
+func each(ctx context.Context, o *options, raw io.Writer, rooms map[int]int,
+	measure func(*rig.Rig) (reporter, error)) (passed bool, err error) {
 	passed = true
 	for _, spec := range contest.Documented(o.specs) {
-		opts := o.lab()
-		if sizes != nil {
-			opts.Sizes, opts.Rooms = sizes, 1
-		}
-		lab, err := contest.NewLab(opts)
+		r, err := rig.Start(ctx, o.lab(rooms), spec, output(raw))
 		if err != nil {
 			return false, err
 		}
-		res, err := do(lab, spec)
-		if err := errors.Join(err, lab.Close()); err != nil {
+		res, err := measure(r)
+		if err := errors.Join(err, r.Stop()); err != nil {
 			return false, err
 		}
 		passed = res.Report(os.Stdout) && passed
@@ -99,11 +99,11 @@ func each(o *options, sizes []int, do func(*contest.Lab, contest.Spec) (reporter
 func compared(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
 	opts := o.fair
 	opts.Rounds, opts.Cases = o.rounds, strings.Split(o.fairCases, ",")
-	return each(o, []int{opts.Small, opts.Big}, func(lab *contest.Lab, spec contest.Spec) (reporter, error) {
-		lab.Add(1, opts.Rooms)
-		return fairness.Run(ctx, lab, spec, opts, raw, os.Stderr)
-	})
+	return each(ctx, o, raw, opts.Sizes(), func(r *rig.Rig) (reporter, error) { return fairness.Run(ctx, r, opts) })
 }
+
+// oneRoom has one member.
+func oneRoom() map[int]int { return map[int]int{1: 1} }
 
 // returning has a member come back.
 func returning(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
@@ -112,23 +112,18 @@ func returning(ctx context.Context, o *options, raw io.Writer) (passed bool, err
 	if n, err := strconv.Atoi(o.set["member_window"]); err == nil {
 		opts.Window = n
 	}
-	return each(o, []int{1}, func(lab *contest.Lab, spec contest.Spec) (reporter, error) {
-		return comeback.Run(ctx, lab, spec, opts, raw, os.Stderr)
-	})
+	return each(ctx, o, raw, oneRoom(), func(r *rig.Rig) (reporter, error) { return comeback.Run(ctx, r, opts) })
 }
 
 // joining has many people join a room.
 func joining(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
 	opts := joins.Options{People: o.joins, Part: max(1, min(100, o.joins/2)), Quiet: 6 * time.Second}
-	return each(o, []int{1}, func(lab *contest.Lab, spec contest.Spec) (reporter, error) {
-		return joins.Run(ctx, lab, spec, opts, raw, os.Stderr)
-	})
+	return each(ctx, o, raw, oneRoom(), func(r *rig.Rig) (reporter, error) { return joins.Run(ctx, r, opts) })
 }
 
 // overloaded sends more than can be delivered.
 func overloaded(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
 	opts := overload.Options{Cell: o.overCell, For: o.over, Find: o.find, Factor: o.factor}
-	return each(o, nil, func(lab *contest.Lab, spec contest.Spec) (reporter, error) {
-		return overload.Run(ctx, lab, spec, opts, raw, os.Stderr)
-	})
+	rooms := roomsOf([]contest.Cell{opts.Cell})
+	return each(ctx, o, raw, rooms, func(r *rig.Rig) (reporter, error) { return overload.Run(ctx, r, opts) })
 }

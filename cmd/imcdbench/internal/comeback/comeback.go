@@ -4,7 +4,6 @@ package comeback
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 
 	"imcd/cmd/imcdbench/internal/contest"
 	"imcd/cmd/imcdbench/internal/load"
+	"imcd/cmd/imcdbench/internal/rig"
 )
 
 // Options of Run.
@@ -35,43 +35,32 @@ type Result struct {
 // perSecond is how many messages are said a second while the member is away.
 const perSecond = 500
 
-// Run has a member of a contestant, an imcd, come back. The lab must have a room of one
-// member.
-func Run(ctx context.Context, lab *contest.Lab, spec contest.Spec, o Options, raw, progress io.Writer) (res *Result,
-	err error) {
-	s, err := lab.Start(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	res = &Result{Kind: "return", Contestant: spec.Name, Options: o}
+// Run has a member come back. The rig must have a room of one member.
+func Run(ctx context.Context, r *rig.Rig, o Options) (res *Result, err error) {
+	res = &Result{Kind: "return", Contestant: r.Spec.Name, Options: o}
 	for _, trial := range []struct {
 		rtt  time.Duration
 		took *time.Duration
 	}{{0, &res.Near}, {o.RTT, &res.Far}} {
-		if *trial.took, err = res.once(ctx, lab, s, trial.rtt); err != nil {
+		if *trial.took, err = res.once(ctx, r, trial.rtt); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(progress, "%s, a phone %v away: %d messages in %v\n", spec.Name, trial.rtt, o.Messages, *trial.took)
+		r.Progress("a phone %v away: %d messages in %v", trial.rtt, o.Messages, *trial.took)
 	}
-	if err := json.NewEncoder(raw).Encode(res); err != nil {
-		return nil, fmt.Errorf("write the raw results: %w", err)
-	}
-	return res, nil
+	return res, r.Keep(res)
 }
 
 // once lets the member go, and come back with a phone that is so far away.
-func (res *Result) once(ctx context.Context, lab *contest.Lab, s *contest.System, rtt time.Duration) (time.Duration,
-	error) {
-	room := s.Rooms(1, 1)
-	if err := lab.Load.Unregister(ctx, s.Addr(), room[0].Base, 1); err != nil {
+func (res *Result) once(ctx context.Context, r *rig.Rig, rtt time.Duration) (time.Duration, error) {
+	room := r.Rooms(1, 1)
+	if err := r.Load().Unregister(ctx, r.Addr(), room[0].Base, 1); err != nil {
 		return 0, err
 	}
-	lab.Load.Sink.Set(load.Phones{RTT: rtt})
+	r.Load().Sink.Set(load.Phones{RTT: rtt})
 	n := res.Options.Messages
-	got, err := lab.Load.Send(ctx, load.Plan{Addr: s.Addr(), Rooms: room, Body: 100, For: time.Hour, Rate: perSecond,
-		Most: n, Quiet: 10*time.Second + 10*rtt,
-		Then: func(ctx context.Context) error { return lab.Load.Register(ctx, s.Addr(), room[0].Base, 1) }})
+	got, err := r.Send(ctx, load.Plan{Rooms: room, For: time.Hour, Rate: perSecond, Most: n,
+		Quiet: 10*time.Second + 10*rtt,
+		Then:  func(ctx context.Context) error { return r.Load().Register(ctx, r.Addr(), room[0].Base, 1) }})
 	if err != nil {
 		return 0, err
 	}
@@ -83,7 +72,7 @@ func (res *Result) once(ctx context.Context, lab *contest.Lab, s *contest.System
 	}
 	res.Lost += got.Lost
 	res.Twice += got.Duplicates
-	return got.AfterThen, s.Stack().Idle(ctx)
+	return got.AfterThen, r.Idle(ctx)
 }
 
 // The bars, of round trips: with one copy under way to the member at a time, and with
@@ -103,17 +92,11 @@ func (res *Result) Report(w io.Writer) (passed bool) {
 		most = mostWindowed
 	}
 	ratio := float64(res.Far) / float64(max(trips, 1))
-	passed = ratio <= most && res.Lost == 0
-	word := "passed"
-	if !passed {
-		word = "MISSED"
-	}
 	fmt.Fprintf(w, "\nreturn: %s, member_window %d, %d messages kept for a member that comes back\n", res.Contestant,
 		o.Window, o.Messages)
 	fmt.Fprintf(w, "its phone answers at once: %v; %v away: %v, that is %.1f times as long\n",
 		res.Near.Round(time.Millisecond), o.RTT, res.Far.Round(time.Millisecond),
 		float64(res.Far)/float64(max(res.Near, 1)))
-	fmt.Fprintf(w, "%s  %.3f of %d round trips (bar: %.1f), %d lost (bar: 0), %d twice\n", word, ratio, o.Messages, most,
-		res.Lost, res.Twice)
-	return passed
+	return contest.Verdict(w, ratio <= most && res.Lost == 0,
+		"%.3f of %d round trips (bar: %.1f), %d lost (bar: 0), %d twice", ratio, o.Messages, most, res.Lost, res.Twice)
 }

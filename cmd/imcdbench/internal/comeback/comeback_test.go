@@ -1,16 +1,13 @@
 package comeback
 
 import (
-	"context"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"imcd/cmd/imcdbench/internal/contest"
-	"imcd/cmd/internal/stack"
+	"imcd/cmd/imcdbench/internal/rig/rigtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -18,25 +15,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestRun lets a member come back to a few messages: it gets them all, and with its phone
 // far away it takes a round trip for each.
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	binary, err := stack.BuildPlain(ctx, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	lab, err := contest.NewLab(contest.Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 1, Sizes: []int{1},
-		Rooms: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	var raw strings.Builder
+	r, raw := rigtest.Start(t, map[int]int{1: 1})
 	o := Options{Messages: 20, RTT: 20 * time.Millisecond, Window: 1}
-	res, err := Run(ctx, lab, contest.Find("imcd/documented"), o, &raw, io.Discard)
+	res, err := Run(rigtest.Context(t), r, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +42,9 @@ func TestReport(t *testing.T) {
 		{"eight, but not at a time", 8, 3 * time.Second, 0, false},
 	} {
 		var out strings.Builder
-		res := &Result{Options: Options{Messages: 100, RTT: 100 * time.Millisecond, Window: tt.window}, Near: time.Second,
-			Far: tt.far, Lost: tt.lost}
+		res := &Result{Options: Options{Messages: 100, RTT: 100 * time.Millisecond, Window: tt.window},
+			Near: time.Second,
+			Far:  tt.far, Lost: tt.lost}
 		if got := res.Report(&out); got != tt.want || got == strings.Contains(out.String(), "MISSED") {
 			t.Errorf("%s: %v\n%s", tt.name, got, out.String())
 		}

@@ -11,28 +11,35 @@ import (
 
 	"imcd/cmd/imcdbench/internal/load"
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestContest lets everybody deliver to a room of 5: all copies are counted, and
-// one that is lost at the sink is noticed.
-func TestContest(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	binary, err := stack.BuildPlain(ctx, t.TempDir())
+// newLab is a small lab with two rooms of a size, without an imcd.
+func newLab(t *testing.T, size int) (context.Context, *Lab) {
+	t.Helper()
+	ctx := kit.Within(t, 2*time.Minute)
+	lab, err := NewLab(Options{Workers: 2, SHM: 256, Sockets: 2, Rooms: map[int]int{size: 2}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	lab, err := NewLab(Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 2, Sizes: []int{5}, Rooms: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return ctx, lab
+}
+
+// TestContest lets everybody deliver to a room of 5: all copies are counted, and
+// one that is lost at the sink is noticed.
+func TestContest(t *testing.T) {
+	ctx, lab := newLab(t, 5)
+	var err error
+	if lab.opts.Binary, err = stack.BuildPlain(ctx, t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	for _, spec := range Specs([]string{"auto"}) {
 		if spec.Name == "bare/4" {
 			continue
@@ -44,17 +51,7 @@ func TestContest(t *testing.T) {
 // TestSilentMembers: nobody waits for the copies of silent members, and a contestant that
 // has had such members is not measured again.
 func TestSilentMembers(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	lab, err := NewLab(Options{Workers: 2, SHM: 256, Sockets: 1, Sizes: []int{6}, Rooms: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	ctx, lab := newLab(t, 6)
 	var raw, progress strings.Builder
 	all, err := lab.Run(ctx, Matrix{Cells: []Cell{{Members: 6, Rooms: 2, Body: 100, Silent: 3}}, Specs: Specs(nil)[1:2],
 		Rounds: 1, Timing: Timing{Paced: 50 * time.Millisecond, Loaded: 50 * time.Millisecond, Quiet: time.Second,
@@ -82,7 +79,8 @@ func contestant(ctx context.Context, t *testing.T, lab *Lab, spec Spec) {
 		}
 	}()
 	cell := Cell{Members: 5, Rooms: 2, Body: 100}
-	timing := Timing{Paced: 50 * time.Millisecond, Loaded: 100 * time.Millisecond, Quiet: 5 * time.Second, After: 10 * time.Millisecond}
+	timing := Timing{Paced: 50 * time.Millisecond, Loaded: 100 * time.Millisecond, Quiet: 5 * time.Second,
+		After: 10 * time.Millisecond}
 	m, err := s.Measure(ctx, cell, 1, timing)
 	if err != nil {
 		t.Fatal(err)

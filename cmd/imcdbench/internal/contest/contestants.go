@@ -91,7 +91,8 @@ type System struct {
 // Start starts a contestant, with all members registered if it needs that.
 func (l *Lab) Start(ctx context.Context, spec Spec) (*System, error) {
 	s := &System{Spec: spec, lab: l}
-	start := map[kind]func(context.Context) error{module: s.startModule, imcd: s.startImcd, bare: s.startBare}[spec.kind]
+	start := map[kind]func(context.Context) error{module: s.startModule, imcd: s.startImcd,
+		bare: s.startBare}[spec.kind]
 	err := start(ctx)
 	if err == nil && !spec.straight {
 		err = s.RegisterAll(ctx)

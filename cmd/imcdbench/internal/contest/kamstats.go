@@ -43,7 +43,8 @@ func askKamailio(ctx context.Context, addr string) (kamailioStats, error) {
 			return kamailioStats{}, fmt.Errorf("ask Kamailio: %w", err)
 		}
 		var st kamailioStats
-		if _, err := fmt.Sscanf(string(buf[:n]), "SIP/2.0 200 Figures %d %d %d\r\n", &st.messages, &st.replies, &st.maxUsed); err != nil {
+		if _, err := fmt.Sscanf(string(buf[:n]), "SIP/2.0 200 Figures %d %d %d\r\n", &st.messages, &st.replies,
+			&st.maxUsed); err != nil {
 			return st, fmt.Errorf("figures of Kamailio in %.60q: %w", buf[:n], err)
 		}
 		return st, nil

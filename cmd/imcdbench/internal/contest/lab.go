@@ -3,6 +3,7 @@ package contest
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,8 +18,7 @@ type Options struct {
 	Buffer  int               // of each Kamailio's sockets, in bytes; 0: its default
 	Sockets int               // of the sink
 	Set     map[string]string // settings of imcd, by key
-	Sizes   []int             // of rooms
-	Rooms   int               // of each size
+	Rooms   map[int]int       // how many there are, by their size
 	Log     io.Writer         // gets what Kamailio and imcd print; may be nil
 }
 
@@ -39,27 +39,20 @@ func NewLab(opts Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{Load: traffic, opts: opts, rooms: make(map[int][]load.Room), first: 1, next: 1}
-	for _, size := range opts.Sizes {
-		if l.rooms[size] == nil {
-			l.Add(size, opts.Rooms)
+	for _, size := range slices.Sorted(maps.Keys(opts.Rooms)) {
+		for range opts.Rooms[size] {
+			l.rooms[size] = append(l.rooms[size], load.Room{Name: fmt.Sprintf("chat-%d-%d", l.next, size),
+				Sender: fmt.Sprintf("s%d", l.next), Base: l.next, Members: size})
+			l.next += size
 		}
 	}
 	return l, nil
 }
 
-// Add makes n more rooms of a size, for contestants that are started later.
-func (l *Lab) Add(size, n int) {
-	for range n {
-		l.rooms[size] = append(l.rooms[size], load.Room{Name: fmt.Sprintf("chat-%d-%d", l.next, size),
-			Sender: fmt.Sprintf("s%d", l.next), Base: l.next, Members: size})
-		l.next += size
-	}
-}
-
 // Close ends the sink.
 func (l *Lab) Close() error { return l.Load.Sink.Stop() }
 
-// Newcomer is the number of a member who is in no room; i tells them apart.
+// Newcomer is the number of a user who is in no room; i tells newcomers apart.
 func (l *Lab) Newcomer(i int) int { return l.next + i }
 
 // sinkURI is where everything goes in the straight set-up.
@@ -69,7 +62,7 @@ func (l *Lab) sinkURI() string { return fmt.Sprintf("sip:127.0.0.1:%d", l.Load.S
 // or imcd would find them at a start.
 func (l *Lab) fill() string {
 	var sql strings.Builder
-	for _, size := range sortedSizes(l.rooms) {
+	for _, size := range slices.Sorted(maps.Keys(l.rooms)) {
 		for _, r := range l.rooms[size] {
 			fmt.Fprintf(&sql, `INSERT INTO imc_rooms (name, domain, flag) VALUES ('%[1]s', '%[2]s', 0);
 				INSERT INTO imc_members (username, domain, room, flag) VALUES ('%[3]s', '%[2]s', 'sip:%[1]s@%[2]s', 1);
@@ -79,13 +72,4 @@ func (l *Lab) fill() string {
 		}
 	}
 	return sql.String()
-}
-
-func sortedSizes(rooms map[int][]load.Room) []int {
-	var sizes []int
-	for size := range rooms {
-		sizes = append(sizes, size)
-	}
-	slices.Sort(sizes)
-	return sizes
 }

@@ -55,7 +55,7 @@ func (l *Lab) Run(ctx context.Context, m Matrix, raw, progress io.Writer) (all [
 	return all, nil
 }
 
-// again starts a contestant anew, so that what it still does is in nobody's way.
+// again starts a contestant again, so that what it still does is in nobody's way.
 func (l *Lab) again(ctx context.Context, s *System) (*System, error) {
 	if err := errors.Join(s.Settle(ctx), s.Stop()); err != nil {
 		return s, err

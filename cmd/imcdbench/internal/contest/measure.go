@@ -157,13 +157,10 @@ func (s *System) Settle(ctx context.Context) error {
 
 // readCPU waits until what was left behind is cleaned up, and fills in what each
 // part has used.
-func (s *System) readCPU(ctx context.Context, m *Measurement, before map[string]time.Duration, after time.Duration) error {
-	timer := time.NewTimer(after)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
+func (s *System) readCPU(ctx context.Context, m *Measurement, before map[string]time.Duration,
+	after time.Duration) error {
+	if err := Pause(ctx, after); err != nil {
+		return err
 	}
 	cpu, err := s.cpu()
 	if err != nil {

@@ -17,16 +17,7 @@ func (s *System) idle(ctx context.Context, m *Measurement, d time.Duration) (err
 	if !m.real() {
 		return nil
 	}
-	m.Idle, err = s.register(func() error {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
+	m.Idle, err = s.Probe(s.lab.Newcomer(0), func() error { return Pause(ctx, d) })
 	return err
 }
 
@@ -40,17 +31,29 @@ func (s *System) load(ctx context.Context, m *Measurement, plan load.Plan) (err 
 	if !m.real() {
 		return send()
 	}
-	m.Busy, err = s.register(send)
+	m.Busy, err = s.Probe(s.lab.Newcomer(0), send)
 	return err
 }
 
-// register registers somebody who is in no room, again and again, while do runs.
-func (s *System) register(do func() error) (*load.ProbeResult, error) {
-	p, err := s.lab.Load.StartProbe(s.Addr(), s.lab.Newcomer(0), registerEvery)
+// Probe registers a user again and again while do runs.
+func (s *System) Probe(user int, do func() error) (*load.ProbeResult, error) {
+	p, err := s.lab.Load.StartProbe(s.Addr(), user, registerEvery)
 	if err != nil {
 		return nil, err
 	}
 	doErr := do()
 	res, err := p.Stop()
 	return res, errors.Join(doErr, err)
+}
+
+// Pause waits for so long, or until ctx is done, which is an error.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

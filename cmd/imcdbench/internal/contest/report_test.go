@@ -35,7 +35,8 @@ func TestReport(t *testing.T) {
 		}
 		all[1].Loaded.Lost = c.lost
 		var out strings.Builder
-		if passed := Report(&out, all); passed != (len(c.missed) == 0) || strings.Count(out.String(), "MISSED") != len(c.missed) {
+		if passed := Report(&out, all); passed != (len(c.missed) == 0) || strings.Count(out.String(),
+			"MISSED") != len(c.missed) {
 			t.Errorf("%v: passed %v\n%s", c, passed, out.String())
 		}
 		for _, m := range c.missed {

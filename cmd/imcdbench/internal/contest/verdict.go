@@ -24,7 +24,9 @@ type rivals struct {
 func ratios() []ratio {
 	rate := func(f *figures) float64 { return f.rate }
 	return []ratio{
-		{"documented, deliveries/s", func(r rivals) float64 { return quotient(r.documented, r.moduleDocumented, rate) }},
+		{"documented, deliveries/s", func(r rivals) float64 {
+			return quotient(r.documented, r.moduleDocumented, rate)
+		}},
 		{"straight, deliveries/s", func(r rivals) float64 { return quotient(r.straight, r.moduleStraight, rate) }},
 		{"straight over bare", func(r rivals) float64 { return quotient(r.straight, r.bare, rate) }},
 		{"documented, answer p99", func(r rivals) float64 {
@@ -129,7 +131,8 @@ func bars() []bar {
 // HasBars reports whether there are bars for a cell; there are none for phones that do
 // not all answer at once.
 func HasBars(c Cell) bool {
-	return c.Body == barBody && !c.real() && slices.ContainsFunc(bars(), func(b bar) bool { return b.members == c.Members && b.rooms == c.Rooms })
+	return c.Body == barBody && !c.real() && slices.ContainsFunc(bars(),
+		func(b bar) bool { return b.members == c.Members && b.rooms == c.Rooms })
 }
 
 // barBody is the size of the messages that the bars are about.
@@ -148,7 +151,7 @@ func printVerdicts(w io.Writer, table map[key]*figures, all []*Measurement) bool
 				lost += f.lost
 			}
 		}
-		passed = verdict(w, lost == 0, fmt.Sprintf("%s: lost in all rows: %d (bar 0)", name, lost)) && passed
+		passed = Verdict(w, lost == 0, "%s: lost in all rows: %d (bar 0)", name, lost) && passed
 	}
 	return passed
 }
@@ -168,16 +171,17 @@ func (b bar) print(w io.Writer, table map[key]*figures, name string) bool {
 		if b.most > 0 {
 			limit, ok = fmt.Sprintf("at most %.2f", b.most), v <= b.most
 		}
-		return verdict(w, ok, fmt.Sprintf("%s: %s, %v: %.3f (bar: %s)", name, b.ratio, c, v, limit))
+		return Verdict(w, ok, "%s: %s, %v: %.3f (bar: %s)", name, b.ratio, c, v, limit)
 	}
 	return true
 }
 
-func verdict(w io.Writer, ok bool, text string) bool {
+// Verdict prints whether a bar is reached, and what was seen. It returns ok.
+func Verdict(w io.Writer, ok bool, format string, args ...any) bool {
 	word := "passed"
 	if !ok {
 		word = "MISSED"
 	}
-	fmt.Fprintf(w, "%s  %s\n", word, text)
+	fmt.Fprintf(w, "%s  %s\n", word, fmt.Sprintf(format, args...))
 	return ok
 }

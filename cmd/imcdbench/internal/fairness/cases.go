@@ -38,7 +38,8 @@ func cases(o Options) []situation {
 		{name: fmt.Sprintf("heard: %d messages to a room of %d, all answer", said, o.Big), others: inBig(said, 0)},
 	}
 	if o.Silent > 0 {
-		list = append(list, situation{name: fmt.Sprintf("said: %d messages to a room of %d, one of %d silent", said, o.Big,
+		list = append(list, situation{name: fmt.Sprintf("said: %d messages to a room of %d, one of %d silent", said,
+			o.Big,
 			o.Silent), barred: true, others: inBig(said, o.Silent)})
 	}
 	if o.Rooms > 0 {
@@ -55,7 +56,7 @@ func cases(o Options) []situation {
 // inBig says something in the big room, at most so many messages; 0: without an end.
 func inBig(most, silent int) func(b *bench, plan *load.Plan, phones *load.Phones) {
 	return func(b *bench, plan *load.Plan, phones *load.Phones) {
-		big := b.s.Rooms(b.o.Big, 1)[0]
+		big := b.Rooms(b.o.Big, 1)[0]
 		plan.Rooms = append(plan.Rooms[:1:1], big)
 		plan.Paces = append(plan.Paces, load.Pace{Most: most})
 		phones.Silent = []load.Silent{{First: big.Base, Count: big.Members, Every: silent}}
@@ -66,7 +67,7 @@ func inBig(most, silent int) func(b *bench, plan *load.Plan, phones *load.Phones
 // answers.
 func inRooms(silent int) func(b *bench, plan *load.Plan, phones *load.Phones) {
 	return func(b *bench, plan *load.Plan, phones *load.Phones) {
-		rooms := b.s.Rooms(1, b.o.Rooms)
+		rooms := b.Rooms(1, b.o.Rooms)
 		plan.Rooms = append(plan.Rooms[:1:1], rooms...)
 		for i := range rooms {
 			plan.Paces = append(plan.Paces, load.Pace{After: time.Duration(i) * roomsEvery, Most: 1})
@@ -77,21 +78,14 @@ func inRooms(silent int) func(b *bench, plan *load.Plan, phones *load.Phones) {
 
 // fillBig says something in the big room: else it has no history.
 func fillBig(ctx context.Context, b *bench) error {
-	res, err := b.lab.Load.Send(ctx, load.Plan{Addr: b.s.Addr(), Rooms: b.s.Rooms(b.o.Big, 1), Body: 100, Window: 1,
-		For: time.Minute, Quiet: quiet, Most: said})
-	if err != nil {
-		return err
-	}
-	if res.Lost > 0 || res.Accepted != said {
-		return fmt.Errorf("the first messages to a room of %d: %d accepted, %d copies lost", b.o.Big, res.Accepted, res.Lost)
-	}
-	return b.s.Stack().Idle(ctx)
+	_, err := b.Deliver(ctx, said, load.Plan{Rooms: b.Rooms(b.o.Big, 1), For: time.Minute, Quiet: quiet})
+	return err
 }
 
 // history is asked for by the first member of the big room.
 func history(b *bench) load.Asks {
-	big := b.s.Rooms(b.o.Big, 1)[0]
-	return load.Asks{Addr: b.s.Addr(), Window: askWindow, Next: func(int) (from, room, text string) {
+	big := b.Rooms(b.o.Big, 1)[0]
+	return load.Asks{Addr: b.Addr(), Window: askWindow, Next: func(int) (from, room, text string) {
 		return load.Member(big.Base), big.Name, "#history"
 	}}
 }

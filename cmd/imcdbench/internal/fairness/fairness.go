@@ -7,29 +7,33 @@ package fairness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"imcd/cmd/imcdbench/internal/contest"
 	"imcd/cmd/imcdbench/internal/load"
+	"imcd/cmd/imcdbench/internal/rig"
 )
 
 // Options of Run.
 type Options struct {
-	Small, Big int // members; the lab has a room of each size
-	// Silent says that each so manieth member of the big room never answers; 0: all
-	// answer.
-	Silent int
-	Rooms  int           // how many rooms of one member, who is silent, there are; the lab has them
-	Every  time.Duration // between two messages to the small room
-	For    time.Duration // how long each case takes
-	Rounds int           // how often each is measured; the rounds alternate
-	Cases  []string      // only cases whose name has one of these in it; "": all
+	Small, Big int           // members of the two rooms
+	Silent     int           // each so manieth member of the big room never answers; 0: all answer
+	Rooms      int           // how many rooms of one silent member there are
+	Every      time.Duration // between two messages to the small room
+	For        time.Duration // how long each case takes
+	Rounds     int           // how often each case is measured; the cases alternate
+	Cases      []string      // only cases whose name has one of these in it; "": all
+}
+
+// Sizes are the rooms that the rig must have, by size.
+func (o Options) Sizes() map[int]int {
+	sizes := map[int]int{o.Small: 1, o.Big: 1}
+	sizes[1] += o.Rooms
+	return sizes
 }
 
 // Result is what was seen, all rounds together.
@@ -60,23 +64,16 @@ type Figures struct {
 // quiet is how long nothing may come before deliveries count as lost.
 const quiet = 40 * time.Second
 
-// bench is one contestant that is measured.
+// bench is one imcd that is measured.
 type bench struct {
-	lab *contest.Lab
-	s   *contest.System
-	o   Options
+	*rig.Rig
+	o Options
 }
 
-// Run measures the times of the small room of a contestant, an imcd.
-func Run(ctx context.Context, lab *contest.Lab, spec contest.Spec, o Options, raw, progress io.Writer) (res *Result,
-	err error) {
-	s, err := lab.Start(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	b := &bench{lab: lab, s: s, o: o}
-	res = &Result{Kind: "fairness", Contestant: spec.Name, Options: o, Alone: &Figures{Case: "alone"}}
+// Run measures the times of the small room. The rig must have the rooms of o.Sizes.
+func Run(ctx context.Context, r *rig.Rig, o Options) (res *Result, err error) {
+	b := &bench{Rig: r, o: o}
+	res = &Result{Kind: "fairness", Contestant: r.Spec.Name, Options: o, Alone: &Figures{Case: "alone"}}
 	chosen := slices.DeleteFunc(cases(o), func(c situation) bool {
 		return !slices.ContainsFunc(o.Cases, func(word string) bool { return strings.Contains(c.name, word) })
 	})
@@ -84,21 +81,18 @@ func Run(ctx context.Context, lab *contest.Lab, spec contest.Spec, o Options, ra
 		res.Cases = append(res.Cases, Figures{Case: c.name, barred: c.barred})
 	}
 	for round := range o.Rounds {
-		fmt.Fprintf(progress, "%s, round %d, alone\n", spec.Name, round+1)
+		r.Progress("round %d, alone", round+1)
 		if err := b.measure(ctx, situation{}, res.Alone); err != nil {
 			return nil, err
 		}
 		for i, c := range chosen {
-			fmt.Fprintf(progress, "%s, round %d, %s\n", spec.Name, round+1, c.name)
+			r.Progress("round %d, %s", round+1, c.name)
 			if err := b.measure(ctx, c, &res.Cases[i]); err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
 	}
-	if err := json.NewEncoder(raw).Encode(res); err != nil {
-		return nil, fmt.Errorf("write the raw results: %w", err)
-	}
-	return res, nil
+	return res, r.Keep(res)
 }
 
 // measure adds one round of one case.
@@ -108,21 +102,21 @@ func (b *bench) measure(ctx context.Context, c situation, f *Figures) error {
 			return err
 		}
 	}
-	plan := load.Plan{Addr: b.s.Addr(), Rooms: b.s.Rooms(b.o.Small, 1), Body: 100, Window: 2, For: b.o.For, Quiet: quiet,
-		Watch: true, Paces: []load.Pace{{Every: b.o.Every}}}
+	plan := load.Plan{Rooms: b.Rooms(b.o.Small, 1), Window: 2, For: b.o.For, Quiet: quiet, Watch: true,
+		Paces: []load.Pace{{Every: b.o.Every}}}
 	var phones load.Phones
 	if c.others != nil {
 		c.others(b, &plan, &phones)
 	}
-	b.lab.Load.Sink.Set(phones)
-	before, err := b.s.Drops()
+	b.Load().Sink.Set(phones)
+	before, err := b.Drops()
 	if err != nil {
 		return err
 	}
 	stop := b.ask(ctx, c.asks)
-	got, err := b.lab.Load.Send(ctx, plan)
+	got, err := b.Send(ctx, plan)
 	asked, askErr := stop()
-	after, dropsErr := b.s.Drops()
+	after, dropsErr := b.Drops()
 	if err := errors.Join(err, askErr, dropsErr); err != nil {
 		return err
 	}
@@ -131,39 +125,31 @@ func (b *bench) measure(ctx context.Context, c situation, f *Figures) error {
 	return b.recover(ctx)
 }
 
-// ask sends commands as fast as they are answered, until stop is called. Without asks
-// it sends none.
+// ask sends commands as fast as they are answered, until stop is called. Without asks it sends none.
 func (b *bench) ask(ctx context.Context, asks func(b *bench) load.Asks) (stop func() (*load.Answers, error)) {
-	if asks == nil {
-		return func() (*load.Answers, error) { return &load.Answers{}, nil }
-	}
-	type outcome struct {
-		answers *load.Answers
-		err     error
-	}
+	got, err := &load.Answers{}, error(nil)
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan outcome, 1)
-	go func() {
-		got, err := b.lab.Load.Ask(ctx, asks(b))
-		done <- outcome{got, err}
-	}()
+	var over sync.WaitGroup
+	if asks != nil {
+		over.Go(func() { got, err = b.Load().Ask(ctx, asks(b)) })
+	}
 	return func() (*load.Answers, error) {
 		cancel()
-		got := <-done
-		return got.answers, got.err
+		over.Wait()
+		return got, err
 	}
 }
 
 // recover lets all phones answer and waits until everything that they missed is
 // delivered, so that the next case begins as the first one did.
 func (b *bench) recover(ctx context.Context) error {
-	b.lab.Load.Sink.Set(load.Phones{})
+	b.Load().Sink.Set(load.Phones{})
 	ctx, cancel := context.WithTimeout(ctx, 2*quiet)
 	defer cancel()
-	if err := b.s.RegisterAll(ctx); err != nil {
+	if err := b.RegisterAll(ctx); err != nil {
 		return err
 	}
-	return b.s.Stack().Idle(ctx)
+	return b.Idle(ctx)
 }
 
 func (f *Figures) add(small int, got *load.Result, asked *load.Answers) {

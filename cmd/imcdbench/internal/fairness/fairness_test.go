@@ -1,17 +1,14 @@
 package fairness
 
 import (
-	"context"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"imcd/cmd/imcdbench/internal/contest"
 	"imcd/cmd/imcdbench/internal/load"
-	"imcd/cmd/internal/stack"
+	"imcd/cmd/imcdbench/internal/rig/rigtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,26 +16,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestRun measures a moment of each case: everything arrives, and only the times of the
 // small room are taken.
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	binary, err := stack.BuildPlain(ctx, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	lab, err := contest.NewLab(contest.Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 1, Sizes: []int{2, 40},
-		Rooms: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	lab.Add(1, 10)
-	var raw, out strings.Builder
-	res, err := Run(ctx, lab, contest.Find("imcd/documented"), Options{Small: 2, Big: 40, Silent: 6, Rooms: 10,
-		Every: 5 * time.Millisecond, For: 200 * time.Millisecond, Rounds: 1, Cases: []string{""}}, &raw, io.Discard)
+	o := Options{Small: 2, Big: 40, Silent: 6, Rooms: 10, Every: 5 * time.Millisecond, For: 200 * time.Millisecond,
+		Rounds: 1, Cases: []string{""}}
+	r, raw := rigtest.Start(t, o.Sizes())
+	res, err := Run(rigtest.Context(t), r, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +43,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %d commands", f.Case, f.Asked)
 		}
 	}
+	var out strings.Builder
 	if res.Report(&out); strings.Count(raw.String(), "\n") != 1 {
 		t.Errorf("%s\n%s", out.String(), raw.String())
 	}

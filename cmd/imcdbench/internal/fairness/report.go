@@ -3,9 +3,11 @@ package fairness
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
+	"imcd/cmd/imcdbench/internal/contest"
 	"imcd/cmd/imcdbench/internal/load"
 )
 
@@ -66,13 +68,8 @@ func (f *Figures) verdict(w io.Writer, alone *Figures, half time.Duration) bool 
 		text += fmt.Sprintf("%s p99 %.1f times that of alone (%.1f from half on), ", part.name, ratio,
 			over(f.times(part, half), alone.times(part, 0)))
 	}
-	word := "passed"
-	if !ok {
-		word = "MISSED"
-	}
-	fmt.Fprintf(w, "%s  %s: %s%d refused, %d lost (bar: %d times, 0, 0)\n", word, f.Case, text, f.Refused, f.Lost,
+	return contest.Verdict(w, ok, "%s: %s%d refused, %d lost (bar: %d times, 0, 0)", f.Case, text, f.Refused, f.Lost,
 		mostOver)
-	return ok
 }
 
 // part is what a sample tells.
@@ -96,7 +93,7 @@ func (f *Figures) times(p part, from time.Duration) (t load.Times) {
 			t = append(t, int64(d))
 		}
 	}
-	t.Sort()
+	slices.Sort(t)
 	return t
 }
 

@@ -1,5 +1,4 @@
-// Package growth measures how imcd's costs grow with its rooms and their members:
-// of a message, of a join, of a start, of memory.
+// Package growth measures how imcd's costs grow with its rooms and their members: of a message, of a start, of memory.
 package growth
 
 import (
@@ -14,12 +13,13 @@ import (
 	"time"
 
 	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/rig"
 )
 
 // Options of Run.
 type Options struct {
-	Lab      contest.Options // Sizes and Rooms are set by Run
-	Sizes    []int           // of rooms, for messages and joins
+	Lab      contest.Options // Rooms are set by Run
+	Sizes    []int           // of rooms, for messages
 	Rooms    []int           // for starts and memory, in ascending order
 	Members  int             // of each of these rooms
 	Messages int             // at most so many are sent to a room
@@ -40,8 +40,8 @@ type Step struct {
 	Most float64 `json:"most,omitempty"`
 }
 
-// Run measures everything; the steps go to raw, too.
-func Run(ctx context.Context, o Options, raw, progress io.Writer) ([]Step, error) {
+// Run measures everything.
+func Run(ctx context.Context, o Options, out rig.Output) ([]Step, error) {
 	var all []Step
 	order := make(map[string]int) // what was measured first comes first
 	note := func(s Step) {
@@ -50,14 +50,14 @@ func Run(ctx context.Context, o Options, raw, progress io.Writer) ([]Step, error
 			order[s.What] = len(order)
 		}
 		all = append(all, s)
-		fmt.Fprintf(progress, "%s, %d: %.4g %s\n", s.What, s.N, s.Value, s.Unit)
+		fmt.Fprintf(out.Progress, "%s, %d: %.4g %s\n", s.What, s.N, s.Value, s.Unit)
 	}
-	err := traffic(ctx, o, note)
+	err := messages(ctx, o, out, note)
 	if err == nil {
 		err = starts(ctx, o, note)
 	}
 	slices.SortStableFunc(all, func(a, b Step) int { return order[a.What] - order[b.What] })
-	enc := json.NewEncoder(raw)
+	enc := json.NewEncoder(out.Raw)
 	for _, s := range all {
 		err = errors.Join(err, enc.Encode(s))
 	}
@@ -90,24 +90,16 @@ func Report(w io.Writer, all []Step) bool {
 		}
 		last := i+1 == len(all) || all[i+1].What != s.What
 		if last && s.Most > 0 && s.Ratio > s.Most {
-			missed = append(missed, fmt.Sprintf("%s: ratio %.2f at %d, at most %g is the bar", s.What, s.Ratio, s.N, s.Most))
+			missed = append(missed, fmt.Sprintf("%s: ratio %.2f at %d, at most %g is the bar", s.What, s.Ratio, s.N,
+				s.Most))
 		}
 		fmt.Fprintf(t, "%s\t%d\t%.4g\t%s\t%s\t%s\t\n", s.What, s.N, s.Value, s.Unit, exponent, ratio)
 	}
 	_ = t.Flush() // what cannot be printed to a terminal is not missed
 	for _, m := range missed {
-		fmt.Fprintln(w, "MISSED ", m)
+		contest.Verdict(w, false, "%s", m)
 	}
-	if len(missed) == 0 {
-		fmt.Fprintln(w, "passed  nothing grows faster than linearly, no bar is missed")
-	}
-	return len(missed) == 0
+	return len(missed) == 0 && contest.Verdict(w, true, "nothing grows faster than linearly, no bar is missed")
 }
 
-func median[T int64 | float64 | time.Duration](values []T) T {
-	if len(values) == 0 {
-		return 0
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
-}
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

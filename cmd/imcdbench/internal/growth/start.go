@@ -13,8 +13,7 @@ import (
 	"imcd/cmd/internal/stack"
 )
 
-// Bars of the issue's kind: a start against COPY of the same tables, and bytes of
-// memory for a member that does nothing.
+// The bars: a start against COPY of the same tables, and bytes of memory for a member that does nothing.
 const (
 	mostOverCopy = 5
 	mostBytes    = 300
@@ -55,7 +54,8 @@ func starts(ctx context.Context, o Options, note func(Step)) (err error) {
 		}
 		perMember := float64(used-empty) / float64(n*o.Members)
 		note(Step{What: "memory of idle members", N: n * o.Members, Value: float64(used-empty) / (1 << 20), Unit: "MB"})
-		note(Step{What: fmt.Sprintf("bytes per idle member, bar %d", mostBytes), N: n * o.Members, Value: perMember, Unit: "bytes",
+		note(Step{What: fmt.Sprintf("bytes per idle member, bar %d", mostBytes), N: n * o.Members, Value: perMember,
+			Unit:  "bytes",
 			Ratio: perMember / mostBytes, Most: 1})
 	}
 	return nil
@@ -63,7 +63,8 @@ func starts(ctx context.Context, o Options, note func(Step)) (err error) {
 
 // fillSQL makes the rooms from+1 to n, each with an owner and other members.
 func fillSQL(from, n, members int) string {
-	return fmt.Sprintf(`INSERT INTO imc_rooms (name, domain, flag) SELECT 'chat-' || r, '%[1]s', 0 FROM generate_series(%[2]d, %[3]d) r;
+	return fmt.Sprintf(`INSERT INTO imc_rooms (name, domain, flag)
+		SELECT 'chat-' || r, '%[1]s', 0 FROM generate_series(%[2]d, %[3]d) r;
 		INSERT INTO imc_members (username, domain, room, flag)
 		SELECT 'user-' || r %% 1000 || '-' || m, '%[1]s', 'sip:chat-' || r || '@%[1]s', CASE m WHEN 1 THEN 1 ELSE 0 END
 		FROM generate_series(%[2]d, %[3]d) r, generate_series(1, %[4]d) m`, load.Domain, from+1, n, members)
@@ -90,28 +91,26 @@ func start(ctx context.Context, o Options, db *contest.Database, s *stack.Stack,
 		up = append(up, time.Since(begin))
 	}
 	note(Step{What: "start, and its ratio to COPY", N: n, Value: ms(median(up)), Unit: "ms",
-		Ratio: float64(median(up)) / float64(median(copied)), Most: mostOverCopy})
+		Ratio: float64(median(up)) / float64(max(median(copied), 1)), Most: mostOverCopy})
 	return nil
 }
 
 // copyOut reads the tables in the fastest way there is.
 func copyOut(ctx context.Context, url string) error {
-	cmd := exec.CommandContext(ctx, "psql", "-X", "-q", "-c", "COPY imc_rooms TO STDOUT", "-c", "COPY imc_members TO STDOUT", url)
+	cmd := exec.CommandContext(ctx, "psql", "-X", "-q", "-c", "COPY imc_rooms TO STDOUT", "-c",
+		"COPY imc_members TO STDOUT", url)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("psql: COPY: %w", err)
 	}
 	return nil
 }
 
-// memoryOf is what imcd holds after a rest, in which the memory that only its
-// start needed can go back.
+// memoryOf is what imcd holds after a rest, in which it gives back the memory that only its start needed.
 func memoryOf(ctx context.Context, s *stack.Stack, rest time.Duration) (int64, error) {
-	timer := time.NewTimer(rest)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	if err := contest.Pause(ctx, rest); err != nil {
+		return 0, err
 	}
 	return proc.RSS(s.ImcdPid())
 }
+
+func median(times []time.Duration) time.Duration { return load.TimesOf(times).At(0.5) }

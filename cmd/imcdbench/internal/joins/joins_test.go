@@ -1,42 +1,22 @@
 package joins
 
 import (
-	"context"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"imcd/cmd/imcdbench/internal/contest"
 	"imcd/cmd/imcdbench/internal/load"
-	"imcd/cmd/internal/stack"
+	"imcd/cmd/imcdbench/internal/rig/rigtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestRun lets a few people join: all are answered, and the copies are counted.
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	binary, err := stack.BuildPlain(ctx, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	lab, err := contest.NewLab(contest.Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 1, Sizes: []int{1},
-		Rooms: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	var raw strings.Builder
-	res, err := Run(ctx, lab, contest.Find("imcd/documented"), Options{People: 6, Part: 2, Quiet: 300 * time.Millisecond},
-		&raw, io.Discard)
+	r, raw := rigtest.Start(t, map[int]int{1: 1})
+	res, err := Run(rigtest.Context(t), r, Options{People: 6, Part: 2, Quiet: 300 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ func TestAnswer(t *testing.T) {
 	if again.branch != a.branch || other.branch == a.branch {
 		t.Errorf("branches %d, again %d, another %d", a.branch, again.branch, other.branch)
 	}
-	for _, other := range []string{strings.Replace(sample, "bench-7-12.", "", 1), strings.Replace(sample, "sip:m42@127", "sip:alice@127", 1)} {
+	for _, other := range []string{strings.Replace(sample, "bench-7-12.", "", 1), strings.Replace(sample, "sip:m42@127",
+		"sip:alice@127", 1)} {
 		if res, a, ok := p.answer(nil, []byte(other)); !ok || a.mark != (mark{}) || len(res) == 0 {
 			t.Errorf("%q: %+v %v", other, a, ok)
 		}

@@ -120,7 +120,8 @@ func TestSilentMembers(t *testing.T) {
 		}
 	}
 	if got := []int64{r.silent.Load(), r.silentAgain.Load(), r.deliveries.Load(), r.retransmissions.Load(),
-		r.duplicates.Load(), int64(len(r.full))}; got[0] != 1 || got[1] != 2 || got[2] != 2 || got[3] != 1 || got[4] != 1 ||
+		r.duplicates.Load(), int64(len(r.full))}; got[0] != 1 || got[1] != 2 || got[2] != 2 || got[3] != 1 ||
+		got[4] != 1 ||
 		got[5] != 1 {
 		t.Errorf("silent, again, deliveries, retransmissions, duplicates, complete: %v", got)
 	}
@@ -139,7 +140,8 @@ func TestPaces(t *testing.T) {
 		{"too early", roomState{pace: every}, 4 * time.Millisecond, false},
 		{"the first", roomState{pace: every}, 5 * time.Millisecond, true},
 		{"the second, too early", roomState{pace: every, sent: 1}, 14 * time.Millisecond, false},
-		{"whatever is on its way", roomState{pace: every, sent: 1, waiting: true, ahead: 9}, 15 * time.Millisecond, true},
+		{"whatever is on its way", roomState{pace: every, sent: 1, waiting: true, ahead: 9}, 15 * time.Millisecond,
+			true},
 		{"enough", roomState{pace: Pace{Most: 3}, sent: 3}, time.Hour, false},
 		{"not yet enough", roomState{pace: Pace{Most: 3}, sent: 2}, 0, true},
 		{"no pace", roomState{ahead: 1}, 0, true},

@@ -68,16 +68,17 @@ func (p *Plan) over(after time.Duration, sent int) bool {
 
 // Result is what came of a Plan.
 type Result struct {
-	Sent            int           `json:"sent"`
-	Accepted        int           `json:"accepted"`          // answered 2xx
-	Codes           map[int]int   `json:"codes"`             // answers by code; 0: none came
-	RetryAfter      int           `json:"retry_after"`       // answers with that header
-	Resent          int           `json:"resent"`            // retransmissions of the sender
-	Deliveries      int64         `json:"deliveries"`        // of a message to a member, each counted once
-	InTime          int64         `json:"in_time"`           // of these, while messages were sent
-	Lost            int64         `json:"lost"`              // deliveries of accepted messages that did not come
-	Cut             bool          `json:"cut"`               // Drain was over, and copies still came
-	Duplicates      int64         `json:"duplicates"`        // copies that are not the first of their message and member
+	Sent       int         `json:"sent"`
+	Accepted   int         `json:"accepted"`    // answered 2xx
+	Codes      map[int]int `json:"codes"`       // answers by code; 0: none came
+	RetryAfter int         `json:"retry_after"` // answers with that header
+	Resent     int         `json:"resent"`      // retransmissions of the sender
+	Deliveries int64       `json:"deliveries"`  // of a message to a member, each counted once
+	InTime     int64       `json:"in_time"`     // of these, while messages were sent
+	Lost       int64       `json:"lost"`        // deliveries of accepted messages that did not come
+	Cut        bool        `json:"cut"`         // Drain was over, and copies still came
+	// copies that are not the first of their message and member
+	Duplicates      int64         `json:"duplicates"`
 	Retransmissions int64         `json:"retransmitted"`     // repetitions of the same request at the sink
 	Sending         time.Duration `json:"sending_ns"`        // how long messages were sent
 	Elapsed         time.Duration `json:"elapsed_ns"`        // from the first message to the last delivery
@@ -116,8 +117,15 @@ type Times []int64
 
 func (t *Times) add(d time.Duration) { *t = append(*t, int64(d)) }
 
-// Sort puts them in order, for At.
-func (t Times) Sort() { slices.Sort(t) }
+// TimesOf sorts copies of durations.
+func TimesOf(list []time.Duration) Times {
+	t := make(Times, len(list))
+	for i, d := range list {
+		t[i] = int64(d)
+	}
+	slices.Sort(t)
+	return t
+}
 
 // At is the quantile q, 0 to 1; 0 if there are none.
 func (t Times) At(q float64) time.Duration {

@@ -14,7 +14,10 @@ var stampSize = unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{})))
 
 // stamp has the kernel say when each datagram came.
 func stamp(conn *net.UDPConn) error {
-	if err := onSocket(conn, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) }); err != nil {
+	if err := onSocket(conn, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS,
+			1)
+	}); err != nil {
 		return fmt.Errorf("stamps of a socket: %w", err)
 	}
 	return nil
@@ -33,7 +36,8 @@ func stampOf(control []byte) time.Time {
 		return now
 	}
 	for _, m := range messages {
-		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})) {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS &&
+			len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})) {
 			t := (*unix.Timespec)(unsafe.Pointer(&m.Data[0]))
 			if late := now.Round(0).Sub(time.Unix(t.Unix())); late > 0 && late < stampMost {
 				return now.Add(-late)

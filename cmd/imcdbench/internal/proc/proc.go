@@ -103,7 +103,7 @@ func RSS(pid int) (int64, error) { return field(fmt.Sprintf("/proc/%d/status", p
 // Peak is the most memory that one process has held since ResetPeak, in bytes.
 func Peak(pid int) (int64, error) { return field(fmt.Sprintf("/proc/%d/status", pid), "VmHWM:") }
 
-// ResetPeak makes Peak begin anew.
+// ResetPeak makes Peak start again.
 func ResetPeak(pid int) error {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
 		return fmt.Errorf("reset the peak memory of process %d: %w", pid, err)

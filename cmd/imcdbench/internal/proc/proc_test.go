@@ -6,7 +6,8 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
-	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestTree: what a grandchild uses is counted while it runs and when it has
@@ -25,7 +26,7 @@ func TestTree(t *testing.T) {
 		_ = in.Close()
 		_ = cmd.Wait() // its exit code says nothing
 	}()
-	await(t, func() bool { d, err := CPU(pid); return err == nil && d >= 5*tick })
+	kit.Eventually(t, "the grandchild has used CPU time", func() bool { d, err := CPU(pid); return err == nil && d >= 5*tick })
 	tree := Tree(pid)
 	if len(tree) != 2 || !slices.Contains(Tree(os.Getpid()), tree[1]) {
 		t.Errorf("tree %v", tree)
@@ -40,7 +41,7 @@ func TestTree(t *testing.T) {
 	if _, err := io.WriteString(in, "x\n"); err != nil {
 		t.Fatal(err)
 	}
-	await(t, func() bool { return len(Tree(pid)) == 1 })
+	kit.Eventually(t, "the grandchild has ended", func() bool { return len(Tree(pid)) == 1 })
 	if after, err := CPU(pid); err != nil || after < before {
 		t.Errorf("%v, was %v: %v", after, before, err)
 	}
@@ -61,16 +62,5 @@ func TestPeak(t *testing.T) {
 	}
 	if d, err := Self(); err != nil || d <= 0 {
 		t.Errorf("own CPU %v: %v", d, err)
-	}
-}
-
-func await(t *testing.T, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !done(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not happen")
-		}
 	}
 }

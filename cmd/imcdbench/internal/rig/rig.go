@@ -1,0 +1,94 @@
+// Package rig is what all measurements of a single imcd share: the imcd that runs in a lab of its own, the traffic that
+// is sent through it, and where results go.
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/load"
+)
+
+// Body is the size of a message in bytes, if a plan does not name another.
+const Body = 100
+
+// Rig is an imcd that is measured.
+type Rig struct {
+	*contest.System
+	lab *contest.Lab
+	out Output
+}
+
+// Output is where results go.
+type Output struct {
+	Raw      io.Writer // one line of JSON for each result
+	Progress io.Writer // one line for each step
+}
+
+// Start opens a lab and starts a contestant, an imcd, in it. The caller must call Stop.
+func Start(ctx context.Context, opts contest.Options, spec contest.Spec, out Output) (*Rig, error) {
+	lab, err := contest.NewLab(opts)
+	if err != nil {
+		return nil, err
+	}
+	s, err := lab.Start(ctx, spec)
+	if err != nil {
+		return nil, errors.Join(err, lab.Close())
+	}
+	return &Rig{System: s, lab: lab, out: out}, nil
+}
+
+// Stop ends the contestant and its lab.
+func (r *Rig) Stop() error { return errors.Join(r.System.Stop(), r.lab.Close()) }
+
+// Load is the traffic of the lab.
+func (r *Rig) Load() *load.Load { return r.lab.Load }
+
+// Newcomer is the number of a user who is in no room; i tells newcomers apart.
+func (r *Rig) Newcomer(i int) int { return r.lab.Newcomer(i) }
+
+// PhonesOf are the phones of all members, as a cell wants them.
+func (r *Rig) PhonesOf(c contest.Cell) load.Phones { return r.lab.Phones(c) }
+
+// Idle waits until imcd has nothing more to send.
+func (r *Rig) Idle(ctx context.Context) error { return r.Stack().Idle(ctx) }
+
+// Send carries out a plan.
+func (r *Rig) Send(ctx context.Context, plan load.Plan) (*load.Result, error) {
+	plan.Addr = r.Addr()
+	if plan.Body == 0 {
+		plan.Body = Body
+	}
+	return r.lab.Load.Send(ctx, plan)
+}
+
+// Deliver sends n messages to a room, each when all members have the one before. A message that is refused, or a copy
+// that is lost, is an error.
+func (r *Rig) Deliver(ctx context.Context, n int, plan load.Plan) (*load.Result, error) {
+	plan.Window, plan.Most = 1, n
+	res, err := r.Send(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	if res.Lost > 0 || res.Accepted != n {
+		return nil, fmt.Errorf("%d of %d messages accepted, %d copies lost", res.Accepted, n, res.Lost)
+	}
+	return res, r.Idle(ctx)
+}
+
+// Progress tells which step begins or has ended.
+func (r *Rig) Progress(format string, args ...any) {
+	fmt.Fprintf(r.out.Progress, "%s, %s\n", r.Spec.Name, fmt.Sprintf(format, args...))
+}
+
+// Keep writes a result to the raw results.
+func (r *Rig) Keep(result any) error {
+	if err := json.NewEncoder(r.out.Raw).Encode(result); err != nil {
+		return fmt.Errorf("write the raw results: %w", err)
+	}
+	return nil
+}
