@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // domainTable is what the module domain needs of a database, as files of db_text.
@@ -28,7 +29,8 @@ func withDomain(t *testing.T) string {
 		}
 	}
 	return "loadmodule \"db_text.so\"\nloadmodule \"domain.so\"\n" +
-		fmt.Sprintf("modparam(\"domain\", \"db_url\", \"text://%s\")\nmodparam(\"domain\", \"register_myself\", 1)\n", dir)
+		fmt.Sprintf("modparam(\"domain\", \"db_url\", \"text://%s\")\nmodparam(\"domain\", \"register_myself\", 1)\n",
+			dir)
 }
 
 // The welcome says which rooms Kamailio hands over, and which domains are its own.
@@ -42,7 +44,8 @@ func TestWelcomeTellsRoomsAndDomains(t *testing.T) {
 		none         []string // none of these
 	}{
 		"demo": {evapitest.Options{}, "^chat-.+$", "chat-", "1", []string{"127.0.0.1"}, nil},
-		"stock": {evapitest.Options{Config: stock, Local: "alias=\"chat.test\"\nalias=\"Second.test\"\nalias=udp:third.test:7070\n"},
+		"stock": {evapitest.Options{Config: stock,
+			Local: "alias=\"chat.test\"\nalias=\"Second.test\"\nalias=udp:third.test:7070\n"},
 			"^chat-.+$", "chat-", "0", []string{"127.0.0.1", "chat.test", "Second.test", "third.test"},
 			[]string{"table.test", "udp", "7070"}},
 		"domains in a table": {evapitest.Options{Config: stock, Local: "alias=\"chat.test\"\n" + withDomain(t)},
@@ -51,7 +54,7 @@ func TestWelcomeTellsRoomsAndDomains(t *testing.T) {
 			`^(room|\+49)[0-9]+$`, "", "1", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := startKamailio(t, c.opts)
+			k := kit.Kamailio(t, c.opts)
 			_, w := hello(t, k, k.Secret())
 			if got := unb64(t, w.Params["room"]); got != c.room {
 				t.Errorf("rooms %q, want %q", got, c.room)
@@ -84,7 +87,7 @@ func TestWelcomeTellsRoomsAndDomains(t *testing.T) {
 
 // Each request says whether its From is of an own domain.
 func TestMessageTellsLocal(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...),
+	k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...),
 		Local: "alias=\"chat.test\"\nalias=udp:third.test:7070\n" + withDomain(t)})
 	s := startStandIn(t, k)
 	for _, c := range []struct{ domain, local string }{
@@ -93,11 +96,12 @@ func TestMessageTellsLocal(t *testing.T) {
 		{"evil.example", "0"}, {"chat.test.evil.example", "0"}, {"192.0.2.1", "0"}, {"[2001:db8::1]", "0"},
 	} {
 		before, _ := s.seen("imc.message")
-		u := newUA(t, evapitest.UAConfig{User: "u", Domain: c.domain, Proxy: k.SIPAddr()})
+		u := kit.UA(t, evapitest.UAConfig{User: "u", Domain: c.domain, Proxy: k.SIPAddr()})
 		expect(t, say(t, u, "sip:chat-1@chat.test", "x"), 202)
 		ev := s.wait(t, "imc.message", len(before)+1)[len(before)]
 		if ev.Params["local"] != c.local || ev.Params["room"] != "1" {
-			t.Errorf("From of %s: local %s, room %s, want %s, 1", c.domain, ev.Params["local"], ev.Params["room"], c.local)
+			t.Errorf("From of %s: local %s, room %s, want %s, 1", c.domain, ev.Params["local"], ev.Params["room"],
+				c.local)
 		}
 	}
 }
@@ -105,14 +109,14 @@ func TestMessageTellsLocal(t *testing.T) {
 // What imcd hands over with X-IMC-Dest goes there, whatever the domain is; from anybody
 // else the header does nothing and ends here.
 func TestDestination(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Local: "alias=\"chat.test\"\n"})
+	k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Local: "alias=\"chat.test\"\n"})
 	s := startStandIn(t, k)
-	far := newUA(t, evapitest.UAConfig{User: "far", Domain: "nowhere.invalid", Proxy: k.SIPAddr()})
+	far := kit.UA(t, evapitest.UAConfig{User: "far", Domain: "nowhere.invalid", Proxy: k.SIPAddr()})
 	dest := "X-IMC-Dest: " + strings.Replace(far.Contact(), "far@", "", 1)
 	frame := copyFrame(s.header(t), unb64(t, s.welcome.Params["next_hop"]), "sip:far@nowhere.invalid", "copy-1",
 		"to the far end")
 	send(t, s.peer, strings.Replace(frame, "X-IMC-Secret:", dest+`\r\nX-IMC-Secret:`, 1))
-	got, err := far.Next(testContext(t))
+	got, err := far.Next(kit.Context(t))
 	if err != nil || got.Text() != "to the far end" || got.Header("X-IMC-Dest") != "" ||
 		got.Header("X-IMC-Secret") != "" {
 		t.Errorf("far got %s %v", got.Request, err)
@@ -132,12 +136,13 @@ func TestDestination(t *testing.T) {
 		}
 	}
 
-	bob := registered(t, k, evapitest.UAConfig{User: "bob", Domain: "chat.test"})
-	eve := newUA(t, evapitest.UAConfig{User: "eve", Domain: "chat.test", Proxy: k.SIPAddr()})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob", Domain: "chat.test"})
+	eve := kit.UA(t, evapitest.UAConfig{User: "eve", Domain: "chat.test", Proxy: k.SIPAddr()})
 	for _, headers := range [][]string{{dest}, {dest, "X-IMC-Secret: wrong"}} {
 		far.Clear()
-		expect(t, do(t, eve, evapitest.Request{Method: "MESSAGE", URI: "sip:bob@chat.test", Body: []byte("x"), Headers: headers}), 200)
-		got, err = bob.Next(testContext(t))
+		expect(t, do(t, eve, evapitest.Request{Method: "MESSAGE", URI: "sip:bob@chat.test", Body: []byte("x"),
+			Headers: headers}), 200)
+		got, err = bob.Next(kit.Context(t))
 		if err != nil || got.Header("X-IMC-Dest") != "" {
 			t.Errorf("bob got %s %v", got.Request, err)
 		}

@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
 func TestWelcome(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	_, w := hello(t, k, k.Secret())
 	if w.Params["role"] != "engine" || w.Params["gen"] != "1" {
 		t.Errorf("welcome %s", w.Raw)
@@ -36,7 +37,7 @@ func TestFeatures(t *testing.T) {
 		"#!define IMC_RPC_ONLY":          "send registered outcomes sip own",
 		`#!define IMC_DIRECT "location"`: "send registered outcomes sip own batch direct",
 	} {
-		k := startKamailio(t, evapitest.Options{Config: stock, IMCLocal: imcLocal})
+		k := kit.Kamailio(t, evapitest.Options{Config: stock, IMCLocal: imcLocal})
 		engine, w := hello(t, k, k.Secret())
 		if got := unb64(t, w.Params["features"]); got != want {
 			t.Errorf("%q: features %q, want %q", imcLocal, got, want)
@@ -55,9 +56,9 @@ func reply(ev evapitest.Event, code, rc, retry, reason string) string {
 }
 
 func TestRoomMessage(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, _ := hello(t, k, k.Secret())
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "a.example", DisplayName: `A"\`})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "a.example", DisplayName: `A"\`})
 	body := "\x00\xff\r\n\"}{\\ $var(x) #ä"
 	got := do(t, alice, evapitest.Request{
 		Method: "MESSAGE", URI: "sip:chat-1@any.example:99;x=y", ContentType: "x/y", Body: []byte(body),
@@ -86,9 +87,9 @@ func TestRoomMessage(t *testing.T) {
 
 // TestReplyHeaders: an answer can have headers of imcd's; one without them is as ever.
 func TestReplyHeaders(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, _ := hello(t, k, k.Secret())
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "a.example"})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "a.example"})
 	for _, tt := range []struct{ headers, retry, unsupported string }{
 		{"Unsupported: foo, bar\r\n", "0", "foo, bar"},
 		{"", "0", ""},
@@ -101,7 +102,8 @@ func TestReplyHeaders(t *testing.T) {
 			frame = strings.Replace(frame, `"]}`, `","`+b64(tt.headers)+`"]}`, 1)
 		}
 		send(t, engine, frame)
-		if s := expect(t, got, 420); s.not != tt.unsupported || (s.after != "") != (tt.retry != "0") || s.reason != "Bad Extension" {
+		if s := expect(t, got, 420); s.not != tt.unsupported || (s.after != "") != (tt.retry != "0") ||
+			s.reason != "Bad Extension" {
 			t.Errorf("%q: answer %s, Unsupported: %q", tt.headers, s, s.not)
 		}
 	}
@@ -117,10 +119,10 @@ func copyFrame(w string, hop, to, callID, body string) string {
 }
 
 func TestCopies(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, w := hello(t, k, k.Secret())
 	header, hop := unb64(t, w.Params["header"]), unb64(t, w.Params["next_hop"])
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	if ev := next(t, engine, "imc.registered"); unb64(t, ev.Params["aor"]) != bob.AOR() {
 		t.Errorf("registered %s", ev.Raw)
 	}
@@ -133,11 +135,12 @@ func TestCopies(t *testing.T) {
 	}
 	send(t, engine, copyFrame(header, hop, "sip:bob@b.example", "id-1", "caf\xe9 \\\"x\\\""))
 	result("id-1", "200", "")
-	got, err := bob.Next(testContext(t))
+	got, err := bob.Next(kit.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Text() != "caf\xe9 \"x\"" || got.From != "sip:chat-1@a.example" || got.Header("X-IMC-Secret") != "" || got.CallID != "id-1" {
+	if got.Text() != "caf\xe9 \"x\"" || got.From != "sip:chat-1@a.example" || got.Header("X-IMC-Secret") != "" ||
+		got.CallID != "id-1" {
 		t.Errorf("bob got %s", got.Request)
 	}
 	send(t, engine, copyFrame(header, hop, "sip:nobody@b.example", "id-2", "x"))
@@ -154,10 +157,10 @@ func TestCopies(t *testing.T) {
 }
 
 func TestSendLane(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, w := hello(t, k, k.Secret())
 	header, hop := unb64(t, w.Params["header"]), unb64(t, w.Params["next_hop"])
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	next(t, engine, "imc.registered")
 	body := "a\x00b!!\xff" + strings.Repeat("z", 20000)
 	hdrs := "Content-Type: text/plain\r\nX-IMC-Secret: " + header + "\r\nSubject: wow!!x\r\n"
@@ -167,11 +170,12 @@ func TestSendLane(t *testing.T) {
 	if unb64(t, ev.Params["id"]) != "id-5" || ev.Params["code"] != "200" {
 		t.Errorf("result %s", ev.Raw)
 	}
-	got, err := bob.Next(testContext(t))
+	got, err := bob.Next(kit.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Text() != body || got.FromName != `Al "the" !!` || got.CallID != "id-5" || got.Header("Subject") != "wow!!x" ||
+	if got.Text() != body || got.FromName != `Al "the" !!` || got.CallID != "id-5" ||
+		got.Header("Subject") != "wow!!x" ||
 		got.Header("X-IMC-Secret") != "" {
 		t.Errorf("bob got %.600s", got.Request)
 	}
@@ -182,7 +186,8 @@ func TestSendLane(t *testing.T) {
 	}
 	// Nothing is sent without its headers.
 	send(t, engine, call("imc.send", "79", b64("sip:bob@b.example"), b64(hop), b64("id-7"),
-		b64("<sip:chat-1@a.example>"), b64("sip:bob@b.example"), b64(hdrs+"X-Long: "+strings.Repeat("x", 2048)+"\r\n"), b64("x")))
+		b64("<sip:chat-1@a.example>"), b64("sip:bob@b.example"), b64(hdrs+"X-Long: "+strings.Repeat("x", 2048)+"\r\n"),
+		b64("x")))
 	if ev := next(t, engine, "imc.error"); ev.Params["id"] != "79" {
 		t.Errorf("error %s", ev.Raw)
 	}
@@ -191,13 +196,13 @@ func TestSendLane(t *testing.T) {
 	if ev := nextPinging(t, engine, "imc.outcome"); unb64(t, ev.Params["id"]) != "id-8" || ev.Params["code"] != "200" {
 		t.Errorf("result %s", ev.Raw)
 	}
-	if all, err := bob.WaitN(testContext(t), 2); err != nil || len(all) != 2 || all[1].Text() != "" {
+	if all, err := bob.WaitN(kit.Context(t), 2); err != nil || len(all) != 2 || all[1].Text() != "" {
 		t.Errorf("bob has %d requests: %v", len(all), err)
 	}
 }
 
 func TestBadCopies(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, w := hello(t, k, k.Secret())
 	header, hop := unb64(t, w.Params["header"]), unb64(t, w.Params["next_hop"])
 	for _, frame := range []string{

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // An operator that asks and never reads is cut off before its socket is full:
 // then evapi would block, and Kamailio with it.
 func TestOperatorDoesNotRead(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	idle, _ := hello(t, k, k.OperatorSecret())
 	conn, err := net.Dial("tcp", k.EvapiAddr())
 	if err != nil {
@@ -51,7 +52,7 @@ func TestOperatorDoesNotRead(t *testing.T) {
 	engine, _ := hello(t, k, k.Secret())
 	// What is left of the flood comes to the engine first.
 	send(t, engine, call("imc.ping", "1"))
-	if _, err := engine.NextOf(testContext(t), "imc.pong"); err != nil {
+	if _, err := engine.NextOf(kit.Context(t), "imc.pong"); err != nil {
 		t.Error(err)
 	}
 	if n := idle.Pending(); n != 0 {
@@ -63,7 +64,7 @@ func TestOperatorDoesNotRead(t *testing.T) {
 // is called whenever nothing comes.
 func readUntil(t *testing.T, conn net.Conn, word string, n int, again func()) int {
 	t.Helper()
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	var all bytes.Buffer
 	buf := make([]byte, 65536)
 	for bytes.Count(all.Bytes(), []byte(word)) < n {
@@ -86,7 +87,7 @@ func readUntil(t *testing.T, conn net.Conn, word string, n int, again func()) in
 
 // Answers over one connection have a limit; a new connection begins anew.
 func TestAnswerBudget(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, _ := hello(t, k, k.Secret())
 	ask := func(p *evapitest.Peer, answer string) string {
 		t.Helper()
@@ -122,10 +123,10 @@ func TestAnswerBudget(t *testing.T) {
 
 // Operators that flood imcd do not take the rooms down.
 func TestOperatorFlood(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	s := startStandIn(t, k)
 	flooder, _ := hello(t, k, k.OperatorSecret())
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
 	question := strings.Repeat("x", 2000)
 	for range 10 {
 		for range 200 {

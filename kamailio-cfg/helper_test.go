@@ -9,74 +9,16 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
 func TestMain(m *testing.M) { schematest.Main(m) }
 
-func testContext(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func startKamailio(t *testing.T, opts evapitest.Options) *evapitest.Kamailio {
-	t.Helper()
-	k, err := evapitest.StartKamailio(testContext(t), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(k.LogTail())
-		}
-	})
-	return k
-}
-
-func newUA(t *testing.T, cfg evapitest.UAConfig) *evapitest.UA {
-	t.Helper()
-	u, err := evapitest.NewUA(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := u.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return u
-}
-
-// registered is a user agent that has registered at k.
-func registered(t *testing.T, k *evapitest.Kamailio, cfg evapitest.UAConfig) *evapitest.UA {
-	t.Helper()
-	cfg.Proxy = k.SIPAddr()
-	u := newUA(t, cfg)
-	if err := u.Register(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
-func dial(t *testing.T, k *evapitest.Kamailio) *evapitest.Peer {
-	t.Helper()
-	p, err := evapitest.DialPeer(testContext(t), k.EvapiAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Close() })
-	return p
-}
-
 // hello is a peer that has been welcomed.
 func hello(t *testing.T, k *evapitest.Kamailio, secret string) (*evapitest.Peer, evapitest.Event) {
 	t.Helper()
-	p := dial(t, k)
+	p := kit.Peer(t, k)
 	send(t, p, "hello "+secret)
 	return p, next(t, p, "imc.welcome")
 }
@@ -91,9 +33,9 @@ func send(t *testing.T, p *evapitest.Peer, payload string) {
 // next is the next frame, which must be of that method.
 func next(t *testing.T, p *evapitest.Peer, method string) evapitest.Event {
 	t.Helper()
-	ev, err := p.Next(testContext(t))
+	ev, err := p.Next(kit.Context(t))
 	for err == nil && ev.Method == "imc.pong" && ev.Params["id"] == "keep" {
-		ev, err = p.Next(testContext(t)) // of nextPinging
+		ev, err = p.Next(kit.Context(t)) // of nextPinging
 	}
 	if err != nil {
 		t.Fatalf("waiting for %s: %v", method, err)
@@ -108,7 +50,7 @@ func next(t *testing.T, p *evapitest.Peer, method string) evapitest.Event {
 func nextBut(t *testing.T, p *evapitest.Peer, method, but string) evapitest.Event {
 	t.Helper()
 	for {
-		ev, err := p.Next(testContext(t))
+		ev, err := p.Next(kit.Context(t))
 		switch {
 		case err != nil:
 			t.Fatalf("waiting for %s: %v", method, err)
@@ -159,7 +101,7 @@ func (s said) String() string { return fmt.Sprintf("%d %s %s %v", s.code, s.reas
 // do sends a request in the background.
 func do(t *testing.T, u *evapitest.UA, r evapitest.Request) <-chan said {
 	t.Helper()
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	out := make(chan said, 1)
 	go func() {
 		res, err := u.Do(ctx, r)
@@ -194,7 +136,7 @@ func expect(t *testing.T, got <-chan said, code int) said {
 			t.Errorf("want %d, got %s", code, s)
 		}
 		return s
-	case <-testContext(t).Done():
+	case <-kit.Context(t).Done():
 		t.Fatalf("no answer, want %d", code)
 	}
 	return said{}
@@ -204,7 +146,7 @@ func expect(t *testing.T, got <-chan said, code int) said {
 // waits for a ping.
 func nextPinging(t *testing.T, p *evapitest.Peer, method string) evapitest.Event {
 	t.Helper()
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	for {
 		send(t, p, call("imc.ping", "keep"))
 		wait, cancel := context.WithTimeout(ctx, 50*time.Millisecond)

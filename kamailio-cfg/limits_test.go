@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // Without imcd, with a silent one and with a mute one.
 func TestUnavailable(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
-	alice := registered(t, k, evapitest.UAConfig{User: "alice"})
+	k := kit.Kamailio(t, evapitest.Options{})
+	alice := kit.Registered(t, k, evapitest.UAConfig{User: "alice"})
 	refused := func(reason string) {
 		t.Helper()
 		if s := expect(t, say(t, alice, "sip:chat-1@x", "hello"), 503); s.reason != reason || s.after != "5" {
@@ -21,7 +22,7 @@ func TestUnavailable(t *testing.T) {
 		}
 	}
 	refused("Chat service unavailable")
-	if err := alice.Register(testContext(t)); err != nil {
+	if err := alice.Register(kit.Context(t)); err != nil {
 		t.Error(err)
 	}
 	engine, _ := hello(t, k, k.Secret())
@@ -55,16 +56,17 @@ func untilUnavailable(t *testing.T, u *evapitest.UA) {
 }
 
 func TestSizes(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	s := startStandIn(t, k)
 	for _, transport := range []string{"udp", "tcp"} {
-		alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: transport})
+		alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: transport})
 		for _, size := range []int{0, 1, 10000, 24000, 48000} {
 			before, _ := s.seen("imc.message")
 			body := strings.Repeat("\x00\xffx\r\n\"", size/6+1)[:size]
 			expect(t, say(t, alice, "sip:chat-1@x", body), 202)
 			ev := s.wait(t, "imc.message", len(before)+1)[len(before)]
-			if got := unb64(t, ev.Params["msg"]); !strings.HasSuffix(got, "\r\n\r\n"+body) || ev.Params["proto"] != transport {
+			if got := unb64(t, ev.Params["msg"]); !strings.HasSuffix(got, "\r\n\r\n"+body) ||
+				ev.Params["proto"] != transport {
 				t.Errorf("%s, %d bytes: event has %d", transport, size, len(got))
 			}
 		}
@@ -76,14 +78,14 @@ func TestSizes(t *testing.T) {
 
 // The largest frame that evapi reads reaches a member.
 func TestLargestFrame(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	s := startStandIn(t, k)
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	header, hop := s.header(t), unb64(t, s.welcome.Params["next_hop"])
 	rest := len(copyFrame(header, hop, "sip:bob@x", "big", ""))
 	body := strings.Repeat("y", 32760-rest)
 	s.copyTo(t, "sip:bob@x", "big", body)
-	got, err := bob.Next(testContext(t))
+	got, err := bob.Next(kit.Context(t))
 	if err != nil || got.Text() != body {
 		t.Errorf("%d bytes of %d: %v", len(got.Body), len(body), err)
 	}
@@ -92,7 +94,7 @@ func TestLargestFrame(t *testing.T) {
 // An imcd that does not read, as under SIGSTOP, is cut off before its socket is
 // full: then Kamailio would stop answering everybody.
 func TestFrozenEngine(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	conn, err := net.Dial("tcp", k.EvapiAddr())
 	if err != nil {
 		t.Fatal(err)
@@ -103,8 +105,8 @@ func TestFrozenEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It keeps pinging, so the lease alone does not help at first.
-	alice := registered(t, k, evapitest.UAConfig{User: "alice"})
-	bob := registered(t, k, evapitest.UAConfig{User: "bob", Transport: "tcp"})
+	alice := kit.Registered(t, k, evapitest.UAConfig{User: "alice"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob", Transport: "tcp"})
 	text := strings.Repeat("x", 2000)
 	var unavailable <-chan said
 	for i := range 2500 {
@@ -112,7 +114,7 @@ func TestFrozenEngine(t *testing.T) {
 		if i%250 != 0 {
 			continue
 		}
-		if err := bob.Register(testContext(t)); err != nil {
+		if err := bob.Register(kit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, do(t, bob, evapitest.Request{Method: "OPTIONS", URI: "sip:" + k.SIPAddr()}), 200)
@@ -121,16 +123,16 @@ func TestFrozenEngine(t *testing.T) {
 	if s := expect(t, unavailable, 503); s.reason != "Chat service unavailable" {
 		t.Errorf("answer %s", s)
 	}
-	if _, err := alice.WaitN(testContext(t), 10); err != nil {
+	if _, err := alice.WaitN(kit.Context(t), 10); err != nil {
 		t.Error(err)
 	}
 }
 
 // Transactions that wait for a frozen imcd end, however many there are.
 func TestSuspendedEnd(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, _ := hello(t, k, k.Secret())
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
 	var waiting []<-chan said
 	for range 200 {
 		waiting = append(waiting, say(t, alice, "sip:chat-1@x", "hello"))
@@ -149,8 +151,9 @@ func TestLocalTimeouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { silent.Close() })
-	k := startKamailio(t, evapitest.Options{
-		IMCLocal: "#!define IMC_LOCAL_TIMEOUTS\n#!define IMC_COPY_TIMEOUT 1000\n#!define IMC_NEXT_HOP \"sip:" + silent.LocalAddr().String() + "\"",
+	k := kit.Kamailio(t, evapitest.Options{
+		IMCLocal: "#!define IMC_LOCAL_TIMEOUTS\n#!define IMC_COPY_TIMEOUT 1000\n#!define IMC_NEXT_HOP \"sip:" +
+			silent.LocalAddr().String() + "\"",
 	})
 	s := startStandIn(t, k)
 	if hop := unb64(t, s.welcome.Params["next_hop"]); hop != "sip:"+silent.LocalAddr().String() {
@@ -164,9 +167,9 @@ func TestLocalTimeouts(t *testing.T) {
 
 // Frames in one window of 30000 bytes are all executed, whatever their sizes.
 func TestWindows(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	s := startStandIn(t, k)
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	header, hop := s.header(t), unb64(t, s.welcome.Params["next_hop"])
 	sent := 0
 	for range 20 {
@@ -181,7 +184,7 @@ func TestWindows(t *testing.T) {
 		}
 		s.wait(t, "imc.outcome", sent)
 	}
-	all, err := bob.WaitN(testContext(t), sent)
+	all, err := bob.WaitN(kit.Context(t), sent)
 	if err != nil || len(all) != sent {
 		t.Errorf("%d of %d: %v", len(all), sent, err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // lostRoom is where everybody is in these tests.
@@ -39,50 +40,25 @@ var lanes = []lane{
 func startLane(t *testing.T, dir string, l lane, opts evapitest.Options, environ ...string) (*evapitest.Kamailio,
 	*imcdtest.Imcd) {
 	t.Helper()
-	ctx := testContext(t)
 	opts.Local += "alias=\"chat.test\"\n"
 	if l.direct2() {
 		opts.IMCLocal += "#!define IMC_DIRECT \"location\"\n"
 	}
-	k := startKamailio(t, opts)
-	imcd, err := imcdtest.Start(ctx, imcdtest.Options{Dir: dir, Name: fmt.Sprint("state", k.SIPAddr()), Secret: k.Secret(),
-		Evapi: k.EvapiAddr(), Args: []string{"--fanout", l.fanout}, Environ: environ})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := imcd.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(imcd.Log())
-		}
-	})
-	if err := imcd.AwaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return k, imcd
-}
-
-func programs(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := imcdtest.Build(testContext(t), dir); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	k := kit.Kamailio(t, opts)
+	return k, imcdtest.Beside(t, k, imcdtest.Options{Dir: dir, Name: fmt.Sprint("state", k.SIPAddr()),
+		Args: []string{"--fanout", l.fanout}, Environ: environ})
 }
 
 // couple registers alice, by UDP, and bob, who both enter the room.
 func couple(t *testing.T, k *evapitest.Kamailio, bobs evapitest.UAConfig) (alice, bob *evapitest.UA) {
 	t.Helper()
-	alice = registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test"})
+	alice = kit.Registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test"})
 	bobs.User, bobs.Domain = "bob", "chat.test"
 	if bobs.Proxy == "" {
 		bobs.Proxy = k.SIPAddr()
 	}
-	bob = newUA(t, bobs)
-	if err := bob.Register(testContext(t)); err != nil {
+	bob = kit.UA(t, bobs)
+	if err := bob.Register(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, say(t, alice, lostRoom, "#create"), 200)
@@ -95,7 +71,7 @@ func couple(t *testing.T, k *evapitest.Kamailio, bobs evapitest.UAConfig) (alice
 func getsText(t *testing.T, u *evapitest.UA, text string, within time.Duration) time.Duration {
 	t.Helper()
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(testContext(t), within)
+	ctx, cancel := context.WithTimeout(kit.Context(t), within)
 	defer cancel()
 	_, err := u.Wait(ctx, func(all []evapitest.Received) bool {
 		for _, r := range all {
@@ -116,7 +92,7 @@ func getsText(t *testing.T, u *evapitest.UA, text string, within time.Duration) 
 // also if that comes while Kamailio still tries the old connection. With every transport
 // that has connections, on every lane.
 func TestConnectionLost(t *testing.T) {
-	dir, diffs := programs(t), readmeDiffs(t)
+	dir, diffs := imcdtest.Programs(t), readmeDiffs(t)
 	for _, l := range lanes {
 		t.Run(l.name, func(t *testing.T) {
 			ports, err := evapitest.FreePorts(2)
@@ -132,13 +108,14 @@ func TestConnectionLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			k, _ := startLane(t, dir, l, opts)
-			alice := registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test"})
+			alice := kit.Registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test"})
 			expect(t, say(t, alice, lostRoom, "#create"), 200)
 			var phones []*evapitest.UA
 			for transport, proxy := range map[string]string{"tcp": k.SIPAddr(),
 				"ws": fmt.Sprint("127.0.0.1:", ports[0]), "tls": fmt.Sprint("127.0.0.1:", ports[1])} {
-				u := newUA(t, evapitest.UAConfig{User: transport, Domain: "chat.test", Transport: transport, Proxy: proxy})
-				if err := u.Register(testContext(t)); err != nil {
+				u := kit.UA(t, evapitest.UAConfig{User: transport, Domain: "chat.test", Transport: transport,
+					Proxy: proxy})
+				if err := u.Register(kit.Context(t)); err != nil {
 					t.Fatal(err)
 				}
 				expect(t, say(t, u, lostRoom, "#join"), 200)
@@ -165,7 +142,7 @@ func connectionsLost(t *testing.T, alice *evapitest.UA, phones []*evapitest.UA) 
 		<-time.After(pause)
 		expect(t, say(t, alice, lostRoom, texts[1]), 200)
 		for _, u := range phones {
-			if err := u.Register(testContext(t)); err != nil {
+			if err := u.Register(kit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
 			for _, text := range texts {
@@ -211,7 +188,7 @@ func (a *answerOnce) has(text string) int {
 // TestAnsweredOnce: nothing is lost by one status of the path, of a script or of a user
 // who is busy, and nothing comes twice.
 func TestAnsweredOnce(t *testing.T) {
-	dir, diffs := programs(t), readmeDiffs(t)
+	dir, diffs := imcdtest.Programs(t), readmeDiffs(t)
 	for _, l := range []lane{lanes[0], lanes[1], lanes[3]} {
 		t.Run(l.name, func(t *testing.T) {
 			k, _ := startLane(t, dir, l, evapitest.Options{Config: stockConfig(t, diffs...)},
@@ -224,7 +201,7 @@ func TestAnsweredOnce(t *testing.T) {
 				text := fmt.Sprint("answered by ", code)
 				once.set(code)
 				expect(t, say(t, alice, lostRoom, text), 200)
-				ctx, cancel := context.WithTimeout(testContext(t), 5*time.Second)
+				ctx, cancel := context.WithTimeout(kit.Context(t), 5*time.Second)
 				poll := time.NewTicker(5 * time.Millisecond)
 				for once.has(text) == 0 && ctx.Err() == nil {
 					select {
@@ -245,7 +222,7 @@ func TestAnsweredOnce(t *testing.T) {
 // checkSays looks for a line of imcctl check.
 func checkSays(t *testing.T, dir string, k *evapitest.Kamailio, imcd *imcdtest.Imcd, want string) {
 	t.Helper()
-	cmd := exec.CommandContext(testContext(t), filepath.Join(dir, "imcctl"), "check", "--rpc", imcd.RPCAddr(),
+	cmd := exec.CommandContext(kit.Context(t), filepath.Join(dir, "imcctl"), "check", "--rpc", imcd.RPCAddr(),
 		"--sip", k.SIPAddr())
 	cmd.Env = imcdtest.Environ("IMCD_EVAPI="+k.EvapiAddr(), "IMCD_EVAPI_SECRET="+k.Secret(), "IMCD_STATE_DIR="+dir)
 	out, err := cmd.CombinedOutput()
@@ -257,16 +234,16 @@ func checkSays(t *testing.T, dir string, k *evapitest.Kamailio, imcd *imcdtest.I
 // TestTwoEdits: without route(IMC_REGISTERED), who was away for one message has live
 // messages within 10 s of being back.
 func TestTwoEdits(t *testing.T) {
-	dir, diffs := programs(t), readmeDiffs(t)
+	dir, diffs := imcdtest.Programs(t), readmeDiffs(t)
 	k, imcd := startLane(t, dir, lanes[0], evapitest.Options{Config: stockConfig(t, diffs[0])})
 	checkSays(t, dir, k, imcd, "nobody has registered since Kamailio's start")
 	alice, bob := couple(t, k, evapitest.UAConfig{})
 	checkSays(t, dir, k, imcd, "imcd was told of none: route(IMC_REGISTERED) is missing")
-	if err := bob.Unregister(testContext(t)); err != nil {
+	if err := bob.Unregister(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, say(t, alice, lostRoom, "while away"), 200)
-	if err := bob.Register(testContext(t)); err != nil {
+	if err := bob.Register(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
@@ -284,11 +261,11 @@ func TestTwoEdits(t *testing.T) {
 	getsText(t, bob, "live 0", time.Millisecond)
 	t.Logf("live messages came %v after the registration", time.Since(began))
 	// A request of the member ends the wait at once.
-	if err := bob.Unregister(testContext(t)); err != nil {
+	if err := bob.Unregister(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, say(t, alice, lostRoom, "away again"), 200)
-	if err := bob.Register(testContext(t)); err != nil {
+	if err := bob.Register(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, say(t, bob, lostRoom, "I am back"), 200)

@@ -18,6 +18,9 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
+
+	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // expression is one question to Prometheus and where it stands.
@@ -39,7 +42,8 @@ func TestMetricsAreThere(t *testing.T) {
 		}
 	}
 	// Without these a dashboard would be no use.
-	for _, name := range []string{"imc_active_rooms", "imc_messages_total", "imc_deliveries_total", "imc_evapi_up", "imc_database_up"} {
+	for _, name := range []string{"imc_active_rooms", "imc_messages_total", "imc_deliveries_total", "imc_evapi_up",
+		"imc_database_up"} {
 		if !used[name] {
 			t.Errorf("nobody asks for %s", name)
 		}
@@ -116,18 +120,18 @@ func examine(text string, shown map[string]map[string]bool) (names []string, wro
 // shownMetrics are the metrics of an imcd that has had something to do, each
 // with the labels that Prometheus sees.
 func shownMetrics(t *testing.T) map[string]map[string]bool {
-	c := startChat(t, stockConfig(t, readmeDiffs(t)...), "", [2]string{})
+	c := startChat(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...)}, [2]string{})
 	const room = "sip:chat-1@chat.test"
 	expect(t, say(t, c.alice, room, "#create"), 200)
 	expect(t, say(t, c.bob, room, "#join"), 200)
 	c.says(t, c.alice, c.bob, "hello")
-	if err := c.bob.Unregister(testContext(t)); err != nil {
+	if err := c.bob.Unregister(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, say(t, c.alice, room, "are you gone?"), 200)
 	shown := map[string]map[string]bool{"up": {"instance": true}} // Prometheus' own
 	// The outcome of what bob does not get is not known at once.
-	for ctx := testContext(t); shown["imc_put_off_total"] == nil; {
+	for ctx := kit.Context(t); shown["imc_put_off_total"] == nil; {
 		if ctx.Err() != nil {
 			t.Fatal("imc_put_off_total did not appear")
 		}
@@ -140,7 +144,7 @@ func shownMetrics(t *testing.T) map[string]map[string]bool {
 
 func scrape(t *testing.T, addr string) map[string]*dto.MetricFamily {
 	t.Helper()
-	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, "http://"+addr+"/metrics", nil)
+	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodGet, "http://"+addr+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +282,8 @@ func alertExpressions(t *testing.T) (all []expression) {
 					t.Errorf("%s: for: %v", r.Alert, err)
 				}
 			}
-			if r.Alert == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			if r.Alert == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" ||
+				r.Annotations["description"] == "" {
 				t.Errorf("rule %+v lacks its name, severity, summary or description", r)
 			}
 			all = append(all, expression{"alert " + r.Alert, r.Expr})

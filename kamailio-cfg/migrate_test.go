@@ -13,6 +13,7 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -54,7 +55,7 @@ func newMigration(t *testing.T) *migration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &migration{dir: t.TempDir(), sip: ports[0], evapi: ports[1]}
+	m := &migration{dir: imcdtest.Programs(t), sip: ports[0], evapi: ports[1]}
 	m.url, _, _ = strings.Cut(schematest.NewDatabase(t), "?")
 	var tables strings.Builder
 	for _, name := range []string{"standard-create.sql", "imc-create.sql"} {
@@ -64,7 +65,8 @@ func newMigration(t *testing.T) *migration {
 		}
 		tables.Write(text)
 	}
-	if err := schematest.Server(t).Exec(testContext(t), m.url[strings.LastIndexByte(m.url, '/')+1:], tables.String()); err != nil {
+	if err := schematest.Server(t).Exec(kit.Context(t), m.url[strings.LastIndexByte(m.url, '/')+1:],
+		tables.String()); err != nil {
 		t.Fatal(err)
 	}
 	const head, auth = "####### Routing Logic ########\n", "\troute(AUTH);\n"
@@ -73,7 +75,7 @@ func newMigration(t *testing.T) *migration {
 		t.Fatal("the stock file is another than this test knows")
 	}
 	m.lines = fmt.Sprintf(moduleLines, m.url, m.addr())
-	version, err := evapitest.KamailioVersion(testContext(t))
+	version, err := evapitest.KamailioVersion(kit.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +88,9 @@ func newMigration(t *testing.T) *migration {
 		t.Fatal(err)
 	}
 	// What evapitest gives has -N, for the processes of TCP.
-	start := fmt.Sprintf("#!/bin/sh\nexec %s -f kamailio.cfg -DD -E -n 1 -m 64 -w . -Y .\n", cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio"))
+	start := fmt.Sprintf("#!/bin/sh\nexec %s -f kamailio.cfg -DD -E -n 1 -m 64 -w . -Y .\n",
+		cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio"))
 	if err := os.WriteFile(m.file("udp-only"), []byte(start), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := imcdtest.Build(testContext(t), m.dir); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -102,7 +102,7 @@ func (m *migration) file(name string) string { return filepath.Join(m.dir, name)
 // tool runs imcd or imcctl, which must succeed.
 func (m *migration) tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(testContext(t), m.file(name), args...)
+	cmd := exec.CommandContext(kit.Context(t), m.file(name), args...)
 	cmd.Env = imcdtest.Environ()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -123,8 +123,9 @@ func (m *migration) withModule(t *testing.T, use func(*evapitest.Kamailio)) {
 		}
 		defer l.Close()
 	}
-	k := startKamailio(t, evapitest.Options{Config: m.config, SIPPort: m.sip, EvapiPort: m.evapi, Program: m.file("udp-only"),
-		Files: map[string]string{"kamailio-local.cfg": fmt.Sprintf("disable_tcp=yes\nlisten=udp:%s\nalias=\"chat.test\"\n", m.addr())}})
+	k := kit.Kamailio(t, evapitest.Options{Config: m.config, SIPPort: m.sip, EvapiPort: m.evapi,
+		Program: m.file("udp-only"),
+		Files:   map[string]string{"kamailio-local.cfg": fmt.Sprintf("disable_tcp=yes\nlisten=udp:%s\nalias=\"chat.test\"\n", m.addr())}})
 	m.register(t, k)
 	use(k)
 	if err := k.Halt(); err != nil {
@@ -136,11 +137,11 @@ func (m *migration) withModule(t *testing.T, use func(*evapitest.Kamailio)) {
 func (m *migration) register(t *testing.T, k *evapitest.Kamailio) {
 	t.Helper()
 	if m.alice == nil {
-		m.alice = newUA(t, evapitest.UAConfig{User: "alice", Domain: "chat.test", Proxy: k.SIPAddr()})
-		m.bob = newUA(t, evapitest.UAConfig{User: "bob", Domain: "chat.test", Proxy: k.SIPAddr()})
+		m.alice = kit.UA(t, evapitest.UAConfig{User: "alice", Domain: "chat.test", Proxy: k.SIPAddr()})
+		m.bob = kit.UA(t, evapitest.UAConfig{User: "bob", Domain: "chat.test", Proxy: k.SIPAddr()})
 	}
 	for _, u := range []*evapitest.UA{m.alice, m.bob} {
-		if err := u.Register(testContext(t)); err != nil {
+		if err := u.Register(kit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,7 +151,7 @@ func (m *migration) register(t *testing.T, k *evapitest.Kamailio) {
 func hears(t *testing.T, from, to *evapitest.UA, text string) {
 	t.Helper()
 	expect(t, say(t, from, "sip:chat-1@chat.test", text), 200)
-	_, err := to.Wait(testContext(t), func(all []evapitest.Received) bool {
+	_, err := to.Wait(kit.Context(t), func(all []evapitest.Received) bool {
 		for _, r := range all {
 			if strings.HasSuffix(r.Text(), text) {
 				return true
@@ -166,7 +167,8 @@ func hears(t *testing.T, from, to *evapitest.UA, text string) {
 // kamcmd asks a running Kamailio.
 func (m *migration) kamcmd(t *testing.T, k *evapitest.Kamailio, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(testContext(t), "kamcmd", append([]string{"-s", filepath.Join(k.Dir(), "kamailio_ctl")}, args...)...)
+	cmd := exec.CommandContext(kit.Context(t), "kamcmd", append([]string{"-s", filepath.Join(k.Dir(), "kamailio_ctl")},
+		args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
@@ -187,7 +189,8 @@ func (m *migration) note(t *testing.T, k *evapitest.Kamailio) {
 	for _, found := range roomAndOwner.FindAllStringSubmatch(m.kamcmd(t, k, "imc.list_rooms"), -1) {
 		room := found[1]
 		m.owners[room] = found[2]
-		m.noted[room] = memberURI.FindAllString(strings.ReplaceAll(m.kamcmd(t, k, "imc.list_members", room), room, ""), -1)
+		m.noted[room] = memberURI.FindAllString(strings.ReplaceAll(m.kamcmd(t, k, "imc.list_members", room), room, ""),
+			-1)
 	}
 	if len(m.noted) != 2 {
 		t.Fatalf("the module has the rooms %v", m.noted)
@@ -236,19 +239,17 @@ func (m *migration) withImcd(t *testing.T, use func(*evapitest.Kamailio, *imcdte
 	text = strings.Replace(text, moduleCall, "", 1)
 	for _, diff := range readmeDiffs(t) {
 		var err error
-		if text, err = evapitest.ApplyDiff(testContext(t), text, diff); err != nil {
+		if text, err = evapitest.ApplyDiff(kit.Context(t), text, diff); err != nil {
 			t.Fatal(err)
 		}
 	}
-	k := startKamailio(t, evapitest.Options{Config: text, SIPPort: m.sip, EvapiPort: m.evapi, Local: "alias=\"chat.test\"\n",
-		Files: map[string]string{"imc-local.cfg": fmt.Sprintf("%s\n#!define IMC_EVAPI_BIND \"127.0.0.1:%d\"\n", secret[1], m.evapi)}})
-	i, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: m.dir, Evapi: k.EvapiAddr(), Secret: secret[2],
+	k := kit.Kamailio(t, evapitest.Options{Config: text, SIPPort: m.sip, EvapiPort: m.evapi,
+		Local: "alias=\"chat.test\"\n",
+		Files: map[string]string{"imc-local.cfg": fmt.Sprintf("%s\n#!define IMC_EVAPI_BIND \"127.0.0.1:%d\"\n",
+			secret[1], m.evapi)}})
+	i := imcdtest.Run(t, imcdtest.Options{Dir: m.dir, Evapi: k.EvapiAddr(), Secret: secret[2],
 		Args: []string{"-c", m.file("imcd.yaml")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = i.Kill() }) // it has ended, unless the test failed
-	if err := i.AwaitReady(testContext(t)); err != nil {
+	if err := i.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	m.register(t, k)
@@ -277,13 +278,13 @@ func TestMigration(t *testing.T) {
 		m.tool(t, "imcctl", "check", "-c", m.file("imcd.yaml"), "--rpc", i.RPCAddr(), "--sip", k.SIPAddr())
 		m.addMissing(t, i)
 		hears(t, m.bob, m.alice, "in imcd")
-		dave := registered(t, k, evapitest.UAConfig{User: "dave", Domain: "chat.test"})
+		dave := kit.Registered(t, k, evapitest.UAConfig{User: "dave", Domain: "chat.test"})
 		expect(t, say(t, dave, "sip:chat-1@chat.test", "/join"), 200)
 		expect(t, say(t, m.bob, "sip:chat-1@chat.test", "/destroy"), 403)
 		expect(t, say(t, m.alice, "sip:chat-1@chat.test", "/remove bob"), 200)
 	})
 	m.withModule(t, func(k *evapitest.Kamailio) {
-		dave := registered(t, k, evapitest.UAConfig{User: "dave", Domain: "chat.test"})
+		dave := kit.Registered(t, k, evapitest.UAConfig{User: "dave", Domain: "chat.test"})
 		hears(t, m.alice, dave, "in the module again")
 		hears(t, dave, m.alice, "it is the same room")
 		expect(t, say(t, m.bob, "sip:chat-1@chat.test", "may I?"), 403)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestOtherModules: rooms work beside modules that change or copy what passes a
@@ -37,12 +38,12 @@ modparam("path", "use_received", 1)
 		t.Run(name, func(t *testing.T) {
 			config := stockConfig(t, readmeDiffs(t)...)
 			config = strings.Replace(config, "include_file \"imc.cfg\"\n", lines+"include_file \"imc.cfg\"\n", 1)
-			c := startChat(t, config, "", [2]string{})
+			c := startChat(t, evapitest.Options{Config: config}, [2]string{})
 			expect(t, say(t, c.alice, "sip:chat-1@chat.test", "#create"), 200)
 			expect(t, say(t, c.bob, "sip:chat-1@chat.test", "#join"), 200)
 			c.says(t, c.alice, c.bob, "hello")
 			c.says(t, c.bob, c.alice, "hello yourself")
-			carol := registered(t, c.k, evapitest.UAConfig{User: "carol", Domain: "chat.test", Transport: "tcp"})
+			carol := kit.Registered(t, c.k, evapitest.UAConfig{User: "carol", Domain: "chat.test", Transport: "tcp"})
 			expect(t, say(t, carol, "sip:chat-1@chat.test", "#join"), 200)
 			c.says(t, c.alice, carol, "hello carol")
 			if name == "siptrace" {

@@ -2,7 +2,6 @@ package kamailiocfg_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"imcd/cmd/imcd/imcdtest"
-	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
@@ -56,7 +54,8 @@ func msiloModule(t *testing.T, port int) string {
 			t.Fatalf("the tables of Debian's package: %v", err)
 		}
 		// msilo leaves columns out, for which text files have no default.
-		text = bytes.Replace(text, []byte("callid(string) status(int)"), []byte("callid(string,null) status(int,null)"), 1)
+		text = bytes.Replace(text, []byte("callid(string) status(int)"), []byte("callid(string,null) status(int,null)"),
+			1)
 		if err := os.WriteFile(filepath.Join(dir, table), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -79,28 +78,10 @@ func startSilo(t *testing.T, fanout, store string) *silo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := startKamailio(t, evapitest.Options{Config: msiloConfig(t, store, ports[0]), SIPPort: ports[0],
-		Local: "alias=\"chat.test\"\n"})
-	s := &silo{chat: &chat{k: k, dir: t.TempDir()}, room: "sip:chat-1@chat.test"}
-	ctx := testContext(t)
-	if err := imcdtest.Build(ctx, s.dir); err != nil {
-		t.Fatal(err)
-	}
-	s.imcd, err = imcdtest.Start(ctx, imcdtest.Options{Dir: s.dir, Secret: s.k.Secret(), Evapi: s.k.EvapiAddr(),
-		Args: []string{"--fanout", fanout}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.imcd.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := s.imcd.AwaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
-	s.alice = registered(t, s.k, evapitest.UAConfig{User: "alice", Domain: "chat.test"})
-	s.bob = registered(t, s.k, evapitest.UAConfig{User: "bob", Domain: "chat.test"})
+	c := startChat(t, evapitest.Options{Config: msiloConfig(t, store, ports[0]), SIPPort: ports[0]}, [2]string{},
+		"--fanout", fanout)
+	s := &silo{chat: c, room: "sip:chat-1@chat.test"}
+	ctx := kit.Context(t)
 	expect(t, say(t, s.alice, s.room, "#create"), 200)
 	expect(t, say(t, s.bob, s.room, "#join"), 200)
 	if _, err := s.bob.WaitN(ctx, 1); err != nil { // that he has joined
@@ -117,37 +98,15 @@ func startSilo(t *testing.T, fanout, store string) *silo {
 // returns its code.
 func (s *silo) result(t *testing.T) (code int, lag uint64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-	defer cancel()
-	c, err := evapi.Dial(ctx, s.imcd.RPCAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var info struct {
-			Members []struct {
-				User       string `json:"user"`
-				Lag        uint64 `json:"lag"`
-				LastResult int    `json:"last_result"`
-			}
-		}
-		if err := c.Call(ctx, "imc.room_info", []string{s.room}, &info); err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range info.Members {
+	s.await(t, s.room, "a copy to bob has an outcome", func(members []member, _ int) bool {
+		for _, m := range members {
 			if m.User == s.bob.AOR() && m.LastResult != 0 && m.LastResult != 200 {
-				return m.LastResult, m.Lag
+				code, lag = m.LastResult, m.Lag
 			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("no outcome for bob: %+v", info)
-		}
-	}
+		return code != 0
+	})
+	return code, lag
 }
 
 // TestMsilo: with the README's lines, msilo keeps what users write to each other and no
@@ -161,12 +120,10 @@ func TestMsilo(t *testing.T) {
 			if code, lag := s.result(t); code != 404 || lag != 1 {
 				t.Errorf("the copy was answered %d, and %d are owed; want 404 and 1", code, lag)
 			}
-			if err := s.bob.Register(testContext(t)); err != nil {
+			if err := s.bob.Register(kit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-			defer cancel()
-			got, err := s.bob.WaitN(ctx, 2)
+			got, err := s.bob.WaitN(kit.Within(t, 15*time.Second), 2)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // Whatever names strangers and users bring, and however silent their name servers are:
@@ -59,28 +60,13 @@ type far struct {
 
 func startFar(t *testing.T, dir string, dns *nameServer, settings []string) *far {
 	f := &far{t: t, dns: dns}
-	f.k = startKamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Workers: 8,
+	f.k = kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Workers: 8,
 		Local: authText(t) + "alias=\"chat.test\"\n"})
-	var err error
-	f.imcd, err = imcdtest.Start(testContext(t), imcdtest.Options{Dir: dir, Secret: f.k.Secret(), Evapi: f.k.EvapiAddr(),
-		Name: "state-" + strings.ReplaceAll(t.Name(), "/", "-"), Args: settings})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.imcd.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(f.imcd.Log())
-		}
-	})
-	if err := f.imcd.AwaitReady(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	f.alice = registered(t, f.k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
+	f.imcd = imcdtest.Beside(t, f.k, imcdtest.Options{Dir: dir, Args: settings,
+		Name: "state-" + strings.ReplaceAll(t.Name(), "/", "-")})
+	f.alice = kit.Registered(t, f.k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
 	domain := strings.ToLower(f.k.Secret()) + ".example"
-	f.sink = newUA(t, evapitest.UAConfig{User: "sink", Domain: domain, Proxy: f.k.SIPAddr(), LocalIP: farAddress})
+	f.sink = kit.UA(t, evapitest.UAConfig{User: "sink", Domain: domain, Proxy: f.k.SIPAddr(), LocalIP: farAddress})
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(f.sink.Contact(), "sip:sink@"))
 	if err != nil {
 		t.Fatal(err)
@@ -97,13 +83,13 @@ func startFar(t *testing.T, dir string, dns *nameServer, settings []string) *far
 // finds: a member of another domain gets what is said, and can answer.
 func (f *far) finds(t *testing.T) {
 	const room = "sip:chat-far@chat.test"
-	if res, err := f.alice.Say(testContext(t), room, "#add "+strings.TrimPrefix(f.sink.AOR(),
+	if res, err := f.alice.Say(kit.Context(t), room, "#add "+strings.TrimPrefix(f.sink.AOR(),
 		"sip:")); err != nil || res.StatusCode != 200 && res.StatusCode != 403 {
 		t.Errorf("add: %v %v", res, err)
 	}
 	f.sink.Clear()
 	expect(t, say(t, f.alice, room, "do you hear me"), 200)
-	got, err := f.sink.Wait(testContext(t), func(all []evapitest.Received) bool {
+	got, err := f.sink.Wait(kit.Context(t), func(all []evapitest.Received) bool {
 		return slices.ContainsFunc(all, func(r evapitest.Received) bool {
 			return strings.HasSuffix(r.Text(),
 				"do you hear me")
@@ -119,7 +105,7 @@ func (f *far) finds(t *testing.T) {
 	}
 	f.alice.Clear()
 	expect(t, say(t, f.sink, room, "I do"), 200)
-	if _, err := f.alice.Wait(testContext(t), func(all []evapitest.Received) bool {
+	if _, err := f.alice.Wait(kit.Context(t), func(all []evapitest.Received) bool {
 		return slices.ContainsFunc(all, func(r evapitest.Received) bool { return strings.HasSuffix(r.Text(), "I do") })
 	}); err != nil {
 		t.Errorf("alice got no answer: %v", err)
@@ -138,9 +124,9 @@ const attackTime = 9 * time.Second
 // attack watches registrations while copies for silent domains come up.
 func (f *far) attack(t *testing.T, how func(*far)) {
 	f.t = t
-	ctx, cancel := context.WithTimeout(testContext(t), attackTime)
+	ctx, cancel := context.WithTimeout(kit.Context(t), attackTime)
 	defer cancel()
-	reg := newUA(t, evapitest.UAConfig{User: "bob", Domain: "chat.test", Proxy: f.k.SIPAddr()})
+	reg := kit.UA(t, evapitest.UAConfig{User: "bob", Domain: "chat.test", Proxy: f.k.SIPAddr()})
 	how(f)
 	var times []time.Duration
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -166,7 +152,8 @@ func (f *far) attack(t *testing.T, how func(*far)) {
 	slices.Sort(times)
 	p99, worst := times[len(times)*99/100], times[len(times)-1]
 	names, queries := f.dns.asked()
-	t.Logf("%d REGISTERs: p50 %v, p99 %v, longest %v; %d names of silent servers, %d queries", len(times), times[len(times)/2], p99, worst, names, queries)
+	t.Logf("%d REGISTERs: p50 %v, p99 %v, longest %v; %d names of silent servers, %d queries", len(times),
+		times[len(times)/2], p99, worst, names, queries)
 	if p99 >= 50*time.Millisecond || worst > time.Second || len(times) < 100 {
 		t.Errorf("%d REGISTERs, p99 %v, longest %v", len(times), p99, worst)
 	}
@@ -174,7 +161,7 @@ func (f *far) attack(t *testing.T, how func(*far)) {
 
 // stranger sends one MESSAGE, and does not wait for its answer.
 func (f *far) stranger(domain, room, text string) {
-	u := newUA(f.t, evapitest.UAConfig{User: "m", Domain: domain, Proxy: f.k.SIPAddr()})
+	u := kit.UA(f.t, evapitest.UAConfig{User: "m", Domain: domain, Proxy: f.k.SIPAddr()})
 	say(f.t, u, "sip:"+room+"@chat.test", text)
 }
 
@@ -193,7 +180,7 @@ func (f *far) newcomers() {
 }
 
 func (f *far) many() {
-	u := newUA(f.t, evapitest.UAConfig{User: "m", Domain: "evil.example", Proxy: f.k.SIPAddr()})
+	u := kit.UA(f.t, evapitest.UAConfig{User: "m", Domain: "evil.example", Proxy: f.k.SIPAddr()})
 	for i := range 400 {
 		say(f.t, u, "sip:chat-far@chat.test", fmt.Sprintf("#join chat-%d", i))
 		say(f.t, u, fmt.Sprintf("sip:chat-%d@chat.test", i), fmt.Sprintf("#add m@slow-many%d.example", i))

@@ -29,10 +29,7 @@ func namespaced(t *testing.T) (dir string) {
 	if dir = os.Getenv(inNamespace); dir != "" {
 		return dir
 	}
-	dir = t.TempDir()
-	if err := imcdtest.Build(testContext(t), dir); err != nil {
-		t.Fatal(err)
-	}
+	dir = imcdtest.Programs(t)
 	// As it is by default: each query is waited for 5 s, twice.
 	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -134,7 +131,8 @@ func (s *nameServer) answer(query []byte) []byte {
 		s.swallowed[domain]++
 		return nil
 	}
-	msg := dnsmessage.Message{Header: dnsmessage.Header{ID: h.ID, Response: true, RecursionAvailable: true, RecursionDesired: true},
+	msg := dnsmessage.Message{Header: dnsmessage.Header{ID: h.ID, Response: true, RecursionAvailable: true,
+		RecursionDesired: true},
 		Questions: []dnsmessage.Question{q}}
 	rh := dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60}
 	port, known := s.servers[domain]

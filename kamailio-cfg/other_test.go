@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestOtherMethods: a room takes messages only, and says so to everything else, with the
@@ -25,10 +26,11 @@ func TestOtherMethods(t *testing.T) {
 		"routing": {"", "#!define IMC_ROOM_ROUTING\n", evapitest.UAConfig{}, 404, 404},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := startKamailio(t, evapitest.Options{Config: stockConfig(t, diff), Local: c.local + "alias=\"chat.test\"\n", IMCLocal: c.imc})
+			k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, diff), Local: c.local +
+				"alias=\"chat.test\"\n", IMCLocal: c.imc})
 			log := new(syncBuffer)
 			c.ua.User, c.ua.Domain, c.ua.Proxy, c.ua.Log = "alice", "chat.test", k.SIPAddr(), log
-			u := newUA(t, c.ua)
+			u := kit.UA(t, c.ua)
 			const room = "sip:chat-1@chat.test"
 			checkOther(t, u, "OPTIONS", room, c.options)
 			checkOther(t, u, "INVITE", room, c.invite)
@@ -46,7 +48,7 @@ func TestOtherMethods(t *testing.T) {
 // checkOther sends a request to a room and reads the answer.
 func checkOther(t *testing.T, u *evapitest.UA, method, room string, code int) {
 	t.Helper()
-	res, err := u.Do(testContext(t), evapitest.Request{Method: method, URI: room})
+	res, err := u.Do(kit.Context(t), evapitest.Request{Method: method, URI: room})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +84,8 @@ func checkOthersUntouched(t *testing.T, u *evapitest.UA, log *syncBuffer, auth b
 			t.Fatal(err)
 		}
 		for range 20 { // there are several workers
-			expect(t, do(t, u, evapitest.Request{Method: "OPTIONS", URI: "sip:" + u.AOR()[strings.Index(u.AOR(), "@")+1:]}), 200)
+			expect(t, do(t, u, evapitest.Request{Method: "OPTIONS", URI: "sip:" +
+				u.AOR()[strings.Index(u.AOR(), "@")+1:]}), 200)
 		}
 		if got := log.count("Call-ID: silent-" + method); got != 0 {
 			t.Errorf("%s was answered %d times", method, got)

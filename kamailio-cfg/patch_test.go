@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // readmeDiffs are the diffs that README.md shows, in their order: the two edits
@@ -20,7 +21,7 @@ func readmeDiffs(t *testing.T) []string {
 // stockConfig is the package's own file with the README's diffs applied.
 func stockConfig(t *testing.T, diffs ...string) string {
 	t.Helper()
-	text, err := evapitest.StockConfig(testContext(t), diffs...)
+	text, err := evapitest.StockConfig(kit.Context(t), diffs...)
 	if err != nil {
 		t.Fatal(err)
 	}

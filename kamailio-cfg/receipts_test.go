@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestReceiptsAreAnsweredHere: a receipt to a room is answered at once, without imcd, which
 // hears of it all the same, with every header.
 func TestReceiptsAreAnsweredHere(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "a.example"})
+	k := kit.Kamailio(t, evapitest.Options{})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "a.example"})
 	receipt := func(contentType string, headers ...string) <-chan said {
 		t.Helper()
 		return do(t, alice, evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@a.example", ContentType: contentType,
@@ -26,11 +27,13 @@ func TestReceiptsAreAnsweredHere(t *testing.T) {
 		ev := next(t, engine, "imc.receipt")
 		msg := unb64(t, ev.Params["msg"])
 		if unb64(t, ev.Params["ruri"]) != "sip:chat-1@a.example" || !strings.HasSuffix(msg, "\r\n\r\nx\x00\xff") ||
-			!strings.Contains(msg, "\r\nContent-Encoding: deflate\r\n") || !strings.Contains(msg, "<sip:alice@a.example>") {
+			!strings.Contains(msg, "\r\nContent-Encoding: deflate\r\n") ||
+			!strings.Contains(msg, "<sip:alice@a.example>") {
 			t.Errorf("%s: %q", contentType, msg)
 		}
 	}
-	for _, contentType := range []string{"message/imdn", "message/imdn+xmlx", "text/plain;x=message/imdn+xml", "message/cpim"} {
+	for _, contentType := range []string{"message/imdn", "message/imdn+xmlx", "text/plain;x=message/imdn+xml",
+		"message/cpim"} {
 		got := receipt(contentType)
 		send(t, engine, reply(next(t, engine, "imc.message"), "403", "-41", "0", "no"))
 		expect(t, got, 403)
@@ -41,10 +44,11 @@ func TestReceiptsAreAnsweredHere(t *testing.T) {
 		t.Errorf("pong %s", ev.Raw)
 	}
 	// A receipt to a user takes the operator's routing.
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	next(t, engine, "imc.registered")
-	got := do(t, alice, evapitest.Request{Method: "MESSAGE", URI: bob.AOR(), ContentType: "message/imdn+xml", Body: []byte("x")})
-	if _, err := bob.Next(testContext(t)); err != nil {
+	got := do(t, alice, evapitest.Request{Method: "MESSAGE", URI: bob.AOR(), ContentType: "message/imdn+xml",
+		Body: []byte("x")})
+	if _, err := bob.Next(kit.Context(t)); err != nil {
 		t.Error(err)
 	}
 	expect(t, got, 200)
@@ -54,10 +58,10 @@ func TestReceiptsAreAnsweredHere(t *testing.T) {
 // are not held up.
 func TestManyReceipts(t *testing.T) {
 	const limit, sent = 20, 300
-	k := startKamailio(t, evapitest.Options{IMCLocal: "#!define IMC_RECEIPTS 20\n"})
+	k := kit.Kamailio(t, evapitest.Options{IMCLocal: "#!define IMC_RECEIPTS 20\n"})
 	s := startStandIn(t, k)
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
-	bob := newUA(t, evapitest.UAConfig{User: "bob", Proxy: k.SIPAddr()})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
+	bob := kit.UA(t, evapitest.UAConfig{User: "bob", Proxy: k.SIPAddr()})
 	began := time.Now()
 	var answers []<-chan said
 	for i := range sent {

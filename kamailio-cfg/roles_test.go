@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestOperators(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	first, w := hello(t, k, k.OperatorSecret())
 	if w.Params["role"] != "operator" || w.Params["header"] != "" || w.Params["next_hop"] != "" {
 		t.Errorf("welcome %s", w.Raw)
@@ -55,10 +56,10 @@ func TestOperators(t *testing.T) {
 
 // An operator may ask, and nothing else.
 func TestOperatorIsNoEngine(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, w := hello(t, k, k.Secret())
 	operator, _ := hello(t, k, k.OperatorSecret())
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	next(t, engine, "imc.registered")
 	got := say(t, bob, "sip:chat-1@x", "hello")
 	message := next(t, engine, "imc.message")
@@ -94,15 +95,16 @@ func TestOperatorIsNoEngine(t *testing.T) {
 }
 
 func TestStranger(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	engine, w := hello(t, k, k.Secret())
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	next(t, engine, "imc.registered")
-	stranger := dial(t, k)
+	stranger := kit.Peer(t, k)
 	got := say(t, bob, "sip:chat-1@x", "hello")
 	message := next(t, engine, "imc.message")
 	for _, frame := range []string{
-		"hello", "hello ", "hello wrong", "hello " + k.Secret() + " ", "hello " + k.Secret() + "x", " hello " + k.Secret(),
+		"hello", "hello ", "hello wrong", "hello " + k.Secret() + " ", "hello " + k.Secret() + "x", " hello " +
+			k.Secret(),
 		"HELLO " + k.Secret(), "garbage", "{", "\x00\x01\xff",
 		reply(message, "200", "1", "0", "hijacked"),
 		copyFrame(unb64(t, w.Params["header"]), unb64(t, w.Params["next_hop"]), "sip:bob@x", "id", "x"),
@@ -130,7 +132,7 @@ func TestStranger(t *testing.T) {
 
 // A client in the slot of one that has gone gets nothing meant for that one.
 func TestReusedSlot(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	for _, secret := range []string{k.Secret(), k.OperatorSecret()} {
 		old, _ := hello(t, k, secret)
 		tag := "nobody"
@@ -141,7 +143,7 @@ func TestReusedSlot(t *testing.T) {
 			engine.Close()
 		}
 		old.Close()
-		fresh := dial(t, k)
+		fresh := kit.Peer(t, k)
 		engine, _ := hello(t, k, k.Secret())
 		send(t, engine, call("imc.answer", tag, b64("{}")))
 		send(t, fresh, "{}")
@@ -155,9 +157,9 @@ func TestReusedSlot(t *testing.T) {
 }
 
 func TestTakeOver(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	old, _ := hello(t, k, k.Secret())
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
 	got := say(t, alice, "sip:chat-1@x", "before")
 	message := next(t, old, "imc.message")
 	engine, w := hello(t, k, k.Secret())
@@ -182,7 +184,7 @@ func TestTakeOver(t *testing.T) {
 
 // The same connection says hello again, in either role.
 func TestHelloTwice(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	p, _ := hello(t, k, k.Secret())
 	for _, secret := range []string{k.Secret(), k.OperatorSecret(), k.OperatorSecret(), k.Secret()} {
 		send(t, p, "hello "+secret)
@@ -191,7 +193,7 @@ func TestHelloTwice(t *testing.T) {
 	barrier(t, p)
 	send(t, p, "hello "+k.OperatorSecret())
 	next(t, p, "imc.welcome")
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
 	expect(t, say(t, alice, "sip:chat-1@x", "nobody is there"), 503)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

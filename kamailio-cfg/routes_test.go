@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
 // The operator's own route answers.
 func TestAnswerRoute(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{IMCLocal: `
+	k := kit.Kamailio(t, evapitest.Options{IMCLocal: `
 #!define IMC_ANSWER_ROUTE CHAT_ANSWER
 route[CHAT_ANSWER] {
 	append_to_reply("X-RC: $avp(imc_rc)\r\nX-Reason: $avp(imc_reason)\r\n");
@@ -22,9 +23,10 @@ route[CHAT_ANSWER] {
 	route(IMC_REPLY);
 }`})
 	engine, _ := hello(t, k, k.Secret())
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
-	for _, c := range []struct{ code, rc, want string }{{"200", "1", "200 1"}, {"403", "-41", "403 -41"}, {"400", "-31", "488 -31"}} {
-		ctx := testContext(t)
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
+	for _, c := range []struct{ code, rc, want string }{{"200", "1", "200 1"}, {"403", "-41", "403 -41"},
+		{"400", "-31", "488 -31"}} {
+		ctx := kit.Context(t)
 		got := make(chan string, 1)
 		go func() {
 			res, err := alice.Say(ctx, "sip:chat-1@x", "hello")
@@ -44,19 +46,20 @@ route[CHAT_ANSWER] {
 // route(IMC_MANAGER) takes what it is given; copies pass it.
 func TestManagerRoute(t *testing.T) {
 	config := kamailiocfg.File(kamailiocfg.Demo)
-	edited := strings.Replace(config, "\tremove_hf(\"Route\");\n", "\tif (is_method(\"MESSAGE\") && !($rU=~\"^user-\")) route(IMC_MANAGER);\n\tremove_hf(\"Route\");\n", 1)
+	edited := strings.Replace(config, "\tremove_hf(\"Route\");\n",
+		"\tif (is_method(\"MESSAGE\") && !($rU=~\"^user-\")) route(IMC_MANAGER);\n\tremove_hf(\"Route\");\n", 1)
 	if edited == config {
 		t.Fatal("demo.cfg has changed")
 	}
-	k := startKamailio(t, evapitest.Options{Config: edited, IMCLocal: "#!define IMC_ROOM \"^$\""})
+	k := kit.Kamailio(t, evapitest.Options{Config: edited, IMCLocal: "#!define IMC_ROOM \"^$\""})
 	s := startStandIn(t, k)
-	bob := registered(t, k, evapitest.UAConfig{User: "bob"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
 	expect(t, say(t, bob, "sip:anything@x", "hello"), 202)
 	expect(t, say(t, bob, "sip:bob@x", "hello"), 202)
 	expect(t, say(t, bob, "sip:user-1@x", "hello"), 404)
 	s.wait(t, "imc.message", 2)
 	s.copyTo(t, "sip:bob@x", "copy", "to bob")
-	got, err := bob.Next(testContext(t))
+	got, err := bob.Next(kit.Context(t))
 	if err != nil || got.Text() != "to bob" || got.Header("X-IMC-Secret") != "" {
 		t.Errorf("bob got %v %v", got, err)
 	}
@@ -80,7 +83,7 @@ func TestNextHop(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k := startKamailio(t, evapitest.Options{
+			k := kit.Kamailio(t, evapitest.Options{
 				SIPPort: port,
 				Files:   map[string]string{"kamailio-local.cfg": "#!define IMC_LISTEN\n" + fmt.Sprintf(c.listen, port)},
 			})
@@ -88,9 +91,9 @@ func TestNextHop(t *testing.T) {
 			if hop := unb64(t, s.welcome.Params["next_hop"]); hop != fmt.Sprintf(c.want, port) {
 				t.Errorf("next hop %s", hop)
 			}
-			bob := registered(t, k, evapitest.UAConfig{User: "bob", Transport: "tcp"})
+			bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob", Transport: "tcp"})
 			s.copyTo(t, "sip:bob@x", "copy", "to bob")
-			if got, err := bob.Next(testContext(t)); err != nil || got.Text() != "to bob" {
+			if got, err := bob.Next(kit.Context(t)); err != nil || got.Text() != "to bob" {
 				t.Errorf("bob got %v %v", got, err)
 			}
 			if ev := s.wait(t, "imc.outcome", 1)[0]; ev.Params["code"] != "200" {

@@ -1,7 +1,6 @@
 package kamailiocfg_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -10,31 +9,13 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
-
-// output collects what a process prints.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
 
 const (
 	token     = "token-hunter2-of-the-operators"
@@ -48,22 +29,12 @@ const (
 // said is in a log or on a command line, and a message can be followed by Call-IDs
 // through both logs.
 func TestStockSecured(t *testing.T) {
-	log := new(output)
-	k := startKamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Log: log,
+	log := new(imcdtest.Output)
+	k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Log: log,
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_LOG\n"})
-	dir := t.TempDir()
-	if err := imcdtest.Build(testContext(t), dir); err != nil {
-		t.Fatal(err)
-	}
-	i, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: dir, Secret: k.Secret(), Evapi: k.EvapiAddr(),
+	dir := imcdtest.Programs(t)
+	i := imcdtest.Beside(t, k, imcdtest.Options{Dir: dir,
 		Environ: []string{"IMCD_RPC_TOKEN=" + token, "IMCD_CREATE_ALLOW=sip:.*@chat[.]test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = i.Kill() })
-	if err := i.AwaitReady(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
 	delivered := saySecrets(t, k)
 	askWithSecrets(t, k, i)
 	t.Run("foreigner", func(t *testing.T) { foreigner(t, k) })
@@ -76,7 +47,8 @@ func TestStockSecured(t *testing.T) {
 	header := sha256.Sum256([]byte(k.Secret()))
 	for what, text := range logs {
 		for _, secret := range []string{k.Secret(), k.OperatorSecret(), token, hex.EncodeToString(header[:]),
-			"hunter2", "a-secret", "response=", "Authorization:", base64.StdEncoding.EncodeToString([]byte(spoken))[:20]} {
+			"hunter2", "a-secret", "response=", "Authorization:",
+			base64.StdEncoding.EncodeToString([]byte(spoken))[:20]} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s has %q:\n%s", what, secret, text)
 			}
@@ -95,16 +67,18 @@ func TestStockSecured(t *testing.T) {
 func saySecrets(t *testing.T, k *evapitest.Kamailio) (delivered string) {
 	t.Helper()
 	const room = "sip:chat-1@chat.test"
-	alice := registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
-	bob := registered(t, k, evapitest.UAConfig{User: "bob", Domain: "chat.test", Password: "b-secret"})
+	alice := kit.Registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob", Domain: "chat.test", Password: "b-secret"})
 	expect(t, say(t, alice, room, "#create"), 200)
 	expect(t, say(t, bob, room, "#join"), 200)
 	expect(t, do(t, alice, evapitest.Request{Method: "MESSAGE", URI: room, CallID: callID, Body: []byte(spoken)}), 200)
-	expect(t, do(t, alice, evapitest.Request{Method: "MESSAGE", URI: room, CallID: badCallID, Body: []byte(spoken)}), 200)
+	expect(t, do(t, alice, evapitest.Request{Method: "MESSAGE", URI: room, CallID: badCallID, Body: []byte(spoken)}),
+		200)
 	expect(t, say(t, alice, room, "#hunter2 nonsense"), 400)
-	stranger := newUA(t, evapitest.UAConfig{User: "alice", Domain: "chat.test", Proxy: k.SIPAddr(), Password: "hunter2"})
+	stranger := kit.UA(t, evapitest.UAConfig{User: "alice", Domain: "chat.test", Proxy: k.SIPAddr(),
+		Password: "hunter2"})
 	expect(t, do(t, stranger, evapitest.Request{Method: "MESSAGE", URI: room, Body: []byte(spoken)}), 407)
-	_, err := bob.Wait(testContext(t), func(all []evapitest.Received) bool {
+	_, err := bob.Wait(kit.Context(t), func(all []evapitest.Received) bool {
 		for _, r := range all {
 			if strings.Contains(string(r.Body), spoken) && delivered == "" {
 				delivered = r.CallID
@@ -122,9 +96,9 @@ func saySecrets(t *testing.T, k *evapitest.Kamailio) (delivered string) {
 // lets such users write to its own. Rooms are nothing with which they can write to
 // others.
 func foreigner(t *testing.T, k *evapitest.Kamailio) {
-	alice := registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
+	alice := kit.Registered(t, k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"})
 	expect(t, say(t, alice, "sip:chat-2@chat.test", "#create private"), 200)
-	eve := newUA(t, evapitest.UAConfig{User: "eve", Domain: "127.0.0.9", Proxy: k.SIPAddr()})
+	eve := kit.UA(t, evapitest.UAConfig{User: "eve", Domain: "127.0.0.9", Proxy: k.SIPAddr()})
 	for _, c := range []struct {
 		room, text string
 		code       int
@@ -160,16 +134,17 @@ func foreigner(t *testing.T, k *evapitest.Kamailio) {
 // askWithSecrets asks imcd and Kamailio with right and wrong secrets.
 func askWithSecrets(t *testing.T, k *evapitest.Kamailio, i *imcdtest.Imcd) {
 	t.Helper()
-	if c, err := evapi.DialKamailio(testContext(t), k.EvapiAddr(), k.OperatorSecret()); err != nil {
+	if c, err := evapi.DialKamailio(kit.Context(t), k.EvapiAddr(), k.OperatorSecret()); err != nil {
 		t.Error(err)
-	} else if err := c.Call(testContext(t), "imc.stats", nil, nil); err != nil {
+	} else if err := c.Call(kit.Context(t), "imc.stats", nil, nil); err != nil {
 		t.Error(err)
 	} else {
 		c.Close()
 	}
-	send(t, dial(t, k), "hello hunter2-of-a-stranger")
+	send(t, kit.Peer(t, k), "hello hunter2-of-a-stranger")
 	for _, bearer := range []string{token, "hunter2"} {
-		req, err := http.NewRequestWithContext(testContext(t), http.MethodPost, "http://"+i.HTTPAddr()+"/rpc?token=hunter2",
+		req, err := http.NewRequestWithContext(kit.Context(t), http.MethodPost,
+			"http://"+i.HTTPAddr()+"/rpc?token=hunter2",
 			strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"imc.hunter2"}`))
 		if err != nil {
 			t.Fatal(err)
@@ -211,7 +186,8 @@ func follow(t *testing.T, imcd, kamailio, delivered string) {
 		switch {
 		case l.Message == "request" && l.CallID == callID:
 			request = l
-		case l.Message == "delivery" && l.Room == request.Room && l.Seq == request.Seq && l.To == "bob@chat.test" && l.Seq > 0:
+		case l.Message == "delivery" && l.Room == request.Room && l.Seq == request.Seq && l.To == "bob@chat.test" &&
+			l.Seq > 0:
 			delivery = l
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // standIn stands in for imcd: it pings, answers every room message with 202, and
@@ -82,7 +83,7 @@ func (s *standIn) seen(method string) (events []evapitest.Event, change <-chan s
 // wait waits until n events of the method have come and returns them.
 func (s *standIn) wait(t *testing.T, method string, n int) []evapitest.Event {
 	t.Helper()
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	for {
 		events, change := s.seen(method)
 		if len(events) >= n {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 	"imcd/schema/schematest"
 )
@@ -31,7 +32,7 @@ func authLocal(t *testing.T) string {
 	url := schematest.NewDatabase(t)
 	name := url[strings.LastIndex(url, "/")+1:]
 	name, _, _ = strings.Cut(name, "?")
-	if err := schematest.Server(t).Exec(testContext(t), name, subscribers); err != nil {
+	if err := schematest.Server(t).Exec(kit.Context(t), name, subscribers); err != nil {
 		t.Fatal(err)
 	}
 	url, _, _ = strings.Cut(url, "?")
@@ -50,11 +51,11 @@ func TestStockConfig(t *testing.T) {
 }
 
 func stockConversation(t *testing.T, config, local string, alice, bob evapitest.UAConfig) {
-	k := startKamailio(t, evapitest.Options{Config: config, Local: local + "alias=\"chat.test\"\n"})
+	k := kit.Kamailio(t, evapitest.Options{Config: config, Local: local + "alias=\"chat.test\"\n"})
 	s := startStandIn(t, k)
 	alice.User, alice.Domain = "alice", "chat.test"
 	bob.User, bob.Domain = "bob", "chat.test"
-	a, b := registered(t, k, alice), registered(t, k, bob)
+	a, b := kit.Registered(t, k, alice), kit.Registered(t, k, bob)
 	t.Run("others", func(t *testing.T) { stockOthers(t, k, a, b) })
 	if n, _ := s.seen("imc.message"); len(n) != 0 {
 		t.Errorf("imcd saw %d requests", len(n))
@@ -71,7 +72,7 @@ func stockConversation(t *testing.T, config, local string, alice, bob evapitest.
 func stockOthers(t *testing.T, k *evapitest.Kamailio, a, b *evapitest.UA) {
 	b.Clear()
 	expect(t, say(t, a, "sip:bob@chat.test", "between us"), 200)
-	got, err := b.Next(testContext(t))
+	got, err := b.Next(kit.Context(t))
 	if err != nil || got.Text() != "between us" || got.From != a.AOR() {
 		t.Errorf("bob got %s %v", got.Request, err)
 	}
@@ -85,13 +86,16 @@ func stockOthers(t *testing.T, k *evapitest.Kamailio, a, b *evapitest.UA) {
 	if last := all[len(all)-1]; last.Method != "INVITE" || last.Header("Record-Route") == "" {
 		t.Errorf("bob got %s", last.Request)
 	}
-	expect(t, do(t, a, evapitest.Request{Method: "MESSAGE", URI: "sip:bob@chat.test", ToTag: "x", Body: []byte("in dialog")}), 404)
-	expect(t, do(t, a, evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@chat.test", ToTag: "x", Body: []byte("in dialog")}), 404)
+	expect(t, do(t, a, evapitest.Request{Method: "MESSAGE", URI: "sip:bob@chat.test", ToTag: "x",
+		Body: []byte("in dialog")}), 404)
+	expect(t, do(t, a, evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@chat.test", ToTag: "x",
+		Body: []byte("in dialog")}), 404)
 }
 
 // stockRooms: rooms are imcd's, and copies reach members.
 func stockRooms(t *testing.T, k *evapitest.Kamailio, s *standIn, a, b *evapitest.UA) {
-	for _, uri := range []string{"sip:chat-1@chat.test", "sip:chat-1@127.0.0.1", "sip:chat-1@127.0.0.1:9", "sip:chat-1@" + k.SIPAddr()} {
+	for _, uri := range []string{"sip:chat-1@chat.test", "sip:chat-1@127.0.0.1", "sip:chat-1@127.0.0.1:9",
+		"sip:chat-1@" + k.SIPAddr()} {
 		before, _ := s.seen("imc.message")
 		expect(t, say(t, a, uri, "to the room"), 202)
 		ev := s.wait(t, "imc.message", len(before)+1)[len(before)]
@@ -101,7 +105,7 @@ func stockRooms(t *testing.T, k *evapitest.Kamailio, s *standIn, a, b *evapitest
 	}
 	b.Clear()
 	s.copyTo(t, "sip:bob@chat.test", "copy-1", "from the room")
-	got, err := b.Next(testContext(t))
+	got, err := b.Next(kit.Context(t))
 	if err != nil || got.Text() != "from the room" || got.CallID != "copy-1" || got.Header("X-IMC-Secret") != "" {
 		t.Errorf("bob got %s %v", got.Request, err)
 	}
@@ -145,11 +149,12 @@ func stockIntruders(t *testing.T, k *evapitest.Kamailio, s *standIn, b *evapites
 		"right secret is last": {here, "sip:bob@chat.test", []string{"X-IMC-Secret: x", secret}, 407},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := newUA(t, c.cfg)
-			expect(t, do(t, u, evapitest.Request{Method: "MESSAGE", URI: c.uri, Body: []byte("x"), Headers: c.headers}), c.code)
+			u := kit.UA(t, c.cfg)
+			expect(t, do(t, u, evapitest.Request{Method: "MESSAGE", URI: c.uri, Body: []byte("x"), Headers: c.headers}),
+				c.code)
 		})
 	}
-	expect(t, do(t, newUA(t, here), evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@chat.test",
+	expect(t, do(t, kit.UA(t, here), evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@chat.test",
 		ContentType: "message/imdn+xml", Body: []byte("x")}), 407)
 	if receipts, _ := s.seen("imc.receipt"); len(receipts) != 0 {
 		t.Errorf("imcd saw %d receipts without a password", len(receipts))
@@ -167,21 +172,24 @@ func stockIntruders(t *testing.T, k *evapitest.Kamailio, s *standIn, b *evapites
 func stockForged(t *testing.T, k *evapitest.Kamailio, s *standIn, b *evapitest.UA) {
 	b.Clear()
 	before, _ := s.seen("imc.message")
-	away := newUA(t, evapitest.UAConfig{User: "eve", Domain: "chat.test", Proxy: k.SIPAddr(), LocalIP: "127.0.0.2"})
+	away := kit.UA(t, evapitest.UAConfig{User: "eve", Domain: "chat.test", Proxy: k.SIPAddr(), LocalIP: "127.0.0.2"})
 	for i, headers := range [][]string{
 		{"X-IMC-Secret: wrong"},
 		{"X-IMC-Secret: " + s.header(t)},
 		{"x-imc-secret: wrong", "X-IMC-Secret: " + s.header(t)},
 	} {
-		expect(t, do(t, away, evapitest.Request{Method: "MESSAGE", URI: "sip:bob@chat.test", Body: []byte("x"), Headers: headers}), 200)
-		got, err := b.Next(testContext(t))
+		expect(t, do(t, away, evapitest.Request{Method: "MESSAGE", URI: "sip:bob@chat.test", Body: []byte("x"),
+			Headers: headers}), 200)
+		got, err := b.Next(kit.Context(t))
 		if err != nil || got.Header("X-IMC-Secret") != "" {
 			t.Errorf("bob got %s %v", got.Request, err)
 		}
-		expect(t, do(t, away, evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@chat.test", Body: []byte("x"), Headers: headers}), 202)
+		expect(t, do(t, away, evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@chat.test", Body: []byte("x"),
+			Headers: headers}), 202)
 		s.wait(t, "imc.message", len(before)+i+1)
 	}
-	expect(t, do(t, away, evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@elsewhere.example", Body: []byte("x")}), 403)
+	expect(t, do(t, away, evapitest.Request{Method: "MESSAGE", URI: "sip:chat-1@elsewhere.example", Body: []byte("x")}),
+		403)
 }
 
 func TestCheck(t *testing.T) {
@@ -199,9 +207,12 @@ func TestCheck(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for _, define := range []string{"X=1", "IMC_LOCAL_TIMEOUTS=1", "IMC_ANY_DOMAIN=1", "IMC_LOG=1", "IMC_ROOM_ROUTING=1",
-				"IMC_THROUGH=1", `IMC_DIRECT="location"`, "IMC_RPC_ONLY=1", "IMC_ANSWER_ROUTE=IMC_REPLY", `IMC_ROOM="^$"`} {
-				cmd := exec.Command(cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio"), "-c", "-f", "kamailio.cfg", "-A", define)
+			for _, define := range []string{"X=1", "IMC_LOCAL_TIMEOUTS=1", "IMC_ANY_DOMAIN=1", "IMC_LOG=1",
+				"IMC_ROOM_ROUTING=1",
+				"IMC_THROUGH=1", `IMC_DIRECT="location"`, "IMC_RPC_ONLY=1", "IMC_ANSWER_ROUTE=IMC_REPLY",
+				`IMC_ROOM="^$"`} {
+				cmd := exec.Command(cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio"), "-c", "-f", "kamailio.cfg",
+					"-A", define)
 				cmd.Dir = dir
 				out, err := cmd.CombinedOutput()
 				if err != nil {

@@ -1,19 +1,14 @@
 package kamailiocfg_test
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"imcd/cmd/imcd/imcdtest"
-	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -27,7 +22,7 @@ func toposConfig(t *testing.T) string {
 	}
 	url, _, _ := strings.Cut(schematest.NewDatabase(t), "?")
 	name := url[strings.LastIndex(url, "/")+1:]
-	if err := schematest.Server(t).Exec(testContext(t), name, subscribers+string(tables)); err != nil {
+	if err := schematest.Server(t).Exec(kit.Context(t), name, subscribers+string(tables)); err != nil {
 		t.Fatal(err)
 	}
 	const include = "include_file \"imc.cfg\"\n"
@@ -39,86 +34,18 @@ func toposConfig(t *testing.T) string {
 // startTopos is a chat beside topos.
 func startTopos(t *testing.T, fanout, imc string) *chat {
 	t.Helper()
-	ctx := testContext(t)
-	c := &chat{dir: t.TempDir(),
-		k: startKamailio(t, evapitest.Options{Config: toposConfig(t), Local: "alias=\"chat.test\"\n", IMCLocal: imc})}
-	if err := imcdtest.Build(ctx, c.dir); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	c.imcd, err = imcdtest.Start(ctx, imcdtest.Options{Dir: c.dir, Secret: c.k.Secret(), Evapi: c.k.EvapiAddr(),
-		Args: []string{"--fanout", fanout}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.imcd.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(c.imcd.Log())
-		}
-	})
-	if err := c.imcd.AwaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
-	c.alice = registered(t, c.k, evapitest.UAConfig{User: "alice", Domain: "chat.test"})
-	c.bob = registered(t, c.k, evapitest.UAConfig{User: "bob", Domain: "chat.test"})
-	return c
+	return startChat(t, evapitest.Options{Config: toposConfig(t), IMCLocal: imc}, [2]string{}, "--fanout", fanout)
 }
 
-// toldBy reports what imcctl check says.
-func (c *chat) toldBy(t *testing.T) string {
-	t.Helper()
-	cmd := exec.CommandContext(testContext(t), filepath.Join(c.dir, "imcctl"), "check", "--rpc", c.imcd.RPCAddr(),
-		"--sip", c.k.SIPAddr())
-	cmd.Env = imcdtest.Environ("IMCD_EVAPI="+c.k.EvapiAddr(), "IMCD_EVAPI_SECRET="+c.k.Secret(),
-		"IMCD_STATE_DIR="+filepath.Join(c.dir, "state"))
-	out, _ := cmd.CombinedOutput() // with exit code 1 if something is wrong
-	return string(out)
-}
-
-// settled waits until imcd has the outcome of every copy of the room: nothing is sent again then.
+// settled waits until imcd has the outcome of every copy of the room: it repeats none from then on.
 func (c *chat) settled(t *testing.T, room string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-	defer cancel()
-	client, err := evapi.Dial(ctx, c.imcd.RPCAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var info struct {
-			Members []struct {
-				User string `json:"user"`
-				Lag  uint64 `json:"lag"`
-			}
+	c.await(t, room, "every copy has an outcome", func(members []member, outstanding int) bool {
+		for _, m := range members {
+			outstanding += int(m.Lag)
 		}
-		var stats struct {
-			Outstanding int `json:"outstanding"`
-		}
-		if err := client.Call(ctx, "imc.room_info", []string{room}, &info); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.Call(ctx, "imc.stats", nil, &stats); err != nil {
-			t.Fatal(err)
-		}
-		lag := uint64(stats.Outstanding)
-		for _, m := range info.Members {
-			lag += m.Lag
-		}
-		if lag == 0 && len(info.Members) == 2 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("copies have no outcome: %+v, %d under way", info, stats.Outstanding)
-		}
-	}
+		return outstanding == 0 && len(members) == 2
+	})
 }
 
 // TestTopos: rooms work beside topos by each way out: every copy comes once, in order, and imcd hears of it. So do
@@ -148,7 +75,8 @@ func TestTopos(t *testing.T) {
 					got = append(got, m.Text())
 				}
 			}
-			if want := []string{"[alice]: one", "[alice]: two", "[alice]: three", "between us"}; !slices.Equal(got, want) {
+			if want := []string{"[alice]: one", "[alice]: two", "[alice]: three", "between us"}; !slices.Equal(got,
+				want) {
 				t.Errorf("bob got %q", got)
 			}
 			c.bob.AnswerWith(486)
@@ -159,7 +87,7 @@ func TestTopos(t *testing.T) {
 				t.Errorf("topos has not hidden where a call comes from:\n%s", call.Request)
 			}
 			const kept = "keeps MESSAGE outside of dialogs from it"
-			if says := c.toldBy(t); strings.Contains(says, "FAIL") || !strings.Contains(says, kept) {
+			if says, _ := c.runCheck(t); strings.Contains(says, "FAIL") || !strings.Contains(says, kept) {
 				t.Errorf("imcctl check:\n%s", says)
 			}
 			if log := c.imcd.Log(); strings.Count(log, "topos is loaded") != 1 || strings.Contains(log, "without Via") {
@@ -175,7 +103,7 @@ func TestToposHasMessages(t *testing.T) {
 	const room = "sip:chat-1@chat.test"
 	c := startTopos(t, "batch", "#!define IMC_OWN_TOPOS\n")
 	expect(t, say(t, c.alice, room, "#create"), 200)
-	says := c.toldBy(t)
+	says, _ := c.runCheck(t) // with an error, as it must be
 	if !strings.Contains(says, "FAIL  topos "+c.k.EvapiAddr()+": topos is loaded in Kamailio and gets MESSAGE") ||
 		!strings.Contains(says, "IMC_OWN_TOPOS") {
 		t.Errorf("imcctl check:\n%s", says)

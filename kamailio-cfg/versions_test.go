@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
@@ -16,7 +17,8 @@ import (
 // timeouts set, which this one refuses to know; see TestCheck for this one.
 func TestNewerKamailio(t *testing.T) {
 	imc := kamailiocfg.File(kamailiocfg.IMC)
-	lines := regexp.MustCompile(`modparam\("evapi", "send_(task|data)_timeout", ([0-9]+)\)`).FindAllStringSubmatch(imc, -1)
+	lines := regexp.MustCompile(`modparam\("evapi", "send_(task|data)_timeout", ([0-9]+)\)`).FindAllStringSubmatch(imc,
+		-1)
 	if len(lines) != 2 || lines[0][2] == "0" || lines[1][2] == "0" {
 		t.Fatalf("imc.cfg sets %q", lines)
 	}
@@ -45,7 +47,7 @@ func kamailioSays(t *testing.T, imc string) (string, error) {
 		}
 	}
 	program := cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio")
-	cmd := exec.CommandContext(testContext(t), program, "-c", "-f", "kamailio.cfg")
+	cmd := exec.CommandContext(kit.Context(t), program, "-c", "-f", "kamailio.cfg")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -11,6 +11,7 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // line is one call of imcctl and what must come of it.
@@ -32,7 +33,7 @@ func words(command string) []string {
 // users hear of it.
 func TestLife(t *testing.T) {
 	k, i := start(t)
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	carol, err := evapitest.NewUA(evapitest.UAConfig{User: "carol", Domain: "example.org", Proxy: k.SIPAddr()})
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +145,7 @@ func TestToken(t *testing.T) {
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: bin, Name: "token", Evapi: "127.0.0.1:1", Secret: "x",
+	i, err := imcdtest.Start(kit.Context(t), imcdtest.Options{Dir: bin, Name: "token", Evapi: "127.0.0.1:1", Secret: "x",
 		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
 	if err != nil {
 		t.Fatal(err)

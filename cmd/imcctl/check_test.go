@@ -17,6 +17,7 @@ import (
 	"imcd/cmd/imcd/check"
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 	"imcd/schema/schematest"
 )
@@ -32,15 +33,7 @@ type site struct {
 // newSite starts a Kamailio; imcd is started by startImcd.
 func newSite(t *testing.T, opts evapitest.Options) *site {
 	t.Helper()
-	k, err := evapitest.StartKamailio(testContext(t), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	k := kit.Kamailio(t, opts)
 	ports, err := evapitest.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
@@ -61,15 +54,7 @@ func (s *site) startImcd(args ...string) *site {
 	s.t.Helper()
 	opts := imcdtest.Options{Dir: bin, Name: s.t.Name(), Evapi: s.k.EvapiAddr(), Secret: s.environ["IMCD_EVAPI_SECRET"],
 		DBURL: s.environ["IMCD_DB_URL"], Args: append([]string{"--state_dir", s.environ["IMCD_STATE_DIR"]}, args...)}
-	var err error
-	if s.imcd, err = imcdtest.Start(testContext(s.t), opts); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		if err := s.imcd.Stop(); err != nil {
-			s.t.Error(err)
-		}
-	})
+	s.imcd = imcdtest.Run(s.t, opts)
 	return s.set("IMCD_RPC_LISTEN", s.imcd.RPCAddr())
 }
 
@@ -135,7 +120,7 @@ var waysOpen = []string{"ok kamailio: accepted", "ok way out: 404", "ok way in: 
 
 func TestCheckWell(t *testing.T) {
 	s := newSite(t, evapitest.Options{}).startImcd()
-	if err := s.imcd.AwaitReady(testContext(t)); err != nil {
+	if err := s.imcd.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	s.check(append([]string{"ok configuration: ", "ok database: imcd.db", "ok tables: all", "ok imcd: 0 rooms"}, waysOpen...)...)

@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // standalone starts an imcd without a Kamailio.
 func standalone(t *testing.T, name string, environ ...string) *imcdtest.Imcd {
 	t.Helper()
-	i, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: bin, Name: name, Evapi: "127.0.0.1:1", Secret: "x",
+	i, err := imcdtest.Start(kit.Context(t), imcdtest.Options{Dir: bin, Name: name, Evapi: "127.0.0.1:1", Secret: "x",
 		Environ: environ})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"imcd/cmd/imcctl/internal/kamcfg"
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // imcLines are the lines of an operator, in Debian's stock file.
@@ -57,7 +58,7 @@ func TestImportStock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(testContext(t), filepath.Join(bin, "imcd"), "-check", "-c", out)
+	cmd := exec.CommandContext(kit.Context(t), filepath.Join(bin, "imcd"), "-check", "-c", out)
 	cmd.Env = imcdtest.Environ()
 	if said, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("imcd -check: %v: %s\n%s", err, said, made)

@@ -2,46 +2,22 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"go.uber.org/goleak"
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // bin is where TestMain puts the programs; written before any test runs.
 var bin string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "imcctl-bin-")
-	if err == nil {
-		bin = dir
-		err = imcdtest.Build(context.Background(), dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
-}
-
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
+func TestMain(m *testing.M) { imcdtest.Main(m, &bin, imcdtest.Build) }
 
 // imcctl runs the tool with an environment of its own.
 func imcctl(environ map[string]string, args ...string) (code int, stdout, stderr string) {
@@ -57,40 +33,11 @@ func imcctl(environ map[string]string, args ...string) (code int, stdout, stderr
 // start starts Kamailio and imcd with one room of two members.
 func start(t *testing.T) (*evapitest.Kamailio, *imcdtest.Imcd) {
 	t.Helper()
-	ctx := testContext(t)
-	k, err := evapitest.StartKamailio(ctx, evapitest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	i, err := imcdtest.Start(ctx, imcdtest.Options{Dir: bin, Evapi: k.EvapiAddr(), Secret: k.Secret()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := i.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := i.AwaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	k := kit.Kamailio(t, evapitest.Options{})
+	i := imcdtest.Beside(t, k, imcdtest.Options{Dir: bin})
 	for _, c := range []struct{ user, command string }{{"alice", "#create"}, {"bob", "#join"}} {
-		u, err := evapitest.NewUA(evapitest.UAConfig{User: c.user, Domain: "example.org", Proxy: k.SIPAddr()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = u.Close() })
-		if err := u.Register(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if res, err := u.Say(ctx, "sip:chat-lobby@example.org", c.command); err != nil || res.StatusCode != 200 {
-			t.Fatalf("%s: %v %v", c.command, res, err)
-		}
+		u := kit.Registered(t, k, evapitest.UAConfig{User: c.user, Domain: "example.org"})
+		kit.Say(t, u, "sip:chat-lobby@example.org", c.command, 200)
 	}
 	return k, i
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // lines is a writer that passes on whole lines.
@@ -76,7 +77,7 @@ func TestWatch(t *testing.T) {
 	if err := i.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := i.Start(testContext(t)); err != nil {
+	if err := i.Start(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	sayUntil(t, i, "sip:other@x.org", func() bool { return true })
@@ -124,7 +125,7 @@ func TestWatchSome(t *testing.T) {
 func TestWatchRefused(t *testing.T) {
 	_, i := start(t)
 	const token = "a-token-of-some-length"
-	guarded, err := imcdtest.Start(testContext(t), imcdtest.Options{Dir: bin, Name: "guarded", Evapi: "127.0.0.1:1", Secret: "x",
+	guarded, err := imcdtest.Start(kit.Context(t), imcdtest.Options{Dir: bin, Name: "guarded", Evapi: "127.0.0.1:1", Secret: "x",
 		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -44,7 +45,7 @@ func TestSecondImcd(t *testing.T) {
 					t.Fatal(err)
 				}
 				began := time.Now()
-				if err := first.Start(testContext(t)); err != nil {
+				if err := first.Start(kit.Context(t)); err != nil {
 					t.Fatal(err)
 				}
 				if took := time.Since(began); took > restartBound {
@@ -68,7 +69,7 @@ func TestSecondImcd(t *testing.T) {
 // for; when it wakes up, it ends.
 func TestFrozenImcdLosesItsDatabase(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
-	opts := imcdtest.Options{Secret: "x", Evapi: "127.0.0.1:1", DBURL: pg.URL("postgres")}
+	opts := imcdtest.Options{Secret: "x", Evapi: "127.0.0.1:1", DBURL: pg.URL("postgres"), AnyExit: true}
 	first := startImcd(t, opts)
 	if err := first.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -79,7 +80,7 @@ func TestFrozenImcdLosesItsDatabase(t *testing.T) {
 	}
 	select {
 	case <-first.Done():
-	case <-testContext(t).Done():
+	case <-kit.Context(t).Done():
 		t.Fatal("it goes on")
 	}
 	want := fmt.Sprint("another imcd has taken over the database: pid ", second.Pid())
@@ -95,10 +96,10 @@ func TestUnfitDatabases(t *testing.T) {
 		"latin1": {makes: "TEMPLATE template0 LOCALE 'C' ENCODING 'LATIN1'", names: "its encoding is LATIN1, not UTF8"},
 		"a_view": {fills: "CREATE VIEW imc_rooms AS SELECT 1 AS id", names: `table "imc_rooms" (rooms_table): it is a view`},
 	} {
-		if err := pg.Exec(testContext(t), "postgres", "CREATE DATABASE "+database+" "+c.makes); err != nil {
+		if err := pg.Exec(kit.Context(t), "postgres", "CREATE DATABASE "+database+" "+c.makes); err != nil {
 			t.Fatal(err)
 		}
-		if err := pg.Exec(testContext(t), database, c.fills); err != nil {
+		if err := pg.Exec(kit.Context(t), database, c.fills); err != nil {
 			t.Fatal(err)
 		}
 		code, _, stderr := imcd(t, nil, "--evapi_secret=x", "--db_url", pg.URL(database))
@@ -115,10 +116,10 @@ func TestBehindPgBouncer(t *testing.T) {
 	pool := schematest.NewPgBouncer(t, pg)
 	k, first := startBoth(t, imcdtest.Options{DBURL: pool.URL("postgres")})
 	alice := user(t, k, "alice")
-	say(t, alice, lobby, "#create", 200)
+	kit.Say(t, alice, lobby, "#create", 200)
 	for range 2 {
 		for range 5 {
-			say(t, alice, lobby, "hello", 200)
+			kit.Say(t, alice, lobby, "hello", 200)
 		}
 		for _, url := range []string{pool.URL("postgres"), pg.URL("postgres")} {
 			code, _, stderr := imcd(t, nil, "--evapi_secret=x", "--rpc_listen=", "--http_listen=", "--db_url", url)
@@ -130,15 +131,15 @@ func TestBehindPgBouncer(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if err := first.Start(testContext(t)); err != nil {
+		if err := first.Start(kit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > restartBound {
 			t.Errorf("the start after a kill took %v", took)
 		}
-		if err := first.AwaitReady(testContext(t)); err != nil {
+		if err := first.AwaitReady(kit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	say(t, alice, lobby, "there again", 200)
+	kit.Say(t, alice, lobby, "there again", 200)
 }

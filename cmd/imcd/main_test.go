@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -14,44 +13,23 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/cmd/imcd/internal/config"
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // bin is where TestMain puts the programs; written before any test runs.
 var bin string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "imcd-bin-")
-	if err == nil {
-		bin = dir
-		err = imcdtest.Build(context.Background(), dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
-}
-
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
+func TestMain(m *testing.M) { imcdtest.Main(m, &bin, imcdtest.Build) }
 
 // imcd runs the program to its end.
 func imcd(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(testContext(t), filepath.Join(bin, "imcd"), args...)
+	cmd := exec.CommandContext(kit.Context(t), filepath.Join(bin, "imcd"), args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = imcdtest.Environ(environ...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -141,7 +119,7 @@ func TestSampleStarts(t *testing.T) {
 
 // TestSecondSignal: who asks twice does not want to wait.
 func TestSecondSignal(t *testing.T) {
-	i := startImcd(t, imcdtest.Options{Evapi: "127.0.0.1:1", Secret: "x"})
+	i := startImcd(t, imcdtest.Options{Evapi: "127.0.0.1:1", Secret: "x", AnyExit: true})
 	for range 2 {
 		if err := i.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Fatal(err)
@@ -149,7 +127,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 	select {
 	case <-i.Done():
-	case <-testContext(t).Done():
+	case <-kit.Context(t).Done():
 		t.Fatal("imcd did not end")
 	}
 }
@@ -166,14 +144,14 @@ func TestLogReaderGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	cmd := exec.CommandContext(testContext(t), filepath.Join(bin, "imcd"), "--evapi=127.0.0.1:1", "--evapi_secret=x",
+	cmd := exec.CommandContext(kit.Context(t), filepath.Join(bin, "imcd"), "--evapi=127.0.0.1:1", "--evapi_secret=x",
 		"--rpc_listen="+addr, "--http_listen=")
 	cmd.Dir, cmd.Env, cmd.Stderr = t.TempDir(), imcdtest.Environ(), w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	c, err := evapi.Dial(ctx, addr)
 	for err != nil && ctx.Err() == nil {
 		<-time.After(10 * time.Millisecond)
@@ -198,15 +176,5 @@ func TestLogReaderGone(t *testing.T) {
 func startImcd(t *testing.T, opts imcdtest.Options) *imcdtest.Imcd {
 	t.Helper()
 	opts.Dir, opts.Name = bin, strings.ReplaceAll(t.Name(), "/", "_")
-	i, err := imcdtest.Start(testContext(t), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = i.Kill()
-		if t.Failed() {
-			t.Log(i.Log())
-		}
-	})
-	return i
+	return imcdtest.Run(t, opts)
 }

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestNotify is systemd to imcd: its unit has Type=notify, and a watchdog.
 func TestNotify(t *testing.T) {
-	ctx, cancel := context.WithTimeout(testContext(t), 30*time.Second)
+	ctx, cancel := context.WithTimeout(kit.Context(t), 30*time.Second)
 	defer cancel()
 	path := filepath.Join(t.TempDir(), "notify")
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -20,7 +22,7 @@ func TestReadiness(t *testing.T) {
 	k, i := startBoth(t, imcdtest.Options{DBURL: db.URL("imcd")})
 	check := func(code int, want string) {
 		t.Helper()
-		ctx := testContext(t)
+		ctx := kit.Context(t)
 		for {
 			err := i.Await(ctx, "/readyz", code)
 			if err != nil {
@@ -37,24 +39,24 @@ func TestReadiness(t *testing.T) {
 	}
 	check(http.StatusServiceUnavailable, "kamailio")
 	db.StopFast()
-	if err := i.Await(testContext(t), "/healthz", http.StatusOK); err != nil {
+	if err := i.Await(kit.Context(t), "/healthz", http.StatusOK); err != nil {
 		t.Error(err)
 	}
-	if err := k.Start(testContext(t)); err != nil {
+	if err := k.Start(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	check(http.StatusServiceUnavailable, "database")
-	if err := db.Start(testContext(t)); err != nil {
+	if err := db.Start(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	check(http.StatusOK, "")
-	say(t, user(t, k, "alice"), lobby, "#create", 200)
+	kit.Say(t, user(t, k, "alice"), lobby, "#create", 200)
 }
 
 // missing is what keeps imcd from being ready, as it says itself.
 func missing(t *testing.T, i *imcdtest.Imcd) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, "http://"+i.HTTPAddr()+"/readyz", nil)
+	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodGet, "http://"+i.HTTPAddr()+"/readyz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,15 +76,15 @@ func missing(t *testing.T, i *imcdtest.Imcd) string {
 // TestOneOfTwo: a Kamailio that is away keeps nobody from talking through the
 // other one.
 func TestOneOfTwo(t *testing.T) {
-	k := startKamailio(t)
+	k := kit.Kamailio(t, evapitest.Options{})
 	i := startImcd(t, imcdtest.Options{Secret: k.Secret(), Evapi: "127.0.0.1:1," + k.EvapiAddr()})
-	if err := i.AwaitReady(testContext(t)); err != nil {
+	if err := i.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	alice, bob := user(t, k, "alice"), user(t, k, "bob")
-	say(t, alice, lobby, "#create", 200)
-	say(t, bob, lobby, "#join", 200)
-	if _, err := alice.WaitN(testContext(t), 2); err != nil {
+	kit.Say(t, alice, lobby, "#create", 200)
+	kit.Say(t, bob, lobby, "#join", 200)
+	if _, err := alice.WaitN(kit.Context(t), 2); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestRefusedDataDisturbsNobody(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	k, i := startBoth(t, imcdtest.Options{DBURL: pg.URL("postgres")})
-	err := pg.Exec(testContext(t), "postgres", "ALTER TABLE imcd_messages ADD CHECK (position('poison'::bytea in body) = 0)")
+	err := pg.Exec(kit.Context(t), "postgres", "ALTER TABLE imcd_messages ADD CHECK (position('poison'::bytea in body) = 0)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +25,7 @@ func TestRefusedDataDisturbsNobody(t *testing.T) {
 	users := make([]*evapitest.UA, senders)
 	for n := range users {
 		users[n] = user(t, k, fmt.Sprint("u", n))
-		say(t, users[n], lobby, "#join", 200)
+		kit.Say(t, users[n], lobby, "#join", 200)
 	}
 	var all sync.WaitGroup
 	for n, u := range users {
@@ -35,7 +36,7 @@ func TestRefusedDataDisturbsNobody(t *testing.T) {
 		all.Go(func() {
 			for i := range messages {
 				text := fmt.Sprint(word, " ", n, ".", i, ".") // no two are alike, as machines' are
-				res, err := u.Say(testContext(t), lobby, text)
+				res, err := u.Say(kit.Context(t), lobby, text)
 				if err != nil || res.StatusCode != want {
 					t.Errorf("%q: %v %v, want %d", text, res, err, want)
 				}
@@ -43,10 +44,10 @@ func TestRefusedDataDisturbsNobody(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if err := i.AwaitReady(testContext(t)); err != nil {
+	if err := i.AwaitReady(kit.Context(t)); err != nil {
 		t.Error(err)
 	}
-	_, err = users[0].Wait(testContext(t), func(got []evapitest.Received) bool {
+	_, err = users[0].Wait(kit.Context(t), func(got []evapitest.Received) bool {
 		heard := 0
 		for _, m := range got {
 			if strings.Contains(m.Text(), "]: hello ") {

@@ -10,6 +10,8 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi"
+	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestCheckWarns: -check says what is not wise, and is content all the same.
@@ -32,12 +34,12 @@ func TestCheckWarns(t *testing.T) {
 // TestSecretsOnTheCommandLine: a secret that was given as a flag cannot be read
 // from the list of processes once imcd is up, and counts all the same.
 func TestSecretsOnTheCommandLine(t *testing.T) {
-	k := startKamailio(t)
+	k := kit.Kamailio(t, evapitest.Options{})
 	// imcdtest gives the secret as a flag.
 	i := startImcd(t, imcdtest.Options{Evapi: k.EvapiAddr(), Secret: k.Secret(),
 		Args: []string{"-hash_size", "3"}, Environ: []string{"IMCD_EVAPI_SECRET=wrong", "DB_URL=postgres://u:p@127.0.0.1:1/x"},
 		DBURL: "sqlite://" + filepath.Join(t.TempDir(), "hunter2@x.db")})
-	if err := i.AwaitReady(testContext(t)); err != nil {
+	if err := i.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", i.Pid()))
@@ -52,12 +54,12 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 	if !bytes.Contains(line, []byte("--hash_size=3\x00")) {
 		t.Errorf("the command line has lost what is no secret: %q", line)
 	}
-	c, err := evapi.Dial(testContext(t), i.RPCAddr())
+	c, err := evapi.Dial(kit.Context(t), i.RPCAddr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Call(testContext(t), "imc.stats", nil, nil); err != nil {
+	if err := c.Call(kit.Context(t), "imc.stats", nil, nil); err != nil {
 		t.Error(err)
 	}
 	if strings.Contains(i.Log(), k.Secret()) || strings.Contains(i.Log(), "hunter2") {

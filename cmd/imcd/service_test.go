@@ -12,32 +12,16 @@ import (
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
-
-func startKamailio(t *testing.T) *evapitest.Kamailio {
-	t.Helper()
-	k, err := evapitest.StartKamailio(testContext(t), evapitest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(k.LogTail())
-		}
-	})
-	return k
-}
 
 // startBoth starts Kamailio and an imcd that is connected to it.
 func startBoth(t *testing.T, opts imcdtest.Options) (*evapitest.Kamailio, *imcdtest.Imcd) {
 	t.Helper()
-	k := startKamailio(t)
+	k := kit.Kamailio(t, evapitest.Options{})
 	opts.Evapi, opts.Secret = k.EvapiAddr(), k.Secret()
 	i := startImcd(t, opts)
-	if err := i.AwaitReady(testContext(t)); err != nil {
+	if err := i.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	return k, i
@@ -46,27 +30,7 @@ func startBoth(t *testing.T, opts imcdtest.Options) (*evapitest.Kamailio, *imcdt
 // user is a registered user agent.
 func user(t *testing.T, k *evapitest.Kamailio, name string) *evapitest.UA {
 	t.Helper()
-	u, err := evapitest.NewUA(evapitest.UAConfig{User: name, Domain: "example.org", Proxy: k.SIPAddr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = u.Close() })
-	if err := u.Register(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
-// say sends text and wants the final reply code.
-func say(t *testing.T, u *evapitest.UA, room, text string, code int) {
-	t.Helper()
-	res, err := u.Say(testContext(t), room, text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res.StatusCode != code {
-		t.Fatalf("%q to %s: %d %s, want %d", text, room, res.StatusCode, res.Reason, code)
-	}
+	return kit.Registered(t, k, evapitest.UAConfig{User: name, Domain: "example.org"})
 }
 
 const lobby = "sip:chat-lobby@example.org"
@@ -107,25 +71,25 @@ func questions() []question {
 func TestDoors(t *testing.T) {
 	k, i := startBoth(t, imcdtest.Options{})
 	alice, bob := user(t, k, "alice"), user(t, k, "bob")
-	say(t, alice, lobby, "#create", 200)
-	say(t, bob, lobby, "#join", 200)
+	kit.Say(t, alice, lobby, "#create", 200)
+	kit.Say(t, bob, lobby, "#join", 200)
 
-	through, err := evapi.DialKamailio(testContext(t), k.EvapiAddr(), k.OperatorSecret())
+	through, err := evapi.DialKamailio(kit.Context(t), k.EvapiAddr(), k.OperatorSecret())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer through.Close()
-	direct, err := evapi.Dial(testContext(t), i.RPCAddr())
+	direct, err := evapi.Dial(kit.Context(t), i.RPCAddr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer direct.Close()
 	doors := map[string]func(method string, params any) (json.RawMessage, error){
 		"through Kamailio": func(m string, p any) (r json.RawMessage, err error) {
-			return r, through.Call(testContext(t), m, p, &r)
+			return r, through.Call(kit.Context(t), m, p, &r)
 		},
 		"RPC port": func(m string, p any) (r json.RawMessage, err error) {
-			return r, direct.Call(testContext(t), m, p, &r)
+			return r, direct.Call(kit.Context(t), m, p, &r)
 		},
 		"HTTP": func(m string, p any) (json.RawMessage, error) { return callHTTP(t, i, m, p) },
 	}
@@ -184,7 +148,7 @@ func callHTTP(t *testing.T, i *imcdtest.Imcd, method string, params any) (json.R
 // post sends body to /rpc and wants a status.
 func post(t *testing.T, i *imcdtest.Imcd, body string, status int, headers ...string) []byte {
 	t.Helper()
-	req, err := http.NewRequestWithContext(testContext(t), http.MethodPost, "http://"+i.HTTPAddr()+"/rpc", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodPost, "http://"+i.HTTPAddr()+"/rpc", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,15 +176,15 @@ func do(t *testing.T, req *http.Request, status int) []byte {
 func TestMetrics(t *testing.T) {
 	k, i := startBoth(t, imcdtest.Options{})
 	alice, bob := user(t, k, "alice"), user(t, k, "bob")
-	say(t, alice, lobby, "#create", 200)
-	say(t, bob, lobby, "#join", 200)
-	say(t, alice, lobby, "hello", 200)
-	if _, err := bob.Wait(testContext(t), func(all []evapitest.Received) bool {
+	kit.Say(t, alice, lobby, "#create", 200)
+	kit.Say(t, bob, lobby, "#join", 200)
+	kit.Say(t, alice, lobby, "hello", 200)
+	if _, err := bob.Wait(kit.Context(t), func(all []evapitest.Received) bool {
 		return len(all) > 0 && strings.Contains(all[len(all)-1].Text(), "hello")
 	}); err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, "http://"+i.HTTPAddr()+"/metrics", nil)
+	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodGet, "http://"+i.HTTPAddr()+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

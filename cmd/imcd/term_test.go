@@ -11,6 +11,7 @@ import (
 
 	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -19,12 +20,12 @@ import (
 func TestTermUnderTraffic(t *testing.T) {
 	k, i := startBoth(t, imcdtest.Options{})
 	alice, bob := user(t, k, "alice"), user(t, k, "bob")
-	say(t, alice, lobby, "#create", 200)
-	say(t, bob, lobby, "#join", 200)
+	kit.Say(t, alice, lobby, "#create", 200)
+	kit.Say(t, bob, lobby, "#join", 200)
 
 	var talk sync.WaitGroup
 	var accepted atomic.Int64
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	for range 4 {
 		talk.Go(func() { accepted.Add(talkUntilRefused(ctx, t, alice)) })
 	}
@@ -92,10 +93,10 @@ func TestTermBounded(t *testing.T) {
 			}
 			k, i := startBoth(t, imcdtest.Options{DBURL: db.URL("imcd")})
 			alice, bob := user(t, k, "alice"), user(t, k, "bob")
-			say(t, alice, lobby, "#create", 200)
-			say(t, bob, lobby, "#join", 200)
+			kit.Say(t, alice, lobby, "#create", 200)
+			kit.Say(t, bob, lobby, "#join", 200)
 			bob.AnswerWith(0) // so that a copy is under way
-			say(t, alice, lobby, "hello", 200)
+			kit.Say(t, alice, lobby, "hello", 200)
 
 			freeze, thaw := func() error { return k.Signal(syscall.SIGSTOP) }, func() error { return k.Signal(syscall.SIGCONT) }
 			if frozen == "Postgres" {
@@ -113,7 +114,7 @@ func TestTermBounded(t *testing.T) {
 			}()
 			ask.Go(func() {
 				// Its outcome depends on what is frozen; that it comes does not.
-				if _, err := alice.Say(testContext(t), lobby, "#create chat-other"); err != nil && frozen == "Postgres" {
+				if _, err := alice.Say(kit.Context(t), lobby, "#create chat-other"); err != nil && frozen == "Postgres" {
 					t.Error(err)
 				}
 			})

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // foreground is a running imcdemo -run.
@@ -152,8 +153,7 @@ func TestForeground(t *testing.T) {
 // talk lets a user make a room and say something in it.
 func talk(t *testing.T, port int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := kit.Context(t)
 	alice, err := evapitest.NewUA(evapitest.UAConfig{User: "alice", Proxy: loopback(port)})
 	if err != nil {
 		t.Fatal(err)

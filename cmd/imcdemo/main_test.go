@@ -12,8 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"imcd/cmd/imcd/imcdtest"
 	"imcd/cmd/internal/stack"
 )
 
@@ -21,21 +20,7 @@ import (
 // runs.
 var bin string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "imcdemo-bin-")
-	if err == nil {
-		bin = dir
-		err = build(context.Background(), dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(dir)
-		os.Exit(code)
-	}))
-}
+func TestMain(m *testing.M) { imcdtest.Main(m, &bin, build) }
 
 func build(ctx context.Context, dir string) error {
 	if _, err := stack.Build(ctx, dir); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestIdentity: what is proposed works as it stands: an identity without a port, a
@@ -30,13 +31,12 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("no %q in\n%s", line, f.said)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := kit.Context(t)
 	for domain, rooms := range map[string][]string{
 		"127.0.0.1":    {"sip:chat-a@127.0.0.1", fmt.Sprintf("sip:chat-a@127.0.0.1:%d", f.ports[0])},
 		"chat.example": {"sip:chat-a@chat.example", "sip:chat-a@chat.example:5060"},
 	} {
-		u := newPhone(t, evapitest.UAConfig{User: "alice", Domain: domain, Proxy: loopback(f.ports[0])})
+		u := kit.UA(t, evapitest.UAConfig{User: "alice", Domain: domain, Proxy: loopback(f.ports[0])})
 		if err := u.Register(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -72,33 +72,22 @@ func (f *foreground) askAbout(t *testing.T, command, want string) {
 	}
 }
 
-func newPhone(t *testing.T, cfg evapitest.UAConfig) *evapitest.UA {
-	t.Helper()
-	u, err := evapitest.NewUA(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = u.Close() })
-	return u
-}
-
 // TestContactsBehindNAT: a phone whose Contact names an address that it cannot be
 // reached at gets what is said, over UDP and TCP; one whose Contact names another port of
 // its host gets it there.
 func TestContactsBehindNAT(t *testing.T) {
 	f := startForeground(t)
 	defer f.end(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := kit.Context(t)
 	proxy := loopback(f.ports[0])
-	alice := newPhone(t, evapitest.UAConfig{User: "alice", Proxy: proxy, Domain: host})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: proxy, Domain: host})
 	if err := alice.Register(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if res, err := alice.Say(ctx, "sip:chat-x@127.0.0.1", "#create"); err != nil || res.StatusCode != 200 {
 		t.Fatal(res, err)
 	}
-	other := newPhone(t, evapitest.UAConfig{User: "elsewhere", Proxy: proxy, Domain: host})
+	other := kit.UA(t, evapitest.UAConfig{User: "elsewhere", Proxy: proxy, Domain: host})
 	_, otherAddr, _ := strings.Cut(other.Contact(), "@")
 	_, otherPort, err := net.SplitHostPort(otherAddr)
 	if err != nil {
@@ -113,7 +102,7 @@ func TestContactsBehindNAT(t *testing.T) {
 	} {
 		t.Run(c.transport+" "+c.contact, func(t *testing.T) {
 			name := fmt.Sprintf("u%d", n)
-			u := newPhone(t, evapitest.UAConfig{User: name, Proxy: proxy, Domain: host, Transport: c.transport})
+			u := kit.UA(t, evapitest.UAConfig{User: name, Proxy: proxy, Domain: host, Transport: c.transport})
 			contact := c.contact
 			if strings.Contains(contact, "%s") {
 				contact = fmt.Sprintf(contact, name)
@@ -226,7 +215,7 @@ func TestBrowser(t *testing.T) {
 	b.await("SIP/2.0 200", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	alice := newPhone(t, evapitest.UAConfig{User: "alice", Proxy: loopback(f.ports[0]), Domain: host})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: loopback(f.ports[0]), Domain: host})
 	for _, text := range []string{"#join", "hello"} {
 		if res, err := alice.Say(ctx, "sip:chat-w@127.0.0.1", text); err != nil || res.StatusCode != 200 {
 			t.Fatal(res, err)

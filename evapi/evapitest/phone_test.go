@@ -13,6 +13,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestManners: each phone does what its manners say, seen from its proxy's socket.
@@ -81,7 +82,7 @@ func proxyMeets(t *testing.T, m evapitest.Manners, want []string) {
 		}
 	}
 	if m.Hangup { // nothing comes over UDP, and there is nothing to close
-		if all, err := p.WaitN(testContext(t), 2); err != nil || len(all) != 2 {
+		if all, err := p.WaitN(kit.Context(t), 2); err != nil || len(all) != 2 {
 			t.Errorf("%d requests: %v", len(all), err)
 		}
 		return
@@ -184,15 +185,15 @@ func TestConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := startKamailio(t, opts)
-	ctx := testContext(t)
+	k := kit.Kamailio(t, opts)
+	ctx := kit.Context(t)
 	local := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
 	for transport, addr := range map[string]string{"tcp": k.SIPAddr(), "ws": local(0), "tls": local(1)} {
 		t.Run(transport, func(t *testing.T) {
 			cfg := evapitest.UAConfig{User: "alice-" + transport, Domain: "chat.test", Proxy: addr, Transport: transport}
-			alice := newUA(t, cfg)
+			alice := kit.UA(t, cfg)
 			cfg.User = "bob-" + transport
-			bob := newUA(t, cfg)
+			bob := kit.UA(t, cfg)
 			for _, u := range []*evapitest.UA{alice, bob} {
 				if err := u.Register(ctx); err != nil {
 					t.Fatal(err)

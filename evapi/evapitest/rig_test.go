@@ -10,58 +10,22 @@ import (
 	"go.uber.org/goleak"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func startKamailio(t *testing.T, opts evapitest.Options) *evapitest.Kamailio {
-	t.Helper()
-	k, err := evapitest.StartKamailio(testContext(t), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(k.LogTail())
-		}
-	})
-	return k
-}
-
-func newUA(t *testing.T, cfg evapitest.UAConfig) *evapitest.UA {
-	t.Helper()
-	u, err := evapitest.NewUA(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := u.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return u
-}
-
 func TestMessageBetweenUsers(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	for _, transport := range []string{"udp", "tcp"} {
 		t.Run(transport, func(t *testing.T) { messageBetweenUsers(t, k, transport) })
 	}
 }
 
 func messageBetweenUsers(t *testing.T, k *evapitest.Kamailio, transport string) {
-	ctx := testContext(t)
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: transport, DisplayName: `Al "the" one`})
-	bob := newUA(t, evapitest.UAConfig{User: "bob", Proxy: k.SIPAddr(), Transport: transport, Domain: "example.org"})
+	ctx := kit.Context(t)
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: transport, DisplayName: `Al "the" one`})
+	bob := kit.UA(t, evapitest.UAConfig{User: "bob", Proxy: k.SIPAddr(), Transport: transport, Domain: "example.org"})
 	if err := errors.Join(alice.Register(ctx), bob.Register(ctx)); err != nil {
 		t.Fatal(err)
 	}
@@ -94,10 +58,10 @@ func messageBetweenUsers(t *testing.T, k *evapitest.Kamailio, transport string) 
 }
 
 func TestRetransmission(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
-	ctx := testContext(t)
-	alice := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
-	bob := newUA(t, evapitest.UAConfig{User: "bob", Proxy: k.SIPAddr(), T1: 10 * time.Millisecond})
+	k := kit.Kamailio(t, evapitest.Options{})
+	ctx := kit.Context(t)
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr()})
+	bob := kit.UA(t, evapitest.UAConfig{User: "bob", Proxy: k.SIPAddr(), T1: 10 * time.Millisecond})
 	if err := bob.Register(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -123,9 +87,9 @@ func TestRetransmission(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
-	ctx := testContext(t)
-	u := newUA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: "tcp"})
+	k := kit.Kamailio(t, evapitest.Options{})
+	ctx := kit.Context(t)
+	u := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: "tcp"})
 	for _, stop := range []func() error{k.Halt, k.Kill} {
 		if err := u.Register(ctx); err != nil {
 			t.Fatal(err)
@@ -146,7 +110,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	_, err := evapitest.StartKamailio(testContext(t), evapitest.Options{Config: "nonsense", SIPPort: 9, EvapiPort: 10})
+	_, err := evapitest.StartKamailio(kit.Context(t), evapitest.Options{Config: "nonsense", SIPPort: 9, EvapiPort: 10})
 	if err == nil {
 		t.Fatal("it started")
 	}

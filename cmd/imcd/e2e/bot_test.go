@@ -10,13 +10,14 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestEchoBot: the bot of testdata/echobot is a member as others are: it joins,
 // hears and speaks, and gets what was said while it was away, in order.
 func TestEchoBot(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "echobot")
-	if out, err := exec.CommandContext(withTimeout(t, 2*time.Minute), "go", "build", "-buildvcs=false", "-o", program,
+	if out, err := exec.CommandContext(kit.Within(t, 2*time.Minute), "go", "build", "-buildvcs=false", "-o", program,
 		"imcd/testdata/echobot").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -66,7 +67,7 @@ func at(s *stack.Stack, room string) string {
 // this order.
 func hears(t *testing.T, u *evapitest.UA, texts ...string) {
 	t.Helper()
-	got, err := u.Wait(withTimeout(t, time.Minute), func(all []evapitest.Received) bool {
+	got, err := u.Wait(kit.Context(t), func(all []evapitest.Received) bool {
 		missing := texts
 		for _, r := range all {
 			if len(missing) > 0 && strings.HasPrefix(r.Text(), missing[0]) {

@@ -16,6 +16,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // What a page that takes data for HTML would fall for.
@@ -28,7 +29,7 @@ const (
 // speak sends a text and wants a 200.
 func speak(t *testing.T, u *evapitest.UA, uri, text string) {
 	t.Helper()
-	res, err := u.Say(withTimeout(t, time.Minute), uri, text)
+	res, err := u.Say(kit.Context(t), uri, text)
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("%s: %v, %v", text, res, err)
 	}
@@ -47,7 +48,7 @@ func TestConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := alice.Register(withTimeout(t, time.Minute)); err != nil {
+	if err := alice.Register(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	room := "sip:" + hostileRoom + "@" + s.Kamailio().SIPAddr()
@@ -66,7 +67,7 @@ func TestConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.sees(`document.getElementById("link").textContent === "reconnecting"`)
-	if err := s.StartImcd(withTimeout(t, time.Minute)); err != nil {
+	if err := s.StartImcd(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	b.live()
@@ -176,7 +177,7 @@ func liven(t *testing.T, s *stack.Stack) {
 	agent := func(user string) *evapitest.UA {
 		u, err := s.Agent(evapitest.UAConfig{User: user, Domain: at[1:]})
 		if err == nil {
-			err = u.Register(withTimeout(t, time.Minute))
+			err = u.Register(kit.Context(t))
 		}
 		if err != nil {
 			t.Fatal(err)

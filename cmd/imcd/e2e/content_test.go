@@ -9,6 +9,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // header is a header of what was received; empty if there is none.
@@ -32,7 +33,7 @@ func fromPhone(t *testing.T, u *evapitest.UA, room, name string) int {
 		{"SIP/2.0/WS ", "SIP/2.0/UDP "}, {"Call-ID: ", "Call-ID: " + name + "-" + room + "-"}, {"branch=z9hG4bK", "branch=z9hG4bK" + name}} {
 		head = strings.ReplaceAll(head, change.old, change.new)
 	}
-	res, err := u.Raw(withTimeout(t, time.Minute), []byte(head+"\r\n\r\n"+body))
+	res, err := u.Raw(kit.Context(t), []byte(head+"\r\n\r\n"+body))
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -49,7 +50,7 @@ func TestContentThroughKamailio(t *testing.T) {
 			const room = "chat-content"
 			alice, bob, carol := chatAgent(t, s, "alice"), chatAgent(t, s, "bob"), chatAgent(t, s, "carol")
 			for _, u := range []*evapitest.UA{alice, bob, carol} {
-				if err := u.Register(withTimeout(t, time.Minute)); err != nil {
+				if err := u.Register(kit.Context(t)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -57,7 +58,7 @@ func TestContentThroughKamailio(t *testing.T) {
 			mustSay(t, bob, "bob", room, "#join")
 			mustSay(t, carol, "carol", room, "#join")
 			hears(t, bob, "*** carol")
-			if err := carol.Unregister(withTimeout(t, time.Minute)); err != nil {
+			if err := carol.Unregister(kit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
 			bob.Clear()
@@ -69,21 +70,21 @@ func TestContentThroughKamailio(t *testing.T) {
 					t.Errorf("%s is answered %d", name, code)
 				}
 			}
-			got, err := bob.WaitN(withTimeout(t, time.Minute), 7)
+			got, err := bob.WaitN(kit.Context(t), 7)
 			if err != nil {
 				t.Fatal(err)
 			}
 			checkTyping(t, got[0])
 			checkContent(t, got[1:], before)
-			if err := carol.Register(withTimeout(t, time.Minute)); err != nil {
+			if err := carol.Register(kit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
-			got, err = carol.WaitN(withTimeout(t, time.Minute), 6)
+			got, err = carol.WaitN(kit.Context(t), 6)
 			if err != nil {
 				t.Fatal(err)
 			}
 			checkContent(t, got, before)
-			if err := s.Idle(withTimeout(t, time.Minute)); err != nil {
+			if err := s.Idle(kit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
 			if all := len(bob.Received()) + len(carol.Received()); all != 13 {
@@ -140,7 +141,7 @@ func checkContent(t *testing.T, got []evapitest.Received, after time.Time) {
 func TestRequireThroughKamailio(t *testing.T) {
 	s := start(t, "sqlite", stack.Options{})
 	alice := chatAgent(t, s, "alice")
-	res, err := alice.Do(withTimeout(t, time.Minute), evapitest.Request{Method: "MESSAGE", URI: roomURI("chat-x"), Body: []byte("#create"),
+	res, err := alice.Do(kit.Context(t), evapitest.Request{Method: "MESSAGE", URI: roomURI("chat-x"), Body: []byte("#create"),
 		Headers: []string{"Require: nonsense-ext, recipient-list-message"}})
 	if err != nil {
 		t.Fatal(err)

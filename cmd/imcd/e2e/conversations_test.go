@@ -8,6 +8,7 @@ import (
 
 	"imcd/cmd/internal/convo"
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 const conversationsDir = "../../../testdata/conversations"
@@ -47,7 +48,7 @@ func TestConversations(t *testing.T) {
 				r := &convo.Runner{Stack: start(t, database, stack.Options{Settings: group[0].Settings})}
 				for _, c := range group {
 					t.Run(c.Title, func(t *testing.T) {
-						if err := r.Run(withTimeout(t, 2*time.Minute), c); err != nil {
+						if err := r.Run(kit.Within(t, 2*time.Minute), c); err != nil {
 							t.Error(err)
 						}
 					})

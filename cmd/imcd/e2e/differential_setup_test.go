@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	"imcd/cmd/internal/stack"
+	"imcd/cmd/internal/stack/stacktest"
 	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 	"imcd/schema"
 	"imcd/schema/schematest"
@@ -81,14 +83,8 @@ func (c *comparison) startPeer() {
 	if c.strict {
 		local = append(local, "#!define IMC_CREATE_ON_JOIN 0", "#!define IMC_CHECK_ON_CREATE 1")
 	}
-	c.peer, err = evapitest.StartKamailio(c.ctx, evapitest.Options{Config: kamailiocfg.File(kamailiocfg.Peer),
+	c.peer = kit.Kamailio(c.t, evapitest.Options{Config: kamailiocfg.File(kamailiocfg.Peer),
 		Workers: 1, SIPPort: ports[0], EvapiPort: ports[1], Local: strings.Join(local, "\n")})
-	c.must(err)
-	c.t.Cleanup(func() {
-		if err := c.peer.Stop(); err != nil {
-			c.t.Error(err)
-		}
-	})
 	c.module, err = peerSide(c.peer)
 	c.t.Cleanup(func() {
 		for _, u := range c.module.agents {
@@ -101,27 +97,19 @@ func (c *comparison) startPeer() {
 }
 
 func (c *comparison) startImcd(url string) {
-	path, err := binary.get()
-	c.must(err)
 	settings := map[string]string{"owner_leave": "refuse", "notice_repeat": "0s"} // as the module: each time
 	if c.strict {
 		settings["create_on_join"], settings["check_on_create"] = "0", "1"
 	}
 	// The module makes rooms of any name.
-	any := evapitest.Options{IMCLocal: `#!define IMC_ROOM "."`}
-	s, err := stack.Start(c.ctx, stack.Options{Binary: path, DBURL: url, Settings: settings, Kamailio: any})
-	c.must(err)
-	c.t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			c.t.Error(err)
-		}
-	})
-	c.stack = s
+	rooms := evapitest.Options{IMCLocal: `#!define IMC_ROOM "."`}
+	c.stack = stacktest.Start(c.t, stack.Options{Binary: binary.Path(c.t), DBURL: url, Settings: settings,
+		Kamailio: rooms})
 	c.connectImcd()
 	c.must(c.imcd.prepare(c.ctx))
 }
 
-// connectImcd makes the side of imcd anew, after its start.
+// connectImcd makes the side of imcd again, after its start.
 func (c *comparison) connectImcd() {
 	rpc, err := evapi.Dial(c.ctx, c.stack.RPCAddr())
 	c.must(err)

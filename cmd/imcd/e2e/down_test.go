@@ -8,6 +8,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 // tries is over how many requests a median is taken.
@@ -37,7 +38,7 @@ func TestDown(t *testing.T) {
 	t.Parallel()
 	s := start(t, "sqlite", stack.Options{})
 	alice := agent(t, s, "alice")
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	if err := s.Kill9(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"imcd/cmd/internal/stack"
 	"imcd/engine/store"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema"
 )
 
@@ -36,7 +37,7 @@ func startCrowd(t *testing.T, settings map[string]string) *crowd {
 	url := "sqlite://" + filepath.Join(t.TempDir(), "crowd.db")
 	fill(t, url)
 	c := &crowd{Stack: start(t, "sqlite", stack.Options{DBURL: url, Settings: settings})}
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	var err error
 	if c.alice, err = c.Agent(evapitest.UAConfig{User: "alice", Domain: "chat.example"}); err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func startCrowd(t *testing.T, settings map[string]string) *crowd {
 // fill makes the rooms in the database.
 func fill(t *testing.T, url string) {
 	t.Helper()
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	db, err := schema.Open(ctx, url, schema.Options{Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +86,7 @@ func memberName(i int) string { return fmt.Sprintf("member%d", i) }
 // register registers the first n members at the sink's contact.
 func (c *crowd) register(t *testing.T, n int) {
 	t.Helper()
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	var all sync.WaitGroup
 	for worker := range 4 {
 		all.Go(func() {
@@ -107,7 +108,7 @@ func (c *crowd) register(t *testing.T, n int) {
 func (c *crowd) say(t *testing.T, room, text string) (took time.Duration, replied time.Time) {
 	t.Helper()
 	began := time.Now()
-	res, err := c.alice.Say(withTimeout(t, time.Minute), room, text)
+	res, err := c.alice.Say(kit.Context(t), room, text)
 	replied = time.Now()
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("%s: %v %v", text, res, err)
@@ -142,7 +143,7 @@ func (c *crowd) copies(text string) (at map[string]time.Time, repeated, twice in
 // members gets each message exactly once and in order.
 func TestFanOut(t *testing.T) {
 	c := startCrowd(t, nil)
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	var small, big []time.Duration
 	const rounds = 9
 	for range rounds {
@@ -189,7 +190,7 @@ func TestFanOutOrder(t *testing.T) {
 	for i := range burst {
 		c.say(t, bigRoom, fmt.Sprintf("burst %d", i))
 	}
-	if err := c.Idle(withTimeout(t, 2*time.Minute)); err != nil {
+	if err := c.Idle(kit.Within(t, 2*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	next := make(map[string]int)
@@ -224,7 +225,7 @@ func TestFanOutInterrupted(t *testing.T) {
 			// What Kamailio had taken when it ended gets no result: it counts
 			// as under way for so long.
 			c := startCrowd(t, map[string]string{"result_timeout": "9s"})
-			ctx := withTimeout(t, 3*time.Minute)
+			ctx := kit.Within(t, 3*time.Minute)
 			c.say(t, bigRoom, "interrupted")
 			if _, err := c.sink.WaitN(ctx, crowdSize/10); err != nil {
 				t.Fatal(err)

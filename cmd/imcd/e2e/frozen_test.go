@@ -12,6 +12,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 const (
@@ -42,7 +43,7 @@ func TestFrozen(t *testing.T) {
 }
 
 func freeze(t *testing.T, s *stack.Stack, body string) {
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	const room = "sip:chat-a@x"
 	alice, bob := agent(t, s, "alice"), agent(t, s, "bob")
 	senders := make([]*evapitest.UA, 4)

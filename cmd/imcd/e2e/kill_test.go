@@ -9,6 +9,7 @@ import (
 
 	"imcd/cmd/internal/convo"
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 // killsWanted is how often imcd is killed at least, on each database.
@@ -47,7 +48,7 @@ func killAll(t *testing.T, database string, seed uint64) {
 			return crash
 		}
 		for _, c := range group {
-			if err := r.Run(withTimeout(t, 2*time.Minute), c); err != nil {
+			if err := r.Run(kit.Within(t, 2*time.Minute), c); err != nil {
 				t.Errorf("%v\n(seed %d)", err, seed)
 			}
 		}

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"sort"
 	"testing"
-	"time"
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestLargestMessage looks for the largest body that is passed on: it arrives
@@ -15,7 +15,7 @@ import (
 func TestLargestMessage(t *testing.T) {
 	t.Parallel()
 	s := start(t, "sqlite", stack.Options{Settings: map[string]string{"attachment_line": ""}})
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	alice, bob := agent(t, s, "alice"), agent(t, s, "bob")
 	for _, u := range []*evapitest.UA{alice, bob} {
 		if res, err := u.Say(ctx, "sip:chat-a@x", "#join"); err != nil || res.StatusCode != 200 {

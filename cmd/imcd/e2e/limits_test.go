@@ -3,9 +3,9 @@ package e2e
 import (
 	"strconv"
 	"testing"
-	"time"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestRetryAfter: a client that is too fast is told how long to wait, and is let
@@ -13,7 +13,7 @@ import (
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	s := start(t, "sqlite", stack.Options{Settings: map[string]string{"rate_sender_messages": "1/2s"}})
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	alice := agent(t, s, "alice")
 	if res, err := alice.Say(ctx, "sip:chat-a@x", "#create"); err != nil || res.StatusCode != 200 {
 		t.Fatalf("create: %v %v", res, err)

@@ -11,6 +11,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -23,7 +24,7 @@ func TestPromiseWithoutDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, "postgres", stack.Options{DBURL: pg.URL("imcd")})
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	const room = "chat-away"
 	alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
 	for _, u := range []*evapitest.UA{alice, bob} {
@@ -44,7 +45,7 @@ func TestPromiseWithoutDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	pg.StopFast()
-	until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
+	kit.Until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
 	for i, text := range []string{"lost", "#add carol", "#exit", "lost again", "#create chat-other"} {
 		res, err := alice.Say(ctx, roomURI(room), text)
 		if err != nil || res.StatusCode != 503 || res.GetHeader("Retry-After") == nil {
@@ -58,8 +59,8 @@ func TestPromiseWithoutDatabase(t *testing.T) {
 	if err := pg.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	until(t, ctx, "imcd is ready again", func() bool { return ready(t, ctx, s) == http.StatusOK })
-	until(t, ctx, "a message is answered 200", func() bool {
+	kit.Until(t, ctx, "imcd is ready again", func() bool { return ready(t, ctx, s) == http.StatusOK })
+	kit.Until(t, ctx, "a message is answered 200", func() bool {
 		code, err := sayAs(ctx, alice, "alice", room, "afterwards")
 		return err == nil && code == 200
 	})
@@ -93,7 +94,7 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	// Copies go out few at a time, so that there is a rest to deliver.
 	s := start(t, "postgres", stack.Options{DBURL: pg.URL("imcd"), Settings: map[string]string{"max_outstanding": "4"}})
 	k := newSink(t, s, nil)
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	if err := registerAt(ctx, k.ua, users, 3600); err != nil {
 		t.Fatal(err)
 	}
@@ -104,21 +105,21 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	pg.StopFast()
 	before, _ := k.counts()
 	const all = (members - 1) * messages
-	until(t, ctx, "everything has arrived", func() bool { n, _ := k.counts(); return n == all })
+	kit.Until(t, ctx, "everything has arrived", func() bool { n, _ := k.counts(); return n == all })
 	_, repeats := k.counts()
 	t.Logf("%d of %d copies arrived while PostgreSQL was away, %d repeated", all-before, all, repeats)
 	if before == all {
 		t.Error("nothing was left to deliver")
 	}
-	until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
+	kit.Until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
 	if err := pg.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	until(t, ctx, "a message is answered 200", func() bool {
+	kit.Until(t, ctx, "a message is answered 200", func() bool {
 		code, err := sayAs(ctx, phone, users[0], room, fmt.Sprintf("message #%d", messages))
 		return err == nil && code == 200
 	})
-	until(t, ctx, "it has arrived", func() bool { n, _ := k.counts(); return n == all+members-1 })
+	kit.Until(t, ctx, "it has arrived", func() bool { n, _ := k.counts(); return n == all+members-1 })
 }
 
 func countTexts(all []evapitest.Received, part string) int {

@@ -8,6 +8,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestPromiseDuplicates: a request that comes again, as a new transaction with
@@ -18,7 +19,7 @@ func TestPromiseDuplicates(t *testing.T) {
 		t.Run(database, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, database, stack.Options{})
-			ctx := withTimeout(t, 2*time.Minute)
+			ctx := kit.Within(t, 2*time.Minute)
 			const room = "chat-twice"
 			alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
 			if err := bob.Register(ctx); err != nil {

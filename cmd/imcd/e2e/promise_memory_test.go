@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -47,12 +48,12 @@ func TestPromiseMemory(t *testing.T) {
 	filled := time.Now()
 	s := startPlain(t, stack.Options{DBURL: url})
 	started := rss(t, s.ImcdPid())
-	ctx := withTimeout(t, 5*time.Minute)
+	ctx := kit.Within(t, 5*time.Minute)
 	highest := started
 	look := func() { highest = max(highest, rss(t, s.ImcdPid())) }
 
 	// Everybody is tried once, and found to be offline.
-	until(t, ctx, "all are known to be offline", func() bool {
+	kit.Until(t, ctx, "all are known to be offline", func() bool {
 		look()
 		m, err := metrics(ctx, s)
 		return err == nil && m[`imc_deliveries_total{result="offline"}`] >= rooms*(size-1)
@@ -70,7 +71,7 @@ func TestPromiseMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := len(sample) * pending
-	until(t, ctx, "the sample has everything", func() bool { look(); return len(k.Received()) >= want })
+	kit.Until(t, ctx, "the sample has everything", func() bool { look(); return len(k.Received()) >= want })
 	t.Logf("RSS of imcd: %d MB after its start, %d MB with everybody tried and offline, %d MB when %d members had got "+
 		"what they missed, at most %d MB", started>>20, offline>>20, rss(t, s.ImcdPid())>>20, len(sample), highest>>20)
 	if highest >= limit {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestPromiseMissedRegistration: a member who registers while imcd cannot hear of
@@ -23,13 +24,13 @@ func TestPromiseMissedRegistration(t *testing.T) {
 			s := start(t, "sqlite", stack.Options{})
 			k := newSink(t, s, nil)
 			phone := chatAgent(t, s, "phone")
-			ctx := withTimeout(t, 2*time.Minute)
+			ctx := kit.Within(t, 2*time.Minute)
 			mustSay(t, phone, "alice", room, "#create")
 			mustSay(t, phone, "bob", room, "#join")
 			for n := range 3 {
 				mustSay(t, phone, "alice", room, fmt.Sprintf("message #%d", n))
 			}
-			until(t, ctx, "bob is found to be offline", func() bool {
+			kit.Until(t, ctx, "bob is found to be offline", func() bool {
 				m, err := metrics(ctx, s)
 				return err == nil && m[`imc_deliveries_total{result="offline"}`] > 0
 			})
@@ -38,7 +39,7 @@ func TestPromiseMissedRegistration(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			until(t, ctx, "bob has everything", func() bool { return len(k.order(seat{room, "bob"})) == 3 })
+			kit.Until(t, ctx, "bob has everything", func() bool { return len(k.order(seat{room, "bob"})) == 3 })
 		})
 	}
 }
@@ -48,7 +49,7 @@ func frozenMeanwhile(t *testing.T, ctx context.Context, s *stack.Stack, meanwhil
 		t.Fatal(err)
 	}
 	phone := chatAgent(t, s, "phone")
-	until(t, ctx, "Kamailio takes imcd for dead", func() bool {
+	kit.Until(t, ctx, "Kamailio takes imcd for dead", func() bool {
 		began := time.Now()
 		code, err := sayAs(ctx, phone, "alice", "chat-missed", "nobody answers")
 		return err == nil && code == 503 && time.Since(began) < time.Second

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -22,7 +23,7 @@ func TestPromiseOffline(t *testing.T) {
 	fillRooms(t, url, []filling{{room: room, members: users}})
 	s := start(t, "postgres", stack.Options{DBURL: url})
 	k := newSink(t, s, nil)
-	ctx := withTimeout(t, 3*time.Minute)
+	ctx := kit.Within(t, 3*time.Minute)
 	late := seat{room, users[9]}
 	if err := registerAt(ctx, k.ua, users[:9], 3600); err != nil {
 		t.Fatal(err)
@@ -45,7 +46,7 @@ func TestPromiseOffline(t *testing.T) {
 		}
 		return true
 	}
-	until(t, ctx, "the others have everything", others)
+	kit.Until(t, ctx, "the others have everything", others)
 	if got := k.order(late); len(got) > 0 {
 		t.Fatalf("the member that is offline got %v", got)
 	}
@@ -62,7 +63,7 @@ func TestPromiseOffline(t *testing.T) {
 		}
 	}
 	took := time.Since(began)
-	until(t, ctx, "everybody has everything", func() bool { return others() && len(k.order(late)) == n })
+	kit.Until(t, ctx, "everybody has everything", func() bool { return others() && len(k.order(late)) == n })
 	want := make([]int, n)
 	for i := range want {
 		want[i] = i
@@ -87,7 +88,7 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 	fillRooms(t, url, []filling{{room: room, members: users}})
 	s := startPlain(t, stack.Options{DBURL: url})
 	k := newSink(t, s, nil)
-	ctx := withTimeout(t, 3*time.Minute)
+	ctx := kit.Within(t, 3*time.Minute)
 	if err := registerAt(ctx, k.ua, users, 3600); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 			n++
 		}
 		delivered += burst * online
-		until(t, ctx, "a burst has arrived", func() bool { c, _ := k.counts(); return c >= delivered })
+		kit.Until(t, ctx, "a burst has arrived", func() bool { c, _ := k.counts(); return c >= delivered })
 		return float64(burst*online) / time.Since(began).Seconds()
 	}
 	round(size - 1) // warms up
@@ -116,7 +117,7 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		delivered += burst * len(away)
-		until(t, ctx, "those who were away have everything", func() bool { c, _ := k.counts(); return c == delivered })
+		kit.Until(t, ctx, "those who were away have everything", func() bool { c, _ := k.counts(); return c == delivered })
 		without = append(without, round(size-1))
 	}
 	slices.Sort(with)
@@ -134,7 +135,7 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 func roomInKamailio(t *testing.T, ctx context.Context, s *stack.Stack, n int) {
 	t.Helper()
 	const all = 256 << 20 // as evapitest starts it; imcd leaves it a third
-	until(t, ctx, "Kamailio has memory for more", func() bool {
+	kit.Until(t, ctx, "Kamailio has memory for more", func() bool {
 		m, err := metrics(ctx, s)
 		if err != nil {
 			return false

@@ -16,6 +16,7 @@ import (
 	"imcd/cmd/internal/stack"
 	"imcd/engine/store"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema"
 )
 
@@ -36,7 +37,7 @@ type filling struct {
 // fillRooms writes rooms into a database, the first member as the owner.
 func fillRooms(t *testing.T, url string, rooms []filling) {
 	t.Helper()
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	db, err := schema.Open(ctx, url, schema.Options{Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
@@ -78,11 +79,7 @@ func (f filling) appendTo(changes []store.Change) []store.Change {
 // startPlain starts a system without the race detector in imcd.
 func startPlain(t *testing.T, opts stack.Options) *stack.Stack {
 	t.Helper()
-	path, err := plain.get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	opts.Binary = path
+	opts.Binary = plain.Path(t)
 	return start(t, "", opts)
 }
 
@@ -109,7 +106,7 @@ func sayAs(ctx context.Context, u *evapitest.UA, user, room, text string) (int, 
 // mustSay is sayAs for what must be answered 200.
 func mustSay(t *testing.T, u *evapitest.UA, user, room, text string) {
 	t.Helper()
-	code, err := sayAs(withTimeout(t, time.Minute), u, user, room, text)
+	code, err := sayAs(kit.Context(t), u, user, room, text)
 	if err != nil || code != 200 {
 		t.Fatalf("%s says %q in %s: %d %v", user, text, room, code, err)
 	}
@@ -125,7 +122,8 @@ func registerAt(ctx context.Context, u *evapitest.UA, users []string, expires in
 			for i := worker; i < len(users); i += parallel {
 				aor := userURI(users[i])
 				res, err := u.Do(ctx, evapitest.Request{Method: "REGISTER", URI: "sip:" + chatHost, To: aor,
-					From: "<" + aor + ">", Headers: []string{"Contact: <" + u.Contact() + ">", fmt.Sprint("Expires: ", expires)}})
+					From: "<" + aor + ">", Headers: []string{"Contact: <" + u.Contact() +
+						">", fmt.Sprint("Expires: ", expires)}})
 				if err == nil && res.StatusCode != 200 {
 					err = fmt.Errorf("%d %s", res.StatusCode, res.Reason)
 				}
@@ -148,20 +146,6 @@ func names(prefix string, n int) []string {
 		list[i] = fmt.Sprint(prefix, i)
 	}
 	return list
-}
-
-// until waits until cond holds; what names it in the failure.
-func until(t *testing.T, ctx context.Context, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waiting until %s: %v", what, ctx.Err())
-		case <-tick.C:
-		}
-	}
 }
 
 // roomRows are the rooms as they are stored, by user part.

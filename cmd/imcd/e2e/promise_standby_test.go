@@ -11,6 +11,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema"
 	"imcd/schema/schematest"
 )
@@ -30,7 +31,7 @@ func once(ctx context.Context, alice *evapitest.UA, room, text string) (int, err
 // stored in one row.
 func wantOnce(t *testing.T, bob *evapitest.UA, url, room string, texts []string) {
 	t.Helper()
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	last := texts[len(texts)-1]
 	all, err := bob.Wait(ctx, func(all []evapitest.Received) bool { return countTexts(all, last) > 0 })
 	if err != nil {
@@ -81,7 +82,7 @@ func TestPromiseStandby(t *testing.T) {
 	}
 	url := schematest.Hosts("imcd", primary, standby)
 	s := start(t, "postgres", stack.Options{DBURL: url})
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	const room = "chat-safe"
 	alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
 	if err := bob.Register(ctx); err != nil {
@@ -110,7 +111,7 @@ func TestPromiseStandby(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range slices.Concat(texts, []string{"#create chat-other", texts[0]}) {
-		until(t, ctx, text+" is answered 200", func() bool {
+		kit.Until(t, ctx, text+" is answered 200", func() bool {
 			code, err := once(ctx, alice, room, text)
 			return err == nil && code == 200
 		})
@@ -178,7 +179,7 @@ func TestPromiseCutCommit(t *testing.T) {
 	}
 	cutter := schematest.NewCutter(t, pg)
 	s := start(t, "postgres", stack.Options{DBURL: cutter.URL("imcd")})
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	const room = "chat-cut"
 	alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
 	if err := bob.Register(ctx); err != nil {

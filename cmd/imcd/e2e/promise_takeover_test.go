@@ -9,6 +9,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 	"imcd/schema/schematest"
 )
@@ -40,7 +41,7 @@ func TestPromiseTakeOver(t *testing.T) {
 	t.Parallel()
 	const room = "chat-old"
 	url := schematest.NewDatabase(t)
-	ctx := withTimeout(t, 3*time.Minute)
+	ctx := kit.Within(t, 3*time.Minute)
 	database := url[strings.LastIndexByte(url, '/')+1:]
 	if err := schematest.Server(t).Exec(ctx, database, moduleTables); err != nil {
 		t.Fatal(err)
@@ -53,12 +54,12 @@ func TestPromiseTakeOver(t *testing.T) {
 	}
 	bob, carol := seat{room, "bob"}, seat{room, "carol"}
 	mustSay(t, phone, "alice", room, "first #0")
-	until(t, ctx, "bob has the first message", func() bool { return k.has(bob, 0) })
+	kit.Until(t, ctx, "bob has the first message", func() bool { return k.has(bob, 0) })
 	if err := kill9(ctx, s); err != nil {
 		t.Fatal(err)
 	}
 	mustSay(t, phone, "alice", room, "second #1")
-	until(t, ctx, "bob has the second message", func() bool { return k.has(bob, 1) })
+	kit.Until(t, ctx, "bob has the second message", func() bool { return k.has(bob, 1) })
 	if err := s.StopImcd(); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestPromiseTakeOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []int{0, 1, 2}
-	until(t, ctx, "everybody has the third message", func() bool { return k.has(bob, 2) && k.has(carol, 2) })
+	kit.Until(t, ctx, "everybody has the third message", func() bool { return k.has(bob, 2) && k.has(carol, 2) })
 	for _, p := range []seat{bob, carol} {
 		if got := k.order(p); !slices.Equal(got, want) {
 			t.Errorf("%s got %v", p.user, got)
@@ -90,7 +91,7 @@ func TestPromiseTakeOver(t *testing.T) {
 // handBack lets Kamailio's own module have the rooms for a while.
 func handBack(t *testing.T, url, room string) {
 	t.Helper()
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	ports, err := evapitest.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)

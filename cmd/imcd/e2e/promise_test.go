@@ -15,6 +15,7 @@ import (
 	"imcd/cmd/internal/stack"
 	"imcd/engine/store"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema"
 	"imcd/schema/schematest"
 )
@@ -91,7 +92,7 @@ func TestPromise(t *testing.T) {
 		Settings: map[string]string{"result_timeout": "5s", "cursor_flush": "5ms"}})
 	l := newTraffic(t, s, rooms, promiseRate, promiseSeed)
 	k := newSink(t, s, l.arrived)
-	ctx := withTimeout(t, time.Duration(n)*5*promiseRound)
+	ctx := kit.Within(t, time.Duration(n)*5*promiseRound)
 	if err := registerAt(ctx, k.ua, names("u", promiseUsers), 3600); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestPromise(t *testing.T) {
 // judgeOrder compares what members got with the order in which messages are
 // stored, and that with the order in which they were answered.
 func judgeOrder(t *testing.T, url string, l *traffic, k *sink) {
-	ctx := withTimeout(t, 2*time.Minute)
+	ctx := kit.Within(t, 2*time.Minute)
 	store, err := schema.Open(ctx, url, schema.Options{Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)

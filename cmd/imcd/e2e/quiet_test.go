@@ -12,6 +12,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // What phones send that nobody wrote.
@@ -33,7 +34,7 @@ type feed struct {
 
 func openFeed(t *testing.T, s *stack.Stack) *feed {
 	t.Helper()
-	ws, res, err := websocket.DefaultDialer.DialContext(withTimeout(t, time.Minute), "ws://"+s.HTTPAddr()+"/ws", nil)
+	ws, res, err := websocket.DefaultDialer.DialContext(kit.Context(t), "ws://"+s.HTTPAddr()+"/ws", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,12 +125,12 @@ func TestQuiet(t *testing.T) {
 		"message/imdn+xml":               fmt.Sprintf(receiptBody, id),
 		"message/cpim":                   cpimReceipt + fmt.Sprintf(receiptBody, id),
 	} {
-		res, err := bob.Message(withTimeout(t, time.Minute), room, contentType, []byte(body))
+		res, err := bob.Message(kit.Context(t), room, contentType, []byte(body))
 		if err != nil || res.StatusCode != 200 {
 			t.Errorf("%s: %v %v", contentType, res, err)
 		}
 	}
-	_, err := alice.Wait(withTimeout(t, time.Minute), func(all []evapitest.Received) bool {
+	_, err := alice.Wait(kit.Context(t), func(all []evapitest.Received) bool {
 		return len(all) > 0 && strings.HasPrefix(all[len(all)-1].ContentType, "application/im-iscomposing")
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"imcd/cmd/internal/stack"
 	"imcd/engine"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/evapi/sipmsg"
 	"imcd/schema/schematest"
 )
@@ -32,7 +33,7 @@ type receipts struct {
 
 func newReceipts(t *testing.T, database string, members int, opts stack.Options) *receipts {
 	t.Helper()
-	r := &receipts{t: t, ctx: withTimeout(t, time.Minute), others: names("m", members-1)}
+	r := &receipts{t: t, ctx: kit.Context(t), others: names("m", members-1)}
 	if opts.DBURL = "sqlite://" + filepath.Join(t.TempDir(), "imcd.db"); database == "postgres" {
 		opts.DBURL = schematest.NewDatabase(t)
 	}
@@ -93,7 +94,7 @@ func (r *receipts) command(text string) string {
 
 func (r *receipts) counted(metric string, want float64) {
 	r.t.Helper()
-	until(r.t, r.ctx, metric, func() bool {
+	kit.Until(r.t, r.ctx, metric, func() bool {
 		m, err := metrics(r.ctx, r.s)
 		return err == nil && m[metric] >= want
 	})
@@ -225,7 +226,7 @@ func TestReceiptFlood(t *testing.T) {
 		t.Errorf("#list meanwhile: %q", got)
 	}
 	sending.Wait()
-	until(t, r.ctx, "all receipts are counted", func() bool {
+	kit.Until(t, r.ctx, "all receipts are counted", func() bool {
 		m, err := metrics(r.ctx, r.s)
 		handed, dropped := 0.0, 0.0
 		for name, value := range m {

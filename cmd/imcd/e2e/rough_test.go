@@ -14,6 +14,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -178,7 +179,7 @@ func TestRoughPhones(t *testing.T) {
 		k.take(req)
 		return evapitest.Reply{Code: 200}
 	})
-	ctx := withTimeout(t, lasts+time.Minute)
+	ctx := kit.Within(t, lasts+time.Minute)
 	rest := append(append(append([]string{}, distant...), lossy...), quiet...)
 	for _, err := range []error{registerAt(ctx, k.ua, good, 3600), rough.register(ctx, k.ua, rest...), comeBack(ctx, tcp, cut)} {
 		if err != nil {

@@ -1,5 +1,5 @@
 // Package imcdtest builds imcd and runs it as its users do: as a process of its
-// own, on free ports of 127.0.0.1. Nothing in it needs the testing package.
+// own, on free ports of 127.0.0.1.
 package imcdtest
 
 import (
@@ -45,6 +45,7 @@ type Options struct {
 	DBURL   string   // empty: SQLite in the state_dir
 	Args    []string // more flags
 	Environ []string // more variables; nothing is inherited but PATH, HOME and TMPDIR
+	AnyExit bool     // for Run: only the test looks at the exit code
 }
 
 // Imcd is a running imcd.
@@ -52,9 +53,10 @@ type Imcd struct {
 	opts      Options
 	rpc, http int
 
-	cmd  *exec.Cmd
-	log  output
-	done chan struct{} // closed when the process has ended
+	cmd    *exec.Cmd
+	log    Output
+	done   chan struct{} // closed when the process has ended
+	killed bool          // the last run was ended by Kill
 }
 
 // Start starts imcd and waits until it is alive, which it is before it is
@@ -87,7 +89,7 @@ func (i *Imcd) Start(ctx context.Context) error {
 	if err := i.cmd.Start(); err != nil {
 		return fmt.Errorf("starting imcd: %w", err)
 	}
-	i.done = make(chan struct{})
+	i.done, i.killed = make(chan struct{}), false
 	go func() {
 		defer close(i.done)
 		_ = i.cmd.Wait() // ExitCode tells
@@ -180,7 +182,10 @@ func (i *Imcd) Stop() error {
 }
 
 // Kill ends imcd at once and waits for it.
-func (i *Imcd) Kill() error { return i.end(syscall.SIGKILL) }
+func (i *Imcd) Kill() error {
+	i.killed = true
+	return i.end(syscall.SIGKILL)
+}
 
 func (i *Imcd) end(sig syscall.Signal) error {
 	if err := i.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -190,20 +195,21 @@ func (i *Imcd) end(sig syscall.Signal) error {
 	return nil
 }
 
-// output collects what a process prints.
-type output struct {
+// Output collects what a process prints.
+type Output struct {
 	mu   sync.Mutex
 	text strings.Builder // guarded by mu
 }
 
 // Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
+func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.Write(p)
 }
 
-func (o *output) String() string {
+// String is the text so far.
+func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()

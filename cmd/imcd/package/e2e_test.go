@@ -3,7 +3,6 @@
 package debpackage
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
@@ -241,22 +241,12 @@ func (b *box) chat() *chat {
 
 func (b *box) user(name string) *evapitest.UA {
 	b.t.Helper()
-	u, err := evapitest.NewUA(evapitest.UAConfig{User: name, Domain: "chat.test", Proxy: "127.0.0.1:5060"})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { u.Close() })
+	u := kit.UA(b.t, evapitest.UAConfig{User: name, Domain: "chat.test", Proxy: "127.0.0.1:5060"})
 	// Kamailio may not be up yet: the UA sends again.
-	if err := u.Register(withTimeout(b.t)); err != nil {
+	if err := u.Register(kit.Context(b.t)); err != nil {
 		b.t.Fatal(err)
 	}
 	return u
-}
-
-func withTimeout(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // begin makes a room and talks in it.
@@ -279,7 +269,7 @@ func (c *chat) goOn() {
 // within a moment, and until then the answer is 503.
 func (c *chat) until(u *evapitest.UA, text string, code int) {
 	c.t.Helper()
-	ctx := withTimeout(c.t)
+	ctx := kit.Context(c.t)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -303,7 +293,7 @@ func (c *chat) until(u *evapitest.UA, text string, code int) {
 
 func (c *chat) hears(u *evapitest.UA, text string) {
 	c.t.Helper()
-	_, err := u.Wait(withTimeout(c.t), func(all []evapitest.Received) bool {
+	_, err := u.Wait(kit.Context(c.t), func(all []evapitest.Received) bool {
 		for _, r := range all {
 			if r.Text() == text && r.From == room {
 				return true

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // machineNotices is how many notices a machine may get for one thing that happens.
@@ -55,7 +56,7 @@ func machineMeets(t *testing.T, s *site, m machine) {
 			t.Error(err)
 		}
 	})
-	if err := p.Register(withTimeout(t, 10*time.Second)); err != nil {
+	if err := p.Register(kit.Within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	says(t, owner, room, "#create")
@@ -69,7 +70,7 @@ func machineMeets(t *testing.T, s *site, m machine) {
 		}
 	}
 	step("a message to a room that it is not in", func() {
-		res, err := p.Say(withTimeout(t, 10*time.Second), room, "hello")
+		res, err := p.Say(kit.Within(t, 10*time.Second), room, "hello")
 		if err != nil || res.StatusCode/100 == 2 {
 			t.Errorf("it was accepted: %v %v", res, err)
 		}
@@ -82,7 +83,7 @@ func machineMeets(t *testing.T, s *site, m machine) {
 	step("it is added again", func() { says(t, owner, room, "#add "+user) })
 	step("the room ends", func() { says(t, owner, room, "#destroy") })
 	// No copy is to wait for a phone that is gone.
-	if err := p.Unregister(withTimeout(t, 10*time.Second)); err != nil {
+	if err := p.Unregister(kit.Within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	quiet(t, s, p)
@@ -92,7 +93,7 @@ func machineMeets(t *testing.T, s *site, m machine) {
 // of the two would never come to.
 func quiet(t *testing.T, s *site, p *evapitest.Phone) {
 	t.Helper()
-	ctx := withTimeout(t, 10*time.Second)
+	ctx := kit.Within(t, 10*time.Second)
 	for rounds, last := 0, -1; rounds < 2; {
 		if err := s.Idle(ctx); err != nil {
 			t.Fatalf("it does not end: %v", err)

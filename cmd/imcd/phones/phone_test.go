@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // message is what a client has received, as it shows it.
@@ -55,14 +57,14 @@ func hand(t *testing.T, user string, c client) *phone {
 
 func (p *phone) register() {
 	p.t.Helper()
-	if err := p.online(withTimeout(p.t, 20*time.Second)); err != nil {
+	if err := p.online(kit.Within(p.t, 20*time.Second)); err != nil {
 		p.t.Fatalf("%s goes online: %v", p.user, err)
 	}
 }
 
 func (p *phone) unregister() {
 	p.t.Helper()
-	if err := p.offline(withTimeout(p.t, 20*time.Second)); err != nil {
+	if err := p.offline(kit.Within(p.t, 20*time.Second)); err != nil {
 		p.t.Fatalf("%s goes offline: %v", p.user, err)
 	}
 }
@@ -70,7 +72,7 @@ func (p *phone) unregister() {
 // says sends a text that must be accepted.
 func (p *phone) says(uri, text string) {
 	p.t.Helper()
-	ok, err := p.say(withTimeout(p.t, 20*time.Second), uri, text)
+	ok, err := p.say(kit.Within(p.t, 20*time.Second), uri, text)
 	if err != nil || !ok {
 		p.t.Fatalf("%s says %q to %s: accepted %v, %v", p.user, text, uri, ok, err)
 	}
@@ -79,7 +81,7 @@ func (p *phone) says(uri, text string) {
 // tries sends a text that must be refused.
 func (p *phone) tries(uri, text string) {
 	p.t.Helper()
-	ok, err := p.say(withTimeout(p.t, 20*time.Second), uri, text)
+	ok, err := p.say(kit.Within(p.t, 20*time.Second), uri, text)
 	if err != nil || ok {
 		p.t.Fatalf("%s says %q to %s: accepted %v, %v", p.user, text, uri, ok, err)
 	}
@@ -167,7 +169,7 @@ func (p *phone) until(uri, text string) []message {
 // registersAgain waits until the client has registered once more by itself.
 func (p *phone) registersAgain(before int) {
 	p.t.Helper()
-	ctx := withTimeout(p.t, 20*time.Second)
+	ctx := kit.Within(p.t, 20*time.Second)
 	for {
 		_, change := p.received()
 		if p.registrations() > before {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // roomOfAll: a room in which all clients talk, each by a transport of its own.
@@ -111,7 +113,7 @@ func (c *conversation) typing() {
 	const kind = "application/im-iscomposing+xml"
 	const body = `<?xml version="1.0" encoding="UTF-8"?><isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing">` +
 		`<state>active</state><contenttype>text/plain</contenttype><refresh>60</refresh></isComposing>`
-	ok, err := c.eve.client.(*node).send(withTimeout(c.t, 10*time.Second), c.room, kind, body)
+	ok, err := c.eve.client.(*node).send(kit.Within(c.t, 10*time.Second), c.room, kind, body)
 	if err != nil || !ok {
 		c.t.Fatalf("eve types: accepted %v, %v", ok, err)
 	}

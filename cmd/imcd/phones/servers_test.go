@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestTwoServers: the rooms of two servers are members of each other. What is said in
@@ -47,7 +48,7 @@ func TestTwoServers(t *testing.T) {
 	}
 	quiet := func() {
 		t.Helper()
-		ctx := withTimeout(t, 20*time.Second)
+		ctx := kit.Within(t, 20*time.Second)
 		for range 2 { // what one has just delivered is work for the other
 			for _, s := range sites {
 				if err := s.Idle(ctx); err != nil {
@@ -64,7 +65,7 @@ func TestTwoServers(t *testing.T) {
 		for _, u := range people {
 			u.Clear()
 		}
-		res, err := author.Message(withTimeout(t, 10*time.Second), room(0, 1), c.kind, []byte(c.body))
+		res, err := author.Message(kit.Within(t, 10*time.Second), room(0, 1), c.kind, []byte(c.body))
 		if err != nil || res.StatusCode/100 != 2 {
 			t.Fatalf("%s: %v %v", c.kind, res, err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -40,7 +41,7 @@ type siteOptions struct {
 func startSite(t *testing.T, o siteOptions) *site {
 	t.Helper()
 	domain := o.domain
-	ctx := withTimeout(t, time.Minute)
+	ctx := kit.Context(t)
 	diffs, err := evapitest.ReadmeDiffs()
 	if err != nil {
 		t.Fatal(err)
@@ -74,9 +75,7 @@ func startSite(t *testing.T, o siteOptions) *site {
 		opts.Local += textSubscribers(t, domain, o.users)
 	}
 	stackOpts.Kamailio = opts
-	if stackOpts.Binary, err = binary.get(); err != nil {
-		t.Fatal(err)
-	}
+	stackOpts.Binary = binary.Path(t)
 	st, err := stack.Start(ctx, stackOpts)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +104,7 @@ func (s *site) agent(t *testing.T, user string) *evapitest.UA {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := u.Register(withTimeout(t, 10*time.Second)); err != nil {
+	if err := u.Register(kit.Within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	return u
@@ -114,7 +113,7 @@ func (s *site) agent(t *testing.T, user string) *evapitest.UA {
 // says sends a text by one of our user agents, that must be accepted.
 func says(t *testing.T, u *evapitest.UA, uri, text string) {
 	t.Helper()
-	res, err := u.Say(withTimeout(t, 20*time.Second), uri, text)
+	res, err := u.Say(kit.Within(t, 20*time.Second), uri, text)
 	if err != nil || res.StatusCode/100 != 2 {
 		t.Fatalf("%s says %q to %s: %v %v", u.AOR(), text, uri, res, err)
 	}
@@ -124,7 +123,7 @@ func says(t *testing.T, u *evapitest.UA, uri, text string) {
 // what it has shown that was not expected.
 func (s *site) rest(t *testing.T, p *phone) []message {
 	t.Helper()
-	if err := s.Idle(withTimeout(t, 20*time.Second)); err != nil {
+	if err := s.Idle(kit.Within(t, 20*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	zoe := s.agent(t, "zoe")
@@ -148,7 +147,7 @@ func (s *site) sequence(t *testing.T, room string, want int) {
 	var info struct {
 		Sequence int `json:"sequence"`
 	}
-	if err := s.Call(withTimeout(t, 10*time.Second), "imc.room_info", []string{room}, &info); err != nil {
+	if err := s.Call(kit.Within(t, 10*time.Second), "imc.room_info", []string{room}, &info); err != nil {
 		t.Fatal(err)
 	}
 	if info.Sequence != want {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // worstRoom: a room full of bad phones. The good ones get everything once, in order and
@@ -39,7 +40,7 @@ func worstRoom(t *testing.T, s *site) {
 				t.Error(err)
 			}
 		})
-		if err := p.Register(withTimeout(t, 10*time.Second)); err != nil {
+		if err := p.Register(kit.Within(t, 10*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		says(t, owner, room, "#add "+cfg.User)
@@ -52,7 +53,7 @@ func worstRoom(t *testing.T, s *site) {
 	}
 	for _, u := range good {
 		has := func(all []evapitest.Received) bool { return len(saidBy("gus", all)) >= n }
-		all, err := u.Wait(withTimeout(t, 5*time.Second), has)
+		all, err := u.Wait(kit.Within(t, 5*time.Second), has)
 		if err != nil {
 			t.Fatalf("%s has %d of %d after %v: %v", u.AOR(), len(saidBy("gus", all)), n, time.Since(started), err)
 		}
@@ -70,7 +71,7 @@ func worstRoom(t *testing.T, s *site) {
 		}
 	}
 	for _, p := range bad {
-		if _, err := p.WaitN(withTimeout(t, 10*time.Second), 1); err != nil {
+		if _, err := p.WaitN(kit.Within(t, 10*time.Second), 1); err != nil {
 			t.Errorf("a bad phone is no member: %v", err)
 		}
 	}

@@ -33,7 +33,8 @@ func (p *play) collect(ctx context.Context, s *Step, callID string, lossy bool) 
 		missing = nil
 	}
 	for _, e := range missing {
-		errs = append(errs, fmt.Errorf("  line %d: %s did not receive from %s: %s", e.Line, e.User, e.Room, clip(string(e.Body))))
+		errs = append(errs, fmt.Errorf("  line %d: %s did not receive from %s: %s", e.Line, e.User, e.Room,
+			clip(string(e.Body))))
 	}
 	return errors.Join(errs...)
 }
@@ -60,10 +61,12 @@ func (p *play) received(s *Step, key string, m evapitest.Received, callID string
 		p.note(got)
 		return checkInReplyTo(s, user, m, callID)
 	}
-	if p.crashed && (take(&p.late, &got, m, false) || slices.ContainsFunc(p.invited, func(e Expect) bool { return e.matches(&got, m) })) {
+	if p.crashed && (take(&p.late, &got, m, false) ||
+		slices.ContainsFunc(p.invited, func(e Expect) bool { return e.matches(&got, m) })) {
 		return nil
 	}
-	return fmt.Errorf("  %s received from %s %q (%s): %s", user, m.From, m.FromName, m.ContentType, clip(string(m.Body)))
+	return fmt.Errorf("  %s received from %s %q (%s): %s", user, m.From, m.FromName, m.ContentType,
+		clip(string(m.Body)))
 }
 
 // note keeps invitations: until imcd has noted that one has arrived, a crash
@@ -93,7 +96,8 @@ func (e *Expect) matches(got *Expect, m evapitest.Received) bool {
 	if want == "" {
 		want = "text/plain"
 	}
-	if e.User != got.User || e.Room != got.Room || !Pattern(e.Display).Match([]byte(got.Display)) || want != got.Type || !e.Body.Match(got.Body) {
+	if e.User != got.User || e.Room != got.Room || !Pattern(e.Display).Match([]byte(got.Display)) || want != got.Type ||
+		!e.Body.Match(got.Body) {
 		return false
 	}
 	for _, h := range e.Headers {
@@ -125,7 +129,8 @@ func (p *play) wellFormed(key string, m evapitest.Received) error {
 // does not.
 func checkInReplyTo(s *Step, user string, m evapitest.Received, callID string) error {
 	got := m.Header("In-Reply-To")
-	if user == s.User && s.Kind == Say && got != callID && !strings.Contains(string(m.Body), "the invitation to room") &&
+	if user == s.User && s.Kind == Say && got != callID &&
+		!strings.Contains(string(m.Body), "the invitation to room") &&
 		!strings.Contains(string(m.Body), "get your invitation") &&
 		!strings.Contains(string(m.Body), "is not registered now") {
 		return fmt.Errorf("  %s: In-Reply-To is %q, want %q: %s", user, got, callID, clip(string(m.Body)))
@@ -171,7 +176,8 @@ func (p *play) checkEmpty(ctx context.Context) error {
 		return err
 	}
 	if len(rooms) > 0 {
-		return fmt.Errorf("there are rooms in the database already, %s for one; a conversation needs an empty one", rooms[0].Room)
+		return fmt.Errorf("there are rooms in the database already, %s for one; a conversation needs an empty one",
+			rooms[0].Room)
 	}
 	return nil
 }

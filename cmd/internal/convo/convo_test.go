@@ -61,7 +61,8 @@ func TestParseErrors(t *testing.T) {
 	for _, text := range []string{
 		"alice to chat-a: x", "== a\nnonsense", "== a\n  = 200", "== a\nset x", "== a\nuser a b c",
 		"== a\nalice to chat-a: x\n  = 200", "== a\nuser alice\nalice to chat-a: x",
-		"== a\nuser alice\nalice to chat-a: x\n  = abc", "== a\nuser alice\nalice to chat-a: x\n  = 200\n  bob < chat-a: x",
+		"== a\nuser alice\nalice to chat-a: x\n  = abc",
+		"== a\nuser alice\nalice to chat-a: x\n  = 200\n  bob < chat-a: x",
 		"== a\nuser alice\nalice to chat-a: \"x\n  = 200", "== a\nuser alice\nalice registers\n  = 200",
 		"== a\nuser alice\nalice to chat-a: \"x\"*99999999\n  = 200",
 	} {
@@ -76,8 +77,10 @@ func TestPattern(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"abc", "abc", true}, {"abc", "abcd", false}, {"a…c", "ac", true}, {"a…c", "abbc", true}, {"a…c", "abcd", false},
-		{"…b…", "xby", true}, {"…b…", "xy", false}, {"aa…a", "aa", false}, {"", "", true}, {"…", "", true}, {"…", "\xff", true},
+		{"abc", "abc", true}, {"abc", "abcd", false}, {"a…c", "ac", true}, {"a…c", "abbc", true},
+		{"a…c", "abcd", false},
+		{"…b…", "xby", true}, {"…b…", "xy", false}, {"aa…a", "aa", false}, {"", "", true}, {"…", "", true},
+		{"…", "\xff", true},
 	} {
 		if got := Pattern(c.pattern).Match([]byte(c.text)); got != c.want {
 			t.Errorf("%q %q: %v", c.pattern, c.text, got)

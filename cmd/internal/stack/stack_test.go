@@ -1,7 +1,6 @@
 package stack_test
 
 import (
-	"context"
 	"syscall"
 	"testing"
 	"time"
@@ -9,13 +8,13 @@ import (
 	"go.uber.org/goleak"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSystem(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
+	ctx := kit.Within(t, 2*time.Minute)
 	binary, err := stack.Build(ctx, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -66,8 +65,7 @@ func TestSystem(t *testing.T) {
 }
 
 func TestImcdThatFails(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
+	ctx := kit.Within(t, 2*time.Minute)
 	if s, err := stack.Start(ctx, stack.Options{Binary: "/bin/false", RPCPort: 1, HTTPPort: 1}); err == nil {
 		t.Errorf("it started: %v", s.Stop())
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/rs/zerolog"
@@ -17,6 +16,7 @@ import (
 
 	"imcd/cmd/imcd/internal/config"
 	"imcd/evapi"
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,15 +34,9 @@ func testConfig(t *testing.T) *config.Config {
 	return cfg
 }
 
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // TestStartStop: the ports answer between both, and nothing is left after.
 func TestStartStop(t *testing.T) {
-	ctx := testContext(t)
+	ctx := kit.Context(t)
 	cfg := testConfig(t)
 	for range 3 {
 		d, err := Start(ctx, cfg, "test", zerolog.Nop())
@@ -70,7 +64,7 @@ func TestStartStop(t *testing.T) {
 
 func get(t *testing.T, url string) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,13 +88,13 @@ func TestFailedStart(t *testing.T) {
 	for key, at := range map[string]*string{"rpc_listen": &cfg.RPC.Listen, "http_listen": &cfg.HTTP.Listen} {
 		free := *at
 		*at = busy.Addr().String()
-		_, err := Start(testContext(t), cfg, "test", zerolog.Nop())
+		_, err := Start(kit.Context(t), cfg, "test", zerolog.Nop())
 		if wrong := new(config.Error); !errors.As(err, &wrong) || wrong.Key != key {
 			t.Errorf("the error is %v, should be about %s", err, key)
 		}
 		*at = free
 	}
-	d, err := Start(testContext(t), cfg, "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), cfg, "test", zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +105,7 @@ func TestFailedStart(t *testing.T) {
 func TestNoDoors(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.RPC.Listen, cfg.HTTP.Listen = "", ""
-	d, err := Start(testContext(t), cfg, "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), cfg, "test", zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +123,7 @@ type limited struct {
 }
 
 func limit(t *testing.T, looks int64) *limited {
-	ctx, cancel := context.WithCancel(testContext(t))
+	ctx, cancel := context.WithCancel(kit.Context(t))
 	l := &limited{Context: ctx, cancel: cancel}
 	l.looks.Store(looks)
 	return l
@@ -176,14 +170,14 @@ func TestInterruptedStart(t *testing.T) {
 // TestStopWithSockets: who watches is told that imcd goes away, and does not hold
 // it up, reading or not.
 func TestStopWithSockets(t *testing.T) {
-	d, err := Start(testContext(t), testConfig(t), "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), testConfig(t), "test", zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	url := "ws://" + d.HTTPAddr().String() + "/ws"
 	var sockets []*websocket.Conn
 	for range 2 {
-		ws, res, err := websocket.DefaultDialer.DialContext(testContext(t), url, nil)
+		ws, res, err := websocket.DefaultDialer.DialContext(kit.Context(t), url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,12 +204,12 @@ func TestStopWithSockets(t *testing.T) {
 
 // TestAnotherSitesPage: the doors of a running imcd are closed to it.
 func TestAnotherSitesPage(t *testing.T) {
-	d, err := Start(testContext(t), testConfig(t), "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), testConfig(t), "test", zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Stop()
-	_, res, err := websocket.DefaultDialer.DialContext(testContext(t), "ws://"+d.HTTPAddr().String()+"/ws",
+	_, res, err := websocket.DefaultDialer.DialContext(kit.Context(t), "ws://"+d.HTTPAddr().String()+"/ws",
 		http.Header{"Origin": {"https://evil.example"}})
 	if err == nil || res.StatusCode != http.StatusForbidden {
 		t.Fatalf("WebSocket of another site: %v", err)
