@@ -1,5 +1,5 @@
-# What deb.sh and dist.sh share: sourced by them, in the checkout's root. They
-# are told VERSION, GO and OUT by the Makefile.
+# What deb.sh and dist.sh share: sourced by them, in the checkout's root. The
+# Makefile gives them VERSION, GO and OUT.
 
 die() {
 	echo "${0##*/}: $*" >&2
