@@ -47,7 +47,7 @@ func FuzzInjection(f *testing.F) {
 	room := newRoom(store.Name{User: "chat-a", Host: "x.org"}, 7)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m := &evapi.Message{RURI: "sip:chat-a@x.org", Received: time.Now()}
-		m.Request, m.Err = evapi.ParseRequest(raw)
+		m.Request, m.Err = sipmsg.ParseRequest(raw)
 		req := h.e.newRequest(m)
 		if req.refused != nil {
 			checkReason(t, req.refused.reason)
@@ -119,7 +119,7 @@ func checkCopy(t *testing.T, out *evapi.Outgoing, room store.Name, display, more
 	}
 	var raw bytes.Buffer
 	raw.WriteString("MESSAGE sip:bob@x.org SIP/2.0\r\n" + headers + "CSeq: 1 MESSAGE\r\n\r\n")
-	req, err := evapi.ParseRequest(raw.Bytes())
+	req, err := sipmsg.ParseRequest(raw.Bytes())
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, raw.Bytes())
 	}
@@ -138,7 +138,7 @@ func TestHostileRequests(t *testing.T) {
 	h.relay.take()
 	for _, raw := range hostile() {
 		m := &evapi.Message{RURI: "sip:chat-a@x.org", Received: time.Now()}
-		m.Request, m.Err = evapi.ParseRequest([]byte(raw))
+		m.Request, m.Err = sipmsg.ParseRequest([]byte(raw))
 		a := <-h.send(m)
 		h.quiet()
 		checkReason(t, a.Reason)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
 func TestPath(t *testing.T) {
@@ -104,7 +105,7 @@ func (s *servers) pass(to *house, c got) {
 	raw := "MESSAGE " + c.to + " SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5;branch=z9hG4bK1\r\nFrom: " + c.from + ";tag=1\r\nTo: <" + c.to +
 		">\r\nCall-ID: " + c.callID + "\r\nCSeq: 1 MESSAGE\r\nContent-Type: " + headers + "\r\n" + c.body
 	m := &evapi.Message{Received: time.Now(), RURI: c.to}
-	if m.Request, m.Err = evapi.ParseRequest([]byte(raw)); m.Err != nil {
+	if m.Request, m.Err = sipmsg.ParseRequest([]byte(raw)); m.Err != nil {
 		s.t.Fatalf("%v:\n%s", m.Err, raw)
 	}
 	if a := <-to.send(m); a.Code != 200 && a.Code != 482 {

@@ -22,7 +22,7 @@ func phoneRequest(t *testing.T, name string) *evapi.Message {
 		t.Fatal(err)
 	}
 	m := &evapi.Message{Received: time.Now(), RURI: "sip:chat-a@chat.test"}
-	if m.Request, m.Err = evapi.ParseRequest(raw); m.Err != nil {
+	if m.Request, m.Err = sipmsg.ParseRequest(raw); m.Err != nil {
 		t.Fatalf("%s: %v", name, m.Err)
 	}
 	return m

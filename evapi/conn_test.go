@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/evapi/netstring"
 )
 
 // window is what the fake reads up to a ping.
@@ -33,9 +35,9 @@ func TestConnSendsWindows(t *testing.T) {
 			if ping == "" {
 				return
 			}
-			size := len(AppendNetstring(nil, []byte(ping)))
+			size := len(netstring.Append(nil, []byte(ping)))
 			for _, fr := range frames {
-				size += len(AppendNetstring(nil, []byte(fr)))
+				size += len(netstring.Append(nil, []byte(fr)))
 			}
 			if size > WindowBytes {
 				t.Errorf("window of %d bytes", size)
@@ -244,7 +246,7 @@ func TestConnQueueIsBounded(t *testing.T) {
 	f := newFake(t, func(p *fakePeer) { // reads nothing after the hello
 		if p.welcome() {
 			for p.n == 1 {
-				if _, err := p.Write(AppendNetstring(nil, []byte(event("imc.registered", `{"aor":""}`)))); err != nil {
+				if _, err := p.Write(netstring.Append(nil, []byte(event("imc.registered", `{"aor":""}`)))); err != nil {
 					return
 				}
 			}

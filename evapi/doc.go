@@ -168,7 +168,7 @@
 // Result can be lost with the connection or by Kamailio, so whoever must know
 // keeps a timer and may send the copy again with the same Call-ID.
 //
-// Server and Client speak plain JSON-RPC 2.0 in netstrings or any other frame. On
-// imcd's own RPC port a client may begin with the same hello, with the token of that
+// Dial and DialKamailio make clients of imcd's own RPC port and of Kamailio's (package
+// jsonrpc). On the RPC port a client may begin with the same hello, with the token of that
 // port, and must if there is one; it gets the same imc.welcome.
 package evapi

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"imcd/evapi/sipmsg"
 )
 
 // maxInbound bounds a frame from Kamailio. Its base64 transformation makes at
@@ -98,7 +100,7 @@ func DecodeEvent(payload []byte) (Event, error) {
 	}
 	ev, err := decodeParams(e.Method, e.Params)
 	if err != nil {
-		return nil, fmt.Errorf("evapi: %s: %w", clip(e.Method, 64), err)
+		return nil, fmt.Errorf("evapi: %.64s: %w", e.Method, err)
 	}
 	return ev, nil
 }
@@ -198,7 +200,7 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 		AuthUser: string(p.AuthUser), RURI: string(*p.RURI), sent: p.Time,
 		Foreign: p.Local != nil && *p.Local == 0, ByRule: p.Room == 1,
 	}
-	m.Request, m.Err = ParseRequest(*p.Msg)
+	m.Request, m.Err = sipmsg.ParseRequest(*p.Msg)
 	return m, nil
 }
 
@@ -208,7 +210,7 @@ func decodeReceipt(params json.RawMessage) (Event, error) {
 		return nil, badParams(err)
 	}
 	r := &Receipt{RURI: string(*p.RURI)}
-	r.Request, r.Err = ParseRequest(*p.Msg)
+	r.Request, r.Err = sipmsg.ParseRequest(*p.Msg)
 	return r, nil
 }
 
@@ -308,7 +310,7 @@ func decodeError(params json.RawMessage) (Event, error) {
 	if err := json.Unmarshal(params, &p); err != nil || p.ID == nil || p.Code == nil {
 		return nil, badParams(err)
 	}
-	e := ErrorEvent{ID: *p.ID, Code: *p.Code, Reason: clip(string(p.Reply), 200)}
+	e := ErrorEvent{ID: *p.ID, Code: *p.Code, Reason: cut(string(p.Reply), 200)}
 	// For tm.t_uac_start the reply is Kamailio's JSON-RPC response; it may
 	// also be free text, so it need not decode.
 	var reply struct {
@@ -325,7 +327,7 @@ func decodeError(params json.RawMessage) (Event, error) {
 		e.ID = reply.ID.String()
 	}
 	if reply.Error.Message != "" {
-		e.Reason = clip(reply.Error.Message, 200)
+		e.Reason = cut(reply.Error.Message, 200)
 	}
 	if reply.Error.Code != 0 {
 		e.Code = reply.Error.Code

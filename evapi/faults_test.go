@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/evapi/netstring"
 )
 
 // TestConnFaults lets Kamailio's first connection go wrong; the second is in
@@ -50,14 +52,14 @@ func TestConnFaults(t *testing.T) {
 		{name: "no comma", first: after("2:{};"), wasUp: true, decoded: 1},
 		{name: "no JSON", first: after("2:{x,"), wasUp: true, decoded: 1},
 		{name: "empty frame", first: after("0:,"), wasUp: true, decoded: 1},
-		{name: "bad params", first: after(string(AppendNetstring(nil, []byte(event("imc.pong", `{"id":1}`))))), wasUp: true, decoded: 1},
+		{name: "bad params", first: after(string(netstring.Append(nil, []byte(event("imc.pong", `{"id":1}`))))), wasUp: true, decoded: 1},
 		{name: "half a frame and silence", first: after("100:{"), wasUp: true, adjust: short},
 		{name: "no pong", first: func(p *fakePeer) {
 			if !p.welcome() {
 				return
 			}
 			for { // talks, but never pongs
-				if _, err := p.Write(AppendNetstring(nil, []byte(event("imc.registered", `{"aor":""}`)))); err != nil {
+				if _, err := p.Write(netstring.Append(nil, []byte(event("imc.registered", `{"aor":""}`)))); err != nil {
 					return
 				}
 				_ = p.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
@@ -117,7 +119,7 @@ func TestConnReadsSplitFrames(t *testing.T) {
 		event("imc.registered", `{"aor":"`+enc("sip:al@h")+`"}`),
 		event("imc.call", `{"tag":"op-1-1","msg":"`+enc("{}")+`"}`),
 	} {
-		stream = AppendNetstring(stream, []byte(e))
+		stream = netstring.Append(stream, []byte(e))
 	}
 	want := []string{"up 1", "result a 200 local=false", "message 7:8", "registered sip:al@h", "call op-1-1 {}"}
 	for _, chunk := range []int{1, 2, 3, 7, 100, len(stream)} {

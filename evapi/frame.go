@@ -71,7 +71,7 @@ var assumedPeer = &peer{
 // resolve the recipient's URI.
 func newPeer(nextHop, secret string) (*peer, error) {
 	if strings.ContainsAny(nextHop, "\x00\r\n \"\\<>") || len(nextHop) > assumedURI {
-		return nil, fmt.Errorf("next hop %q: not a SIP URI of at most %d bytes", clip(nextHop, 200), assumedURI)
+		return nil, fmt.Errorf("next hop %.200q: not a SIP URI of at most %d bytes", nextHop, assumedURI)
 	}
 	p := &peer{lane: LaneRPC, nextHop: nextHop, nextHop64: base64.StdEncoding.EncodeToString([]byte(nextHop))}
 	if secret == "" {
@@ -175,7 +175,7 @@ func checkCopy(c *Copy) error {
 		return fmt.Errorf("%w: Call-ID has %d bytes", ErrBadCopy, len(c.CallID))
 	}
 	if i := indexUnsafe(c.Dest); i >= 0 || strings.IndexByte(c.Dest, '!') >= 0 || len(c.Dest) > maxDest {
-		return fmt.Errorf("%w: Dest %q is no SIP URI of at most %d bytes", ErrBadCopy, clip(c.Dest, maxDest), maxDest)
+		return fmt.Errorf("%w: Dest %.*q is no SIP URI of at most %d bytes", ErrBadCopy, maxDest, c.Dest, maxDest)
 	}
 	if i := indexUnsafe(c.To); i >= 0 {
 		return fmt.Errorf("%w: byte %q in To", ErrBadCopy, c.To[i])
@@ -249,7 +249,7 @@ const maxUnsupported = 256
 // appendAnswer appends the payload of imc.answer.
 func appendAnswer(dst []byte, tag string, json []byte) ([]byte, error) {
 	if !isToken(tag) || len(tag) > 64 {
-		return nil, fmt.Errorf("evapi: answer: tag %q is no token of at most 64 bytes", clip(tag, 64))
+		return nil, fmt.Errorf("evapi: answer: tag %.64q is no token of at most 64 bytes", tag)
 	}
 	dst = append(dst, imcAnswer...)
 	dst = append(dst, tag...)
@@ -280,10 +280,8 @@ func appendLink(dst []byte, from netip.AddrPort, hop string) []byte {
 	return append(dst, paramsEnd...)
 }
 
-// helloFrame is the first frame of a connection, as a netstring.
-func helloFrame(secret string) []byte {
-	return AppendNetstring(nil, []byte("hello "+secret))
-}
+// helloPayload is the first frame of a connection.
+func helloPayload(secret string) []byte { return []byte("hello " + secret) }
 
 // checkSecret refuses what the routing script could not compare.
 func checkSecret(secret string) error {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"imcd/evapi/netstring"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -145,7 +147,7 @@ func newFake(t *testing.T, serve func(*fakePeer)) *fakeKamailio {
 			if err != nil {
 				return
 			}
-			serve(&fakePeer{Conn: nc, in: NewNetstringReader(nc, 1<<20), n: n})
+			serve(&fakePeer{Conn: nc, in: netstring.NewReader(nc, 1<<20), n: n})
 			nc.Close()
 		}
 	}()
@@ -161,7 +163,7 @@ func (f *fakeKamailio) addr() string { return f.ln.Addr().String() }
 // fakePeer is one connection as Kamailio has it.
 type fakePeer struct {
 	net.Conn
-	in *NetstringReader
+	in *netstring.Reader
 	n  int // of the connection
 }
 
@@ -175,7 +177,7 @@ func (p *fakePeer) read() string {
 }
 
 func (p *fakePeer) send(payload string) {
-	_, _ = p.Write(AppendNetstring(nil, []byte(payload)))
+	_, _ = p.Write(netstring.Append(nil, []byte(payload)))
 }
 
 func enc(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

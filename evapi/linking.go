@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"imcd/evapi/netstring"
 )
 
 // linkLater is how long after a failure it is tried again to send copies by SIP.
@@ -48,7 +50,7 @@ func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 		}
 		c.socket = l
 	}
-	if _, err := s.nc.Write(AppendNetstring(nil, appendLink(nil, c.socket.from(), c.cfg.NextHop))); err != nil {
+	if _, err := s.nc.Write(netstring.Append(nil, appendLink(nil, c.socket.from(), c.cfg.NextHop))); err != nil {
 		return fmt.Errorf("tell Kamailio of SIP: %w", err)
 	}
 	return s.probeLink(ctx, w)

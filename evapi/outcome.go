@@ -34,7 +34,7 @@ func parseOutcomes(s string) ([]Outcome, error) {
 		value, s, _ = strings.Cut(s, " ")
 		o, err := parseOutcome(key, value)
 		if err != nil {
-			return nil, fmt.Errorf("%w %q: %w", errOutcome, clip(key+" "+value, 100), err)
+			return nil, fmt.Errorf("%w %.100q: %w", errOutcome, key+" "+value, err)
 		}
 		all = append(all, o)
 	}
@@ -64,11 +64,11 @@ func parseOutcome(key, value string) (Outcome, error) {
 	value, retry, _ := strings.Cut(value, "/")
 	value, devices, forked := strings.Cut(value, "*")
 	if o.Code, err = strconv.Atoi(value); err != nil || o.Code < 100 || o.Code > 699 {
-		return Outcome{}, fmt.Errorf("%q is no SIP status", clip(value, 16))
+		return Outcome{}, fmt.Errorf("%.16q is no SIP status", value)
 	}
 	if forked {
 		if o.Devices, err = strconv.Atoi(devices); err != nil || o.Devices < 1 {
-			return Outcome{}, fmt.Errorf("%q is no number of devices", clip(devices, 16))
+			return Outcome{}, fmt.Errorf("%.16q is no number of devices", devices)
 		}
 	}
 	if retry != "" {

@@ -229,7 +229,7 @@ func checkContent(c *Content) error {
 	}
 	for _, h := range c.Headers {
 		if !isToken(h.Name) {
-			return fmt.Errorf("evapi: header %q: the name is no token", clip(h.Name, 64))
+			return fmt.Errorf("evapi: header %.64q: the name is no token", h.Name)
 		}
 		if isReserved(h.Name) {
 			return fmt.Errorf("evapi: header %s: not to be set here", h.Name)

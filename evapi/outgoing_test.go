@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"imcd/evapi/netstring"
 )
 
 var testPeer = func() *peer {
@@ -202,7 +204,7 @@ func TestNewOutgoingTooLarge(t *testing.T) {
 			o := mustOutgoing(t, tt.fits)
 			to := "sip:" + strings.Repeat("b", 150) + "@h.org"
 			payload := o.appendCopy(nil, to, strings.Repeat("c", maxCallID), "", maxFrameID, testPeer)
-			window := AppendNetstring(AppendNetstring(nil, payload), appendPing(nil, 1<<63))
+			window := netstring.Append(netstring.Append(nil, payload), appendPing(nil, 1<<63))
 			if len(payload) > maxPayload || len(window) > MaxFrame+7 {
 				t.Errorf("payload of %d bytes, with ping %d", len(payload), len(window))
 			}
@@ -234,7 +236,7 @@ func FuzzOutgoing(f *testing.F) {
 		if n := o.size(len(to), len(callID), p); len(payload) > n {
 			t.Fatalf("size %d, payload %d", n, len(payload))
 		}
-		in := NewNetstringReader(bytes.NewReader(AppendNetstring(nil, payload)), MaxFrame*4)
+		in := netstring.NewReader(bytes.NewReader(netstring.Append(nil, payload)), MaxFrame*4)
 		if got, err := in.Read(); err != nil || !bytes.Equal(got, payload) {
 			t.Fatalf("netstring %v", err)
 		}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"imcd/evapi/netstring"
 )
 
 // maxEarly bounds the events that may come between hello and welcome.
@@ -25,7 +27,7 @@ const featureOwn = "own"
 type session struct {
 	c  *Conn
 	nc *wireConn
-	in *NetstringReader // used by the reader only
+	in *netstring.Reader // used by the reader only
 
 	// current is the window whose pong is awaited. The writer sets it before
 	// it writes; the reader takes it away at the pong, and at the end.
@@ -76,7 +78,7 @@ func (c *Conn) connect(ctx context.Context) error {
 	defer stop()
 
 	w := newWireConn(nc, 0)
-	s := &session{c: c, nc: w, in: NewNetstringReader(w, maxInbound),
+	s := &session{c: c, nc: w, in: netstring.NewReader(w, maxInbound),
 		acked: make(chan struct{}, 1), ended: make(chan struct{})}
 	welcome, p, err := s.hello(ctx, deadline)
 	if err != nil {
@@ -91,7 +93,7 @@ func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent,
 	if err := s.nc.SetDeadline(deadline); err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
 	}
-	if _, err := s.nc.Write(helloFrame(s.c.cfg.Secret)); err != nil {
+	if _, err := s.nc.Write(netstring.Append(nil, helloPayload(s.c.cfg.Secret))); err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
 	}
 	welcome, err := s.awaitWelcome()
@@ -99,7 +101,7 @@ func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent,
 		return nil, nil, err
 	}
 	if welcome.Role != RoleEngine {
-		return nil, nil, fmt.Errorf("hello: the secret is that of role %q, not the engine's", clip(welcome.Role, 32))
+		return nil, nil, fmt.Errorf("hello: the secret is that of role %.32q, not the engine's", welcome.Role)
 	}
 	nextHop := welcome.NextHop
 	if s.c.cfg.NextHop != "" {
@@ -243,7 +245,7 @@ func (s *session) read() error {
 func (s *session) next() (Event, error) {
 	payload, err := s.in.Read()
 	if err != nil {
-		if errors.Is(err, ErrFraming) {
+		if errors.Is(err, netstring.ErrFraming) {
 			s.c.count.decodeErrors.Add(1)
 		}
 		return nil, fmt.Errorf("read: %w", err)
@@ -356,7 +358,7 @@ func (s *session) failed(e ErrorEvent) {
 	}
 	if !ok {
 		s.c.count.unmatched.Add(1)
-		s.c.cfg.Log.Warn().Str("kamailio", s.c.cfg.Name).Str("id", clip(e.ID, 32)).Int("code", e.Code).
+		s.c.cfg.Log.Warn().Str("kamailio", s.c.cfg.Name).Str("id", cut(e.ID, 32)).Int("code", e.Code).
 			Str("reason", e.Reason).Msg("Kamailio could not execute a frame")
 		return
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
 // sink is a SIP user agent that answers every MESSAGE with 200 and counts the
@@ -80,7 +80,7 @@ func (s *sink) step() (answer func(), ok bool) {
 func (s *sink) take(raw []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	req, err := evapi.ParseRequest(raw)
+	req, err := sipmsg.ParseRequest(raw)
 	if err != nil {
 		s.problems = append(s.problems, err.Error())
 		return nil

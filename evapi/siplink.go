@@ -69,7 +69,7 @@ type sipLink struct {
 func openLink(c *Conn, uri string) (*sipLink, error) {
 	target, err := netip.ParseAddrPort(strings.TrimPrefix(uri, "sip:"))
 	if err != nil || !target.Addr().Is4() {
-		return nil, fmt.Errorf("own address %q of Kamailio is none of IPv4 and UDP", clip(uri, 200))
+		return nil, fmt.Errorf("own address %.200q of Kamailio is none of IPv4 and UDP", uri)
 	}
 	// The address is Kamailio's own: binding to it fails on any other host.
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(target.Addr(), 0)))

@@ -41,7 +41,7 @@ func (l *sipLink) probe(ctx context.Context, gen int64) (way string, err error) 
 		<-try.Done()
 		cancel()
 		if err = failed; err == nil {
-			err = fmt.Errorf("the answer is %q, not %q", clip(reason, 64), want)
+			err = fmt.Errorf("the answer is %.64q, not %q", reason, want)
 		}
 		if ctx.Err() != nil {
 			return "", ctx.Err()

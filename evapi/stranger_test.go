@@ -14,6 +14,8 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/jsonrpc"
+	"imcd/evapi/netstring"
 )
 
 // stranger is a connection to evapi that counts the bytes it is sent.
@@ -42,7 +44,7 @@ func (s *stranger) learned() int {
 	return <-s.got
 }
 
-func frame(payload string) []byte { return evapi.AppendNetstring(nil, []byte(payload)) }
+func frame(payload string) []byte { return netstring.Append(nil, []byte(payload)) }
 
 // attacks are what strangers send, none of them knowing a secret.
 func attacks(victim string) map[string][]byte {
@@ -195,7 +197,7 @@ func TestRealOperator(t *testing.T) {
 	k := startKamailio(t, evapitest.Options{})
 	ev := newEvents(func(evapi.Result) {})
 	c := connect(t, k, evapi.LaneAuto, "", ev)
-	server := evapi.NewServer(map[string]evapi.Method{"imc.echo": echo})
+	server := jsonrpc.NewServer(map[string]jsonrpc.Method{"imc.echo": echo})
 	done := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
@@ -225,8 +227,8 @@ func TestRealOperator(t *testing.T) {
 			t.Errorf("%.50q: %.50q, %v", s, got, err)
 		}
 	}
-	var rpcErr *evapi.RPCError
-	if err := op.Call(ctx, "imc.nix", nil, nil); !errors.As(err, &rpcErr) || rpcErr.Code != evapi.CodeMethodNotFound {
+	var rpcErr *jsonrpc.Error
+	if err := op.Call(ctx, "imc.nix", nil, nil); !errors.As(err, &rpcErr) || rpcErr.Code != jsonrpc.CodeMethodNotFound {
 		t.Errorf("%v", err)
 	}
 	short, cancelShort := context.WithTimeout(t.Context(), 200*time.Millisecond)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"imcd/evapi/netstring"
 )
 
 // errEnded tells that the writer ended because the reader did.
@@ -124,7 +126,7 @@ func (w *writer) build() *window {
 	for i := range w.cargo.frames {
 		l := &w.cargo.frames[i]
 		if l.entries[0].out == nil {
-			w.buf = AppendNetstring(w.buf, l.entries[0].payload)
+			w.buf = netstring.Append(w.buf, l.entries[0].payload)
 			continue
 		}
 		if l.batched {
@@ -133,12 +135,12 @@ func (w *writer) build() *window {
 			e := &l.entries[0]
 			w.frame = e.out.appendCopy(w.frame[:0], e.to, e.callID, e.dest, w.nextID, w.peer)
 		}
-		w.buf = AppendNetstring(w.buf, w.frame)
+		w.buf = netstring.Append(w.buf, w.frame)
 		win.add(l)
 		w.nextID++
 	}
 	w.frame = appendPing(w.frame[:0], win.ping)
-	w.buf = AppendNetstring(w.buf, w.frame)
+	w.buf = netstring.Append(w.buf, w.frame)
 	return win
 }
 

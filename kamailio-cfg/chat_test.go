@@ -53,7 +53,7 @@ type member struct {
 func (c *chat) await(t *testing.T, room, what string, ok func(members []member, outstanding int) bool) {
 	t.Helper()
 	ctx := kit.Within(t, 15*time.Second)
-	client, err := evapi.Dial(ctx, c.imcd.RPCAddr())
+	client, err := evapi.Dial(ctx, c.imcd.RPCAddr(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

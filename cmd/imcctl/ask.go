@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // call calls a method and decodes its result into result.
@@ -78,7 +78,7 @@ const (
 
 // plain leaves the error code out of what imcd said, and says what a timeout means.
 func plain(err error) error {
-	if refused := new(evapi.RPCError); errors.As(err, &refused) {
+	if refused := new(jsonrpc.Error); errors.As(err, &refused) {
 		if refused.Code == codeUnknownRoom || refused.Code == codeUnknownUser {
 			return &notFound{refused.Message}
 		}

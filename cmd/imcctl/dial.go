@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // Where secrets come from if no file is named.
@@ -27,7 +28,7 @@ const (
 )
 
 // dial connects to imcd through the door that was asked for.
-func (t *tool) dial(ctx context.Context) (*evapi.Client, error) {
+func (t *tool) dial(ctx context.Context) (*jsonrpc.Client, error) {
 	known, err := t.installed()
 	if err != nil {
 		return nil, err
@@ -50,19 +51,14 @@ func (t *tool) dial(ctx context.Context) (*evapi.Client, error) {
 	return c, hint(err, "is Kamailio's evapi socket at "+t.evapi+"?")
 }
 
-func (t *tool) dialRPC(ctx context.Context, known *installation) (*evapi.Client, error) {
+func (t *tool) dialRPC(ctx context.Context, known *installation) (*jsonrpc.Client, error) {
 	addr := cmp.Or(t.rpc, known.rpc)
 	token, err := t.token(known, addr == known.rpc)
 	if err != nil {
 		return nil, err
 	}
 	t.asking = true
-	var c *evapi.Client
-	if token == "" {
-		c, err = evapi.Dial(ctx, addr)
-	} else {
-		c, err = evapi.DialToken(ctx, addr, token)
-	}
+	c, err := evapi.Dial(ctx, addr, token)
 	return c, hint(plain(err), "is imcd running at "+addr+"?")
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/spf13/cobra"
 
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // watchRetry is the wait before a lost connection is made again.
@@ -153,7 +153,7 @@ func (w *watch) subscribe(ws *websocket.Conn) error {
 	if err != nil {
 		return fmt.Errorf("asking for events: %w", err)
 	}
-	r, err := evapi.DecodeResponse(answer)
+	r, err := jsonrpc.DecodeResponse(answer)
 	if err != nil {
 		return err
 	}

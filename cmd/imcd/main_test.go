@@ -152,10 +152,10 @@ func TestLogReaderGone(t *testing.T) {
 	}
 	w.Close()
 	ctx := kit.Context(t)
-	c, err := evapi.Dial(ctx, addr)
+	c, err := evapi.Dial(ctx, addr, "")
 	for err != nil && ctx.Err() == nil {
 		<-time.After(10 * time.Millisecond)
-		c, err = evapi.Dial(ctx, addr)
+		c, err = evapi.Dial(ctx, addr, "")
 	}
 	if err != nil {
 		t.Fatal(err)

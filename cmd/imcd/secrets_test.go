@@ -54,7 +54,7 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 	if !bytes.Contains(line, []byte("--hash_size=3\x00")) {
 		t.Errorf("the command line has lost what is no secret: %q", line)
 	}
-	c, err := evapi.Dial(kit.Context(t), i.RPCAddr())
+	c, err := evapi.Dial(kit.Context(t), i.RPCAddr(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

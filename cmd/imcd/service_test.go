@@ -13,6 +13,7 @@ import (
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
+	"imcd/evapi/jsonrpc"
 )
 
 // startBoth starts Kamailio and an imcd that is connected to it.
@@ -79,7 +80,7 @@ func TestDoors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer through.Close()
-	direct, err := evapi.Dial(kit.Context(t), i.RPCAddr())
+	direct, err := evapi.Dial(kit.Context(t), i.RPCAddr(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func checkAnswer(t *testing.T, q question, call func(string, any) (json.RawMessa
 	case q.err == "" && (err != nil || string(got) != q.want):
 		t.Errorf("%s %v: %s, %v; want %s", q.method, q.params, got, err, q.want)
 	case q.err != "":
-		if refused := new(evapi.RPCError); !errors.As(err, &refused) || !strings.Contains(refused.Message, q.err) {
+		if refused := new(jsonrpc.Error); !errors.As(err, &refused) || !strings.Contains(refused.Message, q.err) {
 			t.Errorf("%s %v: %s, error %v; want one with %q", q.method, q.params, got, err, q.err)
 		}
 	}
@@ -134,7 +135,7 @@ func callHTTP(t *testing.T, i *imcdtest.Imcd, method string, params any) (json.R
 	}
 	var response struct {
 		Result json.RawMessage
-		Error  *evapi.RPCError
+		Error  *jsonrpc.Error
 	}
 	if err := json.Unmarshal(post(t, i, string(body), http.StatusOK), &response); err != nil {
 		t.Fatal(err)

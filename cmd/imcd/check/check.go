@@ -19,6 +19,7 @@ import (
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/evapi"
 	"imcd/schema"
+	"imcd/evapi/jsonrpc"
 )
 
 // Status is how a check ended.
@@ -149,7 +150,7 @@ func (r *run) askImcd(ctx context.Context) (paths []relay.Path, ok bool) {
 		return nil, false
 	}
 	client, err := r.dial(ctx, addr)
-	if refused := new(evapi.RPCError); errors.As(err, &refused) {
+	if refused := new(jsonrpc.Error); errors.As(err, &refused) {
 		r.say("imcd", Fail, refused.Message, "Use the configuration that the running imcd has.")
 		return nil, false
 	}
@@ -185,23 +186,20 @@ func (r *run) askImcd(ctx context.Context) (paths []relay.Path, ok bool) {
 	return paths, true
 }
 
-func call(ctx context.Context, c *evapi.Client, wait time.Duration, method string, params, result any) error {
+func call(ctx context.Context, c *jsonrpc.Client, wait time.Duration, method string, params, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return c.Call(ctx, method, params, result)
 }
 
-func (r *run) dial(ctx context.Context, addr string) (*evapi.Client, error) {
+func (r *run) dial(ctx context.Context, addr string) (*jsonrpc.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
 	token := r.Token
 	if token == "" {
 		token = r.cfg.Access.Token
 	}
-	if token == "" {
-		return evapi.Dial(ctx, addr)
-	}
-	return evapi.DialToken(ctx, addr, token)
+	return evapi.Dial(ctx, addr, token)
 }
 
 // rpcAddr is where imcd should answer; a port of all addresses is asked on

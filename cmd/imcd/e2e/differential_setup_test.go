@@ -111,7 +111,7 @@ func (c *comparison) startImcd(url string) {
 
 // connectImcd makes the side of imcd again, after its start.
 func (c *comparison) connectImcd() {
-	rpc, err := evapi.Dial(c.ctx, c.stack.RPCAddr())
+	rpc, err := evapi.Dial(c.ctx, c.stack.RPCAddr(), "")
 	c.must(err)
 	c.t.Cleanup(func() { _ = rpc.Close() }) // imcd may be gone
 	c.imcd, err = imcdSide(c.stack, rpc)

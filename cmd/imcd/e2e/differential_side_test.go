@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"imcd/cmd/internal/stack"
-	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/jsonrpc"
 )
 
 // users are the people of the conversations, with their user agents at both
@@ -140,7 +140,7 @@ func (s *side) prepare(ctx context.Context) error {
 }
 
 // imcdSide makes the side of a running imcd, which rpc is connected to.
-func imcdSide(s *stack.Stack, rpc *evapi.Client) (*side, error) {
+func imcdSide(s *stack.Stack, rpc *jsonrpc.Client) (*side, error) {
 	agents := make(map[string]*evapitest.UA)
 	for _, name := range users {
 		u, err := s.Agent(evapitest.UAConfig{User: name, Domain: home})
@@ -241,7 +241,7 @@ func peerCall(ctx context.Context, u *evapitest.UA, method string, params []stri
 	}
 	var answer struct {
 		Result json.RawMessage
-		Error  *evapi.RPCError
+		Error  *jsonrpc.Error
 	}
 	if err := json.Unmarshal(res.Body(), &answer); err != nil {
 		return fmt.Errorf("call %s: %d %q: %w", method, res.StatusCode, res.Body(), err)

@@ -32,7 +32,7 @@ type Stats struct {
 // Call calls a JSON-RPC method of imcd over a connection of its own. params may
 // be nil, result nil or a pointer.
 func (s *Stack) Call(ctx context.Context, method string, params []string, result any) error {
-	c, err := evapi.Dial(ctx, s.RPCAddr())
+	c, err := evapi.Dial(ctx, s.RPCAddr(), "")
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (s *Stack) Stats(ctx context.Context) (Stats, error) {
 // Idle waits until imcd has delivered everything that it was given. That is so
 // when two looks in a row find nothing under way: a result can lead to a notice.
 func (s *Stack) Idle(ctx context.Context) error {
-	c, err := evapi.Dial(ctx, s.RPCAddr())
+	c, err := evapi.Dial(ctx, s.RPCAddr(), "")
 	if err != nil {
 		return err
 	}

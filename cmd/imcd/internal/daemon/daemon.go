@@ -21,8 +21,8 @@ import (
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/cmd/imcd/internal/web"
 	"imcd/engine"
-	"imcd/evapi"
 	"imcd/schema"
+	"imcd/evapi/jsonrpc"
 )
 
 // How long the parts of starting and stopping may take. The latter together stay
@@ -46,7 +46,7 @@ type Daemon struct {
 	rooms   *engine.Engine
 	store   *schema.Store
 	lost    chan error // holds one: the database was taken by another imcd
-	rpc     *evapi.Server
+	rpc     *jsonrpc.Server
 	pool    *rpc.Pool
 
 	port *rpc.Listener // nil if there is none
@@ -214,7 +214,7 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 		cancel()
 		d.rooms.Stop(done)
 	})
-	d.rpc = evapi.NewServer(d.methods(d.version))
+	d.rpc = jsonrpc.NewServer(d.methods(d.version))
 	return nil
 }
 

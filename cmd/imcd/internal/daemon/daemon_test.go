@@ -43,7 +43,7 @@ func TestStartStop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := evapi.Dial(ctx, d.RPCAddr().String())
+		c, err := evapi.Dial(ctx, d.RPCAddr().String(), "")
 		if err != nil {
 			t.Fatal(err)
 		}

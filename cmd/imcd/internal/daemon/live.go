@@ -13,7 +13,7 @@ import (
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/cmd/imcd/internal/web"
 	"imcd/engine"
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // carrier is what carries the engine's copies: the Kamailios, and in front of
@@ -28,7 +28,7 @@ func (d *Daemon) carrier() engine.Relay {
 }
 
 // methods are what can be asked at all doors.
-func (d *Daemon) methods(version string) map[string]evapi.Method {
+func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	board := &live.Board{Rooms: d.rooms, Kamailios: d.relay.States, Metrics: d.reg,
 		Version: version, Started: time.Now(), Bodies: d.cfg.Access.EventBodies}
 	all := rpc.Methods(d.rooms)

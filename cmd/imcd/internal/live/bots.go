@@ -11,6 +11,7 @@ import (
 	"imcd/engine"
 	"imcd/engine/store"
 	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // Bots stands between the engine and the Kamailios: what goes to a bot it keeps
@@ -120,9 +121,9 @@ func (b *Bots) attach(c *conn, _ context.Context, params json.RawMessage) (any, 
 	t := b.byKey[name.Key()]
 	switch {
 	case t == nil:
-		return nil, &evapi.RPCError{Code: codeForbidden, Message: "name: " + name.URI() + " is no bot of the configuration (bots)"}
+		return nil, &jsonrpc.Error{Code: codeForbidden, Message: "name: " + name.URI() + " is no bot of the configuration (bots)"}
 	case c.bot != nil && c.bot != t:
-		return nil, &evapi.RPCError{Code: codeForbidden, Message: "name: this connection is " + c.bot.name.URI() + " already"}
+		return nil, &jsonrpc.Error{Code: codeForbidden, Message: "name: this connection is " + c.bot.name.URI() + " already"}
 	}
 	c.bot = t
 	c.after = append(c.after, func() { t.enter(c) }) // the answer goes before deliveries
@@ -165,7 +166,7 @@ func (t *bot) giveUp() {
 // acknowledged takes a client's answer to a delivery; false: payload is none. An
 // answer to what is not owed (any more) is nothing.
 func (t *bot) acknowledged(c *conn, payload []byte) bool {
-	r, err := evapi.DecodeResponse(payload)
+	r, err := jsonrpc.DecodeResponse(payload)
 	if err != nil {
 		return false
 	}
@@ -211,7 +212,7 @@ func (c *conn) asBot(ctx context.Context, params json.RawMessage, into any, do f
 		return nil, err
 	}
 	if c.bot == nil {
-		return nil, &evapi.RPCError{Code: codeForbidden, Message: "say who you are first: imc.bot {name}"}
+		return nil, &jsonrpc.Error{Code: codeForbidden, Message: "say who you are first: imc.bot {name}"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, sayTimeout)
 	defer cancel()

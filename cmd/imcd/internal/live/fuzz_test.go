@@ -9,7 +9,7 @@ import (
 
 	"imcd/engine"
 	"imcd/engine/store"
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // FuzzRequest: whatever a client sends is answered with JSON, or not at all, and
@@ -35,7 +35,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		bots := NewBots([]store.Name{{User: "echo", Host: "x.org"}}, nil)
 		bots.Start(rooms)
-		c := newConn(NewHub(evapi.NewServer(Methods(bots)), rooms, false, DefaultLimits(), zerolog.Nop()))
+		c := newConn(NewHub(jsonrpc.NewServer(Methods(bots)), rooms, false, DefaultLimits(), zerolog.Nop()))
 		defer c.stop()
 		defer c.listener.Listen(0)
 		c.take(payload)

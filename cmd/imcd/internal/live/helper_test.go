@@ -22,6 +22,7 @@ import (
 	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/schema"
+	"imcd/evapi/jsonrpc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -103,7 +104,7 @@ func open(t *testing.T, bodies bool, change func(*Limits)) *place {
 	if change != nil {
 		change(&limits)
 	}
-	p.hub = NewHub(evapi.NewServer(methods), p.rooms, bodies, limits, zerolog.Nop())
+	p.hub = NewHub(jsonrpc.NewServer(methods), p.rooms, bodies, limits, zerolog.Nop())
 	server := httptest.NewServer(p.hub)
 	t.Cleanup(func() { p.hub.Stop(); server.Close() })
 	p.url = "ws" + strings.TrimPrefix(server.URL, "http")
@@ -171,7 +172,7 @@ type incoming struct {
 	Method string
 	Params map[string]any
 	Result any
-	Error  *evapi.RPCError
+	Error  *jsonrpc.Error
 }
 
 func (p *place) dial() *client {

@@ -59,7 +59,7 @@ const (
 // Protocol is the WebSocket subprotocol; a client need not ask for one.
 const Protocol = "imcd"
 
-// Handler answers one JSON-RPC payload; nil means no answer. *evapi.Server is one.
+// Handler answers one JSON-RPC payload; nil means no answer. *jsonrpc.Server is one.
 type Handler interface {
 	Handle(ctx context.Context, payload []byte) []byte
 }

@@ -15,7 +15,7 @@ import (
 
 	"imcd/cmd/imcd/internal/relay"
 	"imcd/engine"
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // maxRooms bounds the rooms of one overview.
@@ -78,8 +78,8 @@ type overview struct {
 }
 
 // Methods are imc.overview.
-func (b *Board) Methods() map[string]evapi.Method {
-	return map[string]evapi.Method{"imc.overview": func(ctx context.Context, params json.RawMessage) (any, error) {
+func (b *Board) Methods() map[string]jsonrpc.Method {
+	return map[string]jsonrpc.Method{"imc.overview": func(ctx context.Context, params json.RawMessage) (any, error) {
 		p := struct {
 			Match string // part of the room's URI
 			Sort  string

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"imcd/engine"
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // Bounds of one connection's subscriptions.
@@ -38,8 +38,8 @@ type subscription struct {
 
 // Methods are those of the WebSocket. At the other doors they say that they need
 // one.
-func Methods(bots *Bots) map[string]evapi.Method {
-	return map[string]evapi.Method{
+func Methods(bots *Bots) map[string]jsonrpc.Method {
+	return map[string]jsonrpc.Method{
 		"imc.subscribe":   onSocket("imc.subscribe", (*conn).subscribe),
 		"imc.unsubscribe": onSocket("imc.unsubscribe", (*conn).unsubscribe),
 		"imc.bot":         onSocket("imc.bot", bots.attach),
@@ -48,11 +48,11 @@ func Methods(bots *Bots) map[string]evapi.Method {
 	}
 }
 
-func onSocket(name string, f func(c *conn, ctx context.Context, params json.RawMessage) (any, error)) evapi.Method {
+func onSocket(name string, f func(c *conn, ctx context.Context, params json.RawMessage) (any, error)) jsonrpc.Method {
 	return func(ctx context.Context, params json.RawMessage) (any, error) {
 		c, ok := ctx.Value(connKey{}).(*conn)
 		if !ok {
-			return nil, &evapi.RPCError{Code: codeNoSocket, Message: name + " works over the WebSocket /ws only"}
+			return nil, &jsonrpc.Error{Code: codeNoSocket, Message: name + " works over the WebSocket /ws only"}
 		}
 		return f(c, ctx, params)
 	}
@@ -79,7 +79,7 @@ func decode(params json.RawMessage, into any) error {
 }
 
 func invalid(format string, args ...any) error {
-	return &evapi.RPCError{Code: evapi.CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
+	return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
 }
 
 func (c *conn) subscribe(_ context.Context, params json.RawMessage) (any, error) {
@@ -88,11 +88,11 @@ func (c *conn) subscribe(_ context.Context, params json.RawMessage) (any, error)
 		return nil, err
 	}
 	if s.bodies && !c.hub.bodies {
-		return nil, &evapi.RPCError{Code: codeForbidden, Message: "bodies: message bodies are not shown (event_bodies is off)"}
+		return nil, &jsonrpc.Error{Code: codeForbidden, Message: "bodies: message bodies are not shown (event_bodies is off)"}
 	}
 	list := c.subscriptions()
 	if len(list) >= maxSubscriptions {
-		return nil, &evapi.RPCError{Code: codeTooMany, Message: fmt.Sprintf("a connection can have %d subscriptions", maxSubscriptions)}
+		return nil, &jsonrpc.Error{Code: codeTooMany, Message: fmt.Sprintf("a connection can have %d subscriptions", maxSubscriptions)}
 	}
 	c.serial++
 	s.id, s.ready = c.serial, make(chan struct{})

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/evapi"
+	"imcd/evapi/netstring"
 )
 
 // kamailio answers hello and pings, and has so much shared memory left, of 64 MB.
@@ -33,9 +34,9 @@ func kamailio(t *testing.T, free *atomic.Int64) (addr string) {
 		defer nc.Close()
 		say := func(method, params string) {
 			frame := fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"imc.%s","params":{%s}}`, method, params)
-			_, _ = nc.Write(evapi.AppendNetstring(nil, frame))
+			_, _ = nc.Write(netstring.Append(nil, frame))
 		}
-		in := evapi.NewNetstringReader(nc, 1<<16)
+		in := netstring.NewReader(nc, 1<<16)
 		for welcomed := false; ; {
 			frame, err := in.Read()
 			if err != nil {

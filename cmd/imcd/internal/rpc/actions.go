@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"imcd/engine"
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // allTimeout bounds an announcement to all rooms, which takes a commit for every
@@ -115,7 +115,7 @@ func say(ctx context.Context, a Actions, v values) (any, error) {
 func refusedCode(sip int) int {
 	switch sip {
 	case 400, 413:
-		return evapi.CodeInvalidParams
+		return jsonrpc.CodeInvalidParams
 	case 503:
 		return codeBusy
 	}

@@ -10,6 +10,8 @@ import (
 
 	"imcd/engine"
 	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
+	"imcd/evapi/netstring"
 )
 
 // did notes an action.
@@ -51,7 +53,7 @@ func (f fakeRooms) History(_ context.Context, room string, n int) ([]engine.Hist
 // TestActions: each method does what its parameters say, in both forms.
 func TestActions(t *testing.T) {
 	var done string
-	server := evapi.NewServer(Methods(fakeRooms{done: &done}))
+	server := jsonrpc.NewServer(Methods(fakeRooms{done: &done}))
 	for _, c := range []struct{ method, params, does, result string }{
 		{"create_room", `["chat-1@x.org"]`, "create chat-1@x.org false ", `{"room":"sip:chat-1@x.org"}`},
 		{"create_room", `{"room":"sip:c@x","owner":"bob","private":true}`, "create sip:c@x true bob", `{"room":"sip:c@x"}`},
@@ -93,7 +95,7 @@ func TestActions(t *testing.T) {
 	} {
 		done = ""
 		answer := string(server.Handle(t.Context(), []byte(`{"jsonrpc":"2.0","id":1,"method":"imc.`+c.method+`","params":`+c.params+`}`)))
-		if done != "" || !strings.Contains(answer, c.says) || !strings.Contains(answer, fmt.Sprint(evapi.CodeInvalidParams)) {
+		if done != "" || !strings.Contains(answer, c.says) || !strings.Contains(answer, fmt.Sprint(jsonrpc.CodeInvalidParams)) {
 			t.Errorf("%s %s: did %q, answered %s; want %q", c.method, c.params, done, answer, c.says)
 		}
 	}
@@ -105,7 +107,7 @@ func TestToken(t *testing.T) {
 	const token = "0123456789abcdef"
 	guarded, open := listenToken(t, token, 8, fakeRooms{}), listen(t, 8, fakeRooms{})
 	for _, l := range []*Listener{guarded, open} {
-		c, err := evapi.DialToken(t.Context(), l.Addr().String(), token)
+		c, err := evapi.Dial(t.Context(), l.Addr().String(), token)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,17 +117,17 @@ func TestToken(t *testing.T) {
 		}
 		c.Close()
 	}
-	refused := new(evapi.RPCError)
-	if _, err := evapi.DialToken(t.Context(), guarded.Addr().String(), token+"x"); !errors.As(err, &refused) || refused.Code != codeRefused {
+	refused := new(jsonrpc.Error)
+	if _, err := evapi.Dial(t.Context(), guarded.Addr().String(), token+"x"); !errors.As(err, &refused) || refused.Code != codeRefused {
 		t.Errorf("a wrong token: %v", err)
 	}
 	for _, first := range []string{statsCall, "hello ", "hello", token, "{}"} {
 		nc := dial(t, guarded)
-		two := evapi.AppendNetstring(evapi.AppendNetstring(nil, []byte(first)), []byte(statsCall))
+		two := netstring.Append(netstring.Append(nil, []byte(first)), []byte(statsCall))
 		if _, err := nc.Write(two); err != nil {
 			t.Fatal(err)
 		}
-		r := evapi.NewNetstringReader(nc, 1<<20)
+		r := netstring.NewReader(nc, 1<<20)
 		if b, err := r.Read(); err != nil || !strings.Contains(string(b), "rpc_token") {
 			t.Errorf("%q: %s, %v", first, b, err)
 		}
@@ -151,7 +153,7 @@ func FuzzParams(f *testing.F) {
 		if n := got["n"]; err == nil && n != nil && n != float64(got.number("n")) {
 			t.Errorf("%q: n is %v and %d", raw, n, got.number("n"))
 		}
-		if refused := new(evapi.RPCError); err != nil && (!errors.As(err, &refused) || refused.Code != evapi.CodeInvalidParams) {
+		if refused := new(jsonrpc.Error); err != nil && (!errors.As(err, &refused) || refused.Code != jsonrpc.CodeInvalidParams) {
 			t.Errorf("%q: %v", raw, err)
 		}
 	})

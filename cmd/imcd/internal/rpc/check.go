@@ -10,7 +10,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"imcd/engine"
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // checkTimeout bounds a check of the ways through Kamailio.
@@ -22,7 +22,7 @@ type Paths func(ctx context.Context, room string) any
 
 // CheckMethod is imc.check: [room?] tries the ways through every Kamailio. Without
 // a room it takes one that there is.
-func CheckMethod(rooms Rooms, paths Paths) evapi.Method {
+func CheckMethod(rooms Rooms, paths Paths) jsonrpc.Method {
 	m := method{params: []param{optional(text("room"))}, timeout: checkTimeout,
 		run: func(ctx context.Context, v values) (any, error) {
 			if room := v.text("room"); room != "" {

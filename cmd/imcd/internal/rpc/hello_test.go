@@ -13,13 +13,14 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
+	"imcd/evapi/netstring"
 )
 
 // listenHello is a port with one place, where a hello may take as long as wait if there is a token.
 func listenHello(t *testing.T, token string, wait time.Duration) *Listener {
 	t.Helper()
-	l, err := Listen("127.0.0.1:0", token, 1, evapi.NewServer(Methods(fakeRooms{})), zerolog.Nop())
+	l, err := Listen("127.0.0.1:0", token, 1, jsonrpc.NewServer(Methods(fakeRooms{})), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestSilentBeforeHello(t *testing.T) {
 	}
 	// What it has said counts for all the time.
 	for end := time.Now().Add(3 * wait); time.Now().Before(end); {
-		if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+		if _, err := nc.Write(netstring.Append(nil, []byte(statsCall))); err != nil {
 			t.Fatal(err)
 		}
 		if answer, err := in.Read(); err != nil || !strings.Contains(string(answer), "active_rooms") {
@@ -76,13 +77,13 @@ func TestSilentBeforeHello(t *testing.T) {
 }
 
 // hello says the token; nil if there is no place.
-func hello(t *testing.T, l *Listener) (net.Conn, *evapi.NetstringReader) {
+func hello(t *testing.T, l *Listener) (net.Conn, *netstring.Reader) {
 	t.Helper()
 	nc := dial(t, l)
-	if _, err := nc.Write(evapi.AppendNetstring(nil, []byte("hello token"))); err != nil {
+	if _, err := nc.Write(netstring.Append(nil, []byte("hello token"))); err != nil {
 		return nil, nil
 	}
-	in := evapi.NewNetstringReader(nc, 1<<20)
+	in := netstring.NewReader(nc, 1<<20)
 	if welcome, err := in.Read(); err != nil || !strings.Contains(string(welcome), "imc.welcome") {
 		return nil, nil
 	}
@@ -108,7 +109,7 @@ func drip(nc net.Conn) error {
 // TestSilentWithoutToken: where nothing is asked for, a client may be silent as long as it could be.
 func TestSilentWithoutToken(t *testing.T) {
 	nc := dial(t, listenHello(t, "", -time.Second))
-	if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+	if _, err := nc.Write(netstring.Append(nil, []byte(statsCall))); err != nil {
 		t.Fatal(err)
 	}
 	if got := frames(t, nc, 1)[0]; !strings.Contains(got, "active_rooms") {
@@ -133,7 +134,7 @@ func (l *failingListener) Accept() (net.Conn, error) {
 // TestAcceptFails: an error that lasts is logged once, and is no end.
 func TestAcceptFails(t *testing.T) {
 	var log bytes.Buffer
-	l, err := Listen("127.0.0.1:0", "", 1, evapi.NewServer(Methods(fakeRooms{})), zerolog.New(&log))
+	l, err := Listen("127.0.0.1:0", "", 1, jsonrpc.NewServer(Methods(fakeRooms{})), zerolog.New(&log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestAcceptFails(t *testing.T) {
 	l.ln = failing
 	l.Start()
 	nc := dial(t, l)
-	if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+	if _, err := nc.Write(netstring.Append(nil, []byte(statsCall))); err != nil {
 		t.Fatal(err)
 	}
 	if got := frames(t, nc, 1)[0]; !strings.Contains(got, "active_rooms") {

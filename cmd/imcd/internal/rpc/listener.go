@@ -13,7 +13,8 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
+	"imcd/evapi/netstring"
 )
 
 // Bounds of what a client of the port can make imcd hold.
@@ -26,7 +27,7 @@ const (
 // Listener serves JSON-RPC in netstrings on a TCP port.
 type Listener struct {
 	ln     net.Listener
-	server *evapi.Server
+	server *jsonrpc.Server
 	places chan struct{} // holds a token for each connection
 	token  string        // what clients must know; empty: nothing
 	hello  time.Duration // helloWait, but in tests
@@ -39,7 +40,7 @@ type Listener struct {
 
 // Listen opens the port; it is served from Start on, to maxConns clients at a
 // time. If token is not empty, a client must begin with "hello TOKEN".
-func Listen(addr, token string, maxConns int, s *evapi.Server, log zerolog.Logger) (*Listener, error) {
+func Listen(addr, token string, maxConns int, s *jsonrpc.Server, log zerolog.Logger) (*Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening for RPC: %w", err)
@@ -104,7 +105,7 @@ func (l *Listener) serve(nc net.Conn) {
 		conn.until = time.Time{}
 		return l.greet(first)
 	}
-	if err := l.server.ServeGreeted(l.ctx, conn, maxRequest, greet); err != nil {
+	if err := l.server.Serve(l.ctx, conn, maxRequest, greet); err != nil {
 		l.log.Debug().Err(err).Stringer("peer", nc.RemoteAddr()).Msg("RPC connection ended")
 	}
 }
@@ -139,7 +140,7 @@ func sameText(a []byte, b string) bool {
 // it may take no time: what a new socket's buffer does not take is lost.
 func turnAway(nc net.Conn) {
 	_ = nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = nc.Write(evapi.AppendNetstring(nil, errorResponse(nil, codeBusy, "too many connections")))
+	_, _ = nc.Write(netstring.Append(nil, errorResponse(nil, codeBusy, "too many connections")))
 	_ = nc.Close()
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"imcd/engine"
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // Error codes of the methods, beside those of JSON-RPC.
@@ -47,10 +47,10 @@ type method struct {
 }
 
 // Methods is the table of what operators can ask and do.
-func Methods(rooms Rooms) map[string]evapi.Method {
+func Methods(rooms Rooms) map[string]jsonrpc.Method {
 	all := queryMethods(rooms)
 	maps.Copy(all, actionMethods(rooms))
-	table := make(map[string]evapi.Method, len(all))
+	table := make(map[string]jsonrpc.Method, len(all))
 	for name, m := range all {
 		table[name] = m.bounded
 	}
@@ -109,13 +109,13 @@ func coded(err error) error {
 	case errors.Is(err, engine.ErrNoUser):
 		code = codeUnknownUser
 	case errors.Is(err, engine.ErrBadName):
-		code = evapi.CodeInvalidParams
+		code = jsonrpc.CodeInvalidParams
 	case errors.As(err, &refused):
 		code = refusedCode(refused.Code)
 	case errors.Is(err, context.DeadlineExceeded):
-		return &evapi.RPCError{Code: codeBusy, Message: "no answer in time, try again"}
+		return &jsonrpc.Error{Code: codeBusy, Message: "no answer in time, try again"}
 	default:
 		return err
 	}
-	return &evapi.RPCError{Code: code, Message: err.Error()}
+	return &jsonrpc.Error{Code: code, Message: err.Error()}
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // param is one parameter of a method.
@@ -141,5 +141,5 @@ func (v values) put(p param, one any) error {
 }
 
 func invalid(format string, args ...any) error {
-	return &evapi.RPCError{Code: evapi.CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
+	return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
 }

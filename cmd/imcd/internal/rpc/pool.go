@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
 )
 
 // Requests of operators that come through Kamailio are few and answered at
@@ -22,7 +23,7 @@ const (
 const codeBusy = -32000
 
 // Handler answers one JSON-RPC payload; nil means no answer.
-// *evapi.Server is one.
+// *jsonrpc.Server is one.
 type Handler interface {
 	Handle(ctx context.Context, payload []byte) []byte
 }
@@ -86,7 +87,7 @@ func (p *Pool) work() {
 func (p *Pool) answer(q *evapi.Call, b []byte) {
 	err := q.Conn.Answer(q.Tag, b)
 	if errors.Is(err, evapi.ErrTooLarge) {
-		err = q.Conn.Answer(q.Tag, errorResponse(q.JSON, evapi.CodeInternalError,
+		err = q.Conn.Answer(q.Tag, errorResponse(q.JSON, jsonrpc.CodeInternalError,
 			"the answer is too long for the way through Kamailio; ask imcd's own RPC port"))
 	}
 	if err != nil {
@@ -105,9 +106,9 @@ func errorResponse(request []byte, code int, message string) []byte {
 	}
 	b, err := json.Marshal(struct {
 		Version string          `json:"jsonrpc"`
-		Error   *evapi.RPCError `json:"error"`
+		Error   *jsonrpc.Error `json:"error"`
 		ID      json.RawMessage `json:"id"`
-	}{"2.0", &evapi.RPCError{Code: code, Message: message}, head.ID})
+	}{"2.0", &jsonrpc.Error{Code: code, Message: message}, head.ID})
 	if err != nil {
 		// Nothing of it can fail to marshal but an id that is not JSON, which was just parsed.
 		return []byte(`{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal error"},"id":null}`)

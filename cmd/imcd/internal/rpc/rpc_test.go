@@ -16,6 +16,8 @@ import (
 
 	"imcd/engine"
 	"imcd/evapi"
+	"imcd/evapi/jsonrpc"
+	"imcd/evapi/netstring"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,7 +55,7 @@ func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {
 
 func listenToken(t *testing.T, token string, maxConns int, rooms Rooms) *Listener {
 	t.Helper()
-	l, err := Listen("127.0.0.1:0", token, maxConns, evapi.NewServer(Methods(rooms)), zerolog.Nop())
+	l, err := Listen("127.0.0.1:0", token, maxConns, jsonrpc.NewServer(Methods(rooms)), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +80,7 @@ func dial(t *testing.T, l *Listener) net.Conn {
 // frames reads n answers.
 func frames(t *testing.T, nc net.Conn, n int) []string {
 	t.Helper()
-	r := evapi.NewNetstringReader(nc, 1<<20)
+	r := netstring.NewReader(nc, 1<<20)
 	var got []string
 	for range n {
 		b, err := r.Read()
@@ -94,7 +96,7 @@ const statsCall = `{"jsonrpc":"2.0","id":7,"method":"imc.stats"}`
 
 func TestPipelinedCalls(t *testing.T) {
 	nc := dial(t, listen(t, 2, fakeRooms{}))
-	one := evapi.AppendNetstring(nil, []byte(statsCall))
+	one := netstring.Append(nil, []byte(statsCall))
 	if _, err := nc.Write(bytes.Repeat(one, 20)); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,7 @@ func TestPipelinedCalls(t *testing.T) {
 func TestTooManyConnections(t *testing.T) {
 	l := listen(t, 1, fakeRooms{})
 	first := dial(t, l)
-	if _, err := first.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+	if _, err := first.Write(netstring.Append(nil, []byte(statsCall))); err != nil {
 		t.Fatal(err)
 	}
 	frames(t, first, 1) // it has its place
@@ -121,7 +123,7 @@ func TestTooManyConnections(t *testing.T) {
 	deadline := time.Now().Add(time.Minute)
 	for {
 		nc := dial(t, l)
-		if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err == nil {
+		if _, err := nc.Write(netstring.Append(nil, []byte(statsCall))); err == nil {
 			if got := frames(t, nc, 1)[0]; strings.Contains(got, "active_rooms") {
 				return
 			}
@@ -150,7 +152,7 @@ func TestGarbageEndsConnection(t *testing.T) {
 func TestStopEndsConnections(t *testing.T) {
 	l := listen(t, 4, fakeRooms{})
 	nc := dial(t, l)
-	if _, err := nc.Write(evapi.AppendNetstring(nil, []byte(statsCall))); err != nil {
+	if _, err := nc.Write(netstring.Append(nil, []byte(statsCall))); err != nil {
 		t.Fatal(err)
 	}
 	frames(t, nc, 1)
@@ -169,17 +171,17 @@ func TestErrorCodes(t *testing.T) {
 		says string
 	}{
 		{fmt.Errorf("%w: sip:x@y", engine.ErrNoRoom), codeUnknownRoom, "sip:x@y"},
-		{fmt.Errorf("%w: x", engine.ErrBadName), evapi.CodeInvalidParams, "bad URI"},
+		{fmt.Errorf("%w: x", engine.ErrBadName), jsonrpc.CodeInvalidParams, "bad URI"},
 		{fmt.Errorf("%w: bob", engine.ErrNoUser), codeUnknownUser, "bob"},
 		{&engine.Refused{Code: 403, Reason: "Room is full"}, codeRefused, "full"},
-		{&engine.Refused{Code: 413, Reason: "Message too large"}, evapi.CodeInvalidParams, "large"},
+		{&engine.Refused{Code: 413, Reason: "Message too large"}, jsonrpc.CodeInvalidParams, "large"},
 		{&engine.Refused{Code: 503, Reason: "Overloaded"}, codeBusy, "Overloaded"},
 		{fmt.Errorf("asking: %w", context.DeadlineExceeded), codeBusy, "try again"},
-		{errors.New("the password is hunter2"), evapi.CodeInternalError, ""},
+		{errors.New("the password is hunter2"), jsonrpc.CodeInternalError, ""},
 	} {
-		answer := evapi.NewServer(Methods(fakeRooms{err: c.err})).Handle(t.Context(),
+		answer := jsonrpc.NewServer(Methods(fakeRooms{err: c.err})).Handle(t.Context(),
 			[]byte(`{"jsonrpc":"2.0","id":1,"method":"imc.list_members","params":["x"]}`))
-		var got struct{ Error evapi.RPCError }
+		var got struct{ Error jsonrpc.Error }
 		if err := json.Unmarshal(answer, &got); err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +197,7 @@ func TestPoolRefusesOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := NewPool(evapi.NewServer(Methods(fakeRooms{})), zerolog.Nop()) // not started: nothing is taken out
+	p := NewPool(jsonrpc.NewServer(Methods(fakeRooms{})), zerolog.Nop()) // not started: nothing is taken out
 	buf := []byte(statsCall)
 	for range callQueue + 10 {
 		p.Call(&evapi.Call{Conn: conn, Tag: "t", JSON: buf})

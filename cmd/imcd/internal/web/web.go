@@ -30,7 +30,7 @@ const (
 )
 
 // Handler answers one JSON-RPC payload; nil means no answer.
-// *evapi.Server is one.
+// *jsonrpc.Server is one.
 type Handler interface {
 	Handle(ctx context.Context, payload []byte) []byte
 }

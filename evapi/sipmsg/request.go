@@ -1,4 +1,4 @@
-package evapi
+package sipmsg
 
 import (
 	"bytes"

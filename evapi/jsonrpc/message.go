@@ -1,4 +1,6 @@
-package evapi
+// Package jsonrpc speaks JSON-RPC 2.0: a Server with a table of methods, and a Client.
+// Over a connection each message is one netstring.
+package jsonrpc
 
 import (
 	"bytes"
@@ -16,29 +18,29 @@ const (
 	CodeInternalError  = -32603
 )
 
-// RPCError is the error object of a JSON-RPC 2.0 response. A Method that
-// returns one (wrapped or not) decides what the caller sees.
-type RPCError struct {
+// Error is the error object of a response. A Method that returns one (wrapped or not)
+// decides what the caller sees.
+type Error struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 	Data    any    `json:"data,omitempty"`
 }
 
 // Error implements error.
-func (e *RPCError) Error() string { return fmt.Sprintf("%s (code %d)", e.Message, e.Code) }
+func (e *Error) Error() string { return fmt.Sprintf("%s (code %d)", e.Message, e.Code) }
 
-// Request is one JSON-RPC 2.0 request or notification.
+// Request is one request or notification.
 type Request struct {
 	Method string
 	Params json.RawMessage // an array or an object; nil: none
 	ID     json.RawMessage // a string, a number or null; nil: a notification
 }
 
-// Response is one JSON-RPC 2.0 response: Error, or a Result that is not nil.
+// Response is one response: Error, or a Result that is not nil.
 type Response struct {
 	ID     json.RawMessage
 	Result json.RawMessage
-	Error  *RPCError
+	Error  *Error
 }
 
 // wireMessage is how requests and responses are written. Version stands first
@@ -48,7 +50,7 @@ type wireMessage struct {
 	Method  string          `json:"method,omitempty"`
 	Params  json.RawMessage `json:"params,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
-	Error   *RPCError       `json:"error,omitempty"`
+	Error   *Error       `json:"error,omitempty"`
 	ID      json.RawMessage `json:"id,omitempty"`
 }
 
@@ -69,7 +71,7 @@ func (r *Response) MarshalJSON() ([]byte, error) {
 var jsonNull = json.RawMessage("null")
 
 // DecodeRequest decodes one request that is no batch. The error is an
-// *RPCError with CodeParseError or CodeInvalidRequest; the Request then has the
+// *Error with CodeParseError or CodeInvalidRequest; the Request then has the
 // ID, if one could be read.
 func DecodeRequest(payload []byte) (Request, error) {
 	m, err := decodeObject(payload)
@@ -120,7 +122,7 @@ func DecodeResponse(payload []byte) (Response, error) {
 		r.Result = result
 		return r, nil
 	}
-	r.Error = new(RPCError)
+	r.Error = new(Error)
 	if kindOf(failure) != '{' {
 		return r, invalidRequest("response: error must be an object")
 	}
@@ -134,14 +136,14 @@ func DecodeResponse(payload []byte) (Response, error) {
 // keys in another case.
 func decodeObject(payload []byte) (map[string]json.RawMessage, error) {
 	if !json.Valid(payload) {
-		return nil, &RPCError{Code: CodeParseError, Message: "not valid JSON"}
+		return nil, &Error{Code: CodeParseError, Message: "not valid JSON"}
 	}
 	if kindOf(payload) != '{' {
 		return nil, invalidRequest("not an object")
 	}
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
-		return nil, &RPCError{Code: CodeParseError, Message: err.Error()}
+		return nil, &Error{Code: CodeParseError, Message: err.Error()}
 	}
 	return m, nil
 }
@@ -163,16 +165,16 @@ func kindOf(raw []byte) byte {
 	}
 }
 
-func invalidRequest(why string) *RPCError {
-	return &RPCError{Code: CodeInvalidRequest, Message: "invalid request: " + why}
+func invalidRequest(why string) *Error {
+	return &Error{Code: CodeInvalidRequest, Message: "invalid request: " + why}
 }
 
-// asRPCError turns err into what a caller may see: its own RPCError, or a plain
+// asError turns err into what a caller may see: its own Error, or a plain
 // internal error without the cause, which may hold secrets.
-func asRPCError(err error) *RPCError {
-	var e *RPCError
+func asError(err error) *Error {
+	var e *Error
 	if errors.As(err, &e) {
 		return e
 	}
-	return &RPCError{Code: CodeInternalError, Message: "internal error"}
+	return &Error{Code: CodeInternalError, Message: "internal error"}
 }

@@ -1,4 +1,4 @@
-package evapi
+package sipmsg
 
 import (
 	"errors"
@@ -120,7 +120,7 @@ func parseAddrSpec(s string) (sip.Uri, error) {
 		return uri, errors.New("URI: one of :@<> in the user part")
 	}
 	if uri.Host == "" || strings.ContainsAny(uri.Host, "@<>\"\\,") {
-		return uri, fmt.Errorf("URI: host %q", clip(uri.Host, 64))
+		return uri, fmt.Errorf("URI: host %.64q", uri.Host)
 	}
 	return uri, nil
 }

@@ -1,4 +1,4 @@
-package evapi
+package jsonrpc
 
 import (
 	"context"
@@ -10,7 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"go.uber.org/goleak"
+
+	"imcd/evapi/netstring"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func testServer() *Server {
 	return NewServer(map[string]Method{
@@ -19,11 +25,11 @@ func testServer() *Server {
 		"fail": func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("pq: password is hunter2") },
 		"chan": func(context.Context, json.RawMessage) (any, error) { return make(chan int), nil },
 		"data": func(context.Context, json.RawMessage) (any, error) {
-			return nil, &RPCError{Code: 1, Message: "m", Data: make(chan int)}
+			return nil, &Error{Code: 1, Message: "m", Data: make(chan int)}
 		},
 		"count": func(context.Context, json.RawMessage) (any, error) { return []int{1, 2}, nil },
 		"wrong": func(context.Context, json.RawMessage) (any, error) {
-			return nil, fmt.Errorf("deep: %w", &RPCError{Code: CodeInvalidParams, Message: "no such room", Data: "x"})
+			return nil, fmt.Errorf("deep: %w", &Error{Code: CodeInvalidParams, Message: "no such room", Data: "x"})
 		},
 	})
 }
@@ -93,39 +99,27 @@ func TestDecodeResponseErrors(t *testing.T) {
 	}
 }
 
-// serveRPC runs testServer on a loopback port until the end of the test.
-func serveRPC(t *testing.T) string {
+// connected returns a Client whose other side is served by serve until it returns.
+func connected(t *testing.T, serve func(net.Conn)) *Client {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { _ = testServer().ServeConn(ctx, nc, 1<<20) })
-		}
-	})
+	near, far := net.Pipe()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		serve(far)
+	}()
+	c := NewClient(near, 1000)
 	t.Cleanup(func() {
-		ln.Close()
-		cancel()
-		wg.Wait()
+		c.Close()
+		far.Close()
+		<-over
 	})
-	return ln.Addr().String()
+	return c
 }
 
 func TestClientCalls(t *testing.T) {
 	t.Parallel()
-	c, err := Dial(t.Context(), serveRPC(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := connected(t, func(nc net.Conn) { _ = testServer().Serve(context.Background(), nc, 1000, nil) })
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
@@ -136,13 +130,16 @@ func TestClientCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	var rpcErr *RPCError
-	if err := c.Call(t.Context(), "wrong", nil, nil); !errors.As(err, &rpcErr) || rpcErr.Code != CodeInvalidParams || rpcErr.Data != "x" {
+	var refused *Error
+	if err := c.Call(t.Context(), "wrong", nil, nil); !errors.As(err, &refused) || refused.Code != CodeInvalidParams || refused.Data != "x" {
 		t.Errorf("%v", err)
 	}
 	// An error of the other side, or a wrong argument, does not spoil the connection.
 	if err := c.Call(t.Context(), "echo", 17, nil); err == nil {
 		t.Error("a number was taken for params")
+	}
+	if err := c.Call(t.Context(), "echo", []string{strings.Repeat("x", 1000)}, nil); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%v", err)
 	}
 	var list []int
 	if err := c.Call(t.Context(), "count", map[string]int{"a": 1}, &list); err != nil || len(list) != 2 {
@@ -155,12 +152,7 @@ func TestClientCalls(t *testing.T) {
 
 func TestClientCancelled(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, func(p *fakePeer) { p.read(); p.read() }) // never answers
-	c, err := Dial(t.Context(), f.addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := connected(t, func(nc net.Conn) { _, _ = io.Copy(io.Discard, nc) }) // never answers
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Call(ctx, "echo", nil, nil); !errors.Is(err, context.Canceled) {
@@ -174,55 +166,14 @@ func TestClientCancelled(t *testing.T) {
 func TestClientRefusesWrongID(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{`{"jsonrpc":"2.0","result":1,"id":99}`, `{"jsonrpc":"2.0","result":1,"id":null}`, `x`, `{}`} {
-		f := newFake(t, func(p *fakePeer) { p.read(); p.send(answer); p.read() })
-		c, err := Dial(t.Context(), f.addr())
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := connected(t, func(nc net.Conn) {
+			if _, err := netstring.NewReader(nc, 1000).Read(); err == nil {
+				_, _ = nc.Write(netstring.Append(nil, []byte(answer)))
+			}
+		})
 		if err := c.Call(t.Context(), "echo", nil, nil); err == nil {
 			t.Errorf("%s accepted", answer)
 		}
-		c.Close()
-	}
-}
-
-func TestDialKamailio(t *testing.T) {
-	t.Parallel()
-	f := newFake(t, func(p *fakePeer) {
-		switch p.read() {
-		case "hello operator":
-			p.send(welcomeJSON("operator", 1))
-			p.polite(func(frame string) { p.send(string(testServer().Handle(context.Background(), []byte(frame)))) })
-		case "hello " + testSecret:
-			p.send(welcomeJSON("engine", 1))
-		case "hello odd":
-			p.send(event("imc.pong", `{"id":"1"}`))
-		}
-	})
-	c, err := DialKamailio(t.Context(), f.addr(), "operator")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	if err := c.Call(t.Context(), "echo", []string{"a"}, &got); err != nil || len(got) != 1 {
-		t.Errorf("%v, %v", got, err)
-	}
-	if err := c.Call(t.Context(), "echo", []string{strings.Repeat("x", MaxFrame)}, nil); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("%v", err)
-	}
-	c.Close()
-	for secret, want := range map[string]string{testSecret: "engine", "wrong": "welcome", "odd": "PongEvent", "": "secret", "a b": "secret"} {
-		if _, err := DialKamailio(t.Context(), f.addr(), secret); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", secret, err)
-		}
-	}
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.Close()
-	if _, err := DialKamailio(t.Context(), dead.Addr().String(), "operator"); err == nil {
-		t.Error("no error without a listener")
 	}
 }
 
@@ -254,7 +205,7 @@ func FuzzServer(f *testing.F) {
 	})
 }
 
-func TestServeConnEnds(t *testing.T) {
+func TestServeEnds(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		in  string
@@ -262,23 +213,23 @@ func TestServeConnEnds(t *testing.T) {
 	}{
 		{"", nil},
 		{"2:{},", nil},
-		{"01:x,", ErrFraming},
-		{"9999999:", ErrFraming},
+		{"01:x,", netstring.ErrFraming},
+		{"9999999:", netstring.ErrFraming},
 		{"5:x", io.ErrUnexpectedEOF},
 	}
 	for _, tt := range tests {
 		client, server := net.Pipe()
 		ended := make(chan error, 1)
-		go func() { ended <- testServer().ServeConn(context.Background(), server, 1000) }()
+		go func() { ended <- testServer().Serve(context.Background(), server, 1000, nil) }()
 		if _, err := client.Write([]byte(tt.in)); err != nil && tt.err == nil {
 			t.Errorf("%q: %v", tt.in, err)
 		}
 		if tt.in == "2:{}," {
-			if _, err := NewNetstringReader(client, 1000).Read(); err != nil {
+			if _, err := netstring.NewReader(client, 1000).Read(); err != nil {
 				t.Error(err)
 			}
 		}
-		if !errors.Is(tt.err, ErrFraming) {
+		if !errors.Is(tt.err, netstring.ErrFraming) {
 			client.Close()
 		}
 		if err := <-ended; !errors.Is(err, tt.err) {
@@ -290,7 +241,7 @@ func TestServeConnEnds(t *testing.T) {
 	defer client.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := testServer().ServeConn(ctx, server, 1000); err != nil {
+	if err := testServer().Serve(ctx, server, 1000, nil); err != nil {
 		t.Errorf("cancelled: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package evapi
+package jsonrpc
 
 import (
 	"bytes"
@@ -10,13 +10,19 @@ import (
 	"maps"
 	"net"
 	"time"
+
+	"imcd/evapi/netstring"
 )
 
-// maxBatch bounds the requests in one batch.
-const maxBatch = 100
+const (
+	// maxBatch bounds the requests in one batch.
+	maxBatch = 100
+	// writeTimeout is how long a client may leave a response unread.
+	writeTimeout = 10 * time.Second
+)
 
 // Method answers one JSON-RPC method. Params is an array or an object, nil if
-// the request had none. An error that is no *RPCError reaches the caller as
+// the request had none. An error that is no *Error reaches the caller as
 // CodeInternalError without its text.
 type Method func(ctx context.Context, params json.RawMessage) (any, error)
 
@@ -35,66 +41,54 @@ func NewServer(methods map[string]Method) *Server {
 // nil if there is nothing to answer. It calls the methods one after the other.
 func (s *Server) Handle(ctx context.Context, payload []byte) []byte {
 	if kindOf(payload) != '[' {
-		r := s.handleOne(ctx, payload)
-		if r == nil {
-			return nil
-		}
-		return encode(r)
+		return s.handleOne(ctx, payload)
 	}
 	var batch []json.RawMessage
 	if err := json.Unmarshal(payload, &batch); err != nil {
-		return encode(&Response{Error: &RPCError{Code: CodeParseError, Message: "not valid JSON"}})
+		return encode(&Response{Error: &Error{Code: CodeParseError, Message: "not valid JSON"}})
 	}
 	if len(batch) == 0 || len(batch) > maxBatch {
 		return encode(&Response{Error: invalidRequest(fmt.Sprintf("a batch must have 1 to %d requests", maxBatch))})
 	}
-	var answers []json.RawMessage
+	var answers [][]byte
 	for _, one := range batch {
-		if r := s.handleOne(ctx, one); r != nil {
-			answers = append(answers, encode(r))
+		if answer := s.handleOne(ctx, one); answer != nil {
+			answers = append(answers, answer)
 		}
 	}
 	if answers == nil {
 		return nil
 	}
-	out := bytes.Join(toBytes(answers), []byte{','})
+	out := bytes.Join(answers, []byte{','})
 	return append(append([]byte{'['}, out...), ']')
 }
 
-func toBytes(raw []json.RawMessage) [][]byte {
-	b := make([][]byte, len(raw))
-	for i := range raw {
-		b[i] = raw[i]
-	}
-	return b
-}
-
 // handleOne returns nil for a notification, even for one that failed.
-func (s *Server) handleOne(ctx context.Context, payload []byte) *Response {
+func (s *Server) handleOne(ctx context.Context, payload []byte) []byte {
 	req, err := DecodeRequest(payload)
 	if err != nil {
-		return &Response{ID: req.ID, Error: asRPCError(err)}
+		return encode(&Response{ID: req.ID, Error: asError(err)})
 	}
 	resp := &Response{ID: req.ID}
 	resp.Result, resp.Error = s.call(ctx, req)
 	if req.ID == nil {
 		return nil
 	}
-	return resp
+	return encode(resp)
 }
 
-func (s *Server) call(ctx context.Context, req Request) (json.RawMessage, *RPCError) {
+func (s *Server) call(ctx context.Context, req Request) (json.RawMessage, *Error) {
 	method, ok := s.methods[req.Method]
 	if !ok {
-		return nil, &RPCError{Code: CodeMethodNotFound, Message: fmt.Sprintf("method %q not found", clip(req.Method, 64))}
+		return nil, &Error{Code: CodeMethodNotFound, Message: fmt.Sprintf("method %.64q not found", req.Method)}
 	}
 	v, err := method(ctx, req.Params)
 	if err != nil {
-		return nil, asRPCError(err)
+		return nil, asError(err)
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
-		return nil, asRPCError(err)
+		return nil, asError(err)
 	}
 	return raw, nil
 }
@@ -103,38 +97,25 @@ func encode(r *Response) []byte {
 	b, err := json.Marshal(r)
 	if err != nil {
 		// Only an error's Data can be the cause: everything else is valid JSON already.
-		b, _ = json.Marshal(&Response{ID: r.ID, Error: asRPCError(err)})
+		b, _ = json.Marshal(&Response{ID: r.ID, Error: asError(err)})
 	}
 	return b
 }
 
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return cut(s, n) + "…"
-}
-
-// ServeConn answers the requests that arrive on nc as netstrings of at most max
-// bytes, one after the other, until nc ends, bytes are no netstring (ErrFraming)
-// or ctx does; then it closes nc. A client that does not read is cut off. The
-// error is nil if the client closed between two requests or ctx ended.
-func (s *Server) ServeConn(ctx context.Context, nc net.Conn, max int) error {
-	return s.ServeGreeted(ctx, nc, max, nil)
-}
-
-// Greeting looks at the first frame of a connection, which may be a hello. If so,
-// it returns what is answered (nil: nothing); if not, taken is false and the frame
-// is a request like all others. After an error the answer is still written, and the
-// connection ends.
+// Greeting looks at the first frame of a connection, which may be a hello. If so, it
+// returns the answer (nil: none); if not, taken is false and the frame is a request like
+// all others. After an error the answer is still written, and the connection ends.
 type Greeting func(first []byte) (answer []byte, taken bool, err error)
 
-// ServeGreeted is ServeConn with a greeting; nil: none.
-func (s *Server) ServeGreeted(ctx context.Context, nc net.Conn, max int, greet Greeting) error {
+// Serve answers the requests that arrive on nc as netstrings of at most max bytes, one
+// after the other, until nc ends, bytes are no netstring (netstring.ErrFraming) or ctx
+// does; then it closes nc. It cuts off a client that does not read. greet may be nil. The
+// error is nil if the client closed between two requests or ctx ended.
+func (s *Server) Serve(ctx context.Context, nc net.Conn, max int, greet Greeting) error {
 	defer nc.Close()
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
-	in := NewNetstringReader(nc, max)
+	in := netstring.NewReader(nc, max)
 	for {
 		payload, err := in.Read()
 		if err != nil {
@@ -166,11 +147,8 @@ func writeAnswer(nc net.Conn, answer []byte) error {
 	if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return fmt.Errorf("set write deadline: %w", err)
 	}
-	if _, err := nc.Write(AppendNetstring(nil, answer)); err != nil {
+	if _, err := nc.Write(netstring.Append(nil, answer)); err != nil {
 		return fmt.Errorf("write response: %w", err)
 	}
 	return nil
 }
-
-// writeTimeout is how long a client may leave a response unread.
-const writeTimeout = 10 * time.Second
