@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// ageWindow is how long the quickest frame is remembered.
+// ageWindow is the time for which the quickest frame counts.
 const ageWindow = 30 * time.Second
 
-// ageClock tells how long frames were on their way. Kamailio's clock need not be
-// ours: what counts is how much later a frame came than the quickest one of the
-// last window. Owned by the connection's reader.
+// ageClock measures how long frames were on their way. Kamailio's clock need not be ours:
+// the age of a frame is its delay compared with the quickest one of the last window. Only
+// the connection's reader uses it.
 type ageClock struct {
 	now, before time.Duration // smallest difference in this window and the one before
 	since       time.Time     // start of this window; zero: no frame yet
 }
 
-// clockStep is how much later than it can be a pong must seem to come until a clock is taken to have been set.
-// Below that, requests are carried out all the same.
+// clockStep is the impossible delay of a pong from which a clock must have been set. Below
+// that, requests are carried out all the same.
 const clockStep = time.Second
 
-// pong takes a pong that came as the answer to a ping, trip after that was written. It cannot be older than
-// that, whatever the clocks say: if it seems to be, one of them has been set, and what came before tells
-// nothing any more.
+// pong takes a pong that came as the answer to a ping, trip after that was written. It cannot
+// be older than trip: if it seems to be, one of the clocks has been set, and earlier frames do
+// not count any more.
 func (c *ageClock) pong(sent string, read time.Time, trip time.Duration) {
 	if c.age(sent, read) > trip+clockStep {
 		*c = ageClock{}
@@ -31,8 +31,8 @@ func (c *ageClock) pong(sent string, read time.Time, trip time.Duration) {
 	}
 }
 
-// age takes a frame that Kamailio sent at its time sent (seconds.microseconds;
-// empty if it does not say) and that was read at read.
+// age takes a frame that Kamailio sent at its time sent (seconds.microseconds; empty:
+// unknown) and that was read at read.
 func (c *ageClock) age(sent string, read time.Time) time.Duration {
 	at, ok := parseTime(sent)
 	if !ok {

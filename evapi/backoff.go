@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// backoff is the wait between attempts to connect: exponential with full jitter,
-// so that many engines do not come back to a restarted Kamailio at one moment.
+// backoff is the wait between attempts to connect: exponential with full jitter, so that many
+// engines do not come back to a restarted Kamailio at the same moment.
 type backoff struct {
 	min, max time.Duration
 	ceiling  time.Duration // of the next wait; 0: min

@@ -8,7 +8,37 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 )
+
+// Config describes the connection to one Kamailio. The zero value of a duration or size
+// means its default.
+type Config struct {
+	Name   string // label in logs and metrics; empty: Addr
+	Addr   string // host:port of Kamailio's evapi
+	Secret string // the engine's secret, see package doc
+
+	Heartbeat   time.Duration // between pings; 1 s
+	DeadAfter   time.Duration // without any frame from Kamailio; 5 s
+	DialTimeout time.Duration // for connect and welcome together; 5 s
+	BackoffMin  time.Duration // first wait before reconnecting; 100 ms
+	BackoffMax  time.Duration // longest wait, jitter included; 5 s
+	QueueFrames int           // frames in each queue; 65536
+	// QueueCopies bounds the copies in each queue; 128. With few of them a copy that is
+	// sent next does not wait for long. DrainHandler reports the end of ErrFull.
+	QueueCopies int
+
+	// NextHop is the SIP URI that every copy is sent through, instead of Welcome.NextHop
+	// (Kamailio itself). Empty: Welcome.NextHop.
+	NextHop string
+
+	// Fanout is the lane that copies take. If Kamailio's include does not offer it, they
+	// take the best one below it.
+	Fanout Lane
+
+	Log zerolog.Logger
+}
 
 // Defaults of Config.
 const (
@@ -21,44 +51,43 @@ const (
 	defaultQueueCopies = 128
 )
 
-// Conn is the connection to one Kamailio: it connects, says hello, keeps the
-// connection alive and makes it anew when it is lost. Its methods are safe for
-// concurrent use, and for use from a Handler's methods but Stop.
+// Conn is the connection to one Kamailio: it connects, says hello, keeps the connection
+// alive and makes a new one when it is lost. Its methods are safe for concurrent use, and
+// all but Stop for use from a Handler's methods.
 //
-// Two goroutines work for it. One connects, reads and calls the Handler; the
-// other, which lives as long as one connection, writes. With LaneSIP there are two
-// more, of its sipLink.
+// Two goroutines work for it. One connects, reads and calls the Handler; the other, which
+// lives as long as one connection, writes. With LaneSIP there are two more, of its sipLink.
 type Conn struct {
-	cfg     Config // complete and checked; not changed any more
+	cfg     Config // complete and checked; never changed
 	handler Handler
 	box     *outbox
 	count   counters
 	memory  memory
 	dropped droppedSum // receipts
-	forks   forks      // the reader's
+	forks   forks      // only the reader uses it, and the last… fields
 
-	lastGen   int64  // Welcome.Gen of the last Up; the reader's
-	lastStart string // Welcome.Start of the same; the reader's
-	lastTopos Topos  // what was logged last; the reader's
+	lastGen   int64  // Welcome.Gen of the last Up
+	lastStart string // Welcome.Start of the last Up
+	lastTopos Topos  // as logged last
 
-	// link is the way of copies if the lane is LaneSIP; nil else, and without a
-	// connection. Written by the reader, and by keepLink while that runs.
-	link       atomic.Pointer[sipLink]
-	socket     *sipLink      // that link, kept from one connection to the next; the reader's
-	linkLater  time.Duration // see keepLink
-	batchLost  time.Duration // the constant, but in tests
-	ungauged   bool          // in tests: the kernel does not tell what lies in sockets
-	toldBuffer bool          // see enlarge; the reader's
+	// link is the way of copies if the lane is LaneSIP; nil else, and without a connection.
+	// The reader writes it, and keepLink while that runs.
+	link         atomic.Pointer[sipLink]
+	socket       *sipLink      // that link, kept from one connection to the next; only for the reader
+	linkLater    time.Duration // see keepLink
+	batchLost    time.Duration // the constant, but in tests
+	ungauged     bool          // in tests: there is no gauge
+	bufferLogged bool          // see enlarge; only for the reader
 
-	mu     sync.Mutex         // guards what follows
+	mu     sync.Mutex         // guards the fields below
 	cancel context.CancelFunc // nil before Start and after a Stop before Start
 	done   chan struct{}      // closed when the reader has ended
 	over   bool               // stopped
-	state  State              // what State returns but Up
+	state  State              // as State returns it, without Up
 }
 
-// NewConn checks cfg and returns a Conn that is not started yet. An error names
-// the field of Config.
+// NewConn checks cfg and returns a Conn that is not started yet. An error names the field
+// of Config.
 func NewConn(cfg Config, h Handler) (*Conn, error) {
 	if h == nil {
 		return nil, errors.New("evapi: Handler is nil")
@@ -81,23 +110,16 @@ func checkConfig(cfg *Config) error {
 	if _, err := newPeer(cfg.NextHop, ""); err != nil {
 		return fmt.Errorf("evapi: NextHop: %w", err)
 	}
-	for _, d := range []struct {
-		field string
-		value *time.Duration
-		def   time.Duration
-	}{
-		{"Heartbeat", &cfg.Heartbeat, defaultHeartbeat},
-		{"DeadAfter", &cfg.DeadAfter, defaultDeadAfter},
-		{"DialTimeout", &cfg.DialTimeout, defaultDialTimeout},
-		{"BackoffMin", &cfg.BackoffMin, defaultBackoffMin},
-		{"BackoffMax", &cfg.BackoffMax, defaultBackoffMax},
-	} {
-		if *d.value < 0 {
-			return fmt.Errorf("evapi: %s: %v is negative", d.field, *d.value)
-		}
-		if *d.value == 0 {
-			*d.value = d.def
-		}
+	if err := errors.Join(
+		setDefault("Heartbeat", &cfg.Heartbeat, defaultHeartbeat),
+		setDefault("DeadAfter", &cfg.DeadAfter, defaultDeadAfter),
+		setDefault("DialTimeout", &cfg.DialTimeout, defaultDialTimeout),
+		setDefault("BackoffMin", &cfg.BackoffMin, defaultBackoffMin),
+		setDefault("BackoffMax", &cfg.BackoffMax, defaultBackoffMax),
+		setDefault("QueueFrames", &cfg.QueueFrames, defaultQueueFrames),
+		setDefault("QueueCopies", &cfg.QueueCopies, defaultQueueCopies),
+	); err != nil {
+		return err
 	}
 	if cfg.BackoffMax < cfg.BackoffMin {
 		return fmt.Errorf("evapi: BackoffMax: %v is less than BackoffMin %v", cfg.BackoffMax, cfg.BackoffMin)
@@ -105,57 +127,20 @@ func checkConfig(cfg *Config) error {
 	if cfg.DeadAfter <= cfg.Heartbeat {
 		return fmt.Errorf("evapi: DeadAfter: %v is not more than Heartbeat %v", cfg.DeadAfter, cfg.Heartbeat)
 	}
-	for _, n := range []struct {
-		field string
-		value *int
-		def   int
-	}{{"QueueFrames", &cfg.QueueFrames, defaultQueueFrames}, {"QueueCopies", &cfg.QueueCopies, defaultQueueCopies}} {
-		if *n.value < 0 {
-			return fmt.Errorf("evapi: %s: %d is negative", n.field, *n.value)
-		}
-		if *n.value == 0 {
-			*n.value = n.def
-		}
-	}
 	if cfg.Name == "" {
 		cfg.Name = cfg.Addr
 	}
 	return nil
 }
 
-// Start begins to connect; it returns at once. It does nothing if the Conn has
-// been started or stopped before.
-func (c *Conn) Start() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over || c.cancel != nil {
-		return
+func setDefault[T int | time.Duration](field string, value *T, def T) error {
+	if *value < 0 {
+		return fmt.Errorf("evapi: %s: %v is negative", field, *value)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
-	go func() {
-		defer close(c.done)
-		c.run(ctx)
-		if c.socket != nil {
-			c.socket.stop()
-		}
-	}()
-}
-
-// Stop closes the connection and waits until nothing of it runs any more; the
-// Handler has had its Down by then. What is queued is not written: whoever wants
-// that waits for Stats().Queued to become 0 before. Stop may be called more than
-// once and before Start, but not from a Handler's method.
-func (c *Conn) Stop() {
-	c.mu.Lock()
-	c.over = true
-	cancel := c.cancel
-	c.mu.Unlock()
-	if cancel == nil {
-		return
+	if *value == 0 {
+		*value = def
 	}
-	cancel()
-	<-c.done
+	return nil
 }
 
 // Name is the label of this connection in logs and metrics.
@@ -164,13 +149,13 @@ func (c *Conn) Name() string { return c.cfg.Name }
 // Ready reports whether there is an authenticated connection to Kamailio now.
 func (c *Conn) Ready() bool { return c.box.isOpen() }
 
-// State says how a connection stands.
+// State is the present state of a Conn.
 type State struct {
 	Up      bool
 	OwnHop  string // SIP URI of Kamailio itself, of the last welcome; empty before the first
 	NextHop string // SIP URI that copies are sent through: Config.NextHop, or OwnHop
 	Topos   Topos  // of the last welcome
-	// Registrations is the answer to the last Look; nil: there was none since it was called.
+	// Registrations is the answer to the last Look; nil: no answer since that call.
 	Registrations *RegistrationsEvent
 	Err           error // why the last attempt failed, or the last connection ended; nil while Up
 }
@@ -186,63 +171,16 @@ func (c *Conn) State() State {
 	return s
 }
 
-// linkQueued counts the copies that wait to be sent by SIP.
-func (c *Conn) linkQueued() int {
-	if l := c.link.Load(); l != nil {
-		return l.queued()
-	}
-	return 0
-}
-
-// Look asks Kamailio how many registrations it knows of; the answer comes to State. An
-// include of another version does not answer. It never blocks. The errors are ErrDown and
-// ErrFull.
-func (c *Conn) Look() error {
-	c.note(func(s *State) { s.Registrations = nil })
-	return c.box.putPayload([]byte(imcLook), false)
-}
-
-// note changes what State says.
+// note changes the State.
 func (c *Conn) note(change func(s *State)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.state)
 }
 
-// Send queues one copy; it never blocks. A nil error means that there will be a
-// Result for the Call-ID, unless Kamailio loses it: whoever needs to know in any
-// case keeps a timer. The errors are ErrDown, ErrFull, ErrTooLarge and, wrapped,
-// ErrBadCopy.
-func (c *Conn) Send(cp Copy) error {
-	if err := checkCopy(&cp); err != nil {
-		return err
+// drained tells the handler that Send takes copies again.
+func (c *Conn) drained() {
+	if h, ok := c.handler.(DrainHandler); ok {
+		h.Drained(c)
 	}
-	if l := c.link.Load(); l != nil {
-		if err := l.put(&cp); !errors.Is(err, ErrDown) {
-			return err
-		}
-	}
-	return c.box.putCopy(cp, false)
-}
-
-// Reply queues the answer of a suspended transaction; it never blocks and goes
-// ahead of copies without First. The errors are ErrDown, ErrFull, and one for a
-// Code that is no final SIP status.
-func (c *Conn) Reply(tx TxID, a Answer) error {
-	payload, err := appendReply(nil, tx, a)
-	if err != nil {
-		return err
-	}
-	return c.box.putPayload(payload, false)
-}
-
-// Answer queues a JSON-RPC response for the operator's connection tag; it never
-// blocks. The errors are ErrDown, ErrFull (64 answers wait), ErrTooLarge, wrapped
-// with the numbers (above some 24000 bytes), and one for a malformed tag.
-func (c *Conn) Answer(tag string, json []byte) error {
-	payload, err := appendAnswer(nil, tag, json)
-	if err != nil {
-		return err
-	}
-	return c.box.putPayload(payload, true)
 }

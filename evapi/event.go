@@ -279,28 +279,6 @@ func decodePong(params json.RawMessage) (Event, error) {
 	return e, nil
 }
 
-// maxRetryAfter keeps a wild Retry-After header from overflowing a Duration.
-const maxRetryAfter = 365 * 24 * time.Hour
-
-// retryAfter reads the leading number of a Retry-After header, in seconds; what
-// follows are a comment and parameters. Anything else is taken as absent, since
-// it comes from some SIP device.
-func retryAfter(v string) time.Duration {
-	v = strings.TrimLeft(v, " \t")
-	end := 0
-	for end < len(v) && v[end] >= '0' && v[end] <= '9' {
-		end++
-	}
-	n, err := strconv.ParseInt(v[:end], 10, 64)
-	if err != nil && end == 0 {
-		return 0
-	}
-	if err != nil || n > int64(maxRetryAfter/time.Second) {
-		return maxRetryAfter
-	}
-	return time.Duration(n) * time.Second
-}
-
 func decodeError(params json.RawMessage) (Event, error) {
 	var p struct {
 		ID    *string

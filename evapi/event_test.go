@@ -124,7 +124,7 @@ func TestDroppedSum(t *testing.T) {
 	t.Parallel()
 	var d droppedSum
 	for _, n := range []uint64{0, 3, 3, 5, 2, 2, 0, 1} {
-		d.tell(n)
+		d.update(n)
 	}
 	if got := d.sum.Load(); got != 5+2+1 {
 		t.Errorf("%d, want 8", got)

@@ -18,7 +18,7 @@ import (
 func TestDistantDevices(t *testing.T) {
 	t.Parallel()
 	const requests, perRead, trip = 20000, 12 * time.Microsecond, 200 * time.Microsecond
-	var p sipPace
+	var p sipFlow
 	began := time.Now()
 	now, free := began, began // free is when Kamailio has read all that was sent
 	type answer struct {
@@ -51,14 +51,14 @@ func TestDistantDevices(t *testing.T) {
 			now = now.Add(wait)
 		default:
 			for i := 0; i < linkBatch && p.left(); i++ {
-				p.next(smallRoom, now)
+				p.next(minDatagram, now)
 				put(0)
 				n++
 			}
 			if p.behind() {
 				put(p.ask(now))
 			}
-			if unread := p.sent - p.read; unread > blindWindow+smallRoom {
+			if unread := p.sent - p.read; unread > blindWindow+minDatagram {
 				t.Fatalf("%d bytes may be unread", unread)
 			}
 			now = now.Add(10 * time.Microsecond)
@@ -78,7 +78,7 @@ func flowLink(t *testing.T) *sipLink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &sipLink{c: c, pending: newSIPPending(), open: true, wake: make(chan struct{}, 1)}
+	return &sipLink{c: c, pending: newSIPTransactions(), open: true, wake: newSignal()}
 }
 
 func flowCopy(t *testing.T, i int) *Copy {
@@ -195,7 +195,7 @@ func TestDrained(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	t.Parallel()
-	gauged := sipPace{size: 1}
+	gauged := sipFlow{size: 1}
 	for name, c := range map[string]struct {
 		link *sipLink
 		lane Lane // 0: no connection
@@ -203,9 +203,9 @@ func TestBounds(t *testing.T) {
 		want Bounds
 	}{
 		"not yet":              {nil, 0, 0, Bounds{}},
-		"SIP to devices":       {&sipLink{open: true, direct: true, pace: gauged}, LaneDirect, 64 << 20, Bounds{Paced: true}},
-		"SIP to a next hop":    {&sipLink{open: true, way: toHop, pace: gauged}, LaneBatch, 64 << 20, Bounds{Paced: true}},
-		"SIP to the routing":   {&sipLink{open: true, pace: gauged}, LaneBatch, 64 << 20, Bounds{Copies: 3495, Paced: true}},
+		"SIP to devices":       {&sipLink{open: true, direct: true, flow: gauged}, LaneDirect, 64 << 20, Bounds{Paced: true}},
+		"SIP to a next hop":    {&sipLink{open: true, way: toHop, flow: gauged}, LaneBatch, 64 << 20, Bounds{Paced: true}},
+		"SIP to the routing":   {&sipLink{open: true, flow: gauged}, LaneBatch, 64 << 20, Bounds{Copies: 3495, Paced: true}},
 		"SIP without a gauge":  {&sipLink{open: true, direct: true}, LaneDirect, 64 << 20, Bounds{}},
 		"SIP that was refused": {&sipLink{}, LaneBatch, 64 << 20, Bounds{Copies: 1747}},
 		"direct":               {nil, LaneDirect, 64 << 20, Bounds{Copies: 3495, Paced: true}},
@@ -223,7 +223,7 @@ func TestBounds(t *testing.T) {
 		if c.link != nil {
 			conn.link.Store(c.link)
 		}
-		conn.memory.tell(c.shm/2, c.shm, time.Now())
+		conn.memory.update(c.shm/2, c.shm, time.Now())
 		if got := conn.Bounds(); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}

@@ -1,25 +1,25 @@
 package evapi
 
-// maxForks bounds the copies to several devices whose outcomes are awaited; the
-// outcome of what is more comes from the timer of whoever sent it.
+// maxForks bounds the copies to several devices whose outcomes are awaited; the sender's timer
+// ends the others.
 const maxForks = 65536
 
-// forks joins the outcomes of copies that went to several devices of one member.
-// Such a copy has arrived when one device took it (RFC 3261, 16.7: the best reply
-// counts), and has failed when all have refused it. The reader's.
+// forks joins the outcomes of copies that went to several devices of one member. Such a copy
+// has arrived when one device took it (RFC 3261, 16.7: the best reply counts), and has failed
+// when all have refused it. Only the reader uses it.
 type forks struct {
-	// open has the latest of them, by Call-ID, and older those before. When open is full, it takes the place
-	// of older, whose copies are given up.
+	// open has the latest of them, by Call-ID, and older those before. When open is full, it
+	// takes the place of older, whose copies are given up.
 	open, older map[string]*fork
 }
 
 type fork struct {
-	left int    // outcomes to come
-	told bool   // a device took it
-	best Result // so far
+	left      int    // outcomes to come
+	delivered bool   // a device took it
+	best      Result // so far
 }
 
-// join takes the outcome of one device. It reports whether r is the copy's.
+// join takes the outcome of one device. ok reports that r is the Result of the copy.
 func (f *forks) join(o *Outcome) (r Result, ok bool) {
 	r = o.result()
 	if o.Devices <= 1 {
@@ -34,10 +34,10 @@ func (f *forks) join(o *Outcome) (r Result, ok bool) {
 		delete(f.older, r.CallID)
 	}
 	switch {
-	case k.told:
+	case k.delivered:
 		return Result{}, false
 	case r.Code < 300:
-		k.told = true
+		k.delivered = true
 		return r, true
 	}
 	return k.best, k.left == 0
@@ -58,8 +58,8 @@ func (f *forks) get(o *Outcome, r Result) *fork {
 	return k
 }
 
-// better prefers what may succeed later to a refusal: a device that was switched
-// off may take the message that another one does not like.
+// better prefers a failure that may end to a refusal: a device that was switched off may take
+// the message that another one does not like.
 func better(a, b *Result) bool { return rank(a.Code) < rank(b.Code) }
 
 func rank(code int) int {

@@ -110,9 +110,9 @@ func BenchmarkWindow(b *testing.B) {
 	w := newWriter(s, testPeer)
 	b.ReportAllocs()
 	for b.Loop() {
-		w.cargo.reset(maxBatches)
+		w.window.reset(maxBatches)
 		for range 40 {
-			if !w.cargo.add(&entry{out: o, to: "sip:bob@example.org", callID: "0123456789abcdef-123456@imcd"}, w.peer) {
+			if !w.window.add(&entry{out: o, to: "sip:bob@example.org", callID: "0123456789abcdef-123456@imcd"}, w.peer) {
 				b.Fatal("no room")
 			}
 		}

@@ -14,21 +14,19 @@ const (
 	LaneAuto Lane = iota
 	// LaneRPC makes one tm.t_uac_start of each copy. It needs no workers.
 	LaneRPC
-	// LaneBatch takes one message to many recipients at once, in workers of
-	// Kamailio; each copy goes through Kamailio's own routing.
+	// LaneBatch takes one message to many recipients at once, in workers of Kamailio; each
+	// copy goes through Kamailio's own routing.
 	LaneBatch
-	// LaneDirect is LaneBatch, but registered recipients get the copy
-	// straight to their contacts, past Kamailio's routing.
+	// LaneDirect is LaneBatch, but copies go straight to the contacts of registered
+	// recipients, past Kamailio's routing.
 	LaneDirect
-	// LaneSIP sends copies to Kamailio as SIP requests, over UDP on the same
-	// host: imcd keeps the transactions, and Kamailio forwards what it has a
-	// contact for without any of its own. The rest, and without IMC_DIRECT
-	// everything, goes through Kamailio's routing.
+	// LaneSIP sends copies to Kamailio as SIP requests, over UDP on the same host: imcd keeps
+	// the transactions, and Kamailio forwards copies to contacts that it has without any of
+	// its own. The others, and without IMC_DIRECT all, go through Kamailio's routing.
 	LaneSIP
 )
 
-// laneNames are the words of the configuration, and the features that an include
-// offers the lane with.
+// laneNames are the words of the configuration, and the features of an include.
 var laneNames = [...]string{"auto", "rpc", "batch", "direct", "sip"}
 
 func (l Lane) String() string { return laneNames[l] }
@@ -41,9 +39,9 @@ func ParseLane(s string) (Lane, error) {
 	return LaneAuto, fmt.Errorf("must be one of %s, is %q", strings.Join(laneNames[:], ", "), s)
 }
 
-// choose returns the lane for a Kamailio with features: the wanted one, or the
-// best below it that there is. By itself it does not choose the direct lane if
-// the operator has set a next hop: everything is to go there.
+// choose returns the lane for a Kamailio with features: the wanted one, or the best below it
+// that there is. By itself it does not choose the direct lane if the operator has set a next
+// hop: everything is to go there.
 func (l Lane) choose(features []string, nextHopSet bool) Lane {
 	want := l
 	if want == LaneAuto {

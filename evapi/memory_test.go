@@ -121,7 +121,7 @@ func TestMemorySlope(t *testing.T) {
 		n, now := 0, time.Unix(1e9, 0)
 		for range seconds * 1000 { // at most one in a millisecond
 			now = now.Add(time.Millisecond)
-			m.tell(tc.free, tc.total, now)
+			m.update(tc.free, tc.total, now)
 			m.since.Store(0) // as if each pong had a figure of its own
 			if m.may(&m.frames, now) {
 				m.took(&m.frames, loopedCopy)
@@ -153,7 +153,7 @@ func TestMemoryBalance(t *testing.T) {
 			}
 			if ms%50 == 0 { // a pong
 				free := calls - min(calls, uint64(len(kept))*loopedCopy)
-				m.tell(free, total, now)
+				m.update(free, total, now)
 				lowest = min(lowest, free)
 			}
 			for i := 0; i < 1000 && m.may(&m.frames, now); i++ {
@@ -181,7 +181,7 @@ func TestMemoryToldOnce(t *testing.T) {
 		short   bool
 	}{{90, false, false}, {29, true, true}, {31, false, true}, {29, false, true}, {35, false, true}, {36, true, false},
 		{31, false, false}, {30, false, false}, {29, true, true}} {
-		if changed := m.tell(tc.free, 90, time.Now()); changed != tc.changed || m.short.Load() != tc.short {
+		if changed := m.update(tc.free, 90, time.Now()); changed != tc.changed || m.short.Load() != tc.short {
 			t.Errorf("step %d, %d of 90 free: changed %v, short %v", i, tc.free, changed, m.short.Load())
 		}
 	}
@@ -208,7 +208,7 @@ func TestMemoryBetweenFigures(t *testing.T) {
 		want  int
 	}{{0, free, most}, {100 * time.Millisecond, free, 0}, {100 * time.Millisecond, free + 1, most}, {figureAge + 1, free + 1, most}} {
 		now = now.Add(tc.after)
-		m.tell(tc.free, total, now)
+		m.update(tc.free, total, now)
 		if n := burst(); n < tc.want || n > tc.want+tc.want/20+100 {
 			t.Errorf("step %d: %d copies at once, want %d", i, n, tc.want)
 		}

@@ -8,7 +8,7 @@ import (
 // TestReplyWithoutVia: a response that has no Via at all, as topos makes them, is known by
 // the tag of its From; one with somebody else's Via is not.
 func TestReplyWithoutVia(t *testing.T) {
-	f := newSIPForm("127.0.0.1:5555", "127.0.0.1:5060")
+	f := newSIPFormat("127.0.0.1:5555", "127.0.0.1:5060")
 	const branch = 0x0123456789abcdef
 	tag := string(appendBranch(nil, branch))
 	from := "From: <sip:chat-a@x.org>;tag=" + tag + "\r\n"

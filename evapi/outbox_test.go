@@ -21,7 +21,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	if err := b.putPayload([]byte("x"), false); err != nil {
 		t.Error(err)
 	}
-	var c cargo
+	var c windowBuilder
 	c.reset(0)
 	b.take(&c, &memory{}, time.Now())
 	if n := len(c.frames); n != maxAnswers+1 || b.pending() != n {
@@ -34,7 +34,7 @@ func TestAnswersAreBounded(t *testing.T) {
 
 func TestRing(t *testing.T) {
 	t.Parallel()
-	var r ring
+	var r queue
 	next := 0
 	for round := range 50 {
 		for i := range round * 7 {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Outcome is what Kamailio says in a pong of one copy, or of one batch.
+// Outcome is Kamailio's report on one copy, or on one batch, in a pong.
 type Outcome struct {
 	CallID     string        // empty: Batch is set
 	Code       int           // final reply; 0: Kamailio could not send the copy
@@ -19,7 +19,7 @@ type Outcome struct {
 	Batch uint32 // id of an imc.batch that is carried out
 }
 
-// errOutcome tells that the outcomes of a pong are not as agreed.
+// errOutcome says that the outcomes of a pong are not as agreed.
 var errOutcome = errors.New("malformed outcome")
 
 // parseOutcomes reads the outcomes of a pong: pairs of words, see the package doc.
@@ -87,4 +87,25 @@ func (o *Outcome) result() Result {
 		return Result{CallID: o.CallID, Code: 500, Local: true, Reason: "Kamailio could not send it"}
 	}
 	return Result{CallID: o.CallID, Code: o.Code, RetryAfter: o.RetryAfter}
+}
+
+// maxRetryAfter keeps a wild Retry-After header from overflowing a Duration.
+const maxRetryAfter = 365 * 24 * time.Hour
+
+// retryAfter reads the leading number of a Retry-After header, in seconds; a comment and
+// parameters may follow. Anything else counts as absent, since it comes from some SIP device.
+func retryAfter(v string) time.Duration {
+	v = strings.TrimLeft(v, " \t")
+	end := 0
+	for end < len(v) && v[end] >= '0' && v[end] <= '9' {
+		end++
+	}
+	n, err := strconv.ParseInt(v[:end], 10, 64)
+	if err != nil && end == 0 {
+		return 0
+	}
+	if err != nil || n > int64(maxRetryAfter/time.Second) {
+		return maxRetryAfter
+	}
+	return time.Duration(n) * time.Second
 }

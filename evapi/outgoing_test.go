@@ -131,7 +131,7 @@ func TestOutgoingFrame(t *testing.T) {
 			}
 			const dest = "sip:192.0.2.7:5060;transport=tcp"
 			led := o.appendCopy(nil, "sip:bob@example.org", "call-1", dest, 17, testPeer)
-			if n := o.size(len("sip:bob@example.org"), len("call-1"), testPeer) + destRoom(dest); n < len(led) {
+			if n := o.size(len("sip:bob@example.org"), len("call-1"), testPeer) + destSize(dest); n < len(led) {
 				t.Errorf("size with a destination says %d, it is %d", n, len(led))
 			}
 			if h := decodeFrame(t, led).headers; strings.Count(h, "X-IMC-Dest: "+dest+"\r\n") != 1 {
@@ -281,7 +281,7 @@ func TestOutgoingForms(t *testing.T) {
 		o := mustOutgoing(t, c)
 		made := func() (frame, batch bool) { return o.frame.Load() != nil, o.batch.Load() != nil }
 		tx := sipTx{out: o, to: "sip:a@h", callID: "id"}
-		form := newSIPForm("127.0.0.1:1", "127.0.0.1:2")
+		form := newSIPFormat("127.0.0.1:1", "127.0.0.1:2")
 		form.appendRequest(nil, &tx, false)
 		b := newOutbox(10, 10)
 		b.open(testPeer)

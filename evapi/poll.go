@@ -3,28 +3,28 @@ package evapi
 import "time"
 
 const (
-	// pollMin is the time to the next ping while outcomes are expected: they
-	// come with the pong.
+	// pollMin is the time to the next ping while outcomes are expected: they come with the
+	// pong.
 	pollMin = 2 * time.Millisecond
-	// pollMax is that time when nothing has come for long.
+	// pollMax is the same after a long time without outcomes.
 	pollMax = 50 * time.Millisecond
-	// pollFor is how long outcomes are expected after the last copy: longer
-	// than Kamailio waits for a device.
+	// pollFor is the time for which outcomes are expected after the last copy: longer than
+	// Kamailio waits for a device.
 	pollFor = 15 * time.Second
-	// pingAfter is how many bytes are read until Kamailio is pinged, which counts what
-	// it has sent since the last frame from here. It is a small part of what that may be.
+	// pingAfter is the number of bytes that are read until Kamailio is pinged: it bounds the
+	// bytes that it sends without a frame from here, to a multiple of this.
 	pingAfter = 32 << 10
 )
 
-// poll says when to ask Kamailio for outcomes. The writer's.
+// poll schedules the pings that fetch outcomes. Only the writer uses it.
 type poll struct {
 	heartbeat time.Duration
 	wait      time.Duration
 	until     time.Time
 }
 
-// next returns the time to the next ping, after one that went with copies or
-// brought outcomes, or not.
+// next returns the time to the next ping; busy if the last one went with copies or brought
+// outcomes.
 func (p *poll) next(busy bool, now time.Time) time.Duration {
 	switch {
 	case busy:

@@ -2,16 +2,16 @@ package evapi
 
 import "slices"
 
-// Topos says what a Kamailio does about its module topos, which takes the Via out of responses to MESSAGE: nobody
-// knows them then, and requests are sent again for ever.
+// Topos says how a Kamailio treats its module topos, which takes the Via out of responses to
+// MESSAGE: they match no request then, and requests are sent again for ever.
 type Topos uint8
 
 const (
-	// ToposNone: it is not loaded, or imc.cfg is older and does not say.
+	// ToposNone: it is not loaded, or an older imc.cfg does not say.
 	ToposNone Topos = iota
 	// ToposKept: it is loaded, and imc.cfg keeps MESSAGE from it.
 	ToposKept
-	// ToposOwn: it is loaded, and that is left to event routes of the operator's (IMC_OWN_TOPOS).
+	// ToposOwn: it is loaded, and event routes of the operator's decide (IMC_OWN_TOPOS).
 	ToposOwn
 )
 
@@ -24,21 +24,4 @@ func toposOf(features []string) Topos {
 		return ToposKept
 	}
 	return ToposNone
-}
-
-// sayTopos logs it when it is another than before.
-func (c *Conn) sayTopos(features []string) {
-	is := toposOf(features)
-	if is == c.lastTopos {
-		return
-	}
-	c.lastTopos = is
-	switch is {
-	case ToposKept:
-		c.cfg.Log.Info().Str("kamailio", c.cfg.Name).
-			Msg("topos is loaded in Kamailio: imc.cfg keeps MESSAGE outside of dialogs from it")
-	case ToposOwn:
-		c.cfg.Log.Warn().Str("kamailio", c.cfg.Name).
-			Msg("topos is loaded in Kamailio, and imc.cfg is told to leave MESSAGE to it: rooms do not work with that")
-	}
 }

@@ -5,14 +5,13 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/rs/zerolog"
 )
 
-// MaxFrame is the largest netstring payload, in bytes, that Kamailio's evapi
-// reads (its buffer of 32767 less header and comma).
+// MaxFrame is the largest netstring payload, in bytes, that Kamailio's evapi reads (its
+// buffer of 32767 less header and comma).
 const MaxFrame = 32760
 
-// WindowBytes bounds what is written before Kamailio's pong is awaited.
+// WindowBytes bounds the bytes that are written before Kamailio's pong is awaited.
 const WindowBytes = 30000
 
 // Errors of Conn's methods.
@@ -24,35 +23,6 @@ var (
 	// ErrTooLarge: a frame would exceed MaxFrame.
 	ErrTooLarge = errors.New("evapi: frame too large for Kamailio")
 )
-
-// Config describes the connection to one Kamailio. The zero value of a duration
-// or size means its default.
-type Config struct {
-	Name   string // label in logs and metrics; empty: Addr
-	Addr   string // host:port of Kamailio's evapi
-	Secret string // the engine's secret, see package doc
-
-	Heartbeat   time.Duration // between pings; 1 s
-	DeadAfter   time.Duration // without any frame from Kamailio; 5 s
-	DialTimeout time.Duration // for connect and welcome together; 5 s
-	BackoffMin  time.Duration // first wait before reconnecting; 100 ms
-	BackoffMax  time.Duration // longest wait, jitter included; 5 s
-	QueueFrames int           // frames waiting to be written, per priority; 65536
-	// QueueCopies is how many copies may wait to be sent, per priority: few, so that a
-	// copy which is sent next need not wait for long; 128. DrainHandler tells of the end
-	// of ErrFull.
-	QueueCopies int
-
-	// NextHop is the SIP URI every copy is sent through, instead of
-	// Welcome.NextHop (Kamailio itself). Empty: Welcome.NextHop.
-	NextHop string
-
-	// Fanout is the lane that copies take; what the include at Kamailio does
-	// not offer is replaced by the best below it.
-	Fanout Lane
-
-	Log zerolog.Logger
-}
 
 // TxID names a suspended transaction of one Kamailio, as its tm module does.
 type TxID struct {
@@ -70,9 +40,9 @@ type Message struct {
 	SrcIP    string        //
 	SrcPort  int           //
 	AuthUser string        // $au; empty without authentication
-	Foreign  bool          // From is of no domain of Kamailio's, as it says; false if it does not say
-	ByRule   bool          // Kamailio's Welcome.Rooms took the request URI for a room, and not the operator's script
-	RURI     string        // request URI as Kamailio has it after its routing, not checked
+	Foreign  bool          // Kamailio said that From is in no domain of its own
+	ByRule   bool          // Welcome.Rooms took the request URI for a room, and not the operator's script
+	RURI     string        // request URI after Kamailio's routing, not checked
 	Request  *sip.Request  // nil if Err is set
 	Err      error         // why the request could not be parsed, for a 400
 
@@ -82,7 +52,7 @@ type Message struct {
 // Receipt is a MESSAGE request with a receipt (message/imdn+xml, RFC 5438) that Kamailio
 // has answered by itself.
 type Receipt struct {
-	RURI    string       // request URI as Kamailio has it after its routing, not checked
+	RURI    string       // request URI after Kamailio's routing, not checked
 	Request *sip.Request // nil if Err is set
 	Err     error        // why the request could not be parsed
 }
@@ -91,17 +61,16 @@ type Receipt struct {
 type Answer struct {
 	Code       int           // 200…699
 	Reason     string        // reason phrase; CR, LF and NUL become spaces
-	RC         int           // what the routing script sees: 1, or a negative code
+	RC         int           // return code for the routing script: 1, or a negative code
 	RetryAfter time.Duration // rounded up to seconds; 0: no such header
-	// Unsupported is that header of a 420, option tags with commas between; empty: none. At
-	// most 256 bytes. An imc.cfg that is older leaves it out.
+	// Unsupported is that header of a 420: option tags with commas between them; empty: no
+	// such header. At most 256 bytes. An older imc.cfg leaves it out.
 	Unsupported string
 }
 
-// Result is the final outcome of one Copy. A Local one of 500 or above (lost
-// connection 503, Kamailio out of memory 500) may go well later; one below says
-// that Kamailio does not take the copy as it is. The same outcome may be told
-// again, if the recipient repeats its reply.
+// Result is the final outcome of one Copy. A Local one of 500 or above (lost connection
+// 503, Kamailio out of memory 500) may succeed later; with a lower one Kamailio will never
+// take the copy as it is. An outcome is reported twice if the recipient repeats its reply.
 type Result struct {
 	CallID     string
 	Code       int           // SIP status code; 408 for a timeout
@@ -120,36 +89,36 @@ type Call struct {
 // RoomRule says which user parts are rooms to Kamailio (IMC_ROOM).
 type RoomRule struct {
 	Expression string // POSIX extended regular expression, compared in any case
-	Prefix     string // what names of rooms begin with by convention (IMC_ROOM_PREFIX); may be empty
+	Prefix     string // how names of rooms begin by convention (IMC_ROOM_PREFIX); may be empty
 }
 
-// Welcome is what Kamailio says of itself after a right hello.
+// Welcome is Kamailio's answer to a right hello.
 type Welcome struct {
 	Gen          int64  // counts hellos since Kamailio's start
-	Start        string // another one after each start of Kamailio; empty: it does not say
+	Start        string // another word after each start of Kamailio; empty: an older imc.cfg
 	Version      string // Kamailio's version
-	HeaderSecret string // value for the X-IMC-Secret header of everything sent
+	HeaderSecret string // value for the X-IMC-Secret header of all copies
 	NextHop      string // SIP URI of Kamailio itself, for the fan-out
 	Features     []string
 
-	Rooms     *RoomRule // which user parts Kamailio hands over; nil if it does not say
-	Domains   []string  // hosts that are Kamailio's own, as far as it can tell; may be empty
+	Rooms     *RoomRule // which user parts are rooms; nil: an older imc.cfg
+	Domains   []string  // hosts that are Kamailio's own, as far as it knows; may be empty
 	AnyDomain bool      // it takes every domain for its own (IMC_ANY_DOMAIN)
 
-	// Restarted: Kamailio is another process than at the last Up of this
-	// Conn. Copies that it had taken have no Result and never will.
+	// Restarted: Kamailio is another process than at the last Up of this Conn. Copies that
+	// the old one had taken have no Result and never will.
 	Restarted bool
 }
 
-// NameHandler is what a Handler may be, too, if it looks names up.
+// NameHandler is an optional interface of a Handler that looks names up.
 type NameHandler interface {
-	// Unresolved takes a copy for a user whose contact has a name for a host, and no port if
-	// that is 0. It must not block. True: the copy is sent again, with Dest, or gets its Result
-	// from elsewhere. False: Kamailio is to look it up, in one of its workers for batches.
+	// Unresolved takes a copy for a user whose contact has a name for a host; port is 0 if
+	// it has none. It must not block. True: the copy is sent again, with Dest, or gets its
+	// Result from elsewhere. False: a batch worker of Kamailio looks the name up.
 	Unresolved(c *Conn, cp Copy, host string, port uint16) bool
 }
 
-// DrainHandler is what a Handler may be, too, if it is to be told when Send takes copies
+// DrainHandler is an optional interface of a Handler that waits until Send takes copies
 // again.
 type DrainHandler interface {
 	// Drained says that the queues of c are half empty after Send has returned ErrFull, or
@@ -157,14 +126,13 @@ type DrainHandler interface {
 	Drained(c *Conn)
 }
 
-// Handler takes what arrives from Kamailio. All methods are called from the
-// connection's reader, Result also from other goroutines of the Conn: they must not
-// block and must not keep slices.
+// Handler takes events from Kamailio. The connection's reader calls all methods, and other
+// goroutines of the Conn call Result, too: they must not block and must not keep slices.
 type Handler interface {
 	Up(c *Conn, w Welcome)
-	// Down is called once for each Up, after the Results of all copies that
-	// were queued, or in a frame of which it is not known that Kamailio has it
-	// (Local, code 503). Copies that went by SIP may still have theirs.
+	// Down is called once for each Up, after the Results of all copies that were queued,
+	// or in a frame that Kamailio has not confirmed (Local, code 503). Copies that went by
+	// SIP may still have theirs.
 	Down(c *Conn, err error)
 	Message(m *Message)
 	Receipt(r *Receipt)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// window is a number of frames written at once. It is immutable once it is
-// current, but for failed, which is the reader's.
+// window is a number of frames that are written at once. It is immutable once it is the
+// current one; only the reader changes failed.
 type window struct {
 	ping    uint64
 	at      time.Time // when it was written
@@ -17,16 +17,16 @@ type window struct {
 	failed  map[string]bool
 }
 
-func (w *window) add(l *load) {
-	for i := range l.entries {
-		w.callIDs = append(w.callIDs, l.entries[i].callID)
+func (w *window) add(f *windowFrame) {
+	for i := range f.entries {
+		w.callIDs = append(w.callIDs, f.entries[i].callID)
 	}
 	w.ends = append(w.ends, len(w.callIDs))
-	w.batched = append(w.batched, l.batched)
+	w.batched = append(w.batched, f.batched)
 }
 
-// frame returns the Call-IDs of the frame with an id; ok is false if there is no
-// such frame.
+// frame returns the Call-IDs of the frame with an id; ok is false if there is no such
+// frame.
 func (w *window) frame(id uint64) (callIDs []string, ok bool) {
 	if id < uint64(w.firstID) || id-uint64(w.firstID) >= uint64(len(w.ends)) {
 		return nil, false
@@ -39,17 +39,18 @@ func (w *window) frame(id uint64) (callIDs []string, ok bool) {
 	return w.callIDs[from:w.ends[i]], true
 }
 
-// batchLost is when a batch, or Kamailio's word that it is done, is taken for lost: longer than its workers
-// need for all that may be open, unless they wait for name servers. Its copies have timers of their own.
+// batchLost is the time after which a batch without a report that it is done counts as
+// lost: longer than Kamailio's workers need for all open ones, unless they wait for name
+// servers. Its copies have timers of their own.
 const batchLost = 30 * time.Second
 
 // batches are the batches that Kamailio has not carried out yet.
 type batches struct {
-	mu   sync.Mutex           // guards what follows
+	mu   sync.Mutex           // guards open
 	open map[uint32]time.Time // by id: when it was written
 }
 
-// begin notes those of w; the writer calls it.
+// begin notes the batches of w; the writer calls it.
 func (b *batches) begin(w *window) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,8 +72,8 @@ func (b *batches) end(id uint32) {
 	delete(b.open, id)
 }
 
-// count returns how many are open. It forgets those that were written before a time, and returns how many
-// these were.
+// count returns the number of open batches. It forgets those that were written before a
+// time, and returns the number of these as lost.
 func (b *batches) count(before time.Time) (open, lost int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// wireConn is a connection to Kamailio that is read at once and must not fall
-// silent. Kamailio does not switch Nagle's algorithm off, so its small frames
-// would wait for our delayed acknowledgement, some 40 ms each.
+// wireConn is a connection to Kamailio that acknowledges at once and must not fall silent.
+// Kamailio does not switch Nagle's algorithm off, so its small frames would wait for our
+// delayed acknowledgement, some 40 ms each.
 type wireConn struct {
 	net.Conn
-	idle   time.Duration   // a Read without bytes for so long fails; 0: never
+	idle   time.Duration   // a Read fails after so long without bytes; 0: never
 	raw    syscall.RawConn // nil if it is no TCP connection
 	ackNow func(fd uintptr)
 }
@@ -38,9 +38,8 @@ func (w *wireConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// secondLook is how long is waited once more when the time is over: if it was
-// this process that stood still, what the other end sent meanwhile is there, and
-// its results must not be lost.
+// secondLook is a second wait when the time is over: if this process stood still, the frames
+// that the other end sent meanwhile are there, and their results must not be lost.
 const secondLook = 200 * time.Millisecond
 
 func (w *wireConn) readWithin(p []byte, d time.Duration) (int, error) {
@@ -52,8 +51,8 @@ func (w *wireConn) readWithin(p []byte, d time.Duration) (int, error) {
 	return w.Conn.Read(p)
 }
 
-// quickAck asks for immediate acknowledgements. Linux forgets it, so it is
-// asked again after each read; a failure only costs speed.
+// quickAck asks for immediate acknowledgements. Linux forgets it, so this is called after each
+// read; a failure only costs speed.
 func (w *wireConn) quickAck() {
 	if w.raw != nil {
 		_ = w.raw.Control(w.ackNow)

@@ -8,25 +8,24 @@ import (
 	"imcd/evapi/netstring"
 )
 
-// errEnded tells that the writer ended because the reader did.
+// errEnded says that the writer ended because the reader did.
 var errEnded = errors.New("connection ended")
 
-// maxFrameID keeps the ids of frames in what Kamailio prints without exponent.
+// maxFrameID bounds the ids of frames: Kamailio prints larger numbers with an exponent.
 const maxFrameID = 1<<31 - 1
 
-// writer writes windows: frames and, as the last, a ping, in one write. It then
-// waits for the pong before it writes anything else, since Kamailio loses frames
-// if its reads cut them in the wrong place. A heartbeat is a window without
-// frames; during a window none is needed, as every frame that Kamailio executes
-// renews the lease.
+// writer writes windows: frames and, as the last, a ping, in one write. It then waits for
+// the pong before it writes anything else, since Kamailio loses frames if its reads cut
+// them in the wrong place. A heartbeat is a window without frames; during a window none is
+// needed, as every frame that Kamailio executes renews the lease.
 type writer struct {
 	s      *session
 	peer   *peer
-	pings  uint64 // number of the last window
-	nextID uint32 // id of the next frame with copies
-	cargo  cargo  // of the window that is made
-	frame  []byte // reused: one payload
-	buf    []byte // reused: the window
+	pings  uint64        // number of the last window
+	nextID uint32        // id of the next frame with copies
+	window windowBuilder // of the next window
+	frame  []byte        // reused: one payload
+	buf    []byte        // reused: the window
 	poll   poll
 }
 
@@ -37,30 +36,31 @@ func newWriter(s *session, p *peer) *writer {
 
 // run writes until the connection ends. The error is nil if the reader ended first.
 func (w *writer) run() error {
-	beat := time.NewTimer(w.s.c.cfg.Heartbeat)
+	c := w.s.c
+	beat := time.NewTimer(c.cfg.Heartbeat)
 	defer beat.Stop()
-	holding := false // the next beat is to learn whether copies may go again
+	holding := false // the next beat asks whether copies may go again
 	for {
-		w.cargo.reset(maxBatches - w.openBatches())
-		held, short := w.s.c.box.take(&w.cargo, &w.s.c.memory, time.Now())
-		if w.s.c.memory.low() && w.s.c.linkQueued() > 0 {
+		w.window.reset(maxBatches - w.openBatches())
+		held, short := c.box.take(&w.window, &c.memory, time.Now())
+		if c.memory.low() && c.linkQueued() > 0 {
 			held, short = true, true
 		}
-		if w.s.c.box.drained() {
-			w.s.c.drained()
+		if c.box.drained() {
+			c.drained()
 		}
 		if held && !holding {
 			wait := pollMin
 			if short {
-				w.s.c.count.held.Add(1)
+				c.count.held.Add(1)
 				wait = shortPoll
 			}
-			beat.Reset(min(wait, w.s.c.cfg.Heartbeat))
+			beat.Reset(min(wait, c.cfg.Heartbeat))
 		}
 		holding = held
-		if len(w.cargo.frames) == 0 {
+		if len(w.window.frames) == 0 {
 			select {
-			case <-w.s.c.box.wake:
+			case <-c.box.wake:
 				if !w.s.pingDue.Swap(false) {
 					continue
 				}
@@ -94,12 +94,12 @@ func (w *writer) openBatches() int {
 	return open
 }
 
-// writeWindow writes the cargo and a ping. It reports whether there were copies.
+// writeWindow writes the collected frames and a ping. It reports whether there were copies.
 func (w *writer) writeWindow() (copies bool, err error) {
 	win := w.build()
-	frames := uint64(len(w.cargo.frames) + 1)
+	frames := uint64(len(w.window.frames) + 1)
 	copies = len(win.callIDs) > 0
-	w.cargo.reset(0)
+	w.window.reset(0)
 	// From here on the reader accounts for the copies.
 	w.s.batches.begin(win)
 	w.s.current.Store(win)
@@ -123,20 +123,20 @@ func (w *writer) build() *window {
 	}
 	win := &window{ping: w.pings, firstID: w.nextID, at: time.Now()}
 	w.buf = w.buf[:0]
-	for i := range w.cargo.frames {
-		l := &w.cargo.frames[i]
-		if l.entries[0].out == nil {
-			w.buf = netstring.Append(w.buf, l.entries[0].payload)
+	for i := range w.window.frames {
+		f := &w.window.frames[i]
+		e := &f.entries[0]
+		if e.out == nil {
+			w.buf = netstring.Append(w.buf, e.payload)
 			continue
 		}
-		if l.batched {
-			w.frame = appendBatch(w.frame[:0], l.entries, w.nextID, w.peer)
+		if f.batched {
+			w.frame = appendBatch(w.frame[:0], f.entries, w.nextID, w.peer)
 		} else {
-			e := &l.entries[0]
 			w.frame = e.out.appendCopy(w.frame[:0], e.to, e.callID, e.dest, w.nextID, w.peer)
 		}
 		w.buf = netstring.Append(w.buf, w.frame)
-		win.add(l)
+		win.add(f)
 		w.nextID++
 	}
 	w.frame = appendPing(w.frame[:0], win.ping)
@@ -146,24 +146,17 @@ func (w *writer) build() *window {
 
 // awaitPong waits until the reader has seen the pong of the current window.
 func (w *writer) awaitPong() error {
-	within := func(d time.Duration) (bool, error) {
+	for _, d := range [...]time.Duration{w.s.c.cfg.DeadAfter, secondLook} {
 		late := time.NewTimer(d)
-		defer late.Stop()
 		select {
 		case <-w.s.acked:
-			return true, nil
+			late.Stop()
+			return nil
 		case <-w.s.ended:
-			return true, errEnded
+			late.Stop()
+			return errEnded
 		case <-late.C:
-			return false, nil
 		}
 	}
-	done, err := within(w.s.c.cfg.DeadAfter)
-	if !done {
-		done, err = within(secondLook)
-	}
-	if !done {
-		return fmt.Errorf("no pong from Kamailio within %v", w.s.c.cfg.DeadAfter)
-	}
-	return err
+	return fmt.Errorf("no pong from Kamailio within %v", w.s.c.cfg.DeadAfter)
 }

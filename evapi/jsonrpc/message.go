@@ -50,7 +50,7 @@ type wireMessage struct {
 	Method  string          `json:"method,omitempty"`
 	Params  json.RawMessage `json:"params,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
-	Error   *Error       `json:"error,omitempty"`
+	Error   *Error          `json:"error,omitempty"`
 	ID      json.RawMessage `json:"id,omitempty"`
 }
 

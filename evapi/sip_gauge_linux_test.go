@@ -21,7 +21,7 @@ func TestGauge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.close()
-	if err := in.SetReadBuffer(8 * smallRoom); err != nil {
+	if err := in.SetReadBuffer(8 * minDatagram); err != nil {
 		t.Fatal(err)
 	}
 	out, err := net.Dial("udp4", at.String())
@@ -44,12 +44,12 @@ func TestGauge(t *testing.T) {
 		return l
 	}
 	size := read().size
-	if l := read(); l.used != 0 || l.drops != 0 || size < 8*smallRoom {
+	if l := read(); l.used != 0 || l.drops != 0 || size < 8*minDatagram {
 		t.Errorf("empty: %+v", l)
 	}
 	send(4)
-	eventually(t, "four lie there", func() bool { return read().used >= 4*smallRoom/2 })
-	if l := read(); l.used > 4*smallRoom || l.drops != 0 || l.size != size {
+	eventually(t, "four lie there", func() bool { return read().used >= 4*minDatagram/2 })
+	if l := read(); l.used > 4*minDatagram || l.drops != 0 || l.size != size {
 		t.Errorf("four: %+v", l)
 	}
 	send(100)
@@ -80,13 +80,13 @@ func FuzzGauge(f *testing.F) {
 // TestPaceByGauge: what the kernel says counts, and no marks are sent.
 func TestPaceByGauge(t *testing.T) {
 	t.Parallel()
-	var p sipPace
+	var p sipFlow
 	now := time.Now()
 	p.gauged(level{used: 0, size: 400 << 10})
 	for p.left() {
-		p.next(smallRoom, now)
+		p.next(minDatagram, now)
 	}
-	if n := p.sent; n < 200<<10 || n > 200<<10+smallRoom || !p.full() || !p.unsure() || p.behind() {
+	if n := p.sent; n < 200<<10 || n > 200<<10+minDatagram || !p.full() || !p.unsure() || p.behind() {
 		t.Errorf("%d bytes sent, %+v", n, p)
 	}
 	if d, ask := p.hold(now.Add(time.Second)); d != gaugeAgain || ask {
@@ -101,12 +101,12 @@ func TestPaceByGauge(t *testing.T) {
 	if p.left() {
 		t.Error("there is none")
 	}
-	p.distrust()
+	p.verify()
 	if d, ask := p.hold(now); d != 0 || !ask {
 		t.Errorf("in doubt: wait %v, mark %v", d, ask)
 	}
 	// The calls of a large socket do not wait behind ours.
-	p = sipPace{}
+	p = sipFlow{}
 	p.gauged(level{size: 8 << 20})
 	if p.window() != linkWindow {
 		t.Errorf("window %d", p.window())

@@ -21,8 +21,8 @@ func stillLink(t *testing.T, queue int) *sipLink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &sipLink{c: c, form: newSIPForm("127.0.0.1:2", "127.0.0.1:3"), wake: make(chan struct{}, 1),
-		refused: make(chan struct{}, 1), pending: newSIPPending(), open: true}
+	return &sipLink{c: c, format: newSIPFormat("127.0.0.1:2", "127.0.0.1:3"), wake: newSignal(),
+		refused: make(chan struct{}, 1), pending: newSIPTransactions(), open: true}
 }
 
 // puts queues a copy and returns what came of that.
@@ -42,7 +42,7 @@ func (l *sipLink) round() (sent []string, r round) {
 
 // hears takes a response with a status line to a transaction.
 func (l *sipLink) hears(tx *sipTx, status string) ([]Result, []*sipTx) {
-	return l.hearsTo(l.form.appendRequest(nil, tx, false), status)
+	return l.hearsTo(l.format.appendRequest(nil, tx, false), status)
 }
 
 func (l *sipLink) hearsTo(request []byte, status string) ([]Result, []*sipTx) {
@@ -64,7 +64,7 @@ func woken(wake <-chan struct{}) bool {
 func TestSIPLinkLowMemory(t *testing.T) {
 	t.Parallel()
 	l := stillLink(t, 10)
-	l.c.memory.tell(10, 100, time.Now()) // one byte a second
+	l.c.memory.update(10, 100, time.Now()) // one byte a second
 	if err := errors.Join(l.puts(t, "one", false), l.puts(t, "two", false)); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestSIPLinkLowMemory(t *testing.T) {
 	if sent, r := l.round(); len(sent) > 0 || r.wait > shortPoll || l.c.Stats().Held != 2 {
 		t.Errorf("%q was sent, wait %v, held %d times", sent, r.wait, l.c.Stats().Held)
 	}
-	l.c.memory.tell(90, 100, time.Now())
+	l.c.memory.update(90, 100, time.Now())
 	if sent, _ := l.round(); len(sent) != 1 {
 		t.Errorf("%q was sent", sent)
 	}
@@ -91,7 +91,7 @@ func TestSIPLinkGivesWay(t *testing.T) {
 	if sent, r := l.round(); len(sent) > 0 || r.wait > giveWay {
 		t.Errorf("%q was sent ahead of a reply, wait %v", sent, r.wait)
 	}
-	var c cargo
+	var c windowBuilder
 	c.reset(0)
 	l.c.box.take(&c, &memory{}, time.Now()) // it is being written
 	if sent, _ := l.round(); len(sent) > 0 {
@@ -150,8 +150,8 @@ func TestSIPLinkProvisional(t *testing.T) {
 	if results, _ := l.hears(last, "100 Trying"); len(results) > 0 {
 		t.Errorf("results %+v", results)
 	}
-	if l.pace.read != last.place || l.pace.full() {
-		t.Errorf("%d are known to be read, of %d", l.pace.read, last.place)
+	if l.flow.read != last.place || l.flow.full() {
+		t.Errorf("%d are known to be read, of %d", l.flow.read, last.place)
 	}
 	if sent, _ := l.round(); len(sent) == 0 {
 		t.Error("nothing goes although all was read")
@@ -168,7 +168,7 @@ func TestSIPLinkIsWoken(t *testing.T) {
 		l := stillLink(t, 10000)
 		all := l.fill(t)
 		woken(l.wake)
-		if l.hears(all[0], status); l.pace.full() || !woken(l.wake) {
+		if l.hears(all[0], status); l.flow.full() || !woken(l.wake) {
 			t.Errorf("%s: there is room for a batch, and nobody is woken", status)
 		}
 		if l.hears(all[1], status); woken(l.wake) {
@@ -244,7 +244,7 @@ func TestSIPLinkRefused(t *testing.T) {
 		if len(sent) > 0 || r.mark == 0 {
 			t.Fatalf("%q was sent, mark %x: Kamailio is to be asked first", sent, r.mark)
 		}
-		_, others := l.hearsTo(l.form.appendOptions(nil, r.mark), answer)
+		_, others := l.hearsTo(l.format.appendOptions(nil, r.mark), answer)
 		var moved []string
 		for _, tx := range others {
 			moved = append(moved, tx.callID)

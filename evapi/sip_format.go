@@ -11,28 +11,26 @@ import (
 // branchDigits is the length of a transaction's number in a branch and a tag.
 const branchDigits = 16
 
-// sipForm is how requests of one link look. It is immutable.
-type sipForm struct {
-	// own and through are Vias, up to the transaction's number in the branch: of the
-	// link, and of Kamailio, for what it passes on as it is. imc.cfg knows both kinds of
-	// branches, up to their first dash, and wants those of through right behind the first
-	// semicolon.
+// sipFormat is the form of one link's requests. It is immutable.
+type sipFormat struct {
+	// own and through are Vias, up to the transaction's number in the branch: with the
+	// link's address, and with Kamailio's, for requests that it passes on as they are.
+	// imc.cfg knows both kinds of branches, up to their first dash, and wants those of
+	// through right behind the first semicolon.
 	own, through string
-	cookie       []byte // what stands before that number: it tells our branches from others
+	cookie       []byte // stands before that number, in our branches alone
 }
 
-// newSIPForm takes the addresses of the link and of Kamailio.
-func newSIPForm(local, kamailio string) sipForm {
+// newSIPFormat takes the addresses of the link and of Kamailio.
+func newSIPFormat(local, kamailio string) sipFormat {
 	const via = " SIP/2.0\r\nVia: SIP/2.0/UDP "
 	cookie := "imcopy-" + strconv.FormatUint(rand.Uint64(), 36) + "-"
-	return sipForm{own: via + local + ";branch=z9hG4bK" + cookie, through: via + kamailio + ";branch=z9hG4bK." + cookie,
+	return sipFormat{own: via + local + ";branch=z9hG4bK" + cookie, through: via + kamailio + ";branch=z9hG4bK." + cookie,
 		cookie: []byte(cookie)}
 }
 
 // Kamailio looks at no more headers than it needs, so those come first.
 const (
-	sipFrom  = "\r\nFrom: "
-	sipTag   = ";tag="
 	sipTo    = "\r\nTo: <"
 	sipCall  = ">\r\nCall-ID: "
 	sipCSeq  = "\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n"
@@ -45,17 +43,20 @@ func (o *Outgoing) sipSize(to, callID int) int {
 	return sipFixed + len(o.from) + len(o.rest) + 2*to + callID
 }
 
-// appendRequest appends the request of a transaction; through if Kamailio passes it on
-// as it is. To and Call-ID have passed checkCopy. The tag is a new one each time, as
-// the branch is: with the same, a repetition would be a loop for a recipient that still
-// has the first (RFC 3261, 8.2.2.2).
-func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
+// size is the length of the request, at most.
+func (tx *sipTx) size() int { return tx.out.sipSize(len(tx.to), len(tx.callID)) + destSize(tx.dest) }
+
+// appendRequest appends the request of a transaction; through if Kamailio passes it on as
+// it is. To and Call-ID have passed checkCopy. The tag is a new one each time, as the branch
+// is: with the same tag, a copy that is sent again would be a loop for a recipient that
+// still has the first (RFC 3261, 8.2.2.2).
+func (f *sipFormat) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 	dst = append(dst, "MESSAGE "...)
 	dst = append(dst, tx.to...)
 	if through {
 		dst = append(dst, f.through...)
 		dst = appendBranch(dst, tx.branch)
-		// Whoever answers to where this came from is heard, whatever socket it left from.
+		// A device that answers to the source of the request is heard, whatever socket it left from.
 		dst = append(dst, ";rport"...)
 	} else {
 		dst = append(dst, f.own...)
@@ -76,9 +77,8 @@ func (f *sipForm) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 	return append(dst, tx.out.rest...)
 }
 
-// appendOptions appends a request that Kamailio answers by itself, if it knows of the
-// link.
-func (f *sipForm) appendOptions(dst []byte, branch uint64) []byte {
+// appendOptions appends a request that Kamailio answers by itself, if it knows the link.
+func (f *sipFormat) appendOptions(dst []byte, branch uint64) []byte {
 	dst = append(dst, "OPTIONS sip:imc@localhost"...)
 	dst = append(dst, f.own...)
 	dst = appendBranch(dst, branch)
@@ -98,19 +98,19 @@ func appendBranch(dst []byte, branch uint64) []byte {
 	return hex.AppendEncode(dst, b[:])
 }
 
-// sipReply is what counts of a response.
+// sipReply holds the parts of a response that count.
 type sipReply struct {
 	code       int
-	reason     []byte // in the buffer that was parsed, as head is
+	reason     []byte // in the parsed buffer, as head is
 	head       []byte // the headers
 	branch     uint64
 	retryAfter time.Duration // 0 if absent
-	noVia      bool          // it was known by its From alone
+	noVia      bool          // only its From had the branch
 }
 
-// parseReply finds what counts in a response to one of our requests; ok is false if
-// it is none. It looks at no more than that: it comes once for each copy.
-func (f *sipForm) parseReply(b []byte) (r sipReply, ok bool) {
+// parseReply finds the parts that count in a response to one of our requests; ok is false
+// if it is none. It looks at no more than that: there is a response for each copy.
+func (f *sipFormat) parseReply(b []byte) (r sipReply, ok bool) {
 	const version = "SIP/2.0 "
 	if !bytes.HasPrefix(b, []byte(version)) {
 		return r, false
@@ -146,7 +146,7 @@ func (f *sipForm) parseReply(b []byte) (r sipReply, ok bool) {
 }
 
 // branchIn finds a transaction's number in a Via; nil if there is none of ours.
-func (f *sipForm) branchIn(head []byte) []byte {
+func (f *sipFormat) branchIn(head []byte) []byte {
 	i := bytes.Index(head, f.cookie)
 	if i < 0 || len(head)-i < len(f.cookie)+branchDigits {
 		return nil
@@ -154,9 +154,8 @@ func (f *sipForm) branchIn(head []byte) []byte {
 	return head[i+len(f.cookie):][:branchDigits]
 }
 
-// tagWithoutVia finds it in the tag of From, where it stands too, of a response that has
-// no Via at all; nil if that is not so. Kamailio's topos module of 5.6 makes such of
-// responses to MESSAGE.
+// tagWithoutVia finds the number in the tag of From, for a response without any Via; nil if
+// it has one. Kamailio's topos module of 5.6 makes such responses to MESSAGE.
 func tagWithoutVia(head []byte) (digits []byte) {
 	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
 		name, value, _ := bytes.Cut(line, []byte(":"))

@@ -274,7 +274,7 @@ func TestSIPLinkWaits(t *testing.T) {
 		p.marks = false
 		p.answer = func(string) (string, bool) { return "", false }
 	})
-	const copies, window = 500, blindWindow / smallRoom
+	const copies, window = 500, blindWindow / minDatagram
 	o := simpleOutgoing(t, "hello")
 	for i := range copies {
 		if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: fmt.Sprint("id", i)}); err != nil {
@@ -285,7 +285,7 @@ func TestSIPLinkWaits(t *testing.T) {
 	eventually(t, "a mark", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.pace.marks) > 0
+		return len(l.flow.marks) > 0
 	})
 	if n := p.got(); n > window {
 		t.Errorf("%d copies before any mark was answered", n)
@@ -325,8 +325,8 @@ func TestSIPLinkAgain(t *testing.T) {
 	eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.pace.sent != 2*smallRoom || l.pace.read != smallRoom {
-		t.Errorf("sent %d, read %d; want two and one of %d", l.pace.sent, l.pace.read, smallRoom)
+	if l.flow.sent != 2*minDatagram || l.flow.read != minDatagram {
+		t.Errorf("sent %d, read %d; want two and one of %d", l.flow.sent, l.flow.read, minDatagram)
 	}
 }
 
@@ -384,19 +384,20 @@ func TestSIPLinkPaused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.start()
 	defer l.stop()
 	cp := Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "id"}
 	if err := l.put(&cp); !errors.Is(err, ErrDown) {
 		t.Errorf("before it is resumed: %v", err)
 	}
 	l.mu.Lock()
-	l.pace.sent = linkWindow // long ago
+	l.flow.sent = linkWindow // long ago
 	l.mu.Unlock()
 	var now round
-	if l.next(&now); now.mark != 0 || len(l.pace.marks) != 0 {
+	if l.next(&now); now.mark != 0 || len(l.flow.marks) != 0 {
 		t.Error("a mark goes before it is resumed")
 	}
-	c.memory.tell(1, 100, time.Now()) // nothing goes
+	c.memory.update(1, 100, time.Now()) // nothing goes
 	l.resume()
 	if err := l.put(&cp); err != nil {
 		t.Fatal(err)

@@ -47,8 +47,9 @@ func TestSIPMemory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			l.start()
 			defer l.stop()
-			c.memory.tell(1000, 1<<20, time.Now()) // 100 bytes a second: the next copy would go in minutes
+			c.memory.update(1000, 1<<20, time.Now()) // 100 bytes a second: the next copy would go in minutes
 			l.mu.Lock()
 			l.way, l.direct = tc.way, tc.direct
 			l.mu.Unlock()
@@ -77,8 +78,8 @@ func TestSIPMemory(t *testing.T) {
 					t.Errorf("%d copies too many", n)
 				}
 			}
-			c.memory.tell(1<<30, 1<<30, time.Now())
-			l.ring()
+			c.memory.update(1<<30, 1<<30, time.Now())
+			l.wake.set()
 			eventually(t, "all of them", func() bool { return r.count("result ") == tc.goes+2*many })
 		})
 	}

@@ -24,7 +24,7 @@ func TestCargoGroups(t *testing.T) {
 	t.Parallel()
 	p := batchPeer(t)
 	a, b := simpleOutgoing(t, "a"), simpleOutgoing(t, "b")
-	var c cargo
+	var c windowBuilder
 	c.reset(maxBatches)
 	for i := range 100 {
 		for _, o := range []*Outgoing{a, b} {
@@ -60,9 +60,9 @@ func TestCargoFits(t *testing.T) {
 	p := batchPeer(t)
 	for size := 0; size < 23000; size += 400 {
 		w := newWriter(&session{c: &Conn{}}, p)
-		w.cargo.reset(maxBatches)
+		w.window.reset(maxBatches)
 		n := 0
-		for o := simpleOutgoing(t, strings.Repeat("\x00", size)); w.cargo.add(copyEntry(o, n), p); n++ {
+		for o := simpleOutgoing(t, strings.Repeat("\x00", size)); w.window.add(copyEntry(o, n), p); n++ {
 			if n%10 == 9 {
 				o = simpleOutgoing(t, strings.Repeat("x", size))
 			}
@@ -78,7 +78,7 @@ func TestCargoFits(t *testing.T) {
 	}
 	// What no batch takes goes alone.
 	long := simpleOutgoing(t, strings.Repeat("x", 31000))
-	var c cargo
+	var c windowBuilder
 	c.reset(maxBatches)
 	if long.inBatch() != nil || !c.add(copyEntry(long, 1), p) || c.frames[0].batched || c.add(copyEntry(long, 2), p) {
 		t.Error("a message too long for a batch")

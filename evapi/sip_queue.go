@@ -2,13 +2,9 @@ package evapi
 
 import "time"
 
-// The copies that wait for a link, and which of them may go. What Kamailio forwards to a next
-// hop, or to a device that it has found (IMC_DIRECT), takes none of its shared memory; what
-// goes to its routing has a transaction.
-
 // put queues a checked copy.
 func (l *sipLink) put(cp *Copy) error {
-	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destRoom(cp.Dest) > maxDatagram {
+	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destSize(cp.Dest) > maxDatagram {
 		return ErrTooLarge
 	}
 	l.mu.Lock()
@@ -25,12 +21,12 @@ func (l *sipLink) put(cp *Copy) error {
 		return ErrDown
 	case q.n >= l.c.cfg.QueueFrames:
 		return ErrFull
-	case q.n >= l.limit() && cp.Dest == "":
+	case q.n >= l.c.cfg.QueueCopies && cp.Dest == "": // one with a Dest was sent before
 		l.wanted = true
 		return ErrFull
 	}
 	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, dest: cp.Dest, first: cp.First})
-	l.ring()
+	l.wake.set()
 	return nil
 }
 
@@ -44,11 +40,20 @@ func (l *sipLink) queued() int {
 // unsent is queued with mu held.
 func (l *sipLink) unsent() int { return l.first.n + l.rest.n + l.routed.n }
 
-// ready is the queue whose first copy may go now; nil: none. short tells that copies wait
+// drained reports, once, that a queue that was full is half empty. It is called with mu
+// held.
+func (l *sipLink) drained() bool {
+	half := l.c.cfg.QueueCopies / 2
+	drained := l.wanted && l.first.n <= half && l.rest.n <= half
+	l.wanted = l.wanted && !drained
+	return drained
+}
+
+// ready is the queue whose first copy may go now; nil: none. short reports that copies wait
 // for Kamailio's memory. It is called with mu held.
-func (l *sipLink) ready(now time.Time) (q *ring, short bool) {
+func (l *sipLink) ready(now time.Time) (q *queue, short bool) {
 	m := &l.c.memory
-	for _, q := range [...]*ring{&l.first, &l.rest, &l.routed} {
+	for _, q := range [...]*queue{&l.first, &l.rest, &l.routed} {
 		switch takes := l.takes(q); {
 		case q.n == 0:
 		case takes > 0 && m.may(&m.sip, now), takes == 0 && m.mayUnlessMissed(&m.sip, now):
@@ -60,8 +65,10 @@ func (l *sipLink) ready(now time.Time) (q *ring, short bool) {
 	return nil, short
 }
 
-// takes is what a copy of q takes of Kamailio's shared memory for certain.
-func (l *sipLink) takes(q *ring) int {
+// takes returns how much of Kamailio's shared memory a copy of q takes for certain. A copy
+// that Kamailio forwards to a next hop, or to a device that it has found (IMC_DIRECT), takes
+// none; in its routing a copy has a transaction.
+func (l *sipLink) takes(q *queue) int {
 	if l.way != toRouting || l.direct && q != &l.routed {
 		return 0
 	}
@@ -74,4 +81,15 @@ func (l *sipLink) missed(tx *sipTx, code int) {
 	if l.way == toRouting && l.direct && tx.dest == "" && code >= 300 {
 		l.c.memory.took(&l.c.memory.sip, routedCopy)
 	}
+}
+
+// bounds returns how much of Kamailio's shared memory a copy takes, whether copies go this
+// way, and whether the kernel reports how much Kamailio has not read. l may be nil.
+func (l *sipLink) bounds() (takes int, open, paced bool) {
+	if l == nil {
+		return 0, false, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.takes(&l.rest), l.open, l.flow.size > 0
 }

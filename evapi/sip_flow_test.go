@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// paced is what a test does to a sipPace: some requests are sent, up to some number
+// paced is what a test does to a sipFlow: some requests are sent, up to some number
 // they are read, a mark is answered, time passes.
 type paced struct {
 	send   int
@@ -26,7 +26,7 @@ type paced struct {
 
 func TestSIPPace(t *testing.T) {
 	t.Parallel()
-	const batch, blind, window, ms = linkBatch, blindWindow / smallRoom, linkWindow / smallRoom, time.Millisecond
+	const batch, blind, window, ms = linkBatch, blindWindow / minDatagram, linkWindow / minDatagram, time.Millisecond
 	for name, steps := range map[string][]paced{
 		"a batch goes after a batch": {{send: batch}},
 		"the window is full":         {{send: blind, wait: markAfter}},
@@ -47,16 +47,16 @@ func TestSIPPace(t *testing.T) {
 		"doubt is not for ever": {{send: 1}, {refuse: true, ask: true}, {pass: markLost}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var p sipPace
+			var p sipFlow
 			now := time.Now()
 			for i, s := range steps {
 				now = now.Add(s.pass)
 				for range s.send {
-					p.next(smallRoom, now)
+					p.next(minDatagram, now)
 				}
-				p.reach(s.read*smallRoom, now)
+				p.reach(s.read*minDatagram, now)
 				if s.refuse {
-					p.distrust()
+					p.verify()
 				}
 				if s.mark && (len(p.marks) == 0 || !p.answered(p.marks[0].branch, now)) {
 					t.Errorf("step %d: no mark was under way", i)
@@ -93,7 +93,7 @@ func TestRoomOfDatagrams(t *testing.T) {
 		if err := in.SetReadBuffer(1 << 20); err != nil {
 			t.Fatal(err)
 		}
-		room, took := n*roomFor(size), uint64(0)
+		room, took := n*socketBytes(size), uint64(0)
 		for range n {
 			if _, err := out.Write(make([]byte, size)); err != nil {
 				t.Fatal(err)
@@ -110,9 +110,9 @@ func TestRoomOfDatagrams(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	var p sipPace
-	for range linkWindow/roomFor(8000) + 1 {
-		p.next(roomFor(8000), time.Now())
+	var p sipFlow
+	for range linkWindow/socketBytes(8000) + 1 {
+		p.next(socketBytes(8000), time.Now())
 	}
 	if p.left() {
 		t.Errorf("large requests take %d and there is room left", p.sent)
@@ -144,14 +144,14 @@ func waiting(t *testing.T, conn *net.UDPConn) uint64 {
 // again: nothing else tells it if devices are silent.
 func TestSmallSocketIsLookedAtAgain(t *testing.T) {
 	for _, size := range []uint64{0, 2304, 64 << 10, 80 << 10, 212992, 425984, 8 << 20} {
-		var p sipPace
+		var p sipFlow
 		p.gauged(level{size: size})
 		now := time.Now()
 		for n := 0; p.left(); n++ {
 			if n > 1<<20 {
 				t.Fatalf("socket of %d bytes: no end", size)
 			}
-			p.next(smallRoom, now)
+			p.next(minDatagram, now)
 		}
 		if d, ask := p.hold(now.Add(markAfter)); size > 0 && (!p.unsure() || d <= 0) || size == 0 && !ask {
 			t.Errorf("socket of %d bytes: %d are unread, held for %v, unsure %t, ask %t", size, p.sent-p.read, d, p.unsure(), ask)

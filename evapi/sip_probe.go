@@ -9,22 +9,26 @@ import (
 )
 
 // probeWaits are the times that each try of a probe may take.
-var probeWaits = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond}
+var probeWaits = [...]time.Duration{
+	20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond,
+}
 
-// Where copies go from Kamailio is behind the number of the connection in its answer
-// to OPTIONS.
+// These words stand behind the number of the connection in Kamailio's answer to OPTIONS:
+// where copies go from there.
 const (
-	toRouting = ""         // as Kamailio routes
-	toHop     = " via"     // it forwards them to the next hop
-	through   = " through" // it passes them on to the next hop as they are
+	toRouting = ""         // through Kamailio's routing
+	toHop     = " via"     // Kamailio forwards them to the next hop
+	through   = " through" // Kamailio passes them on to the next hop as they are
 )
 
-// probe sees whether Kamailio takes copies from here, once it was told the port: it
-// answers an OPTIONS in a way that nobody else does. The first may overtake what
-// tells it.
+// errNoAnswer says that a Kamailio did not answer OPTIONS.
+var errNoAnswer = errors.New("no answer")
+
+// probe asks Kamailio whether it takes copies from here: it answers an OPTIONS in a way that
+// nobody else does. The first OPTIONS may overtake the frame with the port.
 //
-// It reports where they go from there, and makes copies look as is needed for that. The
-// error wraps errNoAnswer if there was none.
+// It returns where copies go from there, and gives them the form that is needed for that.
+// The error wraps errNoAnswer if there was none.
 func (l *sipLink) probe(ctx context.Context, gen int64) (way string, err error) {
 	want := fmt.Sprint(knownHere, gen)
 	for _, wait := range probeWaits {
@@ -50,16 +54,13 @@ func (l *sipLink) probe(ctx context.Context, gen int64) (way string, err error) 
 	return "", fmt.Errorf("OPTIONS to %v: %w", l.target, err)
 }
 
-// errNoAnswer tells that a Kamailio did not answer OPTIONS.
-var errNoAnswer = errors.New("no answer")
-
 // probeOnce returns the reason phrase of the answer.
 func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
 	answer, branch := make(chan string, 1), newBranch()
 	l.mu.Lock()
 	l.probing, l.probed = branch, answer
 	l.mu.Unlock()
-	if _, err := l.conn.WriteTo(l.form.appendOptions(nil, branch), l.target); err != nil {
+	if _, err := l.conn.WriteTo(l.format.appendOptions(nil, branch), l.target); err != nil {
 		return "", fmt.Errorf("send: %w", err)
 	}
 	select {

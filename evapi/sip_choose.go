@@ -15,10 +15,10 @@ import (
 	"imcd/evapi/netstring"
 )
 
-// linkLater is how long after a failure it is tried again to send copies by SIP.
+// linkLater is the time from a failure of copies by SIP to the next try.
 const linkLater = 30 * time.Second
 
-// chooseLane finds the best lane that there is for p, and one for frames beside it.
+// chooseLane sets the best available lane of p, and one for frames beside it.
 func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
 	c, hopSet := s.c, s.c.cfg.NextHop != ""
 	framed := slices.DeleteFunc(slices.Clone(w.Features), func(f string) bool { return f == LaneSIP.String() })
@@ -35,8 +35,7 @@ func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
 	p.later = errors.Is(err, errNoAnswer)
 }
 
-// tryLink sees that there is a link to the Kamailio that w is about, and that copies
-// can go over it.
+// tryLink opens a link to the Kamailio of w, unless there is one, and probes it.
 func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 	c := s.c
 	if c.socket != nil && c.socket.uri != w.NextHop {
@@ -48,6 +47,7 @@ func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 		if err != nil {
 			return err
 		}
+		l.start()
 		c.socket = l
 	}
 	if _, err := s.nc.Write(netstring.Append(nil, appendLink(nil, c.socket.from(), c.cfg.NextHop))); err != nil {
@@ -56,10 +56,10 @@ func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 	return s.probeLink(ctx, w)
 }
 
-// probeLink asks Kamailio. Where copies go from there it decides itself, if the next hop
-// is one of its addresses.
+// probeLink asks Kamailio whether it takes copies by SIP. If Kamailio sends them on to the
+// next hop, they must be able to leave from its own address.
 func (s *session) probeLink(ctx context.Context, w *WelcomeEvent) error {
-	s.c.socket.knows(&w.Welcome)
+	s.c.socket.learn(&w.Welcome)
 	way, err := s.c.socket.probe(ctx, w.Gen)
 	if err != nil || way == toRouting {
 		return err
@@ -73,9 +73,9 @@ func (c *Conn) useLink() {
 	c.link.Store(c.socket)
 }
 
-// keepLink tries now and then whether copies can go by SIP, if there was no answer at
-// first, as Kamailio may have been busy, or if it did not know them any more later. The
-// channel is closed when it has ended, with ctx at the latest.
+// keepLink tries now and then whether copies can go by SIP, if Kamailio did not answer at
+// first, as it may have been busy, or if it did not know the link any more later. The channel
+// is closed when it has ended, with ctx at the latest.
 func (s *session) keepLink(ctx context.Context, w *WelcomeEvent, p *peer) <-chan struct{} {
 	over := make(chan struct{})
 	if !p.bySIP && !p.later {
@@ -119,8 +119,8 @@ func (s *session) openAgain(ctx context.Context, w *WelcomeEvent) bool {
 	return s.c.box.putPayload(payload, false) == nil && s.probeLink(ctx, w) == nil
 }
 
-// checkHop reports whether copies for the next hop, a SIP URI, can leave Kamailio from
-// its own address, which is where they come to it.
+// checkHop checks that copies for the next hop, a SIP URI, leave Kamailio from its own
+// address, the one at which they arrive.
 func checkHop(own, hop string) error {
 	var u sip.Uri
 	if err := sip.ParseUri(hop, &u); err != nil {
@@ -128,7 +128,8 @@ func checkHop(own, hop string) error {
 	}
 	addr, err := netip.ParseAddr(strings.Trim(u.Host, "[]"))
 	if err != nil {
-		return fmt.Errorf("the next hop %q is a name: it may be one of this Kamailio's, which would not know its copies again", hop)
+		return fmt.Errorf("the next hop %q is a name: it may be one of this Kamailio's, "+
+			"which would not know its copies again", hop)
 	}
 	if t, ok := u.UriParams.Get("transport"); u.IsEncrypted() || ok && !strings.EqualFold(t, "udp") {
 		return fmt.Errorf("the next hop %q is not reached by UDP", hop)
@@ -140,7 +141,8 @@ func checkHop(own, hop string) error {
 	}
 	defer conn.Close()
 	from, err := netip.ParseAddrPort(strings.TrimPrefix(own, "sip:"))
-	if local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(); err != nil || local != from.Addr() {
+	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	if err != nil || local != from.Addr() {
 		return fmt.Errorf("the next hop %q is not reached from Kamailio's own address %q", hop, own)
 	}
 	return nil

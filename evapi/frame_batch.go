@@ -6,23 +6,22 @@ import (
 )
 
 const (
-	// batchCopies bounds the recipients of one imc.batch, so that several
-	// workers of Kamailio share a message to many, and a script's loop, which
-	// stops after 100 rounds, sees the end.
+	// batchCopies bounds the recipients of one imc.batch: several workers of Kamailio are
+	// to share a message to many, and a loop in a script stops after 100 rounds.
 	batchCopies = 64
-	// maxBatches bounds the batches that Kamailio has not carried out. They
-	// wait in a socket between its processes: a full one would block evapi.
+	// maxBatches bounds the batches that Kamailio has not carried out. They wait in a
+	// socket between its processes: a full one would block evapi.
 	maxBatches = 8
-	// batchGroup is how many recipients stand together in it.
+	// batchGroup is the number of recipients that stand together in a batch.
 	batchGroup = 8
-	// groupEnd and batchEnd stand where the next recipient or group would: past
-	// the end of a list a script finds an error, not nothing.
+	// groupEnd and batchEnd stand in place of the next recipient or group: after the end
+	// of a list a script would find an error instead of nothing.
 	groupEnd = ".<"
 	batchEnd = "." + paramsEnd
 )
 
-// inBatch returns what all recipients of o share in an imc.batch, or nil if o
-// does not fit the fields of Kamailio's uac module and goes by another frame.
+// inBatch returns the part of an imc.batch that all recipients of o share, or nil if o does
+// not fit the fields of Kamailio's uac module and goes by another frame.
 func (o *Outgoing) inBatch() []byte {
 	if p := o.batch.Load(); p != nil {
 		return *p
@@ -42,27 +41,26 @@ func (o *Outgoing) inBatch() []byte {
 	return shared
 }
 
-// fitsBatch reports whether o may go in an imc.batch, and the length of what its recipients
-// share there.
+// fitsBatch reports whether o may go in an imc.batch, and the length of the shared part.
 func (o *Outgoing) fitsBatch() (size int, fits bool) {
 	enc := base64.StdEncoding.EncodedLen
 	size = 4*len(paramSep) + enc(len(o.fromValue())) + enc(o.headers) + enc(o.body)
 	return size, o.checkSendLimits() == nil &&
-		batchRoom(size, assumedPeer)+recipientRoom(assumedURI, assumedCallID) <= maxPayload
+		batchSize(size, assumedPeer)+recipientSize(assumedURI, assumedCallID) <= maxPayload
 }
 
-// batchRoom is the length of a batch without recipients, at most, as a netstring.
-func batchRoom(shared int, p *peer) int {
+// batchSize is the length of a batch without recipients, at most, as a netstring.
+func batchSize(shared int, p *peer) int {
 	return len(imcBatch) + idDigits + 2*len(paramSep) + len("direct") + len(p.nextHop64) + shared +
 		len(batchEnd) + netstringOverhead
 }
 
-// recipientRoom is what one recipient adds to it.
-func recipientRoom(to, callID int) int { return to + callID + len("  ") + len(groupEnd) }
+// recipientSize is the number of bytes that one recipient adds.
+func recipientSize(to, callID int) int { return to + callID + len("  ") + len(groupEnd) }
 
-// appendBatch appends the payload of one imc.batch: entries are copies of one
-// Outgoing. To and Call-ID have passed checkCopy, so there is no space, no < and
-// nothing to escape in them.
+// appendBatch appends the payload of one imc.batch: entries are copies of one Outgoing. To
+// and Call-ID have passed checkCopy, so there is no space, no < and nothing to escape in
+// them.
 func appendBatch(dst []byte, entries []entry, id uint32, p *peer) []byte {
 	dst = append(dst, imcBatch...)
 	dst = strconv.AppendUint(dst, uint64(id), 10)

@@ -27,7 +27,7 @@ func sipRequest(t *testing.T, through bool, via, before string) {
 	for i := range every {
 		every[i] = byte(i)
 	}
-	f := newSIPForm("127.0.0.1:5099", "127.0.0.2:5060")
+	f := newSIPFormat("127.0.0.1:5099", "127.0.0.2:5060")
 	tx := testTx(t, Content{From: `"Al \"the\" !" <sip:chat-r@example.org>`, ContentType: `a/b; c="d!"`, Body: every,
 		Headers: []Header{{Name: "In-Reply-To", Value: "x!y!"}}}, "sip:bob@example.org", "00b-abc-1-x")
 	wire := f.appendRequest(nil, tx, through)
@@ -79,7 +79,7 @@ func sipRequest(t *testing.T, through bool, via, before string) {
 
 func TestSIPReply(t *testing.T) {
 	t.Parallel()
-	f := newSIPForm("127.0.0.1:5099", "127.0.0.2:5060")
+	f := newSIPFormat("127.0.0.1:5099", "127.0.0.2:5060")
 	via := "Via: SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bK" + string(f.cookie) + "00000000000000ff"
 	for name, tt := range map[string]struct {
 		wire string
@@ -113,7 +113,7 @@ func TestSIPReply(t *testing.T) {
 
 // FuzzSIPReply: what is taken for a response names one of our branches in its head.
 func FuzzSIPReply(f *testing.F) {
-	form := newSIPForm("127.0.0.1:5099", "127.0.0.2:5060")
+	form := newSIPFormat("127.0.0.1:5099", "127.0.0.2:5060")
 	f.Add("SIP/2.0 200 OK\r\nVia: x;branch=", uint64(7), "\r\nRetry-After: 5\r\n\r\n")
 	f.Add("SIP/2.0 503 ", uint64(1), "\r\n\r\n")
 	f.Add("\r\n\r\nSIP/2.0 200 OK\r\n", uint64(1), "")
@@ -140,7 +140,7 @@ func TestSIPPending(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
-	p := newSIPPending()
+	p := newSIPTransactions()
 	answered, silent := p.begin(entry{callID: "answered"}, start), p.begin(entry{callID: "silent"}, start)
 	if answered.branch == silent.branch {
 		t.Fatal("two with the same branch")

@@ -8,7 +8,7 @@ import (
 // maxHost is the length of a host name, at most (RFC 1035).
 const maxHost = 255
 
-// unresolved gives a copy to who looks names up; false: nobody does.
+// unresolved gives a copy to a Handler that looks names up; false: it does not.
 func (c *Conn) unresolved(cp Copy, name string) bool {
 	h, ok := c.handler.(NameHandler)
 	if !ok {

@@ -1,0 +1,161 @@
+package evapi
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/net/ipv4"
+)
+
+const (
+	// readPause is the pause after a read error: it may be one that lasts.
+	readPause = 100 * time.Millisecond
+	// maxReply is the number of bytes that are read of a response: its first lines are
+	// enough, and its body is of no use.
+	maxReply = 4096
+)
+
+// read takes responses until the link is stopped.
+func (l *sipLink) read() {
+	packets := make([]ipv4.Message, linkBatch)
+	for i := range packets {
+		packets[i].Buffers = [][]byte{make([]byte, maxReply)}
+	}
+	results := make([]Result, 0, linkBatch)
+	var others []*sipTx
+	failing := false // since the last packet
+	for {
+		n, err := l.pc.ReadBatch(packets, 0)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// The timer of the request sends it again.
+			if !failing {
+				l.c.cfg.Log.Warn().Err(err).Str("kamailio", l.c.cfg.Name).Msg("SIP from Kamailio not read")
+			}
+			failing = true
+			select {
+			case <-time.After(readPause):
+			case <-l.over:
+				return
+			}
+			continue
+		}
+		failing = false
+		clear(others)
+		results, others = l.responses(packets[:n], results[:0], others[:0])
+		for _, tx := range others {
+			if err := l.sendOtherwise(tx); err != nil {
+				code := 503
+				if errors.Is(err, ErrTooLarge) {
+					code = 413 // for good
+				}
+				results = append(results, Result{CallID: tx.callID, Code: code, Local: true, Reason: err.Error()})
+			}
+		}
+		for i := range results {
+			l.c.handler.Result(l.c, results[i])
+		}
+	}
+}
+
+// sendOtherwise sends a copy again on another lane, or once its name is looked up.
+func (l *sipLink) sendOtherwise(tx *sipTx) error {
+	cp := Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first, Dest: tx.dest}
+	if tx.name != "" && l.c.unresolved(cp, tx.name) {
+		return nil
+	}
+	return l.c.box.putCopy(cp, true)
+}
+
+// responses ends the transactions of the responses in packets. It appends their Results,
+// and to others the transactions of copies that are to go on another lane.
+func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*sipTx) ([]Result, []*sipTx) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waits := l.flow.full()
+	for i := range packets {
+		r, ok := l.format.parseReply(packets[i].Buffers[0][:packets[i].N])
+		if !ok {
+			l.c.count.sipStray.Add(1)
+			continue
+		}
+		if r.code < 200 {
+			if tx := l.pending.byBranch[r.branch]; tx != nil {
+				l.flow.reach(tx.place, now)
+			}
+			continue
+		}
+		if r.branch == l.probing && r.branch != 0 {
+			l.probing = 0
+			l.probed <- string(r.reason) // never blocks: it is buffered
+			continue
+		}
+		tx := l.pending.end(r.branch)
+		if tx == nil {
+			if others, ok = l.answered(&r, now, others); !ok {
+				l.c.count.sipStray.Add(1)
+			}
+			continue
+		}
+		l.flow.reach(tx.place, now)
+		if r.noVia {
+			l.c.count.sipNoVia.Add(1)
+			l.noVia(now)
+		}
+		if r.code == 503 && string(r.reason) == notHere && l.isOwn(&r) {
+			l.flow.verify()
+			l.wake.set()
+		}
+		if r.code == 300 && l.isOtherwise(tx, &r) {
+			others = append(others, tx)
+			continue
+		}
+		l.missed(tx, r.code)
+		l.c.count.results.Add(1)
+		results = append(results, Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter})
+	}
+	if waits && !l.flow.full() {
+		l.wake.set()
+	}
+	return results, others
+}
+
+// isOtherwise reports whether a 300 is imc.cfg's own: the copy is to be sent again, on
+// another lane or with its name looked up. It is called with mu held.
+func (l *sipLink) isOtherwise(tx *sipTx, r *sipReply) bool {
+	if string(r.reason) == otherWay {
+		return l.isOwn(r)
+	}
+	name, ok := bytes.CutPrefix(r.reason, []byte(nameWay))
+	if !ok || tx.dest != "" || !l.isOwn(r) {
+		return false
+	}
+	tx.name = string(name)
+	return true
+}
+
+// answered takes the answer to a mark; false if it is none. If it is not from a Kamailio
+// that knows our copies, no more are sent like this, and the queued ones are appended to
+// others. It is called with mu held.
+func (l *sipLink) answered(r *sipReply, now time.Time, others []*sipTx) ([]*sipTx, bool) {
+	if !l.flow.answered(r.branch, now) {
+		return others, false
+	}
+	if !l.open || bytes.HasPrefix(r.reason, []byte(knownHere)) {
+		return others, true
+	}
+	l.open = false
+	for _, q := range []*queue{&l.first, &l.rest, &l.routed} {
+		for q.n > 0 {
+			others = append(others, newSIPTx(q.pop()))
+		}
+	}
+	l.refused.set()
+	l.wake.set() // to report that the queues are empty
+	return others, true
+}
