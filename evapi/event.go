@@ -12,22 +12,22 @@ import (
 	"imcd/evapi/sipmsg"
 )
 
-// maxInbound bounds a frame from Kamailio. Its base64 transformation makes at
-// most 65535 bytes, and a frame holds one such field and some small ones.
+// maxInbound bounds a frame from Kamailio. Its base64 transformation makes at most 65535
+// bytes, and a frame holds one such field and some small ones.
 const maxInbound = 128 << 10
 
-// Roles that Kamailio gives to a connection for its secret.
+// Kamailio gives these roles to a connection for its secret.
 const (
 	RoleEngine   = "engine"
 	RoleOperator = "operator"
 )
 
-// ErrUnknownEvent is wrapped by DecodeEvent for a well-formed frame whose method
-// this package does not know. It may be ignored.
+// ErrUnknownEvent is wrapped by DecodeEvent for a well-formed frame with an unknown method,
+// which may be ignored.
 var ErrUnknownEvent = errors.New("evapi: unknown event")
 
-// Event is what Kamailio sends: one of *WelcomeEvent, PongEvent, *Message,
-// *Receipt, ErrorEvent, RegisteredEvent, *Call. Message and Call have no Conn yet.
+// Event is one frame from Kamailio: *WelcomeEvent, PongEvent, *Message, *Receipt, ErrorEvent,
+// RegistrationsEvent, RegisteredEvent or *Call. Message and Call have no Conn yet.
 type Event interface{ event() }
 
 // WelcomeEvent is imc.welcome. Of an operator's only Role is set.
@@ -41,10 +41,10 @@ type WelcomeEvent struct {
 type PongEvent struct {
 	ID   string
 	Time string // Kamailio's clock, see ageClock
-	Free uint64 // bytes of shared memory that Kamailio has left
-	All  uint64 // bytes of shared memory that it has; 0 if it does not say
-	// Dropped is how many receipts it has answered since its start without handing them
-	// on, because there were too many.
+	Free uint64 // bytes of Kamailio's shared memory that are free
+	All  uint64 // all bytes of its shared memory; 0: unknown
+	// Dropped counts the receipts that it has answered since its start and not handed on,
+	// because there were too many.
 	Dropped uint64
 
 	Outcomes []Outcome // since the last pong, as far as they fit, in their order
@@ -52,7 +52,7 @@ type PongEvent struct {
 
 // ErrorEvent is imc.error: a frame that Kamailio could not execute.
 type ErrorEvent struct {
-	ID     string // of the frame; empty if Kamailio could not tell
+	ID     string // of the frame; empty if unknown
 	Code   int    // SIP status code or JSON-RPC error code
 	Reason string
 }
@@ -60,7 +60,7 @@ type ErrorEvent struct {
 // RegistrationsEvent is imc.registrations.
 type RegistrationsEvent struct {
 	Accepted int64 // since Kamailio's start; -1: it has no registrar
-	Reported bool  // its script has told of one, by imc.registered
+	Reported bool  // its script has reported one, by imc.registered
 }
 
 // RegisteredEvent is imc.registered: a user has registered a contact.
@@ -83,10 +83,9 @@ type envelope struct {
 	Params  json.RawMessage `json:"params"`
 }
 
-// DecodeEvent decodes one frame of Kamailio, see the package doc. A SIP request
-// that cannot be parsed is no error but in Message.Err; everything else that is
-// not as agreed is an error, ErrUnknownEvent for an unknown method. Nothing in
-// the Event refers to payload.
+// DecodeEvent decodes one frame of Kamailio, see the package doc. A SIP request that cannot
+// be parsed sets Message.Err or Receipt.Err; any other deviation is an error,
+// ErrUnknownEvent for an unknown method. The Event shares no memory with payload.
 func DecodeEvent(payload []byte) (Event, error) {
 	if p, ok := fastPong(payload); ok {
 		return p, nil
@@ -214,9 +213,8 @@ func decodeReceipt(params json.RawMessage) (Event, error) {
 	return r, nil
 }
 
-// fastPong decodes an imc.pong in the layout that the routing script gives it: with
-// its outcomes it is most of what Kamailio sends. Whatever looks different is left
-// to the JSON decoder.
+// fastPong decodes an imc.pong in the layout of the routing script: pongs with outcomes are
+// the larger part of all frames. The JSON decoder takes any other layout.
 func fastPong(payload []byte) (PongEvent, bool) {
 	var p PongEvent
 	rest, ok := strings.CutPrefix(string(payload), `{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"`)
@@ -246,10 +244,10 @@ func fastPong(payload []byte) (PongEvent, bool) {
 		decimal(free) && decimal(all) && decimal(dropped)
 }
 
-// decimal tells a number as JSON has it from others that ParseUint takes.
+// decimal refuses the numbers that ParseUint takes and JSON does not.
 func decimal(s string) bool { return len(s) == 1 || s[0] != '0' && s[0] != '+' }
 
-// plain tells text that stands in JSON as it is.
+// plain reports whether s needs no escapes in JSON.
 func plain(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] < ' ' || s[i] > '~' {
@@ -289,8 +287,8 @@ func decodeError(params json.RawMessage) (Event, error) {
 		return nil, badParams(err)
 	}
 	e := ErrorEvent{ID: *p.ID, Code: *p.Code, Reason: cut(string(p.Reply), 200)}
-	// For tm.t_uac_start the reply is Kamailio's JSON-RPC response; it may
-	// also be free text, so it need not decode.
+	// For tm.t_uac_start the reply is Kamailio's JSON-RPC response; it may also be free text,
+	// which does not decode.
 	var reply struct {
 		ID    json.Number
 		Error struct {
