@@ -18,8 +18,8 @@ import (
 	"imcd/cmd/imcd/internal/relay"
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/evapi"
-	"imcd/schema"
 	"imcd/evapi/jsonrpc"
+	"imcd/schema"
 )
 
 // Status is how a check ended.

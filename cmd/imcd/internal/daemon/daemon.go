@@ -21,8 +21,8 @@ import (
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/cmd/imcd/internal/web"
 	"imcd/engine"
-	"imcd/schema"
 	"imcd/evapi/jsonrpc"
+	"imcd/schema"
 )
 
 // How long the parts of starting and stopping may take. The latter together stay

@@ -21,8 +21,8 @@ import (
 	"imcd/engine"
 	"imcd/engine/store"
 	"imcd/evapi"
-	"imcd/schema"
 	"imcd/evapi/jsonrpc"
+	"imcd/schema"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

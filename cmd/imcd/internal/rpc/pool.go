@@ -106,7 +106,7 @@ func errorResponse(request []byte, code int, message string) []byte {
 	}
 	b, err := json.Marshal(struct {
 		Version string          `json:"jsonrpc"`
-		Error   *jsonrpc.Error `json:"error"`
+		Error   *jsonrpc.Error  `json:"error"`
 		ID      json.RawMessage `json:"id"`
 	}{"2.0", &jsonrpc.Error{Code: code, Message: message}, head.ID})
 	if err != nil {
