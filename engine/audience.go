@@ -6,12 +6,6 @@ import "slices"
 // Of those before them it has forgotten they are taken to have been there.
 const maxNewcomers = 64
 
-// newcomer is a member that was not there for messages up to joined.
-type newcomer struct {
-	member *member
-	joined uint64
-}
-
 // noteNewcomer remembers that m takes part from the message behind joined on.
 func (r *room) noteNewcomer(m *member, joined uint64) {
 	if joined == 0 {

@@ -82,19 +82,3 @@ func (a *autoReplies) find(sender string) *autoReplier {
 	}
 	return oldest
 }
-
-// automatic refuses a message that looks like one of many automatic answers. Nobody is
-// told: a notice would be answered as well.
-func (c *call) automatic() *refusal {
-	most := c.shard.engine.cfg.AutoReplies
-	if most == 0 || c.service() {
-		return nil
-	}
-	if c.room.auto == nil {
-		c.room.auto = &autoReplies{seed: maphash.MakeSeed()}
-	}
-	if !c.room.auto.take(c.me.key, c.req.body, c.room.seq+1, most, c.shard.now) {
-		return nil
-	}
-	return &refusal{code: 480, detail: rcLimited, reason: "Too many automatic answers", after: autoReplyTime}
-}

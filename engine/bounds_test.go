@@ -42,7 +42,7 @@ func TestNotesAreBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		var notes int
-		h.e.shards[0].inbox.post(func(s *shard) { notes = len(s.streams["bob@x.org"].notes) })
+		onShard(h.e.shards[0], func(s *shard) { notes = len(s.delivery.streams["bob@x.org"].notes) })
 		synctest.Wait()
 		if notes != maxNotes {
 			t.Errorf("%d wait for a user", notes)
@@ -70,7 +70,7 @@ func TestNoteTriesAreBounded(t *testing.T) {
 func TestKeptAtOnce(t *testing.T) {
 	bubble(t, func(c *Config) { c.HashSize = 0 }, func(h *house) {
 		h.relay.set(func() { h.relay.down = true })
-		h.e.shards[0].inbox.post(func(s *shard) {
+		onShard(h.e.shards[0], func(s *shard) {
 			r := s.rooms["r@x.org"]
 			for i := range maxKeptOnce + 50 {
 				r.add(store.Name{User: fmt.Sprint("u", i), Host: "x.org"}, 0)
@@ -88,7 +88,7 @@ func TestKeptAtOnce(t *testing.T) {
 // TestInvitationsAreBounded: a room without a limit of members has one of invitations.
 func TestInvitationsAreBounded(t *testing.T) {
 	bubble(t, func(c *Config) { c.HashSize = 0 }, func(h *house) {
-		h.e.shards[0].inbox.post(func(s *shard) {
+		onShard(h.e.shards[0], func(s *shard) {
 			for i := range maxInvited - 1 {
 				s.rooms["r@x.org"].add(store.Name{User: fmt.Sprint("u", i), Host: "x.org"}, store.MemberInvited)
 			}
@@ -105,7 +105,7 @@ func TestRoomListsAreBounded(t *testing.T) {
 	bubble(t, nil, func(h *house) {
 		busy := make(chan struct{})
 		for _, s := range h.e.shards {
-			s.inbox.post(func(*shard) { <-busy })
+			s.inbox.post(func() { <-busy })
 		}
 		var answers []chan evapi.Answer
 		for range listQueue + 20 {
@@ -146,11 +146,11 @@ func TestSeenIsBounded(t *testing.T) {
 	h := newHouse(t, func(c *Config) { c.HashSize = 10 })
 	const most = seenTotal >> 10
 	got := make(chan int)
-	h.e.shards[0].inbox.post(func(s *shard) {
+	onShard(h.e.shards[0], func(s *shard) {
 		for i := range 2 * most {
-			s.remember(&seen{key: seenKey{byte(i), byte(i >> 8), 1}, at: s.now})
+			s.dedupe.remember(&seen{key: seenKey{byte(i), byte(i >> 8), 1}, at: s.now}, s.now)
 		}
-		got <- max(len(s.seen), len(s.seenOrder))
+		got <- max(len(s.dedupe.known), len(s.dedupe.order))
 	})
 	if n := <-got; n != most {
 		t.Errorf("%d answers are remembered, want %d", n, most)
@@ -161,14 +161,14 @@ func TestSeenIsBounded(t *testing.T) {
 func TestTypingIsBounded(t *testing.T) {
 	bubble(t, func(c *Config) { c.HashSize = 0 }, func(h *house) {
 		got := make(chan int, 1)
-		h.e.shards[0].inbox.post(func(s *shard) {
+		onShard(h.e.shards[0], func(s *shard) {
 			for range 2 * typingRequests {
 				req := h.e.newRequest(h.request("alice", "r@x.org", "x"))
 				h.relay.set(func() { h.relay.answers[req.msg] = make(chan evapi.Answer, 1) })
 				h.e.opened(req)
-				s.typing(req)
+				s.delivery.typing(req)
 			}
-			got <- len(s.typedNow)
+			got <- len(s.delivery.typedNow)
 		})
 		if n := <-got; n != typingRequests {
 			t.Errorf("%d are taken in a round", n)
@@ -256,7 +256,7 @@ func TestPoisonTriesAreBounded(t *testing.T) {
 		w := &wait{seq: 1, words: maxWords + 20}
 		for silent, want := range map[int]bool{3<<maxWords - 1: false, 3 << maxWords: true} {
 			w.silent = silent
-			if s.isPoison(w, 1, 0) != want {
+			if s.delivery.isPoison(w, 1, 0) != want {
 				t.Errorf("after %d silent tries: poison %v", silent, !want)
 			}
 		}

@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"imcd/evapi"
+	"strconv"
 
 	"imcd/engine/store"
 )
@@ -188,26 +188,10 @@ func runModify(c *call) *refusal {
 	return nil
 }
 
-func roleName(flag int8) string {
-	switch {
-	case flag&store.MemberOwner != 0:
-		return "owner"
-	case flag&store.MemberAdmin != 0:
-		return "admin"
-	}
-	return "member"
-}
-
 // invitation asks m to join, as from the member who invited.
 func (c *call) invitation(m *member) {
 	text := c.format("invitation", vars{"by": c.show(m.invitedBy()), "room": c.room.name.User})
 	c.text(m.name(), text, m)
-}
-
-// own makes a call for a step of the engine itself.
-func (s *shard) own(r *room) *call {
-	return &call{shard: s, room: r, req: &request{room: r.name, target: r.name},
-		tx: &tx{shard: s, room: r}}
 }
 
 // tellRemoved tells somebody who is not in the room any more, or was invited to it. Who
@@ -221,48 +205,18 @@ func (c *call) tellRemoved(m *member) {
 	}
 }
 
-// sendInvitation sends an invitation again that may not have arrived before the
-// engine was started.
-func (s *shard) sendInvitation(r *room, m *member) {
-	c := s.own(r)
-	c.invitation(m)
-	for i := range c.tx.says {
-		c.tx.says[i].noted = true // before the start, or the inviter has waited for long
+// mayOwn counts the room for a member that is to become an owner.
+func (c *call) mayOwn(m *member) *refusal {
+	e := c.shard.engine
+	if c.req.order != nil || m.owner() {
+		return nil
 	}
-	s.submit(c.tx)
-}
-
-// isInvited reports whether an invitation still holds.
-func (s *shard) isInvited(r *room, m *member) bool {
-	return s.rooms[r.key] == r && r.has(m) && m.invited()
-}
-
-// invitationWaits tells who invited that the invitation is kept.
-func (s *shard) invitationWaits(r *room, m *member) {
-	if !s.isInvited(r, m) || m.invitedBy().IsZero() {
-		return
+	if !e.ledger.reserve(m.key) {
+		return &refusal{code: 403, detail: rcFull, reason: "User owns too many rooms", notice: "user_rooms",
+			vars: vars{"user": c.show(m.name()), "n": strconv.Itoa(e.cfg.MaxRooms)}}
 	}
-	c := s.own(r)
-	c.tell(m.invitedBy(), "invite_waits", vars{"user": c.show(m.name())})
-	s.submit(c.tx)
-}
-
-// invitationDone takes the outcome of an invitation: it has arrived, or it was refused, is
-// withdrawn, and its inviter is told.
-func (s *shard) invitationDone(r *room, m *member, result evapi.Result) {
-	if !s.isInvited(r, m) {
-		return // answered, removed or gone meanwhile
+	if e.ledger.limit > 0 {
+		c.room.counted = append(c.room.counted[:len(c.room.counted):len(c.room.counted)], m.key)
 	}
-	c := s.own(r)
-	if judge(result) <= known {
-		m.told = true
-		c.put(m)
-	} else {
-		inviter := m.invitedBy()
-		c.drop(m)
-		if !inviter.IsZero() {
-			c.tell(inviter, "not_registered", vars{"user": c.show(m.name())})
-		}
-	}
-	s.submit(c.tx)
+	return nil
 }

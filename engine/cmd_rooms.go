@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strconv"
 	"strings"
 
 	"imcd/engine/store"
@@ -122,4 +123,32 @@ func runHelp(c *call) *refusal {
 	}
 	c.list(c.req.from, "help_header", below, lines, nil)
 	return nil
+}
+
+// open is create for users, who may not make as many rooms as they like.
+func (c *call) open(private bool) *refusal {
+	e := c.shard.engine
+	if c.req.order != nil {
+		return c.create(private)
+	}
+	if r := c.checkJoining(); r != nil {
+		return r
+	}
+	if !e.creators.allow(c.req.from) {
+		return forbid("Creating rooms is not allowed", "create_denied")
+	}
+	owner := c.req.fromKey()
+	if !e.ledger.reserve(owner) {
+		return &refusal{code: 403, detail: rcFull, reason: "You own too many rooms", notice: "too_many_rooms",
+			vars: vars{"n": strconv.Itoa(e.cfg.MaxRooms)}}
+	}
+	r := c.create(private)
+	switch {
+	case e.ledger.limit == 0:
+	case r != nil:
+		e.ledger.replace([]string{owner}, nil)
+	default:
+		c.room.counted = []string{owner}
+	}
+	return r
 }

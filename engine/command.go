@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"strings"
-
-	"imcd/engine/store"
-)
+import "strings"
 
 // need is who may give a command; it is checked before the command runs.
 type need uint8
@@ -36,41 +32,10 @@ const (
 	noRoomArg = -2 // concerns the room of the request URI
 )
 
-// commandTable is the command language.
-func commandTable() []*command {
-	return []*command{
-		{[]string{"create"}, "[room] [private]", "make a room", -30, 0, 2, 0, needNobody, runCreate},
-		{[]string{"join"}, "[room]", "enter a room", -40, 0, 1, 0, needNobody, runJoin},
-		{[]string{"invite"}, "user [room]", "ask somebody in", -50, 1, 2, 1, needAdmin, runInvite},
-		{[]string{"add"}, "user [room]", "bring somebody in at once", -50, 1, 2, 1, needAdmin, runAdd},
-		{[]string{"accept"}, "[room]", "follow an invitation", -60, 0, 1, 0, needInvited, runAccept},
-		{[]string{"deny", "reject"}, "[room]", "decline it", -70, 0, 1, 0, needInvited, runDeny},
-		{[]string{"remove"}, "user [room]", "put somebody out", -80, 1, 2, 1, needAdmin, runRemove},
-		{[]string{"exit", "leave"}, "[room]", "leave the room", -90, 0, 1, 0, needMember, runExit},
-		{[]string{"list", "members"}, "[room]", "who is here", -100, 0, 1, 0, needMember, runList},
-		{[]string{"history"}, "[n]", "what was said last", -140, 0, 1, noRoomArg, needMember, runHistory},
-		{[]string{"seen"}, "[n]", "who has read the last message", -150, 0, 1, noRoomArg, needMember, runSeen},
-		{[]string{"rooms"}, "", "which rooms there are", -100, 0, 0, noRoom, needNobody, nil},
-		{[]string{"destroy"}, "[room]", "end the room", -110, 0, 1, 0, needOwner, runDestroy},
-		{[]string{"modify"}, "user owner|admin|member [room]", "change a role", -120, 2, 3, 2, needAdmin, runModify},
-		{[]string{"help"}, "[command]", "this list, or more of one", -120, 0, 99, noRoom, needNobody, runHelp},
-	}
-}
-
 // language is the command table with an index by name. Immutable.
 type language struct {
 	commands []*command
 	byName   map[string]*command
-}
-
-func newLanguage() language {
-	l := language{commandTable(), make(map[string]*command)}
-	for _, c := range l.commands {
-		for _, name := range c.names {
-			l.byName[name] = c
-		}
-	}
-	return l
 }
 
 // find returns the command of that name in any case, or nil.
@@ -82,19 +47,6 @@ func (l language) known(words []string) string {
 		return ""
 	}
 	return strings.ToLower(words[0])
-}
-
-// dropName leaves out the words of a display name that is not quoted: those before the
-// address in angle brackets that args[at] is, if a user comes first and it is no room's.
-func (c *command) dropName(args []string, at int, target store.Name, served *served) []string {
-	if c.roomAt <= 0 || at <= 0 || len(args)-at < c.min {
-		return args
-	}
-	_, isURI := cutScheme(args[at])
-	if name, err := ParseName(args[at], target.Host); !isURI || err == nil && served.isRoomName(name, target) {
-		return args
-	}
-	return args[at:]
 }
 
 // is tells a command by its main name.
@@ -139,30 +91,6 @@ func (n need) who() string {
 		return "who is invited"
 	}
 	return ""
-}
-
-// locate checks the number of arguments and finds the room they name.
-func (c *command) locate(req *request, s *served) *refusal {
-	switch n := len(req.args); {
-	case n < c.min:
-		return refuseArguments("Argument missing")
-	case n > c.max:
-		return refuseArguments("Too many arguments")
-	}
-	room := ""
-	if c.roomAt >= 0 && len(req.args) > c.roomAt {
-		room = req.args[c.roomAt]
-	}
-	if c.is("create") && len(req.args) == 1 && equalFold(room, wordPrivate) {
-		room = ""
-	}
-	if room == "" {
-		req.room = req.target
-		return nil
-	}
-	var r *refusal
-	req.room, r = s.roomNamed(room, req.target, req.msg.ByRule, c.need == needNobody)
-	return r
 }
 
 const wordPrivate = "private"

@@ -26,7 +26,7 @@ func TestBatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			committer := stoppedEngine(t).committer
 			for _, n := range c.steps {
-				committer.put(&tx{again: n < 0, changes: make([]store.Change, max(n, 0))})
+				committer.put(&call{again: n < 0, changes: make([]store.Change, max(n, 0))})
 			}
 			for i, want := range c.want {
 				if got := len(committer.take()); got != want {
@@ -53,7 +53,7 @@ func TestAwayBeforeItIsHeard(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.committer.commit(ctx, []*tx{{shard: s, room: newRoom(store.Name{User: "r", Host: "x.org"}, 1), changes: make([]store.Change, 1)}})
+		e.committer.commit(ctx, []*call{{shard: s, room: newRoom(store.Name{User: "r", Host: "x.org"}, 1), changes: make([]store.Change, 1)}})
 	}()
 	for end := time.Now().Add(10 * time.Second); e.committer.ready() == nil; runtime.Gosched() {
 		if time.Now().After(end) {

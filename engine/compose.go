@@ -29,28 +29,6 @@ func nameAddr(display string, n store.Name) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(display) + `" <` + n.URI() + ">"
 }
 
-// cleanDisplay takes what could end a header or a quoted string out of a display
-// name as the SIP parser gave it, with backslash escapes still in it. One that nobody can
-// see is none.
-func cleanDisplay(s string) string {
-	var b strings.Builder
-	s = strings.Trim(s, " \t\"")
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+1 < len(s) {
-			i++
-		}
-		b.WriteByte(s[i])
-	}
-	if s = strings.TrimSpace(printable(b.String())); sipmsg.IsBlank(s) {
-		return ""
-	}
-	for utf8.RuneCountInString(s) > maxDisplay {
-		_, n := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-n]
-	}
-	return s
-}
-
 // compose makes what a member's message looks like to the others. What is no plain
 // text, or cannot be decoded, goes as it is, under the author's name.
 func (e *Engine) compose(r *room, row *store.MessageRow) (*evapi.Outgoing, error) {
@@ -142,15 +120,6 @@ func (e *Engine) copyHeaders(r *room, row *store.MessageRow) []evapi.Header {
 	return headers
 }
 
-// author is how people in r know the sender of a message: the service speaks as
-// the room.
-func (e *Engine) author(r *room, row *store.MessageRow) string {
-	if row.Sender.Key() == r.key {
-		return e.notices.format("operator", nil)
-	}
-	return e.called(r, row.Sender, row.Display)
-}
-
 // frameWords gives what message_format can show beside the body. Each is made when it is
 // asked for: most formats show one, and every message is framed.
 func (e *Engine) frameWords(r *room, row *store.MessageRow) func(word string) string {
@@ -220,9 +189,6 @@ func (e *Engine) composeCount(r *room, m *member, notice string, n uint64) (*eva
 		vars{"room": r.name.User, "user": r.show(m.name()), "cmd": e.cfg.CmdStartChar}), "")
 }
 
-// tokenChars are those of a token (RFC 3261 section 25.1).
-const tokenChars = alphanum + "-.!%*_+`'~"
-
 // headers that the engine or Kamailio writes itself.
 var ownHeaders = "|from|to|via|call-id|cseq|contact|content-type|content-length|max-forwards|route|f|t|v|i|m|c|l|" +
 	"date|expires|auto-submitted|x-imc-path|content-encoding|e|content-transfer-encoding|content-disposition|" +
@@ -252,3 +218,6 @@ func parseExtraHeaders(s string) ([]evapi.Header, error) {
 	}
 	return headers, nil
 }
+
+// plainUTF8 is what an operator's texts are.
+const plainUTF8 = "text/plain;charset=UTF-8"

@@ -66,7 +66,7 @@ type Config struct {
 	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
 	MaxOutstanding int           // max_outstanding: copies under way that were sent just now, and most answers
 	MaxBurst       int           // max_burst: of these, those without an answer, a long one as several; 0: automatic
-	MemberWindow   int           // member_window: copies to one member under way in a room; above 1 they may overtake each other
+	MemberWindow   int           // member_window: copies to one member under way in a room; above 1 they may change places
 	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is sent again after it
 	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
 	LogBytes       int           // room_log_bytes: its bytes
@@ -262,3 +262,16 @@ func (c Config) validateWords() error {
 	_, err := newNotices(c.Notices)
 	return err
 }
+
+// Who goes without receipts, and who gets them (Config.Receipts).
+const (
+	ReceiptsSender = "sender" // a sender whose client speaks receipts gets one of each kind
+	ReceiptsOff    = "off"    // nobody
+)
+
+// How a room is told of who joins and leaves (Config.JoinNotices).
+const (
+	JoinsAll     = "all"     // of each by itself
+	JoinsCounted = "counted" // of each by itself up to joinsEach members, above that of several together
+	JoinsOff     = "off"     // of nobody
+)

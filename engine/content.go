@@ -1,10 +1,7 @@
 package engine
 
 import (
-	"errors"
 	"strings"
-
-	"github.com/emiago/sipgo/sip"
 
 	"imcd/engine/store"
 	"imcd/evapi"
@@ -14,41 +11,6 @@ import (
 // Content of requests: what kind it is (sipmsg.Kind) decides what becomes of it. Text
 // is a command or a message, an attachment is a message, typing goes to those who are
 // online and is forgotten, a receipt ends here, and nothing is refused.
-
-// entityOf is the body of a request with the headers that describe it.
-func entityOf(req *sip.Request) sipmsg.Entity {
-	e := sipmsg.Entity{Body: req.Body()}
-	if ct := req.ContentType(); ct != nil {
-		e.ContentType = strings.TrimSpace(ct.Value())
-	}
-	for _, h := range req.Headers() {
-		if name, ok := sipmsg.EntityHeader(h.Name()); ok {
-			e.Headers = append(e.Headers, sipmsg.Header{Name: name, Value: strings.TrimSpace(h.Value())})
-		}
-	}
-	return e
-}
-
-// readContent reads the body of req. What goes on of it is req.body and
-// req.contentType.
-func (e *Engine) readContent(req *request) *refusal {
-	c, err := sipmsg.Read(entityOf(req.msg.Request))
-	req.content, req.body, req.contentType = c, c.Entity.Body, c.Entity.ContentType
-	switch {
-	case errors.Is(err, sipmsg.ErrTooLarge):
-		return &refusal{code: 413, rc: rcMessage - rcTooLarge, reason: "Message too large", notice: "too_large",
-			vars: vars{"why": "it is too large when it is unpacked"}}
-	case err != nil:
-		return &refusal{code: 400, rc: rcUnusual, reason: "Bad message: " + clip(err.Error())}
-	case c.Kind == sipmsg.Nothing:
-		r := &refusal{code: 400, rc: rcUnusual, reason: "Empty message"}
-		if c.Entity.IsText() {
-			r.notice = "empty_message"
-		}
-		return r
-	}
-	return nil
-}
 
 // messageID is how the sender's client knows the message.
 func (req *request) messageID() string {

@@ -9,75 +9,69 @@ import (
 )
 
 const (
-	// burstTime is how long a copy counts as fresh. A retransmission comes
-	// after 500 ms (RFC 3261, T1); what takes longer than this does not wait in
-	// a socket of Kamailio but for a device.
+	// burstTime is how long a copy counts as fresh. A retransmission comes after 500 ms (RFC 3261, T1). A
+	// copy without an answer by then waits for a device, not in a socket of Kamailio.
 	burstTime = 250 * time.Millisecond
-	// burstUnit is how much of a body weighs as much as a request without one.
+	// burstUnit is the size of a body that weighs as much as the rest of a request.
 	burstUnit = 512
-	// pacedBurst is how many units may have been sent just now and have no answer, without
-	// max_burst: so many responses fit Kamailio's socket should they all come at once. Just
-	// now is pacedSoon, so that 40,000 copies a second go to phones however far they are. It is
-	// longer after datagrams did not fit. While near phones answer nothing that was
-	// sent later, theirs count until burstTime: something is stuck, and all will answer at once.
+	// pacedBurst bounds the units of copies that were sent just now and have no answer, without max_burst:
+	// so many responses fit Kamailio's socket if they all come at once. Just now is pacedSoon, which allows
+	// 40,000 copies a second at any distance. It is longer after the kernel has dropped datagrams. While
+	// near phones answer nothing that was sent later, their copies count until burstTime: something is
+	// stuck, and all will answer at once.
 	pacedBurst = 256
 	pacedSoon  = 6 * time.Millisecond
-	// unpacedBurst and unpacedSoon are the same where the connection does not know what
-	// Kamailio has read: what is sent faster than Kamailio works waits there, in the way of
-	// other rooms.
+	// unpacedBurst and unpacedSoon are the same where the connection does not know what Kamailio has read:
+	// copies that are too fast would wait in Kamailio, and delay other rooms.
 	unpacedBurst = 256
 	unpacedSoon  = 50 * time.Millisecond
-	// unknownOutstanding bounds the copies under way until the connections have said what
-	// bounds them.
+	// unknownOutstanding bounds the copies under way until the connections have reported their bounds.
 	unknownOutstanding = 1500
-	// suspectsPart is the part of what may be under way that goes to suspects: members
-	// that did not answer the last copy, or none yet.
+	// suspectsPart is the part for suspects: members that did not answer the last copy, or got none yet.
 	suspectsPart = 4
-	// notesMore is the part that answers may take beside what copies of messages do.
+	// notesMore is the part that notices may take beyond the bound of copies of messages.
 	notesMore = 4
 )
 
-// credits bounds how many copies are under way at a time in the whole engine. Three
-// things are counted: fresh copies, which will be answered soon; suspects, which are
-// copies that have waited for burstTime, or whose recipients may not answer; and units of
-// copies that were sent just now, so that Kamailio's sockets are not overrun by the
-// responses.
+// credits bounds the copies under way in the whole engine. It counts fresh copies, which will be answered
+// soon; suspects, which are copies older than burstTime, or to recipients that may not answer; and units
+// of copies that were sent just now, so that their responses do not overrun Kamailio's sockets.
 //
-// Shards that want more than there is take turns: who has credits back does not take
-// them again before those who wait. They wait, too, while a connection's queue is full.
+// Shards that want more than there is take turns: a shard that gets credits back does not take them again
+// before waiting shards. They also wait while the queue of a connection is full.
 type credits struct {
 	limit int // fresh copies, as it is configured
-	most  int // units, as it is configured; 0: see pacedBurst
+	most  int // units, as configured; 0: automatic, see pacedBurst
 
-	// turn is the shard whose turn it is; nil: nobody waits, or there is too little. Written
-	// under mu, as drained is: how often a queue was said to be half empty.
+	// turn is the shard whose turn it is; nil: no shard waits, or there is too little. Written under mu, as
+	// drained is, which counts how often a queue was reported to be half empty.
 	turn    atomic.Pointer[inbox]
 	drained atomic.Uint64
-	// answered is when the latest copy was sent that has an answer, in nanoseconds.
+	// answered is when the latest copy that has an answer was sent, in nanoseconds.
 	answered atomic.Int64
 	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
 	soon atomic.Int64
 
 	mu       sync.Mutex // guards what follows
 	bounds   evapi.Bounds
-	known    bool // bounds were told
-	full     bool // a connection's queue is
+	known    bool // bounds are set
+	full     bool // the queue of a connection is full
 	used     int  // fresh copies
 	suspects int
 	units    int      // of copies that were sent just now
-	hungry   []hunger // shards that were refused, in the order of their turns
+	hungry   []hunger // shards that wait for credits, in the order of their turns
 
-	// less is by how many times fewer copies go since datagrams did not fit Kamailio's socket.
+	// less is by how many times fewer copies go since the kernel has dropped datagrams.
 	less float64
 }
 
 // hunger is a shard that waits for credits.
 type hunger struct {
 	shard *inbox
-	units int // that its next copy needs
+	units int // that the next copy of the shard needs
 }
 
-// credit is what one copy holds. Its flight's.
+// credit is what one copy holds.
 type credit struct {
 	units   int32 // of the burst; 0 once it is not fresh any more
 	suspect bool
@@ -86,8 +80,8 @@ type credit struct {
 // weigh returns the credit that a copy of size bytes needs.
 func weigh(size int) credit { return credit{units: int32(1 + size/burstUnit)} }
 
-// copies is how many fresh copies may be under way. It is called with mu held, as all
-// that follow are.
+// copies is how many fresh copies may be under way. Like the following methods, it is called with mu
+// held.
 func (c *credits) copies() int {
 	switch {
 	case !c.known:
@@ -109,16 +103,15 @@ func (c *credits) burst() int {
 	return unpacedBurst
 }
 
-// fits tells whether so many more units may be sent now, of most. One copy always may.
+// fits reports whether more units may be sent now, of most. One copy always may.
 func fits(units, most, more int) bool { return units == 0 || units+more <= most }
 
-// enough tells whether there is what the next copy of a message needs.
+// enough reports whether the next copy of a message may be sent.
 func (c *credits) enough(units int) bool {
 	return !c.full && c.used < c.copies() && fits(c.units, c.burst(), units)
 }
 
-// take reports whether one more copy of a message may be sent. If not, b is woken once it
-// is its turn.
+// take reports whether one more copy of a message may be sent. If not, b is woken when it is its turn.
 func (c *credits) take(b *inbox, k credit) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,8 +123,7 @@ func (c *credits) take(b *inbox, k credit) bool {
 	return false
 }
 
-// takeNote is take for an answer or a notice: it does not wait for the turns of copies of
-// messages, and has some more.
+// takeNote is take for a notice: it does not wait for turns, and has some more credits.
 func (c *credits) takeNote(b *inbox, k credit) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,8 +166,8 @@ func (c *credits) wait(b *inbox, k credit) {
 	c.hungry = append(c.hungry, hunger{b, int(k.units)})
 }
 
-// refused takes a credit back, as the connection's queue is full. seen is drained from
-// before the copy was tried: it may have grown since.
+// refused takes a credit back because the queue of the connection is full. seen is drained from before
+// the try.
 func (c *credits) refused(b *inbox, k credit, seen uint64) {
 	c.mu.Lock()
 	c.full = c.drained.Load() == seen
@@ -184,7 +176,7 @@ func (c *credits) refused(b *inbox, k credit, seen uint64) {
 	c.give(k)
 }
 
-// drain says that copies can be sent again.
+// drain says that connections take copies again.
 func (c *credits) drain() {
 	c.mu.Lock()
 	c.drained.Add(1)
@@ -193,8 +185,8 @@ func (c *credits) drain() {
 	c.change(credit{}, 0)
 }
 
-// fit takes what bounds the connections now. No queue counts as full any more, in case
-// nobody has said so.
+// fit sets the bounds of the connections. It also ends the state that a queue is full, in case no
+// connection has reported that.
 func (c *credits) fit(b evapi.Bounds) {
 	c.mu.Lock()
 	if c.less = max(1, c.less*15/16); b.Dropped > c.bounds.Dropped && c.known {
@@ -214,8 +206,8 @@ func (c *credits) fit(b evapi.Bounds) {
 	c.drain()
 }
 
-// mine tells whether b may take what is there. Who is first of those who wait need
-// not have been woken: its turn begins.
+// mine reports whether b may take credits. The turn of the first waiting shard begins, whether it was
+// woken or not.
 func (c *credits) mine(b *inbox) bool {
 	switch turn := c.turn.Load(); {
 	case turn != nil:
@@ -227,7 +219,7 @@ func (c *credits) mine(b *inbox) bool {
 	return len(c.hungry) == 0
 }
 
-// next makes it the turn of the first of those who wait.
+// next makes it the turn of the first waiting shard.
 func (c *credits) next() *inbox {
 	b := c.hungry[0].shard
 	c.hungry = append(c.hungry[:0], c.hungry[1:]...)
@@ -235,7 +227,7 @@ func (c *credits) next() *inbox {
 	return b
 }
 
-// done ends the turn of b, if it is its turn, with what it has left over.
+// done ends the turn of b, if it has it.
 func (c *credits) done(b *inbox) {
 	if c.turn.Load() != b {
 		return
@@ -249,7 +241,7 @@ func (c *credits) done(b *inbox) {
 // give returns a credit.
 func (c *credits) give(k credit) { c.change(k, 1) }
 
-// older says that the copy was not sent just now any more. A probe goes in its place at once.
+// older says that the copy was not sent just now any more. After a probe the next copy goes at once.
 func (c *credits) older(k *credit, probe bool) {
 	c.mu.Lock()
 	c.units -= int(k.units)
@@ -261,7 +253,7 @@ func (c *credits) older(k *credit, probe bool) {
 	k.units = 0
 }
 
-// reached says that a copy which was sent at a time has an answer.
+// reached says that a copy that was sent at a time has an answer.
 func (c *credits) reached(at int64) {
 	for {
 		was := c.answered.Load()
@@ -283,8 +275,8 @@ func (c *credits) old(k *credit) {
 	*k = credit{suspect: true}
 }
 
-// change takes n copies with a credit off, and wakes who is first of those who wait when a
-// quarter is free, so that it finds more than one.
+// change takes n copies with a credit off. It wakes the first waiting shard once a quarter is free, so
+// that the shard finds more than one credit.
 func (c *credits) change(k credit, n int) {
 	c.mu.Lock()
 	c.units -= int(k.units)
@@ -300,7 +292,7 @@ func (c *credits) change(k credit, n int) {
 	}
 }
 
-// first is who is to be woken, now or when a quarter is free; nil: nobody.
+// first is the waiting shard to wake, now or when a quarter is free; nil: none.
 func (c *credits) first(now bool) *inbox {
 	if c.turn.Load() != nil || len(c.hungry) == 0 || !c.enough(c.hungry[0].units) {
 		return nil

@@ -167,7 +167,7 @@ func TestCursorsTravelAlong(t *testing.T) {
 	h.wantHeard("bob<r: [alice]: one")
 	commits := h.store.committed()
 	for _, s := range h.e.shards {
-		s.inbox.post(func(s *shard) { s.flush(nil) })
+		s.inbox.post(func() { s.delivery.flush(nil) })
 	}
 	h.want(h.say("alice", "r", "two"), 200, 1)
 	if n := h.store.committed() - commits; n != 1 {

@@ -33,7 +33,8 @@ var eventNames = [...]struct {
 	name string
 }{
 	{EventMessage, "message"}, {EventJoin, "join"}, {EventLeave, "leave"}, {EventRole, "role"},
-	{EventCreated, "room_created"}, {EventDestroyed, "room_destroyed"}, {EventFailure, "failure"}, {EventKamailio, "kamailio"},
+	{EventCreated, "room_created"}, {EventDestroyed, "room_destroyed"}, {EventFailure, "failure"},
+	{EventKamailio, "kamailio"},
 }
 
 // String is the name of a kind; empty for a set of several.
@@ -141,12 +142,6 @@ type Listener struct {
 	waiting atomic.Int64 // bytes of bodies in queue
 	once    sync.Once
 	lost    chan struct{} // closed when events were lost
-}
-
-// NewListener makes a Listener that lets up to events wait, with bodies of bytes
-// together. It gets nothing before Listen.
-func (e *Engine) NewListener(events int, bytes int64) *Listener {
-	return &Listener{feed: &e.events, queue: make(chan *Event, events), room: bytes, lost: make(chan struct{})}
 }
 
 // Listen says which kinds are received from now on; 0: none, and the engine

@@ -145,16 +145,16 @@ func TestNobodyListens(t *testing.T) {
 	l.Listen(EventKamailio)
 	s := h.e.shards[0]
 	r := newRoom(store.Name{User: "chat-1", Host: "x.org"}, 1)
-	c := &call{shard: s, room: r, tx: &tx{}, req: &request{}}
+	c := &call{shard: s, room: r, req: &request{}}
 	row := &store.MessageRow{Body: []byte("hello")}
 	f := &flight{room: r, member: &member{}, seq: 1}
 	n := testing.AllocsPerRun(100, func() {
 		c.posted(row)
 		c.happened(EventJoin, r.name, "")
-		s.failed(f, "offline", 404)
+		s.delivery.failed(f, "offline", 404)
 	})
-	if n != 0 || c.tx.events != nil {
-		t.Errorf("%v allocations, %d events", n, len(c.tx.events))
+	if n != 0 || c.events != nil {
+		t.Errorf("%v allocations, %d events", n, len(c.events))
 	}
 	l.Listen(0)
 	if h.e.events.wants(AllEvents) || len(h.e.events.listeners) != 0 {

@@ -31,7 +31,7 @@ func TestPanic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.e.shardOf(name).inbox.post(func(*shard) { panic("a fault") })
+		h.e.shardOf(name).inbox.post(func() { panic("a fault") })
 		if err := <-h.e.Failed(); err == nil || !strings.Contains(err.Error(), "panic: a fault") {
 			t.Errorf("failed: %v", err)
 		}

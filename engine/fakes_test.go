@@ -332,3 +332,6 @@ func (c *committer) taken() bool {
 	defer c.mu.Unlock()
 	return c.writing
 }
+
+// onShard lets the goroutine of s run f.
+func onShard(s *shard, f func(*shard)) { s.inbox.post(func() { f(s) }) }

@@ -339,7 +339,7 @@ func TestStopSendsNothingUnnoted(t *testing.T) {
 		}
 		h.relay.set(func() { h.relay.down = false })
 		for _, s := range h.e.shards {
-			s.inbox.post(func(s *shard) { s.flush(nil) }) // as its timer does
+			s.inbox.post(func() { s.delivery.flush(nil) }) // as its timer does
 		}
 		h.e.Wake()
 		h.e.Registered("sip:bob@x.org")

@@ -148,8 +148,8 @@ func TestOneUserInManyRooms(t *testing.T) {
 			}
 			return time.Millisecond
 		}}, true, func(c *Config) { c.HashSize = 0 })
-		h.e.shards[0].inbox.post(func(s *shard) {
-			c := &s.recipients
+		onShard(h.e.shards[0], func(s *shard) {
+			c := &s.delivery.recipients
 			for i := 0; i < 300; i++ { // none of them is to be taken for that user
 				if c.slot(fmt.Sprint("other", i, "@x.org")) == c.slot("far@x.org") {
 					c.seed, i = maphash.MakeSeed(), -1
@@ -174,10 +174,10 @@ func TestOneUserInManyRooms(t *testing.T) {
 			t.Errorf("%d copies have reached it, want 600", n)
 		}
 		for _, s := range h.e.shards {
-			if n := len(s.recipients.wait); n != 0 {
+			if n := len(s.delivery.recipients.wait); n != 0 {
 				t.Errorf("%d users are waited for at the end", n)
 			}
-			for _, n := range s.recipients.under {
+			for _, n := range s.delivery.recipients.under {
 				if n != 0 {
 					t.Fatal("copies are under way at the end")
 				}
@@ -207,7 +207,9 @@ func TestFinishedFlightsAreForgotten(t *testing.T) {
 			t.Errorf("%d copies arrived", n)
 		}
 		kept := func() (flights, expiry, fresh int) {
-			h.e.shards[0].inbox.post(func(s *shard) { flights, expiry, fresh = len(s.flights), len(s.expiry), len(s.fresh) })
+			onShard(h.e.shards[0], func(s *shard) {
+				flights, expiry, fresh = len(s.delivery.flights), len(s.delivery.expiry), len(s.delivery.fresh)
+			})
 			synctest.Wait()
 			return flights, expiry, fresh
 		}
@@ -359,7 +361,7 @@ func TestSilentTriesLeavePlaces(t *testing.T) {
 			t.Errorf("%d copies reached who has come back", n)
 		}
 		var catching int
-		h.e.shards[0].inbox.post(func(s *shard) { catching = s.catching })
+		onShard(h.e.shards[0], func(s *shard) { catching = s.delivery.catching })
 		synctest.Wait()
 		if catching > maxSilent+1 {
 			t.Errorf("%d are being tried, want %d at most", catching, maxSilent)

@@ -179,7 +179,7 @@ func newTown(t *testing.T, rooms map[string][]string, p *phones, known bool, cha
 	t.Cleanup(h.close)
 	if known {
 		for _, s := range e.shards {
-			s.inbox.post(func(s *shard) {
+			s.inbox.post(func() {
 				for _, r := range s.rooms {
 					for _, m := range r.order {
 						m.last = newLastResult(200, s.now)

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"strings"
-	"sync"
 
 	"imcd/engine/store"
 )
@@ -63,72 +62,8 @@ func (c *call) appears(m *member) {
 	}
 }
 
-// tellAbout tells the room of m; who acts alone, if m is unheard of.
-func (c *call) tellAbout(m *member, notice string, v vars) {
-	if m.news == withheld {
-		c.answer(notice, v)
-	} else {
-		c.broadcast(notice, v)
-	}
-}
-
-// isRoom reports whether what is sent to a name comes to a room of this service, or its
-// manager, as far as this shard can tell.
-func (c *call) isRoom(n store.Name) bool {
-	return c.shard.rooms[n.Key()] != nil || c.shard.engine.served.Load().isRoomName(n, c.req.target)
-}
-
-// checkJoining sees that the sender is no room: what a room sends is no command, so
-// somebody writes in its name.
-func (c *call) checkJoining() *refusal {
-	if c.req.order == nil && c.isRoom(c.req.from) {
-		return forbid("A room cannot be a member of a room", "")
-	}
-	return nil
-}
-
 // with adds a variable of the notice.
 func (r *refusal) with(word, value string) *refusal {
 	r.vars = vars{word: value}
 	return r
-}
-
-// maxUsers bounds the users that are remembered.
-const maxUsers = 1 << 20
-
-// users are those of own domains who have registered or written something since the
-// engine was started: their names are no invention of somebody else. Of more than fit
-// some are forgotten.
-type users struct {
-	limit int
-
-	mu   sync.Mutex
-	seen map[uint64]struct{} // guarded by mu: hashes of Name.Key
-}
-
-func newUsers(limit int) *users { return &users{limit: limit, seen: make(map[uint64]struct{})} }
-
-// met notes that there is a user with a key.
-func (u *users) met(userKey string) {
-	key := hash64(userKey)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if _, ok := u.seen[key]; ok {
-		return
-	}
-	if len(u.seen) >= u.limit {
-		for k := range u.seen {
-			delete(u.seen, k)
-			break
-		}
-	}
-	u.seen[key] = struct{}{}
-}
-
-func (u *users) known(n store.Name) bool {
-	key := hash64(n.Key())
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	_, ok := u.seen[key]
-	return ok
 }

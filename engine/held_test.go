@@ -88,7 +88,7 @@ func TestHeldRow(t *testing.T) {
 func TestHeldRequests(t *testing.T) {
 	bubble(t, func(c *Config) { c.TotalBytes, c.HashSize = smallest, 0 }, func(h *house) {
 		busy := make(chan struct{})
-		h.e.shards[0].inbox.post(func(*shard) { <-busy })
+		h.e.shards[0].inbox.post(func() { <-busy })
 		text, turnedAway := strings.Repeat("x", 5000), 0
 		var answers []chan evapi.Answer
 		for range 100 {
@@ -322,7 +322,7 @@ func TestHeldHistory(t *testing.T) {
 				h.store.reads = reads
 				h.store.mu.Unlock()
 				h.says(command)
-				h.e.shards[0].inbox.post(func(*shard) { <-busy })
+				h.e.shards[0].inbox.post(func() { <-busy })
 				reads <- struct{}{}
 				synctest.Wait()
 				if n := h.e.held.pages.Load(); n < 10*rowBytes {

@@ -11,62 +11,84 @@ import (
 const historyDefault = 20
 
 func runHistory(c *call) *refusal {
-	n := historyDefault
+	n, r := c.messages(historyDefault)
+	if r != nil || c.room.last == 0 {
+		return r
+	}
+	return c.showHistory(min(n, c.shard.engine.cfg.HistoryMax))
+}
+
+// messages reads an argument that says how many messages to show. A sender whose room has none is
+// told so.
+func (c *call) messages(without int) (int, *refusal) {
+	n := without
 	if len(c.req.args) > 0 {
 		var err error
 		if n, err = strconv.Atoi(c.req.args[0]); err != nil || n < 1 {
-			return refuseArguments("'" + clip(c.req.args[0]) + "' is not a number of messages")
+			return 0, refuseArguments("'" + clip(c.req.args[0]) + "' is not a number of messages")
 		}
 	}
-	n = min(n, c.shard.engine.cfg.HistoryMax)
 	if c.room.last == 0 {
 		c.answer("history_none", nil)
-		return nil
 	}
-	if refused := c.shard.engine.reads.begin(c.req.fromKey()); refused != nil {
-		return refused
-	}
-	c.tx.history = n
-	return nil
+	return n, nil
 }
 
-// sendHistory sends the last n messages of a room to one user, who has a place among the
-// reads, the newest last.
-func (s *shard) sendHistory(r *room, to store.Name, callID string, n int) {
-	after := r.last - min(uint64(n), r.last)
-	s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: n, answer: func(rows []store.MessageRow, err error) {
-		s.inbox.post(func(s *shard) {
+// showHistory shows the last n messages, the newest last.
+func (c *call) showHistory(n int) *refusal {
+	to := c.req.from
+	return c.read(n, func(c *call, _ *member, rows []store.MessageRow) {
+		lines := make([]string, len(rows))
+		for i := range rows {
+			lines[i] = c.historyLine(&rows[i])
+		}
+		c.list(to, "history_header", below, lines, nil)
+	})
+}
+
+// read reads the last n messages of the room once this call is applied, and lets show, in a call of
+// its own, tell the sender of them, if it is a member still. It is refused if there is too much to
+// read.
+func (c *call) read(n int, show func(c *call, m *member, rows []store.MessageRow)) *refusal {
+	s, to, callID := c.shard, c.req.from, c.req.callID
+	if refused := s.engine.reads.begin(c.req.fromKey()); refused != nil {
+		return refused
+	}
+	c.reading = func() {
+		r := c.room
+		after := r.last - min(uint64(n), r.last)
+		answer := func(rows []store.MessageRow, err error) {
 			defer s.engine.held.pages.Add(-rowsSize(rows))
 			c := s.own(r)
 			c.req.callID = callID
-			if m := r.get(to.Key()); s.rooms[r.key] != r || m == nil || m.invited() {
+			m := r.get(to.Key())
+			switch {
+			case s.rooms[r.key] != r || m == nil || m.invited():
 				return // has left meanwhile
-			}
-			if err != nil {
+			case err != nil:
 				c.tell(to, "unavailable", nil)
-			} else if len(rows) == 0 {
+			case len(rows) == 0:
 				c.tell(to, "history_none", nil)
+			default:
+				show(c, m, rows)
 			}
-			lines := make([]string, len(rows))
-			for i := range rows {
-				lines[i] = s.historyLine(r, &rows[i])
-			}
-			if len(lines) > 0 {
-				c.list(to, "history_header", below, lines, nil)
-			}
-			s.submit(c.tx)
-		})
-	}})
+			s.submit(c)
+		}
+		s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: n,
+			answer: func(rows []store.MessageRow, err error) { s.inbox.post(func() { answer(rows, err) }) }})
+	}
+	return nil
 }
 
 // historyLine is one message with its time and sender.
-func (s *shard) historyLine(r *room, row *store.MessageRow) string {
+func (c *call) historyLine(row *store.MessageRow) string {
+	e := c.shard.engine
 	body, ok := storedText(row)
 	if body = strings.ToValidUTF8(body, "?"); ok {
 		body = string(indent([]byte(body)))
 	} else {
-		body = s.engine.describe(row.ContentType, len(row.Body))
+		body = e.describe(row.ContentType, len(row.Body))
 	}
-	return s.engine.notices.format("history", vars{"user": s.engine.author(r, row), "room": r.name.User,
-		"time": when(row.At, s.now), "body": body})
+	return e.notices.format("history", vars{"user": e.author(c.room, row), "room": c.room.name.User,
+		"time": when(row.At, c.shard.now), "body": body})
 }

@@ -3,29 +3,30 @@ package engine
 import (
 	"sync"
 
+	"imcd/engine/store"
 	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
-// inbox is what waits for a shard. Requests are bounded by a limit; results,
-// and functions that the engine itself posts, are bounded by what is under way
-// and never refused.
+// inbox is the queue of a shard. A limit bounds its requests. Results and functions that the engine posts
+// are bounded by the copies and calls under way, and never refused.
 type inbox struct {
 	limit int           // of requests
-	wake  chan struct{} // holds one token while there may be something to take
+	wake  chan struct{} // holds one token while the inbox may not be empty
 
 	mu       sync.Mutex
 	requests []*request
 	results  []evapi.Result
-	funcs    []func(*shard)
-	users    map[string]bool // keys of users that are there; true: they have registered
+	funcs    []func()
+	users    map[string]bool // keys of users that gave a sign; true: they have registered
 	receipts []receipt
 }
 
-// letters is one batch taken out of an inbox.
+// inboxBatch is what was taken out of an inbox at once.
 type letters struct {
 	requests []*request
 	results  []evapi.Result
-	funcs    []func(*shard)
+	funcs    []func()
 	users    map[string]bool
 	receipts []receipt
 }
@@ -53,8 +54,7 @@ func (b *inbox) result(r evapi.Result) {
 	b.ring()
 }
 
-// usersLimit bounds how many users may wait that have registered. Who finds no
-// room is tried again by the clock.
+// usersLimit bounds the waiting users. Further ones are tried again at their time.
 const usersLimit = 4096
 
 // heard notes the key of a user who has registered, or has sent something.
@@ -67,7 +67,7 @@ func (b *inbox) heard(user string, registered bool) {
 	b.ring()
 }
 
-// receiptsLimit bounds how many receipts may wait.
+// receiptsLimit bounds the waiting receipts.
 const receiptsLimit = 4096
 
 // receipt reports false if there are too many.
@@ -82,14 +82,14 @@ func (b *inbox) receipt(r receipt) bool {
 	return !full
 }
 
-func (b *inbox) post(f func(*shard)) {
+func (b *inbox) post(f func()) {
 	b.mu.Lock()
 	b.funcs = append(b.funcs, f)
 	b.mu.Unlock()
 	b.ring()
 }
 
-// ring wakes the shard.
+// signal wakes the shard.
 func (b *inbox) ring() {
 	select {
 	case b.wake <- struct{}{}:
@@ -97,7 +97,7 @@ func (b *inbox) ring() {
 	}
 }
 
-// take moves what waits into l, whose old contents are given back to be filled.
+// take moves everything into l, and reuses the old contents of l.
 func (b *inbox) take(l *letters) {
 	clear(l.requests)
 	clear(l.funcs)
@@ -113,4 +113,10 @@ func (b *inbox) take(l *letters) {
 	l.users, b.users = b.users, l.users
 	l.receipts, b.receipts = b.receipts, l.receipts[:0]
 	b.mu.Unlock()
+}
+
+// receipt is a receipt on its way to the room that it is about.
+type receipt struct {
+	room, from store.Name
+	imdn       sipmsg.IMDN
 }

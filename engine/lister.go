@@ -52,7 +52,8 @@ func (l *lister) answer(ctx context.Context, req *request) {
 	key := req.fromKey()
 	rooms, err := gather(ctx, l.engine, func(s *shard) []shownRoom { return s.visible(key) })
 	slices.SortFunc(rooms, func(a, b shownRoom) int { return strings.Compare(a.name.Key(), b.name.Key()) })
-	l.engine.shardOf(req.target).inbox.post(func(s *shard) {
+	s := l.engine.shardOf(req.target)
+	s.inbox.post(func() {
 		if err != nil {
 			s.refuse(req, nil, refuseOverloaded())
 			return
@@ -82,7 +83,7 @@ func (s *shard) visible(userKey string) []shownRoom {
 }
 
 func (s *shard) answerRooms(req *request, rooms []shownRoom) {
-	c := &call{shard: s, req: req, tx: &tx{shard: s, req: req}}
+	c := &call{shard: s, req: req}
 	var items []string
 	for _, r := range rooms {
 		what := ""
@@ -99,6 +100,6 @@ func (s *shard) answerRooms(req *request, rooms []shownRoom) {
 	} else {
 		c.list(req.from, "rooms_header", inLine, items, vars{"rooms": s.engine.count("room", len(items))})
 	}
-	c.tx.answer = s.engine.accepted()
-	s.submit(c.tx)
+	c.reply = s.engine.accepted()
+	s.submit(c)
 }

@@ -2,13 +2,10 @@ package engine
 
 import (
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"imcd/engine/store"
 )
 
 // How the items of a list are separated.
@@ -16,23 +13,6 @@ const (
 	inLine = ", "
 	below  = "\n"
 )
-
-// list sends items to one user, in as many messages as it takes. header names the
-// notice that stands before them; that of several parts ends with _n.
-func (c *call) list(to store.Name, header, sep string, items []string, v vars) {
-	e := c.shard.engine
-	head := func(n, of int) string {
-		if of == 1 {
-			return c.format(header, v)
-		}
-		words := vars{"n": strconv.Itoa(n), "of": strconv.Itoa(of)}
-		maps.Copy(words, v)
-		return c.format(header+"_n", words)
-	}
-	for _, body := range split(items, sep, e.cfg.ListBytes, head) {
-		c.text(to, body, nil)
-	}
-}
 
 // split makes bodies of at most limit bytes out of items, each with a header made by
 // head(part, of). An item that is longer goes on in the next part.
@@ -92,9 +72,6 @@ func (e *Engine) count(what string, n int) string {
 	}
 	return e.notices.format("many_"+what, vars{"count": strconv.Itoa(n)})
 }
-
-// members words how many are in the room.
-func (c *call) members() string { return c.shard.engine.count("member", c.room.full()) }
 
 // marked adds what is to be said of a name, in words.
 func (e *Engine) marked(name string, words ...string) string {

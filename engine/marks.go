@@ -113,9 +113,6 @@ func (l lifetime) until(now time.Time) time.Time {
 	return now.Add(l.Duration)
 }
 
-// passed reports whether the request has passed other rooms.
-func (req *request) passed() bool { return req.marks.path.id != "" }
-
 // machine reports whether a program has made the request, or a room passed it on: then
 // it is no command, and is answered by its SIP response alone.
 func (m *marks) machine() bool { return m.auto != "" || m.path.id != "" }

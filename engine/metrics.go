@@ -37,7 +37,7 @@ type metrics struct {
 	batch        prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, c *credits, h *held) (*metrics, error) {
 	m := &metrics{
 		rooms: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "imc_active_rooms", Help: "Rooms that exist."}),
@@ -117,17 +117,17 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{
+	for _, one := range []prometheus.Collector{
 		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost,
 		m.repeated, m.typed, m.expired, m.withheld, m.limited,
 		m.receipts, m.receiptsSent, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
-		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(e.credits.inUse()) }),
+		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(c.inUse()) }),
 		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
-			func() float64 { return float64(e.held.waiting.Load()) }),
-		heldGauge("requests", &e.held.requests), heldGauge("waiting", &e.held.waiting), heldGauge("read", &e.held.pages),
-		heldGauge("kept", &e.held.kept), heldGauge("copies", &e.held.copies),
+			func() float64 { return float64(h.waiting.Load()) }),
+		heldGauge("requests", &h.requests), heldGauge("waiting", &h.waiting), heldGauge("read", &h.pages),
+		heldGauge("kept", &h.kept), heldGauge("copies", &h.copies),
 	} {
-		errs = append(errs, reg.Register(c))
+		errs = append(errs, reg.Register(one))
 	}
 	return m, errors.Join(errs...)
 }

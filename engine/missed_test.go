@@ -20,7 +20,7 @@ func TestMissedRegistration(t *testing.T) {
 		"connected": func(h *house) { h.e.Wake() },
 		"thawed": func(h *house) {
 			for _, s := range h.e.shards {
-				s.inbox.post(func(s *shard) { s.now = s.now.Add(-2 * frozenAfter) })
+				s.inbox.post(func() { s.now = s.now.Add(-2 * frozenAfter) })
 			}
 		},
 	} {

@@ -146,3 +146,13 @@ func printable(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "?"))
 }
+
+func mediaType(contentType string) string {
+	t, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(t))
+}
+
+func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
+
+// tokenChars are those of a token (RFC 3261 section 25.1).
+const tokenChars = alphanum + "-.!%*_+`'~"

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"imcd/engine/store"
+	"imcd/evapi/sipmsg"
 )
 
 // What members are called (Config.ShowNames). A display name is whatever its user writes
@@ -28,12 +29,6 @@ const (
 	// maxShown bounds a name as it is shown, in characters.
 	maxShown = 32
 )
-
-// shownName is a member's display name as it was last seen.
-type shownName struct {
-	name   string // as it is shown
-	folded string // see foldName
-}
 
 // noteName keeps the display name of a member.
 func (r *room) noteName(m *member, display string) {
@@ -181,4 +176,35 @@ func (e *Engine) displayed(r *room, row *store.MessageRow) string {
 		return e.author(r, row)
 	}
 	return e.callBy(r, row.Sender, newShownName(row.Display, row.Sender), ShowDisplay)
+}
+
+// cleanDisplay takes what could end a header or a quoted string out of a display
+// name as the SIP parser gave it, with backslash escapes still in it. One that nobody can
+// see is none.
+func cleanDisplay(s string) string {
+	var b strings.Builder
+	s = strings.Trim(s, " \t\"")
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	if s = strings.TrimSpace(printable(b.String())); sipmsg.IsBlank(s) {
+		return ""
+	}
+	for utf8.RuneCountInString(s) > maxDisplay {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return s
+}
+
+// author is how people in r know the sender of a message: the service speaks as
+// the room.
+func (e *Engine) author(r *room, row *store.MessageRow) string {
+	if row.Sender.Key() == r.key {
+		return e.notices.format("operator", nil)
+	}
+	return e.called(r, row.Sender, row.Display)
 }

@@ -27,29 +27,6 @@ type Refused struct {
 // Error implements error.
 func (r *Refused) Error() string { return r.Reason }
 
-// order is what an operator's request has that a user's has not.
-type order struct {
-	role int8          // of add: what the new member becomes
-	why  *refusal      // the shard's, until done has its value
-	done chan struct{} // gets one value when the request is answered
-}
-
-// service reports whether the service itself acts, and not a user.
-func (c *call) service() bool { return c.req.service() }
-
-func (req *request) service() bool { return req.order != nil && req.from.IsZero() }
-
-// actor names who acts, for notices.
-func (c *call) actor() string {
-	if c.service() {
-		return c.shard.engine.notices.format("operator", nil)
-	}
-	if c.room != nil && c.req.order == nil {
-		return c.shard.engine.called(c.room, c.req.from, c.req.display)
-	}
-	return c.show(c.req.from)
-}
-
 // newOrder makes a request of an operator about a room: ErrBadName.
 func (e *Engine) newOrder(room string) (*request, error) {
 	name, err := parseName("room", room)

@@ -11,9 +11,6 @@ import (
 	"imcd/evapi/sipmsg"
 )
 
-// plainUTF8 is what an operator's texts are.
-const plainUTF8 = "text/plain;charset=UTF-8"
-
 // sayWindow is how many rooms SayAll speaks to at a time: fewer than the smallest
 // inbox takes would be slow, more would leave no place for users.
 const sayWindow = 64

@@ -33,3 +33,38 @@ func (o *outage) failed(now time.Time, err error) bool {
 	o.last = now
 	return first
 }
+
+// Bounds of the wait after cursors could not be written. It doubles from the first to
+// one of the others: while the database is away, and when it refuses them.
+const (
+	flushWaitMin     = 250 * time.Millisecond
+	flushWaitAway    = 4 * time.Second
+	flushWaitRefused = time.Minute
+)
+
+// newStoppedTimer makes a timer that waits for its first Reset.
+func newStoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// quietTime is how often, at most, the log says that something was refused: whoever
+// finds out what the database refuses must not be able to fill the log with it.
+const quietTime = 10 * time.Second
+
+// quiet counts what is not logged.
+type quiet struct {
+	last    time.Time
+	skipped int
+}
+
+// next reports whether to log now, and how much was skipped before.
+func (q *quiet) next(now time.Time) (skipped int, ok bool) {
+	if !q.last.IsZero() && now.Sub(q.last) < quietTime {
+		q.skipped++
+		return 0, false
+	}
+	skipped, q.skipped, q.last = q.skipped, 0, now
+	return skipped, true
+}

@@ -430,7 +430,7 @@ func TestOneWait(t *testing.T) {
 		h.pass(5 * time.Minute)
 		s := h.e.shards[0]
 		done := make(chan string, 1)
-		s.inbox.post(func(s *shard) { done <- fmt.Sprint(len(s.waits), s.catching, len(s.away)) })
+		s.inbox.post(func() { done <- fmt.Sprint(len(s.delivery.waits), s.delivery.catching, len(s.delivery.away)) })
 		if got := <-done; got != "0 0 0" {
 			t.Errorf("waits, catching and away are %s", got)
 		}

@@ -3,8 +3,6 @@ package engine
 import (
 	"fmt"
 	"regexp"
-	"slices"
-	"strconv"
 	"sync"
 
 	"imcd/engine/store"
@@ -77,66 +75,4 @@ func (l *ledger) replace(was, are []string) {
 			delete(l.owned, user)
 		}
 	}
-}
-
-// countOwners brings the ledger up to date with r, which has changed, or is no
-// more.
-func (s *shard) countOwners(r *room) {
-	if s.engine.ledger.limit == 0 {
-		return
-	}
-	var are []string
-	if s.rooms[r.key] == r || s.stale[r.key] == r {
-		for _, m := range r.owners() {
-			are = append(are, m.key)
-		}
-	}
-	if !slices.Equal(r.counted, are) {
-		s.engine.ledger.replace(r.counted, are)
-		r.counted = are
-	}
-}
-
-// open is create for users, who may not make as many rooms as they like.
-func (c *call) open(private bool) *refusal {
-	e := c.shard.engine
-	if c.req.order != nil {
-		return c.create(private)
-	}
-	if r := c.checkJoining(); r != nil {
-		return r
-	}
-	if !e.creators.allow(c.req.from) {
-		return forbid("Creating rooms is not allowed", "create_denied")
-	}
-	owner := c.req.fromKey()
-	if !e.ledger.reserve(owner) {
-		return &refusal{code: 403, detail: rcFull, reason: "You own too many rooms", notice: "too_many_rooms",
-			vars: vars{"n": strconv.Itoa(e.cfg.MaxRooms)}}
-	}
-	r := c.create(private)
-	switch {
-	case e.ledger.limit == 0:
-	case r != nil:
-		e.ledger.replace([]string{owner}, nil)
-	default:
-		c.room.counted = []string{owner}
-	}
-	return r
-}
-
-// mayOwn counts the room for a member that is to become an owner.
-func (c *call) mayOwn(m *member) *refusal {
-	e := c.shard.engine
-	if c.req.order != nil || m.owner() {
-		return nil
-	}
-	if !e.ledger.reserve(m.key) {
-		return &refusal{code: 403, detail: rcFull, reason: "User owns too many rooms", notice: "user_rooms",
-			vars: vars{"user": c.show(m.name()), "n": strconv.Itoa(e.cfg.MaxRooms)}}
-	}
-	if e.ledger.limit > 0 {
-		c.room.counted = append(c.room.counted[:len(c.room.counted):len(c.room.counted)], m.key)
-	}
-	return nil
 }

@@ -103,7 +103,8 @@ func (e *Engine) RoomMember(ctx context.Context, uri, user string) (bool, error)
 // Stats sums up all shards.
 func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 	parts, err := gather(ctx, e, func(s *shard) []Stats {
-		st := Stats{ActiveRooms: len(s.rooms), Waiting: len(s.waits), Unwritten: len(s.dirty) + s.flushing}
+		st := Stats{ActiveRooms: len(s.rooms), Waiting: len(s.delivery.waits),
+			Unwritten: len(s.delivery.dirty) + s.delivery.flushing}
 		for _, r := range s.rooms {
 			full := r.full()
 			st.Members += full
@@ -131,7 +132,7 @@ func (e *Engine) Healthy() bool { return e.committer.healthy() }
 func gather[T any](ctx context.Context, e *Engine, f func(*shard) []T) ([]T, error) {
 	answers := make(chan []T, len(e.shards))
 	for _, s := range e.shards {
-		s.inbox.post(func(s *shard) { answers <- f(s) })
+		s.inbox.post(func() { answers <- f(s) })
 	}
 	all := []T{}
 	for range e.shards {
@@ -157,7 +158,8 @@ func ask[T any](ctx context.Context, e *Engine, uri string, f func(*room) T) (T,
 		err   error
 	}
 	answer := make(chan reply, 1)
-	e.shardOf(name).inbox.post(func(s *shard) {
+	s := e.shardOf(name)
+	s.inbox.post(func() {
 		if r := s.rooms[name.Key()]; r != nil {
 			answer <- reply{value: f(r)}
 			return
@@ -170,4 +172,16 @@ func ask[T any](ctx context.Context, e *Engine, uri string, f func(*room) T) (T,
 	case <-ctx.Done():
 		return none, fmt.Errorf("asking room %s: %w", name.URI(), ctx.Err())
 	}
+}
+
+// NewListener makes a Listener that lets up to events wait, with bodies of bytes
+// together. It gets nothing before Listen.
+func (e *Engine) NewListener(events int, bytes int64) *Listener {
+	return &Listener{feed: &e.events, queue: make(chan *Event, events), room: bytes, lost: make(chan struct{})}
+}
+
+// Alive waits until all shards have answered, or ctx ends, which is the error.
+func (e *Engine) Alive(ctx context.Context) error {
+	_, err := gather(ctx, e, func(*shard) []struct{} { return nil })
+	return err
 }

@@ -157,7 +157,7 @@ func TestFloodIsNotRemembered(t *testing.T) {
 	for i := range 50 {
 		h.want(h.say("alice", "r", "flood"), map[bool]int{true: 200, false: 480}[i < 2], map[bool]int{true: 1, false: -208}[i < 2])
 	}
-	known, err := gather(t.Context(), h.e, func(s *shard) []int { return []int{len(s.seenOrder)} })
+	known, err := gather(t.Context(), h.e, func(s *shard) []int { return []int{len(s.dedupe.order)} })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
-	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -14,12 +12,6 @@ import (
 // A receipt (message/imdn+xml) names a copy that a member was sent by its Call-ID. It
 // moves the member's place, may bring a receipt to the sender of the message
 // (openReceipt), and ends here.
-
-// receipt is one on its way to the room that it is about.
-type receipt struct {
-	room, from store.Name
-	imdn       sipmsg.IMDN
-}
 
 // Receipt takes a receipt that Kamailio has answered. It never blocks: what a shard has
 // no space for is dropped and counted.
@@ -102,12 +94,12 @@ func (e *Engine) isNote(id string) bool {
 
 // receipt takes one. What does not name a copy that this member of this room has got is
 // ignored.
-func (s *shard) receipt(rc *receipt) {
-	s.engine.metrics.receipt(s.takeReceipt(rc))
+func (d *delivery) receipt(rc *receipt) {
+	d.engine.metrics.receipt(d.takeReceipt(rc))
 }
 
-func (s *shard) takeReceipt(rc *receipt) (result string) {
-	r := s.rooms[rc.room.Key()]
+func (d *delivery) takeReceipt(rc *receipt) (result string) {
+	r := d.rooms[rc.room.Key()]
 	if r == nil {
 		return receiptIgnored
 	}
@@ -119,9 +111,9 @@ func (s *shard) takeReceipt(rc *receipt) (result string) {
 	if !ok || n.room != r.id || n.hash != hash64(m.key) || !r.hasBeenSent(m, n.seq) {
 		return receiptIgnored
 	}
-	s.engine.speakers.add(m.key)
-	if rc.imdn.Status == sipmsg.IMDNDisplayed && s.showed(r, m, n.seq) {
-		s.hasRead(r, m, n.seq)
+	d.engine.speakers.add(m.key)
+	if rc.imdn.Status == sipmsg.IMDNDisplayed && d.showed(r, m, n.seq) {
+		d.hasRead(r, m, n.seq)
 	}
 	return rc.imdn.Status.String()
 }
@@ -133,42 +125,6 @@ func (r *room) hasBeenSent(m *member, seq uint64) bool {
 		return true
 	}
 	a := r.ahead[m]
-	return a != nil && (slices.Contains(a.had, seq) || slices.ContainsFunc(a.flights, func(f *flight) bool { return f.seq == seq }))
-}
-
-// speakersHalf is how many users each half of speakers holds.
-const speakersHalf = 1 << 15
-
-// speakers are users whose clients have sent receipts in this run, the last ones to do so:
-// they understand receipts. A client of whom this is forgotten gets none until it has
-// sent another. All shards share it.
-type speakers struct {
-	half int // how many each map holds
-
-	mu       sync.Mutex
-	now, old map[string]struct{} // guarded by mu: keys; old was full before now was begun
-}
-
-func newSpeakers(half int) *speakers {
-	return &speakers{half: half, now: make(map[string]struct{})}
-}
-
-func (s *speakers) add(key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, has := s.now[key]; has {
-		return
-	}
-	if len(s.now) >= s.half {
-		s.old, s.now = s.now, make(map[string]struct{})
-	}
-	s.now[key] = struct{}{}
-}
-
-func (s *speakers) has(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, now := s.now[key]
-	_, old := s.old[key]
-	return now || old
+	return a != nil && (slices.Contains(a.had, seq) ||
+		slices.ContainsFunc(a.flights, func(f *flight) bool { return f.seq == seq }))
 }

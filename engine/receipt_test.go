@@ -295,15 +295,15 @@ func TestPlacesAreBounded(t *testing.T) {
 	h := newHouse(t, nil)
 	s, r := newShard(h.e, 0), newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	for i := range maxPlaces + 1 {
-		s.showed(r, r.add(store.Name{User: "u" + strconv.Itoa(i), Host: "x.org"}, 0), 1)
+		s.delivery.showed(r, r.add(store.Name{User: "u" + strconv.Itoa(i), Host: "x.org"}, 0), 1)
 	}
 	if len(r.places) != maxPlaces {
 		t.Errorf("%d places", len(r.places))
 	}
-	if !s.showed(r, r.order[0], 2) || s.showed(r, r.order[maxPlaces], 2) {
+	if !s.delivery.showed(r, r.order[0], 2) || s.delivery.showed(r, r.order[maxPlaces], 2) {
 		t.Error("who has a place moves on, who has none does not")
 	}
-	if n := len(s.placesChange(r).Places.Places); n > 10*maxPlaces {
+	if n := len(s.delivery.placesChange(r).Places.Places); n > 10*maxPlaces {
 		t.Errorf("%d bytes are written", n)
 	}
 }
@@ -342,9 +342,9 @@ func FuzzDecodePlaces(f *testing.F) {
 	h := newHouse(f, nil)
 	s, r := newShard(h.e, 0), newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	r.stored = true
-	s.setPlace(r, r.add(store.Name{User: "a", Host: "x.org"}, 0), reach{displayed: 7})
-	s.setPlace(r, r.add(store.Name{User: "b", Host: "x.org"}, 0), reach{displayed: 1 << 60, delivered: 0, gap: true})
-	f.Add(s.placesChange(r).Places.Places)
+	s.delivery.setPlace(r, r.add(store.Name{User: "a", Host: "x.org"}, 0), reach{displayed: 7})
+	s.delivery.setPlace(r, r.add(store.Name{User: "b", Host: "x.org"}, 0), reach{displayed: 1 << 60, delivered: 0, gap: true})
+	f.Add(s.delivery.placesChange(r).Places.Places)
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, p := range decodePlaces(b) {

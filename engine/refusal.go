@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"imcd/engine/store"
-	"imcd/evapi"
-	"imcd/evapi/sipmsg"
 )
 
 // Detail digits of the return codes: the code of a command is the base of its
@@ -119,27 +116,3 @@ func refuseRequired(tags []string) *refusal {
 
 // maxUnsupported bounds an Unsupported header (evapi.Answer).
 const maxUnsupported = 256
-
-// refuseContent says why a message cannot be passed on.
-func refuseContent(err error, req *request) *refusal {
-	if errors.Is(err, evapi.ErrTooLarge) {
-		return &refusal{code: 413, detail: rcTooLarge, reason: "Message too large", notice: "too_large",
-			vars: vars{"why": sizeInWords(err, req)}}
-	}
-	return &refusal{code: 400, detail: rcArguments, reason: "Bad message: " + clip(err.Error()), notice: "bad_message",
-		vars: vars{"why": err.Error()}}
-}
-
-// sizeInWords says how much too large a message is, in characters if it is text.
-func sizeInWords(err error, req *request) string {
-	var e *evapi.SizeError
-	if !errors.As(err, &e) || e.Size <= e.Limit {
-		return "its headers are too long"
-	}
-	fits := func(n int) int { return n * (e.Limit - e.Limit/20) / e.Size }
-	if req.content.Kind == sipmsg.Attachment {
-		return fmt.Sprintf("it has %s, about %s are possible", size(len(req.body)), size(fits(len(req.body))))
-	}
-	n := utf8.RuneCount(req.body)
-	return fmt.Sprintf("it has %d characters, about %d are possible", n, fits(n)/100*100)
-}

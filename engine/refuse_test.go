@@ -128,7 +128,7 @@ func TestRequestsThatWaitForARoom(t *testing.T) {
 		h := startHouse(t, newMemStore(), func(c *Config) { c.MailboxSize = 3 })
 		h.want(<-h.post("alice", "r@x.org", "#create"), 200, 1)
 		s := h.e.shardOf(store.Name{User: "r", Host: "x.org"})
-		s.inbox.post(func(s *shard) {
+		s.inbox.post(func() {
 			s.distrust(s.rooms["r@x.org"], nil)
 			s.stale["r@x.org"].parking = true // and nobody has asked for it
 		})
@@ -149,8 +149,8 @@ func TestRequestsThatWaitForARoom(t *testing.T) {
 			answers := post(h, 4)
 			h.want(<-answers[3], 503, -209)
 			h.want(<-h.post("alice", "r@x.org", "#rooms"), 200, 1) // concerns no room
-			h.e.shardOf(store.Name{User: "r", Host: "x.org"}).inbox.post(func(s *shard) {
-				s.engine.committer.put(&tx{shard: s, room: s.stale["r@x.org"], again: true})
+			onShard(h.e.shardOf(store.Name{User: "r", Host: "x.org"}), func(s *shard) {
+				s.engine.committer.put(&call{shard: s, room: s.stale["r@x.org"], again: true})
 			})
 			for _, a := range answers[:3] {
 				h.want(<-a, 200, 1)
@@ -213,7 +213,7 @@ func TestStrangersBehindARefusal(t *testing.T) {
 			synctest.Wait()
 			if user == "m" { // so that the other one finds the room put aside
 				s := h.e.shardOf(store.Name{User: "chat-r", Host: "x.org"})
-				s.inbox.post(func(s *shard) {
+				s.inbox.post(func() {
 					s.distrust(s.rooms["chat-r@x.org"], nil)
 					s.stale["chat-r@x.org"].parking = true
 				})
@@ -429,10 +429,10 @@ func TestRefusalsAreBounded(t *testing.T) {
 		t.Errorf("%d commits", n)
 	}
 	done := make(chan int)
-	h.e.shards[0].inbox.post(func(s *shard) {
-		s.unstored(nil, refused.changes)
-		n := len(s.refusedCursors)
-		clear(s.refusedCursors)
+	onShard(h.e.shards[0], func(s *shard) {
+		s.delivery.unstored(nil, refused.changes)
+		n := len(s.delivery.refusedCursors)
+		clear(s.delivery.refusedCursors)
 		done <- n
 	})
 	if n := <-done; n != maxRefusedCursors {

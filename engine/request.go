@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"strings"
 	"time"
 
 	"imcd/engine/store"
@@ -37,20 +36,6 @@ type request struct {
 	order   *order   // set if an operator asks, and not a user by SIP
 }
 
-// newRequest reads who says what to which room. What is wrong with it stands in
-// refused; the rest is then as far as it was read.
-func (e *Engine) newRequest(m *evapi.Message) *request {
-	req := &request{msg: m, size: requestBytes}
-	if m.Request != nil {
-		req.size += len(m.Request.Body())
-	}
-	req.refused = e.read(req)
-	if req.room.IsZero() {
-		req.room = req.target
-	}
-	return req
-}
-
 // fromKey is from.Key(), made when it is first wanted: every stop on the way of a request
 // looks something up by it.
 func (req *request) fromKey() string {
@@ -66,95 +51,6 @@ func (req *request) roomKey() string {
 		req.keys.room = req.room.Key()
 	}
 	return req.keys.room
-}
-
-func (e *Engine) read(req *request) *refusal {
-	m := req.msg
-	if m.Err != nil {
-		return &refusal{code: 400, rc: rcUnusual, reason: "Bad request: " + clip(m.Err.Error())}
-	}
-	target, err := ParseName(m.RURI, "")
-	if err != nil {
-		return &refusal{code: 400, rc: rcUnusual, reason: "Bad request URI: " + err.Error()}
-	}
-	req.target = target
-	from := m.Request.From()
-	if from == nil {
-		return &refusal{code: 400, rc: rcUnusual, reason: "No From"}
-	}
-	if req.from, err = NameOf(&from.Address); err != nil {
-		return &refusal{code: 400, rc: rcUnusual, reason: "Bad From: " + err.Error()}
-	}
-	if req.foreign = m.Foreign && !equalFold(req.from.Host, target.Host); !req.foreign {
-		e.users.met(req.fromKey())
-	}
-	req.display = from.DisplayName
-	if id := m.Request.CallID(); id != nil {
-		req.callID = id.Value()
-	}
-	req.marks = readMarks(m.Request)
-	if len(req.marks.requires) > 0 {
-		return refuseRequired(req.marks.requires)
-	}
-	if r := e.readContent(req); r != nil {
-		return r
-	}
-	switch {
-	case req.content.Kind == sipmsg.Receipt:
-		return nil
-	case req.passed() && req.marks.path.loops(target.Key()):
-		req.metered = true // it is no fault of the sender's
-		return refuseLoop()
-	case req.content.Kind == sipmsg.Text && !req.marks.machine():
-		return e.readText(req)
-	}
-	return nil
-}
-
-// readText tells commands from messages to the room.
-func (e *Engine) readText(req *request) *refusal {
-	start, text := e.cfg.CmdStartChar[0], req.content.Text
-	switch kind, at := readOpening(text, start); kind {
-	case escapedText:
-		req.unescape(text[at:], start)
-	case commandText, bareStart:
-		return e.readCommand(req, text[at:])
-	}
-	return nil
-}
-
-// unescape makes text what is said: in the body as it is, or, if that has another
-// charset or is encoded, instead of it.
-func (req *request) unescape(text string, start byte) {
-	if kind, at := readOpening(string(req.body), start); kind == escapedText {
-		req.body = req.body[at:]
-		return
-	}
-	req.body, req.contentType = []byte(text), mediaType(req.contentType)+";charset=UTF-8"
-	req.content.Entity = sipmsg.Entity{ContentType: req.contentType, Body: req.body}
-}
-
-// readCommand splits the first line of what stands behind the command character into
-// words and finds the command and its room.
-func (e *Engine) readCommand(req *request, text string) *refusal {
-	start := e.cfg.CmdStartChar
-	words, angled := splitLine(firstLine(text))
-	if kind, _ := readOpening(start+text, start[0]); kind == bareStart || len(words) == 0 {
-		return refuseBareStart(start, e.language.known(words)) // "# word" is no command for the module either
-	}
-	req.word, req.args = strings.TrimRight(words[0], ":"), words[1:]
-	req.cmd = e.language.find(req.word)
-	if req.cmd == nil {
-		r := &refusal{code: 400, rc: rcUnknown, reason: "Unknown command", notice: "unknown_command",
-			vars: vars{"command": clip(req.word)}}
-		if near := e.language.nearest(req.word); near != "" {
-			r.notice, r.vars["usage"] = "did_you_mean", start+near
-		}
-		return r
-	}
-	served := e.served.Load()
-	req.args = req.cmd.dropName(req.args, angled-1, req.target, served)
-	return req.cmd.locate(req, served)
 }
 
 // lateAfter is the age from which on a request is not carried out any more: soon
@@ -206,9 +102,31 @@ func (req *request) person() bool {
 	return !req.marks.machine() && !req.marks.idle
 }
 
-func mediaType(contentType string) string {
-	t, _, _ := strings.Cut(contentType, ";")
-	return strings.ToLower(strings.TrimSpace(t))
+// seenKey is what a request has in common with its repetitions: a client that
+// lost the answer sends it again with the same Call-ID and CSeq (RFC 3261
+// section 8.1.3.5 aside, that is a new request), as does a Kamailio that hands
+// over the same event twice. Another From tag or another body makes another request,
+// since there are clients that use a Call-ID for all they send. What has passed rooms is
+// known by its path: it may come here from several of them.
+type seenKey [16]byte
+
+// seen is a request that was evaluated, or is being evaluated.
+type seen struct {
+	key     seenKey
+	at      time.Time
+	done    bool
+	answer  evapi.Answer
+	waiting []*request // repetitions that came before the answer
 }
 
-func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
+// order is what an operator's request has that a user's has not.
+type order struct {
+	role int8          // of add: what the new member becomes
+	why  *refusal      // the shard's, until done has its value
+	done chan struct{} // gets one value when the request is answered
+}
+
+func (req *request) service() bool { return req.order != nil && req.from.IsZero() }
+
+// passed reports whether the request has passed other rooms.
+func (req *request) passed() bool { return req.marks.path.id != "" }

@@ -48,11 +48,11 @@ func (e *Engine) logRequest(req *request, a evapi.Answer, repeated bool) {
 }
 
 // logDelivery writes what became of a copy. Costs nothing unless traced.
-func (s *shard) logDelivery(f *flight, r evapi.Result) {
-	if !s.engine.traced {
+func (d *delivery) logDelivery(f *flight, r evapi.Result) {
+	if !d.engine.traced {
 		return
 	}
-	l := s.engine.line().Str("call_id", f.id)
+	l := d.engine.line().Str("call_id", f.id)
 	if f.stream != nil {
 		l = l.Str("to", f.stream.key)
 	} else {
@@ -65,7 +65,7 @@ func (s *shard) logDelivery(f *flight, r evapi.Result) {
 		l = l.Str("reason", r.Reason)
 	}
 	if f.tries > 0 {
-		l = l.Dur("took", s.age(f))
+		l = l.Dur("took", d.age(f))
 	}
 	l.Int("code", r.Code).Str("result", outcome(r)).Msg("delivery")
 }

@@ -129,7 +129,7 @@ func TestLogOffIsFree(t *testing.T) {
 	a, r := evapi.Answer{Code: 200, Reason: "OK"}, evapi.Result{CallID: "x", Code: 200}
 	if n := testing.AllocsPerRun(100, func() {
 		h.e.logRequest(req, a, false)
-		s.logDelivery(f, r)
+		s.delivery.logDelivery(f, r)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

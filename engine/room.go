@@ -75,8 +75,10 @@ const (
 )
 
 func (m *member) invited() bool { return m.flag&store.MemberInvited != 0 }
-func (m *member) owner() bool   { return m.flag&store.MemberOwner != 0 }
-func (m *member) rights() bool  { return m.flag&(store.MemberOwner|store.MemberAdmin) != 0 }
+
+func (m *member) owner() bool { return m.flag&store.MemberOwner != 0 }
+
+func (m *member) rights() bool { return m.flag&(store.MemberOwner|store.MemberAdmin) != 0 }
 
 // queue is where a member waits for its turn.
 type queue uint8
@@ -210,4 +212,43 @@ func showName(n store.Name, host string) string {
 		return n.User
 	}
 	return n.User + "@" + n.Host
+}
+
+// newcomer is a member that was not there for messages up to joined.
+type newcomer struct {
+	member *member
+	joined uint64
+}
+
+// shownName is a member's display name as it was last seen.
+type shownName struct {
+	name   string // as it is shown
+	folded string // see foldName
+}
+
+// atMost reports whether no more than n users are in the room. It looks at few more.
+func (r *room) atMost(n int) bool {
+	if len(r.order) <= n {
+		return true
+	}
+	in := 0
+	for _, m := range r.order {
+		if !m.invited() {
+			in++
+		}
+		if in > n {
+			return false
+		}
+	}
+	return true
+}
+
+func roleName(flag int8) string {
+	switch {
+	case flag&store.MemberOwner != 0:
+		return "owner"
+	case flag&store.MemberAdmin != 0:
+		return "admin"
+	}
+	return "member"
 }

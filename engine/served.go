@@ -42,25 +42,6 @@ func (r *roomRule) words() string {
 	return "must match " + clip(r.Expression)
 }
 
-// Welcomed takes what a Kamailio says of itself. It never blocks for long.
-func (e *Engine) Welcomed(kamailio string, w evapi.Welcome) {
-	e.fitCredits()
-	e.welcomedMu.Lock()
-	defer e.welcomedMu.Unlock()
-	was, again := e.welcomed[kamailio]
-	e.welcomed[kamailio] = w
-	all := &served{domains: make(map[string]bool)}
-	for name, w := range e.welcomed {
-		err := all.add(&w)
-		same := again && was.Rooms != nil && w.Rooms != nil && *was.Rooms == *w.Rooms
-		if err != nil && name == kamailio && !same {
-			e.log.Warn().Err(err).Str("kamailio", kamailio).
-				Msg("names of rooms are not checked: IMC_ROOM cannot be read here as Kamailio reads it")
-		}
-	}
-	e.served.Store(all)
-}
-
 // add takes what one Kamailio says. An error tells that its rule cannot be used.
 func (s *served) add(w *evapi.Welcome) error {
 	if w.Rooms == nil {
@@ -127,7 +108,8 @@ func (s *served) roomNamed(arg string, target store.Name, byRule, making bool) (
 	case !s.own(name.Host, target):
 		return store.Name{}, refuseArguments(fmt.Sprintf("'%s' is not of this server", clip(arg)))
 	case byRule && !s.isRoom(name.User):
-		return store.Name{}, refuseArguments(fmt.Sprintf("'%s' cannot be a room: its name %s", clip(name.User), s.rules[0].words()))
+		return store.Name{}, refuseArguments(
+			fmt.Sprintf("'%s' cannot be a room: its name %s", clip(name.User), s.rules[0].words()))
 	}
 	return name, nil
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"container/heap"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -13,21 +12,6 @@ import (
 // Signs of life of somebody who could not be reached: a request of that user, or, as
 // nothing else may tell, a message for it. They stand in where Kamailio does not report
 // registrations (route(IMC_REGISTERED)), or another Kamailio has them.
-
-// Bounds of the tries that a message brings forward. A room of 10,000 members of whom
-// 9,000 are away costs 10 copies a second more while something is said in it, which
-// Kamailio answers at once; so each of them is tried every 15 minutes, which is
-// offline_retry. Up to 30 members that are away are tried every sign_every.
-const (
-	probesRoom  = 10 // a second and room
-	probesShard = 25 // a second and shard
-	// probesOpen bounds the members of a shard that are being tried; those who do not
-	// answer keep a place for some seconds.
-	probesOpen = maxCatching / 2
-	// refusesEvery is how many times rarer somebody is tried who is there and does not
-	// take the message.
-	refusesEvery = 10
-)
 
 // signs knows the users whose requests tell something: those who wait for something in
 // some room, or have not answered for a moment. Shards write it and readers of
@@ -106,76 +90,4 @@ func (s *signs) heard(user store.Name, now time.Time, every time.Duration) bool 
 	}
 	u.last = now
 	return true
-}
-
-// heard says that a user has sent something.
-func (e *Engine) heard(user store.Name) {
-	if user.IsZero() || !e.signs.heard(user, time.Now(), e.cfg.SignEvery) {
-		return
-	}
-	key := user.Key()
-	for _, s := range e.shards {
-		s.inbox.heard(key, false)
-	}
-}
-
-// bucket is how many of something may be done now. Owned by its shard.
-type bucket struct {
-	left float64
-	at   time.Time // when left was right
-}
-
-// take reports whether one more may be done, of so many a second.
-func (b *bucket) take(now time.Time, perSecond float64) bool {
-	b.left = min(perSecond, b.left+now.Sub(b.at).Seconds()*perSecond)
-	b.at = now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
-}
-
-// probe brings forward the next try of members of r that wait, because there is a new
-// message: as many as the bounds allow, one after the other.
-func (s *shard) probe(r *room) {
-	left := probesOpen - s.catching
-	for range r.order {
-		if left <= 0 {
-			return
-		}
-		if r.probed++; r.probed >= len(r.order) {
-			r.probed = 0
-		}
-		w := r.order[r.probed].wait
-		if w == nil || w.index < 0 {
-			continue
-		}
-		at := s.mayProbe(w)
-		if !at.Before(w.due) {
-			continue
-		}
-		if !r.probes.take(s.now, probesRoom) || !s.probes.take(s.now, probesShard) {
-			r.probed-- // the next time it is its turn
-			return
-		}
-		left--
-		w.due = at
-		heap.Fix(&s.waits, w.index)
-	}
-}
-
-// mayProbe is from when on w may be tried again.
-func (s *shard) mayProbe(w *wait) time.Time {
-	every := s.engine.cfg.SignEvery
-	if w.why == retry || w.why == malformed {
-		every *= refusesEvery
-	}
-	at := w.tried.Add(every)
-	for _, other := range []time.Time{s.now, w.notBefore} {
-		if other.After(at) {
-			at = other
-		}
-	}
-	return at
 }

@@ -274,7 +274,7 @@ func TestSigned(t *testing.T) {
 	kept.answers[sign.Key] = *sign
 	h := openHouse(t, kept, nil)
 	for _, s := range h.e.shards {
-		if len(s.seen) > 0 {
+		if len(s.dedupe.known) > 0 {
 			t.Error("a sign is taken for an answer")
 		}
 	}

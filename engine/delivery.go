@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// delivery brings what was said in the rooms of a shard to its recipients: copies of messages to
+// members, and notices to users. The goroutine of the shard owns it and calls it: enter, leave and
+// discard say who takes part, appendLog and note queue something, flush writes how far it has
+// come, and result, heard, receipt and lost tell what became of copies.
+type delivery struct {
+	engine *Engine
+	owner  deliveryOwner
+	inbox  *inbox           // of the shard
+	rooms  map[string]*room // of the shard
+	stale  map[string]*room // of the shard
+	prefix string           // of its Call-IDs
+	serial uint64           // of those that name no message
+	began  time.Time        // the zero of its clock
+	now    time.Time        // of this round
+	ending bool             // the cursors were written for the last time: what arrived now could not be noted
+
+	// Notices to users.
+	streams   map[string]*stream // by key; without empty ones
+	hasNote   []*stream          // those with something to send and nothing under way
+	kept      int                // notes that wait for their users, of all streams
+	keptDue   []keptUntil        // streams with such, in the order in which they are tried again
+	doneNotes []int64            // of kept ones, those that are to be deleted
+
+	// Members that have something to get.
+	turns      []*room    // rooms with ready members, in the order of their turns
+	spent      int        // copies that the first of turns has sent in its turn
+	recipients recipients // of copies under way
+	aside      []aside    // suspects that wait until fewer copies go to such
+
+	// Copies under way.
+	flights   map[string]*flight // by Call-ID
+	expiry    []*flight          // the same and finished ones, once for each time that they were sent
+	repeats   []*flight          // those that are to be sent again now
+	fresh     []*flight          // the last of them: those that were sent just now, and finished ones
+	tried     time.Time          // when a copy went last in spite of stuck ones
+	older     []*flight          // the same a moment later, until they are burstTime old
+	ripeTimer *time.Timer        // runs while fresh is not empty
+
+	evicted      []evicted // oldest first
+	evictedBytes int       // of these
+	copyBytes    int       // as it was told last, see countCopies
+
+	// Members that are tried again later.
+	waits    waits
+	probes   bucket                        // tries that messages have brought forward
+	catching int                           // members that were, and have not caught up yet
+	away     map[string]map[*wait]struct{} // the same by user key
+
+	// What is written of cursors and places.
+	dirty          map[*room]struct{} // rooms whose cursors are to be written
+	held           map[*room]struct{} // rooms of which not all is written: copies are under way, or it was refused
+	placed         map[*room]bool     // rooms whose places are to be written; true: with the next flush
+	placesAt       time.Time          // when that was last begun
+	flushTimer     *time.Timer        // runs while dirty or doneNotes is not empty
+	flushWait      time.Duration      // before what could not be written is written again; 0: it could
+	flushing       int                // rooms whose cursors are being written
+	refusedCursors map[cursorKey]refusedCursor
+
+	moving      map[*room]struct{} // large rooms with a notice to come of who has joined and left
+	typedNow    []typed            // "is typing" that came in this round
+	typedCopies meter              // copies of it
+}
+
+// newDelivery makes the delivery of the shard with an index; rooms and stale are the shard's.
+func newDelivery(e *Engine, index int, owner deliveryOwner, b *inbox, rooms, stale map[string]*room) *delivery {
+	now := time.Now()
+	return &delivery{engine: e, owner: owner, inbox: b, rooms: rooms, stale: stale,
+		prefix: shardPrefix(index), began: now, now: now, streams: make(map[string]*stream),
+		flights: make(map[string]*flight), away: make(map[string]map[*wait]struct{}),
+		dirty: make(map[*room]struct{}), held: make(map[*room]struct{}), placed: make(map[*room]bool),
+		moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(), ripeTimer: newStoppedTimer(),
+		recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor)}
+}
+
+// deliveryOwner decides what follows from a delivery for the members of a room: its shard.
+type deliveryOwner interface {
+	// greeted takes the outcome of the notice that tells a member that it is in the room.
+	greeted(n note, res evapi.Result)
+	// invitationWaits says that an invitation is kept until the invited user is there.
+	invitationWaits(r *room, m *member)
+	// invitationDone takes the final outcome of an invitation.
+	invitationDone(r *room, m *member, res evapi.Result)
+	// store writes changes that do not depend on each other, and calls after in the shard.
+	// Lazy ones may wait until something else is written.
+	store(changes []store.Change, lazy bool, after func(error))
+}
+
+// shardPrefix starts a Call-ID with what leads its result back to a shard.
+func shardPrefix(index int) string { return fmt.Sprintf("%03x-", index) }
+
+// noteID names a copy of something that is not a stored message.
+func (d *delivery) noteID() string {
+	d.serial++
+	return d.prefix + d.engine.tag + "-n" + strconv.FormatUint(d.serial, 36)
+}
+
+// expired reports whether what expires at a time, zero for never, is not delivered any
+// more.
+func (d *delivery) expired(at time.Time) bool { return !at.IsZero() && !d.now.Before(at) }
+
+// clock is a time as flights have it.
+func (d *delivery) clock(t time.Time) time.Duration { return t.Sub(d.began) }
+
+// age is how long it is that f was sent last.
+func (d *delivery) age(f *flight) time.Duration { return d.clock(d.now) - f.since }

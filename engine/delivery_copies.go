@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"imcd/evapi"
+)
+
+// Copies under way: from the sending of each to its outcome.
+
+// copyID names the copy of a message for a member. It is the same each time the copy is sent, so that
+// phones recognise a repetition. That of a notice is new each time.
+func (d *delivery) copyID(f *flight) string {
+	if f.seq == 0 || f.word != noWord {
+		return d.noteID()
+	}
+	var buf [96]byte
+	id := strconv.AppendInt(append(buf[:0], d.prefix...), f.room.id, 36)
+	id = strconv.AppendUint(append(id, '-'), f.seq, 10)
+	id = strconv.AppendUint(append(id, '-'), hash64(f.member.key), 36)
+	if f.missed > 0 {
+		id = strconv.AppendUint(append(id, "-m"...), f.missed, 10)
+	}
+	return string(id)
+}
+
+func (d *delivery) takeOff(f *flight) {
+	d.flights[f.id] = f
+	d.recipients.add(f)
+	d.sent(f)
+	if f.room != nil {
+		f.room.flying++
+	}
+}
+
+// sent notes that f was sent, for the first time or again.
+func (d *delivery) sent(f *flight) {
+	f.since = d.clock(d.now)
+	f.tries++
+	f.expiries++
+	d.expiry = append(d.expiry, f)
+	if len(d.fresh) == 0 {
+		d.ripeTimer.Reset(time.Duration(d.engine.credits.soon.Load()))
+	}
+	d.fresh = append(d.fresh, f)
+	d.compact()
+}
+
+// compact drops finished copies from the lists once they are the majority: one copy without an outcome
+// would keep all behind it.
+func (d *delivery) compact() {
+	most := 2*len(d.flights) + compactFrom
+	if len(d.expiry) > most {
+		d.expiry = slices.DeleteFunc(d.expiry, func(f *flight) bool {
+			if !f.over && f.expiries == 1 {
+				return false
+			}
+			f.expiries--
+			return true
+		})
+	}
+	for _, list := range []*[]*flight{&d.fresh, &d.older} {
+		if len(*list) > most {
+			*list = slices.DeleteFunc(*list, func(f *flight) bool { return f.over })
+		}
+	}
+}
+
+// compactFrom is how many finished copies a list may have in any case.
+const compactFrom = 256
+
+// result takes the outcome of a try. A copy that was sent several times has failed when all its tries
+// have.
+func (d *delivery) result(r evapi.Result) {
+	f := d.flights[r.CallID]
+	switch {
+	case f == nil:
+		d.engine.metrics.delivery("stray")
+	case f.tries > 1 && judge(r) > known:
+		f.tries--
+		counts := worse(f.failed, r)
+		f.failed = &counts
+	default:
+		d.lastTry(f, r)
+	}
+}
+
+// completeTry ends a copy by the outcome of its last try, or of an earlier one that counts more.
+func (d *delivery) lastTry(f *flight, r evapi.Result) {
+	if f.failed != nil {
+		r = worse(f.failed, r)
+	}
+	d.land(f, r)
+}
+
+// lost ends the copies that a Kamailio took before it was restarted at the time now.
+func (d *delivery) lost(c *evapi.Conn, now time.Time) {
+	for _, f := range d.flights {
+		if f.conn == c && f.since < d.clock(now) {
+			d.land(f, evapi.Result{CallID: f.id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
+		}
+	}
+}
+
+// expire gives up copies without an outcome, as after a restart of Kamailio.
+func (d *delivery) expire() {
+	for len(d.expiry) > 0 {
+		f := d.expiry[0]
+		open := !f.over && f.expiries == 1 // else it was sent again, and has a later place, too
+		if open && d.age(f) < d.engine.cfg.ResultTimeout {
+			return
+		}
+		f.expiries--
+		d.expiry[0] = nil
+		d.expiry = d.expiry[1:]
+		if open {
+			d.lastTry(f, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"})
+		}
+	}
+}
+
+// abandon forgets a copy, and ignores its outcome.
+func (d *delivery) abandon(f *flight) {
+	f.over = true
+	if d.flights[f.id] == f {
+		delete(d.flights, f.id)
+		d.leftRecipient(f)
+		if f.room != nil {
+			f.room.flying--
+		}
+	}
+	f.out = nil
+	if f.slow {
+		d.engine.signs.forget(f.to())
+	}
+	d.engine.credits.give(f.credit)
+	if f.member != nil && f.member.flight == f {
+		f.member.flight = nil
+	}
+}
+
+// complete ends a copy by its outcome.
+func (d *delivery) land(f *flight, r evapi.Result) {
+	mine := f.member != nil && f.member.flight == f
+	d.recipients.answered(f, d.age(f))
+	d.engine.credits.reached(d.at(f))
+	d.abandon(f)
+	d.engine.metrics.delivery(outcome(r))
+	d.logDelivery(f, r)
+	if f.stream != nil {
+		d.noteDone(f, r)
+		return
+	}
+	m := f.member
+	if !mine {
+		d.aheadLanded(f, r)
+		return
+	}
+	if !m.live {
+		if v := judge(r); v.final() && f.word == noWord { // the commit of its leaving may fail
+			m.cursor = max(m.cursor, f.seq)
+			d.engine.metrics.dropped.Add(float64(f.missed))
+			if v > known && f.seq > 0 && f.missed == 0 {
+				m.tellLoss()
+			}
+		}
+		return
+	}
+	m.last = newLastResult(r.Code, d.now)
+	d.settle(f, r)
+	d.advance(f.room, m, r)
+	d.setReady(f.room, m)
+}
+
+// notSent gives back the credit of a copy that was not sent. seen is credits.drained before the try.
+func (d *delivery) notSent(k credit, seen uint64, err error) {
+	if errors.Is(err, evapi.ErrFull) {
+		d.engine.credits.refused(d.inbox, k, seen)
+	} else {
+		d.engine.credits.give(k)
+	}
+}
+
+// later reports whether a new try may succeed.
+func later(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull) }

@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"imcd/engine/store"
+)
+
+// unknown is a stored number that must be written again in any case.
+const unknown = ^uint64(0)
+
+// markDirty notes that members of r have moved. Their cursors are written a moment later, together with
+// those of other rooms: half of cursor_flush passes here, half in the committer.
+func (d *delivery) markDirty(r *room) {
+	if len(d.dirty) == 0 {
+		d.flushTimer.Reset(max(d.engine.cfg.CursorFlush/2, d.flushWait))
+	}
+	d.dirty[r] = struct{}{}
+}
+
+// flushed takes the outcome of a flush.
+func (d *delivery) flushed(rooms []*room, changes []store.Change, err error) {
+	d.flushing -= len(rooms)
+	if refused := new(refusedChanges); errors.As(err, &refused) {
+		d.unstored(rooms, refused.changes)
+		err = nil // of the others
+	}
+	if err == nil {
+		d.flushWait = 0
+		d.storedAgain(changes)
+		return
+	}
+	d.flushWait = longer(d.flushWait, flushWaitMin, patience(err))
+	d.rewrite(rooms)
+	d.unstoreAgain(changes)
+}
+
+// flush writes the cursors of all rooms that have changed. then is nil except when the engine ends: it
+// is called with the outcome once everything is written.
+func (d *delivery) flush(then func(error)) {
+	if then != nil {
+		d.ending = true
+		d.writeHeld()
+		d.writePlaces()
+	}
+	var changes []store.Change
+	var rooms []*room
+	for r := range d.dirty {
+		if d.rooms[r.key] != r || r.inflight > 0 && !r.stored {
+			continue
+		}
+		rooms = append(rooms, r)
+		changes = append(changes, d.cursorChanges(r)...)
+		switch {
+		case !d.placed[r] || !r.stored:
+		case d.isRefused(cursorKey{op: store.PutPlaces, room: r.id}):
+			d.held[r] = struct{}{}
+		default:
+			changes = append(changes, d.placesChange(r))
+		}
+	}
+	clear(d.dirty)
+	changes = append(changes, d.noteChanges()...)
+	if len(changes) == 0 && then == nil {
+		return
+	}
+	d.flushing += len(rooms)
+	d.owner.store(changes, then == nil, func(err error) {
+		d.flushed(rooms, changes, err)
+		if then != nil {
+			then(err)
+		}
+	})
+}
+
+// writeHeld looks again at rooms with a copy that held back the number for all, which may be slow by
+// now, and at rooms with refused cursors.
+func (d *delivery) writeHeld() {
+	for r := range d.held {
+		d.markDirty(r)
+	}
+	clear(d.held)
+}
+
+// cursorChanges makes the rows for r: one number for all members that keep up, and a cursor for each one
+// that lags.
+func (d *delivery) cursorChanges(r *room) []store.Change {
+	if !r.stored {
+		return nil // no message yet
+	}
+	var changes []store.Change
+	put := func(m *member, remove bool) {
+		if d.isRefused(cursorKey{store.PutCursor, r.id, m.key}) {
+			d.held[r] = struct{}{}
+			return
+		}
+		m.tracked, m.stored = !remove, m.cursor
+		changes = append(changes, store.Change{Op: store.PutCursor,
+			Cursor: &store.CursorRow{Room: r.id, User: m.name(), Seq: m.cursor, Remove: remove}})
+	}
+	done := r.last
+	for _, m := range r.order {
+		switch {
+		case !m.live:
+		case !d.lags(r, m):
+			done = min(done, m.cursor)
+		case !m.tracked || m.stored != m.cursor:
+			put(m, false)
+		}
+	}
+	if done < r.last {
+		d.held[r] = struct{}{}
+	}
+	done = max(done, r.done)
+	for _, m := range r.order {
+		if !m.live || !m.tracked || d.lags(r, m) {
+			continue
+		}
+		if m.cursor >= done && m.stored <= done {
+			put(m, true)
+		} else if m.stored != m.cursor {
+			put(m, false)
+		}
+	}
+	switch {
+	case done == r.done:
+	case d.isRefused(cursorKey{op: store.PutProgress, room: r.id}):
+		d.held[r] = struct{}{}
+	default:
+		r.done = done
+		changes = append(changes, store.Change{Op: store.PutProgress, Progress: &store.ProgressRow{Room: r.id, Done: done}})
+	}
+	return changes
+}
+
+// lags reports whether m does not keep up with its room, or has waited aside for long. When the engine
+// ends, every member with something to get does.
+func (d *delivery) lags(r *room, m *member) bool {
+	switch {
+	case m.mode != following:
+		return true
+	case m.flight != nil:
+		return d.ending || d.age(m.flight) > slowAfter
+	case m.queued != noQueue && m.next < r.log.end():
+		return d.ending || m.queued == beside && d.now.Sub(r.log.at(max(m.next, r.log.base)).at) > slowAfter
+	}
+	return false
+}
+
+// rewrite makes the next flush write everything of these rooms: it is not known what the database has.
+func (d *delivery) rewrite(rooms []*room) {
+	for _, r := range rooms {
+		if d.rooms[r.key] != r {
+			continue
+		}
+		for _, m := range r.order {
+			m.tracked, m.stored = true, unknown
+		}
+		r.done = 0
+		if len(r.places) > 0 {
+			d.placed[r] = true
+		}
+		d.markDirty(r)
+	}
+}
+
+// slowAfter is how long a copy may be under way before the cursor of its member gets a row of its own,
+// and does not hold back the number for all.
+const slowAfter = time.Second

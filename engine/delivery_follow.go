@@ -1,0 +1,32 @@
+package engine
+
+// follow lets m get its copies from the log, from entry n on.
+func (d *delivery) follow(r *room, m *member, n uint64) {
+	m.mode, m.next = following, n
+	d.caughtUp(m)
+	r.followers++
+	for i := n; i < r.log.end(); i++ {
+		r.log.at(i).owed++
+	}
+}
+
+// unfollow ends follow; m gets the rest from the database.
+func (d *delivery) unfollow(r *room, m *member) {
+	if !m.live || m.mode != following {
+		return
+	}
+	r.followers--
+	for n := max(m.next, r.log.base); n < r.log.end(); n++ {
+		r.log.at(n).owed--
+	}
+	d.engine.charge(-r.log.trim())
+	m.mode, m.excuse = behind, r.last
+}
+
+// caughtUp frees the place of m among the members that catch up: it has caught up, waits again, or left.
+func (d *delivery) caughtUp(m *member) {
+	if m.resumed {
+		m.resumed = false
+		d.catching--
+	}
+}

@@ -1,0 +1,42 @@
+package engine
+
+import "time"
+
+const (
+	// ownPace is how long a copy may be under way before the member, and not the load, delays its next
+	// one.
+	ownPace = time.Second
+	// lateLogged is how often a shard logs, at most, that a room is late.
+	lateLogged = 10 * time.Second
+)
+
+// lateAge is the age on arrival from which on a message is late and its room refuses more. Messages that
+// were accepted meanwhile still have to come: at twice the possible load they take twice as long.
+func (c *Config) lateAge() time.Duration { return c.MaxDelay / 2 }
+
+// arrivedLate notes how late a message has reached its member.
+func (d *delivery) arrivedLate(f *flight) {
+	r, m, most := f.room, f.member, d.engine.cfg.lateAge()
+	if f.seq == 0 || f.missed > 0 {
+		return // a notice
+	}
+	if f.seq > r.front {
+		r.front = f.seq
+		r.late = most > 0 && d.clock(d.now)-f.at > most && f.seq > m.excuse && r.front < r.last
+	}
+}
+
+// overdue reports whether messages of r reach its members so late that it must refuse more.
+func (d *delivery) overdue(r *room) bool {
+	return r != nil && r.late && r.front < r.last && (r.turn || r.flying > 0)
+}
+
+// exemptReady says that the load has not delayed the members that are ready: the Kamailios were away,
+// or imcd was stopped.
+func (d *delivery) excuse() {
+	for _, r := range d.turns {
+		for _, m := range r.ready {
+			m.excuse = r.last
+		}
+	}
+}

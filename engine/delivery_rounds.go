@@ -1,0 +1,114 @@
+package engine
+
+import "time"
+
+// tick is called a few times a second.
+func (d *delivery) tick() {
+	d.writeHeld()
+	d.writePlaces()
+	d.announceDue()
+}
+
+// passTime does what is due now.
+func (d *delivery) passTime() {
+	d.expire()
+	d.ripen()
+	d.resumeDue()
+	d.releaseDue()
+	if d.engine.stopping.Load() {
+		d.announceDue()
+	}
+}
+
+// sendDue sends what can be sent in this round.
+func (d *delivery) sendDue() {
+	d.pump()
+	d.sendTyping()
+	d.countCopies()
+}
+
+// heard sends waiting copies to these users, by key: they have registered (true), or have sent something
+// (false). After a registration, copies under way are sent again as well. A user who has only sent
+// something may have them, and be slow: they are sent again once they have failed.
+func (d *delivery) heard(users map[string]bool) {
+	for user := range users {
+		for w := range d.away[user] {
+			d.hasten(w)
+		}
+		if st := d.streams[user]; st != nil {
+			d.release(st)
+		}
+	}
+	if !d.anyTo(users) {
+		return
+	}
+	for _, f := range d.flights {
+		switch registered, yes := users[f.to()]; {
+		case yes && registered:
+			d.again(f)
+		case yes && d.unanswered(f):
+			f.back = true
+		}
+	}
+}
+
+// ageCopies returns credits of copies that are not fresh any more: they wait for their devices.
+func (d *delivery) ripen() {
+	soon := time.Duration(d.engine.credits.soon.Load())
+	for len(d.fresh) > 0 {
+		f, probe := d.fresh[0], false
+		if age := d.age(f); !f.over && age < soon {
+			d.ripeTimer.Reset(soon - age)
+			break
+		} else if !f.over && d.stuck(f, age) {
+			if wait := stuckAgain - d.now.Sub(d.tried); wait > 0 {
+				d.ripeTimer.Reset(wait)
+				break
+			}
+			d.tried, probe = d.now, true
+		}
+		d.fresh[0] = nil
+		d.fresh = d.fresh[1:]
+		if !f.over {
+			d.engine.credits.older(&f.credit, probe)
+			d.older = append(d.older, f)
+		}
+	}
+	for len(d.older) > 0 {
+		f := d.older[0]
+		if !f.over && d.age(f) < burstTime {
+			return
+		}
+		d.older[0] = nil
+		d.older = d.older[1:]
+		if f.over {
+			continue
+		}
+		d.engine.credits.old(&f.credit)
+		d.listen(f)
+		if f.early {
+			f.early = false
+			d.again(f)
+		}
+	}
+}
+
+// stuckAgain is how often one copy goes in spite of stuck ones, to see whether they still are.
+const stuckAgain = time.Millisecond
+
+// stuck reports whether f, which has no answer although its phone is near, waits for more than that
+// phone: no copy that was sent later has an answer.
+func (d *delivery) stuck(f *flight, age time.Duration) bool {
+	return age < burstTime && d.recipients.isNear(f) && d.engine.credits.answered.Load() <= d.at(f)
+}
+
+// at is when f was sent last, comparable among shards.
+func (d *delivery) at(f *flight) int64 { return d.began.UnixNano() + int64(f.since) }
+
+// listen makes a request of the recipient of f a reason to send f again.
+func (d *delivery) listen(f *flight) {
+	if !f.slow {
+		f.slow = true
+		d.engine.signs.await(f.to())
+	}
+}

@@ -1,0 +1,77 @@
+package engine
+
+import "imcd/evapi"
+
+// settle moves or postpones a member by the outcome of a copy.
+func (d *delivery) settle(f *flight, res evapi.Result) {
+	m, v := f.member, judge(res)
+	if d.age(f) > ownPace || v == resend {
+		m.excuse = f.room.last // the next one is late because of the member, not of the load
+	}
+	if v == malformed && m.wait != nil && m.wait.seq == f.seq && m.wait.malformed+1 >= malformedTries {
+		v = refused
+	}
+	switch {
+	case v == resend:
+	case f.word != noWord:
+		d.wordDone(f, v, res)
+	case f.seq == 0: // a notice is not sent again
+		d.passOne(f)
+		if v.final() || v == malformed {
+			m.wait = nil // its phone answers
+		}
+	case v == arrived || v == known:
+		d.passOne(f)
+		if m.wait != nil {
+			d.engine.heard(m.name()) // other rooms may have something for it, too
+		}
+		m.wait = nil
+		if f.missed == 0 {
+			d.tookAll(f.room, m)
+			d.reached(f.room, m, f.seq)
+		}
+		if v == arrived {
+			m.deaf = false
+			d.engine.metrics.arrived(d.clock(d.now)-f.at, f)
+			d.arrivedLate(f)
+		}
+	case v.final():
+		d.failed(f, outcome(res), res.Code)
+		d.passOne(f)
+		m.wait = nil
+		d.lose(f, lossReason(v), res.Code)
+	default:
+		d.failed(f, outcome(res), res.Code)
+		d.postpone(f, v, res.RetryAfter)
+		if v == offline || v == gone || v == silent {
+			d.isOffline(f.room, m)
+		}
+	}
+}
+
+// lossNoticeDone takes the outcome of a notice of losses.
+func (d *delivery) wordDone(f *flight, v verdict, res evapi.Result) {
+	m := f.member
+	if !v.final() && v != malformed {
+		d.postpone(f, v, res.RetryAfter)
+		if f.word == wordPoison {
+			m.wait.silent = 0
+			m.wait.words++
+		}
+		return
+	}
+	m.wait, m.deaf = nil, v > known
+	switch {
+	case f.word == wordPoison:
+		d.passOne(f)
+		d.noteLoss(f.room, m, f.seq, lossPoison, 408)
+	case m.deaf:
+		m.unshown = 0
+	default:
+		m.unshown -= f.losses
+	}
+}
+
+// maxPoisonNotices bounds how rare these notices become. An unanswered one shows that the message is not
+// the cause, so twice as many tries of the message come before the next notice.
+const maxWords = 10

@@ -1,0 +1,308 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// What a delivery knows of copies and members.
+
+// flight is one copy under way to a recipient: a member or a stream. It may be sent several times
+// until it has an outcome (repeat). There may be a hundred thousand; the order and the types of the
+// fields keep it at 128 bytes.
+type flight struct {
+	id     string
+	room   *room // nil for streams
+	member *member
+	stream *stream
+	seq    uint64        // of the message, or of the last missed one; 0: a notice to the room
+	entry  uint64        // number of the log entry, plus one; 0: not from the log
+	missed uint64        // this copy is a notice of so many missed messages; 0: it is none
+	at     time.Duration // when the message was accepted, by delivery.clock
+	since  time.Duration // when this copy was sent last, likewise
+	credit credit
+
+	out    *evapi.Outgoing // what is sent; nil once it is over
+	conn   *evapi.Conn     // took it last; before it is sent: the preferred one, may be nil
+	failed *evapi.Result   // the outcome that counts among failed tries; nil: none has failed
+
+	expiries uint16 // how often it stands in delivery.expiry
+	slot     uint16 // of the recipient, see recipients
+	tries    uint8  // that have no outcome
+	silent   uint8  // how often the user has registered after it instead of answering
+	word     word   // a notice of losses that is sent instead of the message; noWord: it is none
+	losses   uint8  // that the notice counts
+	line     bool   // a line that stands before a message of a page
+	back     bool   // the user has registered, or sent something, since it was sent first
+	repeats  bool   // stands in delivery.repeats
+	early    bool   // the user registered while it was fresh
+	slow     bool   // signs.await has its user
+	ahead    bool   // was sent behind another copy to its member, see ahead
+	named    bool   // counts in recipients.named
+	over     bool
+}
+
+// to is the key of the recipient.
+func (f *flight) to() string {
+	if f.stream != nil {
+		return f.stream.key
+	}
+	return f.member.key
+}
+
+// ahead are the copies to one member that are under way behind its first one (member_window).
+type ahead struct {
+	flights []*flight // in the order of the room; one that is over has its outcome in failed
+	page    *page     // of the last of them; nil: the log
+	at      int32     // index in page of the next item
+	entry   uint64    // number of the next log entry
+	had     []uint64  // messages beyond the cursor that have arrived
+}
+
+// owes reports whether m must get a message of a sender; seq 0 is a notice.
+func (r *room) owes(m *member, sender string, seq uint64) bool {
+	return sender != m.key && (seq == 0 || seq > m.cursor && !r.hasHad(m, seq))
+}
+
+// hasHad reports whether m has got a message beyond its cursor.
+func (r *room) hasHad(m *member, seq uint64) bool {
+	if len(r.ahead) == 0 {
+		return false
+	}
+	a := r.ahead[m]
+	return a != nil && slices.Contains(a.had, seq)
+}
+
+func (r *room) aheadOf(m *member) *ahead {
+	if r.ahead == nil {
+		r.ahead = make(map[*member]*ahead)
+	}
+	if r.ahead[m] == nil {
+		r.ahead[m] = &ahead{}
+	}
+	return r.ahead[m]
+}
+
+// joinFlights counts f as under way to m; next is where m goes on behind it.
+func (r *room) joinFlights(m *member, f *flight, next ahead) {
+	if m.flight == nil {
+		m.flight = f
+		return
+	}
+	a := r.aheadOf(m)
+	a.flights = append(a.flights, f)
+	a.page, a.at, a.entry = next.page, next.at, next.entry
+}
+
+// isNext reports whether f is the copy that m must get now.
+func (m *member) isNext(f *flight) bool {
+	if m.mode == following {
+		return f.entry == m.next+1
+	}
+	item := m.pageItem()
+	return item != nil && item.line == f.line && (f.line || item.seq == f.seq)
+}
+
+// page is a run of a room's messages that was loaded. Members that wait for it share it. Immutable.
+type page struct {
+	items []pageItem
+	last  uint64 // all stored messages up to this number are in it
+	bytes int    // charged for it
+	users int    // members that have it; bytes are discharged with the last one
+}
+
+type pageItem struct {
+	seq    uint64
+	sender string // key
+	out    *evapi.Outgoing
+	at     time.Time // when it was accepted
+
+	expires time.Time // when it is not delivered any more; zero: never
+	line    bool      // a line that stands before the message of this number
+}
+
+// item is the next message in the page of m; nil at its end.
+func (m *member) item() *pageItem {
+	if int(m.at) < len(m.page.items) {
+		return &m.page.items[m.at]
+	}
+	return nil
+}
+
+// pageItem is item; nil if there is no page either.
+func (m *member) pageItem() *pageItem {
+	if m.mode != behind || m.page == nil {
+		return nil
+	}
+	return m.item()
+}
+
+// wait says why a member has not got its next message, and when it is tried again. It lasts until
+// something arrives.
+type wait struct {
+	room   *room
+	member *member
+	due    time.Time
+	index  int // in the heap; -1: not in it, the member is being tried
+
+	why       verdict   // of the last try; arrived: there was none since imcd was started
+	since     time.Time // when the first try in a row failed
+	tried     time.Time // when the last one failed
+	notBefore time.Time // by a Retry-After; zero: there was none
+	tries     int       // that failed in a row
+
+	unread time.Duration // how long it waited after its page could not be loaded; 0: it could
+
+	seq       uint64 // of the message that the following fields are about
+	silent    int    // tries that nobody answered
+	malformed int    // tries that were answered 400
+	words     int    // unanswered copies with wordPoison
+	back      bool   // the user has registered, or sent something, since the first silent try
+	looked    bool   // a page of one message was loaded for this try
+}
+
+// note counts outcomes that may be the fault of the message.
+func (w *wait) note(f *flight, v verdict) {
+	if f.seq != w.seq {
+		w.seq, w.silent, w.malformed, w.words, w.back = f.seq, 0, 0, 0, false
+	}
+	w.silent += int(f.silent)
+	w.back = w.back || f.back
+	switch {
+	case v == silent:
+		w.silent++
+	case v == malformed:
+		w.malformed++
+	}
+}
+
+// waits is a heap of members by the time at which they are due.
+type waits []*wait
+
+func (w waits) Len() int { return len(w) }
+
+func (w waits) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
+
+func (w waits) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
+}
+
+func (w *waits) Push(x any) {
+	x.(*wait).index = len(*w)
+	*w = append(*w, x.(*wait))
+}
+
+func (w *waits) Pop() any {
+	last := (*w)[len(*w)-1]
+	(*w)[len(*w)-1] = nil
+	*w = (*w)[:len(*w)-1]
+	last.index = -1
+	return last
+}
+
+// lateness says whether messages of a room arrive late because of the load. The members that are
+// furthest tell it: a member that is slow, offline or catching up does not count.
+type lateness struct {
+	front  uint64 // number of the last message that has reached any member
+	late   bool   // that message arrived late
+	flying int    // copies to members under way
+}
+
+// word is a notice of losses that a member gets instead of its next message.
+type word uint8
+
+const (
+	noWord     word = iota
+	wordLoss        // messages were skipped
+	wordPoison      // the next message is skipped if this notice arrives
+)
+
+// losses is what a member has lost since imcd was started.
+type losses struct {
+	n    uint64
+	seq  uint64    // of the last one
+	why  string    // of the last one
+	code int       // the response to it; 0: none
+	at   time.Time // when it was skipped
+}
+
+// tellLoss makes the next copy for m a notice of one more loss.
+func (m *member) tellLoss() {
+	if !m.deaf && m.unshown < 255 {
+		m.unshown++
+	}
+}
+
+// aside is a member that waits outside of its room's turns, with member.queued set.
+type aside struct {
+	room   *room
+	member *member
+}
+
+// suspect reports whether m may be silent: it did not answer the last copy, or got none yet.
+func (m *member) suspect() bool {
+	code := m.last.code()
+	return code == 0 || judgeCode(code) == silent
+}
+
+// evicted is a message that left its room's log, which was too long, while copies of it were under
+// way. These copies hold its memory until they have an outcome.
+type evicted struct {
+	at   time.Time
+	size int
+}
+
+// refusedCursor is a row that the database refuses: a cursor, the progress or the places of a room, or
+// a notice to delete.
+type refusedCursor struct {
+	next time.Time     // when it is tried again
+	wait time.Duration // after that
+}
+
+// cursorKey names a refusedCursor; only PutCursor has a user.
+type cursorKey struct {
+	op   store.Op
+	room int64
+	user string
+}
+
+func keyOfCursor(c *store.Change) cursorKey {
+	switch c.Op {
+	case store.PutCursor:
+		return cursorKey{store.PutCursor, c.Cursor.Room, c.Cursor.User.Key()}
+	case store.PutPlaces:
+		return cursorKey{op: store.PutPlaces, room: c.Places.Room}
+	case store.DeleteNote:
+		return cursorKey{op: store.DeleteNote, room: c.Note.ID} // the ID of the notice
+	}
+	return cursorKey{op: store.PutProgress, room: c.Progress.Room}
+}
+
+// reach holds the places of a member beside its cursor. Members without a reach have none.
+type reach struct {
+	displayed uint64 // number of the last message that was shown; 0: none
+	delivered uint64 // number of the last message that its phone took, if gap is set
+	gap       bool   // messages after delivered, up to the cursor, were given up
+}
+
+// maxPlaces bounds the members of a room that have a reach.
+const maxPlaces = 4096
+
+// places are those of a room's members.
+type places map[*member]reach
+
+// typists counts "is typing" by member.
+type typists map[*member]*meter
+
+// typed is an "is typing", until the end of the round.
+type typed struct {
+	req *request
+	seq uint64 // of the room's last message at that time
+}
+
+// maxCatching bounds the members of a shard that catch up at a time: each has a page in memory.
+const maxCatching = 128

@@ -1,0 +1,126 @@
+package engine
+
+import "imcd/evapi"
+
+// turnCopies is how many copies a room sends in its turn. Copies of one message travel together, which
+// is cheaper the more there are.
+const turnCopies = 64
+
+// pump sends notices first, and then copies of each room in turn, as long as there are credits. When the
+// engine is ending, it sends nothing whose arrival must be noted.
+func (d *delivery) pump() {
+	defer d.engine.credits.done(d.inbox)
+	for len(d.hasNote) > 0 {
+		st := d.hasNote[0]
+		stays := d.ending && st.notes[0].keeps() // it stays in the database until the next start
+		if !stays && !d.sendNote(st) {
+			return
+		}
+		d.hasNote[0] = nil
+		d.hasNote = d.hasNote[1:]
+	}
+	for len(d.repeats) > 0 && !d.ending {
+		if f := d.repeats[0]; !f.over && !d.repeat(f) {
+			return
+		}
+		d.repeats[0] = nil
+		d.repeats = d.repeats[1:]
+	}
+	d.trySuspects()
+	for len(d.turns) > 0 && !d.ending {
+		r := d.turns[0]
+		if !d.turn(r) {
+			return
+		}
+		d.spent = 0
+		d.turns[0] = nil
+		d.turns = d.turns[1:]
+		if len(r.ready) > 0 {
+			d.turns = append(d.turns, r)
+		} else {
+			r.ready, r.turn = nil, false
+		}
+	}
+}
+
+// turn sends copies to members of r that are ready. False: the rest of its turn must wait.
+func (d *delivery) turn(r *room) bool {
+	for ; d.spent < turnCopies && len(r.ready) > 0; d.spent++ {
+		m := r.ready[0]
+		m.queued = noQueue // a copy that can never be sent is settled at once, and the next one may go
+		switch {
+		case !m.live || m.loading || !d.hasNext(r, m):
+			d.letNext(m.key)
+		case !d.waitsAside(r, m) && !d.send(r, m):
+			m.queued = ready
+			return false
+		}
+		r.ready[0] = nil
+		r.ready = r.ready[1:]
+	}
+	return true
+}
+
+// send sends m its next copy. False: it cannot be sent now, and nothing has changed.
+func (d *delivery) send(r *room, m *member) bool {
+	f, next, err := d.nextCopy(r, m)
+	f.room, f.member = r, m
+	if d.engine.cfg.MemberWindow > 1 && d.underWay(r, m, d.copyID(f), next) {
+		return true
+	}
+	size := 0
+	if err == nil {
+		size = f.out.BodyLen()
+	}
+	f.credit = weigh(size)
+	f.credit.suspect = m.suspect()
+	if !d.engine.credits.take(d.inbox, f.credit) {
+		return false
+	}
+	f.id = d.copyID(f)
+	seen := d.engine.credits.drained.Load()
+	if err == nil {
+		f.conn, err = d.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
+	}
+	if later(err) {
+		d.notSent(f.credit, seen, err)
+		return false
+	}
+	r.joinFlights(m, f, next)
+	if err != nil {
+		d.engine.log.Warn().Err(err).Str("room", r.key).Str("member", m.key).Msg("copy not sent")
+		d.land(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
+		d.letNext(m.key)
+		return true
+	}
+	d.takeOff(f)
+	if d.engine.cfg.MemberWindow > 1 {
+		d.setReady(r, m)
+	}
+	return true
+}
+
+// nextCopy is the next copy for m, after hasNext, and where m goes on behind it.
+func (d *delivery) nextCopy(r *room, m *member) (f *flight, next ahead, err error) {
+	if m.flight != nil {
+		f, next = d.nextAhead(r, m)
+		return f, next, nil
+	}
+	f = &flight{}
+	switch {
+	case m.unshown > 0 && !m.deaf:
+		f.word, f.losses = wordLoss, m.unshown
+	case m.mode == following:
+		e := r.log.at(m.next)
+		f.out, f.conn, f.seq, f.at, f.entry = e.out, e.via, e.seq, d.clock(e.at), m.next+1
+	default:
+		*f, f.out, err = d.nextOfPage(r, m)
+	}
+	if m.wait != nil && m.wait.back && f.missed == 0 && d.isPoison(m.wait, f.seq, 0) {
+		f.word, f.losses = wordPoison, 1
+	}
+	if f.word != noWord {
+		f.out, err = d.wordOf(r, m, f.losses)
+	}
+	return f, next, err
+}

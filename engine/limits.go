@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limits of Config by their keys, which are also the labels of imc_limited_total.
+const (
+	limitSenderMessages = "rate_sender_messages"
+	limitSenderCommands = "rate_sender_commands"
+	limitRoomMessages   = "rate_room_messages"
+	limitRoomJoins      = "rate_room_joins"
+)
+
+// limitTexts are the reason phrase and the notice of each limit. Never changed.
+var limitTexts = map[string]struct{ reason, notice string }{
+	limitSenderMessages: {"Too many messages from you", "too_fast"},
+	limitSenderCommands: {"Too many commands from you", "many_commands"},
+	limitRoomMessages:   {"Too many messages in this room", "room_too_fast"},
+	limitRoomJoins:      {"Too many joins in this room", "room_joins"},
+}
+
+// limited says which limit of a rate a request exceeds; nil if none. Operators have
+// no limits. The limits of a room are not used up by who is not let in anyway.
+func (s *shard) limited(req *request) *refusal {
+	if req.order != nil || req.from.IsZero() || req.metered {
+		return nil
+	}
+	cfg := &s.engine.cfg
+	if r := s.engine.limitedSender(req, s.now); r != nil {
+		return r
+	}
+	room := s.rooms[req.roomKey()]
+	if room == nil {
+		return nil
+	}
+	m := room.get(req.fromKey())
+	inside := m != nil && !m.invited()
+	switch {
+	case req.refused != nil:
+	case req.cmd == nil && inside:
+		return s.engine.overRate(limitRoomMessages, &room.said, cfg.RateRoomMessages, s.now)
+	case req.cmd != nil && !inside && (req.cmd.is("join") || req.cmd.is("create")):
+		return s.engine.overRate(limitRoomJoins, &room.joins, cfg.RateRoomJoins, s.now)
+	}
+	return nil
+}
+
+// limitedSender is limited for what concerns the sender only.
+func (e *Engine) limitedSender(req *request, now time.Time) *refusal {
+	if e.senders == nil || req.from.IsZero() {
+		return nil
+	}
+	limit, rate := limitSenderMessages, e.cfg.RateSenderMessages
+	if req.word != "" || req.refused != nil {
+		limit, rate = limitSenderCommands, e.cfg.RateSenderCommands
+	}
+	if !rate.limits() {
+		return nil
+	}
+	var r *refusal
+	e.senders.with(req.fromKey(), now, func(m *senderMeters) {
+		at := &m.messages
+		if limit == limitSenderCommands {
+			at = &m.commands
+		}
+		r = e.overRate(limit, at, rate, now)
+	})
+	return r
+}
+
+// overRate counts one and returns why it is too many; nil if it is not. Only the
+// first of those that are too many gets a notice: notices would add to the load.
+func (e *Engine) overRate(limit string, m *meter, rate Rate, now time.Time) *refusal {
+	wait, first := m.take(rate, now)
+	if wait <= 0 {
+		return nil
+	}
+	e.metrics.limited.WithLabelValues(limit).Inc()
+	text := limitTexts[limit]
+	r := &refusal{code: 480, detail: rcLimited, reason: text.reason, after: wait}
+	if first {
+		seconds := (wait + time.Second - 1) / time.Second
+		r.notice, r.vars = text.notice, vars{"n": fmt.Sprint(int64(seconds))}
+	}
+	return r
+}

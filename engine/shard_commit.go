@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// submit sends t on its way: at once if it changes nothing and its room has no commit under way, else
+// through the committer.
+func (s *shard) submit(t *call) {
+	if t.owners && t.room != nil {
+		s.countOwners(t.room)
+	}
+	if len(t.changes) == 0 && (t.room == nil || t.room.inflight == 0) {
+		s.apply(t)
+		return
+	}
+	if t.room != nil {
+		t.room.inflight++
+		t.epoch = s.epoch
+	}
+	s.engine.committer.put(t)
+}
+
+// store implements deliveryOwner.
+func (s *shard) store(changes []store.Change, lazy bool, after func(error)) {
+	s.engine.committer.put(&call{shard: s, changes: changes, lazy: lazy, apart: true, after: after})
+}
+
+// done takes a call back from the committer.
+func (s *shard) done(t *call, err error) {
+	if t.room != nil {
+		t.room.inflight--
+	}
+	if t.after != nil {
+		t.after(err)
+	}
+	if err == nil {
+		s.apply(t)
+		return
+	}
+	again := false
+	switch {
+	case errors.Is(err, errSuperseded):
+		again = s.superseded(t)
+	case errors.Is(err, store.ErrUnavailable):
+		if t.room != nil {
+			s.distrust(t.room, t.left)
+		}
+	default:
+		s.refused(t)
+	}
+	switch {
+	case !t.asked() || t.early || again:
+	case t.unsure:
+		s.dedupe.endLate(t.req.seen, evapi.Answer{Code: 503}, s.now) // it was not done
+	default:
+		s.refuse(t.req, t.room, refuseCommit(err))
+	}
+	for _, y := range t.says {
+		s.engine.charge(-y.size)
+	}
+	if t.reading != nil {
+		s.engine.reads.end(t.req.fromKey())
+	}
+}
+
+// apply answers the sender and sends what the call has to say.
+func (s *shard) apply(t *call) {
+	switch {
+	case !t.asked() || t.early:
+	case t.unsure:
+		s.dedupe.endLate(t.req.seen, t.reply, s.now)
+	default:
+		s.reply(t.req, t.reply)
+	}
+	for i := range t.says {
+		y := &t.says[i]
+		switch {
+		case y.join != nil:
+			s.delivery.enter(t.room, y.join, y.cursor)
+			t.room.noteNewcomer(y.join, y.cursor)
+		case y.move != nil:
+			s.delivery.collect(t.room, y.move)
+		case y.to.IsZero():
+			s.delivery.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at,
+				expires: y.expires}, y.receipt)
+		default:
+			s.delivery.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, greets: y.greets,
+				adder: y.adder, stored: y.stored, noted: y.noted, size: y.size})
+		}
+	}
+	for _, ev := range t.events {
+		s.engine.events.publish(ev)
+	}
+	if t.reading != nil {
+		t.reading()
+	}
+}
+
+// countOwners brings the ledger up to date with r, which has changed or does not exist any more.
+func (s *shard) countOwners(r *room) {
+	if s.engine.ledger.limit == 0 {
+		return
+	}
+	var are []string
+	if s.rooms[r.key] == r || s.stale[r.key] == r {
+		for _, m := range r.owners() {
+			are = append(are, m.key)
+		}
+	}
+	if !slices.Equal(r.counted, are) {
+		s.engine.ledger.replace(r.counted, are)
+		r.counted = are
+	}
+}
+
+// unresolved answers the sender of t, of which it is not known whether it is stored. Until that is
+// known, repetitions get the same answer.
+func (s *shard) unresolved(t *call) {
+	if !t.asked() || t.early {
+		return
+	}
+	t.unsure = true
+	// Without a notice: "try again" might be wrong.
+	c := &call{shard: s, req: t.req}
+	c.refuse(&refusal{code: 503, detail: rcUnavailable, reason: "Database unavailable"})
+	s.replyAs(t.req, c.reply, false)
+	s.dedupe.endUnsure(t.req.seen, c.reply)
+}

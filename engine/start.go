@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"hash/maphash"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// New makes an engine that keeps its rooms in store and speaks through relay.
+// Its metrics are registered with reg.
+func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, log zerolog.Logger) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
+		credits: &credits{limit: cfg.MaxOutstanding, most: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
+		failed: make(chan error, 1), seed: maphash.MakeSeed(),
+		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
+	e.held.limit = int64(cfg.TotalBytes)
+	e.credits.soon.Store(int64(burstTime))
+	e.served.Store(&served{silent: true, any: true})
+	e.typingID = e.tag + typingID
+	var err error
+	if e.notices, err = newNotices(cfg.Notices); err != nil {
+		return nil, err
+	}
+	e.lineMarks = newLineMarks(cfg.MessageFormat)
+	e.usesNames = cfg.ShowNames != ShowUser || strings.Contains(cfg.MessageFormat, "{display}")
+	if e.creators, err = newCreators(cfg.CreateAllow); err != nil {
+		return nil, fmt.Errorf("create_allow: %w", err)
+	}
+	e.ledger = newLedger(cfg.MaxRooms)
+	e.speakers = newSpeakers(speakersHalf)
+	e.noticed = newNoticed(cfg.NoticeRepeat, maxNoticed)
+	if cfg.RateSenderMessages.limits() || cfg.RateSenderCommands.limits() {
+		e.senders = newSenders(maxSenders)
+	}
+	e.traced = cfg.LogRequests || log.GetLevel() <= zerolog.DebugLevel
+	if e.headers, err = parseExtraHeaders(cfg.ExtraHeaders); err != nil {
+		return nil, fmt.Errorf("extra_hdrs: %w", err)
+	}
+	if e.metrics, err = newMetrics(reg, e.credits, &e.held); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	e.committer = newCommitter(store, cfg, log, e.metrics)
+	e.lister = newLister(e)
+	e.loader, e.reads = newLoader(store, &e.held, log), newReads(newLoader(store, &e.held, log))
+	for i := range 1 << cfg.HashSize {
+		e.shards = append(e.shards, newShard(e, i))
+	}
+	return e, nil
+}
+
+// loadAhead is how many loaded rooms may wait to be installed.
+const loadAhead = 64
+
+// Start loads the rooms and begins to serve. ctx bounds the loading only.
+func (e *Engine) Start(ctx context.Context) error {
+	if err := e.loadRooms(ctx); err != nil {
+		return fmt.Errorf("loading rooms: %w", err)
+	}
+	if err := e.loadSeen(ctx); err != nil {
+		return fmt.Errorf("loading answers: %w", err)
+	}
+	if err := e.loadNotes(ctx); err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.Background())
+	e.cancel = cancel
+	e.loop("committer", func() { e.committer.run(run) })
+	e.loop("lister", func() { e.lister.run(run) })
+	e.loop("pruner", func() { e.prune(run) })
+	for range loaders {
+		e.loop("loader", func() { e.loader.run(run) })
+	}
+	e.loop("reads", func() { e.reads.run(run) })
+	for _, s := range e.shards {
+		e.loop("shard "+strconv.Itoa(s.index), func() { s.run(run) })
+	}
+	return nil
+}
+
+// loadRooms loads rooms in this goroutine and installs them in another one, which owns all shards until
+// they run.
+func (e *Engine) loadRooms(ctx context.Context) error {
+	loaded := make(chan store.RoomState, loadAhead)
+	var installing sync.WaitGroup
+	installing.Go(func() {
+		for state := range loaded {
+			e.shardOf(state.Room.Name).install(state)
+		}
+	})
+	err := e.store.Load(ctx, func(state store.RoomState) error {
+		loaded <- state
+		return nil
+	})
+	close(loaded)
+	installing.Wait()
+	return err
+}
+
+// lastFlush is how long Stop waits for the cursors to be written after ctx has ended.
+const lastFlush = time.Second
+
+// Stop refuses new requests, waits until nothing is under way or ctx ends, and ends all goroutines. It
+// may be called twice, and before Start.
+func (e *Engine) Stop(ctx context.Context) {
+	e.stop.Do(func() {
+		e.stopping.Store(true)
+		if e.cancel == nil {
+			return
+		}
+		for _, s := range e.shards {
+			s.inbox.ring() // the engine may be idle already
+		}
+		select {
+		case <-e.idle:
+		case <-ctx.Done():
+		}
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+		defer cancel()
+		e.flush(last)
+		e.cancel()
+		e.loops.Wait()
+	})
+}
+
+func randomTag() string {
+	b := make([]byte, 5)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// loadSeen loads the answers of an earlier run.
+func (e *Engine) loadSeen(ctx context.Context) error {
+	rows, err := e.store.Seen(ctx, time.Now().Add(-e.cfg.DuplicateWindow))
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Code == 0 {
+			continue // a sign, see signed
+		}
+		s := e.shards[row.Shard&uint32(len(e.shards)-1)]
+		s.dedupe.remember(&seen{key: row.Key, at: row.At, done: true,
+			answer: evapi.Answer{Code: row.Code, RC: row.RC, Reason: row.Reason}}, time.Now())
+	}
+	return nil
+}
+
+// flush writes all cursors and waits for that until ctx ends.
+func (e *Engine) flush(ctx context.Context) {
+	done := make(chan struct{}, len(e.shards))
+	for _, s := range e.shards {
+		s.inbox.post(func() { s.delivery.flush(func(error) { done <- struct{}{} }) })
+	}
+	for range e.shards {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// loadNotes loads kept notices. They are sent one after the other, as to users that are offline.
+func (e *Engine) loadNotes(ctx context.Context) error {
+	rows, err := e.store.Notes(ctx, maxKept*len(e.shards))
+	if err != nil {
+		return fmt.Errorf("loading notices: %w", err)
+	}
+	for i := range rows {
+		row := &rows[i]
+		if time.Since(row.At) > keptAge {
+			continue
+		}
+		out, err := e.composeNotice(row.Room, string(row.Body), "", row.At)
+		if err != nil {
+			e.log.Warn().Err(err).Msg("notice cannot be sent")
+			continue
+		}
+		s := e.shardOf(row.Room)
+		s.delivery.keep(s.delivery.streamOf(row.User), note{out: out, stored: row.ID, made: row.At},
+			s.now.Add(time.Duration(len(s.delivery.keptDue)+1)*hurryEach))
+	}
+	return nil
+}
+
+// loop runs one of the engine's goroutines until it ends. After a panic its data cannot be relied on, and
+// nobody else has it: see Failed.
+func (e *Engine) loop(name string, run func()) {
+	e.loops.Go(func() {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			e.log.Error().Str("loop", name).Str("panic", fmt.Sprint(p)).Bytes("stack", debug.Stack()).
+				Msg("a fault in imcd: it ends, and delivers after the next start what it has taken")
+			select {
+			case e.failed <- fmt.Errorf("%s: panic: %v", name, p):
+			default: // the first counts
+			}
+		}()
+		run()
+	})
+}
+
+// Failed gives the error of a goroutine of the engine that has panicked. The process must end then,
+// without Stop, which would write data from memory. Messages that were answered 200 are in the database,
+// and are delivered after the next start.
+func (e *Engine) Failed() <-chan error { return e.failed }
