@@ -51,6 +51,9 @@ const (
 	defaultQueueCopies = 128
 )
 
+// linkLater is the time from a failure of copies by SIP to the next try.
+const linkLater = 30 * time.Second
+
 // Conn is the connection to one Kamailio: it connects, says hello, keeps the connection
 // alive and makes a new one when it is lost. Its methods are safe for concurrent use, and
 // all but Stop for use from a Handler's methods.
@@ -176,6 +179,50 @@ func (c *Conn) note(change func(s *State)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.state)
+}
+
+// Send queues one copy; it never blocks. A nil error means that there will be a Result for
+// the Call-ID, unless Kamailio loses it: a caller that needs to know in any case keeps a
+// timer. The errors are ErrDown, ErrFull, ErrTooLarge and, wrapped, ErrBadCopy.
+func (c *Conn) Send(cp Copy) error {
+	if err := checkCopy(&cp); err != nil {
+		return err
+	}
+	if l := c.link.Load(); l != nil {
+		if err := l.put(&cp); !errors.Is(err, ErrDown) {
+			return err
+		}
+	}
+	return c.box.putCopy(cp, false)
+}
+
+// Reply queues the answer of a suspended transaction; it never blocks and goes ahead of
+// copies without First. The errors are ErrDown, ErrFull, and one for a Code that is no
+// final SIP status.
+func (c *Conn) Reply(tx TxID, a Answer) error {
+	payload, err := appendReply(nil, tx, a)
+	if err != nil {
+		return err
+	}
+	return c.box.putPayload(payload, false)
+}
+
+// Answer queues a JSON-RPC response for the operator's connection tag; it never blocks. The
+// errors are ErrDown, ErrFull (64 answers wait), ErrTooLarge, wrapped with the numbers
+// (above some 24000 bytes), and one for a malformed tag.
+func (c *Conn) Answer(tag string, json []byte) error {
+	payload, err := appendAnswer(nil, tag, json)
+	if err != nil {
+		return err
+	}
+	return c.box.putPayload(payload, true)
+}
+
+// Look asks Kamailio how many registrations it has; the answer appears in State. An include
+// of another version does not answer. It never blocks. The errors are ErrDown and ErrFull.
+func (c *Conn) Look() error {
+	c.note(func(s *State) { s.Registrations = nil })
+	return c.box.putPayload([]byte(imcLook), false)
 }
 
 // drained tells the handler that Send takes copies again.

@@ -269,7 +269,8 @@ func TestConnQueueIsBounded(t *testing.T) {
 		t.Errorf("%d of 100 refused", full)
 	}
 	long := "sip:" + strings.Repeat("b", 1000) + "@h"
-	if err := c.Send(Copy{Out: simpleOutgoing(t, strings.Repeat("x", 31500)), To: long, CallID: "l"}); !errors.Is(err, ErrTooLarge) {
+	if err := c.Send(Copy{Out: simpleOutgoing(t, strings.Repeat("x", 31500)), To: long, CallID: "l"}); !errors.Is(err,
+		ErrTooLarge) {
 		t.Errorf("%v", err)
 	}
 	eventually(t, "given up for want of a pong", func() bool { return rec.count("down") > 0 })

@@ -18,6 +18,41 @@ const maxEarly = 1024
 // featureOutcomes says that outcomes come with pongs.
 const featureOutcomes = "outcomes"
 
+// Start begins to connect; it returns at once. It does nothing if the Conn has been
+// started or stopped before.
+func (c *Conn) Start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over || c.cancel != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	go func() {
+		defer close(c.done)
+		c.run(ctx)
+		if c.socket != nil {
+			c.socket.stop()
+		}
+	}()
+}
+
+// Stop closes the connection and waits until all its goroutines have ended; the Handler
+// has had its Down by then. Queued frames are not written: a caller that wants them
+// written waits for Stats().Queued to become 0 before. Stop may be called more than once
+// and before Start, but not from a Handler's method.
+func (c *Conn) Stop() {
+	c.mu.Lock()
+	c.over = true
+	cancel := c.cancel
+	c.mu.Unlock()
+	if cancel == nil {
+		return
+	}
+	cancel()
+	<-c.done
+}
+
 // run connects again and again until ctx ends.
 func (c *Conn) run(ctx context.Context) {
 	wait := backoff{min: c.cfg.BackoffMin, max: c.cfg.BackoffMax}

@@ -35,11 +35,13 @@ func TestDialKamailio(t *testing.T) {
 	if err := c.Call(t.Context(), "echo", []string{"a"}, &got); err != nil || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if err := c.Call(t.Context(), "echo", []string{strings.Repeat("x", MaxFrame)}, nil); !errors.Is(err, jsonrpc.ErrTooLarge) {
+	if err := c.Call(t.Context(), "echo", []string{strings.Repeat("x", MaxFrame)}, nil); !errors.Is(err,
+		jsonrpc.ErrTooLarge) {
 		t.Errorf("%v", err)
 	}
 	c.Close()
-	for secret, want := range map[string]string{testSecret: "engine", "wrong": "welcome", "odd": "PongEvent", "": "secret", "a b": "secret"} {
+	for secret, want := range map[string]string{testSecret: "engine", "wrong": "welcome", "odd": "PongEvent",
+		"": "secret", "a b": "secret"} {
 		if _, err := DialKamailio(t.Context(), f.addr(), secret); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", secret, err)
 		}

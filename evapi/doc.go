@@ -1,174 +1,186 @@
-// Package evapi talks to Kamailio's evapi module: netstring frames over TCP
-// that carry JSON-RPC 2.0 in both directions. It knows SIP MESSAGE requests,
-// replies to suspended transactions and the sending of new MESSAGE requests; it
-// knows nothing of chat rooms.
+// Package evapi talks to Kamailio's evapi module: netstring frames over TCP that carry
+// JSON-RPC 2.0 in both directions. It reads SIP MESSAGE requests, answers suspended
+// transactions and sends new MESSAGE requests; it knows nothing of chat rooms.
 //
 // # The wire
 //
-// Kamailio listens, imcd connects. Every frame is one netstring. The first frame
-// a client sends is the only one that is not JSON:
+// Kamailio listens, imcd connects. Every frame is one netstring. The first frame of a client
+// is the only one that is not JSON:
 //
 //	hello SECRET
 //
-// SECRET is 1 to 128 printable ASCII characters without space, quotes, backslash
-// or comma. Kamailio knows two secrets; which one it is decides the role of the
-// connection, "engine" or "operator". A client that has not said a right hello is
-// a stranger: its frames are dropped, it is sent nothing. One engine is served at
-// a time; a later hello with the engine's secret takes the place over.
+// SECRET is 1 to 128 printable ASCII characters without space, quotes, backslash or comma.
+// Kamailio knows two secrets, which give a connection its role: "engine" or "operator". Until
+// its hello is right a client is a stranger: its frames are dropped, and it is sent nothing.
+// Kamailio serves one engine at a time; a later hello with the engine's secret takes the place
+// over.
 //
 // # From imcd to Kamailio
 //
-// JSON-RPC 2.0, no white space, keys in exactly this order, every parameter of
-// the imc.* methods a JSON string without quotes or backslashes in it (base64
-// where the value is not known to be plain): the routing script splits the frame
-// at the quotes.
+// JSON-RPC 2.0, no white space, keys in exactly this order. Every parameter of the imc.*
+// methods is a JSON string without quotes or backslashes in it (base64 where the value is not
+// known to be plain): the routing script splits the frame at the quotes.
 //
 //	{"jsonrpc":"2.0","method":"imc.ping","params":["ID"]}
 //	{"jsonrpc":"2.0","method":"imc.look","params":[""]}
 //	{"jsonrpc":"2.0","method":"imc.reply","params":["TINDEX","TLABEL","CODE","RC","RETRY","B64 REASON","B64 HEADERS"]}
 //	{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","RURI","NEXTHOP",".","HEADERS","BODY"],"id":ID}
-//	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID","B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
-//	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP","B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
+//	{"jsonrpc":"2.0","method":"imc.send","params":["ID","B64 RURI","B64 NEXTHOP","B64 CALLID",
+//	  "B64 FROM","B64 TO","B64 HEADERS","B64 BODY"]}
+//	{"jsonrpc":"2.0","method":"imc.batch","params":["ID","LANE","B64 NEXTHOP",
+//	  "B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
 //	{"jsonrpc":"2.0","method":"imc.link","params":["PORT","B64 NEXTHOP","ADDRESS"]}
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
 //
-// imc.look asks how many registrations Kamailio has accepted since its start, and whether
-// any was reported by imc.registered; the answer is imc.registrations, in which "accepted"
-// is no number where there is no registrar.
+// (Lines are broken here alone.)
 //
-// imc.ping is answered with imc.pong once every frame before it has been
-// executed. imc.reply resumes the suspended transaction TINDEX:TLABEL (both
-// signed 32 bit decimals) and answers it; RC is what the script finds in
-// $avp(imc_rc); RETRY is Retry-After in seconds, "0" for none;
-// HEADERS are further headers of the answer, each ended by CRLF, and left out if there are none. tm.t_uac_start is
-// Kamailio's own RPC; it is answered (imc.error) only if it fails. HEADERS are
-// From, To, Call-ID, X-IMC-Secret, Content-Type and others, each ended by CRLF;
-// control characters are escaped, bytes from 0x80 on stand as they are, valid
-// UTF-8 or not. imc.answer is sent on to the operator's connection TAG.
+// imc.ping is answered with imc.pong once every frame before it has been executed.
 //
-// tm.t_uac_start drops NULs from the body. In headers other than From, To and
-// Call-ID it puts an address in place of "!!", cuts a header that has one "!"
-// short (with its line end), and crashes Kamailio over two that stand apart (seen
-// on 5.6.3; the newest source is the same). So whatever has a NUL in its body or
-// a "!" in such a header travels as imc.send, which the script hands to
-// uac_req_send: headers up to 2047 bytes, all of them ended by CRLF, FROM and TO
-// as they stand in the header.
+// imc.look asks how many registrations Kamailio has accepted since its start, and whether any
+// was reported by imc.registered. The answer is imc.registrations, in which "accepted" is no
+// number where there is no registrar.
 //
-// imc.batch takes one MESSAGE to at most 64 recipients, which stand in groups of 8,
-// by uac_req_send in a worker of Kamailio (Lane). Its pong says only that a worker will have it; that the batch
-// is done is an outcome, and no more than 8 may be open. HEADERS have no
-// X-IMC-Secret here: the script adds it for what comes back to Kamailio.
+// imc.reply resumes the suspended transaction TINDEX:TLABEL (both signed 32 bit decimals) and
+// answers it. The script finds RC in $avp(imc_rc); RETRY is Retry-After in seconds, "0" for
+// none; HEADERS are further headers of the answer, each ended by CRLF, and left out if there
+// are none.
+//
+// tm.t_uac_start is Kamailio's own RPC; it is answered (imc.error) only if it fails. HEADERS
+// are From, To, Call-ID, X-IMC-Secret, Content-Type and others, each ended by CRLF; control
+// characters are escaped, bytes from 0x80 on stand as they are, valid UTF-8 or not. It drops
+// NULs from the body. In headers other than From, To and Call-ID it puts an address in place
+// of "!!", cuts a header with one "!" short (with its line end), and crashes Kamailio over two
+// that stand apart (seen on 5.6.3; the newest source is the same). So a copy with a NUL in its
+// body or a "!" in such a header travels as imc.send, for uac_req_send: headers up to 2047
+// bytes, all of them ended by CRLF, FROM and TO as they stand in the header.
+//
+// imc.batch takes one MESSAGE to at most 64 recipients, in groups of 8, by uac_req_send in a
+// worker of Kamailio (Lane). Its pong says only that a worker will have it; an outcome reports
+// that the batch is done, and no more than 8 may be open. HEADERS have no X-IMC-Secret here:
+// the script adds it for copies that come back to Kamailio.
+//
+// imc.answer goes on to the operator's connection TAG.
 //
 // # Copies by SIP
 //
-// The cheapest way for a copy (LaneSIP) is not by evapi: imcd sends it to Kamailio as
-// a SIP request, over UDP on the same host, and keeps its transaction (sipLink):
-// retransmissions, timeout, the response. imc.link tells Kamailio the address and port
-// that such requests come from. An event route that runs ahead of all routing looks at
-// these alone, looks the recipient up and forwards the request without a transaction; the
-// response comes back over the second Via. A script's step, a transaction and its
-// memory, and an event for the outcome are saved each time. Without a device here, or
-// without IMC_DIRECT, the request goes on to the operator's routing; a user with
-// several devices, or one that is not reached by UDP, is answered "300 imc other way",
-// and the copy goes by imc.batch: the outcome of each device counts, and nothing may be
-// repeated over TCP.
+// The cheapest way for a copy (LaneSIP) is not by evapi: imcd sends it to Kamailio as a SIP
+// request, over UDP on the same host, and keeps its transaction (sipLink): retransmissions,
+// timeout, the response. imc.link reports the address and port of such requests. An event
+// route that runs ahead of all routing looks at these alone, looks the recipient up and
+// forwards the request without a transaction; the response comes back over the second Via.
+// This saves a step of the script, a transaction and its memory, and an event for the
+// outcome. Without a device here, or without IMC_DIRECT, the request goes on to the
+// operator's routing. For a user with several devices, or one that is not reached by UDP, the
+// answer is "300 imc other way", and the copy goes by imc.batch: the outcome of each device
+// counts, and nothing may be repeated over TCP.
 //
-// With IMC_THROUGH, copies for a next hop that is not this Kamailio pass it as they are,
-// before it has parsed anything. Their only Via has Kamailio's address then, and a branch
-// that begins with "z9hG4bK.imcopy-": a response with such a branch is passed to the
-// address that imc.link has told.
+// With IMC_THROUGH, copies for a next hop other than this Kamailio pass it as they are,
+// before it has parsed anything. Their only Via has Kamailio's address then, and a branch that
+// begins with "z9hG4bK.imcopy-": a response with such a branch is passed to the address of
+// imc.link.
 //
 // A contact whose host is a name, with one device that is reached by UDP, is answered "300
 // imc name HOST:PORT" (PORT may be empty): nobody in Kamailio is to wait for a name server.
-// The copy comes again with X-IMC-Dest (Copy.Dest), where the name is. The same header leads
-// copies for other domains through the operator's routing; it is believed of imcd only.
+// The copy comes again with X-IMC-Dest (Copy.Dest), the address of that name. The same header
+// leads copies for other domains through the operator's routing; imcd alone may set it.
 //
-// Such answers, and "503 Not from here now" to a copy from a port that it does not know, have
-// the header X-IMC-Own, if "own" is among the features: SHA-256 of the header secret, in
-// hexadecimal. Without it they are a device's, and nothing but its final response.
+// Such answers, and "503 Not from here now" to a copy from an unknown port, have the header
+// X-IMC-Own, if "own" is among the features: SHA-256 of the header secret, in hexadecimal.
+// Without it an answer is a device's, and simply its final response.
 //
-// An OPTIONS from that port is answered "200 imc GEN" by the event route (with " via"
-// behind it if copies go to a next hop, or " through" if they pass like that): before
-// anything else, to see that this is the way to this Kamailio. What Kamailio has not
-// read waits in its socket, in the way of everybody's requests; so no more than a few
-// milliseconds' work of it is sent. Linux tells what lies in that socket (gauge), responses
-// of devices included. Where it does not, the following does. A response to a copy tells that it was read, and
-// all before it; where devices are silent or far an OPTIONS behind the copies, a mark, is
-// answered in their place, and goes with each half of what may be unread. If it has another
-// answer, Kamailio does not know of the link any more: copies go by frames, and it is told and
-// asked again each half minute. Replies go first: while one waits, there are no new copies for
-// some milliseconds.
+// The event route answers an OPTIONS from that port with "200 imc GEN" (and " via" behind it
+// if copies go to a next hop, or " through" if they pass like that). Before anything else
+// this shows that the port leads to this Kamailio.
+//
+// Unread requests wait in Kamailio's socket, in the way of everybody else's; so no more than
+// a few milliseconds' work is sent (sipFlow). Linux reports the level of that socket (gauge),
+// responses of devices included. Where it does not, a response to a copy shows that Kamailio
+// has read it, and all before it. Where devices are silent or far, an OPTIONS behind the
+// copies, a mark, is answered in their place; one goes with each half of what may be unread.
+// If it has another answer, Kamailio does not know the link any more: copies go by frames, and
+// imcd sends imc.link and OPTIONS again each half minute. Replies go first: while one waits,
+// there are no new copies for some milliseconds.
 //
 // # From Kamailio to imcd
 //
 // JSON-RPC 2.0 notifications:
 //
-//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","start":"WORD","gen":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI","room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
-//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,"dropped":N,"outcomes":"KEY VALUE KEY VALUE …"}}
-//	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,"time":"SEC.USEC","auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","start":"WORD","gen":N,
+//	  "version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI",
+//	  "room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
+//	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,
+//	  "dropped":N,"outcomes":"KEY VALUE KEY VALUE …"}}
+//	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,
+//	  "time":"SEC.USEC","auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
 //
-// An operator's connection gets imc.welcome with role "operator" and nothing
-// else but the answers to what it asks (plain JSON-RPC 2.0, methods imc.*).
-// "room" to "any" of imc.welcome, and "local" and "room" of imc.message, came later than
-// the rest and may be missing (Welcome.Rooms, Message.Foreign, Message.ByRule).
-// "start", which is later still, is another word after each start of Kamailio (Welcome.Start).
-// Of "features", "topos" and "topos-own" say that this module is loaded (Topos).
-// "time" is Kamailio's clock. A message that was on its way for long, because
-// imcd was frozen or overrun, has been answered 503 by Kamailio already and must
-// not be carried out any more (Message.Age).
+// An operator's connection gets imc.welcome with role "operator" and nothing else but the
+// answers to its requests (plain JSON-RPC 2.0, methods imc.*).
 //
-// imc.receipt is a MESSAGE with a receipt (message/imdn+xml) that Kamailio has answered
-// 200 by itself, without a transaction; it needs no answer. Above a rate, or when imcd
-// has much to read, receipts are answered all the same and dropped; "dropped" counts them
-// since Kamailio's start, or since it was 1000000000. Receipts in CPIM come as messages.
+// "room" to "any" of imc.welcome, and "local" and "room" of imc.message, are missing in an
+// older imc.cfg (Welcome.Rooms, Message.Foreign, Message.ByRule), and "start" in one that is
+// not as old: it is another word after each start of Kamailio (Welcome.Start). Of "features",
+// "topos" and "topos-own" say that this module is loaded (Topos).
 //
-// What imcd has not read since its last frame is bounded (IMC_MAX_UNREAD). So it pings,
-// too, when it has read some kilobytes (pingAfter).
+// "time" is Kamailio's clock. If imcd was frozen or overrun, Kamailio has answered 503 to an
+// old message already, and imcd must not execute it any more (Message.Age).
 //
-// The outcomes of copies gather in Kamailio and come with the next pong, so
-// imcd pings every few milliseconds while it waits for some. KEY is the Call-ID in
-// base64 and VALUE the final status, with "*N" behind it if the copy went to N
-// devices (each has its own outcome then), and "/" and the Retry-After in base64 if
-// there is one; "f" if Kamailio could not send the copy. KEY "=" says that batch
-// VALUE is done. An event per copy would cost as much as the copy itself.
+// imc.receipt is a MESSAGE with a receipt (message/imdn+xml) that Kamailio has answered 200 by
+// itself, without a transaction; it needs no answer. Above a rate, or when imcd has much to
+// read, Kamailio still answers receipts, but drops them; "dropped" counts these since its start,
+// or since the count was 1000000000. Receipts in CPIM come as messages.
+//
+// The bytes that imcd has not read since its last frame are bounded (IMC_MAX_UNREAD). So it
+// also pings when it has read some kilobytes (pingAfter).
+//
+// The outcomes of copies gather in Kamailio and come with the next pong, so imcd pings every
+// few milliseconds while it waits for some. An event per copy would cost as much as the copy
+// itself. KEY is the Call-ID in base64 and VALUE the final status, with "*N" behind it if the
+// copy went to N devices (each has its own outcome then), and "/" and the Retry-After in
+// base64 if there is one; "f" if Kamailio could not send the copy. KEY "=" says that batch
+// VALUE is done.
 //
 // "id" of imc.error is empty for tm.t_uac_start: there it stands in the reply.
 //
 // # Limits that Kamailio sets
 //
-// Every copy that comes back to Kamailio costs about 25 KB of its shared memory
-// until 5 s after its end, a direct one half of that, one by SIP that finds a device
-// nothing, and one by SIP that takes the routing half of it.
-// What is left stands in each pong, as it was up to a second ago. Below a third, copies that take any go at a rate that
-// falls with what is left (memory); replies, and copies that take none, go as always.
+// Every copy that comes back to Kamailio costs about 25 KB of its shared memory until 5 s
+// after its end, a direct one half of that, one by SIP that finds a device nothing, and one by
+// SIP that takes the routing half of it. Each pong reports the free memory, as it was up to a
+// second ago. Below a third, copies that take any go at a rate that falls with it (memory);
+// replies, and copies that take none, go as always.
 //
-// A payload of more than 32760 bytes is lost or ends the connection
-// (MaxFrame). Its parser loses frames when a read ends inside a length, so
-// frames go out in windows of at most 30000 bytes, one write each, ended by a
-// ping whose pong is awaited before anything else is written (WindowBytes). A
-// larger frame goes alone, with its ping; a heartbeat is a window without frames.
-// The client must always read: a peer that does not read ends up blocking SIP
+// A payload of more than 32760 bytes is lost or ends the connection (MaxFrame). Kamailio's
+// parser loses frames when a read ends inside a length, so frames go out in windows of at most
+// 30000 bytes, one write each, ended by a ping whose pong is awaited before anything else is
+// written (WindowBytes). A larger frame goes alone, with its ping; a heartbeat is a window
+// without frames. The client must always read: a peer that does not ends up blocking SIP
 // workers, until Kamailio 6.2, which has timeouts (imc.cfg sets them).
 //
-// Who can connect to the port can end a Kamailio before 6.1.3 without any secret: a
-// length just below 2^31 overflows in the parser, before any script runs. It must only
-// be open to processes that are trusted as far as that, on loopback as a rule.
+// Anybody who can connect to the port can end a Kamailio before 6.1.3 without any secret: a
+// length just below 2^31 overflows in the parser, before any script runs. The port must only be
+// open to processes that are trusted as far as that, on loopback as a rule.
 //
 // # Use
 //
-// NewConn makes a Conn with a Handler for what arrives; NewOutgoing prepares what
-// all copies of one MESSAGE share, and Conn.Send queues one copy of it. Each copy
-// that was accepted gets a Result: Kamailio's final reply, or a Local one if
-// Kamailio refused the frame or the connection was lost before it confirmed it. A
-// Result can be lost with the connection or by Kamailio, so whoever must know
-// keeps a timer and may send the copy again with the same Call-ID.
+// NewConn makes a Conn with a Handler for events; NewOutgoing prepares the part that all copies
+// of one MESSAGE share, and Conn.Send queues one copy of it. Each accepted copy gets a Result:
+// Kamailio's final reply, or a Local one if Kamailio refused the frame or the connection was
+// lost before it confirmed it. A Result can be lost with the connection or by Kamailio, so a
+// sender that must know keeps a timer and may send the copy again with the same Call-ID.
 //
 // Dial and DialKamailio make clients of imcd's own RPC port and of Kamailio's (package
 // jsonrpc). On the RPC port a client may begin with the same hello, with the token of that
 // port, and must if there is one; it gets the same imc.welcome.
+//
+// # Files
+//
+// From top to bottom: connect.go makes connections; session.go reads one, writer.go writes it;
+// sip_*.go is the SIP lane; conn.go has the methods of a Conn; outbox.go, window_builder.go and
+// queue.go hold entries until they are written; frame*.go and outgoing.go have their form on
+// the wire, event.go and outcome.go that of Kamailio's frames.
 package evapi

@@ -20,30 +20,39 @@ func event(method, params string) string {
 
 func TestDecodeEvent(t *testing.T) {
 	t.Parallel()
-	welcome := &WelcomeEvent{Role: "engine", Welcome: Welcome{Gen: 3, Version: "kamailio 5.6.3", HeaderSecret: "hdr-secret",
-		NextHop: "sip:127.0.0.1:5060", Features: []string{"send", "registered", "outcomes"}}}
+	welcome := &WelcomeEvent{Role: "engine", Welcome: Welcome{Gen: 3, Version: "kamailio 5.6.3",
+		HeaderSecret: "hdr-secret",
+		NextHop:      "sip:127.0.0.1:5060", Features: []string{"send", "registered", "outcomes"}}}
 	tests := []struct {
 		in   string
 		want Event
 	}{
 		{welcomeJSON("engine", 3), welcome},
 		{event("imc.welcome", `{"role":"operator"}`), &WelcomeEvent{Role: "operator"}},
-		{event("imc.welcome", `{"role":"engine","room":"`+enc("^r.+$")+`","prefix":"","domains":"`+enc(" a.test b.test ")+`","any":0}`),
-			&WelcomeEvent{Role: "engine", Welcome: Welcome{Rooms: &RoomRule{Expression: "^r.+$"}, Domains: []string{"a.test", "b.test"}}}},
+		{event("imc.welcome",
+			`{"role":"engine","room":"`+enc("^r.+$")+`","prefix":"","domains":"`+enc(" a.test b.test ")+`","any":0}`),
+			&WelcomeEvent{Role: "engine", Welcome: Welcome{Rooms: &RoomRule{Expression: "^r.+$"}, Domains: []string{"a.test",
+				"b.test"}}}},
 		{event("imc.welcome", `{"role":"engine","room":"","prefix":"`+enc("r-")+`","domains":"","any":1}`),
 			&WelcomeEvent{Role: "engine", Welcome: Welcome{Rooms: &RoomRule{Prefix: "r-"}, AnyDomain: true}}},
 		{event("imc.pong", `{"id":"17"}`), PongEvent{ID: "17"}},
 		{event("imc.pong", `{"id":"17","outcomes":""}`), PongEvent{ID: "17"}},
-		{event("imc.pong", `{"id":"17","shm_free":1,"shm":2,"outcomes":"`+enc("a")+` 200 = 7 `+enc("c@\"x")+` 480/`+enc("120 (busy);duration=1")+` `+
-			enc("b")+` f `+enc("d")+` 486*3 `+enc("e")+` 503*2/`+enc("soon")+`"}`), PongEvent{ID: "17", Free: 1, All: 2, Outcomes: []Outcome{
-			{CallID: "a", Code: 200, Devices: 1}, {Batch: 7}, {CallID: "c@\"x", Code: 480, Devices: 1, RetryAfter: 2 * time.Minute},
-			{CallID: "b", Devices: 1}, {CallID: "d", Code: 486, Devices: 3}, {CallID: "e", Code: 503, Devices: 2}}}},
+		{event("imc.pong",
+			`{"id":"17","shm_free":1,"shm":2,"outcomes":"`+enc("a")+` 200 = 7 `+enc("c@\"x")+
+				` 480/`+enc("120 (busy);duration=1")+` `+
+				enc("b")+` f `+enc("d")+` 486*3 `+enc("e")+` 503*2/`+enc("soon")+`"}`), PongEvent{ID: "17", Free: 1, All: 2,
+			Outcomes: []Outcome{
+				{CallID: "a", Code: 200, Devices: 1}, {Batch: 7}, {CallID: "c@\"x", Code: 480, Devices: 1,
+					RetryAfter: 2 * time.Minute},
+				{CallID: "b", Devices: 1}, {CallID: "d", Code: 486, Devices: 3}, {CallID: "e", Code: 503, Devices: 2}}}},
 		{event("imc.pong", `{"id":"1","outcomes":"`+enc("a")+` 503/`+enc("99999999999999999999")+`"}`),
 			PongEvent{ID: "1", Outcomes: []Outcome{{CallID: "a", Code: 503, Devices: 1, RetryAfter: maxRetryAfter}}}},
-		{event("imc.error", `{"id":"","code":400,"reply":"`+enc(`{"jsonrpc":"2.0","error":{"code":400,"message":"Invalid uri"},"id":12}`)+`"}`),
+		{event("imc.error", `{"id":"","code":400,"reply":"`+enc(`{"jsonrpc":"2.0","error":{"code":400,`+
+			`"message":"Invalid uri"},"id":12}`)+`"}`),
 			ErrorEvent{ID: "12", Code: 400, Reason: "Invalid uri"}},
 		{event("imc.error", `{"id":"5","code":500,"reply":""}`), ErrorEvent{ID: "5", Code: 500}},
-		{event("imc.error", `{"id":"5","code":500,"reply":"`+enc("no route")+`"}`), ErrorEvent{ID: "5", Code: 500, Reason: "no route"}},
+		{event("imc.error", `{"id":"5","code":500,"reply":"`+enc("no route")+`"}`), ErrorEvent{ID: "5", Code: 500,
+			Reason: "no route"}},
 		{event("imc.registered", `{"aor":"`+enc("sip:al@example.org")+`"}`), RegisteredEvent{AOR: "sip:al@example.org"}},
 		{event("imc.pong", `{"id":"1","dropped":18446744073709551615}`), PongEvent{ID: "1", Dropped: math.MaxUint64}},
 		{event("imc.call", `{"tag":"op-1-5","msg":"`+enc("{}")+`"}`), &Call{Tag: "op-1-5", JSON: []byte("{}")}},
@@ -69,7 +78,8 @@ func equalEvents(a, b Event) bool {
 func TestDecodeMessage(t *testing.T) {
 	t.Parallel()
 	msg := func(request string) string {
-		return event("imc.message", `{"tindex":7,"tlabel":2147483649,"proto":"udp","src_ip":"127.0.0.1","src_port":5061,"auth_user":"`+
+		return event("imc.message", `{"tindex":7,"tlabel":2147483649,"proto":"udp","src_ip":"127.0.0.1","src_port":5061,`+
+			`"auth_user":"`+
 			enc("al")+`","ruri":"`+enc("sip:chat-a@example.org")+`","msg":"`+enc(request)+`"}`)
 	}
 	ev, err := DecodeEvent([]byte(msg(plainRequest)))
@@ -78,7 +88,8 @@ func TestDecodeMessage(t *testing.T) {
 	}
 	m := ev.(*Message)
 	if m.Err != nil || m.Tx != (TxID{7, 2147483649}) || m.Proto != "udp" || m.SrcIP != "127.0.0.1" || m.SrcPort != 5061 ||
-		m.AuthUser != "al" || m.RURI != "sip:chat-a@example.org" || string(m.Request.Body()) != "hello" || m.Received.IsZero() {
+		m.AuthUser != "al" || m.RURI != "sip:chat-a@example.org" || string(m.Request.Body()) != "hello" ||
+		m.Received.IsZero() {
 		t.Errorf("%+v", m)
 	}
 	if m.Foreign || m.ByRule {
@@ -104,8 +115,10 @@ func TestDecodeMessage(t *testing.T) {
 
 func TestDecodeReceipt(t *testing.T) {
 	t.Parallel()
-	for raw, ok := range map[string]bool{plainRequest: true, "": false, "x": false, strings.Replace(plainRequest, "From", "Fro", 1): false} {
-		ev, err := DecodeEvent([]byte(event("imc.receipt", `{"ruri":"`+enc("sip:chat-a@example.org")+`","msg":"`+enc(raw)+`"}`)))
+	for raw, ok := range map[string]bool{plainRequest: true, "": false, "x": false, strings.Replace(plainRequest, "From",
+		"Fro", 1): false} {
+		ev, err := DecodeEvent([]byte(event("imc.receipt",
+			`{"ruri":"`+enc("sip:chat-a@example.org")+`","msg":"`+enc(raw)+`"}`)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,9 +147,11 @@ func TestDroppedSum(t *testing.T) {
 func TestDecodeEventErrors(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
-		"", "x", "{}", "[]", "null", `"imc.pong"`, `{"jsonrpc":"2.0"}`, `{"jsonrpc":"1.0","method":"imc.pong","params":{"id":"1"}}`,
+		"", "x", "{}", "[]", "null", `"imc.pong"`, `{"jsonrpc":"2.0"}`, `{"jsonrpc":"1.0","method":"imc.pong",` +
+			`"params":{"id":"1"}}`,
 		`{"method":"imc.pong","params":{"id":"1"}}`,
-		event("imc.pong", `{"id":"1"}`) + "x", event("imc.pong", `{}`), event("imc.pong", `[]`), event("imc.pong", `{"id":1}`),
+		event("imc.pong", `{"id":"1"}`) + "x", event("imc.pong", `{}`), event("imc.pong", `[]`), event("imc.pong",
+			`{"id":1}`),
 		`{"jsonrpc":"2.0","method":"imc.pong"}`,
 		event("imc.pong", `{"id":"1","outcomes":17}`), event("imc.pong", `{"id":"1","outcomes":"x"}`),
 		event("imc.pong", `{"id":"1","outcomes":"YQ=="}`), event("imc.pong", `{"id":"1","outcomes":"YQ== "}`),
@@ -147,8 +162,10 @@ func TestDecodeEventErrors(t *testing.T) {
 		event("imc.pong", `{"id":"1","outcomes":"`+enc(strings.Repeat("x", 200))+` 200"}`),
 		event("imc.message", `{"tindex":1}`), event("imc.message", `{"tindex":1,"tlabel":2,"ruri":"","msg":17}`),
 		event("imc.message", `{"tindex":"1","tlabel":2,"ruri":"","msg":""}`),
-		event("imc.error", `{"id":""}`), event("imc.registered", `{}`), event("imc.receipt", `{"ruri":""}`), event("imc.receipt", `{"msg":""}`),
-		event("imc.receipt", `{"ruri":"","msg":"%"}`), event("imc.pong", `{"id":"1","dropped":-1}`), event("imc.call", `{"tag":"x"}`), event("imc.welcome", `{}`),
+		event("imc.error", `{"id":""}`), event("imc.registered", `{}`), event("imc.receipt", `{"ruri":""}`),
+		event("imc.receipt", `{"msg":""}`),
+		event("imc.receipt", `{"ruri":"","msg":"%"}`), event("imc.pong", `{"id":"1","dropped":-1}`), event("imc.call",
+			`{"tag":"x"}`), event("imc.welcome", `{}`),
 		event("imc.welcome", `{"role":"engine","gen":"x"}`),
 	} {
 		if ev, err := DecodeEvent([]byte(in)); err == nil || errors.Is(err, ErrUnknownEvent) {
@@ -169,13 +186,19 @@ func TestFastPong(t *testing.T) {
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"YQ== 200 = 7"}`,
 		`{"id":"","time":"","shm_free":0,"shm":18446744073709551615,"outcomes":"YQ== f"}`,
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":6,"outcomes":""}`,
-		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":06,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":"","outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":06,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":"","outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":4,"dropped":6,"shm":5,"outcomes":""}`,
-		`{"id":"1","time":"2.3","shm_free":04,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":+4,"shm":5,"outcomes":""}`,
-		`{"id":"1","time":"2.3","shm_free":4e1,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":4,"shm":-5,"outcomes":""}`,
-		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"x"}`, `{"id":"1","time":"\u0031","shm_free":4,"shm":5,"outcomes":""}`,
-		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"","id":"2"}`, `{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":""}}`,
-		`{"id":"1","time":"2.3","id":"7","shm_free":4,"shm":5,"outcomes":""}`, "{\"id\":\"\xff\",\"time\":\"\",\"shm_free\":4,\"shm\":5,\"outcomes\":\"\"}",
+		`{"id":"1","time":"2.3","shm_free":04,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":+4,"shm":5,` +
+			`"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4e1,"shm":5,"outcomes":""}`, `{"id":"1","time":"2.3","shm_free":4,"shm":-5,` +
+			`"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"x"}`, `{"id":"1","time":"\u0031","shm_free":4,"shm":5,` +
+			`"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"","id":"2"}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":""}}`,
+		`{"id":"1","time":"2.3","id":"7","shm_free":4,"shm":5,"outcomes":""}`,
+		"{\"id\":\"\xff\",\"time\":\"\",\"shm_free\":4,\"shm\":5,\"outcomes\":\"\"}",
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":""} `, `{"id":"1"}`,
 	} {
 		frame := []byte(event("imc.pong", in))
@@ -201,7 +224,8 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(event("imc.error", `{"id":"","code":400,"reply":"e30="}`)))
 	f.Add([]byte(event("imc.call", `{"tag":"op-1-5","msg":"e30="}`)))
 	f.Add([]byte(event("imc.receipt", `{"ruri":"","msg":"`+enc(plainRequest)+`"}`)))
-	f.Add([]byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`)))
+	f.Add([]byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,`+
+		`"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`)))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		ev, err := DecodeEvent(in)
 		if (ev == nil) != (err != nil) {
@@ -220,7 +244,8 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		p, _ := ev.(PongEvent)
 		for _, o := range p.Outcomes {
-			if o.RetryAfter < 0 || o.RetryAfter > maxRetryAfter || o.Devices < 0 || (o.CallID == "") == (o.Devices > 0) && o.CallID != "" {
+			if o.RetryAfter < 0 || o.RetryAfter > maxRetryAfter || o.Devices < 0 || (o.CallID == "") == (o.Devices > 0) &&
+				o.CallID != "" {
 				t.Fatalf("%+v", o)
 			}
 		}
@@ -228,7 +253,8 @@ func FuzzDecodeEvent(f *testing.F) {
 }
 
 func BenchmarkDecodeOutcomes(b *testing.B) {
-	in := []byte(event("imc.pong", `{"id":"1","time":"1795326945.921615","shm_free":265614256,"shm":268435456,"outcomes":"`+strings.Repeat(enc("0123456789abcdef-123456@imcd")+" 200 ", 99)+`= 1"}`))
+	in := []byte(event("imc.pong", `{"id":"1","time":"1795326945.921615","shm_free":265614256,"shm":268435456,`+
+		`"outcomes":"`+strings.Repeat(enc("0123456789abcdef-123456@imcd")+" 200 ", 99)+`= 1"}`))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := DecodeEvent(in); err != nil {
@@ -238,11 +264,30 @@ func BenchmarkDecodeOutcomes(b *testing.B) {
 }
 
 func BenchmarkDecodeMessage(b *testing.B) {
-	in := []byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`))
+	in := []byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,`+
+		`"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := DecodeEvent(in); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestRegistrations: what Kamailio says of registrations, with and without a registrar.
+func TestRegistrations(t *testing.T) {
+	for params, want := range map[string]RegistrationsEvent{
+		`{"accepted":"12","reported":"1"}`:     {12, true},
+		`{"accepted":"12","reported":"0"}`:     {12, false},
+		`{"accepted":"<null>","reported":"0"}`: {-1, false},
+		`{}`:                                   {-1, false},
+	} {
+		ev, err := DecodeEvent([]byte(event("imc.registrations", params)))
+		if err != nil || ev != Event(want) {
+			t.Errorf("%s: %+v %v", params, ev, err)
+		}
+	}
+	if _, err := DecodeEvent([]byte(event("imc.registrations", `{"accepted":1}`))); err == nil {
+		t.Error("a number was taken")
 	}
 }

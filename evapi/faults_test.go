@@ -33,7 +33,12 @@ func TestConnFaults(t *testing.T) {
 		{name: "closed at once", first: func(*fakePeer) {}},
 		{name: "mute", first: func(p *fakePeer) { p.read(); p.read() }, adjust: short},
 		{name: "wrong role", first: func(p *fakePeer) { p.send(welcomeJSON("operator", 1)); p.read(); p.read() }},
-		{name: "garbage for a welcome", first: func(p *fakePeer) { _, _ = p.Write([]byte("HTTP/1.1 400 Bad Request\r\n")); p.read(); p.read() }, decoded: 1},
+		{name: "garbage for a welcome", first: func(p *fakePeer) {
+			_,
+				_ = p.Write([]byte("HTTP/1.1 400 Bad Request\r\n"))
+			p.read()
+			p.read()
+		}, decoded: 1},
 		{name: "bad header secret", first: func(p *fakePeer) {
 			p.send(strings.Replace(welcomeJSON("engine", 1), enc("hdr-secret"), enc("a!b\r\nX: y"), 1))
 			p.read()
@@ -52,7 +57,8 @@ func TestConnFaults(t *testing.T) {
 		{name: "no comma", first: after("2:{};"), wasUp: true, decoded: 1},
 		{name: "no JSON", first: after("2:{x,"), wasUp: true, decoded: 1},
 		{name: "empty frame", first: after("0:,"), wasUp: true, decoded: 1},
-		{name: "bad params", first: after(string(netstring.Append(nil, []byte(event("imc.pong", `{"id":1}`))))), wasUp: true, decoded: 1},
+		{name: "bad params", first: after(string(netstring.Append(nil, []byte(event("imc.pong", `{"id":1}`))))),
+			wasUp: true, decoded: 1},
 		{name: "half a frame and silence", first: after("100:{"), wasUp: true, adjust: short},
 		{name: "no pong", first: func(p *fakePeer) {
 			if !p.welcome() {
@@ -115,7 +121,8 @@ func TestConnReadsSplitFrames(t *testing.T) {
 	for _, e := range []string{
 		event("imc.pong", `{"id":"x","outcomes":"`+enc("a")+` 200"}`),
 		event("imc.unheard.of", `{}`),
-		event("imc.message", `{"tindex":7,"tlabel":8,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`),
+		event("imc.message", `{"tindex":7,"tlabel":8,"proto":"udp","src_ip":"::1","src_port":1,"auth_user":"","ruri":"",`+
+			`"msg":"`+enc(plainRequest)+`"}`),
 		event("imc.registered", `{"aor":"`+enc("sip:al@h")+`"}`),
 		event("imc.call", `{"tag":"op-1-1","msg":"`+enc("{}")+`"}`),
 	} {

@@ -38,13 +38,15 @@ func TestCheckCopy(t *testing.T) {
 
 func TestReplyFrame(t *testing.T) {
 	t.Parallel()
-	got, err := appendReply(nil, TxID{Index: 4294967295, Label: -7}, Answer{Code: 480, RC: -200, Reason: "a\r\nb\x00", RetryAfter: 1500e6})
+	got, err := appendReply(nil, TxID{Index: 4294967295, Label: -7}, Answer{Code: 480, RC: -200, Reason: "a\r\nb\x00",
+		RetryAfter: 1500e6})
 	want := `{"jsonrpc":"2.0","method":"imc.reply","params":["-1","-7","480","-200","2","` + enc("a  b ") + `"]}`
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
 	}
 	got, err = appendReply(nil, TxID{}, Answer{Code: 420, Unsupported: "a, b"})
-	want = `{"jsonrpc":"2.0","method":"imc.reply","params":["0","0","420","0","0","","` + enc("Unsupported: a, b\r\n") + `"]}`
+	want = `{"jsonrpc":"2.0","method":"imc.reply","params":["0","0","420","0","0","","` + enc("Unsupported: a, b\r\n") +
+		`"]}`
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -93,7 +95,8 @@ func TestCut(t *testing.T) {
 func TestAnswerFrame(t *testing.T) {
 	t.Parallel()
 	got, err := appendAnswer(nil, "op-1-2", []byte(`{"a":"b"}`))
-	if want := `{"jsonrpc":"2.0","method":"imc.answer","params":["op-1-2","` + enc(`{"a":"b"}`) + `"]}`; err != nil || string(got) != want {
+	if want := `{"jsonrpc":"2.0","method":"imc.answer","params":["op-1-2","` + enc(`{"a":"b"}`) + `"]}`; err != nil ||
+		string(got) != want {
 		t.Errorf("%s, %v", got, err)
 	}
 	if _, err := appendAnswer(nil, `op"`, nil); err == nil {

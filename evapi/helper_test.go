@@ -183,7 +183,8 @@ func (p *fakePeer) send(payload string) {
 func enc(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 func welcomeJSON(role string, gen int) string {
-	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":%q,"gen":%d,"version":%q,"header":%q,"next_hop":%q,"features":%q}}`,
+	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":%q,"gen":%d,"version":%q,`+
+		`"header":%q,"next_hop":%q,"features":%q}}`,
 		role, gen, enc("kamailio 5.6.3"), enc("hdr-secret"), enc("sip:127.0.0.1:5060"), enc("send registered outcomes"))
 }
 

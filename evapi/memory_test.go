@@ -206,7 +206,8 @@ func TestMemoryBetweenFigures(t *testing.T) {
 		after time.Duration
 		free  uint64
 		want  int
-	}{{0, free, most}, {100 * time.Millisecond, free, 0}, {100 * time.Millisecond, free + 1, most}, {figureAge + 1, free + 1, most}} {
+	}{{0, free, most}, {100 * time.Millisecond, free, 0}, {100 * time.Millisecond, free + 1, most}, {figureAge + 1,
+		free + 1, most}} {
 		now = now.Add(tc.after)
 		m.update(tc.free, total, now)
 		if n := burst(); n < tc.want || n > tc.want+tc.want/20+100 {

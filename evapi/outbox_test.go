@@ -31,24 +31,3 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestRing(t *testing.T) {
-	t.Parallel()
-	var r queue
-	next := 0
-	for round := range 50 {
-		for i := range round * 7 {
-			r.push(entry{size: next + i})
-		}
-		for i := range round * 7 {
-			if r.peek().size != next+i || r.pop().size != next+i {
-				t.Fatalf("round %d: out of order", round)
-			}
-		}
-		next += round * 7
-		r.push(entry{size: next})
-		if r.pop().size != next || r.n != 0 {
-			t.Fatal("not empty")
-		}
-	}
-}

@@ -111,7 +111,8 @@ func TestOutgoingFrame(t *testing.T) {
 		{"plain", Content{From: from, Body: []byte("hello")}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
 		{"bytes", Content{From: from, Body: allBytes(1)}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
 		{"empty", Content{From: from}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
-		{"headers", Content{From: from, ContentType: `text/x; a="b\c"`, Headers: []Header{{Name: "X-A", Value: "1"}, {Name: "In-Reply-To", Value: `a"b`}}},
+		{"headers", Content{From: from, ContentType: `text/x; a="b\c"`, Headers: []Header{{Name: "X-A", Value: "1"},
+			{Name: "In-Reply-To", Value: `a"b`}}},
 			"tm.t_uac_start", "Content-Type: text/x; a=\"b\\c\"\r\nX-A: 1\r\nIn-Reply-To: a\"b\r\n"},
 		{"!! in From", Content{From: `"wow!!" <sip:r@h>`}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
 		{"!! in body", Content{From: from, Body: []byte("wow!!")}, "tm.t_uac_start", "Content-Type: text/plain\r\n"},
@@ -191,10 +192,13 @@ func TestNewOutgoingTooLarge(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fits, not Content
 	}{
-		"plain":   {Content{From: from, Body: bytes.Repeat([]byte("x"), 31000)}, Content{From: from, Body: bytes.Repeat([]byte("x"), 32200)}},
-		"escapes": {Content{From: from, Body: bytes.Repeat([]byte(`"`), 15500)}, Content{From: from, Body: bytes.Repeat([]byte(`"`), 16200)}},
-		"control": {Content{From: from, Body: bytes.Repeat([]byte("\x01"), 5200)}, Content{From: from, Body: bytes.Repeat([]byte("\x01"), 5400)}},
-		"base64":  {Content{From: from, Body: make([]byte, 23000)}, Content{From: from, Body: make([]byte, 24200)}},
+		"plain": {Content{From: from, Body: bytes.Repeat([]byte("x"), 31000)}, Content{From: from,
+			Body: bytes.Repeat([]byte("x"), 32200)}},
+		"escapes": {Content{From: from, Body: bytes.Repeat([]byte(`"`), 15500)}, Content{From: from,
+			Body: bytes.Repeat([]byte(`"`), 16200)}},
+		"control": {Content{From: from, Body: bytes.Repeat([]byte("\x01"), 5200)}, Content{From: from,
+			Body: bytes.Repeat([]byte("\x01"), 5400)}},
+		"base64": {Content{From: from, Body: make([]byte, 23000)}, Content{From: from, Body: make([]byte, 24200)}},
 		"headers": {Content{From: from, Headers: []Header{{Name: "X-A", Value: "!" + strings.Repeat("x", 1800)}}},
 			Content{From: from, Headers: []Header{{Name: "X-A", Value: "!" + strings.Repeat("x", 2000)}}}},
 		"long From": {Content{From: "<sip:" + strings.Repeat("r", 1000) + "@h>", Body: []byte{0}},
@@ -224,7 +228,8 @@ func FuzzOutgoing(f *testing.F) {
 		if err != nil {
 			return
 		}
-		o, err := NewOutgoing(Content{From: from, ContentType: ctype, Headers: []Header{{Name: hname, Value: hvalue}}, Body: body})
+		o, err := NewOutgoing(Content{From: from, ContentType: ctype, Headers: []Header{{Name: hname, Value: hvalue}},
+			Body: body})
 		if err != nil {
 			return
 		}
@@ -258,10 +263,12 @@ func checkDecoded(t *testing.T, d decoded, from, ctype, hname, hvalue string, bo
 			t.Fatalf("harmed by tm.t_uac_start: %+v", d)
 		}
 	}
-	if d.ruri != to || d.to != "<"+to+">" || d.callID != callID || d.from != from || d.headers != headers || d.body != string(body) {
+	if d.ruri != to || d.to != "<"+to+">" || d.callID != callID || d.from != from || d.headers != headers ||
+		d.body != string(body) {
 		t.Fatalf("%+v", d)
 	}
-	if n := strings.Count(d.headers, "\n"); n != strings.Count(headers, "\r\n") || strings.ContainsAny(d.from+d.to+d.callID, "\r\n\x00") {
+	if n := strings.Count(d.headers, "\n"); n != strings.Count(headers, "\r\n") ||
+		strings.ContainsAny(d.from+d.to+d.callID, "\r\n\x00") {
 		t.Fatalf("injected header in %+v", d)
 	}
 }
@@ -276,7 +283,8 @@ func TestOutgoingForms(t *testing.T) {
 		"long":     {From: from, Body: bytes.Repeat([]byte("x"), 20000)},
 		"escapes":  {From: from, Body: bytes.Repeat([]byte("\x01"), 5000)},
 		"imc.send": {From: from, Body: make([]byte, 20000)},
-		"headers":  {From: from, Headers: []Header{{Name: "X-A", Value: strings.Repeat("x", 1500)}, {Name: "X-B", Value: "y"}}},
+		"headers": {From: from, Headers: []Header{{Name: "X-A", Value: strings.Repeat("x", 1500)}, {Name: "X-B",
+			Value: "y"}}},
 	} {
 		o := mustOutgoing(t, c)
 		made := func() (frame, batch bool) { return o.frame.Load() != nil, o.batch.Load() != nil }

@@ -49,7 +49,8 @@ func bind(t *testing.T, u *evapitest.UA, contact string, headers ...string) {
 
 func newDevice(t *testing.T, k *evapitest.Kamailio, user, transport string, answer int) device {
 	t.Helper()
-	u, err := evapitest.NewUA(evapitest.UAConfig{User: user, Domain: "example.org", Proxy: k.SIPAddr(), Transport: transport})
+	u, err := evapitest.NewUA(evapitest.UAConfig{User: user, Domain: "example.org", Proxy: k.SIPAddr(),
+		Transport: transport})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,8 @@ func directDevices(t *testing.T, lane evapi.Lane) {
 				}
 				m := got[0]
 				uri := m.Request.Recipient.String()
-				if len(got) != 1 || m.Text() != "\x00hi!\xff" || m.CallID != "id-"+tt.user || m.To != "sip:"+tt.user+"@example.org" ||
+				if len(got) != 1 || m.Text() != "\x00hi!\xff" || m.CallID != "id-"+tt.user ||
+					m.To != "sip:"+tt.user+"@example.org" ||
 					uri != dev.ua.Contact() || m.Header("X-IMC-Secret") != "" || m.Header("Route") != "" {
 					t.Errorf("device %d got %d, the first %s", i, len(got), m.Request)
 				}
@@ -181,7 +183,8 @@ func directPaths(t *testing.T, lane evapi.Lane) {
 		for _, h := range m.Request.GetHeaders("Route") {
 			route = append(route, h.Value())
 		}
-		if m.Request.Recipient.String() != "sip:behind@192.0.2.1" || len(route) == 0 || !strings.HasPrefix(route[0], "<"+hop+";lr>") {
+		if m.Request.Recipient.String() != "sip:behind@192.0.2.1" || len(route) == 0 || !strings.HasPrefix(route[0],
+			"<"+hop+";lr>") {
 			t.Errorf("route %q, %s", route, m.Request)
 		}
 	})

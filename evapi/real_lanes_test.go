@@ -90,7 +90,8 @@ func BenchmarkLanes(b *testing.B) {
 		straight bool
 		local    string
 	}{{evapi.LaneRPC, false, ""}, {evapi.LaneBatch, false, ""}, {evapi.LaneDirect, false, ""}, {evapi.LaneSIP, false, ""},
-		{evapi.LaneRPC, true, ""}, {evapi.LaneBatch, true, ""}, {evapi.LaneSIP, true, ""}, {evapi.LaneSIP, true, throughLocal}} {
+		{evapi.LaneRPC, true, ""}, {evapi.LaneBatch, true, ""}, {evapi.LaneSIP, true, ""}, {evapi.LaneSIP, true,
+			throughLocal}} {
 		name := bm.lane.String()
 		if bm.straight {
 			name += " straight"
@@ -122,7 +123,8 @@ func BenchmarkLanes(b *testing.B) {
 				default:
 				}
 			})
-			c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: bm.lane, NextHop: next, QueueCopies: 65536}, ev)
+			c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: bm.lane, NextHop: next,
+				QueueCopies: 65536}, ev)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -140,7 +142,8 @@ func BenchmarkLanes(b *testing.B) {
 					}
 				}
 				room <- struct{}{}
-				if err := c.Send(evapi.Copy{Out: out, To: fmt.Sprintf("sip:user%d@example.org", i%users), CallID: fmt.Sprintf("000-%x", i)}); err != nil {
+				if err := c.Send(evapi.Copy{Out: out, To: fmt.Sprintf("sip:user%d@example.org", i%users),
+					CallID: fmt.Sprintf("000-%x", i)}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -171,8 +174,10 @@ func register(t testing.TB, k *evapitest.Kamailio, uri string, users int) {
 	}
 	defer conn.Close()
 	for i := range users {
-		_, err := fmt.Fprintf(conn, "REGISTER sip:example.org SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-r%d\r\nFrom: <sip:user%d@example.org>;tag=1\r\n"+
-			"To: <sip:user%d@example.org>\r\nCall-ID: r%d\r\nCSeq: 1 REGISTER\r\nContact: <%s>\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+		_, err := fmt.Fprintf(conn, "REGISTER sip:example.org SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK-r%d\r\n"+
+			"From: <sip:user%d@example.org>;tag=1\r\n"+
+			"To: <sip:user%d@example.org>\r\nCall-ID: r%d\r\nCSeq: 1 REGISTER\r\nContact: <%s>\r\nMax-Forwards: 70\r\n"+
+			"Content-Length: 0\r\n\r\n",
 			conn.LocalAddr(), i, i, i, i, strings.Replace(uri, "sip:", fmt.Sprintf("sip:user%d@", i), 1))
 		if err != nil {
 			t.Fatal(err)

@@ -34,7 +34,8 @@ func optionsFrom(t *testing.T, k *evapitest.Kamailio, network, local string) (st
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "OPTIONS sip:imc@localhost SIP/2.0\r\nVia: SIP/2.0/%s %s;branch=z9hG4bK%d\r\nFrom: <sip:x@h>;tag=1\r\n"+
+	fmt.Fprintf(conn, "OPTIONS sip:imc@localhost SIP/2.0\r\nVia: SIP/2.0/%s %s;branch=z9hG4bK%d\r\nFrom: "+
+		"<sip:x@h>;tag=1\r\n"+
 		"To: <sip:imc@localhost>\r\nCall-ID: %d\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
 		strings.ToUpper(network), conn.LocalAddr(), time.Now().UnixNano(), time.Now().UnixNano())
 	buf := make([]byte, 2000)
@@ -80,7 +81,8 @@ func sipPort(t *testing.T, own, other string) {
 	var link string // its port
 	for n := 0; ; n++ {
 		c = connect(t, k, evapi.LaneSIP, "", newEvents(func(r evapi.Result) { results <- r }))
-		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: fmt.Sprint("copy", n)}); err != nil {
+		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:bob@example.org", CallID: fmt.Sprint("copy",
+			n)}); err != nil {
 			t.Fatal(err)
 		}
 		if r := await(t, "result", results); r.Code != 200 {
@@ -124,7 +126,8 @@ func TestSIPToItself(t *testing.T) {
 	results := make(chan evapi.Result, 10)
 	c := connect(t, k, evapi.LaneSIP, "sip:"+k.SIPAddr(), newEvents(func(r evapi.Result) { results <- r }))
 	for user, want := range map[string]int{"bob": 200, "nobody": 404} {
-		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:" + user + "@example.org", CallID: user}); err != nil {
+		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:" + user + "@example.org",
+			CallID: user}); err != nil {
 			t.Fatal(err)
 		}
 		if r := await(t, "result", results); r.CallID != user || r.Code != want {
@@ -146,7 +149,8 @@ func TestForeignMember(t *testing.T) {
 	onDirectLanes(t, func(t *testing.T, lane evapi.Lane) {
 		cfg := kamailioDemo(t)
 		for old, new := range map[string]string{"#!trydef IMC_ANY_DOMAIN 1\n": "",
-			"	route(IMC);\n": "	route(IMC);\n	if (is_method(\"MESSAGE\") && !is_myself(\"$rd\")) {\n		sl_send_reply(\"478\", \"Foreign\");\n		exit;\n	}\n"} {
+			"	route(IMC);\n": "	route(IMC);\n	if (is_method(\"MESSAGE\") && !is_myself(\"$rd\")) " +
+				"{\n		sl_send_reply(\"478\", \"Foreign\");\n		exit;\n	}\n"} {
 			if !strings.Contains(cfg, old) {
 				t.Fatalf("demo.cfg has no %q", old)
 			}
@@ -179,7 +183,8 @@ func TestSIPSilence(t *testing.T) {
 		dev := newDevice(t, k, user, "udp", 200)
 		bind(t, dev.ua, "<"+dev.ua.Contact()+">")
 		dev.ua.SetAnswer(func(*sip.Request) evapitest.Reply { return evapitest.Reply{} })
-		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:" + user + "@example.org", CallID: user}); err != nil {
+		if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: "sip:" + user + "@example.org",
+			CallID: user}); err != nil {
 			t.Fatal(err)
 		}
 		if user == "late" {

@@ -165,7 +165,8 @@ func everyFrameOnce(t *testing.T, lane evapi.Lane, local string) {
 	if ids != copies || twice != 0 || len(bad) != 0 || len(s.trouble()) != 0 || st.Reconnects != 0 || st.Errors != 0 {
 		t.Errorf("%d of %d arrived, %d twice, results %v, problems %.5q, %+v", ids, copies, twice, bad, s.trouble(), st)
 	}
-	t.Logf("%d frames in %d windows, %v, %.0f/s, %d results came again", copies, st.Windows, took, copies/took.Seconds(), again)
+	t.Logf("%d frames in %d windows, %v, %.0f/s, %d results came again", copies, st.Windows, took, copies/took.Seconds(),
+		again)
 }
 
 // randomText is what bodies are cut from.
@@ -235,8 +236,9 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 	k := startKamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 100)
 	ev := newEvents(func(r evapi.Result) { results <- r })
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane, QueueCopies: 65536,
-		Heartbeat: 100 * time.Millisecond, DeadAfter: 500 * time.Millisecond, BackoffMax: 500 * time.Millisecond}, ev)
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane,
+		QueueCopies: 65536,
+		Heartbeat:   100 * time.Millisecond, DeadAfter: 500 * time.Millisecond, BackoffMax: 500 * time.Millisecond}, ev)
 	if err != nil {
 		t.Fatal(err)
 	}

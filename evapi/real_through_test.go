@@ -62,7 +62,8 @@ func (h *rawUA) send(t *testing.T, to *net.UDPAddr, top string, req map[string]s
 	if strings.HasPrefix(top, "SIP/2.0 ") {
 		tag = ";tag=hop"
 	}
-	_, err := h.pc.WriteTo(fmt.Appendf(nil, "%s\r\nFrom: %s\r\nTo: %s%s\r\nCall-ID: %s\r\nCSeq: %s\r\nContent-Length: 0\r\n\r\n",
+	_, err := h.pc.WriteTo(fmt.Appendf(nil, "%s\r\nFrom: %s\r\nTo: %s%s\r\nCall-ID: %s\r\nCSeq: %s\r\n"+
+		"Content-Length: 0\r\n\r\n",
 		top, req["From"], req["To"], tag, req["Call-ID"], req["CSeq"]), to)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +74,8 @@ func (h *rawUA) send(t *testing.T, to *net.UDPAddr, top string, req map[string]s
 // are; local is added to its settings.
 func startThrough(t *testing.T, local string) (*evapitest.Kamailio, *rawUA, *evapi.Conn, <-chan evapi.Result) {
 	t.Helper()
-	k, hop, results := startKamailio(t, evapitest.Options{IMCLocal: throughLocal + local}), newRawUA(t), make(chan evapi.Result, 100)
+	k, hop, results := startKamailio(t, evapitest.Options{IMCLocal: throughLocal + local}), newRawUA(t),
+		make(chan evapi.Result, 100)
 	c := connect(t, k, evapi.LaneSIP, hop.uri(), newEvents(func(r evapi.Result) { results <- r }))
 	return k, hop, c, results
 }
@@ -112,7 +114,8 @@ func passThrough(t *testing.T, local string, logged bool) {
 		left bool // it is one that does not pass at once
 	}{
 		{"usual", "SIP/2.0 200 OK\r\nVia: VIA", 200, 0, false},
-		{"port filled in", "SIP/2.0 202 Accepted\r\nVia: SIP/2.0/UDP KAM;branch=BRANCH;rport=PORT;received=127.0.0.1", 202, 0, false},
+		{"port filled in", "SIP/2.0 202 Accepted\r\nVia: SIP/2.0/UDP KAM;branch=BRANCH;rport=PORT;received=127.0.0.1", 202,
+			0, false},
 		{"another order", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP KAM;rport=PORT;branch=BRANCH", 200, 0, true},
 		{"short name", "SIP/2.0 200 OK\r\nv: SIP/2.0/UDP KAM ;branch=BRANCH", 200, 0, false},
 		{"Via not first", "SIP/2.0 200 OK\r\nServer: a;b;c\r\nVia: VIA", 200, 0, true},
@@ -134,12 +137,15 @@ func passThrough(t *testing.T, local string, logged bool) {
 		req, from := hop.take(t)
 		via, branch, _ := strings.Cut(req["Via"], ";branch=")
 		branch, rport, _ := strings.Cut(branch, ";")
-		if from.String() != k.SIPAddr() || via != "SIP/2.0/UDP "+k.SIPAddr() || rport != "rport" || req[""] != "MESSAGE sip:bob@example.org SIP/2.0" {
+		if from.String() != k.SIPAddr() || via != "SIP/2.0/UDP "+k.SIPAddr() || rport != "rport" ||
+			req[""] != "MESSAGE sip:bob@example.org SIP/2.0" {
 			t.Errorf("%s: from %v: %v", tt.name, from, req)
 		}
-		top := strings.NewReplacer("VIA", req["Via"], "KAM", k.SIPAddr(), "BRANCH", branch, "PORT", fmt.Sprint(from.Port)).Replace(tt.top)
+		top := strings.NewReplacer("VIA", req["Via"], "KAM", k.SIPAddr(), "BRANCH", branch, "PORT",
+			fmt.Sprint(from.Port)).Replace(tt.top)
 		hop.send(t, from, top, req)
-		if r := await(t, "result: "+tt.name, results); r.Local || r.Code != tt.want || r.RetryAfter != tt.wait || r.CallID != fmt.Sprint("id-", i) {
+		if r := await(t, "result: "+tt.name, results); r.Local || r.Code != tt.want || r.RetryAfter != tt.wait ||
+			r.CallID != fmt.Sprint("id-", i) {
 			t.Errorf("%s: %+v, want %d", tt.name, r, tt.want)
 		}
 	}
@@ -169,7 +175,8 @@ func TestThroughOthers(t *testing.T) {
 	const branch = "z9hG4bK.imcopy-abc-0123456789abcdef"
 	send := func(callID, via string) { // another one each time, or it is a retransmission
 		t.Helper()
-		req := map[string]string{"From": "<sip:eve@example.org>;tag=e", "To": "<sip:bob@example.org>", "Call-ID": callID, "CSeq": "1 MESSAGE"}
+		req := map[string]string{"From": "<sip:eve@example.org>;tag=e", "To": "<sip:bob@example.org>", "Call-ID": callID,
+			"CSeq": "1 MESSAGE"}
 		stranger.send(t, kam, "MESSAGE sip:bob@example.org SIP/2.0\r\nMax-Forwards: 9\r\nVia: "+via, req)
 	}
 	own := stranger.pc.LocalAddr().String()
@@ -189,13 +196,16 @@ func TestThroughOthers(t *testing.T) {
 		t.Errorf("%v, %v", m, err)
 	}
 	// A request whose URI has what a response has in its Via.
-	req := map[string]string{"From": "<sip:eve@example.org>;tag=e", "To": "<sip:nobody@example.org>", "Call-ID": "param", "CSeq": "1 MESSAGE"}
-	stranger.send(t, kam, "MESSAGE sip:nobody@example.org;branch="+branch+" SIP/2.0\r\nMax-Forwards: 9\r\nVia: SIP/2.0/UDP "+own+";branch=z9hG4bKp", req)
+	req := map[string]string{"From": "<sip:eve@example.org>;tag=e", "To": "<sip:nobody@example.org>", "Call-ID": "param",
+		"CSeq": "1 MESSAGE"}
+	stranger.send(t, kam, "MESSAGE sip:nobody@example.org;branch="+branch+" SIP/2.0\r\nMax-Forwards: 9\r\nVia: "+
+		"SIP/2.0/UDP "+own+";branch=z9hG4bKp", req)
 	if got := status(t, stranger); got != "SIP/2.0 404 Not Found" {
 		t.Errorf("a request with a parameter: %q", got)
 	}
 	// What is no SIP makes no trouble on its way, and a response to nothing is no harm.
-	for _, junk := range []string{strings.Repeat("x", 64), strings.Repeat(";", 64), "SIP/2.0 200 OK;;\r\n" + strings.Repeat("\x00", 64)} {
+	for _, junk := range []string{strings.Repeat("x", 64), strings.Repeat(";", 64), "SIP/2.0 200 OK;;\r\n" +
+		strings.Repeat("\x00", 64)} {
 		if _, err := stranger.pc.WriteTo([]byte(junk), kam); err != nil {
 			t.Fatal(err)
 		}

@@ -8,15 +8,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"imcd/evapi/netstring"
 )
-
-// linkLater is the time from a failure of copies by SIP to the next try.
-const linkLater = 30 * time.Second
 
 // chooseLane sets the best available lane of p, and one for frames beside it.
 func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
@@ -54,6 +50,12 @@ func (s *session) tryLink(ctx context.Context, w *WelcomeEvent) error {
 		return fmt.Errorf("tell Kamailio of SIP: %w", err)
 	}
 	return s.probeLink(ctx, w)
+}
+
+// start begins to send and to read.
+func (l *sipLink) start() {
+	l.loops.Go(l.read)
+	l.loops.Go(l.write)
 }
 
 // probeLink asks Kamailio whether it takes copies by SIP. If Kamailio sends them on to the
@@ -134,7 +136,7 @@ func checkHop(own, hop string) error {
 	if t, ok := u.UriParams.Get("transport"); u.IsEncrypted() || ok && !strings.EqualFold(t, "udp") {
 		return fmt.Errorf("the next hop %q is not reached by UDP", hop)
 	}
-	// What leaves from the loopback address does not leave the host.
+	// Datagrams from the loopback address do not leave the host.
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
 	if err != nil {
 		return fmt.Errorf("next hop %q: %w", hop, err)

@@ -30,13 +30,16 @@ func TestSIPPace(t *testing.T) {
 	for name, steps := range map[string][]paced{
 		"a batch goes after a batch": {{send: batch}},
 		"the window is full":         {{send: blind, wait: markAfter}},
-		"room for a batch":           {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter}, {read: blind + batch}},
-		"less is not enough":         {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter}, {read: blind + batch - 1, wait: markAfter}},
+		"room for a batch": {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter},
+			{read: blind + batch}},
+		"less is not enough": {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter},
+			{read: blind + batch - 1, wait: markAfter}},
 		"an older response tells nothing": {{send: blind, wait: markAfter}, {read: blind}, {read: 3},
 			{send: window, wait: markAfter}},
 		"silence":              {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {wait: markLost}},
 		"what is read is news": {{send: window, wait: markAfter}, {pass: markAfter - 1, read: 1, wait: markAfter}},
-		"a mark is answered":   {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: blind, wait: markAfter}},
+		"a mark is answered": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: blind,
+			wait: markAfter}},
 		"a mark tells less than a response": {{send: 1}, {read: 1}, {send: blind}, {read: 1 + blind},
 			{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: blind, wait: markAfter}},
 		"a mark is lost": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {pass: markLost - ms, wait: ms},
@@ -154,7 +157,8 @@ func TestSmallSocketIsLookedAtAgain(t *testing.T) {
 			p.next(minDatagram, now)
 		}
 		if d, ask := p.hold(now.Add(markAfter)); size > 0 && (!p.unsure() || d <= 0) || size == 0 && !ask {
-			t.Errorf("socket of %d bytes: %d are unread, held for %v, unsure %t, ask %t", size, p.sent-p.read, d, p.unsure(), ask)
+			t.Errorf("socket of %d bytes: %d are unread, held for %v, unsure %t, ask %t", size, p.sent-p.read, d, p.unsure(),
+				ask)
 		}
 	}
 }

@@ -35,7 +35,8 @@ func sipRequest(t *testing.T, through bool, via, before string) {
 		t.Errorf("%d bytes, sipSize says %d", len(wire), n)
 	}
 	tx.dest = "sip:[2001:db8::1]:5060;transport=tcp"
-	if led := f.appendRequest(nil, tx, through); len(led) > tx.size() || !strings.Contains(string(led), "\r\nX-IMC-Dest: "+tx.dest+"\r\n") {
+	if led := f.appendRequest(nil, tx, through); len(led) > tx.size() || !strings.Contains(string(led),
+		"\r\nX-IMC-Dest: "+tx.dest+"\r\n") {
 		t.Errorf("%d bytes, size says %d:\n%s", len(led), tx.size(), led)
 	}
 	if strings.Contains(string(wire), "X-IMC-Dest") {
@@ -86,26 +87,32 @@ func TestSIPReply(t *testing.T) {
 		want sipReply
 		ok   bool
 	}{
-		"through":         {"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bK." + string(f.cookie) + "00000000000000ff;rport=5060\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
-		"200":             {"SIP/2.0 200 OK\r\n" + via + "\r\nCall-ID: x\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
-		"provisional":     {"SIP/2.0 100 Trying\r\n" + via + "\r\n\r\n", sipReply{code: 100, branch: 0xff}, true},
-		"no reason":       {"SIP/2.0 404\r\n" + via + "\r\n\r\n", sipReply{code: 404, branch: 0xff}, true},
-		"compact, joined": {"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP  127.0.0.1:5099 ;received=1.2.3.4;branch=z9hG4bK" + string(f.cookie) + "00000000000000ff, SIP/2.0/UDP x;branch=z9hG4bKimc-0\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
-		"retry after":     {"SIP/2.0 503 Busy\r\n" + via + "\r\nretry-after : 7 (later)\r\n\r\n", sipReply{code: 503, branch: 0xff, retryAfter: 7 * time.Second}, true},
-		"no end":          {"SIP/2.0 200 OK\r\n" + via, sipReply{code: 200, branch: 0xff}, true},
-		"in the body":     {"SIP/2.0 200 OK\r\nCall-ID: x\r\n\r\n" + via + "\r\n", sipReply{}, false},
-		"a request":       {"MESSAGE sip:x SIP/2.0\r\n" + via + "\r\n\r\n", sipReply{}, false},
-		"code 99":         {"SIP/2.0 099 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
-		"code 700":        {"SIP/2.0 700 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
-		"long code":       {"SIP/2.0 2000 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
-		"no number":       {"SIP/2.0 2x0 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
-		"others' branch":  {"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKimcx-00000000000000ff\r\n\r\n", sipReply{}, false},
-		"cut branch":      {"SIP/2.0 200 OK\r\n" + via[:len(via)-1], sipReply{}, false},
-		"no hex":          {"SIP/2.0 200 OK\r\n" + strings.Replace(via, "ff", "xx", 1) + "\r\n\r\n", sipReply{}, false},
-		"nothing":         {"", sipReply{}, false},
+		"through": {"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bK." + string(f.cookie) +
+			"00000000000000ff;rport=5060\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
+		"200":         {"SIP/2.0 200 OK\r\n" + via + "\r\nCall-ID: x\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
+		"provisional": {"SIP/2.0 100 Trying\r\n" + via + "\r\n\r\n", sipReply{code: 100, branch: 0xff}, true},
+		"no reason":   {"SIP/2.0 404\r\n" + via + "\r\n\r\n", sipReply{code: 404, branch: 0xff}, true},
+		"compact, joined": {"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP  127.0.0.1:5099 ;received=1.2.3.4;branch=z9hG4bK" +
+			string(f.cookie) + "00000000000000ff, SIP/2.0/UDP x;branch=z9hG4bKimc-0\r\n\r\n", sipReply{code: 200,
+			branch: 0xff}, true},
+		"retry after": {"SIP/2.0 503 Busy\r\n" + via + "\r\nretry-after : 7 (later)\r\n\r\n", sipReply{code: 503,
+			branch: 0xff, retryAfter: 7 * time.Second}, true},
+		"no end":      {"SIP/2.0 200 OK\r\n" + via, sipReply{code: 200, branch: 0xff}, true},
+		"in the body": {"SIP/2.0 200 OK\r\nCall-ID: x\r\n\r\n" + via + "\r\n", sipReply{}, false},
+		"a request":   {"MESSAGE sip:x SIP/2.0\r\n" + via + "\r\n\r\n", sipReply{}, false},
+		"code 99":     {"SIP/2.0 099 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
+		"code 700":    {"SIP/2.0 700 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
+		"long code":   {"SIP/2.0 2000 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
+		"no number":   {"SIP/2.0 2x0 No\r\n" + via + "\r\n\r\n", sipReply{}, false},
+		"others' branch": {"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKimcx-00000000000000ff\r\n\r\n", sipReply{},
+			false},
+		"cut branch": {"SIP/2.0 200 OK\r\n" + via[:len(via)-1], sipReply{}, false},
+		"no hex":     {"SIP/2.0 200 OK\r\n" + strings.Replace(via, "ff", "xx", 1) + "\r\n\r\n", sipReply{}, false},
+		"nothing":    {"", sipReply{}, false},
 	} {
 		got, ok := f.parseReply([]byte(tt.wire))
-		if ok != tt.ok || ok && (got.code != tt.want.code || got.branch != tt.want.branch || got.retryAfter != tt.want.retryAfter) {
+		if ok != tt.ok || ok && (got.code != tt.want.code || got.branch != tt.want.branch ||
+			got.retryAfter != tt.want.retryAfter) {
 			t.Errorf("%s: %+v, %v; want %+v, %v", name, got, ok, tt.want, tt.ok)
 		}
 	}
@@ -185,5 +192,35 @@ func TestSIPPending(t *testing.T) {
 	}
 	if again, _ := p.due(at(600), 3, true, take, nil, nil); len(again) != 2 {
 		t.Errorf("then %d", len(again))
+	}
+}
+
+// TestReplyWithoutVia: a response that has no Via at all, as topos makes them, is known by
+// the tag of its From; one with somebody else's Via is not.
+func TestReplyWithoutVia(t *testing.T) {
+	f := newSIPFormat("127.0.0.1:5555", "127.0.0.1:5060")
+	const branch = 0x0123456789abcdef
+	tag := string(appendBranch(nil, branch))
+	from := "From: <sip:chat-a@x.org>;tag=" + tag + "\r\n"
+	for name, tc := range map[string]struct {
+		head  string
+		ok    bool
+		noVia bool
+	}{
+		"ours": {"Via: SIP/2.0/UDP 127.0.0.1:5555;branch=z9hG4bK" + string(f.cookie) + tag + "\r\n" + from,
+			true, false},
+		"no Via":            {from, true, true},
+		"no Via, short":     {"f: \"Al\" <sip:chat-a@x.org>;tag=" + tag + ";x=y\r\n", true, true},
+		"somebody's Via":    {"Via: SIP/2.0/UDP 127.0.0.1:7;branch=z9hG4bK1\r\n" + from, false, false},
+		"somebody's, short": {from + "v : SIP/2.0/UDP 127.0.0.1:7;branch=z9hG4bK1\r\n", false, false},
+		"no tag":            {"From: <sip:chat-a@x.org>\r\n", false, false},
+		"short tag":         {"From: <sip:chat-a@x.org>;tag=0123\r\n", false, false},
+		"other tag":         {"From: <sip:chat-a@x.org>;tag=zzzzzzzzzzzzzzzzzz\r\n", false, false},
+		"tag of To":         {"To: <sip:chat-a@x.org>;tag=" + tag + "\r\n", false, false},
+	} {
+		r, ok := f.parseReply(fmt.Appendf(nil, "SIP/2.0 486 Busy\r\n%sCall-ID: x\r\nCSeq: 1 MESSAGE\r\n\r\n", tc.head))
+		if ok != tc.ok || ok && (r.branch != branch || r.code != 486 || r.noVia != tc.noVia) {
+			t.Errorf("%s: %+v %t", name, r, ok)
+		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// gauge is not there: this system does not tell what lies in the socket of another process.
+// gauge does not exist: this system does not report the sockets of other processes.
 type gauge struct{}
 
 func openGauge(netip.AddrPort) (*gauge, error) { return nil, errors.ErrUnsupported }

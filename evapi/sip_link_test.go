@@ -212,7 +212,8 @@ func TestSIPLinkThrough(t *testing.T) {
 	cfg := testConfig(f.addr())
 	cfg.NextHop = "sip:127.0.0.1:9"
 	c := startConn(t, cfg, r)
-	vias := []string{strings.TrimPrefix(p.uri(), "sip:") + ";branch=z9hG4bK.imcopy", "127.0.0.1:[0-9]+;branch=z9hG4bKimcopy"}
+	vias := []string{strings.TrimPrefix(p.uri(), "sip:") + ";branch=z9hG4bK.imcopy",
+		"127.0.0.1:[0-9]+;branch=z9hG4bKimcopy"}
 	for i, via := range vias {
 		eventually(t, "up", func() bool { return r.has(fmt.Sprint("up ", i+1)) })
 		id := fmt.Sprint("id", i)

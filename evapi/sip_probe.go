@@ -13,14 +13,6 @@ var probeWaits = [...]time.Duration{
 	20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond,
 }
 
-// These words stand behind the number of the connection in Kamailio's answer to OPTIONS:
-// where copies go from there.
-const (
-	toRouting = ""         // through Kamailio's routing
-	toHop     = " via"     // Kamailio forwards them to the next hop
-	through   = " through" // Kamailio passes them on to the next hop as they are
-)
-
 // errNoAnswer says that a Kamailio did not answer OPTIONS.
 var errNoAnswer = errors.New("no answer")
 

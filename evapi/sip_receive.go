@@ -107,7 +107,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			l.c.count.sipNoVia.Add(1)
 			l.noVia(now)
 		}
-		if r.code == 503 && string(r.reason) == notHere && l.isOwn(&r) {
+		if r.code == 503 && string(r.reason) == notHere && r.isOwn(l.mark) {
 			l.flow.verify()
 			l.wake.set()
 		}
@@ -129,10 +129,10 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 // another lane or with its name looked up. It is called with mu held.
 func (l *sipLink) isOtherwise(tx *sipTx, r *sipReply) bool {
 	if string(r.reason) == otherWay {
-		return l.isOwn(r)
+		return r.isOwn(l.mark)
 	}
 	name, ok := bytes.CutPrefix(r.reason, []byte(nameWay))
-	if !ok || tx.dest != "" || !l.isOwn(r) {
+	if !ok || tx.dest != "" || !r.isOwn(l.mark) {
 		return false
 	}
 	tx.name = string(name)
@@ -158,4 +158,17 @@ func (l *sipLink) answered(r *sipReply, now time.Time, others []*sipTx) ([]*sipT
 	l.refused.set()
 	l.wake.set() // to report that the queues are empty
 	return others, true
+}
+
+// noViaLogged is the time between log lines about responses without Via.
+const noViaLogged = time.Hour
+
+// noVia logs that responses have no Via. It is called with mu held.
+func (l *sipLink) noVia(now time.Time) {
+	if !l.noViaAt.IsZero() && now.Sub(l.noViaAt) < noViaLogged {
+		return
+	}
+	l.noViaAt = now
+	l.c.cfg.Log.Error().Str("kamailio", l.c.cfg.Name).
+		Msg("responses to MESSAGE come without Via: is topos loaded in Kamailio? Rooms do not work with it")
 }

@@ -11,12 +11,6 @@ import (
 // of a message need not wait for the copies to others.
 const giveWay = 5 * time.Millisecond
 
-// start begins to send and to read.
-func (l *sipLink) start() {
-	l.loops.Go(l.read)
-	l.loops.Go(l.write)
-}
-
 // round is the work that the writer does at a time. It is reused.
 type round struct {
 	txs     []*sipTx      // to be sent, for the first time or again

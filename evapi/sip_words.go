@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"slices"
-	"time"
 )
 
 // These are the answers of imc.cfg itself to copies and to OPTIONS.
@@ -33,33 +32,16 @@ const featureOwn = "own"
 // secret that no device learns: any device can say the words above.
 const ownHeader = "X-IMC-Own"
 
-// noViaLogged is the time between log lines about responses without Via.
-const noViaLogged = time.Hour
-
-// learn takes the features of a welcome that concern copies by SIP.
-func (l *sipLink) learn(w *Welcome) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.mark = ""
-	l.direct = slices.Contains(w.Features, LaneDirect.String())
-	if slices.Contains(w.Features, featureOwn) {
-		sum := sha256.Sum256([]byte(w.HeaderSecret))
-		l.mark = hex.EncodeToString(sum[:])
+// ownMark is the value of ownHeader for a welcome; empty: an older imc.cfg has no such header.
+func ownMark(w *Welcome) string {
+	if !slices.Contains(w.Features, featureOwn) {
+		return ""
 	}
+	sum := sha256.Sum256([]byte(w.HeaderSecret))
+	return hex.EncodeToString(sum[:])
 }
 
-// isOwn reports whether a response is imc.cfg's own, and not a device's. It is called with
-// mu held.
-func (l *sipLink) isOwn(r *sipReply) bool {
-	return l.mark == "" || subtle.ConstantTimeCompare(headerIn(r.head, ownHeader), []byte(l.mark)) == 1
-}
-
-// noVia logs that responses have no Via. It is called with mu held.
-func (l *sipLink) noVia(now time.Time) {
-	if !l.noViaAt.IsZero() && now.Sub(l.noViaAt) < noViaLogged {
-		return
-	}
-	l.noViaAt = now
-	l.c.cfg.Log.Error().Str("kamailio", l.c.cfg.Name).
-		Msg("responses to MESSAGE come without Via: is topos loaded in Kamailio? Rooms do not work with it")
+// isOwn reports whether a response is imc.cfg's own, and not a device's.
+func (r *sipReply) isOwn(mark string) bool {
+	return mark == "" || subtle.ConstantTimeCompare(headerIn(r.head, ownHeader), []byte(mark)) == 1
 }

@@ -50,11 +50,13 @@ func frame(payload string) []byte { return netstring.Append(nil, []byte(payload)
 func attacks(victim string) map[string][]byte {
 	uac := func(id int) string {
 		return fmt.Sprintf(`{"jsonrpc":"2.0","method":"tm.t_uac_start","params":["MESSAGE","sip:bob@h",%q,".",`+
-			`"From: <sip:eve@h>\r\nTo: <sip:bob@h>\r\nCall-ID: evil%d\r\nContent-Type: text/plain\r\n","evil"],"id":1}`, victim, id)
+			`"From: <sip:eve@h>\r\nTo: <sip:bob@h>\r\nCall-ID: evil%d\r\nContent-Type: text/plain\r\n","evil"],"id":1}`,
+			victim, id)
 	}
 	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	send := fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.send","params":["1",%q,%q,%q,%q,%q,%q,%q]}`,
-		b64("sip:bob@h"), b64(victim), b64("evil-send"), b64("<sip:eve@h>"), b64("<sip:bob@h>"), b64("X-A: b\r\n"), b64("evil"))
+		b64("sip:bob@h"), b64(victim), b64("evil-send"), b64("<sip:eve@h>"), b64("<sip:bob@h>"), b64("X-A: b\r\n"),
+		b64("evil"))
 	ping := `{"jsonrpc":"2.0","method":"imc.ping","params":["1"]}`
 	reply := `{"jsonrpc":"2.0","method":"imc.reply","params":["1","1","200","1","0","T0s="]}`
 	answer := `{"jsonrpc":"2.0","method":"imc.answer","params":["op-1-1","e30="]}`
@@ -256,7 +258,8 @@ func TestRealMessage(t *testing.T) {
 			bodies <- ""
 			return
 		}
-		if err := c.Reply(m.Tx, evapi.Answer{Code: 480, Reason: "Not \"now\"", RC: -200, RetryAfter: 7 * time.Second}); err != nil {
+		if err := c.Reply(m.Tx, evapi.Answer{Code: 480, Reason: "Not \"now\"", RC: -200,
+			RetryAfter: 7 * time.Second}); err != nil {
 			t.Error(err)
 		}
 		bodies <- string(m.Request.Body())

@@ -144,7 +144,8 @@ func TestConnBatches(t *testing.T) {
 		}
 	}
 	eventually(t, "the last one is settled", func() bool { return len(taken) == 12 || rec.count("result c11 503") == 1 })
-	if got := <-taken; !strings.Contains(got, `"imc.batch","params":["1","batch",`) || !strings.HasSuffix(got, `"sip:bob@h c0 .<."]}`) {
+	if got := <-taken; !strings.Contains(got, `"imc.batch","params":["1","batch",`) || !strings.HasSuffix(got,
+		`"sip:bob@h c0 .<."]}`) {
 		t.Errorf("%s", got)
 	}
 }

@@ -60,11 +60,10 @@ func (c *Client) follow(ctx context.Context) (restore func()) {
 	}
 }
 
-// Call calls method with params (nil, or what marshals to an array or an
-// object) and decodes the result into result (a pointer, or nil). An error of
-// the other side is an *Error. After any other error but a wrong argument the
-// Client is of no further use: a late response could be taken for that of the
-// next call.
+// Call calls method with params (nil, or a value that marshals to an array or an object) and
+// decodes the result into result (a pointer, or nil). An error of the other side is an *Error.
+// After any other error but a wrong argument the Client is of no further use: it could take a
+// late response for that of the next call.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

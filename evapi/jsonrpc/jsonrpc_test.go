@@ -38,24 +38,34 @@ func TestServerHandle(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ in, want string }{
 		{`{"jsonrpc":"2.0","method":"echo","params":[1,"a"],"id":1}`, `{"jsonrpc":"2.0","result":[1,"a"],"id":1}`},
-		{` {"id":"x" , "params":{"a":null},"method":"echo","jsonrpc":"2.0"} `, `{"jsonrpc":"2.0","result":{"a":null},"id":"x"}`},
+		{` {"id":"x" , "params":{"a":null},"method":"echo","jsonrpc":"2.0"} `,
+			`{"jsonrpc":"2.0","result":{"a":null},"id":"x"}`},
 		{`{"jsonrpc":"2.0","method":"echo","id":null}`, `{"jsonrpc":"2.0","result":null,"id":null}`},
 		{`{"jsonrpc":"2.0","method":"none","id":-1.5}`, `{"jsonrpc":"2.0","result":null,"id":-1.5}`},
 		{`{"jsonrpc":"2.0","method":"none"}`, ``},
 		{`{"jsonrpc":"2.0","method":"nix"}`, ``},
 		{`{"jsonrpc":"2.0","method":"fail"}`, ``},
-		{`{"jsonrpc":"2.0","method":"nix","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"method \"nix\" not found"},"id":1}`},
-		{`{"jsonrpc":"2.0","method":"ECHO","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"method \"ECHO\" not found"},"id":1}`},
-		{`{"jsonrpc":"2.0","method":"fail","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal error"},"id":1}`},
-		{`{"jsonrpc":"2.0","method":"chan","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal error"},"id":1}`},
-		{`{"jsonrpc":"2.0","method":"data","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal error"},"id":1}`},
-		{`{"jsonrpc":"2.0","method":"wrong","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32602,"message":"no such room","data":"x"},"id":1}`},
+		{`{"jsonrpc":"2.0","method":"nix","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"method \"nix\" ` +
+			`not found"},"id":1}`},
+		{`{"jsonrpc":"2.0","method":"ECHO","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"method ` +
+			`\"ECHO\" not found"},"id":1}`},
+		{`{"jsonrpc":"2.0","method":"fail","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal ` +
+			`error"},"id":1}`},
+		{`{"jsonrpc":"2.0","method":"chan","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal ` +
+			`error"},"id":1}`},
+		{`{"jsonrpc":"2.0","method":"data","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal ` +
+			`error"},"id":1}`},
+		{`{"jsonrpc":"2.0","method":"wrong","id":1}`, `{"jsonrpc":"2.0","error":{"code":-32602,"message":"no such room",` +
+			`"data":"x"},"id":1}`},
 		{``, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"not valid JSON"},"id":null}`},
-		{`{"jsonrpc":"2.0","method":"echo","id":1`, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"not valid JSON"},"id":null}`},
+		{`{"jsonrpc":"2.0","method":"echo","id":1`, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"not valid ` +
+			`JSON"},"id":null}`},
 		{`[1,`, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"not valid JSON"},"id":null}`},
-		{`[]`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"invalid request: a batch must have 1 to 100 requests"},"id":null}`},
+		{`[]`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"invalid request: a batch must have 1 to 100 ` +
+			`requests"},"id":null}`},
 		{`[1,{"jsonrpc":"2.0","method":"none"},{"jsonrpc":"2.0","method":"count","id":2}]`,
-			`[{"jsonrpc":"2.0","error":{"code":-32600,"message":"invalid request: not an object"},"id":null},{"jsonrpc":"2.0","result":[1,2],"id":2}]`},
+			`[{"jsonrpc":"2.0","error":{"code":-32600,"message":"invalid request: not an object"},"id":null},` +
+				`{"jsonrpc":"2.0","result":[1,2],"id":2}]`},
 		{`[{"jsonrpc":"2.0","method":"none"}]`, ``},
 		{`[[]]`, `[{"jsonrpc":"2.0","error":{"code":-32600,"message":"invalid request: not an object"},"id":null}]`},
 	}
@@ -69,9 +79,11 @@ func TestServerHandle(t *testing.T) {
 func TestServerRefusesInvalidRequests(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
-		`1`, `"x"`, `null`, `{}`, `{"method":"none","id":1}`, `{"jsonrpc":2.0,"method":"none","id":1}`, `{"jsonrpc":"1.0","method":"none","id":1}`,
+		`1`, `"x"`, `null`, `{}`, `{"method":"none","id":1}`, `{"jsonrpc":2.0,"method":"none","id":1}`,
+		`{"jsonrpc":"1.0","method":"none","id":1}`,
 		`{"jsonrpc":"2.0","method":1,"id":1}`, `{"jsonrpc":"2.0","method":"","id":1}`, `{"jsonrpc":"2.0","id":1}`,
-		`{"jsonrpc":"2.0","METHOD":"none","id":1}`, `{"jsonrpc":"2.0","method":"none","id":true}`, `{"jsonrpc":"2.0","method":"none","id":{}}`,
+		`{"jsonrpc":"2.0","METHOD":"none","id":1}`, `{"jsonrpc":"2.0","method":"none","id":true}`,
+		`{"jsonrpc":"2.0","method":"none","id":{}}`,
 		`{"jsonrpc":"2.0","method":"none","id":[1]}`, `{"jsonrpc":"2.0","method":"none","params":1,"id":1}`,
 		`{"jsonrpc":"2.0","method":"none","params":null,"id":1}`, `{"jsonrpc":"2.0","method":"none","params":"x","id":1}`,
 	} {
@@ -89,8 +101,10 @@ func TestServerRefusesInvalidRequests(t *testing.T) {
 func TestDecodeResponseErrors(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
-		``, `[]`, `{}`, `{"jsonrpc":"2.0","id":1}`, `{"jsonrpc":"2.0","result":1}`, `{"jsonrpc":"2.0","result":1,"error":{},"id":1}`,
-		`{"jsonrpc":"2.0","error":"x","id":1}`, `{"jsonrpc":"2.0","error":{"code":"x"},"id":1}`, `{"jsonrpc":"2.0","result":1,"id":[]}`,
+		``, `[]`, `{}`, `{"jsonrpc":"2.0","id":1}`, `{"jsonrpc":"2.0","result":1}`,
+		`{"jsonrpc":"2.0","result":1,"error":{},"id":1}`,
+		`{"jsonrpc":"2.0","error":"x","id":1}`, `{"jsonrpc":"2.0","error":{"code":"x"},"id":1}`,
+		`{"jsonrpc":"2.0","result":1,"id":[]}`,
 		`{"jsonrpc":"1.0","result":1,"id":1}`,
 	} {
 		if r, err := DecodeResponse([]byte(in)); err == nil {
@@ -131,7 +145,8 @@ func TestClientCalls(t *testing.T) {
 	}
 	wg.Wait()
 	var refused *Error
-	if err := c.Call(t.Context(), "wrong", nil, nil); !errors.As(err, &refused) || refused.Code != CodeInvalidParams || refused.Data != "x" {
+	if err := c.Call(t.Context(), "wrong", nil, nil); !errors.As(err, &refused) || refused.Code != CodeInvalidParams ||
+		refused.Data != "x" {
 		t.Errorf("%v", err)
 	}
 	// An error of the other side, or a wrong argument, does not spoil the connection.
@@ -165,7 +180,8 @@ func TestClientCancelled(t *testing.T) {
 
 func TestClientRefusesWrongID(t *testing.T) {
 	t.Parallel()
-	for _, answer := range []string{`{"jsonrpc":"2.0","result":1,"id":99}`, `{"jsonrpc":"2.0","result":1,"id":null}`, `x`, `{}`} {
+	for _, answer := range []string{`{"jsonrpc":"2.0","result":1,"id":99}`, `{"jsonrpc":"2.0","result":1,"id":null}`,
+		`x`, `{}`} {
 		c := connected(t, func(nc net.Conn) {
 			if _, err := netstring.NewReader(nc, 1000).Read(); err == nil {
 				_, _ = nc.Write(netstring.Append(nil, []byte(answer)))
@@ -178,7 +194,8 @@ func TestClientRefusesWrongID(t *testing.T) {
 }
 
 func FuzzServer(f *testing.F) {
-	for _, s := range []string{`{"jsonrpc":"2.0","method":"echo","params":[1],"id":1}`, `[{"jsonrpc":"2.0","method":"none","id":"x"},1]`, `[]`, `{"id":{}}`, `[[[`} {
+	for _, s := range []string{`{"jsonrpc":"2.0","method":"echo","params":[1],"id":1}`,
+		`[{"jsonrpc":"2.0","method":"none","id":"x"},1]`, `[]`, `{"id":{}}`, `[[[`} {
 		f.Add([]byte(s))
 	}
 	s := testServer()

@@ -43,8 +43,8 @@ type Response struct {
 	Error  *Error
 }
 
-// wireMessage is how requests and responses are written. Version stands first
-// so that a reader sees what it is.
+// wireMessage is the written form of requests and responses. Version stands first, for human
+// readers.
 type wireMessage struct {
 	Version string          `json:"jsonrpc"`
 	Method  string          `json:"method,omitempty"`
@@ -148,8 +148,8 @@ func decodeObject(payload []byte) (map[string]json.RawMessage, error) {
 	return m, nil
 }
 
-// kindOf tells what valid JSON begins with: '{', '[', '"', '0' for a number,
-// 'n' for null, 'b' for a boolean, 0 for nothing.
+// kindOf is the kind of valid JSON: '{', '[', '"', '0' for a number, 'n' for null, 'b' for a
+// boolean, 0 for nothing.
 func kindOf(raw []byte) byte {
 	raw = bytes.TrimLeft(raw, " \t\r\n")
 	if len(raw) == 0 {
@@ -169,8 +169,8 @@ func invalidRequest(why string) *Error {
 	return &Error{Code: CodeInvalidRequest, Message: "invalid request: " + why}
 }
 
-// asError turns err into what a caller may see: its own Error, or a plain
-// internal error without the cause, which may hold secrets.
+// asError is the part of err for the caller: an Error in it, or an internal error without the
+// cause, which may hold secrets.
 func asError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {

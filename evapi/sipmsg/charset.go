@@ -39,14 +39,14 @@ func toUTF8(body []byte, charset string) (text string, superset, ok bool) {
 	e, err := ianaindex.MIME.Encoding(charset)
 	if err != nil || e == nil {
 		if e, err = ianaindex.IANA.Encoding(charset); err != nil || e == nil {
-			// Somebody's own name, most likely for what everybody has.
+			// A private name, most likely of a common charset.
 			return string(body), true, utf8.Valid(body) && !isBinary(body)
 		}
 	}
 	return decodeCharset(body, e)
 }
 
-// isUTF8 tells UTF-8 and what is a part of it.
+// isUTF8 reports whether a charset is UTF-8 or a part of it.
 func isUTF8(charset string) bool {
 	switch charset {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
@@ -60,7 +60,7 @@ func decodeCharset(body []byte, e encoding.Encoding) (text string, superset, ok 
 	return string(plain), isSuperset(e), err == nil
 }
 
-// ascii is what a superset of ASCII decodes to itself.
+// ascii are the characters that a superset of ASCII decodes to themselves.
 const ascii = "\t\n\r !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 
 func isSuperset(e encoding.Encoding) bool {
@@ -87,9 +87,8 @@ func marked(body []byte) encoding.Encoding {
 	return nil
 }
 
-// utf16Of finds the order of bytes where it is not named: by the mark, else by where
-// the zeros of most letters stand. RFC 2781 has the big end first if there is nothing
-// to see.
+// utf16Of finds the order of bytes where it is not named: by the mark, else by the place of
+// the zero bytes in common letters. By RFC 2781 the big end is first in doubtful cases.
 func utf16Of(body []byte) encoding.Encoding {
 	zeros := [2]int{}
 	for i, b := range body {

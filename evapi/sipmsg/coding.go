@@ -80,8 +80,8 @@ func uncode(coding string, body []byte) ([]byte, error) {
 	return nil, errors.New("not known")
 }
 
-// inflate takes zlib's format, which is what deflate means (RFC 9110 section 8.4.1.2),
-// and the bare one, which some send.
+// inflate takes zlib's format, the meaning of deflate in RFC 9110 section 8.4.1.2, and the
+// bare one, which some clients send.
 func inflate(body []byte) ([]byte, error) {
 	r, err := zlib.NewReader(bytes.NewReader(body))
 	if err == nil {

@@ -11,9 +11,9 @@ import (
 // Composing is an is-composing document (RFC 3994).
 type Composing struct {
 	Active      bool          // somebody is typing; false: not any more
-	ContentType string        // of what is being written; may be empty
-	Refresh     time.Duration // after which it is told again; 0 if not said
-	LastActive  time.Time     // zero if not said
+	ContentType string        // of the coming message; may be empty
+	Refresh     time.Duration // time to the next such document; 0: unknown
+	LastActive  time.Time     // zero: unknown
 }
 
 // ParseComposing reads an application/im-iscomposing+xml body. States that the standard

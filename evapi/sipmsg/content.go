@@ -12,7 +12,7 @@ type Kind uint8
 
 // The kinds of content.
 const (
-	Text       Kind = iota + 1 // what somebody has written: text/*
+	Text       Kind = iota + 1 // written by a person: text/*
 	Receipt                    // message/imdn+xml, RFC 5438
 	Typing                     // application/im-iscomposing+xml, RFC 3994
 	Attachment                 // any other type
@@ -40,8 +40,8 @@ type Entity struct {
 	Body        []byte
 }
 
-// entityHeaders are the headers beside Content-Type and Content-Length that say what a
-// body is. Never changed.
+// entityHeaders are the headers beside Content-Type and Content-Length that describe a body.
+// Never changed.
 var entityHeaders = []string{"Content-Encoding", "Content-Transfer-Encoding", "Content-Disposition",
 	"Content-Language", "Content-ID", "MIME-Version"}
 
@@ -100,17 +100,16 @@ func (e *Entity) IsText() bool {
 // IsPlain reports whether the type of the content is text/plain, or missing.
 func (e *Entity) IsPlain() bool { return mediaType(e.ContentType) == "text/plain" }
 
-// Content is what Read found.
+// Content is the result of Read.
 type Content struct {
 	Kind Kind
 
-	// Entity is what goes on to others: out of its CPIM wrapper, and text in an
-	// encoding or charset that not everybody knows as UTF-8. Its body may share the
-	// memory of Read's argument.
+	// Entity goes on to others: out of its CPIM wrapper, and as UTF-8 if it is text in a rare
+	// encoding or charset. Its body may share the memory of Read's argument.
 	Entity Entity
-	// Text is Entity's body in UTF-8, without a byte order mark; only of Text.
-	// Empty if it cannot be decoded. It may have any characters, and bytes that are no
-	// UTF-8 where the sender said UTF-8 and sent others.
+	// Text is Entity's body in UTF-8, without a byte order mark; only for the kind Text. Empty
+	// if it cannot be decoded. It may have any characters, and bytes that are no UTF-8
+	// although the sender named that charset.
 	Text string
 	// TextOK says that bytes of ASCII may be put before and behind Entity's body.
 	TextOK bool
@@ -124,10 +123,10 @@ type Content struct {
 	Composing *Composing // of Typing; nil if it cannot be read
 }
 
-// Errors of Read. Both are wrapped with what is wrong.
+// Read wraps these errors with the cause.
 var (
-	// ErrMalformed: a CPIM wrapper that cannot be read. To pass it on would have each
-	// receiver complain.
+	// ErrMalformed: a CPIM wrapper that cannot be read. If it were passed on, each receiver
+	// would complain.
 	ErrMalformed = errors.New("malformed content")
 	// ErrTooLarge: text that is longer than MaxText once it is decoded.
 	ErrTooLarge = errors.New("content too large")
@@ -140,8 +139,8 @@ const MaxText = 128 << 10
 // maxWrappers is how many CPIM wrappers may stand in each other.
 const maxWrappers = 2
 
-// Read finds out what e is. Content.Kind and Content.Entity are set even if there is an
-// error.
+// Read finds the kind of e and reads it. Content.Kind and Content.Entity are set even if
+// there is an error.
 func Read(e Entity) (Content, error) {
 	c := Content{Entity: e, Kind: kindOf(e.ContentType)}
 	for wrappers := 0; mediaType(c.Entity.ContentType) == "message/cpim"; wrappers++ {
@@ -161,7 +160,7 @@ func Read(e Entity) (Content, error) {
 	return c, c.read()
 }
 
-// unwrap goes on with what stands in a wrapper.
+// unwrap goes on with the content of a wrapper.
 func (c *Content) unwrap(w *CPIM) {
 	c.Entity, c.Kind, c.CPIM = w.Content, kindOf(w.Content.ContentType), true
 	if id := w.IMDN("Message-ID"); id != "" {
@@ -175,7 +174,7 @@ func (c *Content) unwrap(w *CPIM) {
 	}
 }
 
-// read sets what depends on the kind of Entity.
+// read sets the fields that depend on the kind of Entity.
 func (c *Content) read() error {
 	switch c.Kind {
 	case Receipt:

@@ -21,13 +21,13 @@ const imdnSpace = "urn:ietf:params:imdn"
 type CPIM struct {
 	Headers  []Header  // of the message, in their order, with the escapes of RFC 3862 undone; NS too
 	DateTime time.Time // zero if missing or wrong
-	Content  Entity    // what it holds; its body shares the memory of the argument
+	Content  Entity    // its body shares the memory of the argument
 	spaces   map[string]string
 }
 
-// ParseCPIM reads a message/cpim body. It takes what clients really send: lines that
-// end in LF, folded headers, prefixes that were never declared, a message without
-// headers for its content (text/plain then).
+// ParseCPIM reads a message/cpim body. It takes the habits of clients: lines that end in LF,
+// folded headers, undeclared prefixes, a message without headers for its content
+// (text/plain then).
 func ParseCPIM(b []byte) (CPIM, error) {
 	c := CPIM{spaces: map[string]string{}}
 	head := headReader{rest: b}
@@ -135,7 +135,7 @@ func isMIME(block []Header) bool {
 	return false
 }
 
-// isCPIM reports whether a block belongs to the message, and not to what it holds.
+// isCPIM reports whether a block belongs to the message, and not to its content.
 func isCPIM(block []Header) bool {
 	for _, h := range block {
 		switch strings.ToLower(h.Name) {
@@ -193,7 +193,7 @@ func (r *headReader) block() ([]Header, error) {
 	return block, nil
 }
 
-// isName tells the name of a header: printable characters without spaces and colons.
+// isName reports whether s can name a header: printable characters without spaces.
 func isName(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] >= 0x7f {
@@ -203,7 +203,7 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// stripControls makes what would end a header a space.
+// stripControls replaces the characters that would end a header by spaces.
 func stripControls(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f {

@@ -35,7 +35,8 @@ func TestParseCPIM(t *testing.T) {
 		{"Content-Length", crlf(linphoneCPIM) + "\r\n\r\n", "H1",
 			"positive-delivery, negative-delivery, display", "text/plain; charset=UTF-8", "#list"},
 		{"other prefix",
-			"From: a\nNS: n <urn:ietf:params:imdn>\nn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "", "text/plain", "hi"},
+			"From: a\nNS: n <urn:ietf:params:imdn>\nn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "",
+			"text/plain", "hi"},
 		{"no prefix", "From: a\nNS: <urn:ietf:params:imdn>\nMessage-ID: H2\n\nContent-type: text/plain\n\nhi",
 			"H2", "", "text/plain", "hi"},
 		{"not declared", "From: a\nimdn.Message-ID: H2\n\nContent-type: text/plain\n\nhi", "H2", "",
@@ -72,7 +73,8 @@ func TestParseCPIM(t *testing.T) {
 				c.Content.ContentType, c.Content.Body)
 		}
 	}
-	c, err := ParseCPIM([]byte("From: a\nDateTime: 2026-11-28T12:00:00Z\n\nContent-Type: image/png\nContent-Disposition: attachment; filename=\"a b\"\n" +
+	c, err := ParseCPIM([]byte("From: a\nDateTime: 2026-11-28T12:00:00Z\n\nContent-Type: " +
+		"image/png\nContent-Disposition: attachment; filename=\"a b\"\n" +
 		"content-transfer-encoding: base64\nX: y\n\nAA=="))
 	if err != nil || len(c.Content.Headers) != 2 ||
 		c.Content.Get("Content-Disposition") != `attachment; filename="a b"` ||

@@ -5,8 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 )
 
@@ -17,7 +15,7 @@ const (
 	CPIMType = "message/cpim"
 )
 
-// IMDNStatus says what became of a message at one of its recipients.
+// IMDNStatus is the state of a message at one of its recipients.
 type IMDNStatus uint8
 
 // The statuses of a receipt.
@@ -56,116 +54,42 @@ type IMDN struct {
 	Recipient string    // URI of the recipient; may be empty
 }
 
-const (
-	// maxIMDN bounds the XML of a receipt, maxIMDNDepth the elements in each other.
-	maxIMDN      = 16 << 10
-	maxIMDNDepth = 16
-	// maxMessageID bounds the id of a message.
-	maxMessageID = 256
-)
+// maxMessageID bounds the id of a message.
+const maxMessageID = 256
 
-// ParseIMDN reads the XML of a receipt. Elements count by their names alone: clients
-// use a prefix, the default namespace, or none. What is not known is passed over. An
-// error means that it is no XML, longer than 16 KB, or no receipt: another root, no
-// usable message-id, no status.
+// ParseIMDN reads the XML of a receipt. Elements count by their names alone: clients use a
+// prefix, the default namespace, or none. Unknown elements are passed over. An error means
+// no XML, more than 16 KB, or no receipt: another root, no usable message-id, no status.
 func ParseIMDN(body []byte) (IMDN, error) {
-	if len(body) > maxIMDN {
-		return IMDN{}, fmt.Errorf("reading a receipt: %d bytes are more than %d", len(body), maxIMDN)
+	var n IMDN
+	known := false
+	err := walkXML(body, func(path []string, text string) error {
+		switch {
+		case path[0] != "imdn":
+			return fmt.Errorf("the root element is %.40q, not imdn", path[0])
+		case len(path) > 3 && path[2] == "status" && !known:
+			n.Status, known = imdnWords[path[3]], true
+		case len(path) != 2:
+		case path[1] == "message-id":
+			n.MessageID = text
+		case path[1] == "datetime":
+			n.DateTime, _ = time.Parse(time.RFC3339, text) // zero if malformed
+		case path[1] == "recipient-uri":
+			n.Recipient = text
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+	case !isMessageID(n.MessageID):
+		err = errors.New("there is no usable message-id")
+	case !known:
+		err = errors.New("there is no status")
 	}
-	r := imdnReader{d: xml.NewDecoder(bytes.NewReader(body))}
-	r.d.CharsetReader = asciiOnly // entities other than XML's own five are an error
-	if err := r.read(); err != nil {
+	if err != nil {
 		return IMDN{}, fmt.Errorf("reading a receipt: %w", err)
 	}
-	return r.found, nil
-}
-
-// asciiOnly takes charsets of which UTF-8 is a superset, as far as they are ASCII: the
-// decoder refuses anything else in them.
-func asciiOnly(charset string, in io.Reader) (io.Reader, error) {
-	switch strings.ToLower(charset) {
-	case "us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "windows-1252":
-		return in, nil
-	}
-	return nil, fmt.Errorf("charset %.20q is not known", charset)
-}
-
-// imdnReader walks over a receipt.
-type imdnReader struct {
-	d     *xml.Decoder
-	path  []string // local names of the open elements
-	found IMDN
-	text  strings.Builder // of the innermost open element, if it is a leaf of the root
-	done  bool            // the root has ended
-	know  bool            // there was a status
-}
-
-func (r *imdnReader) read() error {
-	for {
-		token, err := r.d.Token()
-		if errors.Is(err, io.EOF) {
-			return r.finish()
-		}
-		if err != nil {
-			return err
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if err := r.start(t.Name.Local); err != nil {
-				return err
-			}
-		case xml.EndElement:
-			r.end()
-		case xml.CharData:
-			if len(r.path) == 2 {
-				r.text.Write(t)
-			}
-		}
-	}
-}
-
-func (r *imdnReader) start(name string) error {
-	switch {
-	case r.done:
-		return errors.New("a second root element")
-	case len(r.path) == 0 && name != "imdn":
-		return fmt.Errorf("the root element is %.40q, not imdn", name)
-	case len(r.path) == maxIMDNDepth:
-		return errors.New("too many elements in each other")
-	case len(r.path) == 3 && r.path[2] == "status" && !r.know:
-		r.found.Status, r.know = imdnWords[name], true
-	}
-	r.path = append(r.path, name)
-	r.text.Reset()
-	return nil
-}
-
-func (r *imdnReader) end() {
-	if len(r.path) == 2 {
-		text := strings.TrimSpace(r.text.String())
-		switch r.path[1] {
-		case "message-id":
-			r.found.MessageID = text
-		case "datetime":
-			r.found.DateTime, _ = time.Parse(time.RFC3339, text) // zero is right for what is no time
-		case "recipient-uri":
-			r.found.Recipient = text
-		}
-	}
-	r.path = r.path[:len(r.path)-1]
-	r.done = len(r.path) == 0
-}
-
-func (r *imdnReader) finish() error {
-	switch {
-	case !r.done:
-		return errors.New("there is no XML element")
-	case !isMessageID(r.found.MessageID):
-		return errors.New("there is no usable message-id")
-	case !r.know:
-		return errors.New("there is no status")
-	}
-	return nil
+	return n, nil
 }
 
 func isMessageID(s string) bool {

@@ -42,17 +42,24 @@ func TestParseIMDN(t *testing.T) {
 		{"prefix", `<i:imdn xmlns:i="urn:ietf:params:xml:ns:imdn"><i:message-id>x</i:message-id>` +
 			`<i:delivery-notification><i:status><i:failed/></i:status></i:delivery-notification></i:imdn>`,
 			IMDN{MessageID: "x", Status: IMDNFailed}},
-		{"prefix that is not declared", `<i:imdn><i:message-id>x</i:message-id><i:a><i:status><i:displayed/></i:status></i:a></i:imdn>`,
+		{"prefix that is not declared", `<i:imdn><i:message-id>x</i:message-id><i:a><i:status><i:displayed/></i:status>` +
+			`</i:a></i:imdn>`,
 			IMDN{MessageID: "x", Status: IMDNDisplayed}},
-		{"error with a reason", delivery(`<error/><reason code="415">Unsupported &amp; odd</reason>`), IMDN{MessageID: "x", Status: IMDNFailed}},
+		{"error with a reason", delivery(`<error/><reason code="415">Unsupported &amp; odd</reason>`), IMDN{MessageID: "x",
+			Status: IMDNFailed}},
 		{"forbidden", delivery("<forbidden/>"), IMDN{MessageID: "x"}},
-		{"processed", status("<processing-notification><status><processed/></status></processing-notification>"), IMDN{MessageID: "x"}},
+		{"processed", status("<processing-notification><status><processed/></status></processing-notification>"),
+			IMDN{MessageID: "x"}},
 		{"the first status counts", delivery("<delivered/><failed/>"), IMDN{MessageID: "x", Status: IMDNDelivered}},
-		{"white space, comments, CDATA", "\n<!-- a --><imdn><message-id> <![CDATA[x]]>\n</message-id><a><status>\n<!-- b --><delivered></delivered></status></a></imdn>\n",
+		{"white space, comments, CDATA", "\n<!-- a --><imdn><message-id> <![CDATA[x]]>\n</message-id><a><status>\n<!-- " +
+			"b --><delivered></delivered></status></a></imdn>\n",
 			IMDN{MessageID: "x", Status: IMDNDelivered}},
-		{"Latin-1 with ASCII in it", `<?xml version="1.0" encoding="ISO-8859-1"?>` + delivery("<delivered/>"), IMDN{MessageID: "x", Status: IMDNDelivered}},
-		{"no time", status("<datetime>yesterday</datetime><a><status><delivered/></status></a>"), IMDN{MessageID: "x", Status: IMDNDelivered}},
-		{"text of elements inside is not the id", "<imdn><message-id>x<b>y</b></message-id><a><status><delivered/></status></a></imdn>",
+		{"Latin-1 with ASCII in it", `<?xml version="1.0" encoding="ISO-8859-1"?>` + delivery("<delivered/>"),
+			IMDN{MessageID: "x", Status: IMDNDelivered}},
+		{"no time", status("<datetime>yesterday</datetime><a><status><delivered/></status></a>"), IMDN{MessageID: "x",
+			Status: IMDNDelivered}},
+		{"text of elements inside is not the id", "<imdn><message-id>x<b>y</b></message-id><a><status><delivered/></stat" +
+			"us></a></imdn>",
 			IMDN{}},
 	}
 	for _, test := range tests {
@@ -90,14 +97,15 @@ func TestBadIMDN(t *testing.T) {
 		"empty message-id":   "<imdn><message-id/><a><status><delivered/></status></a></imdn>",
 		"message-id in two":  "<imdn><message-id>x y</message-id><a><status><delivered/></status></a></imdn>",
 		"line in message-id": "<imdn><message-id>x&#10;y</message-id><a><status><delivered/></status></a></imdn>",
-		"long message-id":    "<imdn><message-id>" + strings.Repeat("x", maxMessageID+1) + "</message-id><a><status><delivered/></status></a></imdn>",
-		"no status":          "<imdn><message-id>x</message-id></imdn>",
-		"empty status":       "<imdn><message-id>x</message-id><a><status/></a></imdn>",
-		"NUL":                strings.Replace(good, "x", "x\x00", 1),
-		"no UTF-8":           strings.Replace(good, "x", "x\xff", 1),
-		"UTF-16":             `<?xml version="1.0" encoding="UTF-16"?>` + good,
-		"too long":           "<!--" + strings.Repeat(" ", maxIMDN) + "-->" + good,
-		"too deep":           strings.Repeat("<imdn>", maxIMDNDepth+1) + strings.Repeat("</imdn>", maxIMDNDepth+1),
+		"long message-id": "<imdn><message-id>" + strings.Repeat("x", maxMessageID+1) +
+			"</message-id><a><status><delivered/></status></a></imdn>",
+		"no status":    "<imdn><message-id>x</message-id></imdn>",
+		"empty status": "<imdn><message-id>x</message-id><a><status/></a></imdn>",
+		"NUL":          strings.Replace(good, "x", "x\x00", 1),
+		"no UTF-8":     strings.Replace(good, "x", "x\xff", 1),
+		"UTF-16":       `<?xml version="1.0" encoding="UTF-16"?>` + good,
+		"too long":     "<!--" + strings.Repeat(" ", maxXML) + "-->" + good,
+		"too deep":     strings.Repeat("<imdn>", maxXMLDepth+1) + strings.Repeat("</imdn>", maxXMLDepth+1),
 		"entities": `<!DOCTYPE imdn [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>` +
 			"<imdn><message-id>&b;</message-id><a><status><delivered/></status></a></imdn>",
 		"a file": `<!DOCTYPE imdn [<!ENTITY a SYSTEM "file:///etc/passwd">]>` +
@@ -114,7 +122,8 @@ func TestBadIMDN(t *testing.T) {
 
 func TestFormatIMDN(t *testing.T) {
 	for _, n := range []IMDN{
-		{MessageID: "<id@a&b>", Status: IMDNDelivered, DateTime: time.Date(2026, 11, 28, 15, 0, 1, 0, time.UTC), Recipient: "sip:chat-a@chat.test"},
+		{MessageID: "<id@a&b>", Status: IMDNDelivered, DateTime: time.Date(2026, 11, 28, 15, 0, 1, 0, time.UTC),
+			Recipient: "sip:chat-a@chat.test"},
 		{MessageID: "x", Status: IMDNDisplayed},
 		{MessageID: "x", Status: IMDNFailed},
 	} {

@@ -13,9 +13,9 @@ func mediaType(contentType string) string {
 	return strings.ToLower(t)
 }
 
-// parameter returns a parameter of a Content-Type or the like, without its quotes;
-// empty if there is none. What is not written as the standards have it is passed over:
-// clients write `; ;charset = "utf-8"` and worse.
+// parameter returns a parameter of a Content-Type or the like, without its quotes; empty if
+// there is none. Malformed parts are passed over: clients write `; ;charset = "utf-8"` and
+// worse.
 func parameter(contentType, name string) string {
 	_, rest, _ := strings.Cut(contentType, ";")
 	for rest != "" {

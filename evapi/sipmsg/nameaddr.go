@@ -8,27 +8,28 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-func parseFrom(_ []byte, value string) (sip.Header, error) {
-	h := new(sip.FromHeader)
-	var err error
-	if h.DisplayName, h.Address, h.Params, err = parseNameAddr(value); err != nil {
-		return nil, fmt.Errorf("header From: %w", err)
-	}
-	return h, nil
+func newFrom(display string, uri sip.Uri, params sip.HeaderParams) sip.Header {
+	return &sip.FromHeader{DisplayName: display, Address: uri, Params: params}
 }
 
-func parseTo(_ []byte, value string) (sip.Header, error) {
-	h := new(sip.ToHeader)
-	var err error
-	if h.DisplayName, h.Address, h.Params, err = parseNameAddr(value); err != nil {
-		return nil, fmt.Errorf("header To: %w", err)
-	}
-	return h, nil
+func newTo(display string, uri sip.Uri, params sip.HeaderParams) sip.Header {
+	return &sip.ToHeader{DisplayName: display, Address: uri, Params: params}
 }
 
-// parseNameAddr parses a From or To value. sipgo's own parser takes
-// `a@b;x <sip:c@d>` for a@b; since the user's identity hangs on it, the value is
-// split here, strictly, and only the URI is left to sipgo.
+// addressHeader returns the parser of a header with an address.
+func addressHeader(name string, make func(string, sip.Uri, sip.HeaderParams) sip.Header) sip.HeaderParser {
+	return func(_ []byte, value string) (sip.Header, error) {
+		display, uri, params, err := parseNameAddr(value)
+		if err != nil {
+			return nil, fmt.Errorf("header %s: %w", name, err)
+		}
+		return make(display, uri, params), nil
+	}
+}
+
+// parseNameAddr parses a From or To value. sipgo's own parser takes `a@b;x <sip:c@d>` for a@b;
+// since the user's identity depends on it, the value is split here, strictly, and sipgo parses
+// only the URI.
 func parseNameAddr(value string) (display string, uri sip.Uri, params sip.HeaderParams, err error) {
 	value = strings.TrimSpace(value)
 	open := indexUnquoted(value, '<')
@@ -67,8 +68,8 @@ func indexUnquoted(s string, c byte) int {
 	return -1
 }
 
-// displayName takes the quotes off a quoted string. Words without quotes may
-// hold what is no separator to Kamailio.
+// displayName takes the quotes off a quoted string. Words without quotes may have any
+// characters but Kamailio's separators.
 func displayName(s string) (string, error) {
 	if s == "" || s[0] != '"' {
 		if i := strings.IndexAny(s, `";,<>@`); i >= 0 {
@@ -90,8 +91,8 @@ func displayName(s string) (string, error) {
 	return "", errors.New("display name without closing quote")
 }
 
-// parseAddrSpec parses a URI and undoes or refuses what sipgo reads unlike
-// Kamailio.
+// parseAddrSpec parses a URI. It corrects or refuses the forms that sipgo reads in another way
+// than Kamailio.
 func parseAddrSpec(s string) (sip.Uri, error) {
 	var uri sip.Uri
 	for i := 0; i < len(s); i++ {

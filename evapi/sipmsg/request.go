@@ -9,17 +9,14 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// ParseRequest parses a SIP request as Kamailio handed it over. It is made to
-// agree with Kamailio, which has already accepted and perhaps authenticated the
-// request: what Kamailio accepts is not refused for a header that nobody needs,
-// and a From that could be read in two ways is an error. Only From, To, Call-ID,
-// CSeq, Content-Type and Content-Length are parsed; all others are generic
-// headers. A display name keeps the backslashes of its quoted string. From may
-// be of any scheme and may lack a user part. Bytes after Content-Length are
-// dropped; without Content-Length the body is the rest.
+// ParseRequest parses a SIP request as Kamailio handed it over. It agrees with Kamailio, which
+// has already accepted and perhaps authenticated the request: no header that nobody needs is
+// an error, and a From with two possible meanings is one. Only From, To, Call-ID, CSeq,
+// Content-Type and Content-Length are parsed; all others are generic headers. A display name
+// keeps the backslashes of its quoted string. From may be of any scheme and may lack a user
+// part. Bytes after Content-Length are dropped; without Content-Length the body is the rest.
 func ParseRequest(raw []byte) (req *sip.Request, err error) {
-	// The bytes come from any SIP client: a mistake in the parser must not
-	// end the process.
+	// The bytes come from any SIP client: a mistake in the parser must not end the process.
 	defer func() {
 		if r := recover(); r != nil {
 			req, err = nil, fmt.Errorf("parse SIP request: panic: %v", r)
@@ -39,16 +36,16 @@ func ParseRequest(raw []byte) (req *sip.Request, err error) {
 	return req, nil
 }
 
-// requestParser is not changed any more, and so safe for concurrent use.
+// requestParser never changes, and so is safe for concurrent use.
 var requestParser = sip.NewParser(sip.WithHeadersParsers(headerParsers()))
 
-// headerParsers is sipgo's table without the headers that the engine has no use
-// for, and with parsers of ours where sipgo's refuse or misread what is legal.
+// headerParsers is sipgo's table without the headers that the engine does not use, and with
+// parsers of ours where sipgo's refuse or misread legal values.
 func headerParsers() sip.HeadersParser {
 	std := sip.DefaultHeadersParser()
 	table := sip.HeadersParser{
-		"from":           parseFrom,
-		"to":             optional("To", parseTo),
+		"from":           addressHeader("From", newFrom),
+		"to":             optional("To", addressHeader("To", newTo)),
 		"call-id":        std["call-id"],
 		"cseq":           optional("CSeq", std["cseq"]),
 		"content-type":   optional("Content-Type", std["content-type"]),
@@ -62,7 +59,7 @@ func headerParsers() sip.HeadersParser {
 	return table
 }
 
-// optional makes a header that its parser refuses a generic one.
+// optional makes a generic header of one that its parser refuses.
 func optional(name string, parse sip.HeaderParser) sip.HeaderParser {
 	return func(field []byte, value string) (sip.Header, error) {
 		h, err := parse(field, value)
@@ -73,8 +70,8 @@ func optional(name string, parse sip.HeaderParser) sip.HeaderParser {
 	}
 }
 
-// checkSingle requires From and Call-ID and refuses a second one of what may
-// stand only once: Kamailio reads the first, sipgo the last.
+// checkSingle requires From and Call-ID and refuses a second one of the headers that may stand
+// only once: Kamailio reads the first, sipgo the last.
 func checkSingle(req *sip.Request) error {
 	if req.From() == nil {
 		return errors.New("no From header")

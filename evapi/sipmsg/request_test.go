@@ -32,7 +32,8 @@ func TestParseRequestFrom(t *testing.T) {
 		{"From: \"\xc3\x84l \xff\xfe\" <sip:al@example.org>", "\xc3\x84l \xff\xfe", "sip:al@example.org"},
 		{"From: \xc4l <sip:al@example.org>", "\xc4l", "sip:al@example.org"},
 		{"From:\r\n \"Al\"\r\n\t<sip:al@example.org>;\r\n tag=1", "Al", "sip:al@example.org"},
-		{`From: <sips:al@example.org:5061;transport=tcp?x=y>;tag=1;x="a;b"`, "", "sips:al@example.org:5061;transport=tcp?x=y"},
+		{`From: <sips:al@example.org:5061;transport=tcp?x=y>;tag=1;x="a;b"`, "",
+			"sips:al@example.org:5061;transport=tcp?x=y"},
 		{`From: <sip:al:pw@[::1]:5060>;tag=1`, "", "sip:al:pw@[::1]:5060"},
 		{`From: <sip:example.org>;tag=1`, "", "sip:example.org"},
 		{`From: <sip:127.0.0.1:5060>`, "", "sip:127.0.0.1:5060"},
@@ -113,11 +114,13 @@ func TestParseRequestLegalForms(t *testing.T) {
 		{"no Content-Length", request(from, "Content-Type: text/plain"), "hello", "text/plain"},
 		{"no Content-Type", request(from), "hello", ""},
 		{"compact forms", request(from, "c: text/plain", "l: 5"), "hello", "text/plain"},
-		{"type with parameters", request(from, "Content-Type:  text/plain ; charset=\"utf-8\" "), "hello", `text/plain ; charset="utf-8"`},
+		{"type with parameters", request(from, "Content-Type:  text/plain ; charset=\"utf-8\" "), "hello",
+			`text/plain ; charset="utf-8"`},
 		{"folded", request(from, "Content-Type:\r\n  text/plain;\r\n\tcharset=utf-8"), "hello", "text/plain; charset=utf-8"},
 		{"many headers", request(from, many...), "hello", ""},
 		{"long header", request(from, "X-Long: "+strings.Repeat("z", 30000)), "hello", ""},
-		{"odd headers", request(from, "Contact: <<>>", "Route: x", "Max-Forwards: -7", "Record-Route: \"", "Refer-To: ,", "Expires:",
+		{"odd headers", request(from, "Contact: <<>>", "Route: x", "Max-Forwards: -7", "Record-Route: \"", "Refer-To: ,",
+			"Expires:",
 			"Date: \xff\xfe", "X.!%*_+`'~-y: \"<>\\"), "hello", ""},
 		{"bad Via", strings.Replace(plain, "SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1", "???", 1), "hello", "text/plain"},
 		{"bad CSeq", strings.Replace(plain, "CSeq: 1 MESSAGE", "CSeq: x", 1), "hello", "text/plain"},
@@ -127,7 +130,8 @@ func TestParseRequestLegalForms(t *testing.T) {
 		{"CR within a line", strings.Replace(plain, "tag=1", "tag=1;x=a\rb", 1), "hello", "text/plain"},
 		{"tel", strings.Replace(plain, "MESSAGE sip:chat-a@example.org", "MESSAGE tel:+123", 1), "hello", "text/plain"},
 		{"lower-case version", strings.Replace(plain, "SIP/2.0\r\nVia", "sip/2.0\r\nVia", 1), "hello", "text/plain"},
-		{"IPv6", strings.Replace(plain, "MESSAGE sip:chat-a@example.org", "MESSAGE sip:chat-a@[2001:db8::1]:5060;lr", 1), "hello", "text/plain"},
+		{"IPv6", strings.Replace(plain, "MESSAGE sip:chat-a@example.org", "MESSAGE sip:chat-a@[2001:db8::1]:5060;lr", 1),
+			"hello", "text/plain"},
 	}
 	for _, tt := range tests {
 		req, err := ParseRequest([]byte(tt.in))
@@ -139,8 +143,10 @@ func TestParseRequestLegalForms(t *testing.T) {
 		if h := req.ContentType(); h != nil {
 			ctype = h.Value()
 		}
-		if string(req.Body()) != tt.body || ctype != tt.ctype || req.From().Address.User != "al" || req.CallID().Value() != "c1" {
-			t.Errorf("%s: body %q, type %q, From %s, Call-ID %s", tt.name, req.Body(), ctype, req.From().Value(), req.CallID().Value())
+		if string(req.Body()) != tt.body || ctype != tt.ctype || req.From().Address.User != "al" ||
+			req.CallID().Value() != "c1" {
+			t.Errorf("%s: body %q, type %q, From %s, Call-ID %s", tt.name, req.Body(), ctype, req.From().Value(),
+				req.CallID().Value())
 		}
 	}
 	body := "\r\n\r\n\r"
@@ -160,7 +166,8 @@ func TestParseRequestLegalForms(t *testing.T) {
 func TestParseRequestErrors(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
-		"", "\r\n", "\r\n\r\n", "x", "MESSAGE", "SIP/2.0 200 OK\r\n\r\n", plainRequest[:40], strings.TrimSuffix(plainRequest, "o"),
+		"", "\r\n", "\r\n\r\n", "x", "MESSAGE", "SIP/2.0 200 OK\r\n\r\n", plainRequest[:40],
+		strings.TrimSuffix(plainRequest, "o"),
 		strings.Replace(plainRequest, "Call-ID: c1\r\n", "", 1),
 		strings.Replace(plainRequest, "Content-Length: 5", "Content-Length: 5\r\nl: 4", 1),
 		strings.Replace(plainRequest, "Content-Length: 5", "Content-Length: -5", 1),
@@ -190,7 +197,8 @@ func FuzzParseRequest(f *testing.F) {
 			return
 		}
 		from := req.From()
-		if u := from.Address; (u.Scheme == "sip" || u.Scheme == "sips") && (u.Host == "" || strings.ContainsAny(u.User+u.Host, "@\r\n\x00<> ")) {
+		if u := from.Address; (u.Scheme == "sip" || u.Scheme == "sips") && (u.Host == "" ||
+			strings.ContainsAny(u.User+u.Host, "@\r\n\x00<> ")) {
 			t.Fatalf("user %q, host %q", u.User, u.Host)
 		}
 		if strings.ContainsAny(from.DisplayName, "\r\n") {

@@ -13,9 +13,9 @@ const utf8Text = "text/plain;charset=utf-8"
 
 const byteOrderMark = "\ufeff"
 
-// readText decodes text. Plain text in an encoding, or in a charset that is no superset
-// of ASCII, goes on as UTF-8, because words are put before it and because not
-// everybody knows the encoding; what cannot be decoded goes on as it came.
+// readText decodes text. Plain text in an encoding, or in a charset that is no superset of
+// ASCII, goes on as UTF-8, because words are put before it and because not every device
+// knows the encoding. Text that cannot be decoded goes on as it came.
 func (c *Content) readText() error {
 	e := &c.Entity
 	if len(e.Body) == 0 {
@@ -62,8 +62,8 @@ func InPlace(e *Entity) bool {
 	return superset && ok
 }
 
-// InUTF8 reports whether text of e is in UTF-8 as far as it says, so that other
-// characters than those of ASCII may be put before and behind it, too.
+// InUTF8 reports whether e names UTF-8 as its charset, so that other characters than those of
+// ASCII may be put before and behind its text, too.
 func InUTF8(e *Entity) bool {
 	switch strings.ToLower(parameter(e.ContentType, "charset")) {
 	case "", "utf-8", "utf8":
@@ -83,7 +83,7 @@ func IsBlank(text string) bool {
 	return true
 }
 
-// IsInvisible tells white space and characters without any appearance of their own.
+// IsInvisible reports whether r is white space or has no appearance of its own.
 func IsInvisible(r rune) bool {
 	switch {
 	case r > ' ' && r < 0x7f:

@@ -17,7 +17,7 @@ const (
 
 // walkXML calls leaf with the path of element names and the text of each element that
 // has no others in it; names have no name space and stand as they are written. It is for
-// small documents of clients, and refuses what is larger or has no end.
+// small documents of clients, and refuses larger and incomplete ones.
 func walkXML(b []byte, leaf func(path []string, text string) error) error {
 	if len(b) > maxXML {
 		return fmt.Errorf("%w: document of %d bytes, limit is %d", ErrTooLarge, len(b), maxXML)
@@ -37,7 +37,8 @@ func walkXML(b []byte, leaf func(path []string, text string) error) error {
 	}
 	var path []string
 	var text strings.Builder
-	empty := false // the element that is open has had none in it
+	rooted := false
+	empty := false // the open element has had none in it
 	for range maxXMLTokens {
 		t, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -54,6 +55,10 @@ func walkXML(b []byte, leaf func(path []string, text string) error) error {
 			if len(path) == maxXMLDepth {
 				return fmt.Errorf("more than %d elements in each other", maxXMLDepth)
 			}
+			if len(path) == 0 && rooted {
+				return errors.New("a second root element")
+			}
+			rooted = true
 			path = append(path, t.Name.Local)
 			empty = true
 			text.Reset()

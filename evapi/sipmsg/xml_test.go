@@ -17,12 +17,14 @@ func TestParseComposing(t *testing.T) {
 		{"idle", `<isComposing><state>idle</state><lastactive>2026-11-28T12:00:00Z</lastactive></isComposing>`,
 			Composing{LastActive: time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)}},
 		{"prefix",
-			`<c:isComposing xmlns:c="urn:ietf:params:xml:ns:im-iscomposing"><c:state> active </c:state><x xmlns="y"><state>idle</state></x></c:isComposing>`,
+			`<c:isComposing xmlns:c="urn:ietf:params:xml:ns:im-iscomposing"><c:state> active </c:state><x xmlns="y"><state>` +
+				`idle</state></x></c:isComposing>`,
 			Composing{Active: true}},
 		{"state of somebody else", `<isComposing><state>sleeping</state><refresh>-1</refresh></isComposing>`,
 			Composing{}},
 		{"latin 1",
-			"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><isComposing><state>active</state><contenttype>\xfc</contenttype></isComposing>",
+			"<?xml version=\"1.0\" " +
+				"encoding=\"ISO-8859-1\"?><isComposing><state>active</state><contenttype>\xfc</contenttype></isComposing>",
 			Composing{Active: true, ContentType: "ü"}},
 	} {
 		if c, err := ParseComposing([]byte(tt.in)); err != nil || c != tt.want {
