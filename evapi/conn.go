@@ -231,3 +231,13 @@ func (c *Conn) drained() {
 		h.Drained(c)
 	}
 }
+
+// unresolved gives a copy to a Handler that looks names up; false: it does not.
+func (c *Conn) unresolved(cp Copy, name string) bool {
+	h, ok := c.handler.(NameHandler)
+	if !ok {
+		return false
+	}
+	host, port, ok := splitName(name)
+	return ok && h.Unresolved(c, cp, host, port)
+}

@@ -143,7 +143,8 @@ func (f *sipFlow) verify() {
 	}
 }
 
-func (f *sipFlow) window() uint64 {
+// limit is the number of bytes that may be unread.
+func (f *sipFlow) limit() uint64 {
 	if f.size > 0 { // never so little that the kernel would not be asked again
 		return min(linkWindow, max(f.size/2, 2*gaugeFrom))
 	}
@@ -154,11 +155,11 @@ func (f *sipFlow) window() uint64 {
 }
 
 // left reports whether one more may go with the others of its batch.
-func (f *sipFlow) left() bool { return f.sent-f.read < f.window() }
+func (f *sipFlow) left() bool { return f.sent-f.read < f.limit() }
 
 // full reports whether a batch must wait.
 func (f *sipFlow) full() bool {
-	return f.mustVerify || f.sent-f.read > f.window()-linkBatch*minDatagram
+	return f.mustVerify || f.sent-f.read > f.limit()-linkBatch*minDatagram
 }
 
 // hold is the time that a batch must wait, at most; 0: it may go. If ask, a mark is to be

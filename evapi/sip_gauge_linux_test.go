@@ -108,7 +108,7 @@ func TestPaceByGauge(t *testing.T) {
 	// The calls of a large socket do not wait behind ours.
 	p = sipFlow{}
 	p.gauged(level{size: 8 << 20})
-	if p.window() != linkWindow {
-		t.Errorf("window %d", p.window())
+	if p.limit() != linkWindow {
+		t.Errorf("limit %d", p.limit())
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // These are the answers of imc.cfg itself to copies and to OPTIONS.
@@ -44,4 +46,25 @@ func ownMark(w *Welcome) string {
 // isOwn reports whether a response is imc.cfg's own, and not a device's.
 func (r *sipReply) isOwn(mark string) bool {
 	return mark == "" || subtle.ConstantTimeCompare(headerIn(r.head, ownHeader), []byte(mark)) == 1
+}
+
+// maxHost is the length of a host name, at most (RFC 1035).
+const maxHost = 255
+
+// splitName reads the end of nameWay: "host:port" or "host:".
+func splitName(name string) (host string, port uint16, ok bool) {
+	host, digits, ok := strings.Cut(name, ":")
+	if !ok || host == "" || len(host) > maxHost {
+		return "", 0, false
+	}
+	for _, r := range host {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._", r) {
+			return "", 0, false
+		}
+	}
+	if digits == "" {
+		return host, 0, true
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return host, uint16(n), err == nil
 }
