@@ -196,29 +196,30 @@ func TestDrained(t *testing.T) {
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	gauged := sipFlow{size: 1}
+	rpc, batch, direct := &peer{lane: LaneRPC}, &peer{lane: LaneBatch}, &peer{lane: LaneBatch, direct: true}
 	for name, c := range map[string]struct {
 		link *sipLink
-		lane Lane // 0: no connection
+		peer *peer // nil: no connection
 		shm  uint64
 		want Bounds
 	}{
-		"not yet":              {nil, 0, 0, Bounds{}},
-		"SIP to devices":       {&sipLink{open: true, direct: true, flow: gauged}, LaneDirect, 64 << 20, Bounds{Paced: true}},
-		"SIP to a next hop":    {&sipLink{open: true, way: toHop, flow: gauged}, LaneBatch, 64 << 20, Bounds{Paced: true}},
-		"SIP to the routing":   {&sipLink{open: true, flow: gauged}, LaneBatch, 64 << 20, Bounds{Copies: 3495, Paced: true}},
-		"SIP without a gauge":  {&sipLink{open: true, direct: true}, LaneDirect, 64 << 20, Bounds{}},
-		"SIP that was refused": {&sipLink{}, LaneBatch, 64 << 20, Bounds{Copies: 1747}},
-		"direct":               {nil, LaneDirect, 64 << 20, Bounds{Copies: 3495, Paced: true}},
-		"batch":                {nil, LaneBatch, 64 << 20, Bounds{Copies: 1747}},
-		"rpc":                  {nil, LaneRPC, 64 << 20, Bounds{Copies: 1747}},
-		"it does not say":      {nil, LaneRPC, 0, Bounds{}},
+		"not yet":              {nil, nil, 0, Bounds{}},
+		"SIP to devices":       {&sipLink{open: true, direct: true, flow: gauged}, direct, 64 << 20, Bounds{Paced: true}},
+		"SIP to a next hop":    {&sipLink{open: true, way: toHop, flow: gauged}, batch, 64 << 20, Bounds{Paced: true}},
+		"SIP to the routing":   {&sipLink{open: true, flow: gauged}, batch, 64 << 20, Bounds{Copies: 3495, Paced: true}},
+		"SIP without a gauge":  {&sipLink{open: true, direct: true}, direct, 64 << 20, Bounds{}},
+		"SIP that was refused": {&sipLink{}, batch, 64 << 20, Bounds{Copies: 1747}},
+		"direct":               {nil, direct, 64 << 20, Bounds{Copies: 3495, Paced: true}},
+		"batch":                {nil, batch, 64 << 20, Bounds{Copies: 1747}},
+		"rpc":                  {nil, rpc, 64 << 20, Bounds{Copies: 1747}},
+		"it does not say":      {nil, rpc, 0, Bounds{}},
 	} {
 		conn, err := NewConn(testConfig("127.0.0.1:1"), &recorder{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.lane != 0 {
-			conn.box.open(&peer{lane: c.lane})
+		if c.peer != nil {
+			conn.box.open(c.peer)
 		}
 		if c.link != nil {
 			conn.link.Store(c.link)

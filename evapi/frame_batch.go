@@ -51,7 +51,7 @@ func (o *Outgoing) fitsBatch() (size int, fits bool) {
 
 // batchSize is the length of a batch without recipients, at most, as a netstring.
 func batchSize(shared int, p *peer) int {
-	return len(imcBatch) + idDigits + 2*len(paramSep) + len("direct") + len(p.nextHop64) + shared +
+	return len(imcBatch) + idDigits + 2*len(paramSep) + len(featureDirect) + len(p.nextHop64) + shared +
 		len(batchEnd) + netstringOverhead
 }
 
@@ -65,7 +65,11 @@ func appendBatch(dst []byte, entries []entry, id uint32, p *peer) []byte {
 	dst = append(dst, imcBatch...)
 	dst = strconv.AppendUint(dst, uint64(id), 10)
 	dst = append(dst, paramSep...)
-	dst = append(dst, p.lane.String()...)
+	if p.direct {
+		dst = append(dst, featureDirect...)
+	} else {
+		dst = append(dst, LaneBatch.String()...)
+	}
 	dst = append(dst, paramSep...)
 	dst = append(dst, p.nextHop64...)
 	dst = append(dst, entries[0].out.inBatch()...)

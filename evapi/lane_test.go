@@ -7,41 +7,35 @@ import (
 
 func TestLaneChoice(t *testing.T) {
 	t.Parallel()
-	all := []string{"send", "outcomes", "batch", "direct"}
-	sip := append([]string{"sip"}, all...)
+	framed := []string{"send", "outcomes", "batch", "direct"}
+	sip := append([]string{"sip"}, framed...)
 	for _, tt := range []struct {
-		want       Lane
-		features   []string
-		nextHopSet bool
-		choice     Lane
+		want     Lane
+		features []string
+		choice   Lane
 	}{
-		{LaneAuto, sip, false, LaneSIP},
-		{LaneAuto, sip, true, LaneSIP},
-		{LaneSIP, sip, true, LaneSIP},
-		{LaneSIP, all, false, LaneDirect},
-		{LaneSIP, all, true, LaneBatch},
-		{LaneDirect, sip, false, LaneDirect},
-		{LaneBatch, sip, false, LaneBatch},
-		{LaneRPC, sip, false, LaneRPC},
-		{LaneAuto, all, false, LaneDirect},
-		{LaneAuto, all, true, LaneBatch},
-		{LaneAuto, all[:3], false, LaneBatch},
-		{LaneAuto, all[:2], false, LaneRPC},
-		{LaneAuto, nil, true, LaneRPC},
-		{LaneDirect, all, true, LaneDirect},
-		{LaneDirect, all[:3], false, LaneBatch},
-		{LaneBatch, all, false, LaneBatch},
-		{LaneBatch, all[:2], false, LaneRPC},
-		{LaneRPC, all, false, LaneRPC},
+		{LaneAuto, sip, LaneSIP},
+		{LaneSIP, sip, LaneSIP},
+		{LaneSIP, framed, LaneBatch},
+		{LaneBatch, sip, LaneBatch},
+		{LaneRPC, sip, LaneRPC},
+		{LaneAuto, framed, LaneBatch},
+		{LaneAuto, framed[:2], LaneRPC},
+		{LaneAuto, nil, LaneRPC},
+		{LaneBatch, framed[:2], LaneRPC},
+		{LaneRPC, framed, LaneRPC},
 	} {
-		if got := tt.want.choose(tt.features, tt.nextHopSet); got != tt.choice {
-			t.Errorf("%v of %v, next hop set %v: %v, want %v", tt.want, tt.features, tt.nextHopSet, got, tt.choice)
+		if got := tt.want.choose(tt.features); got != tt.choice {
+			t.Errorf("%v of %v: %v, want %v", tt.want, tt.features, got, tt.choice)
 		}
 	}
-	for _, l := range []Lane{LaneAuto, LaneRPC, LaneBatch, LaneDirect, LaneSIP} {
+	for _, l := range []Lane{LaneAuto, LaneRPC, LaneBatch, LaneSIP} {
 		if got, err := ParseLane(l.String()); err != nil || got != l {
 			t.Errorf("%v: %v, %v", l, got, err)
 		}
+	}
+	if got, err := ParseLane("direct"); err != nil || got != LaneBatch {
+		t.Errorf("direct: %v, %v", got, err)
 	}
 	for _, bad := range []string{"", "Auto", "tm"} {
 		if _, err := ParseLane(bad); err == nil {

@@ -179,5 +179,5 @@ func (b *outbox) bounds() (takes int, direct bool) {
 	if b.peer == nil {
 		return 0, false
 	}
-	return b.peer.takes(), b.peer.lane == LaneDirect
+	return b.peer.takes(), b.peer.direct
 }

@@ -24,9 +24,10 @@ type peer struct {
 	nextHop64   string
 	plainSecret string // the same header, not escaped
 
-	lane  Lane // of frames with copies: LaneRPC, LaneBatch or LaneDirect
-	bySIP bool // copies go over the Conn's sipLink; frames carry only the rest
-	later bool // bySIP is to be tried again
+	lane   Lane // of frames with copies: LaneRPC or LaneBatch
+	direct bool // with LaneBatch: copies go straight to devices
+	bySIP  bool // copies go over the Conn's sipLink; frames carry only the rest
+	later  bool // bySIP is to be tried again
 }
 
 // fanout is the lane as the operator knows it.
@@ -39,7 +40,7 @@ func (p *peer) fanout() Lane {
 
 // takes returns how much of Kamailio's shared memory a copy in a frame takes.
 func (p *peer) takes() int {
-	if p.lane == LaneDirect {
+	if p.direct {
 		return routedCopy
 	}
 	return loopedCopy

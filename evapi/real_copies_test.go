@@ -20,7 +20,7 @@ func TestRealBytes(t *testing.T) {
 }
 
 // lanes are all that copies can take.
-var lanes = []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneDirect, evapi.LaneSIP}
+var lanes = []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneSIP}
 
 func realBytes(t *testing.T, lane evapi.Lane, local string) {
 	k := startKamailio(t, evapitest.Options{IMCLocal: local})

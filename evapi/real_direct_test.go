@@ -69,7 +69,7 @@ type direct struct {
 
 // onDirectLanes runs a test on each of those lanes.
 func onDirectLanes(t *testing.T, test func(t *testing.T, lane evapi.Lane)) {
-	for _, lane := range []evapi.Lane{evapi.LaneDirect, evapi.LaneSIP} {
+	for _, lane := range []evapi.Lane{evapi.LaneBatch, evapi.LaneSIP} {
 		t.Run(lane.String(), func(t *testing.T) { test(t, lane) })
 	}
 }

@@ -89,7 +89,7 @@ func BenchmarkLanes(b *testing.B) {
 		lane     evapi.Lane
 		straight bool
 		local    string
-	}{{evapi.LaneRPC, false, ""}, {evapi.LaneBatch, false, ""}, {evapi.LaneDirect, false, ""}, {evapi.LaneSIP, false, ""},
+	}{{evapi.LaneRPC, false, ""}, {evapi.LaneBatch, false, ""}, {evapi.LaneSIP, false, ""},
 		{evapi.LaneRPC, true, ""}, {evapi.LaneBatch, true, ""}, {evapi.LaneSIP, true, ""}, {evapi.LaneSIP, true,
 			throughLocal}} {
 		name := bm.lane.String()

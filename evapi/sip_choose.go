@@ -16,10 +16,12 @@ import (
 
 // chooseLane sets the best available lane of p, and one for frames beside it.
 func (s *session) chooseLane(ctx context.Context, p *peer, w *WelcomeEvent) {
-	c, hopSet := s.c, s.c.cfg.NextHop != ""
+	c := s.c
 	framed := slices.DeleteFunc(slices.Clone(w.Features), func(f string) bool { return f == LaneSIP.String() })
-	p.lane = c.cfg.Fanout.choose(framed, hopSet)
-	if c.cfg.Fanout.choose(w.Features, hopSet) != LaneSIP {
+	p.lane = c.cfg.Fanout.choose(framed)
+	// With a next hop of the operator's everything is to go there.
+	p.direct = p.lane == LaneBatch && c.cfg.NextHop == "" && slices.Contains(framed, featureDirect)
+	if c.cfg.Fanout.choose(w.Features) != LaneSIP {
 		return
 	}
 	err := s.tryLink(ctx, w)

@@ -115,7 +115,7 @@ func (l *sipLink) learn(w *Welcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mark = ownMark(w)
-	l.direct = slices.Contains(w.Features, LaneDirect.String())
+	l.direct = slices.Contains(w.Features, featureDirect)
 }
 
 // stop ends the link and waits for its goroutines.

@@ -19,8 +19,8 @@ func copyEntry(o *Outgoing, n int) *entry {
 	return e
 }
 
-// TestCargoGroups: copies of one message travel together, however they come.
-func TestCargoGroups(t *testing.T) {
+// TestWindowGroups: copies of one message travel together, however they come.
+func TestWindowGroups(t *testing.T) {
 	t.Parallel()
 	p := batchPeer(t)
 	a, b := simpleOutgoing(t, "a"), simpleOutgoing(t, "b")
@@ -53,9 +53,9 @@ func TestCargoGroups(t *testing.T) {
 	}
 }
 
-// TestCargoFits: a window is never longer than it may be, and a batch never longer
+// TestWindowFits: a window is never longer than it may be, and a batch never longer
 // than was reckoned.
-func TestCargoFits(t *testing.T) {
+func TestWindowFits(t *testing.T) {
 	t.Parallel()
 	p := batchPeer(t)
 	for size := 0; size < 23000; size += 400 {
