@@ -65,7 +65,7 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
 	f.StringVar(&o.rtts, "rtt", "0", "how much later phones answer, in ms: 0,20,100,300")
 	f.StringVar(&o.silent, "silent", "0", "each so manieth member never answers (6: one of six); 0: all answer")
-	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, direct, sip")
+	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, sip")
 	f.StringVar(&o.contestants, "contestants", "",
 		"only those whose name has one of these in it: module/documented, imcd, bare/1, …")
 	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s where there is a "+

@@ -52,7 +52,7 @@ func kamailioKeys() []key {
 		fileKey("evapi_secret"),
 		boolKey("lookup_domains", "1: other domains are looked up by imcd, and not by Kamailio's workers",
 			func(r *raw) *bool { return &r.LookupDomains }),
-		{name: "fanout", usage: "how copies leave Kamailio: auto, rpc, batch, direct or sip", set: setFanout,
+		{name: "fanout", usage: "how copies leave Kamailio: auto, rpc, batch or sip", set: setFanout,
 			get: func(r *raw) any { return r.fanout.String() }},
 	}
 }
