@@ -71,7 +71,7 @@
 //
 // The connection sets the pace. By SIP, copies fill at most half of Kamailio's socket. The kernel
 // reports the fill level (gauge in evapi); without it, responses show what Kamailio has read
-// (sipPace). In batches to devices, Kamailio reports each batch that it has sent.
+// (evapi/sip_flow.go). In batches to devices, Kamailio reports each batch that it has sent.
 //
 // Responses of phones come to the same socket and may come all at once. So copies that were sent just
 // now and have no answer are bounded, too (credits.burst): 256 in 6 ms, which allows 40,000 a second
