@@ -8,10 +8,10 @@ import (
 	"imcd/evapi"
 )
 
-// echo answers each message with 200 and sends its text back.
-type echo struct{}
+// parrot answers each message with 200 and sends its text back.
+type parrot struct{}
 
-func (echo) Message(m *evapi.Message) {
+func (parrot) Message(m *evapi.Message) {
 	if m.Err != nil {
 		_ = m.Conn.Reply(m.Tx, evapi.Answer{Code: 400, Reason: "Bad Request", RC: -400})
 		return
@@ -27,16 +27,16 @@ func (echo) Message(m *evapi.Message) {
 	}
 }
 
-func (echo) Up(_ *evapi.Conn, w evapi.Welcome)             { log.Print("Kamailio ", w.Version) }
-func (echo) Down(_ *evapi.Conn, err error)                 { log.Print(err) }
-func (echo) Result(_ *evapi.Conn, r evapi.Result)          { log.Print(r.CallID, " ", r.Code) }
-func (echo) Registered(_ *evapi.Conn, addrOfRecord string) {}
-func (echo) Receipt(*evapi.Receipt)                        {}
-func (echo) Call(*evapi.Call)                              {}
+func (parrot) Up(_ *evapi.Conn, w evapi.Welcome)             { log.Print("Kamailio ", w.Version) }
+func (parrot) Down(_ *evapi.Conn, err error)                 { log.Print(err) }
+func (parrot) Result(_ *evapi.Conn, r evapi.Result)          { log.Print(r.CallID, " ", r.Code) }
+func (parrot) Registered(_ *evapi.Conn, addrOfRecord string) {}
+func (parrot) Receipt(*evapi.Receipt)                        {}
+func (parrot) Call(*evapi.Call)                              {}
 
 // A program that sends each message back to its sender.
 func Example() {
-	c, err := evapi.NewConn(evapi.Config{Addr: "127.0.0.1:8448", Secret: "engine-secret"}, echo{})
+	c, err := evapi.NewConn(evapi.Config{Addr: "127.0.0.1:8448", Secret: "engine-secret"}, parrot{})
 	if err != nil {
 		log.Fatal(err)
 	}
