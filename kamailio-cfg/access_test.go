@@ -14,8 +14,9 @@ import (
 
 // domainTable is what the module domain needs of a database, as files of db_text.
 var domainTable = map[string]string{
-	"version":      "table_name(string) table_version(int)\ndomain:2\ndomain_attrs:1\n",
-	"domain":       "id(int,auto) domain(string) did(string,null) last_modified(string)\n1:table.test:table.test:2020-01-01 00\\:00\\:00\n",
+	"version": "table_name(string) table_version(int)\ndomain:2\ndomain_attrs:1\n",
+	"domain": "id(int,auto) domain(string) did(string,null) last_modified(string)\n" +
+		"1:table.test:table.test:2020-01-01 00\\:00\\:00\n",
 	"domain_attrs": "id(int,auto) did(string) name(string) type(int) value(string) last_modified(string)\n",
 }
 
@@ -50,7 +51,8 @@ func TestWelcomeTellsRoomsAndDomains(t *testing.T) {
 			[]string{"table.test", "udp", "7070"}},
 		"domains in a table": {evapitest.Options{Config: stock, Local: "alias=\"chat.test\"\n" + withDomain(t)},
 			"^chat-.+$", "chat-", "0", []string{"127.0.0.1", "chat.test", "table.test"}, nil},
-		"settings": {evapitest.Options{IMCLocal: "#!define IMC_ROOM \"^(room|\\\\+49)[0-9]+$\"\n#!define IMC_ROOM_PREFIX \"\"\n"},
+		"settings": {evapitest.Options{IMCLocal: "#!define IMC_ROOM \"^(room|\\\\+49)[0-9]+$\"\n#!define " +
+			"IMC_ROOM_PREFIX \"\"\n"},
 			`^(room|\+49)[0-9]+$`, "", "1", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

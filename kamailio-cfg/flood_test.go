@@ -85,7 +85,7 @@ func readUntil(t *testing.T, conn net.Conn, word string, n int, again func()) in
 	return all.Len()
 }
 
-// Answers over one connection have a limit; a new connection begins anew.
+// Answers over one connection have a limit; a new connection starts again.
 func TestAnswerBudget(t *testing.T) {
 	k := kit.Kamailio(t, evapitest.Options{})
 	engine, _ := hello(t, k, k.Secret())

@@ -125,7 +125,8 @@ func (m *migration) withModule(t *testing.T, use func(*evapitest.Kamailio)) {
 	}
 	k := kit.Kamailio(t, evapitest.Options{Config: m.config, SIPPort: m.sip, EvapiPort: m.evapi,
 		Program: m.file("udp-only"),
-		Files:   map[string]string{"kamailio-local.cfg": fmt.Sprintf("disable_tcp=yes\nlisten=udp:%s\nalias=\"chat.test\"\n", m.addr())}})
+		Files: map[string]string{"kamailio-local.cfg": fmt.Sprintf("disable_tcp=yes\nlisten=udp:%s\n"+
+			"alias=\"chat.test\"\n", m.addr())}})
 	m.register(t, k)
 	use(k)
 	if err := k.Halt(); err != nil {

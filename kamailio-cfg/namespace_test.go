@@ -160,7 +160,8 @@ func authText(t *testing.T) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"version": "table_name(string) table_version(int)\nsubscriber:7\n",
-		"subscriber": "id(int,auto) username(string) domain(string) password(string) ha1(string,null) ha1b(string,null)\n" +
+		"subscriber": "id(int,auto) username(string) domain(string) password(string) ha1(string,null) " +
+			"ha1b(string,null)\n" +
 			"1:alice:chat.test:a-secret::\n2:bob:chat.test:b-secret::\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -1,12 +1,12 @@
 package kamailiocfg_test
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // operatingSection is what OPERATING.md has under a heading.
@@ -66,30 +66,24 @@ func checkExplained(t *testing.T, shown map[string]map[string]bool) {
 	}
 }
 
+// forTests reports whether only tests use a file.
+func forTests(path string) bool {
+	return strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/")
+}
+
 // TestLogLinesAreExplained: OPERATING.md has exactly the lines that imcd can log.
 func TestLogLinesAreExplained(t *testing.T) {
 	words := explained(operatingSection(t, "Lines of the log"))
 	there := make(map[string]bool)
 	for _, dir := range []string{"../cmd/imcd", "../engine", "../evapi", "../schema"} {
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
+		kit.GoFiles(t, dir, func(path string, text []byte) {
+			if forTests(path) {
+				return
 			}
-			if d.IsDir() && strings.HasSuffix(d.Name(), "test") {
-				return fs.SkipDir
-			}
-			if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-				return nil
-			}
-			text, err := os.ReadFile(path)
 			for _, m := range logged.FindAllStringSubmatch(string(text), -1) {
 				there[m[1]] = true
 			}
-			return err
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 	for line := range there {
 		if !words[line] {

@@ -77,8 +77,10 @@ func checkOthersUntouched(t *testing.T, u *evapitest.UA, log *syncBuffer, auth b
 	expect(t, do(t, u, evapitest.Request{Method: "INVITE", URI: "sip:nobody@chat.test"}), stranger)
 	expect(t, do(t, u, evapitest.Request{Method: "INFO", URI: "sip:chat-1@chat.test", ToTag: "x"}), 404)
 	for _, method := range []string{"ACK", "CANCEL"} {
-		raw := fmt.Sprintf("%s sip:chat-1@chat.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%s;branch=z9hG4bK-silent-%s;rport\r\n"+
-			"From: <%s>;tag=1\r\nTo: <sip:chat-1@chat.test>\r\nCall-ID: silent-%s\r\nCSeq: 1 %s\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+		raw := fmt.Sprintf("%s sip:chat-1@chat.test SIP/2.0\r\nVia: SIP/2.0/UDP "+
+			"127.0.0.1:%s;branch=z9hG4bK-silent-%s;rport\r\n"+
+			"From: <%s>;tag=1\r\nTo: <sip:chat-1@chat.test>\r\nCall-ID: silent-%s\r\nCSeq: 1 %s\r\nMax-Forwards: "+
+			"70\r\nContent-Length: 0\r\n\r\n",
 			method, u.Contact()[strings.LastIndex(u.Contact(), ":")+1:], method, u.AOR(), method, method)
 		if err := u.SendRaw([]byte(raw)); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,8 @@ func TestOperators(t *testing.T) {
 		}
 	}
 	down := func(id string) string {
-		return `{"jsonrpc":"2.0","error":{"code":-32000,"message":"imcd does not answer or is not connected to Kamailio"},"id":` + id + `}`
+		return `{"jsonrpc":"2.0","error":{"code":-32000,` +
+			`"message":"imcd does not answer or is not connected to Kamailio"},"id":` + id + `}`
 	}
 	ask(first, `{"jsonrpc":"2.0","method":"imc.stats","id":7}`, down("7"))
 	ask(first, `{"id" : "a b" , "method":"imc.stats"}`, down(`"a b"`))

@@ -74,7 +74,8 @@ func TestNextHop(t *testing.T) {
 		"tcp alone":     {"listen=tcp:127.0.0.1:%d\n", "sip:127.0.0.1:%d;transport=tcp"},
 		"all addresses": {"listen=udp:0.0.0.0:%d\nlisten=tcp:0.0.0.0:%[1]d\n", "sip:127.0.0.1:%d"},
 		"loopback is not first": {
-			"listen=tcp:127.0.0.3:%d\nlisten=udp:127.0.0.1:%[1]d advertise 192.0.2.1:7777\nlisten=tcp:127.0.0.1:%[1]d\n", "sip:127.0.0.1:%d",
+			"listen=tcp:127.0.0.3:%d\nlisten=udp:127.0.0.1:%[1]d advertise 192.0.2.1:7777\n" +
+				"listen=tcp:127.0.0.1:%[1]d\n", "sip:127.0.0.1:%d",
 		},
 		"a name": {"listen=udp:localhost:%d\nlisten=tcp:localhost:%[1]d\n", "sip:127.0.0.1:%d"},
 	} {

@@ -17,10 +17,13 @@ import (
 
 // subscribers is Kamailio's own schema of the table, with two users.
 const subscribers = `
-CREATE TABLE version (id SERIAL PRIMARY KEY, table_name VARCHAR(32) NOT NULL UNIQUE, table_version INTEGER DEFAULT 0 NOT NULL);
+CREATE TABLE version (id SERIAL PRIMARY KEY, table_name VARCHAR(32) NOT NULL UNIQUE,
+	table_version INTEGER DEFAULT 0 NOT NULL);
 INSERT INTO version (table_name, table_version) VALUES ('version', 1), ('subscriber', 7);
-CREATE TABLE subscriber (id SERIAL PRIMARY KEY, username VARCHAR(64) DEFAULT '' NOT NULL, domain VARCHAR(64) DEFAULT '' NOT NULL,
-	password VARCHAR(64) DEFAULT '' NOT NULL, ha1 VARCHAR(128) DEFAULT '' NOT NULL, ha1b VARCHAR(128) DEFAULT '' NOT NULL,
+CREATE TABLE subscriber (id SERIAL PRIMARY KEY, username VARCHAR(64) DEFAULT '' NOT NULL,
+	domain VARCHAR(64) DEFAULT '' NOT NULL,
+	password VARCHAR(64) DEFAULT '' NOT NULL, ha1 VARCHAR(128) DEFAULT '' NOT NULL,
+	ha1b VARCHAR(128) DEFAULT '' NOT NULL,
 	UNIQUE (username, domain));
 INSERT INTO subscriber (username, domain, password) VALUES
 	('alice', 'chat.test', 'a-secret'), ('bob', 'chat.test', 'b-secret');`

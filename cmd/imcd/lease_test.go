@@ -21,7 +21,8 @@ const restartBound = 2 * time.Second
 // ends. The first one's end, however it comes, lets the next one start at once.
 func TestSecondImcd(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
-	for database, url := range map[string]string{"sqlite": "sqlite://" + filepath.Join(t.TempDir(), "x.db"), "postgres": pg.URL("postgres")} {
+	for database, url := range map[string]string{"sqlite": "sqlite://" + filepath.Join(t.TempDir(), "x.db"),
+		"postgres": pg.URL("postgres")} {
 		t.Run(database, func(t *testing.T) {
 			first := startImcd(t, imcdtest.Options{Secret: "x", Evapi: "127.0.0.1:1", DBURL: url})
 			refused := func(words ...string) {
@@ -94,7 +95,8 @@ func TestUnfitDatabases(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	for database, c := range map[string]struct{ makes, fills, names string }{
 		"latin1": {makes: "TEMPLATE template0 LOCALE 'C' ENCODING 'LATIN1'", names: "its encoding is LATIN1, not UTF8"},
-		"a_view": {fills: "CREATE VIEW imc_rooms AS SELECT 1 AS id", names: `table "imc_rooms" (rooms_table): it is a view`},
+		"a_view": {fills: "CREATE VIEW imc_rooms AS SELECT 1 AS id",
+			names: `table "imc_rooms" (rooms_table): it is a view`},
 	} {
 		if err := pg.Exec(kit.Context(t), "postgres", "CREATE DATABASE "+database+" "+c.makes); err != nil {
 			t.Fatal(err)
@@ -103,7 +105,8 @@ func TestUnfitDatabases(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, _, stderr := imcd(t, nil, "--evapi_secret=x", "--db_url", pg.URL(database))
-		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "db_url: ") || !strings.Contains(stderr, c.names) {
+		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "db_url: ") ||
+			!strings.Contains(stderr, c.names) {
 			t.Errorf("%s: exit code %d, %q, should be a line that says %q", database, code, stderr, c.names)
 		}
 	}

@@ -69,9 +69,11 @@ func TestStartErrors(t *testing.T) {
 		"no file":             {nil, []string{"-c", "/does/not/exist.yaml", secret}, 1, "/does/not/exist.yaml"},
 		"no database":         {nil, []string{secret, "--db_url", "postgres://u:hunter2@127.0.0.1:1/x"}, 1, "db_url"},
 		"database is no file": {nil, []string{secret, "--db_url", "sqlite:///dev/null/x"}, 1, "db_url"},
-		"RPC port taken":      {nil, []string{secret, "--http_listen=", "--rpc_listen", busy.Addr().String()}, 1, "rpc_listen"},
-		"HTTP port taken":     {nil, []string{secret, "--rpc_listen=", "--http_listen", busy.Addr().String()}, 1, "http_listen"},
-		"state_dir":           {nil, []string{secret, "--state_dir", "/proc/no"}, 1, "state_dir"},
+		"RPC port taken": {nil, []string{secret, "--http_listen=", "--rpc_listen", busy.Addr().String()}, 1,
+			"rpc_listen"},
+		"HTTP port taken": {nil, []string{secret, "--rpc_listen=", "--http_listen", busy.Addr().String()}, 1,
+			"http_listen"},
+		"state_dir": {nil, []string{secret, "--state_dir", "/proc/no"}, 1, "state_dir"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := imcd(t, c.environ, c.args...)

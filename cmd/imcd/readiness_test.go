@@ -56,18 +56,9 @@ func TestReadiness(t *testing.T) {
 // missing is what keeps imcd from being ready, as it says itself.
 func missing(t *testing.T, i *imcdtest.Imcd) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodGet, "http://"+i.HTTPAddr()+"/readyz", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Close = true
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
+	_, body := kit.Get(t, "http://"+i.HTTPAddr()+"/readyz")
 	var state struct{ Missing []string }
-	if err := json.NewDecoder(res.Body).Decode(&state); err != nil {
+	if err := json.Unmarshal(body, &state); err != nil {
 		t.Fatal(err)
 	}
 	return strings.Join(state.Missing, " ")

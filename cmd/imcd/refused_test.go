@@ -17,7 +17,8 @@ import (
 func TestRefusedDataDisturbsNobody(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	k, i := startBoth(t, imcdtest.Options{DBURL: pg.URL("postgres")})
-	err := pg.Exec(kit.Context(t), "postgres", "ALTER TABLE imcd_messages ADD CHECK (position('poison'::bytea in body) = 0)")
+	err := pg.Exec(kit.Context(t), "postgres",
+		"ALTER TABLE imcd_messages ADD CHECK (position('poison'::bytea in body) = 0)")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,8 @@ func TestCheckWarns(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, stdout, stderr := imcd(t, nil, "-check", "--evapi_secret_file", file)
-		if code != 0 || stdout != "" || !strings.HasPrefix(stderr, want) || (want == "") != (stderr == "") || strings.Contains(stderr, "hunter2") {
+		if code != 0 || stdout != "" || !strings.HasPrefix(stderr, want) || (want == "") != (stderr == "") ||
+			strings.Contains(stderr, "hunter2") {
 			t.Errorf("mode %o: exit code %d, output %q, error %q", mode, code, stdout, stderr)
 		}
 	}
@@ -37,8 +38,9 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 	k := kit.Kamailio(t, evapitest.Options{})
 	// imcdtest gives the secret as a flag.
 	i := startImcd(t, imcdtest.Options{Evapi: k.EvapiAddr(), Secret: k.Secret(),
-		Args: []string{"-hash_size", "3"}, Environ: []string{"IMCD_EVAPI_SECRET=wrong", "DB_URL=postgres://u:p@127.0.0.1:1/x"},
-		DBURL: "sqlite://" + filepath.Join(t.TempDir(), "hunter2@x.db")})
+		Args:    []string{"-hash_size", "3"},
+		Environ: []string{"IMCD_EVAPI_SECRET=wrong", "DB_URL=postgres://u:p@127.0.0.1:1/x"},
+		DBURL:   "sqlite://" + filepath.Join(t.TempDir(), "hunter2@x.db")})
 	if err := i.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}

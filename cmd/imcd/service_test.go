@@ -47,10 +47,16 @@ type question struct {
 
 func questions() []question {
 	return []question{
-		{"imc.list_rooms", nil, `[{"room":"sip:chat-lobby@example.org","members":2,"owner":"sip:alice@example.org"}]`, ""},
-		{"imc.list_rooms", []string{}, `[{"room":"sip:chat-lobby@example.org","members":2,"owner":"sip:alice@example.org"}]`, ""},
-		{"imc.list_members", []string{lobby}, `{"room":"sip:chat-lobby@example.org","members":["sip:alice@example.org","sip:bob@example.org"],"count":2}`, ""},
-		{"imc.list_members", map[string]string{"room": "CHAT-lobby@example.org"}, `{"room":"sip:chat-lobby@example.org","members":["sip:alice@example.org","sip:bob@example.org"],"count":2}`, ""},
+		{"imc.list_rooms", nil, `[{"room":"sip:chat-lobby@example.org","members":2,"owner":"sip:alice@example.org"}]`,
+			""},
+		{"imc.list_rooms", []string{},
+			`[{"room":"sip:chat-lobby@example.org","members":2,"owner":"sip:alice@example.org"}]`, ""},
+		{"imc.list_members", []string{lobby},
+			`{"room":"sip:chat-lobby@example.org","members":["sip:alice@example.org","sip:bob@example.org"],"count":2}`,
+			""},
+		{"imc.list_members", map[string]string{"room": "CHAT-lobby@example.org"},
+			`{"room":"sip:chat-lobby@example.org","members":["sip:alice@example.org","sip:bob@example.org"],"count":2}`,
+			""},
 		{"imc.room_active", []string{lobby}, `true`, ""},
 		{"imc.room_active", []string{"sip:chat-none@example.org"}, `false`, ""},
 		{"imc.room_member", []string{lobby, "sip:bob@example.org"}, `true`, ""},
@@ -149,7 +155,8 @@ func callHTTP(t *testing.T, i *imcdtest.Imcd, method string, params any) (json.R
 // post sends body to /rpc and wants a status.
 func post(t *testing.T, i *imcdtest.Imcd, body string, status int, headers ...string) []byte {
 	t.Helper()
-	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodPost, "http://"+i.HTTPAddr()+"/rpc", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodPost, "http://"+i.HTTPAddr()+"/rpc",
+		strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

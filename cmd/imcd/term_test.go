@@ -98,7 +98,8 @@ func TestTermBounded(t *testing.T) {
 			bob.AnswerWith(0) // so that a copy is under way
 			kit.Say(t, alice, lobby, "hello", 200)
 
-			freeze, thaw := func() error { return k.Signal(syscall.SIGSTOP) }, func() error { return k.Signal(syscall.SIGCONT) }
+			freeze, thaw := func() error { return k.Signal(syscall.SIGSTOP) },
+				func() error { return k.Signal(syscall.SIGCONT) }
 			if frozen == "Postgres" {
 				freeze, thaw = db.Pause, db.Resume
 			}
@@ -114,7 +115,8 @@ func TestTermBounded(t *testing.T) {
 			}()
 			ask.Go(func() {
 				// Its outcome depends on what is frozen; that it comes does not.
-				if _, err := alice.Say(kit.Context(t), lobby, "#create chat-other"); err != nil && frozen == "Postgres" {
+				if _, err := alice.Say(kit.Context(t), lobby, "#create chat-other"); err != nil &&
+					frozen == "Postgres" {
 					t.Error(err)
 				}
 			})

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestThreatsNameTests: the tests that THREATS.md names exist, and every line of
@@ -18,19 +18,14 @@ func TestThreatsNameTests(t *testing.T) {
 	}
 	defined := map[string]bool{}
 	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	err = filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
+	kit.GoFiles(t, "../..", func(path string, code []byte) {
+		if !strings.HasSuffix(path, "_test.go") {
+			return
 		}
-		code, err := os.ReadFile(path)
 		for _, m := range declaration.FindAllStringSubmatch(string(code), -1) {
 			defined[m[1]] = true
 		}
-		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	name, lines := regexp.MustCompile(`\b(?:Test|Fuzz)\w+`), 0
 	for line := range strings.Lines(string(text)) {
 		if !strings.HasPrefix(line, "| ca") {

@@ -41,7 +41,7 @@ func compare(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 		return false, err
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
-	// What the bars are about comes first, and is told at once: all takes an hour.
+	// The cells with bars come first, and are reported at once: all cells take an hour.
 	var all []*contest.Measurement
 	for _, bars := range []bool{true, false} {
 		cells := slices.DeleteFunc(slices.Clone(o.cells),

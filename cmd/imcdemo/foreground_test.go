@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
@@ -115,7 +116,7 @@ func awaitGone(t *testing.T, leader int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for left := group(t, leader); len(left) > 0; left = group(t, leader) {
-		if sleep(ctx, poll) != nil {
+		if stack.Pause(ctx, poll) != nil {
 			t.Fatalf("still running: %v", left)
 		}
 	}
@@ -194,7 +195,7 @@ func awaitFree(t *testing.T, port int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for err := listen(port, true); err != nil; err = listen(port, true) {
-		if sleep(ctx, poll) != nil {
+		if stack.Pause(ctx, poll) != nil {
 			t.Fatalf("port %d is still in use: %v", port, err)
 		}
 	}

@@ -97,12 +97,16 @@ func TestUsage(t *testing.T) {
 		{[]string{"-imcd", "/nowhere/imcd"}, nil, exitError, "imcd is not built"},
 		{nil, map[string]string{"SIP_PORT": "abc"}, exitError, `SIP_PORT: "abc" is not a port`},
 		{nil, map[string]string{"RPC_PORT": "0"}, exitError, "RPC_PORT"},
-		{[]string{"-imcd", self}, map[string]string{"HTTP_PORT": used}, exitError, "HTTP_PORT: port " + used + " of 127.0.0.1 is in use"},
-		{[]string{"-run", "-imcd", self}, map[string]string{"SIP_PORT": used, "STATE_DIR": t.TempDir()}, exitError, "set SIP_PORT to another"},
-		{[]string{"-imcd", self}, map[string]string{"HTTP_PORT": "9", "RPC_PORT": "9"}, exitError, "RPC_PORT and HTTP_PORT are both 9"},
+		{[]string{"-imcd", self}, map[string]string{"HTTP_PORT": used}, exitError, "HTTP_PORT: port " + used +
+			" of 127.0.0.1 is in use"},
+		{[]string{"-run", "-imcd", self}, map[string]string{"SIP_PORT": used, "STATE_DIR": t.TempDir()}, exitError,
+			"set SIP_PORT to another"},
+		{[]string{"-imcd", self}, map[string]string{"HTTP_PORT": "9", "RPC_PORT": "9"}, exitError,
+			"RPC_PORT and HTTP_PORT are both 9"},
 	} {
 		var stdout, stderr bytes.Buffer
-		if code := run(c.args, environment(c.env), &stdout, &stderr); code != c.code || !strings.Contains(stderr.String(), c.want) {
+		if code := run(c.args, environment(c.env), &stdout, &stderr); code != c.code ||
+			!strings.Contains(stderr.String(), c.want) {
 			t.Errorf("%v %v: exit code %d\n%s", c.args, c.env, code, stderr.String())
 		}
 	}

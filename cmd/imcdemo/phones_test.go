@@ -23,7 +23,8 @@ func TestIdentity(t *testing.T) {
 	defer f.end(t)
 	for _, line := range []string{
 		"  identity             sip:alice@127.0.0.1, ",
-		fmt.Sprintf("  proxy                sip:127.0.0.1:%d (UDP), or sip:127.0.0.1:%[1]d;transport=tcp\n", f.ports[0]),
+		fmt.Sprintf("  proxy                sip:127.0.0.1:%d (UDP), or sip:127.0.0.1:%[1]d;transport=tcp\n",
+			f.ports[0]),
 		fmt.Sprintf("  in a browser         ws://127.0.0.1:%d ", f.ports[0]),
 		"  sip:chat-garden@127.0.0.1    #create",
 	} {
@@ -146,7 +147,8 @@ type browser struct {
 func (b *browser) send(start string, headers ...string) {
 	b.t.Helper()
 	b.sent++
-	text := fmt.Sprintf("%s SIP/2.0\r\nVia: SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bK-%d\r\nMax-Forwards: 70\r\n%s",
+	text := fmt.Sprintf("%s SIP/2.0\r\nVia: SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bK-%d\r\nMax-Forwards: 70\r\n"+
+		"%s",
 		start, b.sent, strings.Join(headers, "\r\n"))
 	if err := b.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
 		b.t.Fatal(err)

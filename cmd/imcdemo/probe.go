@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"imcd/cmd/internal/stack"
 )
 
 // poll is the time between two looks at what is awaited.
@@ -28,7 +30,7 @@ func (s *service) await(ctx context.Context, try func(context.Context) error) er
 			default:
 			}
 		}
-		if sleep(ctx, poll) != nil {
+		if stack.Pause(ctx, poll) != nil {
 			return errors.Join(ctx.Err(), err)
 		}
 	}
@@ -81,15 +83,4 @@ func (s *service) imcdStopping(ctx context.Context) bool {
 	}
 	_, body, err := s.readyz(ctx)
 	return err == nil && bytes.Contains(body, []byte(`"stopping"`))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

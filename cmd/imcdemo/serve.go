@@ -118,7 +118,7 @@ func (s *service) wait(ctx context.Context) error {
 		ended = "imcd"
 	}
 	// Ctrl-C reaches all of us, and they may be faster.
-	if sleep(ctx, toldTimeout) != nil {
+	if stack.Pause(ctx, toldTimeout) != nil {
 		return nil
 	}
 	return fmt.Errorf("%s has ended by itself\n%s", ended, s.tail(ended))
@@ -159,7 +159,7 @@ func (s *service) stopImcd() error {
 	ctx, cancel := context.WithTimeout(context.Background(), toldTimeout)
 	defer cancel()
 	for !s.imcdStopping(ctx) {
-		if sleep(ctx, poll) != nil {
+		if stack.Pause(ctx, poll) != nil {
 			return s.imcd.Stop(stopGrace)
 		}
 	}

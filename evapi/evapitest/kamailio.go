@@ -182,7 +182,7 @@ func (k *Kamailio) Pid() int {
 	if k.proc == nil {
 		return 0
 	}
-	return k.proc.pid
+	return k.proc.Pid
 }
 
 // Running reports whether Kamailio's main process is there.

@@ -23,8 +23,8 @@ func (k *Kamailio) waitReady(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case <-k.proc.done:
-			return fmt.Errorf("it ended: %w", errors.Join(k.proc.err, err))
+		case <-k.proc.Done():
+			return fmt.Errorf("it ended: %w", errors.Join(k.proc.Err(), err))
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
 		}
@@ -58,7 +58,8 @@ func probeOptions(network, addr string) error {
 	id := newToken()
 	req := strings.Join([]string{
 		"OPTIONS sip:" + addr + " SIP/2.0",
-		"Via: SIP/2.0/" + strings.ToUpper(network) + " " + conn.LocalAddr().String() + ";branch=z9hG4bK" + id + ";rport",
+		"Via: SIP/2.0/" + strings.ToUpper(network) + " " + conn.LocalAddr().String() + ";branch=z9hG4bK" + id +
+			";rport",
 		"From: <sip:probe@" + addr + ">;tag=" + id,
 		"To: <sip:" + addr + ">",
 		"Call-ID: " + id,

@@ -190,7 +190,8 @@ func TestConnections(t *testing.T) {
 	local := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
 	for transport, addr := range map[string]string{"tcp": k.SIPAddr(), "ws": local(0), "tls": local(1)} {
 		t.Run(transport, func(t *testing.T) {
-			cfg := evapitest.UAConfig{User: "alice-" + transport, Domain: "chat.test", Proxy: addr, Transport: transport}
+			cfg := evapitest.UAConfig{User: "alice-" + transport, Domain: "chat.test", Proxy: addr,
+				Transport: transport}
 			alice := kit.UA(t, cfg)
 			cfg.User = "bob-" + transport
 			bob := kit.UA(t, cfg)

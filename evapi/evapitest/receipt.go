@@ -85,7 +85,8 @@ func ReceiptFor(form ReceiptForm, status ReceiptStatus, owner, uri, id string) (
 		r.ContentType = "message/cpim"
 		r.Body = fmt.Appendf(nil, "From: <%s>\r\nTo: <%s>\r\nDateTime: %s\r\nNS: imdn <urn:ietf:params:imdn>\r\n"+
 			"imdn.Message-ID: r-%s\r\n\r\nContent-Disposition: notification\r\nContent-Type: message/imdn+xml\r\n"+
-			"Content-Length: %d\r\n\r\n%s", owner, uri, time.Now().UTC().Format(time.RFC3339), newToken(), len(body), body)
+			"Content-Length: %d\r\n\r\n%s", owner, uri, time.Now().UTC().Format(time.RFC3339), newToken(), len(body),
+			body)
 	case DeflatedReceipt:
 		var z bytes.Buffer
 		w := zlib.NewWriter(&z)

@@ -24,7 +24,8 @@ func TestMessageBetweenUsers(t *testing.T) {
 
 func messageBetweenUsers(t *testing.T, k *evapitest.Kamailio, transport string) {
 	ctx := kit.Context(t)
-	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: transport, DisplayName: `Al "the" one`})
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Transport: transport,
+		DisplayName: `Al "the" one`})
 	bob := kit.UA(t, evapitest.UAConfig{User: "bob", Proxy: k.SIPAddr(), Transport: transport, Domain: "example.org"})
 	if err := errors.Join(alice.Register(ctx), bob.Register(ctx)); err != nil {
 		t.Fatal(err)

@@ -179,7 +179,8 @@ func (u *UA) register(ctx context.Context, expires int) error {
 // Message sends a MESSAGE to the URI and returns its final response. Headers are
 // whole lines without line end, as in "Subject: x". A request that nobody answers
 // gets a response of its own, 408.
-func (u *UA) Message(ctx context.Context, uri, contentType string, body []byte, headers ...string) (*sip.Response, error) {
+func (u *UA) Message(ctx context.Context, uri, contentType string, body []byte, headers ...string) (*sip.Response,
+	error) {
 	return u.Do(ctx, Request{
 		Method:      "MESSAGE",
 		URI:         uri,

@@ -22,7 +22,8 @@ func TestEchoBot(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	const token = "a-token-of-some-length"
-	s := start(t, "sqlite", stack.Options{Settings: map[string]string{"bots": "sip:echo@127.0.0.1", "rpc_token": token}})
+	s := start(t, "sqlite", stack.Options{Settings: map[string]string{"bots": "sip:echo@127.0.0.1",
+		"rpc_token": token}})
 	alice, room := agent(t, s, "alice"), "sip:chat-bots@127.0.0.1"
 	speak(t, alice, at(s, room), "#create")
 	bot := launchBot(t, s, program, token, room)

@@ -22,7 +22,8 @@ import (
 // What a page that takes data for HTML would fall for.
 const (
 	hostileName = `<img src=x onerror=document.title='owned'>`
-	hostileBody = "</span><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n&lt;b&gt;"
+	hostileBody = "</span><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n" +
+		"&lt;b&gt;"
 	hostileRoom = `chat-&lt;b&gt;'(x)`
 )
 
@@ -53,14 +54,17 @@ func TestConsole(t *testing.T) {
 	}
 	room := "sip:" + hostileRoom + "@" + s.Kamailio().SIPAddr()
 	speak(t, alice, room, "#create")
-	row := fmt.Sprintf(`[...document.querySelectorAll("#rooms button")].find(b => b.textContent.startsWith(%s))`, strconv.Quote(hostileRoom+"@"))
+	row := fmt.Sprintf(`[...document.querySelectorAll("#rooms button")].find(b => b.textContent.startsWith(%s))`,
+		strconv.Quote(hostileRoom+"@"))
 	b.sees("%s", row)
 	b.is(row + ".click()")
-	b.sees(`[...document.querySelectorAll("#members tr")].some(r => r.textContent.startsWith("alice") && r.textContent.includes("owner"))`)
+	b.sees(`[...document.querySelectorAll("#members tr")].some(r =>
+		r.textContent.startsWith("alice") && r.textContent.includes("owner"))`)
 
 	speak(t, alice, room, hostileBody)
 	b.sees(`[...document.querySelectorAll("#talk .body")].some(n => n.textContent === %s)`, strconv.Quote(hostileBody))
-	b.sees(`[...document.querySelectorAll("#talk .who")].some(n => n.textContent.startsWith(%s))`, strconv.Quote(hostileName))
+	b.sees(`[...document.querySelectorAll("#talk .who")].some(n => n.textContent.startsWith(%s))`,
+		strconv.Quote(hostileName))
 	b.must(`document.title === "imcd" && document.querySelectorAll("img, body script, #talk b, #rooms b").length === 0`)
 
 	if err := s.StopImcd(); err != nil {
@@ -112,7 +116,8 @@ func TestConsoleFits(t *testing.T) {
 	if *screenshots != "" {
 		samples = 25 // a minute looks better
 	}
-	b.sees(`document.querySelectorAll("#members tr").length === 4 && document.querySelector("#c-rate polyline")?.points.length >= %d`, samples)
+	b.sees(`document.querySelectorAll("#members tr").length === 4 &&
+		document.querySelector("#c-rate polyline")?.points.length >= %d`, samples)
 	for _, size := range []struct {
 		name          string
 		width, height int64
@@ -135,10 +140,12 @@ const contrast = `(() => {
 	const style = getComputedStyle(document.documentElement);
 	const light = (name) => {
 		const n = parseInt(style.getPropertyValue(name).trim().slice(1), 16);
-		const [r, g, b] = [n >> 16, n >> 8 & 255, n & 255].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+		const [r, g, b] = [n >> 16, n >> 8 & 255, n & 255].map((v) =>
+			(v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
 		return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 	};
-	return ["--text", "--dim", "--accent", "--second", "--good", "--bad", "--wait"].every((t) => ["--panel", "--bg", "--chosen", "--hover"].every((p) => {
+	return ["--text", "--dim", "--accent", "--second", "--good", "--bad", "--wait"].every((t) =>
+		["--panel", "--bg", "--chosen", "--hover"].every((p) => {
 		const [a, b] = [light(t), light(p)];
 		return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) >= 4.5;
 	}));
@@ -196,7 +203,8 @@ func liven(t *testing.T, s *stack.Stack) {
 		{bob, "chat-oncall", "#create"}, {carol, "chat-oncall", "#join"},
 		{bob, "chat-night-shift", "All quiet."}, {alice, "chat-surprise", "The cake is ordered."},
 		{alice, "chat-garden", "Who waters the tomatoes this week?"}, {bob, "chat-garden", "I can, from Thursday on."},
-		{carol, "chat-garden", "Then I take the first half. The hose is in the shed, the key is with Dave, and the barrel is full after last night."},
+		{carol, "chat-garden", "Then I take the first half. The hose is in the shed, the key is with Dave, and the " +
+			"barrel is full after last night."},
 	} {
 		speak(t, line.who, "sip:"+line.room+at, line.text)
 	}

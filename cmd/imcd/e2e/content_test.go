@@ -28,9 +28,12 @@ func fromPhone(t *testing.T, u *evapitest.UA, room, name string) int {
 		t.Fatal(err)
 	}
 	head, body, _ := strings.Cut(string(raw), "\r\n\r\n")
-	for _, change := range []struct{ old, new string }{{"sip:chat-a@chat.test", roomURI(room)}, {"sip:alice@chat.test", u.AOR()},
-		{"192.0.2.7:5060", strings.TrimPrefix(u.Contact()[strings.Index(u.Contact(), "@")+1:], "")}, {"SIP/2.0/WSS", "SIP/2.0/UDP"},
-		{"SIP/2.0/WS ", "SIP/2.0/UDP "}, {"Call-ID: ", "Call-ID: " + name + "-" + room + "-"}, {"branch=z9hG4bK", "branch=z9hG4bK" + name}} {
+	for _, change := range []struct{ old, new string }{{"sip:chat-a@chat.test", roomURI(room)},
+		{"sip:alice@chat.test", u.AOR()},
+		{"192.0.2.7:5060", strings.TrimPrefix(u.Contact()[strings.Index(u.Contact(), "@")+1:], "")},
+		{"SIP/2.0/WSS", "SIP/2.0/UDP"},
+		{"SIP/2.0/WS ", "SIP/2.0/UDP "}, {"Call-ID: ", "Call-ID: " + name + "-" + room + "-"},
+		{"branch=z9hG4bK", "branch=z9hG4bK" + name}} {
 		head = strings.ReplaceAll(head, change.old, change.new)
 	}
 	res, err := u.Raw(kit.Context(t), []byte(head+"\r\n\r\n"+body))
@@ -64,7 +67,8 @@ func TestContentThroughKamailio(t *testing.T) {
 			bob.Clear()
 			carol.Clear()
 			before := time.Now()
-			for _, name := range []string{"linphone-typing", "linphone-delivered", "linphone-cpim-delivered", "picture", "linphone-cpim-text",
+			for _, name := range []string{"linphone-typing", "linphone-delivered", "linphone-cpim-delivered", "picture",
+				"linphone-cpim-text",
 				"gzip-compact", "unknown-encoding"} {
 				if code := fromPhone(t, alice, room, name); code != 200 {
 					t.Errorf("%s is answered %d", name, code)
@@ -111,9 +115,11 @@ func checkContent(t *testing.T, got []evapitest.Received, after time.Time) {
 		headers map[string]string
 	}{
 		{"[alice] sent image/png", map[string]string{"Auto-Submitted": "auto-generated"}},
-		{"\x89PNG\r\n\x1a\n\x00\xff", map[string]string{"Content-Type": "image/png", "Content-Disposition": `attachment; filename="a!b.png"`,
-			"Content-Language": "de", "Content-ID": "<pic@192.0.2.7>", "MIME-Version": "1.0", "Content-Encoding": "identity",
-			"Auto-Submitted": ""}},
+		{"\x89PNG\r\n\x1a\n\x00\xff", map[string]string{"Content-Type": "image/png",
+			"Content-Disposition": `attachment; filename="a!b.png"`,
+			"Content-Language":    "de", "Content-ID": "<pic@192.0.2.7>", "MIME-Version": "1.0",
+			"Content-Encoding": "identity",
+			"Auto-Submitted":   ""}},
 		{"[alice]: Hallo", map[string]string{"Content-Type": "text/plain; charset=UTF-8", "Auto-Submitted": ""}},
 		{"[alice]: Grüße", map[string]string{"Content-Type": "text/plain;charset=utf-8", "Content-Encoding": ""}},
 		{"[alice] sent text/plain", nil},
@@ -141,12 +147,14 @@ func checkContent(t *testing.T, got []evapitest.Received, after time.Time) {
 func TestRequireThroughKamailio(t *testing.T) {
 	s := start(t, "sqlite", stack.Options{})
 	alice := chatAgent(t, s, "alice")
-	res, err := alice.Do(kit.Context(t), evapitest.Request{Method: "MESSAGE", URI: roomURI("chat-x"), Body: []byte("#create"),
+	res, err := alice.Do(kit.Context(t), evapitest.Request{Method: "MESSAGE", URI: roomURI("chat-x"),
+		Body:    []byte("#create"),
 		Headers: []string{"Require: nonsense-ext, recipient-list-message"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h := res.GetHeader("Unsupported"); res.StatusCode != 420 || h == nil || h.Value() != "nonsense-ext, recipient-list-message" {
+	if h := res.GetHeader("Unsupported"); res.StatusCode != 420 || h == nil ||
+		h.Value() != "nonsense-ext, recipient-list-message" {
 		t.Errorf("%d %s, Unsupported: %v", res.StatusCode, res.Reason, h)
 	}
 	if n := len(alice.Received()); n != 0 {

@@ -19,11 +19,14 @@ const manager = "chat-manager@" + home
 // send to without breaking the SIP message, such as "<x>", is left out: the
 // module takes it, and its own message is then dropped and repeated for half a
 // minute by Kamailio.
-var badURIs = []string{"tel:123", "sip:", "@", "a@b@c", "x:y", "http://foo", "sip:chat-r@", "sip:chat-r@one.example:99999"}
+var badURIs = []string{"tel:123", "sip:", "@", "a@b@c", "x:y", "http://foo", "sip:chat-r@",
+	"sip:chat-r@one.example:99999"}
 
 // strange are names that are unusual and good.
-var strange = []string{"x;y", "%41lice", "a!!b", "+4930-12", "a&b=c,d$e", "sip:q:secret@" + home, "~*'()._", "x?y", "x/y",
-	"sip:v@[2001:db8::1]:5060", "v@192.0.2.1", "sip:p@" + home + ":0", "sip:h@" + home + "?Subject=hi", "sip:l@" + home + ";lr"}
+var strange = []string{"x;y", "%41lice", "a!!b", "+4930-12", "a&b=c,d$e", "sip:q:secret@" + home, "~*'()._", "x?y",
+	"x/y",
+	"sip:v@[2001:db8::1]:5060", "v@192.0.2.1", "sip:p@" + home + ":0", "sip:h@" + home + "?Subject=hi", "sip:l@" +
+		home + ";lr"}
 
 // unstorable are names that the module takes and imcd does not.
 var unstorable = []string{strings.Repeat("x", 65), strings.Repeat("y", 60), "a%zz"}
@@ -251,7 +254,8 @@ func (s step) signed() step {
 func (g *generator) surplus(st state) step {
 	room := pick(g, rooms)
 	_, host, _ := strings.Cut(room, "@")
-	words := pick(g, [][]string{{"create", room}, {"create", room, "private"}, {"join", room}, {"invite", "bob@" + home, room},
+	words := pick(g, [][]string{{"create", room}, {"create", room, "private"}, {"join", room},
+		{"invite", "bob@" + home, room},
 		{"add", "carol@" + home, room}, {"accept", room}, {"deny", room}, {"remove", "dave@" + home, room},
 		{"exit", room}, {"list", room}, {"destroy", "nowhere@" + host}, {"rooms"}})
 	sender := g.someone(st, room, pick(g, []func(place, bool) bool{isOwner, isInvited, isStranger}))
@@ -267,7 +271,8 @@ func (g *generator) wrongArgument(st state) step {
 	case 1:
 		return g.send(sender, room, "#"+pick(g, []string{"create", "join"})+" "+pick(g, unstorable))
 	case 2:
-		return g.send(sender, room, "#"+pick(g, []string{"invite", "add"})+" "+pick(g, []string{unstorable[0], unstorable[2]}))
+		return g.send(sender, room, "#"+pick(g, []string{"invite", "add"})+" "+pick(g,
+			[]string{unstorable[0], unstorable[2]}))
 	case 3:
 		return g.send(sender, room, "#"+pick(g, []string{"invite", "add", "remove"})+" "+pick(g, badURIs))
 	case 4:

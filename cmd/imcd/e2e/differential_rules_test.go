@@ -36,8 +36,9 @@ func refusalRules() []rule {
 		when:   func(_ *scene, m outcome) bool { return !m.ok },
 		expect: func(sc *scene, o *outcome) { o.hear(sc.me, refusalVoice(sc), 1) },
 	}, {
-		name:   "an unknown command is refused",
-		reason: "Both tell the sender; imc_manager() then returns success, imcd the -130 that the module's documentation names.",
+		name: "an unknown command is refused",
+		reason: "Both tell the sender; imc_manager() then returns success, imcd the -130 that the module's " +
+			"documentation names.",
 		when:   func(sc *scene, _ outcome) bool { return sc.cmd == isUnknown },
 		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}, {
@@ -46,13 +47,15 @@ func refusalRules() []rule {
 		when:   func(sc *scene, _ outcome) bool { return sc.cmd == isSaid },
 		expect: expectSaid,
 	}, {
-		name:   "modify is known",
-		reason: "5.6.3 does not have the command, later versions and imcd do. The generator takes every change of a role back in the next step.",
+		name: "modify is known",
+		reason: "5.6.3 does not have the command, later versions and imcd do. The generator takes every change of a " +
+			"role back in the next step.",
 		when:   func(sc *scene, _ outcome) bool { return sc.cmd == "modify" },
 		expect: expectModify,
 	}, {
-		name:   "a body that is no text is no command",
-		reason: "The module takes any body that begins with the command character for a command; an image may begin so by chance, and imcd passes it on.",
+		name: "a body that is no text is no command",
+		reason: "The module takes any body that begins with the command character for a command; an image may begin " +
+			"so by chance, and imcd passes it on.",
 		when:   func(sc *scene, _ outcome) bool { return sc.contentType == "image/png" },
 		expect: expectSaid,
 	}, {
@@ -89,8 +92,9 @@ func joinRules() []rule {
 		when:   func(sc *scene, m outcome) bool { return m.ok && joins(sc, "create") && sc.rs.private && !sc.member() },
 		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}, {
-		name:   "create by an invited user joins",
-		reason: "For the module an invited user is a member already; whoever is not in a public room joins it by create. The module's user accepts afterwards.",
+		name: "create by an invited user joins",
+		reason: "For the module an invited user is a member already; whoever is not in a public room joins it by " +
+			"create. The module's user accepts afterwards.",
 		when: func(sc *scene, m outcome) bool {
 			return m.ok && joins(sc, "create") && !sc.rs.private && sc.invited() && !sc.checkOnCreate
 		},
@@ -108,9 +112,10 @@ func joinRules() []rule {
 			}
 		},
 	}, {
-		name:   "an attempt to join a private room is refused and told to owners and admins",
-		reason: "The module tells all members, though it says to the user that the owners were notified, and returns success.",
-		when:   func(sc *scene, m outcome) bool { return m.ok && joins(sc, "join") && sc.rs.private && !sc.present },
+		name: "an attempt to join a private room is refused and told to owners and admins",
+		reason: "The module tells all members, though it says to the user that the owners were notified, and returns " +
+			"success.",
+		when: func(sc *scene, m outcome) bool { return m.ok && joins(sc, "join") && sc.rs.private && !sc.present },
 		expect: func(sc *scene, o *outcome) {
 			o.ok = false
 			for _, name := range sc.rs.audience() {
@@ -140,9 +145,10 @@ func invitationRules() []rule {
 			o.hear(sc.user, sc.room, -1)
 		},
 	}, {
-		name:   "an invitation to somebody who is not registered waits",
-		reason: "The module withdraws it, and tells the invited user so, who cannot hear it. imcd keeps it for the next registration and tells the inviter, who takes it back afterwards.",
-		when:   func(sc *scene, m outcome) bool { return invites(sc, m) && isUser(sc.user, gone) },
+		name: "an invitation to somebody who is not registered waits",
+		reason: "The module withdraws it, and tells the invited user so, who cannot hear it. imcd keeps it for the " +
+			"next registration and tells the inviter, who takes it back afterwards.",
+		when: func(sc *scene, m outcome) bool { return invites(sc, m) && isUser(sc.user, gone) },
 		expect: func(sc *scene, o *outcome) {
 			o.hear(sc.me, sc.room, 1)
 			for _, name := range sc.rs.audience() {
@@ -159,9 +165,10 @@ func invitationRules() []rule {
 			hearDenial(sc, o)
 		},
 	}, {
-		name:   "exit of an invited user is refused",
-		reason: "The module drops the invitation and tells the room that somebody left who never was in it. imcd's user declines afterwards.",
-		when:   func(sc *scene, m outcome) bool { return sc.cmd == "exit" && m.ok && sc.invited() },
+		name: "exit of an invited user is refused",
+		reason: "The module drops the invitation and tells the room that somebody left who never was in it. imcd's " +
+			"user declines afterwards.",
+		when: func(sc *scene, m outcome) bool { return sc.cmd == "exit" && m.ok && sc.invited() },
 		expect: func(sc *scene, o *outcome) {
 			o.ok = false
 			for _, name := range sc.rs.audience() {
@@ -191,7 +198,8 @@ func memberRules() []rule {
 		name:   "who adds somebody that is not registered is told",
 		reason: "The module adds without a word whom messages cannot reach now.",
 		when: func(sc *scene, m outcome) bool {
-			return sc.cmd == "add" && m.ok && sc.mine.rights() && !sc.known && isUser(sc.user, gone) && !isBad(sc.args[0])
+			return sc.cmd == "add" && m.ok && sc.mine.rights() && !sc.known && isUser(sc.user, gone) &&
+				!isBad(sc.args[0])
 		},
 		expect: func(sc *scene, o *outcome) { o.hear(sc.me, sc.room, 1) },
 	}, {
@@ -223,13 +231,15 @@ func listRules() []rule {
 
 func argumentRules() []rule {
 	makes := func(sc *scene, m outcome) bool {
-		return (sc.cmd == "create" || sc.cmd == "join") && m.ok && len(sc.args) > 0 && slices.Contains(unstorable, sc.args[0]) &&
+		return (sc.cmd == "create" || sc.cmd == "join") && m.ok && len(sc.args) > 0 &&
+			slices.Contains(unstorable, sc.args[0]) &&
 			m.heard[[2]string{sc.me, sc.room}] > 0
 	}
 	return []rule{{
-		name:   "rooms need a name that can be stored",
-		reason: "The module makes rooms whose names are longer than its tables or no SIP URI (and loses all rooms when it cannot save them). Its user destroys the room afterwards.",
-		when:   makes,
+		name: "rooms need a name that can be stored",
+		reason: "The module makes rooms whose names are longer than its tables or no SIP URI (and loses all rooms " +
+			"when it cannot save them). Its user destroys the room afterwards.",
+		when: makes,
 		expect: func(sc *scene, o *outcome) {
 			o.ok = false
 			o.hear(sc.me, sc.room, -2) // that it was created, and destroyed

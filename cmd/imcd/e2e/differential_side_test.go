@@ -155,7 +155,8 @@ func imcdSide(s *stack.Stack, rpc *jsonrpc.Client) (*side, error) {
 		}
 		return rpc.Call(ctx, method, params, result)
 	}
-	return &side{agents: agents, call: call, settle: func(ctx context.Context) error { return imcdSettle(ctx, call) }}, nil
+	return &side{agents: agents, call: call, settle: func(ctx context.Context) error { return imcdSettle(ctx, call) }},
+		nil
 }
 
 // caller calls a method of JSON-RPC.

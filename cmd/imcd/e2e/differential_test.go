@@ -134,7 +134,8 @@ func (c *comparison) step(st step, before state) state {
 	module, imcd := c.play(&sc)
 	want, names := c.expect(&sc, module)
 	if !want.equal(imcd) {
-		c.fail("an unexplained difference:\nmodule   %v\nexpected %v\nimcd     %v\nrules %q\nbefore:\n%v", module, want, imcd, names, before)
+		c.fail("an unexplained difference:\nmodule   %v\nexpected %v\nimcd     %v\nrules %q\nbefore:\n%v", module, want,
+			imcd, names, before)
 	}
 	theirs, ours, err := atOnce(
 		func() (map[string]listing, error) { return c.module.listings(c.ctx) },

@@ -195,7 +195,8 @@ func awaitRoom(t *testing.T, ctx context.Context, alice, bob *evapitest.UA, room
 		}
 	}
 	_, err := bob.Wait(ctx, func(all []evapitest.Received) bool {
-		return slices.ContainsFunc(all, func(m evapitest.Received) bool { return strings.HasSuffix(m.Text(), "]: back again") })
+		return slices.ContainsFunc(all,
+			func(m evapitest.Received) bool { return strings.HasSuffix(m.Text(), "]: back again") })
 	})
 	if err != nil {
 		t.Errorf("after SIGCONT: %v", err)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -41,11 +40,14 @@ func TestPromiseWithoutDatabase(t *testing.T) {
 	for i := range committed {
 		mustSay(t, alice, "alice", room, fmt.Sprint("committed ", i))
 	}
-	if _, err := bob.Wait(ctx, func(all []evapitest.Received) bool { return countTexts(all, "committed") > 0 }); err != nil {
+	if _, err := bob.Wait(ctx, func(all []evapitest.Received) bool {
+		return countTexts(all,
+			"committed") > 0
+	}); err != nil {
 		t.Fatal(err)
 	}
 	pg.StopFast()
-	kit.Until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
+	kit.Until(t, ctx, "imcd is not ready", func() bool { return ready(t, s) == http.StatusServiceUnavailable })
 	for i, text := range []string{"lost", "#add carol", "#exit", "lost again", "#create chat-other"} {
 		res, err := alice.Say(ctx, roomURI(room), text)
 		if err != nil || res.StatusCode != 503 || res.GetHeader("Retry-After") == nil {
@@ -59,7 +61,7 @@ func TestPromiseWithoutDatabase(t *testing.T) {
 	if err := pg.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	kit.Until(t, ctx, "imcd is ready again", func() bool { return ready(t, ctx, s) == http.StatusOK })
+	kit.Until(t, ctx, "imcd is ready again", func() bool { return ready(t, s) == http.StatusOK })
 	kit.Until(t, ctx, "a message is answered 200", func() bool {
 		code, err := sayAs(ctx, alice, "alice", room, "afterwards")
 		return err == nil && code == 200
@@ -111,7 +113,7 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	if before == all {
 		t.Error("nothing was left to deliver")
 	}
-	kit.Until(t, ctx, "imcd is not ready", func() bool { return ready(t, ctx, s) == http.StatusServiceUnavailable })
+	kit.Until(t, ctx, "imcd is not ready", func() bool { return ready(t, s) == http.StatusServiceUnavailable })
 	if err := pg.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -133,17 +135,8 @@ func countTexts(all []evapitest.Received, part string) int {
 }
 
 // ready is the answer of /readyz.
-func ready(t *testing.T, ctx context.Context, s *stack.Stack) int {
+func ready(t *testing.T, s *stack.Stack) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTPAddr()+"/readyz", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Close = true
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	return res.StatusCode
+	code, _ := kit.Get(t, "http://"+s.HTTPAddr()+"/readyz")
+	return code
 }

@@ -21,14 +21,10 @@ func TestPromiseDuplicates(t *testing.T) {
 			s := start(t, database, stack.Options{})
 			ctx := kit.Within(t, 2*time.Minute)
 			const room = "chat-twice"
-			alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
-			if err := bob.Register(ctx); err != nil {
-				t.Fatal(err)
-			}
-			mustSay(t, alice, "alice", room, "#create")
-			mustSay(t, bob, "bob", room, "#join")
+			alice, bob := twoInRoom(t, s, room)
 			again := func(id, text string, cseq int) int {
-				res, err := alice.Do(ctx, evapitest.Request{Method: "MESSAGE", URI: roomURI(room), CallID: id, CSeq: cseq,
+				res, err := alice.Do(ctx, evapitest.Request{Method: "MESSAGE", URI: roomURI(room), CallID: id,
+					CSeq: cseq,
 					Body: []byte(text)})
 				if err != nil {
 					t.Fatal(err)
@@ -56,7 +52,8 @@ func TestPromiseDuplicates(t *testing.T) {
 				var codes [2][3]int
 				for round := range codes {
 					id := fmt.Sprintf("id-%d", i)
-					codes[round] = [3]int{again(id, fmt.Sprintf("once %d.", i), 1), again(id+"b", fmt.Sprintf("#create chat-new%d", i), 7),
+					codes[round] = [3]int{again(id, fmt.Sprintf("once %d.", i), 1),
+						again(id+"b", fmt.Sprintf("#create chat-new%d", i), 7),
 						again(id, fmt.Sprintf("once %d, next.", i), 2)}
 					if round == 0 {
 						if err := interrupt(); err != nil {

@@ -189,7 +189,8 @@ func (a *attack) figures() string {
 		took := slices.Sorted(slices.Values(a.back[f.name]))
 		if len(took) > 0 {
 			fmt.Fprintf(&b, "\n  %-18s %3d times, next 200 after %v (median), %v (longest), %d copies repeated", f.name,
-				len(took), took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), a.repeats[f.name])
+				len(took), took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond),
+				a.repeats[f.name])
 		}
 	}
 	return b.String()

@@ -39,7 +39,8 @@ func TestPromiseMemory(t *testing.T) {
 	const rooms, size, pending, limit = 2000, 50, 100, 500 << 20
 	fillings := make([]filling, rooms)
 	for i := range fillings {
-		fillings[i] = filling{room: fmt.Sprint("chat-m", i), id: int64(i + 1), members: names(fmt.Sprintf("m%d-", i), size),
+		fillings[i] = filling{room: fmt.Sprint("chat-m", i), id: int64(i + 1),
+			members:  names(fmt.Sprintf("m%d-", i), size),
 			messages: pending}
 	}
 	url := schematest.NewDatabase(t)

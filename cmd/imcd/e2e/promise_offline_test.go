@@ -117,7 +117,8 @@ func TestPromiseOfflineCostsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		delivered += burst * len(away)
-		kit.Until(t, ctx, "those who were away have everything", func() bool { c, _ := k.counts(); return c == delivered })
+		kit.Until(t, ctx, "those who were away have everything",
+			func() bool { c, _ := k.counts(); return c == delivered })
 		without = append(without, round(size-1))
 	}
 	slices.Sort(with)

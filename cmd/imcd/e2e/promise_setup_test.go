@@ -93,6 +93,18 @@ func chatAgent(t *testing.T, s *stack.Stack, name string) *evapitest.UA {
 	return u
 }
 
+// twoInRoom are alice, who is not registered and makes a room, and bob, who is and joins it.
+func twoInRoom(t *testing.T, s *stack.Stack, room string) (alice, bob *evapitest.UA) {
+	t.Helper()
+	alice, bob = chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
+	if err := bob.Register(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	mustSay(t, alice, "alice", room, "#create")
+	mustSay(t, bob, "bob", room, "#join")
+	return alice, bob
+}
+
 // sayAs sends a message in the name of any user.
 func sayAs(ctx context.Context, u *evapitest.UA, user, room, text string) (int, error) {
 	res, err := u.Do(ctx, evapitest.Request{Method: "MESSAGE", URI: roomURI(room),

@@ -22,7 +22,7 @@ const inboxClear = 1024
 // Messages end with "#" and their number in the room.
 type sink struct {
 	ua    *evapitest.UA
-	first func(room string, n int) // told of first copies; may be nil
+	first func(room string, n int) // called for each first copy; may be nil
 
 	mu      sync.Mutex
 	seats   map[seat]*arrivals // by mu

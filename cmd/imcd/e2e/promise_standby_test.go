@@ -84,12 +84,7 @@ func TestPromiseStandby(t *testing.T) {
 	s := start(t, "postgres", stack.Options{DBURL: url})
 	ctx := kit.Within(t, 2*time.Minute)
 	const room = "chat-safe"
-	alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
-	if err := bob.Register(ctx); err != nil {
-		t.Fatal(err)
-	}
-	mustSay(t, alice, "alice", room, "#create")
-	mustSay(t, bob, "bob", room, "#join")
+	alice, bob := twoInRoom(t, s, room)
 
 	if err := standby.Pause(); err != nil {
 		t.Fatal(err)
@@ -101,7 +96,7 @@ func TestPromiseStandby(t *testing.T) {
 			t.Errorf("%q without the standby: %d %v", text, code, err)
 		}
 	}
-	if code := ready(t, ctx, s); code != http.StatusServiceUnavailable {
+	if code := ready(t, s); code != http.StatusServiceUnavailable {
 		t.Errorf("/readyz says %d though everything is answered 503", code)
 	}
 	if all := bob.Received(); countTexts(all, "[alice]") > 0 {
@@ -181,12 +176,7 @@ func TestPromiseCutCommit(t *testing.T) {
 	s := start(t, "postgres", stack.Options{DBURL: cutter.URL("imcd")})
 	ctx := kit.Within(t, 2*time.Minute)
 	const room = "chat-cut"
-	alice, bob := chatAgent(t, s, "alice"), chatAgent(t, s, "bob")
-	if err := bob.Register(ctx); err != nil {
-		t.Fatal(err)
-	}
-	mustSay(t, alice, "alice", room, "#create")
-	mustSay(t, bob, "bob", room, "#join")
+	alice, bob := twoInRoom(t, s, room)
 	texts := []string{"cut after it", "cut before it"}
 	for i, moment := range []schematest.Moment{schematest.AfterCommit, schematest.BeforeCommit} {
 		cut := cutter.Cut(moment, texts[i])

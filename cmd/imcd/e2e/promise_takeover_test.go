@@ -22,7 +22,8 @@ CREATE TABLE version (id SERIAL PRIMARY KEY NOT NULL, table_name VARCHAR(32) NOT
 CREATE TABLE imc_rooms (id SERIAL PRIMARY KEY NOT NULL, name VARCHAR(64) NOT NULL, domain VARCHAR(64) NOT NULL,
 	flag INTEGER NOT NULL, CONSTRAINT imc_rooms_name_domain_idx UNIQUE (name, domain));
 CREATE TABLE imc_members (id SERIAL PRIMARY KEY NOT NULL, username VARCHAR(64) NOT NULL, domain VARCHAR(64) NOT NULL,
-	room VARCHAR(64) NOT NULL, flag INTEGER NOT NULL, CONSTRAINT imc_members_account_room_idx UNIQUE (username, domain, room));
+	room VARCHAR(64) NOT NULL, flag INTEGER NOT NULL,
+	CONSTRAINT imc_members_account_room_idx UNIQUE (username, domain, room));
 INSERT INTO version (table_name, table_version) VALUES ('imc_rooms', 1), ('imc_members', 1);
 ` + moduleRows + `;`
 

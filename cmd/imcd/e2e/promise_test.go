@@ -48,7 +48,8 @@ func promiseFilling(random *rand.Rand) []filling {
 	rooms := make([]filling, promiseRooms)
 	for i := range rooms {
 		random.Shuffle(len(users), func(i, j int) { users[i], users[j] = users[j], users[i] })
-		rooms[i] = filling{room: fmt.Sprint("chat-r", i), id: int64(i%2) * int64(1000+i), members: slices.Clone(users[:promiseSize])}
+		rooms[i] = filling{room: fmt.Sprint("chat-r", i), id: int64(i%2) * int64(1000+i),
+			members: slices.Clone(users[:promiseSize])}
 	}
 	return rooms
 }
@@ -86,7 +87,8 @@ func TestPromise(t *testing.T) {
 	rooms := promiseFilling(random)
 	pg := promisePostgres(t)
 	fillRooms(t, pg.URL("imcd"), rooms)
-	s := startPlain(t, stack.Options{DBURL: pg.URL("imcd"), Kamailio: evapitest.Options{IMCLocal: "#!define IMC_THROUGH 1\n"},
+	s := startPlain(t, stack.Options{DBURL: pg.URL("imcd"),
+		Kamailio: evapitest.Options{IMCLocal: "#!define IMC_THROUGH 1\n"},
 		// Some outcomes are lost with a Kamailio, and with what it drops for a frozen
 		// imcd. What is delivered within cursor_flush is repeated after a kill.
 		Settings: map[string]string{"result_timeout": "5s", "cursor_flush": "5ms"}})
@@ -113,7 +115,8 @@ func TestPromise(t *testing.T) {
 	loaded := time.Now()
 	left, example := l.missing(k)
 	late := left
-	for tick := time.Tick(50 * time.Millisecond); left > 0 && ctx.Err() == nil && time.Since(loaded) < 2*time.Minute; <-tick {
+	for tick := time.Tick(50 * time.Millisecond); left > 0 && ctx.Err() == nil &&
+		time.Since(loaded) < 2*time.Minute; <-tick {
 		left, example = l.missing(k)
 	}
 	settled := time.Since(loaded)
@@ -124,7 +127,8 @@ func TestPromise(t *testing.T) {
 		promiseSeed, n*35, loaded.Sub(began).Round(time.Second), l.codes(), copies, repeats, share,
 		late, settled.Round(time.Millisecond), a.figures())
 	if m, err := metrics(ctx, s); err == nil {
-		t.Logf("since its last start: %.0f commits, %.1f ms each", m["imc_commit_seconds_count"], 1000*m["imc_commit_seconds_sum"]/m["imc_commit_seconds_count"])
+		t.Logf("since its last start: %.0f commits, %.1f ms each", m["imc_commit_seconds_count"],
+			1000*m["imc_commit_seconds_sum"]/m["imc_commit_seconds_count"])
 	}
 	if n := k.passed(); n == 0 || n >= copies {
 		t.Errorf("%d of %d copies passed Kamailio as they were", n, copies)

@@ -77,6 +77,19 @@ func (l *traffic) run(ctx context.Context, stop <-chan struct{}) {
 	}
 	defer all.Wait()
 	defer close(work)
+	l.pace(ctx, stop, func() {
+		if !l.open(time.Now()) {
+			return
+		}
+		select {
+		case work <- l.next():
+		case <-ctx.Done():
+		}
+	})
+}
+
+// pace calls do at the rate of l until stop is closed or ctx is done.
+func (l *traffic) pace(ctx context.Context, stop <-chan struct{}, do func()) {
 	tick := time.NewTicker(time.Second / time.Duration(l.rate))
 	defer tick.Stop()
 	for {
@@ -86,14 +99,7 @@ func (l *traffic) run(ctx context.Context, stop <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		if !l.open(time.Now()) {
-			continue
-		}
-		select {
-		case work <- l.next():
-		case <-ctx.Done():
-			return
+			do()
 		}
 	}
 }

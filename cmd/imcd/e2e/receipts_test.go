@@ -56,7 +56,8 @@ func (r *receipts) send(user, id, word string, deflated bool) {
 		status = sipmsg.IMDNDisplayed
 	}
 	req := evapitest.Request{Method: "MESSAGE", URI: roomURI(receiptRoom), From: "<" + userURI(user) + ">",
-		ContentType: sipmsg.IMDNType, Body: sipmsg.FormatIMDN(sipmsg.IMDN{MessageID: id, Status: status, DateTime: time.Now()})}
+		ContentType: sipmsg.IMDNType, Body: sipmsg.FormatIMDN(sipmsg.IMDN{MessageID: id, Status: status,
+			DateTime: time.Now()})}
 	if deflated {
 		var b bytes.Buffer
 		z := zlib.NewWriter(&b)
@@ -100,8 +101,8 @@ func (r *receipts) counted(metric string, want float64) {
 	})
 }
 
-// told is the receipts that alice got, of one message.
-func (r *receipts) told(callID string, n int) []string {
+// receiptsOf are the receipts that alice got, of one message.
+func (r *receipts) receiptsOf(callID string, n int) []string {
 	r.t.Helper()
 	got, err := r.alice.Wait(r.ctx, func(all []evapitest.Received) bool { return len(all) >= n })
 	if err != nil {
@@ -110,7 +111,8 @@ func (r *receipts) told(callID string, n int) []string {
 	var all []string
 	for _, g := range got {
 		imdn, err := sipmsg.ParseIMDN(g.Body)
-		if err != nil || imdn.MessageID != callID || g.ContentType != sipmsg.IMDNType || g.From != roomURI(receiptRoom) ||
+		if err != nil || imdn.MessageID != callID || g.ContentType != sipmsg.IMDNType ||
+			g.From != roomURI(receiptRoom) ||
 			g.Header("Auto-Submitted") != "auto-generated" {
 			r.t.Errorf("alice got %s, %v", g.Request, err)
 		}
@@ -139,7 +141,7 @@ func (r *receipts) text(n int) (copies map[string]string) {
 		user, _, _ := strings.Cut(strings.TrimPrefix(g.To, "sip:"), "@")
 		copies[user] = g.CallID
 	}
-	if all := r.told(callID, 1); len(all) != 1 || all[0] != "delivered" {
+	if all := r.receiptsOf(callID, 1); len(all) != 1 || all[0] != "delivered" {
 		r.t.Errorf("first of all: %v", all)
 	}
 	var sending sync.WaitGroup
@@ -152,7 +154,7 @@ func (r *receipts) text(n int) (copies map[string]string) {
 		})
 	}
 	sending.Wait()
-	if all := r.told(callID, 2); len(all) != 2 || all[1] != "displayed" {
+	if all := r.receiptsOf(callID, 2); len(all) != 2 || all[1] != "displayed" {
 		r.t.Errorf("all in all: %v", all)
 	}
 	return copies
@@ -174,7 +176,8 @@ func TestReceipts(t *testing.T) {
 					t.Errorf("%d copies to %d members", len(got), len(copies))
 				}
 			}
-			want := "*** Your last message: delivered to 49 of 49, read by 49: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11 …"
+			want := "*** Your last message: delivered to 49 of 49, read by 49: m0, m1, m2, m3, m4, m5, m6, m7, m8, " +
+				"m9, m10, m11 …"
 			if got := r.command("#seen"); got != want {
 				t.Errorf("#seen: %q, want %q", got, want)
 			}
@@ -191,7 +194,8 @@ func TestReceipts(t *testing.T) {
 					t.Errorf("restarted: %v: sequence %d, read by %d", restarted, room.Sequence, room.ReadBy)
 				}
 				for _, m := range room.Members {
-					if shown := m.User != userURI("alice"); m.Cursor != texts || m.Delivered != nil || shown && m.Displayed != texts {
+					if shown := m.User != userURI("alice"); m.Cursor != texts || m.Delivered != nil || shown &&
+						m.Displayed != texts {
 						t.Errorf("restarted: %v: %+v", restarted, m)
 					}
 				}
@@ -246,10 +250,12 @@ func TestReceiptFlood(t *testing.T) {
 func TestReceiptsInCPIM(t *testing.T) {
 	r := newReceipts(t, "sqlite", 3, stack.Options{})
 	head := func(from string) string {
-		return "From: <" + userURI(from) + ">\r\nTo: <" + roomURI(receiptRoom) + ">\r\nDateTime: 2026-11-28T16:00:00Z\r\n"
+		return "From: <" + userURI(from) + ">\r\nTo: <" + roomURI(receiptRoom) +
+			">\r\nDateTime: 2026-11-28T16:00:00Z\r\n"
 	}
 	text := head("alice") + "NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: my-own-id\r\n" +
-		"imdn.Disposition-Notification: positive-delivery, display\r\n\r\nContent-Type: text/plain; charset=UTF-8\r\n\r\nhello"
+		"imdn.Disposition-Notification: positive-delivery, display\r\n\r\nContent-Type: text/plain; charset=UTF-8\r\n" +
+		"\r\nhello"
 	res, err := r.alice.Message(r.ctx, roomURI(receiptRoom), sipmsg.CPIMType, []byte(text))
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("text: %v %v", res, err)
@@ -264,7 +270,8 @@ func TestReceiptsInCPIM(t *testing.T) {
 			t.Errorf("%s got %q", user, c.Text())
 		}
 		body := head(user) + "\r\nContent-Type: message/imdn+xml\r\nContent-Disposition: notification\r\n\r\n" +
-			string(sipmsg.FormatIMDN(sipmsg.IMDN{MessageID: c.CallID, Status: sipmsg.IMDNDisplayed, DateTime: time.Now()}))
+			string(sipmsg.FormatIMDN(sipmsg.IMDN{MessageID: c.CallID, Status: sipmsg.IMDNDisplayed,
+				DateTime: time.Now()}))
 		res, err := r.phones.Do(r.ctx, evapitest.Request{Method: "MESSAGE", URI: roomURI(receiptRoom),
 			From: "<" + userURI(user) + ">", ContentType: sipmsg.CPIMType, Body: []byte(body)})
 		if err != nil || res.StatusCode != 200 {
@@ -277,7 +284,8 @@ func TestReceiptsInCPIM(t *testing.T) {
 	}
 	for i, want := range []sipmsg.IMDNStatus{sipmsg.IMDNDelivered, sipmsg.IMDNDisplayed} {
 		content, err := sipmsg.Read(sipmsg.Entity{ContentType: got[i].ContentType, Body: got[i].Body})
-		if err != nil || !content.CPIM || content.IMDN == nil || content.IMDN.Status != want || content.IMDN.MessageID != "my-own-id" {
+		if err != nil || !content.CPIM || content.IMDN == nil || content.IMDN.Status != want ||
+			content.IMDN.MessageID != "my-own-id" {
 			t.Errorf("receipt %d: %v\n%s", i, err, got[i].Request)
 		}
 	}

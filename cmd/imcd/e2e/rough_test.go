@@ -134,7 +134,8 @@ func (p *roughPhones) set(user string, silent bool) {
 func (p *roughPhones) register(ctx context.Context, u *evapitest.UA, users ...string) error {
 	for _, user := range users {
 		aor := userURI(user)
-		res, err := u.Do(ctx, evapitest.Request{Method: "REGISTER", URI: "sip:" + chatHost, To: aor, From: "<" + aor + ">",
+		res, err := u.Do(ctx, evapitest.Request{Method: "REGISTER", URI: "sip:" + chatHost, To: aor, From: "<" + aor +
+			">",
 			Headers: []string{fmt.Sprintf("Contact: <sip:%s@%v>", user, p.conn.LocalAddr()), "Expires: 3600"}})
 		if err != nil || res.StatusCode != 200 {
 			return fmt.Errorf("register %s: %v %w", user, res, err)
@@ -163,7 +164,8 @@ func TestRoughPhones(t *testing.T) {
 	rooms := make([]filling, roughRooms)
 	for i := range rooms {
 		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		rooms[i] = filling{room: fmt.Sprint("chat-r", i), id: int64(1 + i), members: append([]string{}, all[:roughSize]...)}
+		rooms[i] = filling{room: fmt.Sprint("chat-r", i), id: int64(1 + i),
+			members: append([]string{}, all[:roughSize]...)}
 	}
 	url := schematest.NewDatabase(t)
 	fillRooms(t, url, rooms)
@@ -181,7 +183,8 @@ func TestRoughPhones(t *testing.T) {
 	})
 	ctx := kit.Within(t, lasts+time.Minute)
 	rest := append(append(append([]string{}, distant...), lossy...), quiet...)
-	for _, err := range []error{registerAt(ctx, k.ua, good, 3600), rough.register(ctx, k.ua, rest...), comeBack(ctx, tcp, cut)} {
+	for _, err := range []error{registerAt(ctx, k.ua, good, 3600), rough.register(ctx, k.ua, rest...),
+		comeBack(ctx, tcp, cut)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,20 +243,11 @@ func TestRoughPhones(t *testing.T) {
 func (l *traffic) say(ctx context.Context, stop <-chan struct{}) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	tick := time.NewTicker(time.Second / time.Duration(l.rate))
-	defer tick.Stop()
-	for {
-		select {
-		case <-stop:
-			return
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	l.pace(ctx, stop, func() {
 		if m := l.next(); l.waiting.Load() < senders {
 			all.Go(func() { l.send(ctx, m) })
 		}
-	}
+	})
 }
 
 // annoy makes phones silent and lets them come back, and cuts connections, all by turns.

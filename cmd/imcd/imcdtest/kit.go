@@ -40,7 +40,8 @@ func Programs(t testing.TB) (dir string) {
 	return dir
 }
 
-// Run starts an imcd that ends with the test: with exit code 0, unless the test has killed it or opts.AnyExit. Its log is
+// Run starts an imcd that ends with the test: with exit code 0, unless the test has killed it or opts.AnyExit. Its log
+// is
 // shown if the test fails.
 func Run(t testing.TB, opts Options) *Imcd {
 	t.Helper()

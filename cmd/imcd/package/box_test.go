@@ -59,7 +59,8 @@ func (b *box) run(name string, args ...string) string {
 // apt lets apt-get do something without asking; edited configuration is kept.
 func (b *box) apt(args ...string) string {
 	b.t.Helper()
-	return b.run("apt-get", append([]string{"-qq", "-y", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"}, args...)...)
+	return b.run("apt-get", append([]string{"-qq", "-y", "-o", "Dpkg::Options::=--force-confold", "-o",
+		"Dpkg::Use-Pty=0"}, args...)...)
 }
 
 // add copies a file from outside into the box's /root and returns its name there.

@@ -73,7 +73,8 @@ func (b *box) checkInstalled() {
 	if s := b.read("/etc/imcd/secret"); len(s) != 33 || s == b.read("/etc/imcd/operator") {
 		b.t.Errorf("the secret has %d bytes", len(s))
 	}
-	for _, name := range []string{"/usr/share/man/man8/imcd.8.gz", "/usr/share/man/man5/imcd.yaml.5.gz", "/usr/share/man/man1/imcctl.1.gz",
+	for _, name := range []string{"/usr/share/man/man8/imcd.8.gz", "/usr/share/man/man5/imcd.yaml.5.gz",
+		"/usr/share/man/man1/imcctl.1.gz",
 		"/usr/share/doc/imcd/README.kamailio.md", "/etc/systemd/system/multi-user.target.wants/imcd.service"} {
 		if !b.exists(name) {
 			b.t.Errorf("there is no %s", name)
@@ -82,8 +83,10 @@ func (b *box) checkInstalled() {
 	if out := b.run("imcd", "-version"); out != "imcd v1.0.0\n" {
 		b.t.Errorf("imcd -version: %q", out)
 	}
-	b.run("setpriv", "--reuid", "imcd", "--regid", "imcd", "--init-groups", "imcd", "-c", "/etc/imcd/imcd.yaml", "-check")
-	if out, err := b.try("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "cat", "/etc/imcd/secret"); err == nil {
+	b.run("setpriv", "--reuid", "imcd", "--regid", "imcd", "--init-groups", "imcd", "-c", "/etc/imcd/imcd.yaml",
+		"-check")
+	if out, err := b.try("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "cat",
+		"/etc/imcd/secret"); err == nil {
 		b.t.Errorf("everybody can read %s", out)
 	}
 }
@@ -93,8 +96,10 @@ func (b *box) checkKamailioSide() {
 	b.t.Helper()
 	b.checkOwner("/etc/kamailio/imc-local.cfg", "640 root:kamailio")
 	local := b.read("/etc/kamailio/imc-local.cfg")
-	for define, file := range map[string]string{"IMC_SECRET": "/etc/imcd/secret", "IMC_OPERATOR_SECRET": "/etc/imcd/operator"} {
-		if line := "#!define " + define + " \"" + strings.TrimSpace(b.read(file)) + "\"\n"; !strings.Contains(local, line) {
+	for define, file := range map[string]string{"IMC_SECRET": "/etc/imcd/secret",
+		"IMC_OPERATOR_SECRET": "/etc/imcd/operator"} {
+		if line := "#!define " + define + " \"" + strings.TrimSpace(b.read(file)) +
+			"\"\n"; !strings.Contains(local, line) {
 			b.t.Errorf("imc-local.cfg has not the secret of %s", file)
 		}
 	}
@@ -131,7 +136,8 @@ func (b *box) startKamailio() *service {
 		b.t.Fatal(err)
 	}
 	b.run("chown", "kamailio:kamailio", "/run/kamailio")
-	return b.launch("kamailio", nil, "/usr/sbin/kamailio", "-P", "/run/kamailio/kamailio.pid", "-f", "/etc/kamailio/kamailio.cfg",
+	return b.launch("kamailio", nil, "/usr/sbin/kamailio", "-P", "/run/kamailio/kamailio.pid", "-f",
+		"/etc/kamailio/kamailio.cfg",
 		"-m", "64", "-M", "8", "-DD", "-E")
 }
 
@@ -171,7 +177,8 @@ func (b *box) nextVersion(deb string) string {
 sed -i 's/^Version: .*/Version: 1.1.0/' "$1/DEBIAN/control"
 echo '# What is new.' >>"$1/etc/imcd/imcd.yaml"
 dpkg-deb --root-owner-group -Zgzip -b "$1" "$2"`
-	if out, err := exec.CommandContext(b.t.Context(), "sh", "-ec", script, deb, root, newer).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(b.t.Context(), "sh", "-ec", script, deb, root,
+		newer).CombinedOutput(); err != nil {
 		b.t.Fatalf("%v\n%s", err, out)
 	}
 	return b.add(newer)

@@ -48,7 +48,8 @@ func TestConfig(t *testing.T) {
 
 // TestScripts: the shells take the scripts.
 func TestScripts(t *testing.T) {
-	for _, script := range []string{"debian/postinst", "debian/prerm", "debian/postrm", "deb.sh", "dist.sh", "e2e.sh", "lib.sh"} {
+	for _, script := range []string{"debian/postinst", "debian/prerm", "debian/postrm", "deb.sh", "dist.sh", "e2e.sh",
+		"lib.sh"} {
 		shell := "sh"
 		if strings.HasSuffix(script, ".sh") {
 			shell = "bash"

@@ -45,20 +45,7 @@ func machines(t *testing.T, s *site) {
 func machineMeets(t *testing.T, s *site, m machine) {
 	user := "machine-" + m.user
 	owner, room := s.agent(t, "zoe"), "sip:chat-of-"+user+"@"+domain
-	p, err := evapitest.NewPhone(evapitest.UAConfig{
-		User: user, Domain: domain, Proxy: s.Kamailio().SIPAddr(), Password: password(user),
-	}, m.manners)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := p.Register(kit.Within(t, 10*time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	p := s.phone(t, evapitest.UAConfig{User: user}, m.manners)
 	says(t, owner, room, "#create")
 	step := func(what string, do func()) {
 		t.Helper()

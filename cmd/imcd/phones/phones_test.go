@@ -26,7 +26,8 @@ func users() []string {
 func TestPhones(t *testing.T) {
 	for _, database := range []string{"sqlite", "postgres"} {
 		t.Run(database, func(t *testing.T) {
-			s := startSite(t, siteOptions{database: database, domain: domain, users: slices.Concat(users(), machineUsers())})
+			s := startSite(t, siteOptions{database: database, domain: domain,
+				users: slices.Concat(users(), machineUsers())})
 			t.Run("room", func(t *testing.T) { roomOfAll(t, s) })
 			t.Run("linphone", func(t *testing.T) { linphones(t, s) })
 			t.Run("cpim", func(t *testing.T) { cpim(t, s) })

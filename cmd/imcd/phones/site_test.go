@@ -213,3 +213,22 @@ func textSubscribers(t *testing.T, domain string, names []string) string {
 	}
 	return fmt.Sprintf("#!define DBURL \"text://%s\"\nloadmodule \"db_text.so\"\n", dir)
 }
+
+// phone is a phone with manners, registered.
+func (s *site) phone(t *testing.T, cfg evapitest.UAConfig, manners evapitest.Manners) *evapitest.Phone {
+	t.Helper()
+	cfg.Domain, cfg.Proxy, cfg.Password = domain, s.Kamailio().SIPAddr(), password(cfg.User)
+	p, err := evapitest.NewPhone(cfg, manners)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := p.Register(kit.Within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

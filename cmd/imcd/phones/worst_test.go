@@ -26,23 +26,11 @@ func worstRoom(t *testing.T, s *site) {
 		if m.Echo {
 			continue // it would answer the other machine, without end
 		}
-		cfg := evapitest.UAConfig{User: "worst-" + m.Name, Domain: domain, Proxy: s.Kamailio().SIPAddr()}
-		cfg.Password = password(cfg.User)
+		cfg := evapitest.UAConfig{User: "worst-" + m.Name}
 		if m.Hangup {
 			cfg.Transport, cfg.LocalIP = "tcp", "127.0.0.3"
 		}
-		p, err := evapitest.NewPhone(cfg, m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := p.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		if err := p.Register(kit.Within(t, 10*time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		p := s.phone(t, cfg, m)
 		says(t, owner, room, "#add "+cfg.User)
 		bad = append(bad, p)
 	}

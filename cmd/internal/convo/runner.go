@@ -37,7 +37,7 @@ const (
 	AfterReply       // as soon as the sender has its reply, whatever is still to be delivered
 )
 
-// Watcher is told what happens, as it happens. Its fields may be nil.
+// Watcher is called for each event, as it happens. Its fields may be nil.
 type Watcher struct {
 	Step     func(c *Conversation, s *Step)
 	Reply    func(c *Conversation, s *Step, code int, reason string)

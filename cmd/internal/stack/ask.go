@@ -68,7 +68,7 @@ func (s *Stack) Idle(ctx context.Context) error {
 			continue
 		}
 		seen = 0
-		if err := pause(ctx, poll/2); err != nil {
+		if err := Pause(ctx, poll/2); err != nil {
 			return fmt.Errorf("imcd is not idle, %d copies and %d bytes are under way: %w",
 				st.Outstanding, st.BacklogBytes, err)
 		}
@@ -91,7 +91,7 @@ func (s *Stack) Ready(ctx context.Context) error {
 			return fmt.Errorf("it ended: %w", errors.Join(s.imcd.Err(), err))
 		default:
 		}
-		if pause(ctx, poll) != nil {
+		if Pause(ctx, poll) != nil {
 			return errors.Join(ctx.Err(), err)
 		}
 	}
@@ -117,7 +117,8 @@ func getReady(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for so long, or until ctx is done, which is an error.
+func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

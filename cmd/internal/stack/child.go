@@ -6,11 +6,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"imcd/evapi/evapitest/child"
 )
 
 // Command says how to start a Child.
@@ -31,10 +32,8 @@ type Command struct {
 
 // Child is a process that ends with us at the latest.
 type Child struct {
+	*child.Child
 	name string
-	pid  int
-	done chan struct{} // closed when it has ended
-	err  error         // of Wait; read after done
 }
 
 // StartChild starts a process.
@@ -45,48 +44,21 @@ func StartChild(c Command) (*Child, error) {
 	if c.In != nil {
 		cmd.Stdin = c.In
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !c.SameGroup, Pdeathsig: syscall.SIGTERM}
-	cmd.WaitDelay = 2 * time.Second // grandchildren may hold the pipe open
-	p := &Child{name: c.Path, done: make(chan struct{})}
-	started := make(chan error, 1)
-	go func() {
-		// Pdeathsig is sent when the thread ends that forked.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil {
-			p.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err != nil {
-			return
-		}
-		p.err = cmd.Wait()
-		close(p.done)
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", c.Path, err)
+	p, err := child.Start(cmd, !c.SameGroup)
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	return &Child{Child: p, name: c.Path}, nil
 }
-
-// Pid is the process id.
-func (p *Child) Pid() int { return p.pid }
-
-// Done is closed when the process has ended.
-func (p *Child) Done() <-chan struct{} { return p.done }
-
-// Err says how the process ended: nil with exit code 0. Only after Done.
-func (p *Child) Err() error { return p.err }
 
 // Signal sends a signal. A process that has ended already is no error.
 func (p *Child) Signal(sig syscall.Signal) error {
 	select {
-	case <-p.done:
+	case <-p.Done():
 		return nil
 	default:
 	}
-	if err := syscall.Kill(p.pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := syscall.Kill(p.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("signal %v to %s: %w", sig, p.name, err)
 	}
 	return nil
@@ -98,7 +70,7 @@ func (p *Child) Kill() error {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
-	<-p.done
+	<-p.Done()
 	for _, pid := range children {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("SIGKILL to %d, a child of %s: %w", pid, p.name, err)
@@ -109,7 +81,7 @@ func (p *Child) Kill() error {
 
 // children lists the process ids of its children; none if it has ended.
 func (p *Child) children() (pids []int) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid, p.pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Pid, p.Pid))
 	if err != nil {
 		return nil
 	}
@@ -130,12 +102,12 @@ func (p *Child) Stop(grace time.Duration) error {
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-timer.C:
 		return errors.Join(fmt.Errorf("%s did not end within %v of SIGTERM", p.name, grace), p.Kill())
 	}
-	if p.err != nil {
-		return fmt.Errorf("%s: %w", p.name, p.err)
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	return nil
 }

@@ -198,7 +198,7 @@ func (s *Stack) ImcdPid() int {
 	if s.imcd == nil {
 		return 0
 	}
-	return s.imcd.Pid()
+	return s.imcd.Pid
 }
 
 // Kamailio is the Kamailio of the system, which may be stopped and started.

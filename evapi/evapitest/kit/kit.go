@@ -3,6 +3,12 @@ package kit
 
 import (
 	"context"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,4 +132,41 @@ func Peer(t testing.TB, k *evapitest.Kamailio) *evapitest.Peer {
 	}
 	t.Cleanup(func() { p.Close() })
 	return p
+}
+
+// Get asks an HTTP server, on a connection of its own.
+func Get(t testing.TB, url string) (status int, body []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(Context(t), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true // a connection that is kept would keep a goroutine
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err = io.ReadAll(res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, body
+}
+
+// GoFiles hands the text of every Go file in dir and its folders to each.
+func GoFiles(t testing.TB, dir string, each func(path string, text []byte)) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err == nil {
+			each(path, text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -64,17 +64,8 @@ func TestStartStop(t *testing.T) {
 
 func get(t *testing.T, url string) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(kit.Context(t), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Close = true
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = res.Body.Close()
-	return res.StatusCode
+	code, _ := kit.Get(t, url)
+	return code
 }
 
 // TestFailedStart: what was started before the step that failed is gone.
@@ -183,7 +174,8 @@ func TestStopWithSockets(t *testing.T) {
 		}
 		_ = res.Body.Close()
 		defer ws.Close()
-		if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"jsonrpc":"2.0","id":1,"method":"imc.subscribe"}`)); err != nil {
+		if err := ws.WriteMessage(websocket.TextMessage,
+			[]byte(`{"jsonrpc":"2.0","id":1,"method":"imc.subscribe"}`)); err != nil {
 			t.Fatal(err)
 		}
 		sockets = append(sockets, ws)

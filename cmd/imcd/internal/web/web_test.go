@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -18,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -201,18 +202,8 @@ func TestServes(t *testing.T) {
 	}
 	s.Start()
 	defer s.Stop(t.Context())
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr().String()+"/healthz", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Close = true
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "ok\n" {
-		t.Errorf("got %q, %v", b, err)
+	if _, b := kit.Get(t, "http://"+s.Addr().String()+"/healthz"); string(b) != "ok\n" {
+		t.Errorf("got %q", b)
 	}
 	if _, err := Listen(s.Addr().String(), parts()); err == nil {
 		t.Error("two servers on one port")

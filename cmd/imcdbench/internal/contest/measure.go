@@ -10,6 +10,7 @@ import (
 
 	"imcd/cmd/imcdbench/internal/load"
 	"imcd/cmd/imcdbench/internal/proc"
+	"imcd/cmd/internal/stack"
 )
 
 // Timing is how long a measurement takes.
@@ -159,7 +160,7 @@ func (s *System) Settle(ctx context.Context) error {
 // part has used.
 func (s *System) readCPU(ctx context.Context, m *Measurement, before map[string]time.Duration,
 	after time.Duration) error {
-	if err := Pause(ctx, after); err != nil {
+	if err := stack.Pause(ctx, after); err != nil {
 		return err
 	}
 	cpu, err := s.cpu()

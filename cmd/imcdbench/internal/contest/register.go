@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"imcd/cmd/imcdbench/internal/load"
+	"imcd/cmd/internal/stack"
 )
 
 // registerEvery is the time between two REGISTERs.
@@ -17,7 +18,7 @@ func (s *System) idle(ctx context.Context, m *Measurement, d time.Duration) (err
 	if !m.real() {
 		return nil
 	}
-	m.Idle, err = s.Probe(s.lab.Newcomer(0), func() error { return Pause(ctx, d) })
+	m.Idle, err = s.Probe(s.lab.Newcomer(0), func() error { return stack.Pause(ctx, d) })
 	return err
 }
 
@@ -44,16 +45,4 @@ func (s *System) Probe(user int, do func() error) (*load.ProbeResult, error) {
 	doErr := do()
 	res, err := p.Stop()
 	return res, errors.Join(doErr, err)
-}
-
-// Pause waits for so long, or until ctx is done, which is an error.
-func Pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

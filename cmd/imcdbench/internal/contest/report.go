@@ -59,12 +59,12 @@ func columns() []column {
 	}
 }
 
-const legend = `Medians of the rounds; resent, lost, twice, refused and dropped are sums of all rounds. Times in ms, CPU in
-seconds per 1000 deliveries. deliv/s: from the first message to the last delivery; steady: while messages were sent.
-answer: until the sender's socket had its 200; last: until the last member has read the message; alone: one message at a
-time. MB: imcd's peak, the others' share of physical memory. resent: retransmissions that Kamailio or the sink saw.
-dropped: datagrams that did not fit a socket's buffer. register: p99 of REGISTER, before and during the load, if not all
-phones answer at once. generator: cores that sender and sink used.
+const legend = `Medians of the rounds; resent, lost, twice, refused and dropped are sums of all rounds. Times in ms,
+CPU in seconds per 1000 deliveries. deliv/s: from the first message to the last delivery; steady: while messages were
+sent. answer: until the sender's socket had its 200; last: until the last member has read the message; alone: one
+message at a time. MB: imcd's peak, the others' share of physical memory. resent: retransmissions that Kamailio or the
+sink saw. dropped: datagrams that did not fit a socket's buffer. register: p99 of REGISTER, before and during the
+load, if not all phones answer at once. generator: cores that sender and sink used.
 `
 
 // Report prints tables, ratios and the verdicts on the bars. It returns whether

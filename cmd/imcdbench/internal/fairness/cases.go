@@ -22,7 +22,7 @@ type situation struct {
 }
 
 const (
-	// said is how many messages a room is told.
+	// said is how many messages a room gets.
 	said = 3
 	// roomsEvery is the time between two messages to rooms of one silent member: to
 	// say all at once would be a measurement of that.

@@ -61,7 +61,7 @@ type Figures struct {
 	barred  bool  // there is a bar for it
 }
 
-// quiet is how long nothing may come before deliveries count as lost.
+// quiet is how long no copy may come before deliveries count as lost.
 const quiet = 40 * time.Second
 
 // bench is one imcd that is measured.

@@ -107,7 +107,7 @@ func copyOut(ctx context.Context, url string) error {
 
 // memoryOf is what imcd holds after a rest, in which it gives back the memory that only its start needed.
 func memoryOf(ctx context.Context, s *stack.Stack, rest time.Duration) (int64, error) {
-	if err := contest.Pause(ctx, rest); err != nil {
+	if err := stack.Pause(ctx, rest); err != nil {
 		return 0, err
 	}
 	return proc.RSS(s.ImcdPid())

@@ -53,7 +53,8 @@ func TestMarkBack(t *testing.T) {
 }
 
 func TestReply(t *testing.T) {
-	r, ok := parseReply([]byte("SIP/2.0 503 No\r\nVia: SIP/2.0/UDP x;branch=z9hG4bKbench-1-2.\r\nRetry-After: 5\r\n\r\n"))
+	r, ok := parseReply([]byte("SIP/2.0 503 No\r\nVia: SIP/2.0/UDP x;branch=z9hG4bKbench-1-2.\r\nRetry-After: 5\r\n" +
+		"\r\n"))
 	if !ok || r != (reply{mark{1, 2}, 503, true}) {
 		t.Errorf("%+v %v", r, ok)
 	}

@@ -13,6 +13,7 @@ import (
 	"imcd/cmd/imcdbench/internal/load"
 	"imcd/cmd/imcdbench/internal/proc"
 	"imcd/cmd/imcdbench/internal/rig"
+	"imcd/cmd/internal/stack"
 )
 
 // Options of Run.
@@ -37,8 +38,7 @@ type Result struct {
 	RSSMost     int64             `json:"imcd_rss_most"` // during the overload
 }
 
-// quiet is how long nothing may come before deliveries count as lost: a copy that
-// was put off is tried again within that time.
+// quiet is how long no copy may come before deliveries count as lost: a deferred copy is tried again within that time.
 const quiet = 40 * time.Second
 
 // Run finds out what imcd can sustain, and sends more. The rig must have the rooms of the cell.
@@ -59,7 +59,7 @@ func Run(ctx context.Context, r *rig.Rig, o Options) (res *Result, err error) {
 	r.Progress("%.0f messages/s to %v are delivered; now %.0f messages/s for %v", res.Sustainable, o.Cell, res.Rate,
 		o.For)
 	user, pid := rooms[0].Base, r.Stack().ImcdPid()
-	if res.Before, err = r.Probe(user, func() error { return contest.Pause(ctx, o.Find) }); err != nil {
+	if res.Before, err = r.Probe(user, func() error { return stack.Pause(ctx, o.Find) }); err != nil {
 		return nil, err
 	}
 	if res.RSSBefore, err = proc.RSS(pid); err != nil {

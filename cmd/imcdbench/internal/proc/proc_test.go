@@ -26,7 +26,11 @@ func TestTree(t *testing.T) {
 		_ = in.Close()
 		_ = cmd.Wait() // its exit code says nothing
 	}()
-	kit.Eventually(t, "the grandchild has used CPU time", func() bool { d, err := CPU(pid); return err == nil && d >= 5*tick })
+	kit.Eventually(t, "the grandchild has used CPU time", func() bool {
+		d, err := CPU(pid)
+		return err == nil &&
+			d >= 5*tick
+	})
 	tree := Tree(pid)
 	if len(tree) != 2 || !slices.Contains(Tree(os.Getpid()), tree[1]) {
 		t.Errorf("tree %v", tree)
