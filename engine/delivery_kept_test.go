@@ -100,7 +100,7 @@ func TestInvitationWaits(t *testing.T) {
 				synctest.Wait()
 				h.wantTo("carol")
 				h.wantWaiting(0, 0)
-				if !h.store.rooms["r@x.org"].Members[2].Told {
+				if !h.store.rooms["r@x.org"].Members[2].Delivered {
 					t.Error("it is not noted")
 				}
 			})

@@ -168,7 +168,7 @@ func (r *room) row() store.RoomRow {
 }
 
 func (r *room) memberRow(m *member) store.MemberRow {
-	return store.MemberRow{Room: r.name, User: m.name(), Flag: int(m.flag), Inviter: m.invitedBy(), Told: m.told}
+	return store.MemberRow{Room: r.name, User: m.name(), Flag: int(m.flag), Inviter: m.invitedBy(), Delivered: m.told}
 }
 
 // full counts those who are in the room, the invited left out.

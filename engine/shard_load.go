@@ -87,7 +87,7 @@ func (s *shard) fill(r *room, state store.RoomState, was map[string]*member) {
 		if old := was[m.key]; old != nil {
 			m = old
 		}
-		m.flag, m.inviter, m.told = int8(row.Flag), nil, row.Told
+		m.flag, m.inviter, m.told = int8(row.Flag), nil, row.Delivered
 		r.put(m)
 		if !row.Inviter.IsZero() {
 			inviter := row.Inviter // a copy, so that the row can be freed

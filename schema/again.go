@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// A Commit whose outcome is not known is carried out again, and must be done once only.
-// That it was done before is seen by an answer to a request that it has stored. Where it
-// is still being done, at the other end of a connection that was lost, or waits for a
-// standby, this waits behind it: the first row that both change is locked. A statement
-// that has not even begun by then finds the numbers of its messages taken.
+// A Commit whose outcome is not known is carried out again, and must be done once only. An
+// answer to a request that is already stored shows that it was done. The database may still
+// be busy with it, or wait for a standby: the second Commit then waits for the first, which
+// has locked the first row that both change. If the first has not even begun by then, it
+// finds the numbers of its messages in use and fails.
 
-// isStored reports whether the answer is stored by an earlier Commit. If not, it is from now
-// on, and nobody else stores it before tx ends.
+// isStored reports whether an earlier Commit has stored the answer. If not, tx stores it
+// now, and nobody else can before tx ends.
 func (s *Store) isStored(ctx context.Context, tx querier, answer []seenRow) (bool, error) {
 	first, err := s.execSeen(ctx, tx, sqlFirstSeen, answer)
 	if first || err != nil {
@@ -21,8 +21,8 @@ func (s *Store) isStored(ctx context.Context, tx querier, answer []seenRow) (boo
 	return s.wasStored(ctx, tx, answer)
 }
 
-// wasStored reports whether the answer is stored. When q is committed it is so at the
-// standby, too.
+// wasStored reports whether the answer is stored. Once q is committed, the standby has it,
+// too.
 func (s *Store) wasStored(ctx context.Context, q querier, answer []seenRow) (bool, error) {
 	return s.execSeen(ctx, q, sqlSameSeen, answer)
 }

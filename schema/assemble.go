@@ -16,29 +16,29 @@ const (
 	memberFlags = store.MemberOwner | store.MemberAdmin | store.MemberInvited
 )
 
-// storedRoom is what has been read of a room.
+// storedRoom holds the rows of a room.
 type storedRoom struct {
 	rowID   int64 // in Kamailio's table
 	uri     string
 	row     store.RoomRow
 	members packed // in the order in which they came; their number is the id of their row
 	cursors packed // their number is the seq
-	places  []byte // as engine.PlacesRow has them
+	places  []byte // as in store.PlacesRow
 
 	count    int   // of members
 	newest   int64 // the highest id of a member
 	unsorted bool  // the members did not come by id
 }
 
-// invitee is who is invited to a room; invitation what is known of that.
+// invitee is a user who is invited to a room; invitation is our row about that.
 type (
 	invitee struct {
 		room *storedRoom
 		user store.Name
 	}
 	invitation struct {
-		inviter store.Name
-		told    bool
+		inviter   store.Name
+		delivered bool
 	}
 )
 
@@ -50,10 +50,10 @@ type assembler struct {
 
 	rooms   []*storedRoom
 	byURI   map[string]*storedRoom
-	byID    map[int64]*storedRoom // by engine.RoomRow.ID
+	byID    map[int64]*storedRoom // by store.RoomRow.ID
 	invited map[invitee]invitation
 
-	last       *storedRoom // of the member that came last: the next one's, too, as a rule
+	last       *storedRoom // of the last member, and mostly of the next one, too
 	orphanRoom string      // the last that was remembered
 
 	sorter []packedName   // of the room that is handed on
@@ -62,8 +62,7 @@ type assembler struct {
 	oddRooms, oddMembers oddRows // with names that cannot be used
 	twice                oddRows // that are there twice, letter by letter
 
-	disordered disordered  // rooms whose owner does not come first
-	lost       []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
+	lost []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
 }
 
 func newAssembler(left *leftovers, log zerolog.Logger) *assembler {
@@ -88,9 +87,9 @@ func (a *assembler) addRoom(row *row) {
 	a.rooms = append(a.rooms, r)
 }
 
-// dropTwins leaves the oldest of rooms that differ by case or escapes only. All rooms are
+// dropDuplicates leaves the oldest of rooms that differ by case or escapes only. All rooms are
 // known.
-func (a *assembler) dropTwins() {
+func (a *assembler) dropDuplicates() {
 	slices.SortFunc(a.rooms, func(a, b *storedRoom) int { return cmp.Compare(a.rowID, b.rowID) })
 	byKey := make(map[string]*storedRoom, len(a.rooms))
 	a.byURI = make(map[string]*storedRoom, len(a.rooms))
@@ -123,7 +122,7 @@ func (a *assembler) addID(row *row) {
 func (a *assembler) addInvitation(row *row) {
 	if r := a.byURI[row.text(0)]; r != nil {
 		a.invited[invitee{r, store.Name{User: row.text(1), Host: row.text(2)}}] = invitation{
-			inviter: store.Name{User: row.text(3), Host: row.text(4)}, told: row.number(5) != 0}
+			inviter: store.Name{User: row.text(3), Host: row.text(4)}, delivered: row.number(5) != 0}
 	}
 }
 
@@ -141,7 +140,7 @@ func (a *assembler) addPlaces(row *row) {
 	}
 }
 
-// addMembers takes members that another goroutine has read: see readMembers.
+// addMembers takes members that readMembers has read.
 func (a *assembler) addMembers(list sheet) {
 	var room []byte
 	var member packed

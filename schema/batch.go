@@ -9,8 +9,8 @@ import (
 	"imcd/engine/store"
 )
 
-// batch is a list of changes brought down to what it comes to: at most one
-// delete and one put for everything that is stored. All deletes go first.
+// batch is the outcome of a list of changes: at most one delete and one put for each row.
+// All deletes go first.
 type batch struct {
 	dropRooms   []roomRow
 	dropMembers []memberRow
@@ -32,16 +32,16 @@ type batch struct {
 	putNotes    []noteRow
 }
 
-// idsNeeded returns the rooms whose stored ids compact must know: those that may
-// get another one or none, and those in which a name stands for a cursor.
+// idsNeeded returns the rooms whose stored ids compact must know: rooms that may get
+// another id or none, and rooms with a cursor that a change names by the room's name.
 func idsNeeded(changes []store.Change, left *leftovers) []store.Name {
 	need := make(map[store.Name]struct{})
 	for _, c := range changes {
 		switch c.Op {
 		case store.PutRoom, store.DeleteRoom:
 			need[c.Room.Name] = struct{}{}
-			for _, twin := range left.rooms[c.Room.Name.Key()] {
-				need[twin] = struct{}{}
+			for _, duplicate := range left.rooms[c.Room.Name.Key()] {
+				need[duplicate] = struct{}{}
 			}
 		case store.PutMember, store.DeleteMember:
 			if c.Op == store.DeleteMember || c.Member.Cursor != nil {
@@ -52,27 +52,27 @@ func idsNeeded(changes []store.Change, left *leftovers) []store.Name {
 	return slices.Collect(maps.Keys(need))
 }
 
-// fate is what becomes of one room or member.
-type fate[T any] struct {
-	drop bool // the stored row goes
-	put  *T   // and this one comes or changes what is stored
+// outcome is that of all changes of one room or member.
+type outcome[T any] struct {
+	drop bool // the stored row is deleted
+	put  *T   // then this row is added, or changes the stored one; nil: neither
 	seq  int  // order of the puts, which is the order of age
 }
 
-// fates collects changes. The zero value is not usable.
-type fates struct {
-	rooms   map[store.Name]*fate[store.RoomRow]
-	members map[store.Name]map[store.Name]*fate[store.MemberRow]
+// outcomes merges changes. The zero value is not usable.
+type outcomes struct {
+	rooms   map[store.Name]*outcome[store.RoomRow]
+	members map[store.Name]map[store.Name]*outcome[store.MemberRow]
 	left    *leftovers
 	seq     int
 	deliveries
 }
 
-// compact brings changes, which were checked, down to a batch. left is only read.
-// ids are those that the rooms of idsNeeded have in the database; it is used up.
+// compact merges changes, which were checked, into a batch. left is only read. ids has
+// the stored ids of the rooms that idsNeeded returns; compact changes it.
 func compact(changes []store.Change, left *leftovers, ids map[store.Name]int64) batch {
-	f := fates{rooms: make(map[store.Name]*fate[store.RoomRow]),
-		members: make(map[store.Name]map[store.Name]*fate[store.MemberRow]), left: left,
+	f := outcomes{rooms: make(map[store.Name]*outcome[store.RoomRow]),
+		members: make(map[store.Name]map[store.Name]*outcome[store.MemberRow]), left: left,
 		deliveries: newDeliveries(ids)}
 	for _, c := range changes {
 		f.add(c)
@@ -80,7 +80,7 @@ func compact(changes []store.Change, left *leftovers, ids map[store.Name]int64) 
 	return f.batch()
 }
 
-func (f *fates) add(c store.Change) {
+func (f *outcomes) add(c store.Change) {
 	f.seq++
 	switch c.Op {
 	case store.PutRoom:
@@ -93,60 +93,59 @@ func (f *fates) add(c store.Change) {
 		f.begin(c.Room)
 	case store.DeleteRoom:
 		f.dropRoom(c.Room.Name)
-		for _, twin := range f.left.rooms[c.Room.Name.Key()] {
-			f.dropRoom(twin)
+		for _, duplicate := range f.left.rooms[c.Room.Name.Key()] {
+			f.dropRoom(duplicate)
 		}
 	case store.PutMember:
 		setPut(f.member(c.Member.Room, c.Member.User), c.Member, f.seq)
 		f.memberCursor(c.Member)
 	case store.DeleteMember:
 		f.dropMember(c.Member.Room, c.Member.User)
-		for _, twin := range f.left.members[memberKey(c.Member.Room, c.Member.User)] {
-			f.dropMember(c.Member.Room, twin)
+		for _, duplicate := range f.left.members[memberKey(c.Member.Room, c.Member.User)] {
+			f.dropMember(c.Member.Room, duplicate)
 		}
 	default:
 		f.addDelivery(c)
 	}
 }
 
-func setPut[T any](to *fate[T], row T, seq int) {
+func setPut[T any](to *outcome[T], row T, seq int) {
 	if to.put == nil {
 		to.seq = seq
 	}
 	to.put = &row
 }
 
-func (f *fates) room(name store.Name) *fate[store.RoomRow] {
+func (f *outcomes) room(name store.Name) *outcome[store.RoomRow] {
 	if f.rooms[name] == nil {
-		f.rooms[name] = &fate[store.RoomRow]{}
+		f.rooms[name] = &outcome[store.RoomRow]{}
 	}
 	return f.rooms[name]
 }
 
-func (f *fates) member(room, user store.Name) *fate[store.MemberRow] {
+func (f *outcomes) member(room, user store.Name) *outcome[store.MemberRow] {
 	if f.members[room] == nil {
-		f.members[room] = make(map[store.Name]*fate[store.MemberRow])
+		f.members[room] = make(map[store.Name]*outcome[store.MemberRow])
 	}
 	if f.members[room][user] == nil {
-		f.members[room][user] = &fate[store.MemberRow]{}
+		f.members[room][user] = &outcome[store.MemberRow]{}
 	}
 	return f.members[room][user]
 }
 
-// dropRoom forgets what was to become of the members: their rows go with the
-// room's.
-func (f *fates) dropRoom(name store.Name) {
-	*f.room(name) = fate[store.RoomRow]{drop: true}
+// dropRoom also forgets the changes of the members: their rows are deleted with the room's.
+func (f *outcomes) dropRoom(name store.Name) {
+	*f.room(name) = outcome[store.RoomRow]{drop: true}
 	delete(f.members, name)
 	f.end(name)
 }
 
-func (f *fates) dropMember(room, user store.Name) {
-	*f.member(room, user) = fate[store.MemberRow]{drop: true}
+func (f *outcomes) dropMember(room, user store.Name) {
+	*f.member(room, user) = outcome[store.MemberRow]{drop: true}
 	f.dropCursor(room, user)
 }
 
-func (f *fates) batch() batch {
+func (f *outcomes) batch() batch {
 	var b batch
 	for name, r := range f.rooms {
 		row := roomRow{Room: name.URI(), Name: name.User, Domain: name.Host}
@@ -168,7 +167,7 @@ func (f *fates) batch() batch {
 	return b
 }
 
-func (b *batch) addMember(room, user store.Name, m *fate[store.MemberRow]) {
+func (b *batch) addMember(room, user store.Name, m *outcome[store.MemberRow]) {
 	row := memberRow{Room: room.URI(), Username: user.User, Domain: user.Host}
 	if m.drop {
 		b.dropMembers = append(b.dropMembers, row)
@@ -181,7 +180,7 @@ func (b *batch) addMember(room, user store.Name, m *fate[store.MemberRow]) {
 	if m.put.Flag&store.MemberInvited == 0 {
 		b.dropInvites = append(b.dropInvites, row)
 	} else {
-		row.InviterName, row.InviterDomain, row.Told = m.put.Inviter.User, m.put.Inviter.Host, m.put.Told
+		row.InviterName, row.InviterDomain, row.Delivered = m.put.Inviter.User, m.put.Inviter.Host, m.put.Delivered
 		b.putInvites = append(b.putInvites, row)
 	}
 	b.putMembers = append(b.putMembers, row)

@@ -73,7 +73,8 @@ func BenchmarkLoad(b *testing.B) {
 func waiting(b *testing.B, s *Store) int64 {
 	enough := errors.New("enough")
 	held := -inUse()
-	if err := s.Load(context.Background(), func(store.RoomState) error { held += inUse(); return enough }); !errors.Is(err, enough) {
+	if err := s.Load(context.Background(),
+		func(store.RoomState) error { held += inUse(); return enough }); !errors.Is(err, enough) {
 		b.Fatal(err)
 	}
 	return held

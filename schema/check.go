@@ -11,8 +11,8 @@ import (
 	"imcd/engine/store"
 )
 
-// checkChanges checks what the database would answer with an error: the message
-// is better here, and nothing is half done.
+// checkChanges finds changes that the database would refuse: the error is better here,
+// and nothing is half done.
 func checkChanges(changes []store.Change) error {
 	for i, c := range changes {
 		if err := checkChange(c); err != nil {
@@ -52,7 +52,7 @@ func checkChange(c store.Change) error {
 	return checkDelivery(c)
 }
 
-// checkDelivery checks a change of messages, or of how far they got.
+// checkDelivery checks a change that names a room by its id.
 func checkDelivery(c store.Change) error {
 	switch {
 	case c.Op == store.PutMessage && c.Message != nil:
@@ -89,7 +89,7 @@ func checkMessage(m *store.MessageRow) error {
 	return cmp.Or(checkNumber("message", m.Seq), checkName("sender", m.Sender), checkPlain("display name", m.Display))
 }
 
-// checkNumber keeps to what the databases can hold.
+// checkNumber refuses numbers that the databases cannot hold.
 func checkNumber(what string, n uint64) error {
 	if n > math.MaxInt64 {
 		return fmt.Errorf("%s number %d is too large", what, n)
@@ -122,7 +122,7 @@ func checkText(what, s string) error {
 	return checkPlain(what, s)
 }
 
-// checkPlain checks what a column of text can hold.
+// checkPlain refuses text that a column cannot hold.
 func checkPlain(what, s string) error {
 	switch {
 	case !utf8.ValidString(s):

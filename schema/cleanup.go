@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Bounds of what one Load deletes. What is left harms nobody, and the next one
-// goes on with it.
+// Bounds of the rows that one Load deletes. The rest harms nobody, and the next Load goes
+// on with it.
 const (
 	cleanUpTime    = 5 * time.Second
 	cleanUpRooms   = 10000
@@ -19,8 +19,7 @@ const (
 	cleanUpStepCursors = 2000
 )
 
-// cleanUp deletes what belongs to rooms and members that are not stored any more,
-// because the module has deleted them meanwhile. lost are the cursors of members.
+// cleanUp deletes our rows of rooms and members that the module has deleted meanwhile. lost are the cursors of members.
 // If more rooms are lost than the stored ones that were loaded, nothing is
 // deleted: rather than the module, a wrong rooms_table may have made them vanish.
 func (s *Store) cleanUp(ctx context.Context, stored int, lost []cursorRow) {
@@ -41,15 +40,7 @@ func (s *Store) cleanUp(ctx context.Context, stored int, lost []cursorRow) {
 }
 
 func (s *Store) cleanUpRooms(ctx context.Context, stored int) (n int, err error) {
-	var lost []idRow
-	err = s.query(ctx, s.db, func(rows *sql.Rows) error {
-		var r idRow
-		if err := rows.Scan(&r.Room, &r.ID); err != nil {
-			return err
-		}
-		lost = append(lost, r)
-		return nil
-	}, sqlLostRooms, cleanUpRooms)
+	lost, err := s.idRows(ctx, s.db, sqlLostRooms, cleanUpRooms)
 	if err != nil {
 		return 0, err
 	}

@@ -19,7 +19,8 @@ func TestWhatTheModuleDeletedIsCleanedUp(t *testing.T) {
 		}
 		commit(t, s, changes...)
 		run(t, s, "DELETE FROM imc_rooms WHERE name = 'gone'", "DELETE FROM imc_rooms WHERE name = 'rewritten'",
-			"DELETE FROM imc_members WHERE room <> 'sip:stays@example.org' AND NOT (room = 'sip:gone@example.org' AND username = 'a')",
+			"DELETE FROM imc_members WHERE room <> 'sip:stays@example.org' AND NOT (room = 'sip:gone@example.org' AND "+
+				"username = 'a')",
 			"INSERT INTO imc_rooms (name, domain, flag) VALUES ('rewritten', 'example.org', 0)",
 			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('b', 'example.org', 'sip:rewritten@example.org', 1)",
 			"DELETE FROM imc_members WHERE room = 'sip:stays@example.org' AND username = 'b'")

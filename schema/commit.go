@@ -10,20 +10,19 @@ import (
 	"imcd/engine/store"
 )
 
-// Commit implements store.Store. Changes of the same thing are brought down to
-// their outcome first, so that a commit is a handful of statements however many
-// changes there are. ErrInvalid: a name is empty, too long, not UTF-8, or against
-// a constraint of the tables; a message is of a room that is not stored, or its
-// number is not above all that its room had before.
+// Commit implements store.Store. Changes of one row are merged first, so that a commit
+// is a handful of statements however many changes there are. ErrInvalid: a name is
+// empty, too long, not UTF-8, or against a constraint of the tables; the room of a
+// message is not stored, or the message's number is not above all earlier ones of the room.
 //
-// A cursor of who is no member, and progress of a room that is not stored, are
+// Cursors of users that are no members, and progress of rooms that are not stored, are
 // ignored: they come late.
 func (s *Store) Commit(ctx context.Context, changes []store.Change) error {
 	return s.commit(ctx, changes, false)
 }
 
-// CommitAgain implements store.Store. It waits for the first Commit if that is still
-// being carried out, and for the standby that has to confirm it: see again.go.
+// CommitAgain implements store.Store. It waits for the first Commit if the database is
+// still busy with it, and for the standby that has to confirm it: see again.go.
 func (s *Store) CommitAgain(ctx context.Context, changes []store.Change) error {
 	return s.commit(ctx, changes, true)
 }
@@ -37,10 +36,13 @@ func (s *Store) commit(ctx context.Context, changes []store.Change, again bool) 
 	if err := checkChanges(changes); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	if s.quick != nil && isQuick(changes) {
-		b := compact(changes, nil, map[store.Name]int64{})
-		if chunk(b.messages) == len(b.messages) {
-			return wrap(ctx, doing, s.commitQuick(ctx, &b, onlyDeliveries(changes), again))
+	if s.quick != nil {
+		q, ok, err := s.asQuick(changes)
+		if ok && err == nil {
+			err = s.commitQuick(ctx, q, again)
+		}
+		if ok || err != nil {
+			return wrap(ctx, doing, err)
 		}
 	}
 	s.mu.Lock()
@@ -74,20 +76,17 @@ func (s *Store) commit(ctx context.Context, changes []store.Change, again bool) 
 		}
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if len(b.dropRooms)+len(b.dropMembers) > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.leftovers.remove(&b)
-	}
-	for i := range b.putMembers {
-		s.disordered.add(b.putMembers[i].Room)
 	}
 	return nil
 }
 
-// relax does not make a commit wait for the disk that only says what has been
-// delivered: if the database crashes in the next moment, that is delivered once
-// more. Messages and rooms must wait.
+// relax lets a commit that only notes deliveries return before it is on the disk: after
+// a crash of the database these messages are delivered once more. Commits of messages
+// and rooms must wait for the disk.
 func (s *Store) relax(ctx context.Context, tx *sql.Tx, changes []store.Change) error {
 	set := s.dialect.relaxed()
 	if set == "" || !onlyDeliveries(changes) {
@@ -108,7 +107,8 @@ func onlyDeliveries(changes []store.Change) bool {
 	return true
 }
 
-// dropIDs are the statements that end rooms by their ids. Prune deletes what they leave.
+// dropIDs are the statements that end rooms by their ids. Prune deletes the messages and
+// cursors of such rooms.
 var dropIDs = []string{sqlDropIDs, sqlPutDestroyed}
 
 func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
@@ -142,7 +142,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 	return nil
 }
 
-// ids returns the stored ids of rooms; those that have none are missing.
+// ids returns the stored ids of rooms. Rooms without an id are missing.
 func (s *Store) ids(ctx context.Context, tx *sql.Tx, rooms []store.Name) (map[store.Name]int64, error) {
 	ids := make(map[store.Name]int64, len(rooms))
 	if len(rooms) == 0 {
@@ -154,14 +154,18 @@ func (s *Store) ids(ctx context.Context, tx *sql.Tx, rooms []store.Name) (map[st
 		list[i] = roomRow{Room: n.URI()}
 		names[n.URI()] = n
 	}
-	found, err := idRows(ctx, s, tx, sqlIDs, list)
+	args, err := s.dialect.args(list)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.idRows(ctx, tx, sqlIDs, args...)
 	for _, r := range found {
 		ids[names[r.Room]] = r.ID
 	}
 	return ids, err
 }
 
-// execRows runs statements that all take rows; without rows there is nothing to do.
+// execRows runs statements that all take rows; without rows it does nothing.
 func execRows[T any](ctx context.Context, s *Store, tx *sql.Tx, rows []T, statements ...string) error {
 	if len(rows) == 0 {
 		return nil

@@ -23,10 +23,11 @@ func TestRoomsAndMembersComeBack(t *testing.T) {
 				{Room: at("chat-a"), User: at("alice"), Flag: store.MemberOwner},
 				{Room: at("chat-a"), User: at("zoe")},
 				{Room: at("chat-a"), User: at("adam")}}},
-			"sip:chat-p@example.org": {Room: store.RoomRow{Name: at("chat-p"), Flag: store.RoomPrivate}, Members: []store.MemberRow{
-				{Room: at("chat-p"), User: at("bob"), Flag: store.MemberOwner},
-				{Room: at("chat-p"), User: at("carol"), Flag: store.MemberAdmin},
-				{Room: at("chat-p"), User: at("dave"), Flag: store.MemberInvited, Inviter: at("bob"), Told: true}}},
+			"sip:chat-p@example.org": {Room: store.RoomRow{Name: at("chat-p"), Flag: store.RoomPrivate},
+				Members: []store.MemberRow{
+					{Room: at("chat-p"), User: at("bob"), Flag: store.MemberOwner},
+					{Room: at("chat-p"), User: at("carol"), Flag: store.MemberAdmin},
+					{Room: at("chat-p"), User: at("dave"), Flag: store.MemberInvited, Inviter: at("bob"), Delivered: true}}},
 			"sip:chat-empty@example.org": {Room: store.RoomRow{Name: at("chat-empty")}},
 		}
 		if got := load(t, s); !reflect.DeepEqual(got, want) {
@@ -48,14 +49,16 @@ func TestChangesInOneCommitKeepTheirOrder(t *testing.T) {
 		changes []store.Change
 		want    []string // members of the room; nil: no room
 	}{
-		{"leave and return makes youngest", []store.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0), putMember("r", "c", 0)},
+		{"leave and return makes youngest", []store.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0),
+			putMember("r", "c", 0)},
 			[]store.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, []string{"a", "c", "b"}},
 		{"change keeps age", []store.Change{putRoom("r", 0), putMember("r", "a", 1), putMember("r", "b", 0)},
 			[]store.Change{putMember("r", "a", 2), putMember("r", "b", 1), putMember("r", "c", 0)}, []string{"a", "b", "c"}},
 		{"create and destroy", nil,
 			[]store.Change{putRoom("r", 0), putMember("r", "a", 1), deleteRoom("r")}, nil},
 		{"destroy and create", []store.Change{putRoom("r", 1), putMember("r", "a", 1), putInvited("r", "b", "a", true)},
-			[]store.Change{deleteRoom("r"), putRoom("r", 0), putMember("r", "c", 1), putMember("r", "a", 0)}, []string{"c", "a"}},
+			[]store.Change{deleteRoom("r"), putRoom("r", 0), putMember("r", "c", 1), putMember("r", "a", 0)},
+			[]string{"c", "a"}},
 		{"join and leave", []store.Change{putRoom("r", 0), putMember("r", "a", 1)},
 			[]store.Change{putMember("r", "b", 0), deleteMember("r", "b")}, []string{"a"}},
 		{"delete what is not there", []store.Change{putRoom("r", 0), putMember("r", "a", 1)},
@@ -80,7 +83,8 @@ func TestChangesInOneCommitKeepTheirOrder(t *testing.T) {
 func TestInvitationGoesWithItsMember(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
-		commit(t, s, putRoom("r", 0), putMember("r", "a", 1), putInvited("r", "b", "a", true), putInvited("r", "c", "a", true))
+		commit(t, s, putRoom("r", 0), putMember("r", "a", 1), putInvited("r", "b", "a", true), putInvited("r", "c", "a",
+			true))
 		commit(t, s, putMember("r", "b", 0))
 		commit(t, s, deleteMember("r", "c"))
 		if n := count(t, s, "SELECT count(*) FROM imcd_invitations"); n != 0 {
@@ -88,7 +92,7 @@ func TestInvitationGoesWithItsMember(t *testing.T) {
 		}
 		commit(t, s, putMember("r", "b", store.MemberInvited))
 		m := load(t, s)[at("r").URI()].Members[1]
-		if !m.Inviter.IsZero() || m.Told {
+		if !m.Inviter.IsZero() || m.Delivered {
 			t.Errorf("invitation %+v has an old one's inviter", m)
 		}
 	})
@@ -100,7 +104,7 @@ func TestInvitationOfTheModuleNeedsNoResend(t *testing.T) {
 		run(t, s, "INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'example.org', 0)",
 			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('b', 'example.org', 'sip:r@example.org', 4)")
 		m := load(t, s)[at("r").URI()].Members[0]
-		if m.Flag != store.MemberInvited || !m.Inviter.IsZero() || !m.Told {
+		if m.Flag != store.MemberInvited || !m.Inviter.IsZero() || !m.Delivered {
 			t.Errorf("loaded %+v", m)
 		}
 	})
@@ -196,7 +200,8 @@ func TestFailedCommitChangesNothing(t *testing.T) {
 		commit(t, s, putRoom("b", 0), putMember("b", "z", 1))
 		before := load(t, s)
 		err := s.Commit(testContext(t), []store.Change{deleteMember("a", "y"), putMember("a", "x", 2),
-			putRoom("c", 1), putMember("c", "q", 1), deleteRoom("b"), putRoom("b", 1), putMember("b", "z", 1), putMember("c", "z", 0)})
+			putRoom("c", 1), putMember("c", "q", 1), deleteRoom("b"), putRoom("b", 1), putMember("b", "z", 1),
+			putMember("c", "z", 0)})
 		if !errors.Is(err, ErrInvalid) {
 			t.Errorf("error %v", err)
 		}
@@ -268,7 +273,8 @@ func TestEscapedTwins(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		commit(t, s, putRoom("chat-a", 0), putMember("chat-a", "%61lice", store.MemberOwner), putMember("chat-a", "alice", 0),
-			putMember("chat-a", "b%2Fc", 0), putMember("chat-a", "b%2fC", 0), putMember("chat-a", "+49", 0), putMember("chat-a", "%2B49", 0),
+			putMember("chat-a", "b%2Fc", 0), putMember("chat-a", "b%2fC", 0), putMember("chat-a", "+49", 0),
+			putMember("chat-a", "%2B49", 0),
 			putRoom("ch%61t-a", 0), putMember("ch%61t-a", "eve", store.MemberOwner))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -287,7 +293,7 @@ func TestEscapedTwins(t *testing.T) {
 		if got := strings.Join(names(), " "); got != "%61lice b%2Fc +49 %2B49" {
 			t.Errorf("members %s", got)
 		}
-		// Who is taken out does not come back as the twin.
+		// Who is taken out does not come back as the duplicate.
 		commit(t, s, store.Change{Op: store.DeleteMember, Member: store.MemberRow{Room: at("chat-a"), User: at("%61lice")}})
 		if got := strings.Join(names(), " "); got != "b%2Fc +49 %2B49" {
 			t.Errorf("members %s", got)

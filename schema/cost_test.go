@@ -2,12 +2,9 @@ package schema
 
 import (
 	"fmt"
-	"strings"
 	"testing"
-	"time"
 
 	"imcd/engine/store"
-	"imcd/schema/schematest"
 )
 
 // countedTables are those whose rows count.
@@ -162,94 +159,4 @@ func TestDestroyedAndInterrupted(t *testing.T) {
 			t.Errorf("messages of the new room: %v", got)
 		}
 	})
-}
-
-// loseOrder makes the owners of all rooms come last.
-func loseOrder(t *testing.T, s *Store) {
-	t.Helper()
-	run(t, s, "UPDATE imc_members SET flag = flag WHERE flag & 1 = 1")
-}
-
-// TestOrderIsFoundAfterACrash: an imcd that has changed nothing puts in order what one that
-// was killed has left.
-func TestOrderIsFoundAfterACrash(t *testing.T) {
-	t.Parallel()
-	url := schematest.NewDatabase(t)
-	s := open(t, url, Options{})
-	for i := range 3 {
-		largeRoom(t, s, fmt.Sprint("r", i), int64(i+1), 10, 0)
-	}
-	loseOrder(t, s) // which it does not know of, and it is not closed
-	next := open(t, url, Options{})
-	load(t, next)
-	if err := next.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if n := ownersBehind(t, s); n != 0 {
-		t.Errorf("the owner of %d rooms is not the first member", n)
-	}
-	last := open(t, url, Options{})
-	load(t, last)
-	if last.disordered.all || len(last.disordered.rooms) > 0 {
-		t.Errorf("what is in order is to be put in order: %v", last.disordered.list())
-	}
-}
-
-// TestCloseKeepsWhatItHasDone: the order of many rooms takes no longer than CloseWait, and
-// what was done by then stays.
-func TestCloseKeepsWhatItHasDone(t *testing.T) {
-	t.Parallel()
-	var log logBuffer
-	url := schematest.NewDatabase(t)
-	s := open(t, url, Options{CloseWait: time.Second, Log: log.logger()})
-	look := open(t, url, Options{})
-	const rooms = 3 * reorderRooms
-	for i := range rooms {
-		largeRoom(t, s, fmt.Sprintf("r%02d", i), int64(i+1), 3, 0)
-	}
-	loseOrder(t, s)
-	tx, err := look.db.BeginTx(testContext(t), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	// Nobody may write to one room.
-	const lock = "SELECT 1 FROM imc_members WHERE room = 'sip:r30@example.org' FOR UPDATE"
-	if _, err := tx.ExecContext(testContext(t), lock); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
-	if n := ownersBehind(t, look); n > rooms-reorderRooms || n < reorderRooms {
-		t.Errorf("the owners of %d of %d rooms are not the first members", n, rooms)
-	}
-	if !strings.Contains(log.String(), "may not be the first member") {
-		t.Errorf("log: %s", log.String())
-	}
-}
-
-func TestDisorderIsBounded(t *testing.T) {
-	var d disordered
-	for i := range maxDisordered {
-		d.add(fmt.Sprint(i))
-	}
-	if d.all || len(d.list()) != maxDisordered {
-		t.Fatalf("all: %t, %d rooms", d.all, len(d.list()))
-	}
-	d.add("0")
-	if d.all {
-		t.Fatal("one of them counts twice")
-	}
-	d.add("one more")
-	if !d.all || d.rooms != nil || d.list() != nil {
-		t.Errorf("all: %t, %d rooms", d.all, len(d.rooms))
-	}
-	d.add("another")
-	if !d.all || d.rooms != nil {
-		t.Error("it begins again")
-	}
 }

@@ -9,23 +9,23 @@ import (
 	"imcd/engine/store"
 )
 
-// deliveries collects the changes that speak of rooms by id: messages, and how
-// far they got. What belongs to a room that goes is forgotten, not checked.
+// deliveries merges the changes that name rooms by id: messages, cursors and progress.
+// Changes of a room that is deleted are forgotten, not checked.
 type deliveries struct {
 	ids map[store.Name]int64 // of the rooms, as far as they are known
 
-	dropped  map[int64]bool // stored ids that go
+	dropped  map[int64]bool // stored ids that are deleted
 	put      map[int64]store.Name
 	messages map[int64][]messageRow
 	progress map[int64]int64
-	cursors  map[int64]map[store.Name]cursorFate
+	cursors  map[int64]map[store.Name]cursorOutcome
 	places   map[int64][]byte
 	seen     map[[16]byte]*store.SeenRow
 	notes    map[int64]*store.NoteRow // by ID; nil: to be deleted
 }
 
-// cursorFate is what becomes of one cursor.
-type cursorFate struct {
+// cursorOutcome is that of all changes of one cursor.
+type cursorOutcome struct {
 	drop bool
 	seq  int64
 }
@@ -33,7 +33,7 @@ type cursorFate struct {
 func newDeliveries(ids map[store.Name]int64) deliveries {
 	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]store.Name),
 		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
-		cursors: make(map[int64]map[store.Name]cursorFate), places: make(map[int64][]byte),
+		cursors: make(map[int64]map[store.Name]cursorOutcome), places: make(map[int64][]byte),
 		seen: make(map[[16]byte]*store.SeenRow), notes: make(map[int64]*store.NoteRow)}
 }
 
@@ -67,21 +67,21 @@ func (d *deliveries) end(room store.Name) {
 // memberCursor notes the cursor that comes with a member.
 func (d *deliveries) memberCursor(m store.MemberRow) {
 	if m.Cursor != nil {
-		d.setCursor(d.ids[m.Room], m.User, cursorFate{seq: int64(*m.Cursor)})
+		d.setCursor(d.ids[m.Room], m.User, cursorOutcome{seq: int64(*m.Cursor)})
 	}
 }
 
 func (d *deliveries) dropCursor(room, user store.Name) {
-	d.setCursor(d.ids[room], user, cursorFate{drop: true})
+	d.setCursor(d.ids[room], user, cursorOutcome{drop: true})
 }
 
 // setCursor does nothing for a room without an id: it has no message yet.
-func (d *deliveries) setCursor(id int64, user store.Name, to cursorFate) {
+func (d *deliveries) setCursor(id int64, user store.Name, to cursorOutcome) {
 	if id == 0 {
 		return
 	}
 	if d.cursors[id] == nil {
-		d.cursors[id] = make(map[store.Name]cursorFate)
+		d.cursors[id] = make(map[store.Name]cursorOutcome)
 	}
 	d.cursors[id][user] = to
 }
@@ -89,13 +89,9 @@ func (d *deliveries) setCursor(id int64, user store.Name, to cursorFate) {
 func (d *deliveries) addDelivery(c store.Change) {
 	switch c.Op {
 	case store.PutMessage:
-		m := c.Message
-		d.messages[m.Room] = append(d.messages[m.Room], messageRow{RoomID: m.Room, Seq: int64(m.Seq),
-			Username: m.Sender.User, Domain: m.Sender.Host, Display: m.Display,
-			ContentType: blob(m.ContentType), Body: m.Body, At: m.At.UnixMilli(),
-			Headers: headerLines(m.Headers), Expires: millis(m.Expires), MessageID: blob(m.MessageID), Wants: int(m.Wants)})
+		d.messages[c.Message.Room] = append(d.messages[c.Message.Room], messageOf(c.Message))
 	case store.PutCursor:
-		d.setCursor(c.Cursor.Room, c.Cursor.User, cursorFate{drop: c.Cursor.Remove, seq: int64(c.Cursor.Seq)})
+		d.setCursor(c.Cursor.Room, c.Cursor.User, cursorOutcome{drop: c.Cursor.Remove, seq: int64(c.Cursor.Seq)})
 	case store.PutProgress:
 		d.progress[c.Progress.Room] = int64(c.Progress.Done)
 	case store.PutPlaces:
@@ -138,8 +134,7 @@ func (d *deliveries) into(b *batch) {
 		b.places = append(b.places, placesRow{RoomID: id, Places: places})
 	}
 	for _, s := range d.seen {
-		b.seen = append(b.seen, seenRow{Key: s.Key[:], Shard: int64(s.Shard), Code: s.Code, RC: s.RC,
-			Reason: s.Reason, At: s.At.UnixMilli()})
+		b.seen = append(b.seen, *seenOf(s))
 	}
 	for id, n := range d.notes {
 		if n == nil {
@@ -168,7 +163,8 @@ func headOf(messages []messageRow) headRow {
 func (b *batch) sortDeliveries() {
 	byID := func(x, y idRow) int { return cmp.Compare(x.ID, y.ID) }
 	byCursor := func(x, y cursorRow) int {
-		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), strings.Compare(x.Username, y.Username), strings.Compare(x.Domain, y.Domain))
+		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), strings.Compare(x.Username, y.Username), strings.Compare(x.Domain,
+			y.Domain))
 	}
 	slices.SortFunc(b.dropIDs, byID)
 	slices.SortFunc(b.dropNotes, byID)

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 )
 
-// dialect is what differs between the databases. One goes with one database.
+// dialect has the differences between the databases. Each database has its own.
 type dialect interface {
 	// name is "postgres" or "sqlite": a folder of migrations/ and a file of base/.
 	name() string
@@ -18,15 +18,14 @@ type dialect interface {
 	rows(cols []column) string
 	// args makes these parameters out of a slice of rows: see columnsOf.
 	args(rows any) ([]any, error)
-	// oneOf compares what stands before it with the values of a query of one
+	// oneOf compares the expression before it with the values of a query of one
 	// column, by an index where there is one.
 	oneOf(query string) string
 	// skipLocked ends a query for rows that are to be changed, so that it takes
 	// only those that nobody else is changing now, and locks them.
 	skipLocked() string
-	// relaxed begins a transaction whose commit need not survive a crash of the
-	// database, in which it comes before or after others in its order all the
-	// same; empty if there is no such thing.
+	// relaxed begins a transaction whose commit a crash of the database may lose; the
+	// order of commits stays. Empty if the database does not have that.
 	relaxed() string
 	// quick returns the statements of quick commits; nil if the database does not
 	// know such statements.
@@ -40,8 +39,8 @@ type dialect interface {
 	moveSequence(ctx context.Context, q querier, table string) (bool, error)
 	// lock keeps other imcd processes from migrating while fn runs.
 	lock(ctx context.Context, db *sql.DB, fn func() error) error
-	// takeLease keeps other imcd from working with the database: ErrHeld, or what
-	// keeps it up. It waits only for one that is ending, or may be dead.
+	// takeLease keeps other imcd from working with the database; ErrHeld: another one
+	// does. It waits only for an imcd that is ending, or may be dead.
 	takeLease(ctx context.Context, db *sql.DB, want Lease) (lease, error)
 	// mustHold begins a transaction that fails with ErrTaken if me is not 0 and no
 	// longer the id of the lease.
@@ -53,9 +52,8 @@ type dialect interface {
 	ping(ctx context.Context, db *sql.DB) error
 	// binary names the collation that compares bytes.
 	binary() string
-	// stale reports whether err says no more than that an idle connection, or
-	// a statement prepared on it, had been lost, so that what was to begin can
-	// begin again.
+	// stale reports whether err only means that an idle connection, or a statement
+	// prepared on it, was lost, so that the same call can be made again.
 	stale(err error) bool
 	// ownerFirst returns the SQL that lets the module see the owner of each
 	// room first; empty strings if the order of ids is what it sees.
@@ -68,19 +66,29 @@ type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// stringsOf collects a column of text.
-func stringsOf(ctx context.Context, q querier, query string, args ...any) (list []string, err error) {
+// eachRow calls fn for each row of a query.
+func eachRow(ctx context.Context, q querier, fn func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
+		if err := fn(rows); err != nil {
+			return err
 		}
-		list = append(list, s)
 	}
-	return list, rows.Err()
+	return rows.Err()
+}
+
+// stringsOf collects a column of text.
+func stringsOf(ctx context.Context, q querier, query string, args ...any) (list []string, err error) {
+	err = eachRow(ctx, q, func(rows *sql.Rows) error {
+		list = append(list, "")
+		return rows.Scan(&list[len(list)-1])
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }

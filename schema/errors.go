@@ -23,14 +23,12 @@ import (
 var (
 	// ErrUnavailable: the database cannot be reached, did not answer in time,
 	// is shutting down, read only, full or too busy. The same call may succeed
-	// later. It is the engine's.
+	// later.
 	ErrUnavailable = store.ErrUnavailable
-	// ErrUncertain: an ErrUnavailable after which what was to be done may have been
-	// done. It is the engine's.
+	// ErrUncertain: an ErrUnavailable after which the changes may have been made, or not.
 	ErrUncertain = store.ErrUncertain
 	// ErrInvalid: the database, or a check before it, refuses the data: not
-	// UTF-8, too long, against a constraint. The same call fails again. It is the
-	// engine's.
+	// UTF-8, too long, against a constraint. The same call fails again.
 	ErrInvalid = store.ErrInvalid
 	// ErrUnfit: imcd cannot work with the database as it is; the error says what has
 	// to be changed.
@@ -39,7 +37,7 @@ var (
 	ErrNewer = errors.New("the database was made by a newer imcd")
 )
 
-// wrap says what was attempted and adds the sentinel that err stands for.
+// wrap adds to err which work has failed, and the error of this package that err is.
 func wrap(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
@@ -102,8 +100,9 @@ func classifyPostgres(code string) error {
 	return nil
 }
 
-// undecided reports whether err, of a statement that commits or of COMMIT, leaves open what
-// became of it. The database's own word does not: it has rolled back then.
+// undecided reports whether err, of a statement that commits or of COMMIT, leaves open
+// whether it was done. An error that the database itself has sent does not: it has rolled
+// back then.
 func undecided(err error) bool {
 	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
 		return pqErr.Fatal()
@@ -137,16 +136,15 @@ func isDivision(err error) bool {
 }
 
 // statementLost knows invalid_sql_statement_name, duplicate_prepared_statement and,
-// for another's parameters, protocol_violation. Nothing has been carried out then. A
-// pooler says the last, too, when it has lost the server, which may have done so.
+// for another's parameters, protocol_violation. The server has executed nothing then. A
+// pooler sends the last one also when it has lost the server: that may have executed it.
 func statementLost(err error) bool {
 	pqErr, ok := errors.AsType[*pq.Error](err)
 	return ok && (pqErr.Code == "26000" || pqErr.Code == "42P05" || pqErr.Code == "08P01" && !pqErr.Fatal())
 }
 
-// connectionLost reports whether err says no more than that an idle connection had been
-// lost: the server told it to go, it is simply not there, or it is one to a server that
-// has become a standby.
+// connectionLost reports whether err only means that an idle connection was lost: the
+// server has closed it, it is gone, or its server has become a standby.
 func connectionLost(err error) bool {
 	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
 		return pqErr.Code == "57P01" || pqErr.Code == "57P02" || isReadOnly(err)
@@ -154,8 +152,8 @@ func connectionLost(err error) bool {
 	return errors.Is(err, driver.ErrBadConn) || isReadOnly(err)
 }
 
-// isLost reports whether err shows that the server of a connection has gone, or is none to
-// write to any more. over: it is that of a call whose context was over.
+// isLost reports whether err shows that the server of a connection is gone, or takes no
+// changes any more. over: the context of the call was over.
 func isLost(err error, over bool) bool {
 	if _, ok := errors.AsType[*pq.Error](err); ok || err == nil {
 		return isReadOnly(err)

@@ -21,7 +21,8 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 	}{
 		{code("23505"), ErrInvalid}, {code("22001"), ErrInvalid},
 		{code("22P05"), ErrInvalid}, {code("54000"), ErrInvalid}, {code("44000"), ErrInvalid}, {code("P0001"), ErrInvalid},
-		{code("21000"), ErrInvalid}, {code("25P03"), ErrUnavailable}, {code("40P01"), ErrUnavailable}, {code("08006"), ErrUnavailable},
+		{code("21000"), ErrInvalid}, {code("25P03"), ErrUnavailable}, {code("40P01"), ErrUnavailable},
+		{code("08006"), ErrUnavailable},
 		{code("42501"), nil}, {code("XX000"), nil}, {code(""), nil},
 		{code("57P01"), ErrUnavailable}, {code("57P03"), ErrUnavailable}, {code("53300"), ErrUnavailable},
 		{code("53100"), ErrUnavailable}, {code("25006"), ErrUnavailable}, {code("40001"), ErrUnavailable},
@@ -47,7 +48,8 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 // connection: what was under way may have been carried out.
 func TestLostStatementsAreTold(t *testing.T) {
 	for err, want := range map[*pq.Error]bool{
-		{Code: "08P01", Severity: "ERROR"}: true, {Code: "26000", Severity: "ERROR"}: true, {Code: "42P05", Severity: "ERROR"}: true,
+		{Code: "08P01", Severity: "ERROR"}: true, {Code: "26000", Severity: "ERROR"}: true,
+		{Code: "42P05", Severity: "ERROR"}: true,
 		{Code: "08P01", Severity: "FATAL"}: false, {Code: "57P01", Severity: "FATAL"}: false,
 	} {
 		if statementLost(fmt.Errorf("wrapped: %w", err)) != want {
@@ -71,7 +73,8 @@ func TestUndecided(t *testing.T) {
 		if err = fmt.Errorf("wrapped: %w", err); undecided(err) != want {
 			t.Errorf("%v: undecided %t", err, !want)
 		}
-		if sure := uncertain(err); !errors.Is(sure, ErrUncertain) || !errors.Is(sure, ErrUnavailable) || !errors.Is(sure, err) {
+		if sure := uncertain(err); !errors.Is(sure, ErrUncertain) || !errors.Is(sure, ErrUnavailable) ||
+			!errors.Is(sure, err) {
 			t.Errorf("%v", sure)
 		}
 	}

@@ -78,7 +78,7 @@ func calls(ctx context.Context, s *Store) map[string]error {
 func TestFrozenPostgresDoesNotHoldCallsUp(t *testing.T) {
 	t.Parallel()
 	pg := schematest.New(t, schematest.Options{})
-	s := open(t, pg.URL("postgres"), Options{CloseWait: 100 * time.Millisecond})
+	s := open(t, pg.URL("postgres"), Options{})
 	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
 	if err := pg.Pause(); err != nil {
 		t.Fatal(err)
@@ -199,7 +199,8 @@ func TestWithoutPreparedStatements(t *testing.T) {
 	t.Parallel()
 	pg := schematest.New(t, schematest.Options{})
 	seq := uint64(1)
-	for _, does := range []string{"DEALLOCATE ALL", `DEALLOCATE ALL; PREPARE "1" (bigint) AS SELECT $1; PREPARE "2" (bigint) AS SELECT $1`} {
+	for _, does := range []string{"DEALLOCATE ALL",
+		`DEALLOCATE ALL; PREPARE "1" (bigint) AS SELECT $1; PREPARE "2" (bigint) AS SELECT $1`} {
 		for _, with := range [][]store.Change{{putProgress(7, 1)}, {putSeen(1, 200, epoch)}} {
 			s := open(t, pg.URL("postgres"), Options{})
 			s.db.SetMaxOpenConns(1) // always the same

@@ -43,6 +43,7 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 	commit(t, s, putRoomID("chat-a", 7), putMessage(7, 1, []byte("x")), putMessage(7, 2, []byte("y")), putProgress(7, 2),
 		putCursor(7, "alice", 1), putCursor(7, "cliff", 0))
 	want := flagsOf(load(t, s))
+	handBack(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,8 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("taken back\n%v, want\n%v\n%s", got, want, m.log)
 	}
-	i := slices.IndexFunc(rooms["sip:chat-p@example.org"].Members, func(m store.MemberRow) bool { return m.User == at("erin") })
+	i := slices.IndexFunc(rooms["sip:chat-p@example.org"].Members,
+		func(m store.MemberRow) bool { return m.User == at("erin") })
 	if i < 0 || rooms["sip:chat-p@example.org"].Members[i].Inviter != at("bob") {
 		t.Error("it is forgotten who invited erin")
 	}
@@ -146,16 +148,13 @@ func TestOwnersComeFirstInATableFullOfHoles(t *testing.T) {
 		}
 		commit(t, s, changes...)
 	}
-	find, _ := s.dialect.ownerFirst()
-	wrong := func() int {
-		return count(t, s, "SELECT count(*) FROM ("+s.names.Replace(strings.Replace(find, "{where}", "", 1))+") w")
-	}
-	if wrong() == 0 {
+	wrong := ownersBehind(t, s)
+	if wrong == 0 {
 		t.Fatal("nothing to put in order: the test shows nothing")
 	}
 	before := load(t, s)
-	if err := s.ownersFirst(testContext(t)); err != nil {
-		t.Fatal(err)
+	if h := handBack(t, s); len(h.Reordered) != wrong || len(h.Disordered)+len(h.Empty) != 0 {
+		t.Errorf("%d rooms were wrong: %+v", wrong, h)
 	}
 	if n := ownersBehind(t, s); n != 0 {
 		t.Errorf("the owner of %d rooms is not the first member", n)
@@ -163,6 +162,15 @@ func TestOwnersComeFirstInATableFullOfHoles(t *testing.T) {
 	if got := load(t, s); !reflect.DeepEqual(got, before) {
 		t.Error("more than the order has changed")
 	}
+}
+
+func handBack(t *testing.T, s *Store) Handback {
+	t.Helper()
+	h, err := s.HandBack(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
 
 // ownersBehind counts the rooms whose owner is not the first member in the table.
@@ -174,19 +182,28 @@ func ownersBehind(t *testing.T, s *Store) int {
 
 func TestNewOwnerComesFirst(t *testing.T) {
 	t.Parallel()
-	url := schematest.NewDatabase(t)
-	s := open(t, url, Options{})
+	s := open(t, schematest.NewDatabase(t), Options{})
 	commit(t, s, putRoom("r", 0), putMember("r", "a", store.MemberOwner), putMember("r", "b", 0), putMember("r", "c", 0))
 	commit(t, s, deleteMember("r", "a"), putMember("r", "c", store.MemberOwner))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	if h := handBack(t, s); !slices.Equal(h.Reordered, []string{at("r").URI()}) || ownersBehind(t, s) != 0 {
+		t.Errorf("the new owner is not the first member: %+v", h)
 	}
-	s = open(t, url, Options{})
-	if n := ownersBehind(t, s); n != 0 {
-		t.Error("the new owner is not the first member")
+	if h := handBack(t, s); len(h.Reordered) != 0 {
+		t.Errorf("again: %+v", h)
 	}
 	// The age of the members is still known.
 	if got := users(load(t, s)[at("r").URI()]); !reflect.DeepEqual(got, []string{"b", "c"}) {
 		t.Errorf("members %v", got)
 	}
+}
+
+func TestHandBackNamesEmptyRooms(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		commit(t, s, putRoom("r", 0), putMember("r", "a", store.MemberOwner), putRoom("q", 0),
+			putRoom("p", store.RoomPrivate))
+		if h := handBack(t, s); !slices.Equal(h.Empty, []string{at("p").URI(), at("q").URI()}) || len(h.Reordered) != 0 {
+			t.Errorf("%+v", h)
+		}
+	})
 }

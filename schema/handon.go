@@ -23,7 +23,7 @@ func (a *assembler) handOn(fn func(store.RoomState) error) error {
 	return nil
 }
 
-// assemble makes the room of what was read of it.
+// assemble makes a room of its rows.
 func (a *assembler) assemble(r *storedRoom) store.RoomState {
 	state := store.RoomState{Room: r.row, Places: r.places}
 	if r.count > 0 {
@@ -44,12 +44,9 @@ func (a *assembler) assemble(r *storedRoom) store.RoomState {
 	return state
 }
 
-// oldestFirst lists the members. What it returns is good until the next call.
+// oldestFirst lists the members. The list is good until the next call.
 func (a *assembler) oldestFirst(r *storedRoom) []packedName {
 	a.sorter = slices.AppendSeq(a.sorter[:0], r.members.all())
-	if slices.IndexFunc(a.sorter, func(p packedName) bool { return p.flag&store.MemberOwner != 0 }) > 0 {
-		a.disordered.add(r.uri)
-	}
 	if r.unsorted {
 		slices.SortFunc(a.sorter, func(a, b packedName) int { return cmp.Compare(a.number, b.number) })
 	}
@@ -58,7 +55,7 @@ func (a *assembler) oldestFirst(r *storedRoom) []packedName {
 
 func (a *assembler) addMember(r *storedRoom, state *store.RoomState, p packedName) {
 	name, key := p.name(), p.key()
-	if i, twin := a.seen[key]; twin {
+	if i, duplicate := a.seen[key]; duplicate {
 		kept := state.Members[i].User
 		if kept == name {
 			a.twice.add(name.URI() + " in " + r.uri)
@@ -72,9 +69,9 @@ func (a *assembler) addMember(r *storedRoom, state *store.RoomState, p packedNam
 	a.seen[key] = len(state.Members)
 	m := store.MemberRow{Room: r.row.Name, User: name, Flag: p.flag}
 	if m.Flag&store.MemberInvited != 0 {
-		m.Told = true // by the module, if there is no row of ours
+		m.Delivered = true // by the module, if there is no row of ours
 		if i, ours := a.invited[invitee{r, name}]; ours {
-			m.Inviter, m.Told = i.inviter, i.told
+			m.Inviter, m.Delivered = i.inviter, i.delivered
 		}
 	}
 	state.Members = append(state.Members, m)

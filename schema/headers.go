@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"time"
 
-	"imcd/evapi"
+	"imcd/evapi/sipmsg"
 )
 
 // headerLines are headers as imcd_messages has them. They have no line ends in them: the
 // engine has made a request of them before.
-func headerLines(headers []evapi.Header) blob {
+func headerLines(headers []sipmsg.Header) blob {
 	var b blob
 	for _, h := range headers {
 		b = append(b, h.Name...)
@@ -21,11 +21,11 @@ func headerLines(headers []evapi.Header) blob {
 }
 
 // headersIn reads what headerLines has written; nil for none.
-func headersIn(lines []byte) []evapi.Header {
-	var headers []evapi.Header
+func headersIn(lines []byte) []sipmsg.Header {
+	var headers []sipmsg.Header
 	for line := range bytes.SplitSeq(lines, []byte{'\n'}) {
 		if name, value, ok := bytes.Cut(line, []byte(": ")); ok {
-			headers = append(headers, evapi.Header{Name: string(name), Value: string(value)})
+			headers = append(headers, sipmsg.Header{Name: string(name), Value: string(value)})
 		}
 	}
 	return headers

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// hostList is what a db_url names between @ and / if that is more than one server:
-// host:port,host:port as libpq has it. Neither net/url nor lib/pq knows that form.
+// hostList are the servers that a db_url names between @ and /, if there are several:
+// host:port,host:port as in libpq. Neither net/url nor lib/pq knows that form.
 type hostList []struct{ host, port string }
 
 // defaultPort is that of a host without one, if others have theirs.

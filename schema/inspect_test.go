@@ -41,7 +41,8 @@ func TestInspect(t *testing.T) {
 		if found, err = Inspect(ctx, url, Options{}); err != nil || !slices.Equal(found.Missing, []string{"imcd_cursors"}) {
 			t.Errorf("without a table: %+v, %v", found, err)
 		}
-		if found, err = Inspect(ctx, url, Options{RoomsTable: "rooms"}); err != nil || !slices.Contains(found.Missing, "rooms") {
+		if found, err = Inspect(ctx, url, Options{RoomsTable: "rooms"}); err != nil || !slices.Contains(found.Missing,
+			"rooms") {
 			t.Errorf("another rooms_table: %+v, %v", found, err)
 		}
 		over, cancel := context.WithCancel(ctx)
@@ -50,7 +51,8 @@ func TestInspect(t *testing.T) {
 			t.Error("no error though there was no time")
 		}
 	})
-	if _, err := Inspect(testContext(t), "postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable", Options{}); !errors.Is(err, ErrUnavailable) ||
+	if _, err := Inspect(testContext(t), "postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable", Options{}); !errors.Is(err,
+		ErrUnavailable) ||
 		strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("without a server: %v", err)
 	}

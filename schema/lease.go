@@ -20,9 +20,9 @@ var (
 )
 
 // Lease keeps all but one imcd from a database: see Options.Lease. On SQLite it is a
-// lock of a file, which ends with the process. On PostgreSQL it is a row that the
-// imcd changes all the time; who finds a row that does not change any more takes it
-// over, and each commit makes sure that the row is still its own.
+// lock of a file, which ends with the process. On PostgreSQL it is a row that the imcd
+// changes all the time. Another imcd takes the row over when it does not change any more,
+// and each commit makes sure that the row is still its own.
 type Lease struct {
 	// Listen is where this imcd can be asked, for the error of another one: its
 	// http_listen; may be empty.
@@ -34,7 +34,7 @@ type Lease struct {
 
 // lease is what a dialect makes of a Lease. Its methods keep to their contexts.
 type lease interface {
-	// id is that of the row in imcd_lease; 0: commits need not look.
+	// id is that of the row in imcd_lease; 0: commits need not read it.
 	id() int64
 	// ending says that this process gives the database up soon: another one waits.
 	ending(ctx context.Context) error
@@ -42,7 +42,7 @@ type lease interface {
 	release(ctx context.Context) error
 }
 
-// holder is who has the lease, as it is written for others to read.
+// holder is the process that has the lease, as it is written for others to read.
 type holder struct {
 	Host   string    `json:"host"`
 	PID    int       `json:"pid"`
@@ -108,7 +108,7 @@ func (h holder) encode() string {
 	return string(text)
 }
 
-// decodeHolder reads what encode wrote. Anything else is a holder of whom nothing is
+// decodeHolder is the reverse of encode. Any other text is a holder of which nothing is
 // known.
 func decodeHolder(text string) (h holder) {
 	if json.Unmarshal([]byte(text), &h) != nil {
@@ -133,8 +133,8 @@ func errHeld(h holder) error {
 	return fmt.Errorf("%w (%s): stop that one first, or give this one a database of its own", ErrHeld, h)
 }
 
-// takeLeaseEarly is takeLease before the tables are touched, which another imcd may be
-// using. A database in which imcd_lease is still to be made has none that knows it.
+// takeLeaseEarly is takeLease before the tables are changed, which another imcd may be
+// using. If there is no table imcd_lease yet, no imcd that knows leases is using them.
 func (s *Store) takeLeaseEarly(ctx context.Context) error {
 	if s.dialect.name() == "postgres" {
 		info, err := s.dialect.table(ctx, s.db, "imcd_lease")
@@ -145,7 +145,7 @@ func (s *Store) takeLeaseEarly(ctx context.Context) error {
 	return s.takeLease(ctx)
 }
 
-// takeLease makes this Store the only one with a lease, or says who has it.
+// takeLease makes this Store the only one with a lease; ErrHeld names another holder.
 func (s *Store) takeLease(ctx context.Context) error {
 	if s.opts.Lease == nil || s.lease != nil {
 		return nil
@@ -158,7 +158,7 @@ func (s *Store) takeLease(ctx context.Context) error {
 	return nil
 }
 
-// holderID is what commits are to find in imcd_lease; 0: anything.
+// holderID is the id that commits must find in imcd_lease; 0: any.
 func (s *Store) holderID() int64 {
 	if s.lease == nil {
 		return 0
@@ -175,7 +175,7 @@ func (s *Store) Ending(ctx context.Context) error {
 	return wrap(ctx, "announce the end", s.lease.ending(ctx))
 }
 
-// releaseTime bounds what Close does about the lease.
+// releaseTime bounds how long Close may take to release the lease.
 const releaseTime = 500 * time.Millisecond
 
 func (s *Store) releaseLease() {

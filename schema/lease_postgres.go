@@ -16,15 +16,15 @@ const (
 	// leaseBeat is how often the holder changes its row.
 	leaseBeat = 500 * time.Millisecond
 	// leaseBeatAway is how often it tries at least while the database is away. With the time
-	// that a beat may take it is less than leaseTimeout, so that who looks at the row when
-	// the database is back sees it change.
+	// that a beat may take it is less than leaseTimeout: when the database is back, another
+	// imcd sees the row change in time.
 	leaseBeatAway = leaseTimeout / 4
-	// leaseTimeout is how long another imcd must have seen the row unchanged before
-	// it takes it over; only a holder whose end cannot be seen costs this.
+	// leaseTimeout is how long another imcd must have seen the row unchanged before it takes
+	// it over, unless it can see that the holder's process has ended.
 	leaseTimeout = 4 * time.Second
 	// leaseGap is how long it may take to look at the row again.
 	leaseGap = 2 * leaseBeat
-	// leasePoll is how often who wants the lease looks at it.
+	// leasePoll is how often an imcd that wants the lease reads the row.
 	leasePoll = 50 * time.Millisecond
 )
 
@@ -37,13 +37,13 @@ const (
 	sqlEndLease     = `UPDATE imcd_lease SET holder = $2 WHERE id = $1`
 	sqlReleaseLease = `UPDATE imcd_lease SET id = 0, beat = 0, holder = '' WHERE id = $1`
 
-	// sqlMustHold begins a transaction of several statements. Who is frozen in the
-	// middle of it does not keep another imcd from taking over for ever.
+	// sqlMustHold begins a transaction of several statements. If this imcd freezes in the
+	// middle of it, the server ends it, so that another imcd can take over.
 	sqlMustHold = `WITH holds AS (SELECT 1 FROM imcd_lease WHERE id = $1::bigint FOR KEY SHARE)
 		SELECT set_config('idle_in_transaction_session_timeout', '3000', true), {holds}`
 )
 
-// sqlHolds fails with invalid_text_representation (see isTaken) if a statement with
+// sqlHolds fails with invalid_text_representation (see taken) if a statement with
 // a CTE holds does not find its own lease. {me} is the parameter; 0: it need not.
 const sqlHolds = `(CASE WHEN {me}::bigint = 0 OR EXISTS (SELECT 1 FROM holds) THEN '1' ELSE 'taken' END)::integer`
 
@@ -84,8 +84,8 @@ type leaseWatch struct {
 	since, last time.Time // when it was first and last seen so
 }
 
-// look returns for how long the row has been seen not to change. Who could not look for a
-// while begins again: the database may have been away, for the row's holder as well.
+// look returns for how long the row has been seen not to change. After a pause it begins
+// again: the database may have been away, for the row's holder as well.
 func (w *leaseWatch) look(row leaseRow, now time.Time) time.Duration {
 	if row != w.row || now.Sub(w.last) > leaseGap {
 		w.row, w.since = row, now
@@ -108,8 +108,8 @@ func (d *postgresDialect) takeLease(ctx context.Context, db *sql.DB, want Lease)
 	return l, nil
 }
 
-// take waits until the row can be ours. Whether somebody else lives is judged by our
-// own clock and what we see: no clocks are compared.
+// take waits until the row can be ours. Only our own clock judges whether another holder
+// lives: no clocks are compared.
 func (l *rowLease) take(ctx context.Context) error {
 	if _, err := l.db.ExecContext(ctx, sqlMakeLease); err != nil {
 		return err
@@ -152,7 +152,7 @@ func (l *rowLease) takeFrom(ctx context.Context, row leaseRow) (bool, error) {
 	return l.change(ctx, sqlTakeLease, l.me, l.self.encode(), row.id, row.beat)
 }
 
-// change carries out an update of the row and reports whether it met it.
+// change executes an update of the row and reports whether the row was still as expected.
 func (l *rowLease) change(ctx context.Context, update string, args ...any) (bool, error) {
 	result, err := l.db.ExecContext(ctx, update, args...)
 	if err != nil {
@@ -181,7 +181,7 @@ func (l *rowLease) run(ctx context.Context) {
 			}
 			return
 		}
-		// Another error says that the database is away, which commits say, too.
+		// Any other error means that the database is away, and commits report that.
 		wait = nextBeat(wait, err)
 	}
 }
@@ -204,7 +204,7 @@ func (l *rowLease) beat(ctx context.Context) error {
 	return err
 }
 
-// lost tells who has the lease now.
+// lost returns the error that names the present holder of the lease.
 func (l *rowLease) lost(ctx context.Context) error {
 	row, err := l.read(ctx)
 	if err != nil {

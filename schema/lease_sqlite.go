@@ -16,11 +16,11 @@ import (
 // itself: closing a file that SQLite has open would drop SQLite's own locks on it.
 const leaseSuffix = ".lock"
 
-// leaseRetry is how often a lease that somebody has is looked at again.
+// leaseRetry is how often a lease that another process has is tried again.
 const leaseRetry = 20 * time.Millisecond
 
-// leaseUnknown is how long a lock may be held by somebody who has not written who it
-// is: a process between the two.
+// leaseUnknown is how long a process may hold the lock before it has written its name into
+// the file.
 const leaseUnknown = time.Second
 
 // fileLease is a lock of a file, with the holder as its content. The file stays when
@@ -49,8 +49,7 @@ func (d *sqliteDialect) takeLease(ctx context.Context, _ *sql.DB, want Lease) (l
 	return l, nil
 }
 
-// lockLease waits for who has the lock only if that one is ending, or is not known
-// yet.
+// lockLease waits for the holder of the lock only if that is ending, or not known yet.
 func lockLease(ctx context.Context, f *os.File) error {
 	retry := time.NewTicker(leaseRetry)
 	defer retry.Stop()

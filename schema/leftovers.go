@@ -7,13 +7,13 @@ import (
 	"imcd/engine/store"
 )
 
-// leftovers are rows that Load leaves out and that must go before they could
-// come to life: see package doc. Its size is bounded by what the tables hold.
+// leftovers are rows that Load leaves out. They must be deleted before they could come to
+// life: see package doc. Its size is bounded by the tables.
 type leftovers struct {
-	// rooms by Key: rooms marked deleted, rooms with an older twin that differs
+	// rooms by Key: rooms marked deleted, rooms with an older duplicate that differs
 	// by case, and rooms that only members speak of.
 	rooms map[string][]store.Name
-	// members by memberKey: users with an older twin that differs by case.
+	// members by memberKey: users with an older duplicate that differs by case.
 	members map[string][]store.Name
 
 	orphans int // members without a room, for the log

@@ -9,12 +9,11 @@ import (
 	"imcd/engine/store"
 )
 
-// Load implements store.Store. All rows are read first, as they were at one
-// moment, and wait in a compact form until the rooms are handed on one by one. It
-// must run before the first Commit, which relies on what Load learns of rows that
-// it leaves out. fn must not use the Store. In the end it deletes what it did not
-// load: cursors of members that the module has deleted, and rooms that it has deleted,
-// with their messages as soon as Prune comes to them.
+// Load implements store.Store. All rows are read first, as they were at one moment, and
+// kept in a compact form until the rooms are handed on one by one. It must run before the
+// first Commit, which must know the rows that Load leaves out. fn must not use the Store.
+// In the end Load deletes the cursors and rooms whose members or rooms the module has
+// deleted; Prune deletes the messages of these rooms later.
 func (s *Store) Load(ctx context.Context, fn func(store.RoomState) error) error {
 	left := newLeftovers()
 	a := newAssembler(&left, s.opts.Log)
@@ -36,12 +35,6 @@ func (s *Store) Load(ctx context.Context, fn func(store.RoomState) error) error 
 	}
 	s.mu.Lock()
 	s.leftovers = left
-	if a.disordered.all {
-		s.disordered = a.disordered
-	}
-	for room := range a.disordered.rooms {
-		s.disordered.add(room)
-	}
 	s.mu.Unlock()
 	s.cleanUp(ctx, rooms, a.lost)
 	return nil
@@ -72,7 +65,10 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []store.Name) ([]store.Room
 			return nil
 		})
 	}
-	slices.SortFunc(states, func(a, b store.RoomState) int { return strings.Compare(a.Room.Name.Key(), b.Room.Name.Key()) })
+	slices.SortFunc(states, func(a, b store.RoomState) int {
+		return strings.Compare(a.Room.Name.Key(),
+			b.Room.Name.Key())
+	})
 	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
 }
 
@@ -91,7 +87,7 @@ func (s *Store) read(ctx context.Context, a *assembler, some bool, args ...any) 
 			add   func(*row)
 			done  func()
 		}{
-			{s.opts.RoomsTable, query(sqlLoadRooms, sqlOfRooms), a.addRoom, a.dropTwins},
+			{s.opts.RoomsTable, query(sqlLoadRooms, sqlOfRooms), a.addRoom, a.dropDuplicates},
 			{"imcd_rooms", query(sqlLoadIDs, sqlOfIDs), a.addID, nil},
 			{"imcd_invitations", query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation, nil},
 			{"imcd_cursors", query(sqlLoadCursors, sqlOfCursors), a.addCursorRow, nil},

@@ -67,7 +67,7 @@ func drawTables(r *rapid.T) (t tables) {
 		}
 		for _, user := range some(users, "invitations") {
 			t.invites = append(t.invites, memberRow{Room: uri, Username: user.User, Domain: user.Host, InviterName: "i",
-				InviterDomain: "x.org", Told: rapid.Bool().Draw(r, "told")})
+				InviterDomain: "x.org", Delivered: rapid.Bool().Draw(r, "told")})
 		}
 	}
 	for id := range len(t.rooms) + 1 {
@@ -106,7 +106,8 @@ func (t tables) fill(tb testing.TB, s *Store) {
 		add(2, "(%d, '%s', '%s', '%s', %d)", m.id, m.name.User, m.name.Host, m.room, m.flag)
 	}
 	for _, i := range t.invites {
-		add(3, "('%s', '%s', '%s', '%s', '%s', %t)", i.Room, i.Username, i.Domain, i.InviterName, i.InviterDomain, i.Told)
+		add(3, "('%s', '%s', '%s', '%s', '%s', %t)", i.Room, i.Username, i.Domain, i.InviterName, i.InviterDomain,
+			i.Delivered)
 	}
 	for _, c := range t.cursors {
 		add(4, "(%d, '%s', '%s', %d)", c.RoomID, c.Username, c.Domain, c.Seq)
@@ -154,7 +155,7 @@ func (t tables) want() (states map[string]store.RoomState, orphans int) {
 	return states, orphans
 }
 
-// lives: it is not marked deleted, and is the oldest of its twins that are not.
+// lives: it is not marked deleted, and is the oldest of its duplicates that are not.
 func (t tables) lives(room tableRoom) bool {
 	return room.flag&store.RoomDeleted == 0 && !slices.ContainsFunc(t.rooms, func(other tableRoom) bool {
 		return other.flag&store.RoomDeleted == 0 && other.name.Key() == room.name.Key() && other.id < room.id
@@ -167,10 +168,10 @@ func hasTwin(state store.RoomState, name store.Name) bool {
 
 func (t tables) member(room tableRoom, m tableMember) store.MemberRow {
 	row := store.MemberRow{Room: room.name, User: m.name, Flag: m.flag & 7}
-	if row.Told = m.flag&store.MemberInvited != 0; row.Told {
+	if row.Delivered = m.flag&store.MemberInvited != 0; row.Delivered {
 		for _, i := range t.invites {
 			if i.Room == m.room && (store.Name{User: i.Username, Host: i.Domain}) == m.name {
-				row.Inviter, row.Told = store.Name{User: i.InviterName, Host: i.InviterDomain}, i.Told
+				row.Inviter, row.Delivered = store.Name{User: i.InviterName, Host: i.InviterDomain}, i.Delivered
 			}
 		}
 	}
@@ -224,7 +225,8 @@ func TestASnapshotIsOfOneMoment(t *testing.T) {
 		s, other := open(t, url, Options{}), open(t, url, Options{})
 		commit(t, s, putRoom("a", 0))
 		rooms := func(snap snapshot) (n int64) {
-			if err := s.scan(testContext(t), snap, "rooms", func(r *row) { n = r.number(0) }, "SELECT count(*) FROM imc_rooms"); err != nil {
+			if err := s.scan(testContext(t), snap, "rooms", func(r *row) { n = r.number(0) },
+				"SELECT count(*) FROM imc_rooms"); err != nil {
 				t.Fatal(err)
 			}
 			return n

@@ -144,7 +144,7 @@ func putMember(room, user string, flag int) store.Change {
 
 func putInvited(room, user, inviter string, told bool) store.Change {
 	return store.Change{Op: store.PutMember, Member: store.MemberRow{Room: at(room), User: at(user),
-		Flag: store.MemberInvited, Inviter: at(inviter), Told: told}}
+		Flag: store.MemberInvited, Inviter: at(inviter), Delivered: told}}
 }
 
 func deleteMember(room, user string) store.Change {

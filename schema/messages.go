@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"imcd/engine/store"
@@ -89,75 +88,17 @@ func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit in
 	return list, nil
 }
 
-// Seen implements store.Store. The oldest come first.
-func (s *Store) Seen(ctx context.Context, since time.Time) ([]store.SeenRow, error) {
-	var list []store.SeenRow
-	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
-		var r store.SeenRow
-		var key []byte
-		var at int64
-		if err := rows.Scan(&key, &r.Shard, &r.Code, &r.RC, &r.Reason, &at); err != nil {
-			return err
-		}
-		copy(r.Key[:], key)
-		r.At = time.UnixMilli(at)
-		list = append(list, r)
-		return nil
-	}, sqlSeen, since.UnixMilli())
-	if err != nil {
-		return nil, wrap(ctx, "load the answers", err)
-	}
-	return list, nil
-}
-
-// Notes implements store.Store.
-func (s *Store) Notes(ctx context.Context, limit int) ([]store.NoteRow, error) {
-	var list []store.NoteRow
-	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
-		var r store.NoteRow
-		var at int64
-		if err := rows.Scan(&r.ID, &r.Room.User, &r.Room.Host, &r.User.User, &r.User.Host, &r.Body, &at); err != nil {
-			return err
-		}
-		r.At = time.UnixMilli(at)
-		list = append(list, r)
-		return nil
-	}, sqlNotes, limit)
-	if err != nil {
-		return nil, wrap(ctx, "load the notices that wait", err)
-	}
-	slices.Reverse(list)
-	return list, nil
-}
-
-// query calls fn for each row of a query.
+// query calls fn for each row of a query, in which names are filled in.
 func (s *Store) query(ctx context.Context, q querier, fn func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := q.QueryContext(ctx, s.names.Replace(query), args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return eachRow(ctx, q, fn, s.names.Replace(query), args...)
 }
 
-// idRows returns the rows of a query for room and id, whose parameters are rows.
-func idRows[T any](ctx context.Context, s *Store, q querier, query string, rows []T) (list []idRow, err error) {
-	args, err := s.dialect.args(rows)
-	if err != nil {
-		return nil, err
-	}
+// idRows returns the rows of a query for room and id.
+func (s *Store) idRows(ctx context.Context, q querier, query string, args ...any) (list []idRow, err error) {
 	err = s.query(ctx, q, func(rows *sql.Rows) error {
-		var r idRow
-		if err := rows.Scan(&r.Room, &r.ID); err != nil {
-			return err
-		}
-		list = append(list, r)
-		return nil
+		list = append(list, idRow{})
+		last := &list[len(list)-1]
+		return rows.Scan(&last.Room, &last.ID)
 	}, query, args...)
 	return list, err
 }

@@ -33,10 +33,12 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 		s := open(t, url, Options{})
 		want := []store.MessageRow{
 			{Room: math.MaxInt64, Seq: 1, Sender: at("alice"), Body: allBytes(), At: epoch},
-			{Room: math.MaxInt64, Seq: 2, Sender: at("bob"), Display: strings.Repeat("é", 64), Body: []byte{}, At: epoch.Add(-time.Hour)},
+			{Room: math.MaxInt64, Seq: 2, Sender: at("bob"), Display: strings.Repeat("é", 64), Body: []byte{},
+				At: epoch.Add(-time.Hour)},
 			{Room: math.MaxInt64, Seq: 3, Sender: at("a"), ContentType: "x/" + strings.Repeat("y", 5000) + "\x00\xff",
 				Body: bytes.Repeat([]byte(`\"'{},\x00`), 6000), At: epoch},
-			{Room: math.MaxInt64, Seq: 4, Sender: at("a"), ContentType: "image/png", Body: []byte("PNG"), At: epoch, Headers: entityHeaders,
+			{Room: math.MaxInt64, Seq: 4, Sender: at("a"), ContentType: "image/png", Body: []byte("PNG"), At: epoch,
+				Headers: entityHeaders,
 				Expires: epoch.Add(time.Second), MessageID: "a\x00\xff", Wants: store.WantsDelivered | store.WantsDisplayed},
 		}
 		changes := []store.Change{putRoomID("r", math.MaxInt64)}
@@ -69,7 +71,8 @@ func TestMessagesAreReadInPages(t *testing.T) {
 			after       uint64
 			limit       int
 			first, last uint64 // 0: none
-		}{{0, 3, 1, 3}, {3, 4, 4, 7}, {7, 100, 8, 10}, {10, 5, 0, 0}, {0, 0, 0, 0}, {0, -1, 0, 0}, {math.MaxUint64, 5, 0, 0}} {
+		}{{0, 3, 1, 3}, {3, 4, 4, 7}, {7, 100, 8, 10}, {10, 5, 0, 0}, {0, 0, 0, 0}, {0, -1, 0, 0},
+			{math.MaxUint64, 5, 0, 0}} {
 			got, err := s.Messages(testContext(t), 7, page.after, page.limit)
 			if err != nil || (len(got) == 0) != (page.first == 0) ||
 				len(got) > 0 && (got[0].Seq != page.first || got[len(got)-1].Seq != page.last) {
@@ -116,7 +119,8 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 
 func TestMessagesInOneCommitKeepTheirOrder(t *testing.T) {
 	said := func(seq uint64) store.Change { return putMessage(1, seq, []byte("x")) }
-	before := []store.Change{putRoomID("r", 1), putMember("r", "a", 1), putMember("r", "b", 0), said(1), putCursor(1, "b", 1)}
+	before := []store.Change{putRoomID("r", 1), putMember("r", "a", 1), putMember("r", "b", 0), said(1),
+		putCursor(1, "b", 1)}
 	tests := []struct {
 		name    string
 		changes []store.Change
@@ -125,21 +129,29 @@ func TestMessagesInOneCommitKeepTheirOrder(t *testing.T) {
 		cursors map[string]uint64
 		done    uint64
 	}{
-		{"message, then destroy", []store.Change{said(2), putProgress(1, 2), putCursor(1, "a", 2), deleteRoom("r")}, 0, nil, nil, 0},
-		{"destroy and create", []store.Change{said(2), deleteRoom("r"), putRoomID("r", 2), putMember("r", "a", 1), putCursor(1, "a", 1),
+		{"message, then destroy", []store.Change{said(2), putProgress(1, 2), putCursor(1, "a", 2), deleteRoom("r")}, 0, nil,
+			nil, 0},
+		{"destroy and create", []store.Change{said(2), deleteRoom("r"), putRoomID("r", 2), putMember("r", "a", 1),
+			putCursor(1, "a", 1),
 			putProgress(1, 9), putMessage(2, 1, nil), putProgress(2, 1)}, 2, []uint64{1}, map[string]uint64{}, 1},
-		{"another id", []store.Change{said(2), putRoomID("r", 2), putMessage(2, 1, nil), putMessage(2, 2, nil), putCursor(2, "a", 2)},
+		{"another id", []store.Change{said(2), putRoomID("r", 2), putMessage(2, 1, nil), putMessage(2, 2, nil),
+			putCursor(2, "a", 2)},
 			2, []uint64{1, 2}, map[string]uint64{"a": 2}, 0},
 		{"the same id again", []store.Change{putRoomID("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
 		{"no id keeps the id", []store.Change{putRoom("r", 1), said(2)}, 1, []uint64{1, 2}, map[string]uint64{"b": 1}, 0},
-		{"cursor, then leave", []store.Change{putCursor(1, "b", 9), deleteMember("r", "b")}, 1, []uint64{1}, map[string]uint64{}, 0},
-		{"leave and return", []store.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, 1, []uint64{1}, map[string]uint64{}, 0},
+		{"cursor, then leave", []store.Change{putCursor(1, "b", 9), deleteMember("r", "b")}, 1, []uint64{1},
+			map[string]uint64{}, 0},
+		{"leave and return", []store.Change{deleteMember("r", "b"), putMember("r", "b", 0)}, 1, []uint64{1},
+			map[string]uint64{}, 0},
 		{"leave and return with a cursor", []store.Change{said(2), deleteMember("r", "b"), putMemberAt("r", "b", 2)},
 			1, []uint64{1, 2}, map[string]uint64{"b": 2}, 0},
-		{"last cursor wins", []store.Change{putMemberAt("r", "a", 5), putCursor(1, "a", 3), putCursor(1, "b", 4), putMemberAt("r", "b", 2)},
+		{"last cursor wins", []store.Change{putMemberAt("r", "a", 5), putCursor(1, "a", 3), putCursor(1, "b", 4),
+			putMemberAt("r", "b", 2)},
 			1, []uint64{1}, map[string]uint64{"a": 3, "b": 2}, 0},
-		{"a member without a cursor keeps it", []store.Change{putMember("r", "b", 2)}, 1, []uint64{1}, map[string]uint64{"b": 1}, 0},
-		{"no cursor any more", []store.Change{removeCursor(1, "b"), removeCursor(1, "a"), putProgress(1, 0), putProgress(1, 1)},
+		{"a member without a cursor keeps it", []store.Change{putMember("r", "b", 2)}, 1, []uint64{1},
+			map[string]uint64{"b": 1}, 0},
+		{"no cursor any more", []store.Change{removeCursor(1, "b"), removeCursor(1, "a"), putProgress(1, 0),
+			putProgress(1, 1)},
 			1, []uint64{1}, map[string]uint64{}, 1},
 		{"cursor of nobody", []store.Change{putCursor(1, "x", 1), putCursor(9, "a", 1), putProgress(9, 1)},
 			1, []uint64{1}, map[string]uint64{"b": 1}, 0},
@@ -206,7 +218,8 @@ func TestARoomOfTheModuleGetsAnID(t *testing.T) {
 		room := r.Room
 		room.ID = 5
 		commit(t, s, store.Change{Op: store.PutRoom, Room: room}, putMessage(5, 1, nil))
-		if got := load(t, s)[at("live").URI()].Room; got != (store.RoomRow{Name: at("live"), Flag: room.Flag, ID: 5, Seq: 1}) {
+		if got := load(t, s)[at("live").URI()].Room; got != (store.RoomRow{Name: at("live"), Flag: room.Flag, ID: 5,
+			Seq: 1}) {
 			t.Errorf("loaded %+v", got)
 		}
 		states, err := s.LoadRooms(testContext(t), []store.Name{at("live"), at("empty")})
@@ -221,7 +234,8 @@ func TestAnswersAreRemembered(t *testing.T) {
 		s := open(t, url, Options{})
 		commit(t, s, putSeen(1, 200, epoch), putSeen(2, 403, epoch.Add(time.Minute)), putSeen(1, 202, epoch.Add(time.Second)))
 		commit(t, s, putSeen(3, 404, epoch.Add(-time.Minute)), putSeen(2, 480, epoch.Add(2*time.Minute)))
-		want := []store.SeenRow{*putSeen(1, 202, epoch.Add(time.Second)).Seen, *putSeen(2, 480, epoch.Add(2*time.Minute)).Seen}
+		want := []store.SeenRow{*putSeen(1, 202, epoch.Add(time.Second)).Seen,
+			*putSeen(2, 480, epoch.Add(2*time.Minute)).Seen}
 		got, err := s.Seen(testContext(t), epoch)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("answers %v, %v; want %v", got, err, want)

@@ -72,10 +72,9 @@ func (s *Store) migrate(ctx context.Context) error {
 // indexFrom is how many members a table must have to get our index.
 const indexFrom = 10000
 
-// indexMembers adds what Kamailio's table lacks once it is large: without an
-// index on room, every room that is destroyed costs a look at all members, and
-// the module's own start does for every room. A table that is not large stays
-// exactly as Kamailio makes it.
+// indexMembers adds an index on room to Kamailio's table once that is large: without it the
+// database reads all members for each destroyed room, and for each room at the module's own
+// start. A table that is not large stays exactly as Kamailio makes it.
 func (s *Store) indexMembers(ctx context.Context) error {
 	var n int
 	err := s.db.QueryRowContext(ctx, s.names.Replace("SELECT count(*) FROM (SELECT 1 FROM {members} LIMIT $1) AS m"),
@@ -86,7 +85,8 @@ func (s *Store) indexMembers(ctx context.Context) error {
 	if n < indexFrom {
 		return nil
 	}
-	_, err = s.db.ExecContext(ctx, s.names.Replace("CREATE INDEX IF NOT EXISTS imcd_{members}_room_idx ON {members} (room)"))
+	_, err = s.db.ExecContext(ctx,
+		s.names.Replace("CREATE INDEX IF NOT EXISTS imcd_{members}_room_idx ON {members} (room)"))
 	if err != nil && ctx.Err() == nil { // the table may belong to another role
 		s.opts.Log.Warn().Err(err).Str("table", s.opts.MembersTable).Msg("an index on room would make large tables faster")
 		return nil

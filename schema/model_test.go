@@ -64,7 +64,7 @@ func (m model) putRoom(row store.RoomRow) {
 func (m model) putMember(row store.MemberRow) {
 	r := m.rooms[row.Room]
 	if row.Flag&store.MemberInvited == 0 {
-		row.Inviter, row.Told = store.Name{}, false
+		row.Inviter, row.Delivered = store.Name{}, false
 	}
 	if r.Room.ID == 0 {
 		row.Cursor = nil

@@ -14,7 +14,6 @@ type Options struct {
 	MembersTable string // imc_members
 
 	MaxConns   int           // connections to PostgreSQL, at least 2; 8
-	CloseWait  time.Duration // longest time that Close may spend on the order of rows; 3 s
 	SlowCommit time.Duration // a commit that takes longer is logged; 1 s
 
 	// Lease, if not nil, makes sure that no other Store with a Lease works with the
@@ -39,9 +38,6 @@ func (o Options) withDefaults() Options {
 	}
 	// One connection holds the migration lock while another one migrates.
 	o.MaxConns = max(o.MaxConns, 2)
-	if o.CloseWait == 0 {
-		o.CloseWait = 3 * time.Second
-	}
 	if o.SlowCommit == 0 {
 		o.SlowCommit = time.Second
 	}

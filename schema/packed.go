@@ -8,8 +8,8 @@ import (
 	"imcd/engine/store"
 )
 
-// packed is a list of names with a number and flags each, in as few bytes as
-// that takes: between reading and handing on, a million of them wait.
+// packed is a list of names with a number and flags each, in as few bytes as possible:
+// between reading and handing on there may be a million of them.
 type packed []byte
 
 // packedName is an entry of such a list.

@@ -22,7 +22,8 @@ func FuzzPacked(f *testing.F) {
 			flag   int
 			name   store.Name
 		}{{n1, int(flag1), store.Name{User: user1, Host: host1}}, {n2, int(flag2), store.Name{User: user2, Host: host2}}} {
-			if e := got[i]; e.number != want.number || e.flag != want.flag || e.name() != want.name || e.key() != want.name.Key() {
+			if e := got[i]; e.number != want.number || e.flag != want.flag || e.name() != want.name ||
+				e.key() != want.name.Key() {
 				t.Errorf("entry %d is %+v, want %+v", i, e, want)
 			}
 		}

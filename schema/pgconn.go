@@ -22,9 +22,8 @@ type fullConn interface {
 	driver.Validator
 }
 
-// conn bounds every call of a lib/pq connection by the call's context, and does not take
-// for committed what the server's standby has not confirmed. database/sql makes one call at
-// a time.
+// conn bounds every call of a lib/pq connection by the call's context. A commit that the
+// server's standby has not confirmed is an error. database/sql makes one call at a time.
 type conn struct {
 	fullConn
 	pool        *connector
@@ -53,7 +52,7 @@ func (c *conn) begin(ctx context.Context) call {
 func (c call) end(err error) (over bool) {
 	// Not one of the two alone: lib/pq may see the end of a context earlier.
 	over = !c.stop() || c.ctx.Err() != nil
-	// The server may still be told to cancel, which would meet what comes next.
+	// A late request to cancel may reach the server, and would hit the next call.
 	c.conn.spent = c.conn.spent || over
 	if isLost(err, over) {
 		c.conn.spent = true
@@ -63,16 +62,16 @@ func (c call) end(err error) (over bool) {
 }
 
 // noticed is lib/pq's handler of notices. The text is in the server's language, the name of
-// the function that says it is not; an administrator can end the wait as well as we can.
+// the function is not. An administrator can end the wait as well as we can.
 func (c *conn) noticed(n *pq.Error) {
 	c.unconfirmed = c.unconfirmed || n.Routine == "SyncRepWaitForLSN"
 }
 
-// errUnconfirmed: lib/pq takes for success what was committed at this server and not yet at
-// its standby, if it stops waiting for that.
+// errUnconfirmed: the server has committed and has stopped waiting for its standby; lib/pq
+// reports success then.
 var errUnconfirmed = fmt.Errorf("%w: not confirmed by a standby in time", ErrUncertain)
 
-// committed is err, or that what was committed by the call is not known to be safe.
+// committed ends a call that commits. It returns err, or errUnconfirmed.
 func (c call) committed(err error) error {
 	if over := c.end(err); err == nil && (over || c.conn.unconfirmed) {
 		return errUnconfirmed

@@ -80,7 +80,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		if len(c.hosts) == 1 && c.hosts[n].TargetSessionAttrs == "" {
 			return nil, err
 		}
-		if isTimeout(err) && i == 0 { // who only costs time is not asked first again
+		if isTimeout(err) && i == 0 { // a server that only costs time is not tried first again
 			c.first.CompareAndSwap(int64(n), int64(n+1)%int64(len(c.hosts)))
 		}
 		if err = fmt.Errorf("%s: %w", address(&c.hosts[n]), err); all != nil {
@@ -88,7 +88,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		}
 		all = err
 	}
-	// One that is no primary now may be one in a moment.
+	// A server that is no primary now may be one in a moment.
 	return nil, fmt.Errorf("%w: %w", ErrUnavailable, all)
 }
 

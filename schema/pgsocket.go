@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// How long a connection lives on when the context of its call has ended: lib/pq
-// asks the server to cancel, which a frozen server does not answer.
+// How long a connection lives on after the context of its call has ended: lib/pq asks the
+// server to cancel the call, and a frozen server does not answer that.
 const (
 	cancelGrace = 500 * time.Millisecond // until the call returns
 	cancelLimit = time.Second            // for the connection that carries the cancel request
 )
 
-// silentLimit is how long what was sent may stay unacknowledged before the system gives the
-// connection up: the host may be gone, or the network.
+// silentLimit is how long sent data may stay unacknowledged before the system gives the
+// connection up: the host or the network may be gone.
 const silentLimit = time.Second
 
 // socket is the dialer of one connection: it knows the TCP connection under it.

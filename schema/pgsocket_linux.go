@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveUpSilent sets silentLimit. What it does not reach, calls' deadlines do later.
+// giveUpSilent sets silentLimit. Without it, as for a Unix socket, calls end at their
+// deadlines, which is later.
 func giveUpSilent(c net.Conn) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {

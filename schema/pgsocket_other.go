@@ -4,5 +4,5 @@ package schema
 
 import "net"
 
-// giveUpSilent has no like on this system: calls' deadlines must do.
+// giveUpSilent does nothing on this system: calls end at their deadlines.
 func giveUpSilent(net.Conn) {}

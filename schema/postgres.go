@@ -124,7 +124,7 @@ func (d *postgresDialect) ping(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
-// unconfirmed reports whether no other of several servers must have what is committed.
+// unconfirmed reports whether there are several servers and a commit waits for none but one.
 func (d *postgresDialect) unconfirmed(ctx context.Context, q querier) bool {
 	if len(d.cfg.Multi) == 0 {
 		return false

@@ -8,7 +8,7 @@ import (
 )
 
 // prepared are the quick statements of a connection, which the server has parsed: to
-// parse and plan one takes longer than to carry it out. lib/pq numbers its statements,
+// parse and plan one takes longer than to execute it. lib/pq numbers its statements,
 // and behind a pooler that gives each transaction another of the server's connections a
 // number might be another connection's statement. So no two may have the same number of
 // parameters: the server refuses then.
@@ -20,8 +20,9 @@ type prepared struct {
 	off *atomic.Bool
 }
 
-// exec carries query out, by a statement if it is one of these.
-func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []driver.NamedValue) (driver.Result, error) {
+// exec executes query, as a prepared statement if it is one of these.
+func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []driver.NamedValue) (driver.Result,
+	error) {
 	if query != p.quick.many && query != p.quick.single || p.off.Load() {
 		return c.ExecContext(ctx, query, args)
 	}
@@ -38,7 +39,7 @@ func (p *prepared) exec(ctx context.Context, c fullConn, query string, args []dr
 	return res, p.lost(err)
 }
 
-// prepare prepares all of them, so that none is left for a moment when somebody waits.
+// prepare prepares all of them, so that no sender has to wait for that later.
 func (p *prepared) prepare(ctx context.Context, c fullConn) error {
 	var err error
 	if p.many, err = prepare(ctx, c, p.quick.many); err == nil {

@@ -11,26 +11,26 @@ import (
 	"imcd/engine/store"
 )
 
-// A step of Prune is a transaction of its own that looks at this many rooms and,
-// about, messages: commits wait for no more than that.
+// A step of Prune is a transaction of its own that reads at most this many rooms and about
+// as many messages: commits wait for no more than one step.
 const (
 	pruneRooms    = 200
 	pruneMessages = 2000
 	pruneSeen     = 5000
 )
 
-// limits are engine.Limits as the statements need them.
+// limits are store.Limits as the statements need them.
 type limits struct {
 	messages int64 // kept
 	bytes    int64 // kept
-	before   int64 // ms; what is older goes
+	before   int64 // ms; older messages are deleted
 }
 
 // Prune implements store.Store: one look at each room's row, and steps of
 // bounded size for those that are over the limits. A room that somebody else is
 // writing to is left for the next time.
 //
-// It also deletes what rooms have left that were destroyed, which does not count.
+// It also deletes the messages and cursors of destroyed rooms, which do not count.
 //
 // Messages are deleted from the oldest number on. A room keeps its last
 // Limits.Messages numbers; a message that is not too old keeps those after it.
@@ -40,7 +40,7 @@ func (s *Store) Prune(ctx context.Context, l store.Limits, now time.Time) (int, 
 		err = s.pruneDestroyed(ctx)
 	}
 	if err == nil && l.SeenAge > 0 {
-		err = s.pruneSeen(ctx, now.Add(-l.SeenAge))
+		err = s.inSlices(ctx, pruneSeen, sqlDropSeen, now.Add(-l.SeenAge).UnixMilli(), pruneSeen)
 	}
 	if err == nil && l.NoteAge > 0 {
 		_, err = s.db.ExecContext(ctx, s.names.Replace(sqlOldNotes), now.Add(-l.NoteAge).UnixMilli(), pruneSeen)
@@ -59,12 +59,7 @@ func (s *Store) pruneMessages(ctx context.Context, l store.Limits, now time.Time
 	if l.Age > 0 {
 		to.before = now.Add(-l.Age).UnixMilli()
 	}
-	var over []idRow
-	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
-		var r idRow
-		over = append(over, r)
-		return rows.Scan(&over[len(over)-1].ID)
-	}, sqlOver, to.messages, to.bytes, to.before)
+	over, err := s.idRows(ctx, s.db, sqlOver, to.messages, to.bytes, to.before)
 	if err != nil {
 		return 0, err
 	}
@@ -125,10 +120,10 @@ func (r *prunedRoom) over(to limits) bool {
 		(r.seq-r.kept.Pruned > to.messages || r.kept.Bytes > to.bytes || r.kept.Oldest < to.before)
 }
 
-// prune takes from the oldest messages what is over the limits.
+// prune returns the oldest messages, as long as the room is over the limits.
 func (r *prunedRoom) prune(to limits) (drop []keyRow) {
 	for _, m := range r.oldest {
-		// What is missing below m was never there.
+		// Numbers below m that are missing were never stored.
 		r.kept.Pruned, r.kept.Oldest = m.seq-1, m.at
 		if !r.over(to) {
 			return drop
@@ -191,15 +186,11 @@ func (s *Store) oldest(ctx context.Context, tx *sql.Tx, list []prunedRoom) error
 	}, sqlOldest, args...)
 }
 
-// pruneDestroyed deletes what rooms have left that were destroyed, in steps, so that each
-// commit waits for one at most. What it does not get to is found the next time.
+// pruneDestroyed deletes the messages and cursors of destroyed rooms, in steps, so that a
+// commit waits for one step at most. If it is interrupted, the next call goes on.
 func (s *Store) pruneDestroyed(ctx context.Context) error {
 	for {
-		var ids []idRow
-		err := s.query(ctx, s.db, func(rows *sql.Rows) error {
-			ids = append(ids, idRow{})
-			return rows.Scan(&ids[len(ids)-1].ID)
-		}, sqlDestroyed, pruneRooms)
+		ids, err := s.idRows(ctx, s.db, sqlDestroyed, pruneRooms)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -208,16 +199,16 @@ func (s *Store) pruneDestroyed(ctx context.Context) error {
 			return err
 		}
 		for _, step := range []string{sqlDropMessagesOfIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs, sqlDropDestroyed} {
-			if err := s.inSlices(ctx, step, args...); err != nil {
+			if err := s.inSlices(ctx, pruneMessages, step, args...); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// inSlices repeats a statement, each time in a transaction of its own, as long as it finds
-// as much as one of them may delete.
-func (s *Store) inSlices(ctx context.Context, statement string, args ...any) error {
+// inSlices repeats a statement that deletes at most so many rows, each time in a
+// transaction of its own, until it finds fewer.
+func (s *Store) inSlices(ctx context.Context, most int64, statement string, args ...any) error {
 	for {
 		result, err := s.db.ExecContext(ctx, s.names.Replace(statement), args...)
 		if err != nil {
@@ -225,26 +216,9 @@ func (s *Store) inSlices(ctx context.Context, statement string, args ...any) err
 		}
 		n, err := result.RowsAffected()
 		if err != nil {
-			return fmt.Errorf("count what was deleted: %w", err)
+			return fmt.Errorf("count the deleted rows: %w", err)
 		}
-		if n < pruneMessages {
-			return nil
-		}
-	}
-}
-
-// pruneSeen deletes the answers given before a time.
-func (s *Store) pruneSeen(ctx context.Context, before time.Time) error {
-	for {
-		result, err := s.db.ExecContext(ctx, sqlDropSeen, before.UnixMilli(), pruneSeen)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return fmt.Errorf("count the answers: %w", err)
-		}
-		if n < pruneSeen {
+		if n < most {
 			return nil
 		}
 	}

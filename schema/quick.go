@@ -9,9 +9,8 @@ import (
 	"imcd/engine/store"
 )
 
-// A commit of messages and of what was delivered, which is most of them, is one
-// statement on PostgreSQL: each further one is another wait for an answer, during
-// which the senders wait, too.
+// Most commits are messages and deliveries. On PostgreSQL such a commit is one statement:
+// the senders wait for the answer to each statement.
 
 // turnRow is what a commit changes in the row of a room.
 type turnRow struct {
@@ -93,13 +92,28 @@ func isQuick(changes []store.Change) bool {
 	return true
 }
 
+// asQuick returns changes as a commit by one statement; ok is false if they need more. The
+// most frequent ones, of a single message, come first.
+func (s *Store) asQuick(changes []store.Change) (q quickCommit, ok bool, err error) {
+	if q, ok = s.quick.ofSingle(changes, s.holderID()); ok || !isQuick(changes) {
+		return q, ok, nil
+	}
+	b := compact(changes, nil, map[store.Name]int64{})
+	if chunk(b.messages) < len(b.messages) {
+		return q, false, nil
+	}
+	q, err = s.ofBatch(&b, onlyDeliveries(changes))
+	return q, err == nil, err
+}
+
 // turns joins what the messages and the progress of b change in rooms.
 func (b *batch) turns() []turnRow {
 	at := make(map[int64]int, len(b.heads))
 	turns := make([]turnRow, 0, len(b.heads)+len(b.progress))
 	for _, h := range b.heads {
 		at[h.RoomID] = len(turns)
-		turns = append(turns, turnRow{RoomID: h.RoomID, Lowest: h.Lowest, Highest: h.Highest, Bytes: h.Bytes, At: h.At, Done: -1})
+		turns = append(turns, turnRow{RoomID: h.RoomID, Lowest: h.Lowest, Highest: h.Highest, Bytes: h.Bytes, At: h.At,
+			Done: -1})
 	}
 	for _, p := range b.progress {
 		if i, ok := at[p.RoomID]; ok {
@@ -123,44 +137,46 @@ func (s *Store) execOnce(ctx context.Context, statement string, args []any) (ope
 	return undecided(err), err
 }
 
-// quickArgs returns the parameters of sqlQuick.
-func (s *Store) quickArgs(b *batch, relaxed bool) ([]any, error) {
-	args := []any{relaxed, len(b.heads), s.holderID()}
+// quickCommit is a commit by one statement.
+type quickCommit struct {
+	statement string
+	args      []any
+	rooms     int      // with messages
+	seen      *seenRow // an answer, by which the commit is recognised; nil: there is none
+}
+
+// ofBatch returns sqlQuick with its parameters.
+func (s *Store) ofBatch(b *batch, relaxed bool) (quickCommit, error) {
+	q := quickCommit{statement: s.quick.many, args: []any{relaxed, len(b.heads), s.holderID()}, rooms: len(b.heads)}
+	if len(b.seen) > 0 {
+		q.seen = &b.seen[0]
+	}
 	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.places, b.seen} {
 		more, err := s.dialect.args(rows)
 		if err != nil {
-			return nil, err
+			return q, err
 		}
-		args = append(args, more...)
+		q.args = append(q.args, more...)
 	}
-	return args, nil
+	return q, nil
 }
 
-// commitQuick commits b by one statement. again: this or another call may have done so
-// before. A statement with messages does nothing then, as their rooms' numbers are raised;
-// one without does no harm.
-func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed, again bool) error {
-	statement := s.quick.single
-	args, ok := b.single(s.holderID())
-	if !ok {
-		var err error
-		if args, err = s.quickArgs(b, relaxed); err != nil {
-			return err
-		}
-		statement = s.quick.many
-	}
-	open, err := s.execOnce(ctx, statement, args)
+// commitQuick carries q out. again: this or another call may have done so before. A
+// statement with messages does nothing then, as their rooms' numbers are raised; one
+// without does no harm.
+func (s *Store) commitQuick(ctx context.Context, q quickCommit, again bool) error {
+	open, err := s.execOnce(ctx, q.statement, q.args)
 	for range s.opts.MaxConns {
 		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
 			break
 		}
 		again = again || open
-		open, err = s.execOnce(ctx, statement, args)
+		open, err = s.execOnce(ctx, q.statement, q.args)
 	}
 	err = taken(err)
 	again = again || open
-	if again && isDivision(err) && len(b.seen) > 0 {
-		stored, why := s.wasStored(ctx, s.db, b.seen[:1])
+	if again && isDivision(err) && q.seen != nil {
+		stored, why := s.wasStored(ctx, s.db, []seenRow{*q.seen})
 		if stored {
 			return nil
 		}
@@ -171,7 +187,7 @@ func (s *Store) commitQuick(ctx context.Context, b *batch, relaxed, again bool) 
 	switch {
 	case isDivision(err):
 		return fmt.Errorf("%w: of %d rooms with messages some are not stored, or had messages of these numbers before",
-			ErrInvalid, len(b.heads))
+			ErrInvalid, q.rooms)
 	case again && err != nil && !errors.Is(classify(err), ErrInvalid):
 		return uncertain(err)
 	}

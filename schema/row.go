@@ -6,8 +6,7 @@ import (
 	"strconv"
 )
 
-// row is a row as the driver gives it. What is in it must not be kept, but for
-// what its methods return.
+// row is a row as the driver gives it. Only values that its methods return may be kept.
 type row struct {
 	values []driver.Value
 	names  []string // of the columns

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"reflect"
+
+	"imcd/engine/store"
 )
 
 // The rows of statements' parameters. The json tag is the column's name, the type
@@ -27,7 +29,7 @@ type memberRow struct {
 	Flag          int    `json:"flag"`
 	InviterName   string `json:"inviter_username"`
 	InviterDomain string `json:"inviter_domain"`
-	Told          bool   `json:"told"`
+	Delivered     bool   `json:"told"`
 }
 
 // idRow names an incarnation of a room.
@@ -50,6 +52,14 @@ type messageRow struct {
 	Expires     int64  `json:"expires"` // ms; 0: never
 	MessageID   blob   `json:"message_id"`
 	Wants       int    `json:"wants"`
+}
+
+// messageOf returns m as a row of imcd_messages.
+func messageOf(m *store.MessageRow) messageRow {
+	return messageRow{RoomID: m.Room, Seq: int64(m.Seq), Username: m.Sender.User, Domain: m.Sender.Host,
+		Display:     m.Display,
+		ContentType: blob(m.ContentType), Body: m.Body, At: m.At.UnixMilli(),
+		Headers: headerLines(m.Headers), Expires: millis(m.Expires), MessageID: blob(m.MessageID), Wants: int(m.Wants)}
 }
 
 // headRow is what the messages of a commit change in their room.
@@ -89,6 +99,11 @@ type seenRow struct {
 	RC     int    `json:"rc"`
 	Reason string `json:"reason"`
 	At     int64  `json:"at"` // ms
+}
+
+// seenOf returns s as a row of imcd_seen.
+func seenOf(s *store.SeenRow) *seenRow {
+	return &seenRow{Key: s.Key[:], Shard: int64(s.Shard), Code: s.Code, RC: s.RC, Reason: s.Reason, At: s.At.UnixMilli()}
 }
 
 // noteRow is a row of imcd_notes.

@@ -20,7 +20,8 @@ func TestLoadManySheets(t *testing.T) {
 				if m == 0 {
 					names = append(names, fmt.Sprintf("('room-%d', 'x.org', 0)", r))
 				}
-				members = append(members, fmt.Sprintf("('user-of-room-%d-%d', 'a-host.example.org', 'sip:room-%d@x.org', 0)", r, m, r))
+				members = append(members, fmt.Sprintf("('user-of-room-%d-%d', 'a-host.example.org', 'sip:room-%d@x.org', 0)", r, m,
+					r))
 			}
 		}
 		run(t, s, "INSERT INTO imc_rooms (name, domain, flag) VALUES "+strings.Join(names, ","),
@@ -38,7 +39,8 @@ func TestLoadManySheets(t *testing.T) {
 				t.Fatalf("room %d has %d members", r, len(got))
 			}
 			for m, row := range got {
-				if want := (store.Name{User: fmt.Sprintf("user-of-room-%d-%d", r, m), Host: "a-host.example.org"}); row.User != want {
+				if want := (store.Name{User: fmt.Sprintf("user-of-room-%d-%d", r, m),
+					Host: "a-host.example.org"}); row.User != want {
 					t.Fatalf("member %d of room %d is %s", m, r, row.User.URI())
 				}
 			}
@@ -49,11 +51,14 @@ func TestLoadManySheets(t *testing.T) {
 // TestLoadSaysWhatIsWrong: SQLite keeps any value in any column.
 func TestLoadSaysWhatIsWrong(t *testing.T) {
 	for _, wrong := range []struct{ name, insert, want string }{
-		{"flag of a room", "INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'x.org', 'private')", `read imc_rooms: flag is not an integer: "private"`},
+		{"flag of a room", "INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'x.org', 'private')",
+			`read imc_rooms: flag is not an integer: "private"`},
 		{"flag of a member", "INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'x.org', 0); " +
-			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('u', 'x.org', 'sip:r@x.org', 'owner')", `read imc_members: flag is not an integer: "owner"`},
+			"INSERT INTO imc_members (username, domain, room, flag) VALUES ('u', 'x.org', 'sip:r@x.org', 'owner')",
+			`read imc_members: flag is not an integer: "owner"`},
 		{"what a room has numbered", "INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'x.org', 0); " +
-			"INSERT INTO imcd_rooms (room, id, seq, done) VALUES ('sip:r@x.org', 1, -1, 0)", "read imcd_rooms: seq is not 0 or more: -1"},
+			"INSERT INTO imcd_rooms (room, id, seq, done) VALUES ('sip:r@x.org', 1, -1, 0)",
+			"read imcd_rooms: seq is not 0 or more: -1"},
 	} {
 		t.Run(wrong.name, func(t *testing.T) {
 			s := open(t, "sqlite://"+t.TempDir()+"/imcd.db", Options{})

@@ -1,9 +1,12 @@
 package schema
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/lib/pq"
+
+	"imcd/engine/store"
 )
 
 // Most commits are one message, with the answer that is remembered and how far some
@@ -30,22 +33,51 @@ func singleStatement() string {
 		"{others}", arraysFrom(22, columnsOf(progressRow{}))).Replace(sqlSingle)
 }
 
-// single returns the parameters of sqlSingle; me is Store.holderID. ok is false if b is more than it knows.
-func (b *batch) single(me int64) (args []any, ok bool) {
-	if len(b.messages) != 1 || len(b.seen) != 1 || len(b.putCursors)+len(b.dropCursors)+len(b.places) > 0 {
-		return nil, false
+// ofSingle returns sqlSingle with its parameters, and the answer; me is Store.holderID. ok is
+// false if changes, which were checked, are anything else than sqlSingle knows.
+func (q *quickStatements) ofSingle(changes []store.Change, me int64) (one quickCommit, ok bool) {
+	var m *store.MessageRow
+	var answer *store.SeenRow
+	for i := range changes {
+		switch c := &changes[i]; {
+		case c.Op == store.PutMessage && m == nil:
+			m = c.Message
+		case c.Op == store.PutSeen && answer == nil:
+			answer = c.Seen
+		case c.Op != store.PutProgress:
+			return quickCommit{}, false
+		}
 	}
-	m, h, s := &b.messages[0], &b.heads[0], &b.seen[0]
-	done := int64(-1)
-	var rooms, dones []int64
-	for _, p := range b.progress {
-		if p.RoomID == m.RoomID {
-			done = p.Done
+	if m == nil || answer == nil {
+		return quickCommit{}, false
+	}
+	done, rooms, dones := progressBeside(changes, m.Room)
+	row, seen := messageOf(m), seenOf(answer)
+	return quickCommit{statement: q.single, rooms: 1, seen: seen, args: []any{row.RoomID, row.Seq, len(m.Body), done,
+		row.Username, row.Domain, row.Display, row.ContentType.bytes(), row.At, row.Body.bytes(),
+		seen.Key.bytes(), seen.Shard, seen.Code, seen.RC, seen.Reason, seen.At,
+		row.Headers.bytes(), row.Expires, row.MessageID.bytes(), row.Wants, me, pq.Array(rooms), pq.Array(dones)}}, true
+}
+
+// progressBeside returns the progress of the given room, -1 if there is none, and that of
+// all others, sorted by room. The last change of a room counts.
+func progressBeside(changes []store.Change, room int64) (done int64, rooms, dones []int64) {
+	done = -1
+	for i := range changes {
+		p := changes[i].Progress
+		if changes[i].Op != store.PutProgress {
 			continue
 		}
-		rooms, dones = append(rooms, p.RoomID), append(dones, p.Done)
+		if p.Room == room {
+			done = int64(p.Done)
+			continue
+		}
+		at, found := slices.BinarySearch(rooms, p.Room)
+		if found {
+			dones[at] = int64(p.Done)
+			continue
+		}
+		rooms, dones = slices.Insert(rooms, at, p.Room), slices.Insert(dones, at, int64(p.Done))
 	}
-	return []any{m.RoomID, m.Seq, h.Bytes, done, m.Username, m.Domain, m.Display, m.ContentType.bytes(), m.At, m.Body.bytes(),
-		s.Key.bytes(), s.Shard, s.Code, s.RC, s.Reason, s.At,
-		m.Headers.bytes(), m.Expires, m.MessageID.bytes(), m.Wants, me, pq.Array(rooms), pq.Array(dones)}, true
+	return done, rooms, dones
 }

@@ -14,22 +14,23 @@ func TestSingleMessage(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		commit(t, s, putRoomID("r", 1), putRoomID("q", 2), putMessage(2, 1, nil))
-		want := store.MessageRow{Room: 1, Seq: 5, Sender: at("alice"), Display: "é", ContentType: "x/y\x00\xff", Body: allBytes(), At: epoch,
+		want := store.MessageRow{Room: 1, Seq: 5, Sender: at("alice"), Display: "é", ContentType: "x/y\x00\xff",
+			Body: allBytes(), At: epoch,
 			Headers: entityHeaders, Expires: epoch.Add(time.Minute), MessageID: "id\x00\xff", Wants: store.WantsDisplayed}
 		for _, changes := range [][]store.Change{
 			{{Op: store.PutMessage, Message: &want}, putSeen(1, 202, epoch)},
 			{putProgress(1, 5), putMessage(1, 6, []byte("b")), putProgress(2, 1), putProgress(9, 1), putSeen(2, 200, epoch)},
 			{putSeen(1, 403, epoch), putMessage(2, 2, nil), putProgress(1, 6)},
 		} {
-			b := compact(changes, nil, map[store.Name]int64{})
-			if _, ok := b.single(0); !ok || !isQuick(changes) {
+			if _, ok := newQuickStatements("imc_members").ofSingle(changes, 0); !ok {
 				t.Errorf("%v is no single message", changes)
 			}
 			commit(t, s, changes...)
 		}
 
 		for name, id := range map[string]int64{"number of before": 1, "no such room": 7} {
-			err := s.Commit(testContext(t), []store.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch), putProgress(2, 2)})
+			err := s.Commit(testContext(t), []store.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch),
+				putProgress(2, 2)})
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -65,10 +66,10 @@ func TestSingleMessage(t *testing.T) {
 // parameters.
 func TestQuickStatementsDiffer(t *testing.T) {
 	q := newQuickStatements("imc_members")
-	single, ok := (&batch{messages: make([]messageRow, 1), heads: make([]headRow, 1), seen: make([]seenRow, 1)}).single(0)
-	many, err := (&Store{dialect: &postgresDialect{}}).quickArgs(&batch{}, false)
-	if err != nil || !ok || len(single) == len(many) {
-		t.Errorf("%d and %d parameters, %v", len(single), len(many), err)
+	single, ok := q.ofSingle([]store.Change{putMessage(1, 1, nil), putSeen(1, 200, epoch)}, 0)
+	many, err := (&Store{quick: q, dialect: &postgresDialect{}}).ofBatch(&batch{}, false)
+	if err != nil || !ok || len(single.args) == len(many.args) {
+		t.Errorf("%d and %d parameters, %v", len(single.args), len(many.args), err)
 	}
 	if strings.Contains(q.single+q.many, "{") {
 		t.Error("names are missing")

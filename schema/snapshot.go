@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// snapshot is what a driver's connection has to be, to be read as it is: of a
-// million rows, what database/sql does takes as long as the rest.
+// snapshot are the methods of a driver's connection that read rows. With a million rows,
+// database/sql alone would take as long as all the rest.
 type snapshot interface {
 	driver.ConnBeginTx
 	driver.QueryerContext
@@ -27,8 +27,8 @@ func (s *Store) inSnapshot(ctx context.Context, fn func(snapshot) error) error {
 	}
 }
 
-// trySnapshot does all in one call of Raw, which waits for a transaction of
-// database/sql when the connection is lost, while that waits for Raw.
+// trySnapshot does everything in one call of Raw: with a transaction of database/sql, and a
+// lost connection, Raw and the transaction would wait for each other.
 func (s *Store) trySnapshot(ctx context.Context, fn func(snapshot) error) (begun bool, err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -40,7 +40,8 @@ func (s *Store) trySnapshot(ctx context.Context, fn func(snapshot) error) (begun
 		if !ok {
 			return fmt.Errorf("the driver's connection %T lacks a method", c)
 		}
-		tx, err := snap.BeginTx(ctx, driver.TxOptions{Isolation: driver.IsolationLevel(sql.LevelRepeatableRead), ReadOnly: true})
+		tx, err := snap.BeginTx(ctx, driver.TxOptions{Isolation: driver.IsolationLevel(sql.LevelRepeatableRead),
+			ReadOnly: true})
 		if err != nil {
 			return err
 		}

@@ -6,9 +6,9 @@ import (
 )
 
 // The statements, for both databases. {rooms} and {members} are the tables, {C}
-// is a collation that compares bytes, {…_rows} a list of rows named v, {of_rooms}
-// and {of_ids} say that what stands before is a room or id of such a list. Names
-// are compared as they are: the engine keeps the case that is stored.
+// is a collation that compares bytes, {…_rows} a list of rows named v; {of_rooms} and
+// {of_ids} compare the column before them with the rooms or ids of such a list. Names are
+// compared as they are: the engine keeps the case that is stored.
 const (
 	sqlDropInvitesOfRooms = `DELETE FROM imcd_invitations WHERE room {of_rooms}`
 	sqlDropMembersOfRooms = `DELETE FROM {members} WHERE room {of_rooms}`

@@ -1,8 +1,7 @@
 package schema
 
-// The queries of Load, each of one table and in no order: the server only reads,
-// and what belongs together is found here. Those of LoadRooms are the same with
-// what stands below added.
+// The queries of Load, each of one table and in no order: the server only reads, and the
+// assembler joins the rows. LoadRooms adds the conditions below.
 const (
 	sqlLoadRooms = `SELECT COALESCE(t.id, 0) AS id, t.name, t.domain, COALESCE(t.flag, 0) AS flag FROM {rooms} t`
 	sqlLoadIDs   = `SELECT s.room, s.id, s.seq, s.done FROM imcd_rooms s`
@@ -17,7 +16,7 @@ const (
 		WHERE (COALESCE(m.flag, 0) & 8) = 0`
 )
 
-// What makes each of them a query for some rooms only.
+// Conditions that make each of them a query for some rooms only.
 const (
 	sqlOfRooms       = ` WHERE (t.name, t.domain) IN (SELECT v.name, v.domain FROM {room_rows})`
 	sqlOfIDs         = ` WHERE s.room {of_rooms}`

@@ -38,9 +38,8 @@ const (
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true
 		` + sqlSeenAgain
 
-	// The same answer with the same time is that of the same request. The second of
-	// them changes nothing, but is a change: the standby must confirm it, and so all
-	// that was committed before.
+	// The same answer with the same time is that of the same request. sqlSameSeen writes the
+	// row as it is: the standby must confirm that, and so everything committed before.
 	sqlFirstSeen = `INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true ON CONFLICT (key) DO NOTHING`
 	sqlSameSeen = `UPDATE imcd_seen SET at = v.at FROM {seen_rows} WHERE imcd_seen.key = v.key AND imcd_seen.at = v.at`
@@ -51,7 +50,7 @@ const (
 	sqlSeen = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
 
 	// Rooms that may be over the limits.
-	sqlOver       = `SELECT id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`
+	sqlOver       = `SELECT '', id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`
 	sqlOverLocked = `SELECT id, seq, pruned, bytes, oldest FROM imcd_rooms
 		WHERE id {of_ids} AND pruned < seq ORDER BY id {skip_locked}`
 	sqlOldest = `SELECT room_id, seq, at, length(body) FROM imcd_messages
@@ -59,8 +58,8 @@ const (
 	sqlDropMessages = `DELETE FROM imcd_messages WHERE (room_id, seq) IN (SELECT v.room_id, v.seq FROM {key_rows})`
 	sqlPutKept      = `UPDATE imcd_rooms SET pruned = v.pruned, bytes = v.bytes, oldest = v.oldest
 		FROM {kept_rows} WHERE imcd_rooms.id = v.room_id`
-	// What rooms have left that were destroyed: a slice of it, and at last what says so.
-	sqlDestroyed         = `SELECT room_id FROM imcd_destroyed LIMIT $1`
+	// Destroyed rooms: slices of their messages and cursors, and in the end the rooms themselves.
+	sqlDestroyed         = `SELECT '', room_id FROM imcd_destroyed LIMIT $1`
 	sqlDropMessagesOfIDs = `DELETE FROM imcd_messages WHERE (room_id, seq) IN
 		(SELECT room_id, seq FROM imcd_messages WHERE room_id {of_ids} LIMIT {slice})`
 	sqlDropCursorsOfIDs = `DELETE FROM imcd_cursors WHERE (room_id, username, domain) IN
@@ -77,7 +76,7 @@ const (
 		ORDER BY at DESC, id DESC LIMIT $1`
 	sqlOldNotes = `DELETE FROM imcd_notes WHERE id IN (SELECT id FROM imcd_notes WHERE at < $1 ORDER BY at LIMIT $2)`
 
-	// What belongs to rooms that the module has deleted.
+	// Rooms of ours that the module has deleted.
 	sqlLostRooms = `SELECT s.room, s.id FROM imcd_rooms s JOIN (SELECT room FROM imcd_rooms EXCEPT
 			SELECT 'sip:' || name || '@' || domain FROM {rooms}) o ON o.room = s.room LIMIT $1`
 )

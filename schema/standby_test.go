@@ -136,7 +136,7 @@ func TestFrozenPrimary(t *testing.T) {
 	t.Parallel()
 	primary, standby := schematest.NewPair(t, schematest.Options{})
 	newDatabase(t, primary, "x")
-	s := open(t, schematest.Hosts("x", primary, standby), Options{CloseWait: time.Second})
+	s := open(t, schematest.Hosts("x", primary, standby), Options{})
 	commit(t, s, putRoomID("r", 7))
 	fill(t, s, 2)
 	if err := primary.Pause(); err != nil {

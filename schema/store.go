@@ -21,9 +21,8 @@ type Store struct {
 
 	lease lease // nil: none was asked for
 
-	mu         sync.Mutex
-	leftovers  leftovers  // by mu
-	disordered disordered // by mu
+	mu        sync.Mutex
+	leftovers leftovers // by mu
 
 	closeOnce sync.Once
 	closeErr  error // by closeOnce
@@ -80,7 +79,11 @@ func (s *Store) start(ctx context.Context) error {
 	}
 	// So that the first message, as a rule, need not wait until this is parsed and
 	// planned.
-	if err := s.commitQuick(ctx, &batch{}, true, false); err != nil {
+	q, err := s.ofBatch(&batch{}, true)
+	if err == nil {
+		err = s.commitQuick(ctx, q, false)
+	}
+	if err != nil {
 		return errURL("%w", wrap(ctx, s.dialect.target(), err))
 	}
 	return nil
@@ -101,18 +104,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return wrap(ctx, "reach "+s.dialect.target(), err)
 }
 
-// Close implements store.Store. It first puts the owners before the other
-// members where that order may have got lost (see package doc), for at most
-// Options.CloseWait; what keeps it from doing so is logged, and what it does not get to
-// is found when the rooms are loaded again. Nothing may be committed meanwhile. It may
-// be called more than once.
+// Close implements store.Store. It may be called more than once.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), s.opts.CloseWait)
-		defer cancel()
-		if err := s.ownersFirst(ctx); err != nil {
-			s.opts.Log.Warn().Err(err).Msg("the owner may not be the first member that Kamailio's imc module reads")
-		}
 		s.releaseLease()
 		if err := s.db.Close(); err != nil {
 			s.closeErr = fmt.Errorf("close the database: %w", err)

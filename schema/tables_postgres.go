@@ -23,22 +23,12 @@ const sqlFills = `EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND
 // table looks a table up as a statement that names it would; no columns: there is none.
 func (d *postgresDialect) table(ctx context.Context, q querier, table string) (*tableInfo, error) {
 	info := &tableInfo{}
-	rows, err := q.QueryContext(ctx, `SELECT c.relkind::text, a.attname, COALESCE(b.typname, t.typname),
-			CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END, a.attnotnull OR t.typnotnull,
-			a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL OR `+sqlFills+`
-		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
-			LEFT JOIN pg_type b ON b.oid = t.typbasetype
-		WHERE c.oid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, table)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err := eachRow(ctx, q, func(rows *sql.Rows) error {
 		var c columnInfo
 		var kind string
 		var mod int
 		if err := rows.Scan(&kind, &c.name, &c.kind, &mod, &c.needed, &c.filled); err != nil {
-			return nil, err
+			return err
 		}
 		if info.kind = tableKinds[kind]; info.kind == "" {
 			info.kind = "relation of the kind " + kind
@@ -47,8 +37,14 @@ func (d *postgresDialect) table(ctx context.Context, q querier, table string) (*
 			c.chars = mod - varcharHeader
 		}
 		info.columns = append(info.columns, c)
-	}
-	if err := rows.Err(); err != nil || len(info.columns) == 0 {
+		return nil
+	}, `SELECT c.relkind::text, a.attname, COALESCE(b.typname, t.typname),
+			CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END, a.attnotnull OR t.typnotnull,
+			a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL OR `+sqlFills+`
+		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
+			LEFT JOIN pg_type b ON b.oid = t.typbasetype
+		WHERE c.oid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, table)
+	if err != nil || len(info.columns) == 0 {
 		return info, err
 	}
 	info.unique, err = stringsOf(ctx, q, `SELECT string_agg(a.attname, ',' ORDER BY a.attname)

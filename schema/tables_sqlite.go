@@ -16,25 +16,21 @@ func (d *sqliteDialect) table(ctx context.Context, q querier, table string) (*ta
 		return info, err
 	}
 	info.kind = kinds[0]
-	rows, err := q.QueryContext(ctx, `SELECT lower(name), upper(type), "notnull" <> 0, dflt_value, pk,
-		max(pk) OVER () FROM pragma_table_info($1)`, table)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = eachRow(ctx, q, func(rows *sql.Rows) error {
 		var c columnInfo
 		var kind string
 		var filler sql.NullString
 		var key, keys int
 		if err := rows.Scan(&c.name, &kind, &c.needed, &filler, &key, &keys); err != nil {
-			return nil, err
+			return err
 		}
 		// An INTEGER PRIMARY KEY is the number that each row has anyway.
 		c.filled = filler.Valid && !strings.EqualFold(filler.String, "NULL") || kind == "INTEGER" && key == 1 && keys == 1
 		info.columns = append(info.columns, c)
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	}, `SELECT lower(name), upper(type), "notnull" <> 0, dflt_value, pk,
+		max(pk) OVER () FROM pragma_table_info($1)`, table)
+	if err != nil {
 		return nil, err
 	}
 	info.unique, err = stringsOf(ctx, q, `SELECT (SELECT group_concat(name, ',') FROM

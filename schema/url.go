@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,8 +11,8 @@ import (
 	"github.com/lib/pq"
 )
 
-// errURL starts every complaint about db_url. The URL itself is never part of
-// one: it may hold a password.
+// errURL begins every error about db_url. The URL itself is never part of it: it may hold
+// a password.
 func errURL(format string, args ...any) error {
 	return fmt.Errorf("db_url: "+format, args...)
 }
@@ -44,7 +43,7 @@ func openDialect(dbURL string, opts Options) (dialect, error) {
 	return nil, errURL("%q is neither sqlite nor postgres", scheme)
 }
 
-// postgresConfig reads what follows postgres://. preferTLS is set if neither the
+// postgresConfig reads the rest of a db_url after postgres://. preferTLS is set if neither the
 // URL nor the environment says whether to use TLS.
 func postgresConfig(rest string) (cfg pq.Config, preferTLS bool, err error) {
 	u, hosts, err := strictURL(rest)
@@ -71,11 +70,11 @@ func postgresConfig(rest string) (cfg pq.Config, preferTLS bool, err error) {
 	// Saves a round trip for every statement with parameters, and needs no
 	// prepared statements, which a pooler in between may not keep.
 	q.Set("binary_parameters", "yes")
-	// All that imcd says is UTF-8, whatever PGCLIENTENCODING or the URL asks for.
+	// imcd writes UTF-8 only, whatever PGCLIENTENCODING or the URL asks for.
 	q.Set("client_encoding", "UTF8")
 	u.RawQuery = q.Encode()
 	if cfg, err = pq.NewConfig(u.String()); err != nil {
-		return cfg, false, errURL("%w", hideSecret(err, u))
+		return cfg, false, hideSecret(err, u)
 	}
 	if len(cfg.Multi) > 0 {
 		if cfg.TargetSessionAttrs == "" {
@@ -92,7 +91,7 @@ func postgresConfig(rest string) (cfg pq.Config, preferTLS bool, err error) {
 // that does not answer takes all the time that a commit has.
 const otherHostAfter = time.Second
 
-// strictURL reads what a URL may be, with several hosts as libpq knows them.
+// strictURL reads a correct URL, which may name several hosts as in libpq.
 func strictURL(rest string) (*url.URL, hostList, error) {
 	end := endOfHosts(rest)
 	begin := strings.LastIndexByte(rest[:end], '@') + 1
@@ -107,8 +106,8 @@ func strictURL(rest string) (*url.URL, hostList, error) {
 	return u, hosts, err
 }
 
-// lenientURL reads what Kamailio reads but a strict parser refuses: any
-// character in user and password but the last @, which ends them.
+// lenientURL reads URLs that Kamailio accepts and a strict parser refuses: with any
+// characters in user and password, which end at the last @.
 func lenientURL(rest string) (*url.URL, hostList, error) {
 	var user *url.Userinfo
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
@@ -127,7 +126,7 @@ func lenientURL(rest string) (*url.URL, hostList, error) {
 	return u, hosts, nil
 }
 
-// hideSecret takes the password out of an error's text.
+// hideSecret returns an error about db_url with the text of err, without the password.
 func hideSecret(err error, u *url.URL) error {
 	text := strings.TrimPrefix(err.Error(), "pq: ")
 	if secret, ok := u.User.Password(); ok && secret != "" {
@@ -135,5 +134,5 @@ func hideSecret(err error, u *url.URL) error {
 			text = strings.ReplaceAll(text, s, "xxxxx")
 		}
 	}
-	return errors.New(text)
+	return errURL("%s", text)
 }

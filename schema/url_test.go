@@ -47,7 +47,8 @@ func TestPostgresURLs(t *testing.T) {
 
 func TestBadURLs(t *testing.T) {
 	folder := t.TempDir()
-	for _, url := range []string{"", "mysql://u:secret@h/d", "postgres://u:secret@h", "postgres://u:secret@h/", "sqlite://",
+	for _, url := range []string{"", "mysql://u:secret@h/d", "postgres://u:secret@h", "postgres://u:secret@h/",
+		"sqlite://",
 		"postgres://u:secret@h:port/d", "postgres://u:secret@h/d?sslmode=perhaps", "postgres://u:secret@h/d?a=%zz",
 		"postgres://u:secret@127.0.0.1:1/d", "postgres://u:secret@h:99999/d", "secret", "sqlite://" + folder,
 		"postgres://u:secret@/d?host=" + folder, "postgres://u:secret#@h:x/d"} {
@@ -57,14 +58,16 @@ func TestBadURLs(t *testing.T) {
 			_ = s.Close()
 			continue
 		}
-		if !strings.HasPrefix(err.Error(), "db_url: ") || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
+		if !strings.HasPrefix(err.Error(), "db_url: ") || strings.Contains(err.Error(), "secret") ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
 }
 
 func FuzzURL(f *testing.F) {
-	for _, url := range []string{"postgres://kamailio:kamailiorw@localhost/kamailio", "postgres://u:a#b@h:1/d?x=y", "sqlite://x", "postgres://u:a,b@h1:1,[::1]/d"} {
+	for _, url := range []string{"postgres://kamailio:kamailiorw@localhost/kamailio", "postgres://u:a#b@h:1/d?x=y",
+		"sqlite://x", "postgres://u:a,b@h1:1,[::1]/d"} {
 		f.Add(url)
 	}
 	f.Fuzz(func(t *testing.T, url string) {
@@ -98,7 +101,8 @@ func TestKamailiosURLWithAndWithoutTLS(t *testing.T) {
 	})
 	t.Run("TLS demanded of a plain server", func(t *testing.T) {
 		t.Parallel()
-		if _, err := Open(testContext(t), schematest.NewDatabase(t)+"?sslmode=require", Options{}); !errors.Is(err, ErrUnavailable) {
+		if _, err := Open(testContext(t), schematest.NewDatabase(t)+"?sslmode=require", Options{}); !errors.Is(err,
+			ErrUnavailable) {
 			t.Errorf("error %v", err)
 		}
 	})

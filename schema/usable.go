@@ -7,9 +7,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// What the tables hold need not be names: columns may be wider than Kamailio makes
-// them, and rows may be written by hand. Load leaves out a row with a name that could
-// be neither stored elsewhere nor written to, and leaves it alone in the database.
+// The tables may hold texts that are no names: columns may be wider than Kamailio makes
+// them, and rows may be written by hand. Load leaves out a row with a name that could be
+// neither stored elsewhere nor written to. The row stays in the database.
 
 // oddShown is how many of them the log names.
 const oddShown = 10
@@ -26,15 +26,15 @@ func (o *oddRows) add(name string) {
 	}
 }
 
-// line is what the log says of them; nil: there are none.
+// line begins the log line about them. It is nil, which logs nothing, if there are none.
 func (o *oddRows) line(log zerolog.Logger, table string) *zerolog.Event {
 	if o.count == 0 {
-		return nil // says nothing
+		return nil
 	}
 	return log.Warn().Int("rows", o.count).Str("table", table).Strs("names", o.shown)
 }
 
-// clipName shortens what may be any text.
+// clipName shortens any text for the log.
 func clipName(s string) string {
 	const most = 2 * maxChars
 	if len(s) > most {
@@ -48,8 +48,7 @@ func usableName(user, host string) bool {
 	return usable(user, &notInUser) && usable(host, &notInHost)
 }
 
-// usable checks length and characters, and leaves other letters than ASCII's to
-// Kamailio.
+// usable checks length and ASCII characters; Kamailio judges all others.
 func usable(s string, not *[utf8.RuneSelf]bool) bool {
 	if s == "" {
 		return false

@@ -13,7 +13,7 @@ var roles = []string{"owner", "admin", "member"}
 
 const createRoom = "imc.create_room"
 
-// action is the result of what changes one room.
+// action is the result of a method that changes one room.
 type action struct {
 	Room string `json:"room"`
 }
@@ -87,7 +87,8 @@ func (t *tool) addCommand() *cobra.Command {
 }
 
 func (t *tool) removeCommand() *cobra.Command {
-	return &cobra.Command{Use: "remove ROOM USER", Short: "Put a user out of a room, or take an invitation back", GroupID: groupAct,
+	return &cobra.Command{Use: "remove ROOM USER", Short: "Put a user out of a room, or take an invitation back",
+		GroupID: groupAct,
 		Long: `Put a user out of a room, or take an invitation back. An owner can be removed, too:
 if nobody else owns the room, the oldest admin or member does from then on. With
 the last member the room ends.`,
@@ -106,13 +107,14 @@ func (t *tool) roleCommand() *cobra.Command {
 		}}
 }
 
-// maxText bounds what say reads; a message to a room can have about 30 KB.
+// maxText bounds the text that say reads; a message to a room can have about 30 KB.
 const maxText = 64 << 10
 
 func (t *tool) sayCommand() *cobra.Command {
 	var all bool
 	var from string
-	cmd := &cobra.Command{Use: "say ROOM TEXT | say --all TEXT", Short: "Post a message to a room, or to all rooms", GroupID: groupAct,
+	cmd := &cobra.Command{Use: "say ROOM TEXT | say --all TEXT", Short: "Post a message to a room, or to all rooms",
+		GroupID: groupAct,
 		Long: `Post a message to a room, or an announcement to all. It is a message like any
 other: durable, and delivered to who is offline later. The service is its sender,
 or with --from a member. Several words are one text; "-" takes it from standard input.`,

@@ -75,7 +75,8 @@ func TestLife(t *testing.T) {
 			{"room chat-team@example.org", 0, "sip:alice@example.org  owner"},
 			{"room chat-team@example.org", 0, "private, 3 messages"},
 			{"room chat-none@example.org", 3, "no such room"},
-			{"rooms --private", 0, "ROOM                       MEMBERS  OWNER\nsip:chat-team@example.org  2        sip:carol@example.org\n"},
+			{"rooms --private", 0, "ROOM                       MEMBERS  OWNER\nsip:chat-team@example.org  2        " +
+				"sip:carol@example.org\n"},
 			{"rooms chat-l*", 0, "OWNER\nsip:chat-lobby@example.org  2"},
 			{"rooms *@Example.org --sort members -l", 0, "BACKLOG"},
 			{"rooms *@example.com", 0, "ROOM  MEMBERS  OWNER\n"},
@@ -112,7 +113,8 @@ func TestLife(t *testing.T) {
 			}
 		}
 		for _, text := range []string{"created", "alice has joined", "alice is now admin", "alice is now owner",
-			"[operator]: The gate is open.", "[alice]: from alice", "[operator]: Good night", "alice was removed", "destroyed by operator"} {
+			"[operator]: The gate is open.", "[alice]: from alice", "[operator]: Good night", "alice was removed",
+			"destroyed by operator"} {
 			_, err := carol.Wait(ctx, func(all []evapitest.Received) bool {
 				return slices.ContainsFunc(all, func(r evapitest.Received) bool { return bytes.Contains(r.Body, []byte(text)) })
 			})
@@ -132,7 +134,8 @@ func TestSayFromStdin(t *testing.T) {
 	if code != 0 {
 		t.Fatal(errs.String())
 	}
-	if _, stdout, _ := imcctl(nil, "history", "chat-lobby@example.org", "--json", "--rpc", i.RPCAddr()); !strings.Contains(stdout, `"body":"two\nlines"`) {
+	if _, stdout, _ := imcctl(nil, "history", "chat-lobby@example.org", "--json", "--rpc",
+		i.RPCAddr()); !strings.Contains(stdout, `"body":"two\nlines"`) {
 		t.Errorf("the history is %s", stdout)
 	}
 }
@@ -177,7 +180,8 @@ func TestToken(t *testing.T) {
 // TestSafe: what users write does nothing to the operator's terminal.
 func TestSafe(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain ü 日本": "plain ü 日本", "a\x1b[31mb": "a\ufffd[31mb", "a\tb\r\nc": "a b  c", "a\u202eb": "a\ufffdb", "\xff": "\ufffd", "\u009b1m": "\ufffd1m",
+		"plain ü 日本": "plain ü 日本", "a\x1b[31mb": "a\ufffd[31mb", "a\tb\r\nc": "a b  c", "a\u202eb": "a\ufffdb",
+		"\xff": "\ufffd", "\u009b1m": "\ufffd1m",
 	} {
 		if got := safe(in); got != want {
 			t.Errorf("%q became %q, not %q", in, got, want)

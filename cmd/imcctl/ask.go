@@ -57,7 +57,7 @@ func (t *tool) printRaw(raw json.RawMessage) error {
 	return err
 }
 
-// table prints what show writes, columns ended by tabs.
+// table prints the lines that show writes, with columns ended by tabs.
 func (t *tool) table(show func(w io.Writer)) error {
 	w := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
 	show(w)
@@ -70,13 +70,13 @@ type notFound struct{ message string }
 // Error implements error.
 func (e *notFound) Error() string { return e.message }
 
-// Error codes of imcd for what is not there; see its RPC methods.
+// Error codes of imcd for rooms and users that do not exist; see its RPC methods.
 const (
 	codeUnknownRoom = -32004
 	codeUnknownUser = -32005
 )
 
-// plain leaves the error code out of what imcd said, and says what a timeout means.
+// plain removes the error code from imcd's error, and explains a timeout.
 func plain(err error) error {
 	if refused := new(jsonrpc.Error); errors.As(err, &refused) {
 		if refused.Code == codeUnknownRoom || refused.Code == codeUnknownUser {

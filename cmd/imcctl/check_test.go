@@ -76,7 +76,8 @@ func (s *site) check(want ...string) {
 		}
 		found := false
 		for _, l := range lines {
-			found = found || (string(l.Status) == status && strings.HasPrefix(l.Check, name) && strings.Contains(l.Text+" "+l.Remedy, says))
+			found = found || (string(l.Status) == status && strings.HasPrefix(l.Check, name) &&
+				strings.Contains(l.Text+" "+l.Remedy, says))
 			if l.Status == check.Fail && l.Remedy == "" {
 				s.t.Errorf("no remedy: %+v", l)
 			}
@@ -123,10 +124,12 @@ func TestCheckWell(t *testing.T) {
 	if err := s.imcd.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
-	s.check(append([]string{"ok configuration: ", "ok database: imcd.db", "ok tables: all", "ok imcd: 0 rooms"}, waysOpen...)...)
+	s.check(append([]string{"ok configuration: ", "ok database: imcd.db", "ok tables: all", "ok imcd: 0 rooms"},
+		waysOpen...)...)
 	// With a room of its own name, from a file, in lines.
 	file := filepath.Join(t.TempDir(), "imcd.yaml")
-	yaml := fmt.Sprintf("evapi: %s\nevapi_secret: %s\nstate_dir: %s\n", s.k.EvapiAddr(), s.k.Secret(), s.environ["IMCD_STATE_DIR"])
+	yaml := fmt.Sprintf("evapi: %s\nevapi_secret: %s\nstate_dir: %s\n", s.k.EvapiAddr(), s.k.Secret(),
+		s.environ["IMCD_STATE_DIR"])
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +137,8 @@ func TestCheckWell(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	code, stdout, stderr := imcctl(nil, "check", "-c", file, "--rpc", s.imcd.RPCAddr())
-	if code != 0 || stderr != "" || !strings.Contains(stdout, "\nok    way in "+s.k.EvapiAddr()+": a request to sip:chat-lobby@example.org reached imcd") ||
+	if code != 0 || stderr != "" || !strings.Contains(stdout,
+		"\nok    way in "+s.k.EvapiAddr()+": a request to sip:chat-lobby@example.org reached imcd") ||
 		!strings.HasPrefix(stdout, "ok    configuration: "+file+"\n") {
 		t.Errorf("exit code %d, error %q, output\n%s", code, stderr, stdout)
 	}
@@ -142,7 +146,8 @@ func TestCheckWell(t *testing.T) {
 		t.Error("the secret was printed")
 	}
 	// Nothing of it has reached a user or a metric.
-	if _, stdout, _ := imcctl(nil, "room", "chat-lobby@example.org", "--rpc", s.imcd.RPCAddr()); !strings.Contains(stdout, "0 messages so far") {
+	if _, stdout, _ := imcctl(nil, "room", "chat-lobby@example.org", "--rpc", s.imcd.RPCAddr()); !strings.Contains(stdout,
+		"0 messages so far") {
 		t.Errorf("the room has heard of the check:\n%s", stdout)
 	}
 }
@@ -190,7 +195,8 @@ func TestCheckNotRouted(t *testing.T) {
 }
 
 func TestCheckChallenged(t *testing.T) {
-	challenge := "\tif (is_method(\"MESSAGE\")) {\n\t\tappend_to_reply(\"Proxy-Authenticate: Digest realm=\\\"x\\\", nonce=\\\"y\\\"\\r\\n\");\n" +
+	challenge := "\tif (is_method(\"MESSAGE\")) {\n\t\tappend_to_reply(\"Proxy-Authenticate: Digest realm=\\\"x\\\", " +
+		"nonce=\\\"y\\\"\\r\\n\");\n" +
 		"\t\tsl_send_reply(\"407\", \"Proxy Authentication Required\");\n\t\texit;\n\t}\n\troute(IMC);\n"
 	newSite(t, evapitest.Options{Config: demo(t, "\troute(IMC);\n", challenge)}).startImcd().
 		check("FAIL way out: asks for a password for what imcd sends", "warn way in: 407")

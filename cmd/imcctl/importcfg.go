@@ -17,11 +17,13 @@ import (
 func (t *tool) importCommand() *cobra.Command {
 	var out string
 	var defines []string
-	cmd := &cobra.Command{Use: "import-cfg KAMAILIO.CFG", Short: "Make imcd.yaml from the imc module's parameters", GroupID: groupHelp,
+	cmd := &cobra.Command{Use: "import-cfg KAMAILIO.CFG", Short: "Make imcd.yaml from the imc module's parameters",
+		GroupID: groupHelp,
 		Long: `Read the modparam("imc", ...) lines of a kamailio.cfg and write the imcd.yaml that
-means the same, with a comment for what has no meaning here. Definitions,
-conditions, substitutions and included files are followed; definitions that
-Kamailio gets by -A must be given here, too.
+means the same, with a comment for what has no meaning here. Included files,
+definitions and the conditions on them are followed; definitions that Kamailio gets
+by -A must be given here, too. The comments also name the lines that you have to look
+at yourself, like #!subst.
 
 The file has the secret for Kamailio in it: IMC_SECRET if the configuration defines
 it, else a new one. "imcd -check -c imcd.yaml" checks it.`,
@@ -37,7 +39,7 @@ it, else a new one. "imcd -check -c imcd.yaml" checks it.`,
 }
 
 func (t *tool) importCfg(path, out string, defines []string) error {
-	o := kamcfg.Options{Module: "imc", Functions: []string{"imc_manager"}, Getenv: t.getenv, Defines: map[string]string{}}
+	o := kamcfg.Options{Module: "imc", Functions: []string{"imc_manager"}, Defines: map[string]string{}}
 	for _, d := range defines {
 		name, value, _ := strings.Cut(d, "=")
 		o.Defines[name] = value
@@ -47,7 +49,8 @@ func (t *tool) importCfg(path, out string, defines []string) error {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
 	if len(found.Params) == 0 && len(found.Loads) == 0 {
-		return fmt.Errorf("%s neither loads imc.so nor has a modparam line for it; if a condition hides them, give -A NAME", path)
+		return fmt.Errorf("%s neither loads imc.so nor has a modparam line for it; if a condition hides them, give -A NAME",
+			path)
 	}
 	text, err := imcdYAML(path, found, rand.Text())
 	if err != nil {
@@ -76,7 +79,7 @@ func writeNew(path string, text []byte) error {
 	return nil
 }
 
-// imcdYAML makes the file out of what was found; secret is used if the
+// imcdYAML makes the file out of the result; secret is used if the
 // configuration has none.
 func imcdYAML(path string, found *kamcfg.Result, secret string) ([]byte, error) {
 	var b bytes.Buffer
@@ -88,7 +91,8 @@ func imcdYAML(path string, found *kamcfg.Result, secret string) ([]byte, error) 
 	if err := writeParams(&b, found); err != nil {
 		return nil, err
 	}
-	b.WriteString("\n# What the exit of a room's owner does. Kamailio's module, from 5.0 on, refuses it;\n# its documentation, and imcd's default, is destroy.\nowner_leave: refuse\n")
+	b.WriteString("\n# What the exit of a room's owner does. Kamailio's module, from 5.0 on, refuses it;\n# its " +
+		"documentation, and imcd's default, is destroy.\nowner_leave: refuse\n")
 	writeHints(&b, found)
 	return b.Bytes(), nil
 }
@@ -123,14 +127,15 @@ func unquoted(s string) (string, bool) {
 	return s[1 : len(s)-1], true
 }
 
-// writeHints says what else is to be done.
+// writeHints lists the work that is left to the operator.
 func writeHints(b *bytes.Buffer, found *kamcfg.Result) {
 	var lines []string
 	for _, l := range found.Loads {
 		lines = append(lines, fmt.Sprintf("%s:%d: loadmodule \"imc.so\" and its modparam lines go", l.File, l.Line))
 	}
 	for _, c := range found.Calls {
-		lines = append(lines, fmt.Sprintf("%s:%d: %s() becomes route(IMC_MANAGER), or goes: see kamailio-cfg/README.md", c.File, c.Line, c.Text))
+		lines = append(lines, fmt.Sprintf("%s:%d: %s() becomes route(IMC_MANAGER), or goes: see kamailio-cfg/README.md",
+			c.File, c.Line, c.Text))
 	}
 	for _, n := range found.Notes {
 		lines = append(lines, fmt.Sprintf("%s:%d: %s", n.File, n.Line, n.Text))

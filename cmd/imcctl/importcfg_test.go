@@ -18,14 +18,15 @@ import (
 
 // imcLines are the lines of an operator, in Debian's stock file.
 const imcLines = `
-#!substdef "!CHATHOST!sip:chat.example.org:5070!g"
+#!define CHATHOST "sip:chat.example.org:5070"
+#!substdef "!OTHER!x!g"
 loadmodule "imc.so"
 modparam("imc", "db_url", DBURL)
 modparam("imc", "db_mode", 2)
 modparam("imc|msilo", "hash_size", 6)
 modparam("imc", "imc_cmd_start_char", "/")
 modparam("imc", "rooms_table", "chat_rooms")
-modparam("imc", "outbound_proxy", "CHATHOST")
+modparam("imc", "outbound_proxy", CHATHOST)
 modparam("imc", "extra_hdrs", "P-Chat: \"yes\"\r\nP-Flags: 3\r\n")
 modparam("imc", "create_on_join", 0)
 modparam("imc", "check_on_create", 5)
@@ -51,7 +52,8 @@ func TestImportStock(t *testing.T) {
 		}
 	}
 	out := filepath.Join(dir, "imcd.yaml")
-	if code, stdout, stderr := imcctl(nil, "import-cfg", filepath.Join(dir, "kamailio.cfg"), "-o", out); code != 0 || stdout+stderr != "" {
+	if code, stdout, stderr := imcctl(nil, "import-cfg", filepath.Join(dir, "kamailio.cfg"), "-o", out); code != 0 ||
+		stdout+stderr != "" {
 		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	made, err := os.ReadFile(out)
@@ -69,16 +71,20 @@ func TestImportStock(t *testing.T) {
 	}
 	for key, want := range map[string]any{
 		"db_url": "postgres://kamailio:p%40ss@localhost/kamailio", "db_mode": 2, "hash_size": 6, "imc_cmd_start_char": "/",
-		"rooms_table": "chat_rooms", "outbound_proxy": "sip:chat.example.org:5070", "extra_hdrs": "P-Chat: \"yes\"\r\nP-Flags: 3\r\n",
-		"create_on_join": 0, "check_on_create": 1, "owner_leave": "refuse", "evapi_secret": "hunter2hunter2", "evapi": "127.0.0.1:8448",
+		"rooms_table": "chat_rooms", "outbound_proxy": "sip:chat.example.org:5070",
+		"extra_hdrs":     "P-Chat: \"yes\"\r\nP-Flags: 3\r\n",
+		"create_on_join": 0, "check_on_create": 1, "owner_leave": "refuse", "evapi_secret": "hunter2hunter2",
+		"evapi":         "127.0.0.1:8448",
 		"members_table": nil, "colour": nil,
 	} {
 		if got[key] != want {
 			t.Errorf("%s is %v, not %v", key, got[key], want)
 		}
 	}
-	for _, want := range []string{"# members_table (", "left out: must be letters", "# colour (", "no parameter that imcd knows; it was \"blue\"",
-		"# db_mode: has no meaning here", "imc_manager() becomes route(IMC_MANAGER)", "loadmodule \"imc.so\" and its"} {
+	for _, want := range []string{"# members_table (", "left out: must be letters", "# colour (",
+		"no parameter that imcd knows; it was \"blue\"",
+		"# db_mode: has no meaning here", "imc_manager() becomes route(IMC_MANAGER)", "loadmodule \"imc.so\" and its",
+		"#!substdef is not followed here"} {
 		if !strings.Contains(string(made), want) {
 			t.Errorf("there is no %q in\n%s", want, made)
 		}
@@ -103,7 +109,8 @@ func TestImportErrors(t *testing.T) {
 	checkError(t, nil, []string{"import-cfg", hidden}, exitError, "give -A NAME")
 	checkError(t, nil, []string{"import-cfg"}, exitUsage, "1 arg")
 	code, stdout, stderr := imcctl(nil, "import-cfg", hidden, "-A", "WITH_IMC")
-	if code != 0 || stderr != "" || !strings.Contains(stdout, "# db_url (") || !strings.Contains(stdout, "move the tables") || strings.Contains(stdout, "hunter2") {
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "# db_url (") || !strings.Contains(stdout,
+		"move the tables") || strings.Contains(stdout, "hunter2") {
 		t.Errorf("exit code %d, %q\n%s", code, stderr, stdout)
 	}
 }

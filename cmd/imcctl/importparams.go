@@ -16,7 +16,7 @@ import (
 // moduleParam is a parameter of the module imc and how its value is written here.
 type moduleParam struct {
 	name string
-	// convert returns the value for imcd, and what is to be said of it. An error is
+	// convert returns the value for imcd, and a remark on it. An error is
 	// why there is none.
 	convert func(value string) (v, remark string, err error)
 }
@@ -50,7 +50,8 @@ func convertURL(v string) (string, string, error) {
 	case "sqlite":
 		return "", "", fmt.Errorf("SQLite files are written sqlite://FILE here; move the tables and set db_url")
 	default:
-		return "", "", fmt.Errorf("%s is no database that imcd has; move the tables to PostgreSQL, or leave db_url out for an SQLite file of imcd's own", strconv.Quote(scheme))
+		return "", "", fmt.Errorf("%s is no database that imcd has; move the tables to PostgreSQL, or leave db_url out "+
+			"for an SQLite file of imcd's own", strconv.Quote(scheme))
 	}
 }
 
@@ -84,7 +85,7 @@ func convertStart(v string) (string, string, error) {
 	return v, "", nil
 }
 
-// writeParams writes what the modparam lines mean. The last line of a name counts.
+// writeParams writes the settings of the modparam lines. The last line of a name counts.
 func writeParams(b *bytes.Buffer, found *kamcfg.Result) error {
 	last := map[string]kamcfg.Param{}
 	for _, p := range found.Params {
@@ -106,7 +107,8 @@ func writeParams(b *bytes.Buffer, found *kamcfg.Result) error {
 	for _, p := range found.Params {
 		if _, unknown := last[p.Name]; unknown {
 			delete(last, p.Name)
-			fmt.Fprintf(b, "# %s (%s:%d) is no parameter that imcd knows; it was %s\n", comment(p.Name), comment(p.File), p.Line, comment(strconv.Quote(p.Value)))
+			fmt.Fprintf(b, "# %s (%s:%d) is no parameter that imcd knows; it was %s\n", comment(p.Name), comment(p.File),
+				p.Line, comment(strconv.Quote(p.Value)))
 		}
 	}
 	return nil

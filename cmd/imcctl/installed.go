@@ -16,7 +16,7 @@ import (
 // imcd.yaml.
 const operatorFile = "operator"
 
-// installation is what imcd's configuration tells of where to ask. Secrets that
+// installation holds the addresses and secrets in imcd's configuration. Secrets that
 // this user may not read are empty: imcd then says that it wants one.
 type installation struct {
 	rpc, http string   // host:port
@@ -62,7 +62,7 @@ func (t *tool) installed() (*installation, error) {
 	return known, nil
 }
 
-// token is what imcd is to be shown; empty: nothing. That of the configuration is
+// token returns the token for imcd; empty: none. That of the configuration is
 // shown only to the imcd of the configuration.
 func (t *tool) token(known *installation, own bool) (string, error) {
 	token, err := t.secret("--token-file", t.tokenFile, tokenEnv)
@@ -72,7 +72,7 @@ func (t *tool) token(known *installation, own bool) (string, error) {
 	return token, err
 }
 
-// explain adds to imcd's refusal of a request without its token what can be done about
+// explain adds advice to imcd's refusal of a request without its token, if there is some
 // it here.
 func (t *tool) explain(err error) error {
 	if err == nil || !t.hidden || !strings.Contains(err.Error(), "token") {

@@ -198,7 +198,7 @@ func printHistory(w io.Writer, messages []message) {
 	}
 }
 
-// text is what of a message is shown in a line.
+// text returns the part of a message that is shown in a line.
 func (m message) text() string {
 	kind, _, _ := strings.Cut(strings.ToLower(m.ContentType), ";")
 	if kind = strings.TrimSpace(kind); kind == "" || kind == "text/plain" && !m.Base64 {

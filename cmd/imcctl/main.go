@@ -84,7 +84,7 @@ func (t *tool) run(args []string) int {
 }
 
 const longHelp = `imcctl looks at imcd's chat rooms and changes them, tells what is wrong with an
-installation, and reads the imc module's parameters from a kamailio.cfg.
+installation, and helps to move from Kamailio's imc module and back to it.
 
 It asks imcd's own RPC port (--rpc), or goes through Kamailio (--evapi, with the
 operator's secret). Addresses and secrets that are not given come from imcd's
@@ -146,7 +146,7 @@ func (t *tool) command() *cobra.Command {
 	for _, make := range []func() *cobra.Command{
 		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.pendingCommand, t.statsCommand, t.watchCommand,
 		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.roleCommand, t.sayCommand,
-		t.checkCommand, t.importCommand,
+		t.checkCommand, t.importCommand, t.handbackCommand,
 	} {
 		root.AddCommand(make())
 	}

@@ -55,11 +55,14 @@ func TestOutput(t *testing.T) {
 	}{
 		{"rpc", nil, []string{"--rpc", i.RPCAddr()}},
 		{"evapi, secret from a file", nil, []string{"--evapi", k.EvapiAddr(), "--secret-file", secret}},
-		{"evapi, secret from the environment", map[string]string{secretEnv: k.OperatorSecret()}, []string{"--evapi", k.EvapiAddr()}},
+		{"evapi, secret from the environment", map[string]string{secretEnv: k.OperatorSecret()},
+			[]string{"--evapi", k.EvapiAddr()}},
 	} {
 		for command, want := range map[string]string{
-			"rooms":                  "ROOM                        MEMBERS  OWNER\nsip:chat-lobby@example.org  2        sip:alice@example.org\n",
-			"rooms --json":           `[{"room":"sip:chat-lobby@example.org","members":2,"owner":"sip:alice@example.org"}]` + "\n",
+			"rooms": "ROOM                        MEMBERS  OWNER\nsip:chat-lobby@example.org  2        " +
+				"sip:alice@example.org\n",
+			"rooms --json": `[{"room":"sip:chat-lobby@example.org","members":2,"owner":"sip:alice@example.org"}]` +
+				"\n",
 			"stats":                  "\nactive_rooms   1\n",
 			"stats --json":           `"active_rooms":1`,
 			"--version":              "imcctl version dev\n",
@@ -87,8 +90,10 @@ func TestOutput(t *testing.T) {
 		says    string
 	}{
 		{nil, []string{"members", "sip:chat-none@example.org", "--rpc", i.RPCAddr()}, exitNotFound, "no such room"},
-		{nil, []string{"members", "obby", "--rpc", i.RPCAddr()}, exitNotFound, "no such room: obby (imcctl rooms lists them)"},
-		{map[string]string{secretEnv: "wrong"}, []string{"rooms", "--evapi", k.EvapiAddr(), "--timeout", "300ms"}, exitError, "secret may be wrong"},
+		{nil, []string{"members", "obby", "--rpc", i.RPCAddr()}, exitNotFound,
+			"no such room: obby (imcctl rooms lists them)"},
+		{map[string]string{secretEnv: "wrong"}, []string{"rooms", "--evapi", k.EvapiAddr(), "--timeout", "300ms"}, exitError,
+			"secret may be wrong"},
 	} {
 		checkError(t, c.environ, c.args, c.code, c.says)
 	}
@@ -99,7 +104,8 @@ func checkError(t *testing.T, environ map[string]string, args []string, wantCode
 	code, stdout, stderr := imcctl(environ, args...)
 	if code != wantCode || stdout != "" || strings.Count(stderr, "\n") != 1 ||
 		!strings.HasPrefix(stderr, "imcctl: ") || !strings.Contains(stderr, says) {
-		t.Errorf("%v: exit code %d, output %q, error %q; want %d and one line with %q", args, code, stdout, stderr, wantCode, says)
+		t.Errorf("%v: exit code %d, output %q, error %q; want %d and one line with %q", args, code, stdout, stderr, wantCode,
+			says)
 	}
 }
 

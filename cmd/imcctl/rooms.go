@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// room is what imcd says of a room in a list. Of imc.list_rooms only the first
+// room is a room in imcd's lists. Of imc.list_rooms only the first
 // three are set.
 type room struct {
 	Room     string `json:"room"`
@@ -27,7 +27,7 @@ type room struct {
 	raw json.RawMessage
 }
 
-// roomFilter is what of the list is shown, and how.
+// roomFilter says which rooms of the list are shown, and how.
 type roomFilter struct {
 	pattern       string
 	sort          string
@@ -139,7 +139,8 @@ func printRooms(w io.Writer, rooms []room, long bool) {
 	}
 	fmt.Fprintln(w, "ROOM\tPRIVATE\tMEMBERS\tINVITED\tAWAY\tMESSAGES\tBACKLOG\tOWNER")
 	for _, r := range rooms {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", r.Room, yesNo(r.Private), r.Members, r.Invited, r.Away, r.Sequence, r.Backlog, r.Owner)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", r.Room, yesNo(r.Private), r.Members, r.Invited, r.Away,
+			r.Sequence, r.Backlog, r.Owner)
 	}
 }
 

@@ -27,7 +27,7 @@ const watchRetry = time.Second
 // idleLimit is how long a connection may be silent: imcd pings more often.
 const idleLimit = time.Minute
 
-// watch is what imcctl watch was asked for.
+// watch is one call of imcctl watch.
 type watch struct {
 	*tool
 	http   string
@@ -53,7 +53,8 @@ for anything. It asks imcd's HTTP port (--http) and connects again by itself.`,
 	f := cmd.Flags()
 	f.StringVar(&w.http, "http", "",
 		"`host:port` of imcd's HTTP port, or its URL (default that of the configuration, else "+defaultHTTP+")")
-	f.StringSliceVar(&w.events, "events", nil, "only these: message, join, leave, role, room_created, room_destroyed, failure, kamailio")
+	f.StringSliceVar(&w.events, "events", nil,
+		"only these: message, join, leave, role, room_created, room_destroyed, failure, kamailio")
 	f.BoolVar(&w.bodies, "bodies", false, "show what is written, if imcd allows it (event_bodies)")
 	f.IntVarP(&w.count, "number", "n", 0, "end after so many events")
 	return cmd
@@ -146,7 +147,8 @@ func (w *watch) subscribe(ws *websocket.Conn) error {
 	if err := ws.SetReadDeadline(time.Now().Add(w.timeout)); err != nil {
 		return err
 	}
-	if err := ws.WriteJSON(map[string]any{"jsonrpc": "2.0", "id": 1, "method": "imc.subscribe", "params": params}); err != nil {
+	if err := ws.WriteJSON(map[string]any{"jsonrpc": "2.0", "id": 1, "method": "imc.subscribe",
+		"params": params}); err != nil {
 		return fmt.Errorf("asking for events: %w", err)
 	}
 	_, answer, err := ws.ReadMessage()
@@ -205,11 +207,12 @@ func (w *watch) print(b []byte) error {
 	if err := json.Unmarshal(n.Params, &e); err != nil {
 		return fmt.Errorf("event: %w", err)
 	}
-	_, err := fmt.Fprintf(w.out, "%s  %-14s  %-28s  %s\n", e.Time.Local().Format(time.TimeOnly), e.Event, safe(e.Room), safe(e.text()))
+	_, err := fmt.Fprintf(w.out, "%s  %-14s  %-28s  %s\n", e.Time.Local().Format(time.TimeOnly), e.Event, safe(e.Room),
+		safe(e.text()))
 	return err
 }
 
-// event is what imc.event brings.
+// event is the params of imc.event.
 type event struct {
 	Event       string    `json:"event"`
 	Time        time.Time `json:"time"`
@@ -232,7 +235,7 @@ type event struct {
 	Up          bool      `json:"up"`
 }
 
-// text says what happened.
+// text describes the event.
 func (e *event) text() string {
 	by := ""
 	if e.By != "" && e.By != e.User {

@@ -53,7 +53,8 @@ func TestWatch(t *testing.T) {
 	_, i := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	out, errs := &lines{ch: make(chan string, 10000)}, &bytes.Buffer{}
-	w := &watch{tool: &tool{out: out, timeout: time.Minute}, http: i.HTTPAddr(), rooms: []string{"watched-*"}, events: []string{"message"}}
+	w := &watch{tool: &tool{out: out, timeout: time.Minute}, http: i.HTTPAddr(), rooms: []string{"watched-*"},
+		events: []string{"message"}}
 	ended := make(chan error, 1)
 	go func() { ended <- w.run(ctx, errs) }()
 	sees := func(room string) func() bool {
@@ -112,7 +113,8 @@ func TestWatchSome(t *testing.T) {
 	var e event
 	first, second, _ := strings.Cut(out, "\n")
 	for _, line := range []string{first, second} {
-		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Event != "message" || e.Sender != "sip:watched@x.org" || e.Size != 5 {
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Event != "message" || e.Sender != "sip:watched@x.org" ||
+			e.Size != 5 {
 			t.Errorf("printed %q: %v", line, err)
 		}
 	}
@@ -125,7 +127,8 @@ func TestWatchSome(t *testing.T) {
 func TestWatchRefused(t *testing.T) {
 	_, i := start(t)
 	const token = "a-token-of-some-length"
-	guarded, err := imcdtest.Start(kit.Context(t), imcdtest.Options{Dir: bin, Name: "guarded", Evapi: "127.0.0.1:1", Secret: "x",
+	guarded, err := imcdtest.Start(kit.Context(t), imcdtest.Options{Dir: bin, Name: "guarded", Evapi: "127.0.0.1:1",
+		Secret:  "x",
 		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +177,8 @@ func TestWatchLines(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, want := range []string{"#3 sip:b@x: 5 bytes of text/plain\n", "one", "sip:b@x as member by sip:c@x\n", "sip:b@x\n",
+	for _, want := range []string{"#3 sip:b@x: 5 bytes of text/plain\n", "one", "sip:b@x as member by sip:c@x\n",
+		"sip:b@x\n",
 		"sip:b@x is admin\n", "private\n", "by sip:b@x\n", "#4 to sip:b@x: 404 not registered (offline)\n", "k lost\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())

@@ -50,7 +50,8 @@ func run(args, environ []string, stdout io.Writer, stderr *os.File) int {
 	}
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprintf(stdout, "Usage: imcd [-c FILE] [-check] [-version] [-print-config] [--KEY VALUE …]\n\n%s", flags.FlagUsages())
+		fmt.Fprintf(stdout, "Usage: imcd [-c FILE] [-check] [-version] [-print-config] [--KEY VALUE …]\n\n%s",
+			flags.FlagUsages())
 		return exitOK
 	case err != nil:
 		fmt.Fprintf(stderr, "imcd: %v (imcd -help lists the flags)\n", err)
@@ -168,7 +169,7 @@ func attend(ctx context.Context, d running, log zerolog.Logger) (err error) {
 	case <-ctx.Done():
 	case err = <-d.Lost(): // it could store nothing any more
 	case err = <-d.Failed():
-		return err // what it has in memory may be wrong, and is not to be written
+		return err // its memory may be wrong, and must not be written
 	}
 	endWatch()
 	tellSystemd(sddaemon.SdNotifyStopping)

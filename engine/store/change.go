@@ -1,6 +1,6 @@
 package store
 
-// Op says what a Change does.
+// Op is the operation of a Change.
 type Op uint8
 
 // The operations of a Change.

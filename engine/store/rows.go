@@ -38,18 +38,18 @@ type RoomRow struct {
 	Done uint64
 }
 
-// MemberRow is a member of a room, or one who is invited to it, as it is stored.
+// MemberRow is a member of a room, or a user who is invited to it, as it is stored.
 type MemberRow struct {
 	Room Name
 	User Name
 	Flag int // MemberOwner, MemberAdmin, MemberInvited or 0
 
-	// Inviter is who invited; the zero Name if not invited or not known (a
+	// Inviter is the user who invited; the zero Name if not invited or not known (a
 	// row that the module wrote). Kept in a table of imcd's own.
 	Inviter Name
-	// Told is set once the invitation reached the user, so that a restart
-	// sends again what may not have arrived.
-	Told bool
+	// Delivered is set once the invitation reached the user, so that a restart
+	// sends an invitation again that may not have arrived.
+	Delivered bool
 
 	// Cursor is the number of the last message that reached this member; nil:
 	// the room's Done. PutMember with nil leaves a stored cursor as it is.
@@ -91,7 +91,7 @@ const (
 // MaxMessageID bounds MessageRow.MessageID, in bytes.
 const MaxMessageID = 255
 
-// CursorRow moves what has reached a member.
+// CursorRow moves the cursor of a member.
 type CursorRow struct {
 	Room   int64 // RoomRow.ID
 	User   Name
@@ -99,14 +99,14 @@ type CursorRow struct {
 	Remove bool // the room's Done holds for this member from now on
 }
 
-// ProgressRow moves what has reached all members without a cursor.
+// ProgressRow moves the number of the last message that reached all members without a cursor.
 type ProgressRow struct {
 	Room int64 // RoomRow.ID
 	Done uint64
 }
 
-// PlacesRow is what is known of the members of a room beside their cursors: what was
-// delivered to their phones and what was displayed.
+// PlacesRow has the places of the members of a room beside their cursors: the last messages that were
+// delivered to their phones, and displayed.
 type PlacesRow struct {
 	Room   int64  // RoomRow.ID
 	Places []byte // the engine's own form, opaque to a Store; not nil
@@ -127,7 +127,7 @@ type SeenRow struct {
 type NoteRow struct {
 	ID   int64 // positive
 	Room Name  // that it is from, and which need not exist any more
-	User Name  // whom it is for
+	User Name  // the recipient
 	Body []byte
 	At   time.Time // when it was made; stored with milliseconds
 }

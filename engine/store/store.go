@@ -1,4 +1,4 @@
-// Package store says what imcd keeps: the rows, the changes of them, and the Store that
+// Package store defines the data that imcd keeps: the rows, the changes of them, and the Store that
 // the engine writes them to. Package schema is the Store of a database.
 package store
 
@@ -48,7 +48,7 @@ type Store interface {
 	Seen(ctx context.Context, since time.Time) ([]SeenRow, error)
 	// Notes returns the last notes that wait, limit at most, oldest first.
 	Notes(ctx context.Context, limit int) ([]NoteRow, error)
-	// Prune deletes what is over the limits, oldest first, and returns how
+	// Prune deletes messages over the limits, oldest first, and returns how
 	// many messages that were.
 	Prune(ctx context.Context, l Limits, now time.Time) (int, error)
 	// Ping reports whether the database can be reached and written to.

@@ -61,7 +61,8 @@ func TestDatabasesOfTestsAreTheirOwn(t *testing.T) {
 }
 
 func TestStartFailsInAFolderThatIsNotThere(t *testing.T) {
-	if pg, err := schematest.StartPostgres(t.Context(), os.TempDir()+"/there/is/no/such", schematest.Options{}); err == nil {
+	if pg, err := schematest.StartPostgres(t.Context(), os.TempDir()+"/there/is/no/such",
+		schematest.Options{}); err == nil {
 		pg.Stop()
 		t.Error("no error")
 	}

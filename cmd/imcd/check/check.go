@@ -1,7 +1,7 @@
 // Package check walks the whole way that a chat message takes, and says in words
 // where it ends and how to mend that: configuration, database, imcd, each
 // Kamailio, the hello, a copy out through Kamailio and a request in. It changes
-// nothing; what it sends is answered by itself and reaches no user.
+// nothing; it answers its own messages, and they reach no user.
 package check
 
 import (
@@ -32,7 +32,7 @@ const (
 	Fail Status = "FAIL"
 )
 
-// Line is what one check found.
+// Line is the result of one check.
 type Line struct {
 	Check  string `json:"check"`
 	Status Status `json:"status"`
@@ -40,7 +40,7 @@ type Line struct {
 	Remedy string `json:"remedy,omitempty"` // what to do; empty if all is well
 }
 
-// Options say what is checked.
+// Options of the checks.
 type Options struct {
 	File    string   // imcd.yaml; empty: environment and defaults only
 	Environ []string // as os.Environ gives it
@@ -118,28 +118,34 @@ func (r *run) configuration() bool {
 	return true
 }
 
-func (r *run) database(ctx context.Context) {
+// database reports whether imcd's tables are there.
+func (r *run) database(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, databaseWait)
 	defer cancel()
-	found, err := schema.Inspect(ctx, r.cfg.DB.URL, schema.Options{RoomsTable: r.cfg.DB.RoomsTable, MembersTable: r.cfg.DB.MembersTable})
+	found, err := schema.Inspect(ctx, r.cfg.DB.URL, schema.Options{RoomsTable: r.cfg.DB.RoomsTable,
+		MembersTable: r.cfg.DB.MembersTable})
 	switch {
 	case errors.Is(err, schema.ErrNoFile):
-		r.say("database", Warn, found.Target+" does not exist yet", "imcd makes it when it starts. If it should be there, look at db_url and state_dir.")
-		return
+		r.say("database", Warn, found.Target+" does not exist yet",
+			"imcd makes it when it starts. If it should be there, look at db_url and state_dir.")
+		return false
 	case errors.Is(err, schema.ErrUnfit):
 		r.say("database", Fail, err.Error(), "imcd does not start before that is changed.")
-		return
+		return false
 	case err != nil:
-		r.say("database", Fail, err.Error(), "Is the database server running? Try db_url of the configuration with psql: address, user, password, name.")
-		return
+		r.say("database", Fail, err.Error(),
+			"Is the database server running? Try db_url of the configuration with psql: address, user, password, name.")
+		return false
 	}
 	r.say("database", OK, found.Target, "")
 	if len(found.Missing) == 0 {
 		r.say("tables", OK, fmt.Sprintf("all %d are there", len(found.Tables)), "")
-		return
+		return true
 	}
 	r.say("tables", Fail, "missing: "+strings.Join(found.Missing, ", "),
-		"imcd makes them when it starts: restart it, with a database user that may create tables. If they should be there, look at db_url, rooms_table and members_table.")
+		"imcd makes them when it starts: restart it, with a database user that may create tables. If they should be "+
+			"there, look at db_url, rooms_table and members_table.")
+	return false
 }
 
 // askImcd lets the running imcd try its ways. No paths, but ok: there is none.
@@ -169,7 +175,8 @@ func (r *run) askImcd(ctx context.Context) (paths []relay.Path, ok bool) {
 		return nil, false
 	}
 	if !stats.DatabaseOK {
-		r.say("imcd", Fail, "its last commit failed: it answers everything 503", "It goes on by itself when the database is back.")
+		r.say("imcd", Fail, "its last commit failed: it answers everything 503",
+			"It goes on by itself when the database is back.")
 	} else if stats.Rooms == 1 {
 		r.say("imcd", OK, "runs with 1 room", "")
 	} else {
@@ -238,11 +245,11 @@ func (r *run) ownPaths(ctx context.Context) []relay.Path {
 	return g.Check(ctx, r.Room)
 }
 
-// retryLater is what users are told who write to a room while the check stands in
+// retryLater is the Retry-After of users who write to a room while the check stands in
 // for imcd.
 const retryLater = 5 * time.Second
 
-// deaf takes what Kamailio reports and does nothing.
+// deaf takes Kamailio's reports and does nothing.
 type deaf struct{}
 
 // Message implements relay.Rooms; it is never called, see Group.Refuse.

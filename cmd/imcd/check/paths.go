@@ -12,7 +12,7 @@ import (
 	"imcd/evapi"
 )
 
-// kamailio says what a Path means.
+// kamailio prints the meaning of a Path.
 func (r *run) kamailio(ctx context.Context, p relay.Path) {
 	name := "kamailio " + p.Kamailio
 	if !p.Connected {
@@ -52,7 +52,7 @@ func (r *run) topos(check string, p relay.Path) {
 	}
 }
 
-// registrations says whether imcd hears of who comes back.
+// registrations prints whether imcd hears of registrations.
 func (r *run) registrations(check string, n *relay.Registrations) {
 	switch {
 	case n == nil:
@@ -77,9 +77,11 @@ func (r *run) unconnected(ctx context.Context, p relay.Path) (text, remedy strin
 	switch p.Cause {
 	case relay.CauseSilent:
 		return "it takes the connection and does not answer the hello: evapi_secret is wrong",
-			`Put the same word into evapi_secret (imcd) and IMC_SECRET (imc-local.cfg), and restart Kamailio. Its log says "imc: refused frame". If it says nothing, another configuration than imc.cfg has this evapi port.`
+			`Put the same word into evapi_secret (imcd) and IMC_SECRET (imc-local.cfg), and restart Kamailio. ` +
+				`Its log says "imc: refused frame". If it says nothing, another configuration than imc.cfg has this evapi port.`
 	case relay.CauseRole:
-		return "evapi_secret is IMC_OPERATOR_SECRET, which is that of imcctl", "Put IMC_SECRET of imc-local.cfg into evapi_secret."
+		return "evapi_secret is IMC_OPERATOR_SECRET, which is that of imcctl",
+			"Put IMC_SECRET of imc-local.cfg into evapi_secret."
 	case relay.CauseOther:
 		return "not connected: " + p.Error, "Look at the address in evapi, at firewalls, and at Kamailio's log."
 	}
@@ -89,7 +91,8 @@ func (r *run) unconnected(ctx context.Context, p relay.Path) (text, remedy strin
 			"Start Kamailio, and look at its log if it does not stay. If it speaks SIP elsewhere, give --sip HOST:PORT."
 	}
 	return "it runs (SIP at " + addr + " is answered), but nobody listens on the evapi port: imc.cfg is not included",
-		`Add include_file "imc.cfg" to kamailio.cfg and restart Kamailio. If it is there, compare IMC_EVAPI_BIND with evapi in imcd.yaml.`
+		`Add include_file "imc.cfg" to kamailio.cfg and restart Kamailio. ` +
+			`If it is there, compare IMC_EVAPI_BIND with evapi in imcd.yaml.`
 }
 
 // sipAddr is where a Kamailio should answer SIP.
@@ -118,7 +121,7 @@ func options(ctx context.Context, addr string) error {
 	return err
 }
 
-// verdict is what an outcome means. The first that fits counts.
+// verdict is the meaning of an outcome. The first that fits counts.
 type verdict struct {
 	fits   func(p relay.Path, l relay.Leg) bool
 	status Status
@@ -131,7 +134,8 @@ type verdict struct {
 // written to.
 func (r *run) leg(check string, p relay.Path, l relay.Leg, table []verdict) {
 	fill := func(s string) string {
-		return strings.NewReplacer("{code}", fmt.Sprint(l.Code), "{reason}", l.Reason, "{hop}", p.NextHop, "{own}", p.OwnHop, "{room}", p.Room).Replace(s)
+		return strings.NewReplacer("{code}", fmt.Sprint(l.Code), "{reason}", l.Reason, "{hop}", p.NextHop, "{own}", p.OwnHop,
+			"{room}", p.Room).Replace(s)
 	}
 	for _, v := range table {
 		if v.fits(p, l) {
@@ -164,12 +168,13 @@ func elsewhere(p relay.Path, l relay.Leg) bool {
 	return !strings.EqualFold(p.NextHop, p.OwnHop) && passed(p, l)
 }
 
-// passed reports whether whoever answered has looked for the user.
+// passed reports whether the server that answered has looked for the user.
 func passed(p relay.Path, l relay.Leg) bool { return code(200, 202, 404, 410, 480, 604)(p, l) }
 
 // outVerdicts are about a copy that imcd sent.
 func outVerdicts() []verdict {
-	const hop = "Look at outbound_proxy in imcd.yaml and IMC_NEXT_HOP in imc-local.cfg; without both, Kamailio's own address is taken. If they name another SIP server, it must be up."
+	const hop = "Look at outbound_proxy in imcd.yaml and IMC_NEXT_HOP in imc-local.cfg; without both, Kamailio's own " +
+		"address is taken. If they name another SIP server, it must be up."
 	return []verdict{
 		{untried, Warn, "not tried: {reason}", ""},
 		{arrived, OK, "a copy went through Kamailio ({hop}) and out again", ""},
@@ -177,14 +182,16 @@ func outVerdicts() []verdict {
 			"If members are registered there, all is well. If not, take outbound_proxy or IMC_NEXT_HOP out."},
 		{passed, OK, "a copy passed Kamailio's routing ({hop}), which looked for the user ({code})", ""},
 		{code(401, 407), Fail, "Kamailio asks for a password for what imcd sends ({code}): no member would get anything",
-			"In request_route, route(IMC) must stand in the place of route(AUTH), before anything else that authenticates. If copies go through another host, that one must trust imcd's host."},
+			"In request_route, route(IMC) must stand in the place of route(AUTH), before anything else that authenticates. " +
+				"If copies go through another host, that one must trust imcd's host."},
 		{code(403), Fail, "Kamailio refuses what imcd sends (403 {reason})",
 			"In request_route, route(IMC) must stand before what refuses it; copies must come from this Kamailio's own host."},
 		{code(483, 482), Fail, "copies go in circles ({code})", hop},
 		{local, Fail, "Kamailio cannot send a copy: {reason}; next hop {hop}", hop},
 		{silent, Fail, "no outcome of a copy: the next hop {hop} does not answer", hop},
 		{code(408, 477, 478, 500, 503, 504), Fail, "the next hop {hop} cannot be reached ({code} {reason})", hop},
-		{anything, Fail, "a copy was answered {code} {reason} by {hop}", "Find out in Kamailio's log which line of the routing answered so; copies must reach the lookup of the user."},
+		{anything, Fail, "a copy was answered {code} {reason} by {hop}",
+			"Find out in Kamailio's log which line of the routing answered so; copies must reach the lookup of the user."},
 	}
 }
 
@@ -194,9 +201,12 @@ func inVerdicts() []verdict {
 		{untried, Warn, "not tried: {reason}", ""},
 		{arrived, OK, "a request to {room} reached imcd and was answered", ""},
 		{silent, Fail, "SIP to {own} is not answered", "Kamailio is overloaded, or does not listen there for UDP."},
-		{code(401, 407), Warn, "Kamailio asks strangers for a password before {room} ({code}), so it stays open whether requests reach imcd", "Try it with a SIP client."},
-		{code(503), Fail, "Kamailio has no imcd for {room} (503 {reason})", "Look at imcd's log: does the connection come and go?"},
+		{code(401, 407), Warn, "Kamailio asks strangers for a password before {room} ({code}), so it stays open whether " +
+			"requests reach imcd", "Try it with a SIP client."},
+		{code(503), Fail, "Kamailio has no imcd for {room} (503 {reason})",
+			"Look at imcd's log: does the connection come and go?"},
 		{anything, Fail, "a request to {room} did not reach imcd: Kamailio answered {code} {reason} itself",
-			"Is route(IMC) in request_route, before the lookup of users? Does IMC_ROOM fit the name, and is the domain Kamailio's own (alias=)? With --room SIP-URI another room is tried."},
+			"Is route(IMC) in request_route, before the lookup of users? Does IMC_ROOM fit the name, and is the domain " +
+				"Kamailio's own (alias=)? With --room SIP-URI another room is tried."},
 	}
 }

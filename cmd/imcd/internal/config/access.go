@@ -9,13 +9,15 @@ import (
 	"imcd/engine"
 )
 
-// accessKeys are who may ask imcd something, and what is shown.
+// accessKeys say which clients may ask imcd, and what is shown to them.
 func accessKeys() []key {
 	return []key{
-		secretKey("rpc_token", "what clients of rpc_listen and http_listen must know; empty: loopback only, nothing asked for",
+		secretKey("rpc_token", "what clients of rpc_listen and http_listen must know; empty: loopback only, nothing asked "+
+			"for",
 			func(r *raw) *string { return &r.Access.Token }),
 		fileKey("rpc_token"),
-		textKey("http_origins", "scheme://host[:port] of web pages that may ask beside imcd's own, several with commas between",
+		textKey("http_origins", "scheme://host[:port] of web pages that may ask beside imcd's own, several with commas "+
+			"between",
 			func(r *raw) *string { return &r.origins }),
 		boolKey("event_bodies", "1: the message bodies are shown in live events to who asks for them",
 			func(r *raw) *bool { return &r.Access.EventBodies }),

@@ -14,7 +14,7 @@ import (
 	"imcd/evapi"
 )
 
-// check works out what depends on several keys and reports the first that is
+// check derives the values that depend on several keys and reports the first that is
 // wrong. Origin tells where a key's value came from.
 func (r *raw) check(origin map[string]string) (*Config, error) {
 	for _, c := range []struct {
@@ -67,7 +67,7 @@ func (r *raw) checkDBURL() error {
 	return fmt.Errorf("%s is no database that imcd knows (sqlite, postgres)", scheme)
 }
 
-// maxTableName is what the column table_name of Kamailio's version table holds.
+// maxTableName is the length of the column table_name of Kamailio's version table.
 const maxTableName = 32
 
 func checkTable(name string) error {
@@ -147,7 +147,8 @@ func (r *raw) connect() error {
 			return fmt.Errorf("is not set, and without it Kamailio at %s will not listen: "+
 				"give the secret that its imc.cfg has (or evapi_secret_file)", e.addr)
 		}
-		r.Kamailios = append(r.Kamailios, evapi.Config{Addr: e.addr, Secret: e.secret, NextHop: r.outboundProxy, Fanout: r.fanout})
+		r.Kamailios = append(r.Kamailios, evapi.Config{Addr: e.addr, Secret: e.secret, NextHop: r.outboundProxy,
+			Fanout: r.fanout})
 	}
 	return nil
 }

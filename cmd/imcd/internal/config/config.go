@@ -43,11 +43,11 @@ type Database struct {
 	MembersTable string
 }
 
-// Access says who may ask over rpc_listen and http_listen.
+// Access says which clients may ask over rpc_listen and http_listen.
 type Access struct {
 	Token       string   // what clients must know; empty: loopback only, no token asked for
 	Origins     []string // scheme://host[:port] of pages that may ask, beside imcd's own
-	EventBodies bool     // message bodies are shown in events to who asks for them
+	EventBodies bool     // message bodies are shown in events to clients that ask for them
 }
 
 // RPC is imcd's own JSON-RPC port.
@@ -61,7 +61,7 @@ type HTTP struct {
 	Listen string // host:port; empty: none
 }
 
-// Log says what is logged and how.
+// Log has the settings of the log.
 type Log struct {
 	Level  zerolog.Level
 	Format string // auto, json or console
@@ -73,7 +73,7 @@ type raw struct {
 	Config
 	evapi         []endpoint
 	evapiSecret   string
-	files         map[string]string // what KEY_file says, by KEY
+	files         map[string]string // content of the file of KEY_file, by KEY
 	dbMode        int
 	origins       string
 	bots          string
@@ -86,7 +86,7 @@ type endpoint struct {
 	addr, secret, secretFile string
 }
 
-// defaults returns the configuration of an imcd that was told nothing.
+// defaults returns the configuration of an imcd without any settings.
 func defaults() *raw {
 	return &raw{
 		Config: Config{

@@ -86,7 +86,8 @@ func TestSample(t *testing.T) {
 
 func TestPriority(t *testing.T) {
 	file := "hash_size: 1\nrpc_listen: 127.0.0.1:1111\nhttp_listen: 127.0.0.1:2222\n"
-	environ := []string{secretEnv, "IMCD_HASH_SIZE=2", "RPC_PORT=3333", "HTTP_PORT=4444", "IMCD_HTTP_LISTEN=127.0.0.1:5555", "SIP_PORT=5070"}
+	environ := []string{secretEnv, "IMCD_HASH_SIZE=2", "RPC_PORT=3333", "HTTP_PORT=4444",
+		"IMCD_HTTP_LISTEN=127.0.0.1:5555", "SIP_PORT=5070"}
 	for _, step := range []struct {
 		name    string
 		environ []string
@@ -123,7 +124,8 @@ func TestShortVariables(t *testing.T) {
 
 func TestSeveralKamailios(t *testing.T) {
 	secret := write(t, "secret", "from-a-file\r\nnot this\n")
-	list := "evapi:\n- 10.0.0.1:8448\n- {addr: '10.0.0.2:8448', secret: own}\n- {addr: '10.0.0.3:8448', secret_file: " + secret + "}\n"
+	list := "evapi:\n- 10.0.0.1:8448\n- {addr: '10.0.0.2:8448', secret: own}\n- {addr: '10.0.0.3:8448', secret_file: " +
+		secret + "}\n"
 	want := map[string]string{"10.0.0.1:8448": "s3cret", "10.0.0.2:8448": "own", "10.0.0.3:8448": "from-a-file"}
 	c, err := load(t, list, []string{secretEnv})
 	if err != nil {
@@ -160,7 +162,8 @@ func TestRates(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := c.Engine
-	if e.RateSenderMessages != (engine.Rate{Count: 60, Per: 10 * time.Second}) || e.RateRoomJoins != (engine.Rate{Count: 5, Per: time.Minute}) ||
+	if e.RateSenderMessages != (engine.Rate{Count: 60, Per: 10 * time.Second}) ||
+		e.RateRoomJoins != (engine.Rate{Count: 5, Per: time.Minute}) ||
 		e.RateRoomMessages != (engine.Rate{Count: 100, Per: 90 * time.Second}) || e.RateSenderCommands != (engine.Rate{}) ||
 		e.MaxRooms != 3 || e.CreateAllow != engine.CreateOperators {
 		t.Errorf("got %+v", e)

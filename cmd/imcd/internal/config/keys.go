@@ -15,7 +15,8 @@ import (
 
 // keys are all settings, in the order of the sample file.
 func keys() []key {
-	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), accessKeys(), roomKeys(), limitKeys(), rateKeys(), deliveryKeys())
+	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), accessKeys(), roomKeys(), limitKeys(), rateKeys(),
+		deliveryKeys())
 }
 
 func isKey(name string) bool {
@@ -25,7 +26,8 @@ func isKey(name string) bool {
 // moduleKeys are the parameters of the imc module, under its names.
 func moduleKeys() []key {
 	return []key{
-		secretKey("db_url", "database: sqlite://FILE, or postgres://user:password@host[,host]/name (default imcd.db in state_dir)",
+		secretKey("db_url", "database: sqlite://FILE, or postgres://user:password@host[,host]/name (default imcd.db in "+
+			"state_dir)",
 			func(r *raw) *string { return &r.DB.URL }),
 		fileKey("db_url"),
 		intKey("db_mode", "accepted for the module's sake, without effect: everything is always written at once", 0, 2,
@@ -34,10 +36,12 @@ func moduleKeys() []key {
 		textKey("members_table", "table of the members", func(r *raw) *string { return &r.DB.MembersTable }),
 		intKey("hash_size", "power of two of the number of hash slots", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.HashSize }),
-		textKey("imc_cmd_start_char", "character that begins a command", func(r *raw) *string { return &r.Engine.CmdStartChar }),
+		textKey("imc_cmd_start_char", "character that begins a command",
+			func(r *raw) *string { return &r.Engine.CmdStartChar }),
 		textKey("outbound_proxy", "SIP URI that everything is sent to (default Kamailio itself)",
 			func(r *raw) *string { return &r.outboundProxy }),
-		textKey("extra_hdrs", "header lines added to everything sent", func(r *raw) *string { return &r.Engine.ExtraHeaders }),
+		textKey("extra_hdrs", "header lines added to everything sent",
+			func(r *raw) *string { return &r.Engine.ExtraHeaders }),
 		boolKey("create_on_join", "1: joining a room that does not exist creates it",
 			func(r *raw) *bool { return &r.Engine.CreateOnJoin }),
 		boolKey("check_on_create", "1: creating a room that exists does not join it",
@@ -47,8 +51,10 @@ func moduleKeys() []key {
 
 func kamailioKeys() []key {
 	return []key{
-		{name: "evapi", usage: "host:port of Kamailio's evapi socket, several with commas between", set: setEvapi, get: evapiValue},
-		secretKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)", func(r *raw) *string { return &r.evapiSecret }),
+		{name: "evapi", usage: "host:port of Kamailio's evapi socket, several with commas between", set: setEvapi,
+			get: evapiValue},
+		secretKey("evapi_secret", "the engine's secret in imc.cfg (IMC_SECRET there)",
+			func(r *raw) *string { return &r.evapiSecret }),
 		fileKey("evapi_secret"),
 		boolKey("lookup_domains", "1: other domains are looked up by imcd, and not by Kamailio's workers",
 			func(r *raw) *bool { return &r.LookupDomains }),
@@ -60,7 +66,8 @@ func kamailioKeys() []key {
 func serviceKeys() []key {
 	return []key{
 		textKey("state_dir", "directory for imcd's own files", func(r *raw) *string { return &r.StateDir }),
-		textKey("rpc_listen", "host:port of JSON-RPC in netstrings; empty: none", func(r *raw) *string { return &r.RPC.Listen }),
+		textKey("rpc_listen", "host:port of JSON-RPC in netstrings; empty: none",
+			func(r *raw) *string { return &r.RPC.Listen }),
 		intKey("rpc_max_connections", "connections to rpc_listen at a time", 1, 65536,
 			func(r *raw) *int { return &r.RPC.MaxConns }),
 		textKey("http_listen", "host:port of health, metrics and JSON-RPC over HTTP; empty: none",
@@ -82,7 +89,8 @@ func roomKeys() []key {
 			func(r *raw) *int { return &r.Engine.ForbiddenCode }),
 		intKey("success_code", "final reply to what was accepted: 200 or 202", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.SuccessCode }),
-		textKey("message_format", "text messages as members see them", func(r *raw) *string { return &r.Engine.MessageFormat }),
+		textKey("message_format", "text messages as members see them",
+			func(r *raw) *string { return &r.Engine.MessageFormat }),
 		choiceKey("show_names", "what members are called: user (part of their address), display (name), both",
 			func(r *raw) *string { return &r.Engine.ShowNames }, "user", "display", "both"),
 		textKey("attachment_line",
@@ -102,7 +110,8 @@ func roomKeys() []key {
 		intKey("max_members_per_room", "0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxMembers }),
 		intKey("auto_replies", "equal answers in a row after which a member is taken for a machine; 0: never", 0, 1000,
 			func(r *raw) *int { return &r.Engine.AutoReplies }),
-		intKey("max_rooms_per_user", "rooms that one user owns; 0: no limit", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.MaxRooms }),
+		intKey("max_rooms_per_user", "rooms that one user owns; 0: no limit", 0, math.MaxInt,
+			func(r *raw) *int { return &r.Engine.MaxRooms }),
 		textKey("create_allow", `who makes rooms: a regular expression of their whole URIs, "operators", or empty for all`,
 			func(r *raw) *string { return &r.Engine.CreateAllow }),
 		choiceKey("foreign_users", "who of another domain may be a member: refuse, invited (or added), allow",
@@ -121,8 +130,10 @@ func rateKeys() []key {
 	return []key{
 		rateKey("rate_sender_messages", "messages of one user, as in 60/10s; empty: no limit",
 			func(r *raw) *engine.Rate { return &r.Engine.RateSenderMessages }),
-		rateKey("rate_sender_commands", "commands of one user", func(r *raw) *engine.Rate { return &r.Engine.RateSenderCommands }),
-		rateKey("rate_room_messages", "messages in one room", func(r *raw) *engine.Rate { return &r.Engine.RateRoomMessages }),
+		rateKey("rate_sender_commands", "commands of one user",
+			func(r *raw) *engine.Rate { return &r.Engine.RateSenderCommands }),
+		rateKey("rate_room_messages", "messages in one room",
+			func(r *raw) *engine.Rate { return &r.Engine.RateRoomMessages }),
 		rateKey("rate_room_joins", "attempts to join one room", func(r *raw) *engine.Rate { return &r.Engine.RateRoomJoins }),
 	}
 }
@@ -143,7 +154,8 @@ func limitKeys() []key {
 			func(r *raw) *int { return &r.Engine.MemberWindow }),
 		durationKey("result_timeout", "a copy without an outcome is sent again after it", time.Millisecond, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.ResultTimeout }),
-		intKey("room_log_entries", "what a room keeps in memory for slow members; the rest is in the database", 0, math.MaxInt,
+		intKey("room_log_entries", "what a room keeps in memory for slow members; the rest is in the database", 0,
+			math.MaxInt,
 			func(r *raw) *int { return &r.Engine.LogEntries }),
 		intKey("room_log_bytes", "its bytes", 0, math.MaxInt, func(r *raw) *int { return &r.Engine.LogBytes }),
 		intKey("total_log_bytes", "bytes of all that imcd holds of what people say; then 503", 0, math.MaxInt,
@@ -159,7 +171,8 @@ func deliveryKeys() []key {
 	return []key{
 		choiceKey("durability", "commit: a 200 means that the message is in the database; memory: it will be in a moment",
 			func(r *raw) *string { return &r.Engine.Durability }, engine.DurabilityCommit, engine.DurabilityMemory),
-		durationKey("cursor_flush", "longest time for which a delivery is not noted in the database", time.Millisecond, time.Minute,
+		durationKey("cursor_flush", "longest time for which a delivery is not noted in the database", time.Millisecond,
+			time.Minute,
 			func(r *raw) *time.Duration { return &r.Engine.CursorFlush }),
 		durationKey("retry_min",
 			"wait before a failed copy is sent again for the first time; doubled each time", time.Millisecond, time.Hour,

@@ -94,7 +94,7 @@ func Load(from Sources) (*Config, error) {
 	return r.check(origin)
 }
 
-// layers returns what each source says, the weakest first.
+// layers returns the settings of each source, the weakest first.
 func (from Sources) layers() ([]source, error) {
 	var list []source
 	if from.File != "" {

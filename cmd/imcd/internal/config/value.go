@@ -11,7 +11,7 @@ import (
 	"imcd/engine"
 )
 
-// errNoValue is what a key without a value gets: in YAML an unquoted # begins a
+// errNoValue is the error of a key without a value: in YAML an unquoted # begins a
 // comment, which is easily overlooked.
 var errNoValue = errors.New(`has no value (write "" for empty, and quotes around what begins with #)`)
 

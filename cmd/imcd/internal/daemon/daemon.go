@@ -29,10 +29,9 @@ import (
 // below the 10 s in which imcd promises to be gone.
 const (
 	openTimeout   = 15 * time.Second       // opening the database; loading the rooms
-	finishTimeout = 4 * time.Second        // what is under way when imcd is stopped
+	finishTimeout = 4 * time.Second        // requests and copies under way when imcd is stopped
 	flushTimeout  = 500 * time.Millisecond // the last frames to Kamailio
 	httpTimeout   = 500 * time.Millisecond // HTTP requests under way after that
-	closeTimeout  = 2 * time.Second        // closing the database
 )
 
 // Daemon is a running imcd.
@@ -53,7 +52,7 @@ type Daemon struct {
 	http *web.Server   // nil if there is none
 
 	stopping atomic.Bool
-	undo     []func() // ends what was started, the last first
+	undo     []func() // ends the parts that were started, the last first
 }
 
 // Start starts imcd. If that fails or ctx ends, nothing of it is left.
@@ -62,7 +61,8 @@ func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	for _, step := range []func(context.Context) error{d.openStore, d.startRooms, d.openRPC, d.openHTTP, d.connect, d.releaseMemory} {
+	for _, step := range []func(context.Context) error{d.openStore, d.startRooms, d.openRPC, d.openHTTP, d.connect,
+		d.releaseMemory} {
 		err := step(ctx)
 		if err == nil && ctx.Err() != nil {
 			err = fmt.Errorf("starting: %w", ctx.Err()) // the step did not look
@@ -77,7 +77,7 @@ func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.
 	return d, nil
 }
 
-// Stop refuses new messages, finishes what is under way, and ends everything.
+// Stop refuses new messages, finishes requests and copies under way, and ends everything.
 // It takes less than 10 s.
 func (d *Daemon) Stop() {
 	d.log.Info().Msg("stopping")
@@ -161,7 +161,6 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	store, err := schema.Open(ctx, d.cfg.DB.URL, schema.Options{
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
-		CloseWait:    closeTimeout,
 		Lease:        &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: func(err error) { d.lost <- err }},
 		Log:          d.log,
 	})
@@ -193,7 +192,8 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 		return err
 	}
 	d.bots.Start(d.rooms)
-	health := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_database_up", Help: "1 if the last commit succeeded."},
+	health := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_database_up",
+		Help: "1 if the last commit succeeded."},
 		func() float64 {
 			if d.rooms.Healthy() {
 				return 1
@@ -209,7 +209,7 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 		return &config.Error{Key: "db_url", Err: err}
 	}
 	d.undo = append(d.undo, func() {
-		// Stop has waited for what was under way; a failed start has nothing.
+		// Stop has waited for copies under way; a failed start has none.
 		done, cancel := context.WithCancel(context.Background())
 		cancel()
 		d.rooms.Stop(done)

@@ -16,7 +16,7 @@ import (
 	"imcd/evapi/jsonrpc"
 )
 
-// carrier is what carries the engine's copies: the Kamailios, and in front of
+// carrier sends the engine's copies: the Kamailios, and in front of
 // them the bots, if there are any.
 func (d *Daemon) carrier() engine.Relay {
 	d.bots = live.NewBots(d.cfg.Bots, d.relay)
@@ -27,23 +27,27 @@ func (d *Daemon) carrier() engine.Relay {
 	return d.bots
 }
 
-// methods are what can be asked at all doors.
+// methods are those of all doors.
 func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	board := &live.Board{Rooms: d.rooms, Kamailios: d.relay.States, Metrics: d.reg,
 		Version: version, Started: time.Now(), Bodies: d.cfg.Access.EventBodies}
 	all := rpc.Methods(d.rooms)
 	maps.Copy(all, live.Methods(d.bots))
 	maps.Copy(all, board.Methods())
-	all["imc.check"] = rpc.CheckMethod(d.rooms, func(ctx context.Context, room string) any { return d.relay.Check(ctx, room) })
+	all["imc.check"] = rpc.CheckMethod(d.rooms, func(ctx context.Context, room string) any {
+		return d.relay.Check(ctx,
+			room)
+	})
 	return all
 }
 
-// openLive adds the WebSocket and the console to what is served over HTTP.
+// openLive adds the WebSocket and the console to the HTTP server.
 func (d *Daemon) openLive(p *web.Parts) error {
 	hub := live.NewHub(d.rpc, d.rooms, d.cfg.Access.EventBodies, live.DefaultLimits(), d.log)
 	p.Live, p.Console = hub, console.Handler()
 	d.undo = append(d.undo, hub.Stop)
-	count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_websockets", Help: "WebSockets that are open: consoles, bots, watchers."},
+	count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_websockets",
+		Help: "WebSockets that are open: consoles, bots, watchers."},
 		func() float64 { return float64(hub.Count()) })
 	if err := d.reg.Register(count); err != nil {
 		return fmt.Errorf("registering the WebSockets' metric: %w", err)

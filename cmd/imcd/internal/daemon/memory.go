@@ -13,7 +13,7 @@ const (
 	countLimit  = time.Second // for counting them
 )
 
-// releaseMemory gives back what only loading the rooms needed. The runtime would
+// releaseMemory gives memory back that only loading the rooms needed. The runtime would
 // do so, too, but keeps as much again as the rooms take until the heap has grown
 // by that, which an idle imcd's never does. It is called last, when requests are
 // served already.

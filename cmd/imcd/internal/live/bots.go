@@ -14,7 +14,7 @@ import (
 	"imcd/evapi/jsonrpc"
 )
 
-// Bots stands between the engine and the Kamailios: what goes to a bot it keeps
+// Bots stands between the engine and the Kamailios: copies to a bot it keeps
 // back and delivers over the bot's WebSocket. It is an engine.Relay.
 type Bots struct {
 	next  engine.Relay
@@ -22,7 +22,7 @@ type Bots struct {
 	rooms BotRooms        // set by Start
 }
 
-// BotRooms is what bots need of the rooms; *engine.Engine is one.
+// BotRooms are the methods of the rooms that bots need; *engine.Engine has them.
 type BotRooms interface {
 	Result(r evapi.Result)
 	Registered(aor string)
@@ -39,7 +39,7 @@ func NewBots(names []store.Name, next engine.Relay) *Bots {
 	return b
 }
 
-// Start says who takes the outcomes. It comes before the first Send.
+// Start sets the receiver of the outcomes. Call it before the first Send.
 func (b *Bots) Start(rooms BotRooms) { b.rooms = rooms }
 
 // Reply implements engine.Relay.
@@ -58,7 +58,7 @@ func (b *Bots) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 func (b *Bots) Bounds() evapi.Bounds { return b.next.Bounds() }
 
 // bot is one user that lives on a WebSocket. One that is not there is to the
-// engine what a phone is that is not registered.
+// engine like a phone that is not registered.
 type bot struct {
 	name store.Name
 	bots *Bots
@@ -77,8 +77,8 @@ const (
 	lowestCode = 300 // of those that a bot can give as an error
 )
 
-// maxOwed bounds what a bot may leave unanswered: more than the engine has under
-// way at a time, so that only what it has given up gathers.
+// maxOwed bounds how many copies a bot may leave unanswered: more than the engine has under
+// way at a time, so that only copies that it has given up gather.
 const maxOwed = 1 << 14
 
 // deliver sends a copy to the bot. It never blocks; the outcome goes to the engine.
@@ -121,7 +121,8 @@ func (b *Bots) attach(c *conn, _ context.Context, params json.RawMessage) (any, 
 	t := b.byKey[name.Key()]
 	switch {
 	case t == nil:
-		return nil, &jsonrpc.Error{Code: codeForbidden, Message: "name: " + name.URI() + " is no bot of the configuration (bots)"}
+		return nil, &jsonrpc.Error{Code: codeForbidden, Message: "name: " + name.URI() +
+			" is no bot of the configuration (bots)"}
 	case c.bot != nil && c.bot != t:
 		return nil, &jsonrpc.Error{Code: codeForbidden, Message: "name: this connection is " + c.bot.name.URI() + " already"}
 	}
@@ -130,7 +131,7 @@ func (b *Bots) attach(c *conn, _ context.Context, params json.RawMessage) (any, 
 	return map[string]string{"bot": t.name.URI()}, nil
 }
 
-// enter puts c in the place of the bot; who had it is closed.
+// enter puts c in the place of the bot; the connection that had it is closed.
 func (t *bot) enter(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,7 +156,7 @@ func (t *bot) leave(c *conn) {
 	}
 }
 
-// giveUp returns what was not acknowledged. The caller holds mu.
+// giveUp returns the copies that were not acknowledged. The caller holds mu.
 func (t *bot) giveUp() {
 	for id := range t.owed {
 		t.bots.rooms.Result(evapi.Result{CallID: id, Code: botIsAway})
@@ -164,7 +165,7 @@ func (t *bot) giveUp() {
 }
 
 // acknowledged takes a client's answer to a delivery; false: payload is none. An
-// answer to what is not owed (any more) is nothing.
+// answer to a copy that is not owed (any more) is ignored.
 func (t *bot) acknowledged(c *conn, payload []byte) bool {
 	r, err := jsonrpc.DecodeResponse(payload)
 	if err != nil {
@@ -190,7 +191,7 @@ func (t *bot) acknowledged(c *conn, payload []byte) bool {
 }
 
 // say posts a message of the bot that the connection is. It is never taken for a
-// command: a bot that repeats what it hears must not do what it is told.
+// command: a bot that repeats all that it hears must not execute commands.
 func (b *Bots) say(c *conn, ctx context.Context, params json.RawMessage) (any, error) {
 	var p struct{ Room, Text string }
 	return c.asBot(ctx, params, &p, func(ctx context.Context, bot store.Name) error {
@@ -207,7 +208,8 @@ func (b *Bots) command(c *conn, ctx context.Context, params json.RawMessage) (an
 }
 
 // asBot reads parameters and does something as the bot that the connection is.
-func (c *conn) asBot(ctx context.Context, params json.RawMessage, into any, do func(ctx context.Context, bot store.Name) error) (any, error) {
+func (c *conn) asBot(ctx context.Context, params json.RawMessage, into any, do func(ctx context.Context,
+	bot store.Name) error) (any, error) {
 	if err := decode(params, into); err != nil {
 		return nil, err
 	}
@@ -240,7 +242,8 @@ func showDelivery(origin any) deliveryParams {
 	if !ok {
 		return deliveryParams{}
 	}
-	p := deliveryParams{Room: uri(o.Room), Notice: o.Message == nil, ContentType: "text/plain", bodyParams: showBody([]byte(o.Notice))}
+	p := deliveryParams{Room: uri(o.Room), Notice: o.Message == nil, ContentType: "text/plain",
+		bodyParams: showBody([]byte(o.Notice))}
 	if m := o.Message; m != nil {
 		at := m.At.UTC()
 		p.Seq, p.Sender, p.Display, p.Time = m.Seq, uri(m.Sender), m.Display, &at

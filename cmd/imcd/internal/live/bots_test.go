@@ -29,7 +29,8 @@ func (c *client) delivery(text string) (id string) {
 			c.ack(id)
 			continue
 		}
-		if m.Params["body"] != text || m.Params["room"] != "sip:chat-1@x.org" || m.Params["sender"] != "sip:alice@x.org" || id == "" {
+		if m.Params["body"] != text || m.Params["room"] != "sip:chat-1@x.org" || m.Params["sender"] != "sip:alice@x.org" ||
+			id == "" {
 			c.t.Fatalf("got %+v, want %q", m, text)
 		}
 		return id
@@ -237,11 +238,13 @@ func TestBotGetsNoTyping(t *testing.T) {
 	rooms := results{map[int]int{}}
 	bots := NewBots([]store.Name{{User: "echo", Host: "x.org"}}, nil)
 	bots.Start(rooms)
-	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", ContentType: "application/im-iscomposing+xml", Body: []byte("<x/>")})
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:r@x.org>", ContentType: "application/im-iscomposing+xml",
+		Body: []byte("<x/>")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bots.Send(nil, evapi.Copy{Out: out, To: "sip:echo@x.org", CallID: "1"}); err != nil || rooms.codes[botHasIt] != 1 {
+	if _, err := bots.Send(nil, evapi.Copy{Out: out, To: "sip:echo@x.org", CallID: "1"}); err != nil ||
+		rooms.codes[botHasIt] != 1 {
 		t.Errorf("%v, outcomes %v", err, rooms.codes)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"imcd/engine"
 )
 
-// goodbye is how long a client has to take what is written at the end, and then
+// goodbye is how long a client has to take the last writes, and then
 // to answer the close.
 const goodbye = 500 * time.Millisecond
 
@@ -23,7 +23,7 @@ type conn struct {
 	ws       *websocket.Conn
 	listener *engine.Listener
 
-	out  chan []byte     // what is to be written; read by the writer only
+	out  chan []byte     // waiting writes; read by the writer only
 	ctx  context.Context // of the requests; ended when the connection is to end
 	stop context.CancelFunc
 
@@ -133,7 +133,7 @@ func (c *conn) take(payload []byte) {
 	c.after = nil
 }
 
-// write writes what is queued, events and pings, until the connection is to end,
+// write writes the queue, events and pings, until the connection is to end,
 // and then closes it. Over is closed when nothing is read any more.
 func (c *conn) write(over <-chan struct{}) {
 	defer c.ws.Close()

@@ -22,7 +22,8 @@ func FuzzRequest(f *testing.F) {
 		`{"jsonrpc":"2.0","id":1,"method":"imc.bot_say","params":{"room":"sip:a@x","text":"b"}}`,
 		`{"jsonrpc":"2.0","id":1,"method":"imc.bot_command","params":{"room":"sip:a@x","command":"#join"}}`,
 		`[{"jsonrpc":"2.0","method":"imc.subscribe"},{"jsonrpc":"2.0","id":"a","method":"imc.subscribe","params":[]}]`,
-		`{"jsonrpc":"2.0","id":"x","result":true}`, `{"jsonrpc":"2.0","id":"x","error":{"code":488,"message":""}}`, ``, `null`, `[[]]`,
+		`{"jsonrpc":"2.0","id":"x","result":true}`, `{"jsonrpc":"2.0","id":"x","error":{"code":488,"message":""}}`, ``,
+		`null`, `[[]]`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -73,7 +73,7 @@ type place struct {
 func open(t *testing.T, bodies bool, change func(*Limits)) *place {
 	t.Helper()
 	db, err := schema.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "imcd.db"),
-		schema.Options{RoomsTable: "imc_rooms", MembersTable: "imc_members", CloseWait: time.Second, Log: zerolog.Nop()})
+		schema.Options{RoomsTable: "imc_rooms", MembersTable: "imc_members", Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,8 @@ func open(t *testing.T, bodies bool, change func(*Limits)) *place {
 	})
 	methods := rpc.Methods(p.rooms)
 	maps.Copy(methods, Methods(bots))
-	board := &Board{Rooms: p.rooms, Kamailios: func() []relay.State { return []relay.State{{Name: "k", Up: true}} }, Metrics: reg}
+	board := &Board{Rooms: p.rooms, Kamailios: func() []relay.State { return []relay.State{{Name: "k", Up: true}} },
+		Metrics: reg}
 	maps.Copy(methods, board.Methods())
 	limits := DefaultLimits()
 	if change != nil {
@@ -214,7 +215,8 @@ func (c *client) read() (m incoming, err error) {
 func (c *client) call(method, params string) incoming {
 	c.t.Helper()
 	c.id++
-	request, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": c.id, "method": method, "params": json.RawMessage(params)})
+	request, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": c.id, "method": method,
+		"params": json.RawMessage(params)})
 	if err != nil {
 		c.t.Fatal(err)
 	}

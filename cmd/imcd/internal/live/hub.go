@@ -7,20 +7,28 @@
 // Every message is text and one JSON-RPC 2.0 request, notification or batch, up
 // to 64 KiB. They are answered in their order. Events are notifications:
 //
-//	→ {"jsonrpc":"2.0","id":1,"method":"imc.subscribe","params":{"events":["message","join"],"rooms":["chat-*@example.org"]}}
+//	→ {"jsonrpc":"2.0","id":1,"method":"imc.subscribe","params":{
+//	    "events":["message","join"],"rooms":["chat-*@example.org"]}}
 //	← {"jsonrpc":"2.0","result":{"subscription":1},"id":1}
-//	← {"jsonrpc":"2.0","method":"imc.event","params":{"subscription":1,"event":"message","time":"…","room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org","content_type":"text/plain","size":5}}
+//	← {"jsonrpc":"2.0","method":"imc.event","params":{"subscription":1,"event":"message",
 //
-// No events, or no rooms, means all. "bodies":true asks for what was written,
+// //
+// "time":"…","room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org","content_type":"text/plain","size":5}}
+//
+// No events, or no rooms, means all. "bodies":true asks for the text of messages,
 // which the operator must allow (event_bodies). imc.unsubscribe {"subscription":1}
-// ends it. Nothing is kept for who is not connected, but for bots.
+// ends it. Only bots find later the messages that came while they were not connected.
 //
 // A bot is a user that the configuration names (bots). It says who it is, and
-// gets what its rooms say as requests that it must answer, which moves its cursor
-// as a SIP 200 does; what was not answered comes again:
+// gets the messages of its rooms as requests that it must answer, which moves its cursor
+// as a SIP 200 does; messages that were not answered come again:
 //
 //	→ {"jsonrpc":"2.0","id":1,"method":"imc.bot","params":{"name":"sip:echo@example.org"}}
-//	← {"jsonrpc":"2.0","id":"003-…","method":"imc.deliver","params":{"room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org","content_type":"text/plain","body":"hello",…}}
+//	← {"jsonrpc":"2.0","id":"003-…","method":"imc.deliver","params":{
+//
+// //
+// "room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org","content_type":"text/plain","body":"hello",…}}
+//
 //	→ {"jsonrpc":"2.0","id":"003-…","result":true}
 //	→ {"jsonrpc":"2.0","id":2,"method":"imc.bot_say","params":{"room":"sip:chat-a@example.org","text":"hello, too"}}
 //
@@ -31,7 +39,7 @@
 // # Who does what
 //
 // Each connection has a reader and a writer. The reader answers requests and puts
-// what is to be written into a bounded queue; the writer takes from that and from
+// answers into a bounded queue; the writer takes from that and from
 // the engine's events, and alone writes. A client that does not keep up is closed
 // with CloseSlow.
 package live
@@ -69,7 +77,7 @@ type Source interface {
 	NewListener(events int, bytes int64) *engine.Listener
 }
 
-// Limits bound what clients can make imcd hold.
+// Limits bound the memory that clients can make imcd use.
 type Limits struct {
 	Conns   int           // connections at a time
 	Request int64         // bytes of one request
@@ -102,7 +110,7 @@ type Hub struct {
 	done  sync.WaitGroup     // one for each of conns
 }
 
-// NewHub makes a Hub that answers with h and tells of what source does. Bodies
+// NewHub makes a Hub that answers with h and reports the events of source. Bodies
 // says whether the operator allows message bodies to be shown.
 func NewHub(h Handler, source Source, bodies bool, limits Limits, log zerolog.Logger) *Hub {
 	return &Hub{handler: h, source: source, bodies: bodies, limits: limits, log: log, conns: make(map[*conn]struct{}),

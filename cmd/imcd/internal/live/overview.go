@@ -24,13 +24,13 @@ const maxRooms = 500
 // overviewAge is how old an overview may be: many consoles cost as much as one.
 const overviewAge = 500 * time.Millisecond
 
-// Rooms is what an overview asks; *engine.Engine is one.
+// Rooms are the methods that an overview needs; *engine.Engine has them.
 type Rooms interface {
 	Overview(ctx context.Context) ([]engine.RoomSummary, error)
 	Stats(ctx context.Context) (engine.Stats, error)
 }
 
-// Board gathers what the console shows (imc.overview).
+// Board gathers the data of the console (imc.overview).
 type Board struct {
 	Rooms     Rooms
 	Kamailios func() []relay.State

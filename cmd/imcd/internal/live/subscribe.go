@@ -27,7 +27,7 @@ const (
 	codeTooMany   = -32012
 )
 
-// subscription is what one imc.subscribe asked for. Immutable.
+// subscription is that of one imc.subscribe. Immutable.
 type subscription struct {
 	id     int
 	kinds  engine.EventKind
@@ -92,7 +92,8 @@ func (c *conn) subscribe(_ context.Context, params json.RawMessage) (any, error)
 	}
 	list := c.subscriptions()
 	if len(list) >= maxSubscriptions {
-		return nil, &jsonrpc.Error{Code: codeTooMany, Message: fmt.Sprintf("a connection can have %d subscriptions", maxSubscriptions)}
+		return nil, &jsonrpc.Error{Code: codeTooMany, Message: fmt.Sprintf("a connection can have %d subscriptions",
+			maxSubscriptions)}
 	}
 	c.serial++
 	s.id, s.ready = c.serial, make(chan struct{})
@@ -129,7 +130,8 @@ func parseSubscription(params json.RawMessage) (*subscription, error) {
 	for _, name := range p.Events {
 		k, ok := engine.ParseEventKind(name)
 		if !ok {
-			return nil, invalid("events: there is no event %q; there are %s", clip(name), strings.Join(engine.EventNames(), ", "))
+			return nil, invalid("events: there is no event %q; there are %s", clip(name), strings.Join(engine.EventNames(),
+				", "))
 		}
 		s.kinds |= k
 	}

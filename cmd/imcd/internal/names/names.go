@@ -26,11 +26,11 @@ const (
 	maxNames      = 4096              // names that are remembered
 	maxWaiting    = 4096              // copies that wait for a name, of all names
 	maxWaitingFor = 256               // of these, for one name
-	goodFor       = time.Minute       // how long what was found is used
+	goodFor       = time.Minute       // how long a result is used
 	badFor        = 30 * time.Second
 )
 
-// Resolver is what the package needs of *net.Resolver.
+// Resolver has the methods of *net.Resolver that the package needs.
 type Resolver interface {
 	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -54,7 +54,7 @@ type Book struct {
 	cancel   context.CancelFunc
 	loops    sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows; nothing blocks while it is held
+	mu      sync.Mutex // guards the fields below; nothing blocks while it is held
 	stopped bool
 	entries map[string]*entry // by Place.key; at most maxNames
 	waiting int               // copies in all entries
@@ -75,7 +75,7 @@ type Place struct {
 	Port uint16 // 0: none
 }
 
-// entry is what is known of one name, or the copies that wait for it. Guarded by the
+// entry is the result of one name, or the copies that wait for it. Guarded by the
 // Book's mutex, but for place, which is never changed.
 type entry struct {
 	place   Place
@@ -111,7 +111,7 @@ func (b *Book) Start() {
 	}
 }
 
-// Stop ends what is under way and waits for it. Copies that wait have their outcome then.
+// Stop ends lookups under way and waits for them. Waiting copies have their outcome then.
 func (b *Book) Stop() {
 	b.mu.Lock()
 	b.stopped = true
@@ -182,7 +182,7 @@ func NotSent(callID string, err error) evapi.Result {
 	return r
 }
 
-// notFound is what Kamailio answers, too, if it does not find a name.
+// notFound is Kamailio's answer, too, if it does not find a name.
 func notFound(callID string) evapi.Result { return evapi.Result{CallID: callID, Code: 478} }
 
 // entry returns the entry of place, a new one if there is none; nil: there is no space.
@@ -244,7 +244,7 @@ func (b *Book) take(e *entry) []copyTo {
 	return list
 }
 
-// next is where the next copy goes: to each address in turn. It is called with mu held.
+// next returns the address of the next copy: each in turn. It is called with mu held.
 func (e *entry) next() string {
 	if len(e.dests) == 0 {
 		return ""
@@ -264,7 +264,7 @@ func (b *Book) work() {
 	}
 }
 
-// find looks one name up and sends what waits for it.
+// find looks one name up and sends the copies that wait for it.
 func (b *Book) find(e *entry) {
 	b.mu.Lock()
 	late := time.Since(e.asked) > queueTimeout
@@ -278,7 +278,7 @@ func (b *Book) find(e *entry) {
 		dests, err = b.try(lookupTimeout-firstTry, e.place)
 	}
 	if b.ctx.Err() != nil {
-		return // Stop tells those who wait
+		return // Stop gives waiting copies their outcome
 	}
 	if err == nil {
 		b.done(e, dests, nil, goodFor)
@@ -286,7 +286,7 @@ func (b *Book) find(e *entry) {
 	}
 	b.log.Debug().Err(err).Str("name", e.key).Msg("name not found")
 	if !notThere(err) {
-		dests = b.before(e) // a name server that is silent for once does not end what works
+		dests = b.before(e) // a name server that is silent once does not make an earlier result worthless
 	}
 	b.done(e, dests, nil, badFor)
 }
@@ -310,7 +310,7 @@ func (b *Book) before(e *entry) []string {
 	return e.dests
 }
 
-// done notes what was found; late: nothing was asked.
+// done notes a result; late: no name server was asked.
 func (b *Book) done(e *entry, dests []string, late error, good time.Duration) {
 	b.mu.Lock()
 	e.dests, e.asked, e.until = dests, time.Time{}, time.Now().Add(good)

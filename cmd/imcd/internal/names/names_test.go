@@ -140,8 +140,9 @@ func TestLookup(t *testing.T) {
 		"both.example": {"2001:db8::1", "192.0.2.2", "192.0.2.3"}, "short": {"10.0.0.1"},
 		"mapped.example": {"::ffff:192.0.2.9"}, "zone.example": {"fe80::1%eth0"},
 		"wild.example":  {"0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"},
-		"local.example": {"127.0.0.1"}, "cloud.example": {"169.254.169.254"}, "sip1.example": {"192.0.2.11"}, "sip2.example": {"192.0.2.12"},
-		"srv.example": {"192.0.2.99"},
+		"local.example": {"127.0.0.1"}, "cloud.example": {"169.254.169.254"}, "sip1.example": {"192.0.2.11"},
+		"sip2.example": {"192.0.2.12"},
+		"srv.example":  {"192.0.2.99"},
 	}, servers: map[string][]*net.SRV{
 		"_sip._udp.srv.example":  {{Target: "sip1.example.", Port: 5070}, {Target: "sip2.example.", Port: 5060}},
 		"_sip._udp.half.example": {{Target: "gone.example.", Port: 5070}, {Target: "sip2.example.", Port: 5080}},
@@ -157,9 +158,11 @@ func TestLookup(t *testing.T) {
 		{Place{"a.example", 0}, "sip:192.0.2.1:5060"}, {Place{"a.example.", 0}, "sip:192.0.2.1:5060"},
 		{Place{"a.example", 5099}, "sip:192.0.2.1:5099"},
 		{Place{"six.example", 0}, "sip:[2001:db8::1]:5060"}, {Place{"six.example", 5061}, "sip:[2001:db8::1]:5061"},
-		{Place{"both.example", 0}, "sip:192.0.2.2:5060 sip:192.0.2.3:5060"}, {Place{"mapped.example", 0}, "sip:192.0.2.9:5060"},
+		{Place{"both.example", 0}, "sip:192.0.2.2:5060 sip:192.0.2.3:5060"}, {Place{"mapped.example", 0},
+			"sip:192.0.2.9:5060"},
 		{Place{"zone.example", 0}, ""}, {Place{"cloud.example", 0}, ""},
-		{Place{"short", 0}, "sip:10.0.0.1:5060"}, {Place{"wild.example", 0}, ""}, {Place{"local.example", 0}, "sip:127.0.0.1:5060"},
+		{Place{"short", 0}, "sip:10.0.0.1:5060"}, {Place{"wild.example", 0}, ""}, {Place{"local.example", 0},
+			"sip:127.0.0.1:5060"},
 		{Place{"srv.example", 0}, "sip:192.0.2.11:5070"}, {Place{"srv.example", 5060}, "sip:192.0.2.99:5060"},
 		{Place{"half.example", 0}, "sip:192.0.2.12:5080"},
 		{Place{"tcp.example", 0}, "sip:192.0.2.11:5060;transport=tcp"}, {Place{"loop.example", 0}, ""},
@@ -188,7 +191,8 @@ func TestSend(t *testing.T) {
 		send(t, b, "two.example", "4")
 		sent, results := c.take()
 		slices.Sort(sent)
-		want := []string{"0 sip:192.0.2.2:5060", "1 sip:192.0.2.1:5060", "2 sip:192.0.2.2:5060", "3 sip:192.0.2.1:5060", "4 sip:192.0.2.2:5060"}
+		want := []string{"0 sip:192.0.2.2:5060", "1 sip:192.0.2.1:5060", "2 sip:192.0.2.2:5060", "3 sip:192.0.2.1:5060",
+			"4 sip:192.0.2.2:5060"}
 		if !slices.Equal(sent, want) || len(results) > 0 {
 			t.Errorf("sent %q, results %v", sent, results)
 		}

@@ -1,5 +1,5 @@
 // Package probe speaks as much SIP over UDP as it takes to try a way through
-// Kamailio: a socket that sends one request, and answers what comes to it.
+// Kamailio: a socket that sends one request, and answers the requests that come to it.
 package probe
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// From is whom probes are from: a domain that is nobody's (RFC 2606), so that no
+// From is the sender of probes: a domain that is nobody's (RFC 2606), so that no
 // user's password is asked for.
 const From = "sip:imcd-check@imcd-check.invalid"
 
@@ -33,7 +33,7 @@ type Socket struct {
 
 	mu      sync.Mutex
 	answers map[string]chan *sip.Response // by Call-ID, of requests under way; guarded by mu
-	arrived map[string]chan struct{}      // by Call-ID, of what is expected; guarded by mu
+	arrived map[string]chan struct{}      // by Call-ID, of the expected requests; guarded by mu
 }
 
 // Open makes a socket for talking to addr, host:port; its own address is the one

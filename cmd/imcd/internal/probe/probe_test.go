@@ -55,8 +55,10 @@ func TestAsk(t *testing.T) {
 func FuzzPacket(f *testing.F) {
 	s := open(f, "127.0.0.1:9")
 	for _, seed := range []string{
-		"MESSAGE sip:x@y SIP/2.0\r\nCall-ID: call-1\r\n\r\n", "SIP/2.0 200 OK\r\nCall-ID: call-1\r\n\r\n", "SIP/2.0 100 Trying\r\nCall-ID:call-1\r\n\r\n",
-		"ACK sip:x@y SIP/2.0\r\ni: call-1\r\n\r\n", "\r\n\r\n", "MESSAGE", "OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP a;rport\r\nCall-ID: call-1\r\nFrom: <\r\n\r\n",
+		"MESSAGE sip:x@y SIP/2.0\r\nCall-ID: call-1\r\n\r\n", "SIP/2.0 200 OK\r\nCall-ID: call-1\r\n\r\n",
+		"SIP/2.0 100 Trying\r\nCall-ID:call-1\r\n\r\n",
+		"ACK sip:x@y SIP/2.0\r\ni: call-1\r\n\r\n", "\r\n\r\n", "MESSAGE",
+		"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP a;rport\r\nCall-ID: call-1\r\nFrom: <\r\n\r\n",
 	} {
 		f.Add([]byte(seed))
 	}

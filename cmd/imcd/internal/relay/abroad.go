@@ -98,7 +98,7 @@ const maxLearnt = 1024
 type ownHosts struct {
 	now atomic.Pointer[hostSet] // nil: nothing is known yet
 
-	mu       sync.Mutex                    // guards what follows
+	mu       sync.Mutex                    // guards the fields below
 	welcomes map[*evapi.Conn]evapi.Welcome // the last of each
 	learnt   []string                      // from users whom a Kamailio took for its own
 }

@@ -44,12 +44,16 @@ func TestAbroad(t *testing.T) {
 			"sip:bob@999.1.1.1": "999.1.1.1",
 		}},
 		"nothing known yet": {abroad(), map[string]string{"sip:bob@far.example": ""}},
-		"any domain":        {abroad(welcome(0, evapi.Welcome{Rooms: rule, AnyDomain: true})), map[string]string{"sip:bob@far.example": ""}},
-		"older imc.cfg":     {abroad(welcome(0, stock), welcome(1, evapi.Welcome{})), map[string]string{"sip:bob@far.example": ""}},
+		"any domain": {abroad(welcome(0, evapi.Welcome{Rooms: rule, AnyDomain: true})),
+			map[string]string{"sip:bob@far.example": ""}},
+		"older imc.cfg": {abroad(welcome(0, stock), welcome(1, evapi.Welcome{})),
+			map[string]string{"sip:bob@far.example": ""}},
 		"two Kamailios": {abroad(welcome(0, stock), welcome(1, evapi.Welcome{Rooms: rule, Domains: []string{"two.test"}})),
 			map[string]string{"sip:bob@two.test": "", "sip:bob@own.test": "", "sip:bob@far.example": "far.example"}},
-		"learnt":       {abroad(welcome(0, stock), func(g *Group) { g.own.learn("Table.test") }), map[string]string{"sip:bob@table.test": ""}},
-		"switched off": {abroad(welcome(0, stock), func(g *Group) { g.book = nil }), map[string]string{"sip:bob@far.example": ""}},
+		"learnt": {abroad(welcome(0, stock), func(g *Group) { g.own.learn("Table.test") }),
+			map[string]string{"sip:bob@table.test": ""}},
+		"switched off": {abroad(welcome(0, stock), func(g *Group) { g.book = nil }),
+			map[string]string{"sip:bob@far.example": ""}},
 	} {
 		for to, want := range c.want {
 			if got := c.abroad(to); got != want {

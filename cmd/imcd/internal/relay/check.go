@@ -34,7 +34,7 @@ const (
 	CauseOther   = "other"
 )
 
-// Path is what a check found out about one Kamailio.
+// Path is the result of a check of one Kamailio.
 type Path struct {
 	Kamailio  string `json:"kamailio"` // its name
 	Connected bool   `json:"connected"`
@@ -46,7 +46,7 @@ type Path struct {
 	Out       Leg    `json:"out"`             // imcd, Kamailio, a member
 	In        Leg    `json:"in"`              // a user, Kamailio, imcd
 
-	// Registrations is what Kamailio says of those; nil: it does not say.
+	// Registrations are Kamailio's numbers of those; nil: it sends none.
 	Registrations *Registrations `json:"registrations,omitempty"`
 	// NoVia: responses to copies came without the Via by which they find their way.
 	NoVia bool `json:"no_via,omitempty"`
@@ -251,7 +251,8 @@ func (g *Group) tryOut(ctx context.Context, c *evapi.Conn, socket *probe.Socket,
 	defer cancel()
 	callID, _, result, end := g.probes.begin()
 	defer end()
-	out, err := evapi.NewOutgoing(evapi.Content{From: "<" + room + ">", ContentType: "text/plain", Body: []byte("imcd check")})
+	out, err := evapi.NewOutgoing(evapi.Content{From: "<" + room + ">", ContentType: "text/plain",
+		Body: []byte("imcd check")})
 	if err != nil {
 		return Leg{Reason: err.Error()}
 	}

@@ -16,8 +16,9 @@ import (
 
 func TestUDPAddr(t *testing.T) {
 	for uri, want := range map[string]string{
-		"sip:127.0.0.1:5070": "127.0.0.1:5070", "sip:h.example": "h.example:5060", "sip:[::1]:5061;transport=UDP": "[::1]:5061",
-		"sip:h:5060;transport=tcp": "", "sips:h": "", "": "", "nonsense": "",
+		"sip:127.0.0.1:5070": "127.0.0.1:5070", "sip:h.example": "h.example:5060",
+		"sip:[::1]:5061;transport=UDP": "[::1]:5061",
+		"sip:h:5060;transport=tcp":     "", "sips:h": "", "": "", "nonsense": "",
 	} {
 		if got, err := udpAddr(uri); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v; want %q", uri, got, err, want)

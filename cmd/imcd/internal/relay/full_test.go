@@ -40,7 +40,8 @@ func TestOneIsFull(t *testing.T) {
 	}
 	took := map[*evapi.Conn]int{}
 	send := func(via *evapi.Conn) error {
-		conn, err := g.Send(via, evapi.Copy{Out: out, To: "sip:u@x", CallID: fmt.Sprint("c", took[g.conns[0]]+took[g.conns[1]])})
+		conn, err := g.Send(via, evapi.Copy{Out: out, To: "sip:u@x",
+			CallID: fmt.Sprint("c", took[g.conns[0]]+took[g.conns[1]])})
 		if err == nil {
 			took[conn]++
 		}

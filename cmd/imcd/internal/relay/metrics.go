@@ -45,7 +45,8 @@ func (g *Group) Collector() prometheus.Collector {
 			}
 			return 0
 		}),
-		gauge("queued_frames", "Frames, and copies by SIP, that wait to be sent.", func(s evapi.Stats) float64 { return float64(s.Queued) }),
+		gauge("queued_frames", "Frames, and copies by SIP, that wait to be sent.",
+			func(s evapi.Stats) float64 { return float64(s.Queued) }),
 		gauge("shm_free_bytes", "Kamailio's shared memory that is free, as it said last.",
 			func(s evapi.Stats) float64 { return float64(s.MemoryFree) }),
 		gauge("shm_short", "1 while copies go slowly because Kamailio has less than a third of its shared memory left.",
@@ -63,7 +64,8 @@ func (g *Group) Collector() prometheus.Collector {
 		count("reconnects_total", "Connections after the first.", func(s evapi.Stats) uint64 { return s.Reconnects }),
 		count("decode_errors_total", "Frames that ended a connection because they made no sense.",
 			func(s evapi.Stats) uint64 { return s.DecodeErrors }),
-		count("unknown_events_total", "Frames with an unknown method.", func(s evapi.Stats) uint64 { return s.UnknownEvents }),
+		count("unknown_events_total", "Frames with an unknown method.",
+			func(s evapi.Stats) uint64 { return s.UnknownEvents }),
 		count("frame_errors_total", "Frames that Kamailio refused.", func(s evapi.Stats) uint64 { return s.Errors }),
 		count("results_total", "Outcomes of copies.", func(s evapi.Stats) uint64 { return s.Results }),
 		count("sip_copies_total", "Copies sent to Kamailio as SIP requests, repetitions included.",

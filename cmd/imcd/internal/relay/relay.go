@@ -15,7 +15,7 @@ import (
 	"imcd/evapi"
 )
 
-// Rooms takes what the Kamailios report; *engine.Engine is one. Its methods
+// Rooms takes the reports of the Kamailios; *engine.Engine is one. Its methods
 // must not block.
 type Rooms interface {
 	Message(m *evapi.Message)
@@ -25,13 +25,13 @@ type Rooms interface {
 	Registered(aor string)
 	// Lost says that copies sent through c without a result will get none.
 	Lost(c *evapi.Conn)
-	// Welcomed tells what a Kamailio says of itself.
+	// Welcomed reports the welcome of a Kamailio.
 	Welcomed(kamailio string, w evapi.Welcome)
 	// Linked says that a Kamailio is connected, or not any more.
 	Linked(kamailio string, up bool)
 	// Drained says that copies can be sent again after ErrFull.
 	Drained()
-	// Wake makes it try again what could not be sent: a Kamailio is there.
+	// Wake makes it try again to send: a Kamailio is there.
 	Wake()
 }
 
@@ -75,7 +75,7 @@ func New(kamailios []evapi.Config, log zerolog.Logger) (*Group, error) {
 	return g, nil
 }
 
-// Start begins to connect; from then on rooms and calls are told what arrives.
+// Start begins to connect; from then on rooms and calls get everything that arrives.
 func (g *Group) Start(rooms Rooms, calls Calls) {
 	g.rooms, g.calls = rooms, calls
 	if g.book != nil {
@@ -169,7 +169,7 @@ func (g *Group) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	return g.send(via, c)
 }
 
-// send tries via first. What does not fit its queue goes through another: with one Kamailio
+// send tries via first. A copy that does not fit its queue goes through another: with one Kamailio
 // that is slow, or short of memory, nothing waits that others can take.
 func (g *Group) send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	later := evapi.ErrDown

@@ -1,6 +1,6 @@
 package relay
 
-// State is what is shown of the connection to one Kamailio.
+// State is the state of the connection to one Kamailio, as it is shown.
 type State struct {
 	Name       string `json:"name"`
 	Up         bool   `json:"up"`

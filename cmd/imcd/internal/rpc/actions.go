@@ -12,7 +12,7 @@ import (
 // few dozen of them. HTTP answers are cut off at 30 s.
 const allTimeout = 25 * time.Second
 
-// Actions is what operators can do; *engine.Engine does it.
+// Actions are those of operators; *engine.Engine has them.
 type Actions interface {
 	CreateRoom(ctx context.Context, room string, private bool, owner string) error
 	DestroyRoom(ctx context.Context, room string) error
@@ -36,7 +36,7 @@ type skipped struct {
 	Seq uint64 `json:"seq"` // number of the message
 }
 
-// actionMethods is the table of what changes rooms, and of what was said there.
+// actionMethods are the methods that change rooms or read their messages.
 func actionMethods(a Actions) map[string]method {
 	return map[string]method{
 		"imc.create_room": one([]param{text("room"), optional(flag("private")), optional(text("owner"))},
@@ -111,7 +111,7 @@ func say(ctx context.Context, a Actions, v values) (any, error) {
 	return acted{Room: fullName(room)}, nil
 }
 
-// refusedCode is the error code of what is refused, by SIP status.
+// refusedCode is the error code of a refusal, by SIP status.
 func refusedCode(sip int) int {
 	switch sip {
 	case 400, 413:

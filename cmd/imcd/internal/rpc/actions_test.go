@@ -71,7 +71,8 @@ func TestActions(t *testing.T) {
 		{"history", `["c@x",7]`, "history c@x 7", ``},
 	} {
 		done = ""
-		answer := string(server.Handle(t.Context(), []byte(`{"jsonrpc":"2.0","id":1,"method":"imc.`+c.method+`","params":`+c.params+`}`)))
+		answer := string(server.Handle(t.Context(),
+			[]byte(`{"jsonrpc":"2.0","id":1,"method":"imc.`+c.method+`","params":`+c.params+`}`)))
 		if done != c.does || !strings.Contains(answer, `"result":`+c.result) {
 			t.Errorf("%s %s: did %q, answered %s", c.method, c.params, done, answer)
 		}
@@ -94,8 +95,10 @@ func TestActions(t *testing.T) {
 		{"history", `["c@x",1e30]`, "n must be a whole number"},
 	} {
 		done = ""
-		answer := string(server.Handle(t.Context(), []byte(`{"jsonrpc":"2.0","id":1,"method":"imc.`+c.method+`","params":`+c.params+`}`)))
-		if done != "" || !strings.Contains(answer, c.says) || !strings.Contains(answer, fmt.Sprint(jsonrpc.CodeInvalidParams)) {
+		answer := string(server.Handle(t.Context(),
+			[]byte(`{"jsonrpc":"2.0","id":1,"method":"imc.`+c.method+`","params":`+c.params+`}`)))
+		if done != "" || !strings.Contains(answer, c.says) || !strings.Contains(answer,
+			fmt.Sprint(jsonrpc.CodeInvalidParams)) {
 			t.Errorf("%s %s: did %q, answered %s; want %q", c.method, c.params, done, answer, c.says)
 		}
 	}
@@ -118,7 +121,8 @@ func TestToken(t *testing.T) {
 		c.Close()
 	}
 	refused := new(jsonrpc.Error)
-	if _, err := evapi.Dial(t.Context(), guarded.Addr().String(), token+"x"); !errors.As(err, &refused) || refused.Code != codeRefused {
+	if _, err := evapi.Dial(t.Context(), guarded.Addr().String(), token+"x"); !errors.As(err, &refused) ||
+		refused.Code != codeRefused {
 		t.Errorf("a wrong token: %v", err)
 	}
 	for _, first := range []string{statsCall, "hello ", "hello", token, "{}"} {
@@ -140,7 +144,8 @@ func TestToken(t *testing.T) {
 // FuzzParams: whatever the parameters are, a method gets values of the kinds it
 // wants or the caller an error that says what is wrong.
 func FuzzParams(f *testing.F) {
-	for _, seed := range []string{``, `null`, `[]`, `["a","b"]`, `["a"]`, `{"room":"a","user":"b"}`, `{"room":1}`, `[[]]`, `"a"`, `{"":""}`,
+	for _, seed := range []string{``, `null`, `[]`, `["a","b"]`, `["a"]`, `{"room":"a","user":"b"}`, `{"room":1}`, `[[]]`,
+		`"a"`, `{"":""}`,
 		` [ "a" , "b" ] `, `["a","b",true,3]`, `["a","b",null,null]`, `["a","b",false,-1e99]`} {
 		f.Add([]byte(seed))
 	}
@@ -153,7 +158,8 @@ func FuzzParams(f *testing.F) {
 		if n := got["n"]; err == nil && n != nil && n != float64(got.number("n")) {
 			t.Errorf("%q: n is %v and %d", raw, n, got.number("n"))
 		}
-		if refused := new(jsonrpc.Error); err != nil && (!errors.As(err, &refused) || refused.Code != jsonrpc.CodeInvalidParams) {
+		if refused := new(jsonrpc.Error); err != nil && (!errors.As(err, &refused) ||
+			refused.Code != jsonrpc.CodeInvalidParams) {
 			t.Errorf("%q: %v", raw, err)
 		}
 	})

@@ -17,7 +17,7 @@ import (
 	"imcd/evapi/netstring"
 )
 
-// Bounds of what a client of the port can make imcd hold.
+// Bounds of the memory that clients of the port can make imcd use.
 const (
 	maxRequest  = 64 << 10        // bytes of one request
 	idleTimeout = 2 * time.Minute // without a byte from the client
@@ -111,7 +111,8 @@ func (l *Listener) serve(nc net.Conn) {
 }
 
 // welcome answers a hello, as Kamailio's does an operator's.
-const welcome = `{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"operator","gen":0,"version":"","header":"","next_hop":"","features":""}}`
+const welcome = `{"jsonrpc":"2.0","method":"imc.welcome","params":{` +
+	`"role":"operator","gen":0,"version":"","header":"","next_hop":"","features":""}}`
 
 var errToken = errors.New("no token, or a wrong one")
 
@@ -137,7 +138,7 @@ func sameText(a []byte, b string) bool {
 }
 
 // turnAway tells a client that there are too many. The accept loop does it, so
-// it may take no time: what a new socket's buffer does not take is lost.
+// it may take no time: bytes that a new socket's buffer does not take are lost.
 func turnAway(nc net.Conn) {
 	_ = nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	_, _ = nc.Write(netstring.Append(nil, errorResponse(nil, codeBusy, "too many connections")))

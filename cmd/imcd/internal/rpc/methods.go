@@ -25,7 +25,7 @@ const (
 // elsewhere, and the caller can ask again.
 const queryTimeout = 5 * time.Second
 
-// Rooms is what the methods ask and change; *engine.Engine is one.
+// Rooms are those that the methods read and change; *engine.Engine is one.
 type Rooms interface {
 	Actions
 	Rooms(ctx context.Context) ([]engine.RoomInfo, error)
@@ -39,14 +39,14 @@ type Rooms interface {
 	FindRooms(ctx context.Context, name string) ([]string, error)
 }
 
-// method is one row of the table: what it takes, and what it does with it.
+// method is one row of the table: its parameters and its function.
 type method struct {
 	params  []param
 	timeout time.Duration // 0: queryTimeout
 	run     func(ctx context.Context, v values) (any, error)
 }
 
-// Methods is the table of what operators can ask and do.
+// Methods are those of operators.
 func Methods(rooms Rooms) map[string]jsonrpc.Method {
 	all := queryMethods(rooms)
 	maps.Copy(all, actionMethods(rooms))
@@ -99,7 +99,7 @@ func (m method) bounded(ctx context.Context, raw json.RawMessage) (any, error) {
 }
 
 // coded makes an error that the caller gets to see. What is not known to be
-// meant for them stays as it is and is told as an internal error.
+// meant for them stays as it is and is shown as an internal error.
 func coded(err error) error {
 	refused := new(engine.Refused)
 	code := 0

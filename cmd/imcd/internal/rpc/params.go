@@ -33,7 +33,7 @@ func optional(p param) param      { p.optional = true; return p }
 func nameOf(p param) string       { return p.name }
 func signature(ps []param) string { return strings.Join(mapped(ps, shown), ", ") }
 
-// shown is how a parameter stands in a signature.
+// shown returns the form of a parameter in a signature.
 func shown(p param) string {
 	if p.optional {
 		return p.name + "?"
@@ -129,7 +129,7 @@ func (v values) put(p param, one any) error {
 	case kindNumber:
 		var f float64
 		f, ok = one.(float64)
-		// JSON has one kind of number; what is no int must not become one.
+		// JSON has one kind of number; a fraction must not become an int.
 		ok = ok && f == float64(int32(f))
 		must = "a whole number"
 	}

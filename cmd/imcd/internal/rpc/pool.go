@@ -19,7 +19,7 @@ const (
 	callQueue   = 256
 )
 
-// codeBusy is the error code of what is refused because too much is under way.
+// codeBusy is the error code of a request that is refused because too many are under way.
 const codeBusy = -32000
 
 // Handler answers one JSON-RPC payload; nil means no answer.

@@ -137,7 +137,8 @@ func TestTooManyConnections(t *testing.T) {
 // TestGarbageEndsConnection: what is no netstring, or too long, is not answered.
 func TestGarbageEndsConnection(t *testing.T) {
 	l := listen(t, 8, fakeRooms{})
-	for _, garbage := range []string{"GET / HTTP/1.1\r\n\r\n", "99999999999:", "01:a,", "1:ab", fmt.Sprintf("%d:", maxRequest+1)} {
+	for _, garbage := range []string{"GET / HTTP/1.1\r\n\r\n", "99999999999:", "01:a,", "1:ab",
+		fmt.Sprintf("%d:", maxRequest+1)} {
 		nc := dial(t, l)
 		if _, err := nc.Write([]byte(garbage)); err != nil {
 			t.Fatal(err)
@@ -185,7 +186,8 @@ func TestErrorCodes(t *testing.T) {
 		if err := json.Unmarshal(answer, &got); err != nil {
 			t.Fatal(err)
 		}
-		if got.Error.Code != c.code || !strings.Contains(got.Error.Message, c.says) || strings.Contains(got.Error.Message, "hunter2") {
+		if got.Error.Code != c.code || !strings.Contains(got.Error.Message, c.says) || strings.Contains(got.Error.Message,
+			"hunter2") {
 			t.Errorf("%v is told as %s", c.err, answer)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Access decides who may ask over HTTP.
+// Access decides which clients may ask over HTTP.
 //
 // Without a token only this host can connect (the configuration sees to it), so
 // what remains is a page of another site in a browser on this host. It cannot

@@ -67,7 +67,8 @@ func TestToken(t *testing.T) {
 		}
 	}
 	a := &Access{Token: secret, Loopback: loopback}
-	if code := guarded(a, "127.0.0.1:8450", "Authorization", "Bearer "+secret, "Origin", "https://evil.example"); code != 403 {
+	if code := guarded(a, "127.0.0.1:8450", "Authorization", "Bearer "+secret, "Origin",
+		"https://evil.example"); code != 403 {
 		t.Errorf("a page of another site with the token: %d", code)
 	}
 }

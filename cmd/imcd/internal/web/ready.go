@@ -35,7 +35,7 @@ func (d *database) down() bool {
 	if !d.at.IsZero() && time.Since(d.at) < pingAge {
 		return d.err != nil
 	}
-	// Not the request's context: whoever hangs up must not decide for the others.
+	// Not the request's context: one client that hangs up must not decide for the others.
 	ctx, cancel := context.WithTimeout(context.Background(), pingTime)
 	defer cancel()
 	if d.err = d.ping(ctx); d.err != nil {
@@ -48,7 +48,7 @@ func (d *database) down() bool {
 // readiness is the body of /readyz.
 type readiness struct {
 	Ready    bool     `json:"ready"`
-	Missing  []string `json:"missing"`  // what keeps imcd from being ready; empty: nothing
+	Missing  []string `json:"missing"`  // reasons why imcd is not ready; empty: none
 	Kamailio []string `json:"kamailio"` // Kamailios that are not connected
 	Warnings []string `json:"warnings"` // see Parts
 }

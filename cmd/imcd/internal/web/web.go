@@ -1,7 +1,7 @@
 // Package web is imcd's HTTP side: whether it lives and is ready, its metrics,
 // JSON-RPC, and the way to the WebSocket and the console.
 //
-// Without a token in the configuration whoever can connect may ask, and only
+// Without a token in the configuration every client that can connect may ask, and only
 // this host can. With one, everything but /healthz, /readyz and the files of the
 // console, which hold no data, asks for it.
 package web
@@ -23,7 +23,7 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// Bounds of what clients can make imcd hold.
+// Bounds of the memory that clients can make imcd use.
 const (
 	maxConns   = 256      // at a time; more wait in the kernel's queue
 	maxRequest = 64 << 10 // bytes of one JSON-RPC request
@@ -35,7 +35,7 @@ type Handler interface {
 	Handle(ctx context.Context, payload []byte) []byte
 }
 
-// Parts is what the HTTP side shows of the daemon.
+// Parts are those of the daemon that HTTP shows.
 type Parts struct {
 	RPC     Handler
 	Metrics prometheus.Gatherer
@@ -114,7 +114,7 @@ func (s *Server) Stop(ctx context.Context) {
 // Close closes the port of a Server that was never started.
 func (s *Server) Close() { _ = s.ln.Close() }
 
-// Routes returns what is served where.
+// Routes returns the handlers by path.
 func Routes(p Parts) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })

@@ -1,0 +1,67 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"imcd/schema"
+)
+
+// handbackWait bounds HandBack, which may have to write all members again.
+const handbackWait = 10 * time.Minute
+
+// shownRooms is how many rooms a line names.
+const shownRooms = 20
+
+// HandBack makes the tables fit for Kamailio's imc module, and hands each result to print.
+// It reports whether anything failed. No imcd may run. Of o only File and Environ count.
+func HandBack(ctx context.Context, o Options, print func(Line)) (failed bool) {
+	r := &run{Options: o, print: print}
+	if !r.configuration() || !r.database(ctx) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, handbackWait)
+	defer cancel()
+	s, err := schema.Open(ctx, r.cfg.DB.URL, schema.Options{RoomsTable: r.cfg.DB.RoomsTable,
+		MembersTable: r.cfg.DB.MembersTable, Lease: &schema.Lease{}, Log: zerolog.Nop()})
+	if err != nil {
+		remedy := ""
+		if errors.Is(err, schema.ErrHeld) {
+			remedy = "Stop imcd, so that nobody writes to the tables, and call this again."
+		}
+		r.say("database", Fail, err.Error(), remedy)
+		return true
+	}
+	defer s.Close() // all is committed
+	h, err := s.HandBack(ctx)
+	if err != nil {
+		r.say("owners", Fail, err.Error(), "Call this again: it goes on where it ended.")
+		return true
+	}
+	r.handedBack(h)
+	return r.fails > 0
+}
+
+func (r *run) handedBack(h schema.Handback) {
+	r.say("owners", OK, fmt.Sprintf("the rows of %d rooms were put in order; imc.so takes the first member for the owner",
+		len(h.Reordered)), "")
+	if len(h.Disordered) > 0 {
+		r.say("owners", Warn, "still not the first member in "+listed(h.Disordered), "Call this again.")
+	}
+	if len(h.Empty) > 0 {
+		r.say("rooms", Warn, "without members: "+listed(h.Empty)+"; imc.so stops loading rooms at the first of these",
+			"Start imcd, destroy them by imcctl destroy, stop imcd and call this again.")
+	}
+}
+
+func listed(rooms []string) string {
+	if more := len(rooms) - shownRooms; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(rooms[:shownRooms], ", "), more)
+	}
+	return strings.Join(rooms, ", ")
+}
