@@ -17,13 +17,17 @@ const (
 	// pacedBurst bounds the units of copies that were sent just now and have no answer, without max_burst:
 	// so many responses fit Kamailio's socket if they all come at once. Just now is pacedSoon, which allows
 	// 40,000 copies a second at any distance. It is longer after the kernel has dropped datagrams. While
-	// near phones answer nothing that was sent later, their copies count until burstTime: something is
-	// stuck, and all will answer at once.
+	// phones are near and answer nothing that was sent pacedSoon later, copies count until burstTime:
+	// something is stuck, and all will answer at once.
 	pacedBurst = 256
 	pacedSoon  = 6 * time.Millisecond
+	// nearTime bounds how long answers usually take where phones are near. usualOf is the number of
+	// answers in this average.
+	nearTime = 10 * time.Millisecond
+	usualOf  = 256
 	// unpacedBurst and unpacedSoon are the same where the connection does not know what Kamailio has read:
 	// copies that are too fast would wait in Kamailio, and delay other rooms.
-	unpacedBurst = 256
+	unpacedBurst = 200
 	unpacedSoon  = 50 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have reported their bounds.
 	unknownOutstanding = 1500
@@ -47,8 +51,9 @@ type credits struct {
 	// drained is, which counts how often a queue was reported to be half empty.
 	turn    atomic.Pointer[inbox]
 	drained atomic.Uint64
-	// answered is when the latest copy that has an answer was sent, in nanoseconds.
-	answered atomic.Int64
+	// answered is when the latest copy that has an answer was sent. usual is how long the last hundreds of
+	// answers took on average. Both in nanoseconds.
+	answered, usual atomic.Int64
 	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
 	soon atomic.Int64
 
@@ -253,8 +258,10 @@ func (c *credits) older(k *credit, probe bool) {
 	k.units = 0
 }
 
-// reached says that a copy that was sent at a time has an answer.
-func (c *credits) reached(at int64) {
+// reached says that a copy that was sent at a time has an answer after so long.
+func (c *credits) reached(at int64, took time.Duration) {
+	usual := c.usual.Load() // if another shard writes, too, one answer does not count
+	c.usual.Store(usual + (int64(min(took, burstTime))-usual)/usualOf)
 	for {
 		was := c.answered.Load()
 		if at <= was || c.answered.CompareAndSwap(was, at) {

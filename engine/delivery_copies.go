@@ -145,8 +145,7 @@ func (d *delivery) abandon(f *flight) {
 // complete ends a copy by its outcome.
 func (d *delivery) land(f *flight, r evapi.Result) {
 	mine := f.member != nil && f.member.flight == f
-	d.recipients.answered(f, d.age(f))
-	d.engine.credits.reached(d.at(f))
+	d.engine.credits.reached(d.at(f), d.age(f))
 	d.abandon(f)
 	d.engine.metrics.delivery(outcome(r))
 	d.logDelivery(f, r)

@@ -96,10 +96,12 @@ func (d *delivery) ripen() {
 // stuckAgain is how often one copy goes in spite of stuck ones, to see whether they still are.
 const stuckAgain = time.Millisecond
 
-// stuck reports whether f, which has no answer although its phone is near, waits for more than that
-// phone: no copy that was sent later has an answer.
+// stuck reports whether f, which has no answer although phones are near, waits for more than its own
+// phone: no copy that was sent pacedSoon later has an answer.
 func (d *delivery) stuck(f *flight, age time.Duration) bool {
-	return age < burstTime && d.recipients.isNear(f) && d.engine.credits.answered.Load() <= d.at(f)
+	c := d.engine.credits
+	return age < burstTime && time.Duration(c.usual.Load()) < nearTime &&
+		c.answered.Load() <= d.at(f)+int64(pacedSoon)
 }
 
 // at is when f was sent last, comparable among shards.

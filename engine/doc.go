@@ -75,10 +75,10 @@
 //
 // Responses of phones come to the same socket and may come all at once. So copies that were sent just
 // now and have no answer are bounded, too (credits.burst): 256 in 6 ms, which allows 40,000 a second
-// at any distance; silent phones use nothing of it after that time. A copy to a phone that mostly
-// answers within 10 ms counts until a later copy has an answer, for 250 ms at most: when all near
+// at any distance; silent phones use nothing of it after that time. Where answers usually
+// come within 10 ms, a copy counts until a later one has an answer, for 250 ms at most: when all near
 // phones stop to answer, something between is stuck, and all will answer at once. Where copies come
-// back to Kamailio out of batches or RPCs, it is 256 in 50 ms. It is fewer for some seconds after the
+// back to Kamailio out of batches or RPCs, it is 200 in 50 ms. It is fewer for some seconds after the
 // kernel has dropped datagrams. max_burst replaces it by a number for 250 ms.
 //
 // Memory bounds the copies under way: at most max_outstanding fresh ones, or as many as Kamailio's

@@ -324,7 +324,7 @@ func TestStuck(t *testing.T) {
 			}}, true, func(cfg *Config) { cfg.MaxDelay = 0 })
 		h.accepted(h.talk("speaker", "r", 1))
 		h.pass(2 * time.Second)
-		for range nearTries {
+		for range 4 {
 			h.mu.Lock()
 			h.mostAll, stuck = 0, time.Now().Add(100*time.Millisecond)
 			h.mu.Unlock()

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"hash/maphash"
-	"time"
 )
 
 const (
@@ -12,24 +11,18 @@ const (
 	recipientSlots = 1 << 13
 	// slotCopies is from how many copies with the same hash on further ones are counted by name, too.
 	slotCopies = userCopies / 2
-	// nearTime is how long a near phone takes to answer, mostly. It takes longer only when Kamailio is
-	// busy.
-	nearTime = 10 * time.Millisecond
-	// nearTries is how many answers in a row may take longer before a phone counts as far.
-	nearTries = 4
 )
 
 // recipients counts the copies under way by recipient.
 type recipients struct {
 	seed  maphash.Seed
 	under []uint16           // copies under way by the hash of the user's key; several users may have the same
-	near  []uint8            // by the same hash: how many answers may take longer until the phone counts as far; 0: it is far
 	named map[string]uint16  // by user key: copies that were sent while there were slotCopies of the same hash
 	wait  map[string][]aside // by user key: members that wait until fewer copies are under way to their user
 }
 
 func newRecipients(seed maphash.Seed) recipients {
-	return recipients{seed: seed, under: make([]uint16, recipientSlots), near: make([]uint8, recipientSlots),
+	return recipients{seed: seed, under: make([]uint16, recipientSlots),
 		named: make(map[string]uint16), wait: make(map[string][]aside)}
 }
 
@@ -51,15 +44,3 @@ func (c *recipients) add(f *flight) {
 func (c *recipients) most(user string, n int) bool {
 	return int(c.under[c.slot(user)]) >= n && int(c.named[user]) >= n-slotCopies
 }
-
-// answered notes how long the answer to f took.
-func (c *recipients) answered(f *flight, took time.Duration) {
-	if took <= nearTime {
-		c.near[f.slot] = nearTries
-	} else if c.near[f.slot] > 0 {
-		c.near[f.slot]--
-	}
-}
-
-// isNear reports whether the phone of f mostly answers soon.
-func (c *recipients) isNear(f *flight) bool { return c.near[f.slot] > 0 }

@@ -31,6 +31,7 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
 	e.held.limit = int64(cfg.TotalBytes)
 	e.credits.soon.Store(int64(burstTime))
+	e.credits.usual.Store(int64(2 * nearTime)) // until it is known
 	e.served.Store(&served{silent: true, any: true})
 	e.typingID = e.tag + typingID
 	var err error
