@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestAgeClock(t *testing.T) {
@@ -104,9 +106,9 @@ func TestKamailioIsSetBack(t *testing.T) {
 	})
 	rec := &recorder{}
 	c := startConn(t, testConfig(f.addr()), rec)
-	eventually(t, "some pongs", func() bool { return c.Stats().Pongs > 3 })
+	kit.Eventually(t, "some pongs", func() bool { return c.Stats().Pongs > 3 })
 	back.Store(true)
-	eventually(t, "the message", func() bool { return rec.has("message 7:8") })
+	kit.Eventually(t, "the message", func() bool { return rec.has("message 7:8") })
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if age := rec.messages[0].Age; age > 2*time.Second { // imcd answers 503 from 4 s on

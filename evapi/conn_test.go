@@ -3,11 +3,13 @@ package evapi
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"imcd/evapi/evapitest/kit"
 	"imcd/evapi/netstring"
 )
 
@@ -22,19 +24,23 @@ func (p *fakePeer) window() (frames []string, ping string) {
 	}
 }
 
+// windows takes a right hello, and is what comes then, until the end.
+func (p *fakePeer) windows() iter.Seq2[[]string, string] {
+	return func(yield func(frames []string, ping string) bool) {
+		if !p.welcome() {
+			return
+		}
+		for frames, ping := p.window(); ping != "" && yield(frames, ping); frames, ping = p.window() {
+		}
+	}
+}
+
 func TestConnSendsWindows(t *testing.T) {
 	t.Parallel()
 	const copies = 500
 	seen := make(chan int, copies)
 	f := newFake(t, func(p *fakePeer) {
-		if !p.welcome() {
-			return
-		}
-		for {
-			frames, ping := p.window()
-			if ping == "" {
-				return
-			}
+		for frames, ping := range p.windows() {
 			size := len(netstring.Append(nil, []byte(ping)))
 			for _, fr := range frames {
 				size += len(netstring.Append(nil, []byte(fr)))
@@ -56,7 +62,7 @@ func TestConnSendsWindows(t *testing.T) {
 	})
 	rec := &recorder{}
 	c := startConn(t, testConfig(f.addr()), rec)
-	eventually(t, "up", c.Ready)
+	kit.Eventually(t, "up", c.Ready)
 	o := simpleOutgoing(t, strings.Repeat("x", 500))
 	for i := range copies {
 		if err := c.Send(Copy{Out: o, To: "sip:bob@example.org", CallID: fmt.Sprint("c", i)}); err != nil {
@@ -66,9 +72,9 @@ func TestConnSendsWindows(t *testing.T) {
 	for total := 0; total < copies; {
 		total += <-seen
 	}
-	eventually(t, "all confirmed", func() bool { return c.Stats().Queued == 0 })
+	kit.Eventually(t, "all confirmed", func() bool { return c.Stats().Queued == 0 })
 	before := c.Stats().Pongs
-	eventually(t, "heartbeats", func() bool { return c.Stats().Pongs > before+2 })
+	kit.Eventually(t, "heartbeats", func() bool { return c.Stats().Pongs > before+2 })
 	if s := c.Stats(); s.FramesOut != copies+s.Windows || !s.Up {
 		t.Errorf("%+v", s)
 	}
@@ -100,7 +106,7 @@ func TestConnPriorities(t *testing.T) {
 		}
 	})
 	c := startConn(t, testConfig(f.addr()), &recorder{})
-	eventually(t, "heartbeat written", func() bool { return c.Stats().Windows == 1 })
+	kit.Eventually(t, "heartbeat written", func() bool { return c.Stats().Windows == 1 })
 	o := simpleOutgoing(t, strings.Repeat("x", 1000))
 	big := simpleOutgoing(t, strings.Repeat("x", 31000))
 	send := func(cp Copy) {
@@ -141,14 +147,7 @@ func TestConnPriorities(t *testing.T) {
 func TestConnMatchesErrors(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, func(p *fakePeer) {
-		if !p.welcome() {
-			return
-		}
-		for {
-			frames, ping := p.window()
-			if ping == "" {
-				return
-			}
+		for frames, ping := range p.windows() {
 			for i, fr := range frames {
 				var d decoded
 				if i < 3 {
@@ -177,7 +176,7 @@ func TestConnMatchesErrors(t *testing.T) {
 		_ = c.Send(Copy{Out: plain, To: "sip:c@h", CallID: "c"})
 	}}
 	c := startConn(t, testConfig(f.addr()), rec)
-	eventually(t, "pongs", func() bool { return c.Stats().Pongs > 2 })
+	kit.Eventually(t, "pongs", func() bool { return c.Stats().Pongs > 2 })
 	want := []string{"up 1", "result a 404 local=true", "result b 500 local=true"}
 	if got := rec.all(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
@@ -218,7 +217,7 @@ func TestConnAccountsForLostCopies(t *testing.T) {
 		_ = c.Reply(TxID{1, 1}, Answer{Code: 200})
 	}}
 	c := startConn(t, testConfig(f.addr()), rec)
-	eventually(t, "up again", func() bool { return rec.has("up 2") })
+	kit.Eventually(t, "up again", func() bool { return rec.has("up 2") })
 	lines := rec.all()
 	down := slices.Index(lines, "down")
 	if down != copies+1 || lines[0] != "up 1" || lines[down+1] != "up 2" {
@@ -235,7 +234,7 @@ func TestConnAccountsForLostCopies(t *testing.T) {
 		t.Errorf("results for %d of %d copies", len(seen), copies)
 	}
 	before := c.Stats().Pongs
-	eventually(t, "heartbeats", func() bool { return c.Stats().Pongs > before+2 })
+	kit.Eventually(t, "heartbeats", func() bool { return c.Stats().Pongs > before+2 })
 	if s := c.Stats(); s.Queued != 0 || s.Reconnects != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -257,7 +256,7 @@ func TestConnQueueIsBounded(t *testing.T) {
 	cfg := testConfig(f.addr())
 	cfg.QueueFrames, cfg.DeadAfter = 10, 300*time.Millisecond
 	c := startConn(t, cfg, rec)
-	eventually(t, "up", c.Ready)
+	kit.Eventually(t, "up", c.Ready)
 	o := simpleOutgoing(t, strings.Repeat("x", 30000))
 	full := 0
 	for i := range 100 {
@@ -273,9 +272,9 @@ func TestConnQueueIsBounded(t *testing.T) {
 		ErrTooLarge) {
 		t.Errorf("%v", err)
 	}
-	eventually(t, "given up for want of a pong", func() bool { return rec.count("down") > 0 })
-	eventually(t, "every accepted copy accounted for", func() bool { return rec.count("result c") == 100-full })
-	eventually(t, "up again", c.Ready)
+	kit.Eventually(t, "given up for want of a pong", func() bool { return rec.count("down") > 0 })
+	kit.Eventually(t, "every accepted copy accounted for", func() bool { return rec.count("result c") == 100-full })
+	kit.Eventually(t, "up again", c.Ready)
 }
 
 // TestPingWhenMuchWasRead: Kamailio counts what it has sent since the last frame from

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/evapi/evapitest/kit"
 	"imcd/evapi/netstring"
 )
 
@@ -98,9 +99,9 @@ func TestConnFaults(t *testing.T) {
 			}
 			rec := &recorder{}
 			c := startConn(t, cfg, rec)
-			eventually(t, "up on the second connection", func() bool { return rec.has("up 2") })
+			kit.Eventually(t, "up on the second connection", func() bool { return rec.has("up 2") })
 			before := c.Stats().Pongs
-			eventually(t, "a pong", func() bool { return c.Stats().Pongs > before })
+			kit.Eventually(t, "a pong", func() bool { return c.Stats().Pongs > before })
 			if got := rec.has("up 1"); got != tt.wasUp {
 				t.Errorf("first connection up: %v", got)
 			}
@@ -147,7 +148,7 @@ func TestConnReadsSplitFrames(t *testing.T) {
 			})
 			rec := &recorder{}
 			c := startConn(t, testConfig(f.addr()), rec)
-			eventually(t, "the last event", func() bool { return rec.has(want[len(want)-1]) })
+			kit.Eventually(t, "the last event", func() bool { return rec.has(want[len(want)-1]) })
 			if got := strings.Join(rec.all(), "|"); got != strings.Join(want, "|") {
 				t.Errorf("%s", got)
 			}
@@ -171,7 +172,7 @@ func TestEventsBeforeTheWelcome(t *testing.T) {
 	})
 	rec := &recorder{}
 	startConn(t, testConfig(f.addr()), rec)
-	eventually(t, "the early event", func() bool { return rec.has("registered sip:al@h") })
+	kit.Eventually(t, "the early event", func() bool { return rec.has("registered sip:al@h") })
 	if got := strings.Join(rec.all(), "|"); got != "up 1|registered sip:al@h" {
 		t.Error(got)
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestDistantDevices: while devices are distant, Kamailio always has requests to read, as
@@ -170,7 +172,7 @@ func TestDrained(t *testing.T) {
 		cfg := testConfig(f.addr())
 		cfg.QueueCopies, cfg.Fanout = 8, lane
 		c := startConn(t, cfg, r)
-		eventually(t, "up", func() bool { return r.has("up 1") })
+		kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 		full, o := 0, simpleOutgoing(t, "x")
 		for i := 0; i < 5000 && full == 0; i++ {
 			if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: fmt.Sprint("id", i)}); errors.Is(err, ErrFull) {
@@ -182,13 +184,13 @@ func TestDrained(t *testing.T) {
 		if full == 0 {
 			t.Fatalf("%v: the queue is never full", lane)
 		}
-		eventually(t, "drained", func() bool { return r.drains.Load() > 0 })
+		kit.Eventually(t, "drained", func() bool { return r.drains.Load() > 0 })
 		if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: "again"}); err != nil {
 			t.Errorf("%v: %v", lane, err)
 		}
 		was := r.drains.Load()
 		close(end)
-		eventually(t, "told at the end", func() bool { return r.has("down") && r.drains.Load() > was })
+		kit.Eventually(t, "told at the end", func() bool { return r.has("down") && r.drains.Load() > was })
 		c.Stop()
 	}
 }

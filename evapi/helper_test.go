@@ -22,20 +22,6 @@ const testSecret = "engine-secret"
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
-
 // recorder is a Handler that writes everything down as text.
 type recorder struct {
 	onUp func(*Conn)

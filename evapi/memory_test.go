@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // lines is a log that is looked at while it is written.
@@ -39,14 +41,7 @@ func TestLowMemory(t *testing.T) {
 	low.Store(true)
 	copies, replies := make(chan string, 10), make(chan string, 10)
 	f := newFake(t, func(p *fakePeer) {
-		if !p.welcome() {
-			return
-		}
-		for {
-			frames, ping := p.window()
-			if ping == "" {
-				return
-			}
+		for frames, ping := range p.windows() {
 			for _, frame := range frames {
 				if strings.HasPrefix(frame, uacStart) {
 					copies <- frame
@@ -65,7 +60,7 @@ func TestLowMemory(t *testing.T) {
 	log, cfg := &lines{}, testConfig(f.addr())
 	cfg.Log = zerolog.New(log)
 	c := startConn(t, cfg, &recorder{})
-	eventually(t, "memory known", func() bool { return c.Stats().MemoryShort })
+	kit.Eventually(t, "memory known", func() bool { return c.Stats().MemoryShort })
 	o := simpleOutgoing(t, "hello")
 	for i, first := range []bool{false, false, true} {
 		if i == 1 {
@@ -88,7 +83,7 @@ func TestLowMemory(t *testing.T) {
 	if first, second := <-copies, <-copies; !strings.Contains(first, "copy2") || !strings.Contains(second, "copy1") {
 		t.Errorf("%s went ahead of %s", first, second)
 	}
-	eventually(t, "not short", func() bool { return !c.Stats().MemoryShort })
+	kit.Eventually(t, "not short", func() bool { return !c.Stats().MemoryShort })
 	for _, line := range []string{"Kamailio is short of shared memory", "Kamailio has shared memory again"} {
 		if n := log.count(line); n != 1 {
 			t.Errorf("%q was logged %d times", line, n)

@@ -8,6 +8,7 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestRealBytes sends what Kamailio's tm.t_uac_start would change, and what it
@@ -23,7 +24,7 @@ func TestRealBytes(t *testing.T) {
 var lanes = []evapi.Lane{evapi.LaneRPC, evapi.LaneBatch, evapi.LaneSIP}
 
 func realBytes(t *testing.T, lane evapi.Lane, local string) {
-	k := startKamailio(t, evapitest.Options{IMCLocal: local})
+	k := kit.Kamailio(t, evapitest.Options{IMCLocal: local})
 	every := make([]byte, 256)
 	for i := range every {
 		every[i] = byte(i)
@@ -71,7 +72,7 @@ func realBytes(t *testing.T, lane evapi.Lane, local string) {
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org;x=y", CallID: callID}); err != nil {
 			t.Fatal(name, err)
 		}
-		if r := await(t, "result of "+name, results); r.Code != 200 || r.CallID != callID {
+		if r := kit.Await(t, "result of "+name, results); r.Code != 200 || r.CallID != callID {
 			t.Errorf("%s: %+v", name, r)
 		}
 		head := s.head(callID)
@@ -113,7 +114,7 @@ func TestRealErrors(t *testing.T) {
 }
 
 func realErrors(t *testing.T, lane evapi.Lane) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 10)
 	c := connect(t, k, lane, "", newEvents(func(r evapi.Result) { results <- r }))
 	for _, body := range []string{"x", "x\x00"} {
@@ -129,7 +130,7 @@ func realErrors(t *testing.T, lane evapi.Lane) {
 			if err := c.Send(evapi.Copy{Out: out, To: to, CallID: callID}); err != nil {
 				t.Fatal(err)
 			}
-			if r := await(t, "result for "+to, results); r.Local != local || r.CallID != callID || r.Code != 400 {
+			if r := kit.Await(t, "result for "+to, results); r.Local != local || r.CallID != callID || r.Code != 400 {
 				t.Errorf("%q to %s: %+v", body, to, r)
 			}
 		}
@@ -137,7 +138,7 @@ func realErrors(t *testing.T, lane evapi.Lane) {
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: fmt.Sprint("ok-", len(body))}); err != nil {
 			t.Fatal(err)
 		}
-		if r := await(t, "404", results); r.Local || r.Code != 404 {
+		if r := kit.Await(t, "404", results); r.Local || r.Code != 404 {
 			t.Errorf("%q: %+v", body, r)
 		}
 	}

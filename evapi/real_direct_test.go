@@ -7,6 +7,7 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
@@ -49,12 +50,7 @@ func bind(t *testing.T, u *evapitest.UA, contact string, headers ...string) {
 
 func newDevice(t *testing.T, k *evapitest.Kamailio, user, transport string, answer int) device {
 	t.Helper()
-	u, err := evapitest.NewUA(evapitest.UAConfig{User: user, Domain: "example.org", Proxy: k.SIPAddr(),
-		Transport: transport})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { u.Close() })
+	u := kit.UA(t, evapitest.UAConfig{User: user, Domain: "example.org", Proxy: k.SIPAddr(), Transport: transport})
 	u.AnswerWith(answer)
 	return device{u, answer}
 }
@@ -76,7 +72,7 @@ func onDirectLanes(t *testing.T, test func(t *testing.T, lane evapi.Lane)) {
 
 func newDirect(t *testing.T, lane evapi.Lane) *direct {
 	t.Helper()
-	d := &direct{k: startKamailio(t, evapitest.Options{Config: natConfig(t)}), results: make(chan evapi.Result, 100)}
+	d := &direct{k: kit.Kamailio(t, evapitest.Options{Config: natConfig(t)}), results: make(chan evapi.Result, 100)}
 	d.c = connect(t, d.k, lane, "", newEvents(func(r evapi.Result) { d.results <- r }))
 	d.out = mustOutgoing(t, "\x00hi!\xff")
 	return d
@@ -97,7 +93,7 @@ func (d *direct) send(t *testing.T, user string) evapi.Result {
 	if err := d.c.Send(evapi.Copy{Out: d.out, To: "sip:" + user + "@example.org", CallID: "id-" + user}); err != nil {
 		t.Fatal(err)
 	}
-	return await(t, "result of "+user, d.results)
+	return kit.Await(t, "result of "+user, d.results)
 }
 
 // TestDirectDevices sends to members with none, one and several devices.

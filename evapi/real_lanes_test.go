@@ -14,6 +14,7 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // fastSink answers every request with 200 and looks at nothing.
@@ -147,7 +148,7 @@ func BenchmarkLanes(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			end := time.Now().Add(patience)
+			end := time.Now().Add(kit.Patience)
 			for now := range time.Tick(time.Millisecond) {
 				if len(room) == 0 {
 					break

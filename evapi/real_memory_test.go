@@ -7,6 +7,7 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestShortOfMemory: a Kamailio that has less than a third of its shared memory left without
@@ -36,7 +37,7 @@ func TestShortOfMemory(t *testing.T) {
 				}
 			}
 			for range tc.copies {
-				if r := await(t, "a copy's result", d.results); r.Code != 200 {
+				if r := kit.Await(t, "a copy's result", d.results); r.Code != 200 {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -63,9 +64,9 @@ func memoryOf(t *testing.T, mb int, lane evapi.Lane) (*direct, evapi.Stats) {
 	cfg = strings.Replace(cfg, load, load+`
 loadmodule "htable.so"
 modparam("htable", "htable", "ballast=>size=18")`, 1)
-	d := &direct{k: startKamailio(t, evapitest.Options{Config: cfg, SHM: mb}), results: make(chan evapi.Result, 1000)}
+	d := &direct{k: kit.Kamailio(t, evapitest.Options{Config: cfg, SHM: mb}), results: make(chan evapi.Result, 1000)}
 	d.c = connect(t, d.k, lane, "", newEvents(func(r evapi.Result) { d.results <- r }))
 	d.out = mustOutgoing(t, "hi")
-	eventually(t, "its memory is known", func() bool { return d.c.Stats().MemoryTotal > 0 })
+	kit.Eventually(t, "its memory is known", func() bool { return d.c.Stats().MemoryTotal > 0 })
 	return d, d.c.Stats()
 }

@@ -9,6 +9,7 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // unresolved is a copy whose contact has a name.
@@ -34,7 +35,7 @@ func (n *namer) Unresolved(_ *evapi.Conn, cp evapi.Copy, host string, port uint1
 // told the name, and says where the copy goes.
 // (Kamailio's cache of names does not know /etc/hosts.)
 func TestContactsWithNames(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{Config: natConfig(t),
+	k := kit.Kamailio(t, evapitest.Options{Config: natConfig(t),
 		Local: "use_dns_cache=off\n"})
 	results := make(chan evapi.Result, 100)
 	n := &namer{events: newEvents(func(r evapi.Result) { results <- r }), names: make(chan unresolved, 100)}
@@ -44,7 +45,7 @@ func TestContactsWithNames(t *testing.T) {
 	}
 	c.Start()
 	t.Cleanup(c.Stop)
-	await(t, "connected", n.up)
+	kit.Await(t, "connected", n.up)
 	out := mustOutgoing(t, "hello")
 	for _, tt := range []struct {
 		user, host, params string
@@ -76,7 +77,7 @@ func TestContactsWithNames(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tt.named {
-				u := await(t, "a name", n.names)
+				u := kit.Await(t, "a name", n.names)
 				if !strings.EqualFold(u.host, tt.host) || (u.port != 0) != tt.port || u.cp.CallID != cp.CallID ||
 					u.cp.To != cp.To || u.cp.Out != out {
 					t.Errorf("%+v", u)
@@ -86,7 +87,7 @@ func TestContactsWithNames(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if r := await(t, "result", results); r.Code != 200 || r.CallID != cp.CallID {
+			if r := kit.Await(t, "result", results); r.Code != 200 || r.CallID != cp.CallID {
 				t.Errorf("%+v", r)
 			}
 			got := d.ua.Received()
@@ -103,7 +104,7 @@ func TestContactsWithNames(t *testing.T) {
 			Dest: "sip:" + k.SIPAddr()}); err != nil {
 			t.Fatal(err)
 		}
-		if r := await(t, "result", results); r.Code != 478 || r.CallID != "id-self" {
+		if r := kit.Await(t, "result", results); r.Code != 478 || r.CallID != "id-self" {
 			t.Errorf("%+v", r)
 		}
 		// That is all that comes of it.
@@ -112,7 +113,7 @@ func TestContactsWithNames(t *testing.T) {
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:next@example.org", CallID: "id-next"}); err != nil {
 			t.Fatal(err)
 		}
-		if r := await(t, "result", results); r.CallID != "id-next" || r.Code != 200 || c.Stats().SIPStray > 0 {
+		if r := kit.Await(t, "result", results); r.CallID != "id-next" || r.Code != 200 || c.Stats().SIPStray > 0 {
 			t.Errorf("%+v, %d stray", r, c.Stats().SIPStray)
 		}
 	})
@@ -129,7 +130,7 @@ func TestContactsWithNames(t *testing.T) {
 			if err := c.Send(evapi.Copy{Out: out, To: "sip:" + user + "@example.org", CallID: "id-" + user}); err != nil {
 				t.Fatal(err)
 			}
-			if r := await(t, "result", results); r.Code != reply.Code || len(n.names) > 0 || len(d.ua.Received()) != 1 {
+			if r := kit.Await(t, "result", results); r.Code != reply.Code || len(n.names) > 0 || len(d.ua.Received()) != 1 {
 				t.Errorf("%+v, %d names, %d copies", r, len(n.names), len(d.ua.Received()))
 			}
 		})
@@ -142,8 +143,8 @@ func TestContactsWithNames(t *testing.T) {
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:left@example.org", CallID: "id-left"}); err != nil {
 			t.Fatal(err)
 		}
-		await(t, "a name", n.names)
-		if r := await(t, "result", results); r.Code != 200 || len(d.ua.Received()) != 1 {
+		kit.Await(t, "a name", n.names)
+		if r := kit.Await(t, "result", results); r.Code != 200 || len(d.ua.Received()) != 1 {
 			t.Errorf("%+v, %d copies", r, len(d.ua.Received()))
 		}
 	})

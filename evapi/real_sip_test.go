@@ -1,7 +1,6 @@
 package evapi_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"regexp"
@@ -13,13 +12,14 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // optionsFrom returns the status line with which Kamailio answers an OPTIONS from a
 // local address, by UDP or TCP; empty: none came in time.
 func optionsFrom(t *testing.T, k *evapitest.Kamailio, network, local string) (status string) {
 	t.Helper()
-	d := net.Dialer{Timeout: patience}
+	d := net.Dialer{Timeout: kit.Patience}
 	var err error
 	if network == "tcp" {
 		d.LocalAddr, err = net.ResolveTCPAddr(network, local)
@@ -72,7 +72,7 @@ func sipPort(t *testing.T, own, other string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := startKamailio(t, evapitest.Options{SIPPort: port, Local: fmt.Sprintf("listen=udp:127.0.0.2:%d\n", port),
+	k := kit.Kamailio(t, evapitest.Options{SIPPort: port, Local: fmt.Sprintf("listen=udp:127.0.0.2:%d\n", port),
 		IMCLocal: fmt.Sprintf("#!define IMC_NEXT_HOP \"sip:%s:%d\"\n", own, port)})
 	dev := newDevice(t, k, "bob", "udp", 200)
 	bind(t, dev.ua, "<"+dev.ua.Contact()+">")
@@ -85,7 +85,7 @@ func sipPort(t *testing.T, own, other string) {
 			n)}); err != nil {
 			t.Fatal(err)
 		}
-		if r := await(t, "result", results); r.Code != 200 {
+		if r := kit.Await(t, "result", results); r.Code != 200 {
 			t.Errorf("%+v", r)
 		}
 		m, err := dev.ua.Next(t.Context())
@@ -110,7 +110,7 @@ func sipPort(t *testing.T, own, other string) {
 		}
 	}
 	c.Stop()
-	eventually(t, "the port forgotten", func() bool {
+	kit.Eventually(t, "the port forgotten", func() bool {
 		got := optionsFrom(t, k, "udp", own+":"+link)
 		return got != "" && !strings.Contains(got, "imc")
 	})
@@ -120,7 +120,7 @@ func sipPort(t *testing.T, own, other string) {
 // has it, does not send copies in circles, nor lets them be strangers.
 func TestSIPToItself(t *testing.T) {
 	t.Parallel()
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	dev := newDevice(t, k, "bob", "udp", 200)
 	bind(t, dev.ua, "<"+dev.ua.Contact()+">")
 	results := make(chan evapi.Result, 10)
@@ -130,7 +130,7 @@ func TestSIPToItself(t *testing.T) {
 			CallID: user}); err != nil {
 			t.Fatal(err)
 		}
-		if r := await(t, "result", results); r.CallID != user || r.Code != want {
+		if r := kit.Await(t, "result", results); r.CallID != user || r.Code != want {
 			t.Errorf("%+v, want %d", r, want)
 		}
 	}
@@ -156,7 +156,7 @@ func TestForeignMember(t *testing.T) {
 			}
 			cfg = strings.Replace(cfg, old, new, 1)
 		}
-		k := startKamailio(t, evapitest.Options{Config: cfg, Local: "alias=\"example.org\"\n"})
+		k := kit.Kamailio(t, evapitest.Options{Config: cfg, Local: "alias=\"example.org\"\n"})
 		dev := newDevice(t, k, "bob", "udp", 200)
 		bind(t, dev.ua, "<"+dev.ua.Contact()+">")
 		results := make(chan evapi.Result, 10)
@@ -165,7 +165,7 @@ func TestForeignMember(t *testing.T) {
 			if err := c.Send(evapi.Copy{Out: mustOutgoing(t, "x"), To: to, CallID: to}); err != nil {
 				t.Fatal(err)
 			}
-			if r := await(t, "result", results); r.CallID != to || r.Code != want {
+			if r := kit.Await(t, "result", results); r.CallID != to || r.Code != want {
 				t.Errorf("%+v, want %d", r, want)
 			}
 		}
@@ -176,7 +176,7 @@ func TestForeignMember(t *testing.T) {
 // transaction, and its member is one that did not answer. One that answers late has it.
 func TestSIPSilence(t *testing.T) {
 	t.Parallel()
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 10)
 	c := connect(t, k, evapi.LaneSIP, "", newEvents(func(r evapi.Result) { results <- r }))
 	for _, user := range []string{"silent", "late"} {
@@ -198,11 +198,10 @@ func TestSIPSilence(t *testing.T) {
 			}
 		}
 	}
-	if r := await(t, "result of late", results); r.CallID != "late" || r.Code != 200 {
+	if r := kit.Await(t, "result of late", results); r.CallID != "late" || r.Code != 200 {
 		t.Errorf("%+v", r)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := kit.Context(t)
 	select {
 	case r := <-results:
 		if r.CallID != "silent" || r.Local || r.Code != 408 {

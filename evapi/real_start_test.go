@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestRealStart: a Kamailio says the same word of its start at each hello, and another one after each start.
 func TestRealStart(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	hello := func() (start, gen string) {
 		t.Helper()
 		p, err := evapitest.DialPeer(t.Context(), k.EvapiAddr())

@@ -13,27 +13,8 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
-
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
-
-func startKamailio(t *testing.T, opts evapitest.Options) *evapitest.Kamailio {
-	t.Helper()
-	k, err := evapitest.StartKamailio(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("Kamailio:\n%s", k.LogTail())
-		}
-	})
-	return k
-}
 
 // events is a Handler that hands everything to channels of enough capacity.
 type events struct {
@@ -60,31 +41,6 @@ func (e *events) Registered(*evapi.Conn, string)       {}
 func (e *events) Call(q *evapi.Call)                   { e.calls <- q }
 func (e *events) Result(_ *evapi.Conn, r evapi.Result) { e.result(r) }
 
-func await[T any](t *testing.T, what string, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("not within %v: %s", patience, what)
-		panic("unreachable")
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
-
 // connect starts a Conn whose copies go straight to next.
 func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, ev *events) *evapi.Conn {
 	t.Helper()
@@ -95,7 +51,7 @@ func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, 
 	}
 	c.Start()
 	t.Cleanup(c.Stop)
-	await(t, "connected", ev.up)
+	kit.Await(t, "connected", ev.up)
 	return c
 }
 
@@ -110,7 +66,7 @@ func TestRealEveryFrameOnce(t *testing.T) {
 
 func everyFrameOnce(t *testing.T, lane evapi.Lane, local string) {
 	const copies, outstanding = 20000, 1000
-	k := startKamailio(t, evapitest.Options{SHM: 2048, IMCLocal: local}) // a transaction stays 5 s after its end
+	k := kit.Kamailio(t, evapitest.Options{SHM: 2048, IMCLocal: local}) // a transaction stays 5 s after its end
 	var mu sync.Mutex
 	sums := make(map[string]uint32, copies)
 	s := newSink(t, func(callID string, body []byte) error {
@@ -156,7 +112,7 @@ func everyFrameOnce(t *testing.T, lane evapi.Lane, local string) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "a result for each", func() bool { return len(room) == 0 })
+	kit.Eventually(t, "a result for each", func() bool { return len(room) == 0 })
 	took := time.Since(began)
 	ids, twice := s.counts()
 	st := c.Stats()
@@ -198,7 +154,7 @@ func randomBody(random *rand.Rand, text []byte, i int) []byte {
 
 // TestRealReconnect restarts Kamailio under a Conn.
 func TestRealReconnect(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 10)
 	ev := newEvents(func(r evapi.Result) { results <- r })
 	c := connect(t, k, evapi.LaneAuto, "", ev)
@@ -206,11 +162,11 @@ func TestRealReconnect(t *testing.T) {
 		if err := k.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		await(t, "down", ev.down)
+		kit.Await(t, "down", ev.down)
 		if err := k.Start(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		await(t, "up again", ev.up)
+		kit.Await(t, "up again", ev.up)
 		out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-r@example.org>", Body: []byte("x")})
 		if err != nil {
 			t.Fatal(err)
@@ -218,7 +174,7 @@ func TestRealReconnect(t *testing.T) {
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: "1"}); err != nil {
 			t.Fatal(err)
 		}
-		if r := await(t, "404", results); r.Local || r.Code != 404 {
+		if r := kit.Await(t, "404", results); r.Local || r.Code != 404 {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -233,7 +189,7 @@ func TestRealFrozen(t *testing.T) {
 }
 
 func realFrozen(t *testing.T, lane evapi.Lane) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 100)
 	ev := newEvents(func(r evapi.Result) { results <- r })
 	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane,
@@ -244,7 +200,7 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 	}
 	c.Start()
 	t.Cleanup(c.Stop)
-	await(t, "connected", ev.up)
+	kit.Await(t, "connected", ev.up)
 	if err := k.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -258,10 +214,10 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 			accepted++
 		}
 	}
-	await(t, "down", ev.down)
+	kit.Await(t, "down", ev.down)
 	if lane == evapi.LaneBatch {
 		for range accepted {
-			if r := await(t, "result", results); !r.Local || r.Code != 503 {
+			if r := kit.Await(t, "result", results); !r.Local || r.Code != 503 {
 				t.Errorf("%+v", r)
 			}
 		}
@@ -269,13 +225,13 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 	if err := k.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "up again", ev.up)
+	kit.Await(t, "up again", ev.up)
 	if lane == evapi.LaneSIP {
 		local := 0
 		for range accepted {
 			// 503: imcd's address was not known any more, or not again; or the copy had
 			// to wait for those before it.
-			r := await(t, "result", results)
+			r := kit.Await(t, "result", results)
 			if r.Code != 404 && r.Code != 503 {
 				t.Errorf("%+v", r)
 			}
@@ -289,5 +245,5 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 		}
 	}
 	before := c.Stats().Pongs
-	eventually(t, "pongs", func() bool { return c.Stats().Pongs > before+3 })
+	kit.Eventually(t, "pongs", func() bool { return c.Stats().Pongs > before+3 })
 }

@@ -1,7 +1,6 @@
 package evapi_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // throughLocal has a Kamailio pass copies for a next hop elsewhere on as they are.
@@ -35,7 +35,7 @@ func (h *rawUA) uri() string { return "sip:" + h.pc.LocalAddr().String() }
 func (h *rawUA) take(t *testing.T) (map[string]string, *net.UDPAddr) {
 	t.Helper()
 	buf := make([]byte, 65536)
-	if err := h.pc.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := h.pc.SetReadDeadline(time.Now().Add(kit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	n, from, err := h.pc.ReadFromUDP(buf)
@@ -74,7 +74,7 @@ func (h *rawUA) send(t *testing.T, to *net.UDPAddr, top string, req map[string]s
 // are; local is added to its settings.
 func startThrough(t *testing.T, local string) (*evapitest.Kamailio, *rawUA, *evapi.Conn, <-chan evapi.Result) {
 	t.Helper()
-	k, hop, results := startKamailio(t, evapitest.Options{IMCLocal: throughLocal + local}), newRawUA(t),
+	k, hop, results := kit.Kamailio(t, evapitest.Options{IMCLocal: throughLocal + local}), newRawUA(t),
 		make(chan evapi.Result, 100)
 	c := connect(t, k, evapi.LaneSIP, hop.uri(), newEvents(func(r evapi.Result) { results <- r }))
 	return k, hop, c, results
@@ -144,7 +144,7 @@ func passThrough(t *testing.T, local string, logged bool) {
 		top := strings.NewReplacer("VIA", req["Via"], "KAM", k.SIPAddr(), "BRANCH", branch, "PORT",
 			fmt.Sprint(from.Port)).Replace(tt.top)
 		hop.send(t, from, top, req)
-		if r := await(t, "result: "+tt.name, results); r.Local || r.Code != tt.want || r.RetryAfter != tt.wait ||
+		if r := kit.Await(t, "result: "+tt.name, results); r.Local || r.Code != tt.want || r.RetryAfter != tt.wait ||
 			r.CallID != fmt.Sprint("id-", i) {
 			t.Errorf("%s: %+v, want %d", tt.name, r, tt.want)
 		}
@@ -154,7 +154,7 @@ func passThrough(t *testing.T, local string, logged bool) {
 	}
 	left := func(what string) int { return strings.Count(k.LogTail(), "LEFT "+what) }
 	// The last response was one of them.
-	eventually(t, "what did not pass at once in the log", func() bool { return left("SIP/2.0") >= responses })
+	kit.Eventually(t, "what did not pass at once in the log", func() bool { return left("SIP/2.0") >= responses })
 	if n, m := left("MESSAGE"), left("SIP/2.0"); n != requests || m != responses {
 		t.Errorf("%d copies and %d responses did not pass at once, want %d and %d", n, m, requests, responses)
 	}
@@ -190,8 +190,7 @@ func TestThroughOthers(t *testing.T) {
 	if got := status(t, stranger); got != "SIP/2.0 200 OK" {
 		t.Errorf("another Kamailio's copy: %q", got)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := kit.Context(t)
 	if m, err := bob.ua.Next(ctx); err != nil || m.CallID != "another" {
 		t.Errorf("%v, %v", m, err)
 	}
@@ -211,7 +210,7 @@ func TestThroughOthers(t *testing.T) {
 		}
 	}
 	stranger.send(t, kam, "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP "+k.SIPAddr()+";branch="+branch, req)
-	eventually(t, "imcd to have seen it", func() bool { return c.Stats().SIPStray == 1 })
+	kit.Eventually(t, "imcd to have seen it", func() bool { return c.Stats().SIPStray == 1 })
 	if log := k.LogTail(); strings.Contains(log, "pv_trans") || strings.Contains(log, "tr_eval") {
 		t.Error("a transformation of imc.cfg failed")
 	}
@@ -221,7 +220,7 @@ func TestThroughOthers(t *testing.T) {
 	}
 	req, from := hop.take(t)
 	hop.send(t, from, "SIP/2.0 200 OK\r\nVia: "+req["Via"], req)
-	if r := await(t, "result", results); req["Call-ID"] != "mine" || r.CallID != "mine" || r.Code != 200 {
+	if r := kit.Await(t, "result", results); req["Call-ID"] != "mine" || r.CallID != "mine" || r.Code != 200 {
 		t.Errorf("%v, %+v", req, r)
 	}
 }
@@ -244,7 +243,7 @@ func TestThroughAway(t *testing.T) {
 	req, from := hop.take(t)
 	connect(t, k, evapi.LaneRPC, "", newEvents(nil)) // takes its place
 	hop.send(t, from, "SIP/2.0 200 OK\r\nVia: "+req["Via"], req)
-	if r := await(t, "result", results); r.CallID != "one" || r.Code != 200 {
+	if r := kit.Await(t, "result", results); r.CallID != "one" || r.Code != 200 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // paced is what a test does to a sipFlow: some requests are sent, up to some number
@@ -102,7 +104,7 @@ func TestRoomOfDatagrams(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, fmt.Sprintf("%d bytes take half of %d at least", size, room/n), func() bool {
+		kit.Eventually(t, fmt.Sprintf("%d bytes take half of %d at least", size, room/n), func() bool {
 			took = waiting(t, in)
 			return took >= room/2
 		})

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestGauge: the kernel tells what lies in the socket of somebody else, and what did not fit.
@@ -48,14 +50,14 @@ func TestGauge(t *testing.T) {
 		t.Errorf("empty: %+v", l)
 	}
 	send(4)
-	eventually(t, "four lie there", func() bool { return read().used >= 4*minDatagram/2 })
+	kit.Eventually(t, "four lie there", func() bool { return read().used >= 4*minDatagram/2 })
 	if l := read(); l.used > 4*minDatagram || l.drops != 0 || l.size != size {
 		t.Errorf("four: %+v", l)
 	}
 	send(100)
-	eventually(t, "some did not fit", func() bool { return read().drops > 0 })
+	kit.Eventually(t, "some did not fit", func() bool { return read().drops > 0 })
 	in.Close()
-	eventually(t, "the socket is gone", func() bool {
+	kit.Eventually(t, "the socket is gone", func() bool {
 		_, err := g.read()
 		return err != nil
 	})

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // logBook keeps what is logged.
@@ -50,7 +52,7 @@ func startSIP(t *testing.T, p *sipPeer, each func(frame string), r *recorder) (*
 	c.linkLater = 10 * time.Millisecond
 	c.Start()
 	t.Cleanup(c.Stop)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	return c, book
 }
 
@@ -84,8 +86,8 @@ func TestSIPLinkForgotten(t *testing.T) {
 	told := next(imcLink)
 	p.set(func() { p.stranger = true })
 	send("lost")
-	eventually(t, "its refusal", func() bool { return r.has("result lost 503 local=false") })
-	eventually(t, "a line in the log", func() bool { return book.count("does not know imcd's SIP address") == 1 })
+	kit.Eventually(t, "its refusal", func() bool { return r.has("result lost 503 local=false") })
+	kit.Eventually(t, "a line in the log", func() bool { return book.count("does not know imcd's SIP address") == 1 })
 	before := p.got()
 	send("framed")
 	if frame := next(imcBatch); !strings.Contains(frame, "sip:a@h framed ") {
@@ -98,9 +100,9 @@ func TestSIPLinkForgotten(t *testing.T) {
 		t.Error("copies go by SIP to who does not know them")
 	}
 	p.set(func() { p.stranger = false })
-	eventually(t, "the way back", func() bool { return book.count("copies go to Kamailio as SIP requests now") == 1 })
+	kit.Eventually(t, "the way back", func() bool { return book.count("copies go to Kamailio as SIP requests now") == 1 })
 	send("back")
-	eventually(t, "its result", func() bool { return r.has("result back 200 local=false") })
+	kit.Eventually(t, "its result", func() bool { return r.has("result back 200 local=false") })
 	if p.got() != before+1 {
 		t.Errorf("%d copies by SIP", p.got()-before)
 	}
@@ -120,12 +122,12 @@ func TestSIPLinkOtherWayIsShut(t *testing.T) {
 		if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the copy", func() bool { return p.got() > 0 })
+		kit.Eventually(t, "the copy", func() bool { return p.got() > 0 })
 		c.box.mu.Lock()
 		c.box.limit = 0 // it is full
 		c.box.mu.Unlock()
 		p.set(func() { p.answer = func(string) (string, bool) { return status, true } })
-		eventually(t, "its result", func() bool { return r.has("result one 503 local=true") })
+		kit.Eventually(t, "its result", func() bool { return r.has("result one 503 local=true") })
 	}
 }
 
@@ -141,7 +143,7 @@ func TestSIPLinkOtherWayIsNarrow(t *testing.T) {
 	if err := c.Send(cp); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its result", func() bool { return r.has("result one 413 local=true") })
+	kit.Eventually(t, "its result", func() bool { return r.has("result one 413 local=true") })
 }
 
 // welcomes keeps what Up was told.
@@ -202,14 +204,14 @@ func TestRestarted(t *testing.T) {
 			})
 			w := &welcomes{}
 			c := startConn(t, testConfig(f.addr()), w)
-			eventually(t, "up", c.Ready)
+			kit.Eventually(t, "up", c.Ready)
 			if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "early"}); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the copy", func() bool { return p.got() > 0 })
+			kit.Eventually(t, "the copy", func() bool { return p.got() > 0 })
 			link := c.link.Load()
 			close(drop)
-			eventually(t, "up again", func() bool { return w.count("up") == 2 })
+			kit.Eventually(t, "up again", func() bool { return w.count("up") == 2 })
 			w.mu.Lock()
 			if w.restarts[0] || w.restarts[1] != tt.want {
 				t.Errorf("restarted: %v", w.restarts)
@@ -224,7 +226,7 @@ func TestRestarted(t *testing.T) {
 			if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "next"}); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the response behind it", func() bool { return w.has("result next 200 local=false") })
+			kit.Eventually(t, "the response behind it", func() bool { return w.has("result next 200 local=false") })
 			if counts := w.has("result early 200 local=false"); counts == tt.want {
 				t.Errorf("the late response to what it had before counts: %v, want %v", counts, !tt.want)
 			}
@@ -244,21 +246,21 @@ func TestSIPLinkReadFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	const line = "SIP from Kamailio not read"
-	eventually(t, "the error", func() bool { return book.count(line) > 0 })
+	kit.Eventually(t, "the error", func() bool { return book.count(line) > 0 })
 	o := simpleOutgoing(t, "x")
 	for i := range 3 {
 		if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: fmt.Sprint("id", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "copies, sent again", func() bool { return c.Stats().SIPAgain >= 3 }) // half a second
+	kit.Eventually(t, "copies, sent again", func() bool { return c.Stats().SIPAgain >= 3 }) // half a second
 	if n := book.count(line); n != 1 {
 		t.Errorf("an error that lasts is logged %d times", n)
 	}
 	if err := link.conn.SetReadDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "results", func() bool { return r.count("result") >= 3 })
+	kit.Eventually(t, "results", func() bool { return r.count("result") >= 3 })
 }
 
 // TestSIPLinkWriteFails: the same for what is sent.
@@ -277,12 +279,12 @@ func TestSIPLinkWriteFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "copies, sent again", func() bool { return c.Stats().SIPAgain >= linkBatch })
+	kit.Eventually(t, "copies, sent again", func() bool { return c.Stats().SIPAgain >= linkBatch })
 	if n := book.count("SIP to Kamailio not sent"); n != 1 {
 		t.Errorf("an error that lasts is logged %d times", n)
 	}
 	if err := link.conn.SetWriteDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "results", func() bool { return r.count("result") == 3*linkBatch })
+	kit.Eventually(t, "results", func() bool { return r.count("result") == 3*linkBatch })
 }

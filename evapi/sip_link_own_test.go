@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestSIPLinkOwn: what a device answers in imc.cfg's words is its final response, and
@@ -33,7 +35,7 @@ func TestSIPLinkOwn(t *testing.T) {
 	}
 	r := &namingRecorder{}
 	c := startConn(t, testConfig(f.addr()), r)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	<-frames // the link's
 	for _, id := range []string{"other", "guess", "name", "stop", "own"} {
 		if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: id}); err != nil {
@@ -41,7 +43,7 @@ func TestSIPLinkOwn(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"other 300", "guess 300", "name 300", "stop 503"} {
-		eventually(t, want, func() bool { return r.has("result " + want + " local=false") })
+		kit.Eventually(t, want, func() bool { return r.has("result " + want + " local=false") })
 	}
 	if frame := <-frames; !strings.Contains(frame, "sip:a@h own ") {
 		t.Errorf("frame %s", frame)

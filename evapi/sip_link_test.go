@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // sipPeer is Kamailio's SIP socket, as far as a sipLink sees it.
@@ -153,7 +155,7 @@ func TestSIPLink(t *testing.T) {
 	}
 	r := &recorder{}
 	c := startConn(t, testConfig(f.addr()), r)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	link, ok := strings.CutPrefix(<-frames, imcLink)
 	params := strings.Split(strings.TrimSuffix(link, paramsEnd), paramSep)
 	if !ok || len(params) != 3 || params[1] != "" {
@@ -165,7 +167,7 @@ func TestSIPLink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "results", func() bool {
+	kit.Eventually(t, "results", func() bool {
 		return r.has("result one 202 local=false") && r.has("result busy 503 local=false")
 	})
 	// By the lane on which each device has an outcome.
@@ -215,12 +217,12 @@ func TestSIPLinkThrough(t *testing.T) {
 	vias := []string{strings.TrimPrefix(p.uri(), "sip:") + ";branch=z9hG4bK.imcopy",
 		"127.0.0.1:[0-9]+;branch=z9hG4bKimcopy"}
 	for i, via := range vias {
-		eventually(t, "up", func() bool { return r.has(fmt.Sprint("up ", i+1)) })
+		kit.Eventually(t, "up", func() bool { return r.has(fmt.Sprint("up ", i+1)) })
 		id := fmt.Sprint("id", i)
 		if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: id}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the result", func() bool { return r.has("result " + id + " 200 local=false") })
+		kit.Eventually(t, "the result", func() bool { return r.has("result " + id + " 200 local=false") })
 		p.mu.Lock()
 		if !regexp.MustCompile("\r\nVia: SIP/2.0/UDP " + via).MatchString(p.copies[i]) {
 			t.Errorf("copy %d has no Via %q:\n%s", i, via, p.copies[i])
@@ -242,7 +244,7 @@ func TestSIPLinkIsRefused(t *testing.T) {
 	p.set(func() { p.stray, p.gen = true, 41 })
 	r := &recorder{}
 	c := startConn(t, testConfig(f.addr()), r)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +272,7 @@ func TestSIPLinkWaits(t *testing.T) {
 	c.ungauged = true
 	c.Start()
 	t.Cleanup(c.Stop)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	p.set(func() {
 		p.marks = false
 		p.answer = func(string) (string, bool) { return "", false }
@@ -283,7 +285,7 @@ func TestSIPLinkWaits(t *testing.T) {
 		}
 	}
 	l := c.link.Load()
-	eventually(t, "a mark", func() bool {
+	kit.Eventually(t, "a mark", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return len(l.flow.marks) > 0
@@ -292,11 +294,11 @@ func TestSIPLinkWaits(t *testing.T) {
 		t.Errorf("%d copies before any mark was answered", n)
 	}
 	// A mark that is lost holds up nothing for long.
-	eventually(t, "more copies", func() bool { return p.got() > window })
+	kit.Eventually(t, "more copies", func() bool { return p.got() > window })
 	p.set(func() { p.marks = true })
-	eventually(t, "all", func() bool { return c.Stats().SIPSent-c.Stats().SIPAgain == copies })
+	kit.Eventually(t, "all", func() bool { return c.Stats().SIPSent-c.Stats().SIPAgain == copies })
 	p.set(func() { p.answer = nil })
-	eventually(t, "all results", func() bool { return r.count("result") == copies })
+	kit.Eventually(t, "all results", func() bool { return r.count("result") == copies })
 	if s := c.Stats(); s.SIPStray != 0 || s.Results != copies || s.Queued != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -311,11 +313,11 @@ func TestSIPLinkAgain(t *testing.T) {
 	p.answer = func(string) (string, bool) { return "", false }
 	r := &recorder{}
 	c := startConn(t, testConfig(f.addr()), r)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is sent again", func() bool { return c.Stats().SIPAgain == 1 && p.got() == 2 })
+	kit.Eventually(t, "it is sent again", func() bool { return c.Stats().SIPAgain == 1 && p.got() == 2 })
 	l := c.link.Load()
 	p.mu.Lock()
 	late := response(p.copies[0], "200 OK")
@@ -323,7 +325,7 @@ func TestSIPLinkAgain(t *testing.T) {
 	if _, err := p.pc.WriteTo(late, l.conn.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
+	kit.Eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.flow.sent != 2*minDatagram || l.flow.read != minDatagram {
@@ -352,32 +354,32 @@ func TestSIPLinkOutlivesConnections(t *testing.T) {
 	p.answer = func(string) (string, bool) { return "", false }
 	r := &recorder{}
 	c := startConn(t, testConfig(f.addr()), r)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	o := simpleOutgoing(t, "hello")
 	if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: "early"}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the copy", func() bool { return p.got() == 1 })
+	kit.Eventually(t, "the copy", func() bool { return p.got() == 1 })
 	link := c.link.Load()
 	close(drop)
-	eventually(t, "down", func() bool { return r.has("down") })
+	kit.Eventually(t, "down", func() bool { return r.has("down") })
 	p.mu.Lock()
 	late := response(p.copies[0], "200 OK")
 	p.mu.Unlock()
 	if _, err := p.pc.WriteTo(late, link.conn.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the result", func() bool { return r.has("result early 200 local=false") })
-	eventually(t, "up again", func() bool { return r.has("up 2") })
+	kit.Eventually(t, "the result", func() bool { return r.has("result early 200 local=false") })
+	kit.Eventually(t, "up again", func() bool { return r.has("up 2") })
 	if c.link.Load() != link {
 		t.Error("the link is another one")
 	}
 }
 
-func TestSIPLinkPaused(t *testing.T) {
-	t.Parallel()
-	p := newSIPPeer(t)
-	c, err := NewConn(testConfig("127.0.0.1:1"), &recorder{})
+// linkTo is a link to p, of a Conn that is not started; it ends with the test.
+func linkTo(t *testing.T, p *sipPeer, r *recorder) (*Conn, *sipLink) {
+	t.Helper()
+	c, err := NewConn(testConfig("127.0.0.1:1"), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +388,14 @@ func TestSIPLinkPaused(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.start()
-	defer l.stop()
+	t.Cleanup(l.stop)
+	return c, l
+}
+
+func TestSIPLinkPaused(t *testing.T) {
+	t.Parallel()
+	p := newSIPPeer(t)
+	c, l := linkTo(t, p, &recorder{})
 	cp := Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "id"}
 	if err := l.put(&cp); !errors.Is(err, ErrDown) {
 		t.Errorf("before it is resumed: %v", err)
@@ -443,14 +452,14 @@ func TestSIPLinkLater(t *testing.T) {
 	c.linkLater = time.Millisecond
 	c.Start()
 	t.Cleanup(c.Stop)
-	eventually(t, "up", func() bool { return r.has("up 1") })
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	if c.link.Load() != nil {
 		t.Error("a link without an answer")
 	}
 	p.set(func() { p.marks = true })
-	eventually(t, "the link", func() bool { return c.link.Load() != nil })
+	kit.Eventually(t, "the link", func() bool { return c.link.Load() != nil })
 	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
+	kit.Eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
 }

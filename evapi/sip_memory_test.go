@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestSIPMemory: a Kamailio that is short of memory gets all copies by SIP that take none of
@@ -39,16 +41,7 @@ func TestSIPMemory(t *testing.T) {
 					return "200 OK", true
 				}
 			})
-			c, err := NewConn(testConfig("127.0.0.1:1"), r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err := openLink(c, p.uri())
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.start()
-			defer l.stop()
+			c, l := linkTo(t, p, r)
 			c.memory.update(1000, 1<<20, time.Now()) // 100 bytes a second: the next copy would go in minutes
 			l.mu.Lock()
 			l.way, l.direct = tc.way, tc.direct
@@ -65,22 +58,22 @@ func TestSIPMemory(t *testing.T) {
 			}
 			for i := range tc.goes {
 				put(tc.to, fmt.Sprint("one", i))
-				eventually(t, "its result", func() bool { return r.count(fmt.Sprintf("result one%d ", i)) == 1 })
+				kit.Eventually(t, "its result", func() bool { return r.count(fmt.Sprintf("result one%d ", i)) == 1 })
 			}
 			for i := range many {
 				put(tc.to, fmt.Sprint("more", i))
 				put(device, fmt.Sprint("beside", i))
 			}
-			eventually(t, "those that go", func() bool { return r.count("result beside") == tc.beside })
+			kit.Eventually(t, "those that go", func() bool { return r.count("result beside") == tc.beside })
 			if tc.goes < many {
-				eventually(t, "others held", func() bool { return c.Stats().Held > 0 })
+				kit.Eventually(t, "others held", func() bool { return c.Stats().Held > 0 })
 				if n := r.count("result more"); n != 0 {
 					t.Errorf("%d copies too many", n)
 				}
 			}
 			c.memory.update(1<<30, 1<<30, time.Now())
 			l.wake.set()
-			eventually(t, "all of them", func() bool { return r.count("result ") == tc.goes+2*many })
+			kit.Eventually(t, "all of them", func() bool { return r.count("result ") == tc.goes+2*many })
 		})
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 func TestConnLogsNoSecret(t *testing.T) {
@@ -24,7 +26,7 @@ func TestConnLogsNoSecret(t *testing.T) {
 	f := newFake(t, func(p *fakePeer) { p.read() })
 	cfg.Addr = f.addr()
 	startConn(t, cfg, &recorder{})
-	eventually(t, "two log lines", func() bool {
+	kit.Eventually(t, "two log lines", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return strings.Count(log.String(), "\n") > 1

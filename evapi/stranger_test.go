@@ -14,6 +14,7 @@ import (
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 	"imcd/evapi/jsonrpc"
 	"imcd/evapi/netstring"
 )
@@ -89,7 +90,7 @@ func attacks(victim string) map[string][]byte {
 // TestRealStrangers lets strangers do their worst beside an engine: they are
 // sent nothing, nothing of theirs is executed, and the engine goes on.
 func TestRealStrangers(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	good, victim := newSink(t, nil), newSink(t, nil)
 	results := make(chan evapi.Result, 1000)
 	ev := newEvents(func(r evapi.Result) { results <- r })
@@ -109,7 +110,7 @@ func TestRealStrangers(t *testing.T) {
 		if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", CallID: fmt.Sprint("good", n)}); err != nil {
 			t.Fatal(name, err)
 		}
-		if r := await(t, "result beside "+name, results); r.Code != 200 {
+		if r := kit.Await(t, "result beside "+name, results); r.Code != 200 {
 			t.Errorf("%s: %+v", name, r)
 		}
 		if got := s.learned(); got != 0 {
@@ -127,7 +128,7 @@ func TestRealStrangers(t *testing.T) {
 // TestRealReusedSlot puts a stranger into the slot that an engine has left while
 // results and messages are on their way to it.
 func TestRealReusedSlot(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	late := newSlowSink(t, nil)
 	ev := newEvents(func(evapi.Result) {})
 	c := connect(t, k, evapi.LaneAuto, late.uri(), ev)
@@ -142,13 +143,8 @@ func TestRealReusedSlot(t *testing.T) {
 	if !ok {
 		t.Fatal("nothing arrived")
 	}
-	alice, err := evapitest.NewUA(evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer alice.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
+	ctx := kit.Context(t)
 	type outcome struct {
 		code int
 		err  error
@@ -162,7 +158,7 @@ func TestRealReusedSlot(t *testing.T) {
 		}
 		said <- outcome{code: res.StatusCode}
 	}()
-	m := await(t, "the message", ev.messages)
+	m := kit.Await(t, "the message", ev.messages)
 	c.Stop()
 	var all []*stranger
 	for range 3 {
@@ -170,11 +166,11 @@ func TestRealReusedSlot(t *testing.T) {
 	}
 	answer() // the result finds no engine
 	// A new message is refused at once, the suspended one after its time.
-	eventually(t, "503 without an engine", func() bool {
+	kit.Eventually(t, "503 without an engine", func() bool {
 		res, err := alice.Say(ctx, "sip:chat-r@example.org", "hello?")
 		return err == nil && res.StatusCode == 503
 	})
-	if o := await(t, "the suspended one's answer", said); o.err != nil || o.code != 503 {
+	if o := kit.Await(t, "the suspended one's answer", said); o.err != nil || o.code != 503 {
 		t.Errorf("%+v", o)
 	}
 	// A new engine takes over; a late answer from it does no harm.
@@ -184,7 +180,7 @@ func TestRealReusedSlot(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := c2.Stats().Pongs
-	eventually(t, "pongs", func() bool { return c2.Stats().Pongs > before })
+	kit.Eventually(t, "pongs", func() bool { return c2.Stats().Pongs > before })
 	for _, s := range all {
 		if got := s.learned(); got != 0 {
 			t.Errorf("a stranger was sent %d bytes", got)
@@ -196,7 +192,7 @@ func echo(_ context.Context, params json.RawMessage) (any, error) { return param
 
 // TestRealOperator asks the engine through Kamailio, as imcctl does.
 func TestRealOperator(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	ev := newEvents(func(evapi.Result) {})
 	c := connect(t, k, evapi.LaneAuto, "", ev)
 	server := jsonrpc.NewServer(map[string]jsonrpc.Method{"imc.echo": echo})
@@ -221,8 +217,7 @@ func TestRealOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer op.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := kit.Context(t)
 	for _, s := range []string{"hello", `"quotes" \ and ümlaut`, "sip:a@b", strings.Repeat("x", 20000)} {
 		var got []string
 		if err := op.Call(ctx, "imc.echo", []string{s}, &got); err != nil || len(got) != 1 || got[0] != s {
@@ -242,14 +237,10 @@ func TestRealOperator(t *testing.T) {
 
 // TestRealMessage answers a message of a real user agent.
 func TestRealMessage(t *testing.T) {
-	k := startKamailio(t, evapitest.Options{})
+	k := kit.Kamailio(t, evapitest.Options{})
 	ev := newEvents(func(evapi.Result) {})
 	c := connect(t, k, evapi.LaneAuto, "", ev)
-	alice, err := evapitest.NewUA(evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer alice.Close()
+	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
 	bodies := make(chan string, 1)
 	go func() {
 		m := <-ev.messages
@@ -264,8 +255,7 @@ func TestRealMessage(t *testing.T) {
 		}
 		bodies <- string(m.Request.Body())
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := kit.Context(t)
 	body := "a\x00b\r\n\xff \"\\"
 	res, err := alice.Message(ctx, "sip:chat-r@example.org", "text/plain", []byte(body))
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 func batchPeer(t *testing.T) *peer {
@@ -121,29 +123,29 @@ func TestConnBatches(t *testing.T) {
 	})
 	rec := &recorder{}
 	c := startConn(t, testConfig(f.addr()), rec)
-	eventually(t, "up", c.Ready)
+	kit.Eventually(t, "up", c.Ready)
 	for i := range 12 {
 		o := simpleOutgoing(t, fmt.Sprint(i))
 		if err := c.Send(Copy{Out: o, To: "sip:bob@h", CallID: fmt.Sprint("c", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "as many batches as may be", func() bool { return len(taken) == maxBatches })
+	kit.Eventually(t, "as many batches as may be", func() bool { return len(taken) == maxBatches })
 	before := c.Stats().Pongs
-	eventually(t, "pings in between", func() bool { return c.Stats().Pongs > before+3 })
+	kit.Eventually(t, "pings in between", func() bool { return c.Stats().Pongs > before+3 })
 	if len(taken) != maxBatches || c.Stats().Queued != 4 {
 		t.Errorf("%d taken, %d wait", len(taken), c.Stats().Queued)
 	}
 	close(finish)
-	eventually(t, "three more", func() bool { return len(taken) >= maxBatches+3 })
+	kit.Eventually(t, "three more", func() bool { return len(taken) >= maxBatches+3 })
 	close(cut)
-	eventually(t, "up again", func() bool { return rec.has("up 2") })
+	kit.Eventually(t, "up again", func() bool { return rec.has("up 2") })
 	for i := range 11 {
 		if rec.count(fmt.Sprintf("result c%d 503", i)) > 0 {
 			t.Errorf("copy %d, which was taken, is reported lost", i)
 		}
 	}
-	eventually(t, "the last one is settled", func() bool { return len(taken) == 12 || rec.count("result c11 503") == 1 })
+	kit.Eventually(t, "the last one is settled", func() bool { return len(taken) == 12 || rec.count("result c11 503") == 1 })
 	if got := <-taken; !strings.Contains(got, `"imc.batch","params":["1","batch",`) || !strings.HasSuffix(got,
 		`"sip:bob@h c0 .<."]}`) {
 		t.Errorf("%s", got)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestLostBatches: a batch of which Kamailio never says that it is done keeps its place for a time only.
@@ -25,7 +27,7 @@ func TestLostBatches(t *testing.T) {
 	c.batchLost = 50 * time.Millisecond
 	c.Start()
 	t.Cleanup(c.Stop)
-	eventually(t, "up", c.Ready)
+	kit.Eventually(t, "up", c.Ready)
 	const batches = 2*maxBatches + 1
 	for i := range batches {
 		o := simpleOutgoing(t, fmt.Sprint(i)) // of its own, so that there is a batch for each
@@ -33,7 +35,7 @@ func TestLostBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all batches", func() bool { return len(taken) == batches })
+	kit.Eventually(t, "all batches", func() bool { return len(taken) == batches })
 }
 
 // TestOpenBatches: a batch is open until it is done, or too old.
