@@ -176,10 +176,7 @@ func TestParameters(t *testing.T) {
 }
 
 func TestContent(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.say("bob", "r", "#join")
-	h.heard()
+	h := newCouple(t)
 	for _, tc := range []struct{ from, ctype, body, wantFrom, wantBody string }{
 		{"bob", "text/plain", "hi", "<sip:r@x.org>", "[bob]: hi"},
 		{"bob", "text/plain;charset=utf-8", "gr\xc3\xbc\xc3\x9fe", "<sip:r@x.org>", "[bob]: grüße"},

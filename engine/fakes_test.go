@@ -167,6 +167,15 @@ func newHouse(t testing.TB, change func(*Config)) *house {
 	return openHouse(t, newMemStore(), change)
 }
 
+// newCouple is a house with a room r of alice, who owns it, and bob, in which nothing is left to be heard.
+func newCouple(t testing.TB) *house {
+	h := newHouse(t, nil)
+	h.say("alice", "r", "#create")
+	h.say("bob", "r", "#join")
+	h.heard()
+	return h
+}
+
 func openHouse(t testing.TB, store *memStore, change func(*Config)) *house {
 	t.Helper()
 	h := startHouse(t, store, change)

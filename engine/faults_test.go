@@ -159,10 +159,7 @@ func TestLostOutcome(t *testing.T) {
 // Kamailio away: nothing is lost, order is kept, and what was lost with the
 // connection goes out again with the same Call-ID.
 func TestKamailioAway(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.say("bob", "r", "#join")
-	h.heard()
+	h := newCouple(t)
 	lost := evapi.Result{Code: 503, Local: true}
 	h.relay.set(func() { h.relay.codes["bob"] = lost; h.relay.down = false })
 	<-h.post("alice", "r@x.org", "one")
@@ -283,10 +280,7 @@ func TestOverload(t *testing.T) {
 }
 
 func TestStopRefusesAndDrains(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.say("bob", "r", "#join")
-	h.heard()
+	h := newCouple(t)
 	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
 	h.say2("alice", "r", "last words")
 	var copies []got
@@ -357,10 +351,7 @@ func TestStopSendsNothingUnnoted(t *testing.T) {
 // What has been on its way so long that Kamailio answered 503 is not carried
 // out.
 func TestLateRequest(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.say("bob", "r", "#join")
-	h.heard()
+	h := newCouple(t)
 	m := h.request("alice", "r@x.org", "late")
 	m.Age = lateAfter + time.Second
 	h.want(<-h.send(m), 503, -209)

@@ -130,10 +130,7 @@ func TestAutoResponders(t *testing.T) {
 // TestMachines: what programs send is no command, and nothing is said in answer; what a
 // member's program says is heard.
 func TestMachines(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.say("bob", "r", "#join")
-	h.heard()
+	h := newCouple(t)
 	for _, header := range []string{"Auto-Submitted: auto-generated\r\n", "Auto-Submitted: auto-replied; x=y\r\n",
 		"X-IMC-Path: abc-1.zzz\r\n"} {
 		h.want(h.say("eve", "r", "#join", header), 403, -202)
@@ -210,10 +207,7 @@ func TestRoomsAreNoMembers(t *testing.T) {
 // TestSameCallIDAnotherMessage: a client that uses one Call-ID for everything loses
 // nothing, and repetitions are known whatever they come by.
 func TestSameCallIDAnotherMessage(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.say("bob", "r", "#join")
-	h.heard()
+	h := newCouple(t)
 	post := func(tag, body, proto string) []string {
 		m := h.request("alice", "r@x.org", body)
 		m.Proto = proto

@@ -6,11 +6,11 @@ import (
 	"testing"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
-// ruleConfig answers OPTIONS with a digit for each expression: whether the user part
-// matches it.
-const ruleConfig = `
+// saysConfig answers OPTIONS by a script.
+const saysConfig = `
 import_file "kamailio-local.cfg"
 loadmodule "xlog.so"
 loadmodule "sl.so"
@@ -25,12 +25,25 @@ loadmodule "textops.so"
 loadmodule "rr.so"
 include_file "imc.cfg"
 request_route {
-	$var(all) = "";
 %s
-	sl_send_reply("200", "$var(all)");
 }
 route[AUTH] { return; }
 `
+
+// kamailioThatSays is a Kamailio with that request_route. ask is the reason phrase of its answer to OPTIONS.
+func kamailioThatSays(t *testing.T, script string) (ask func(uri string) (reason string)) {
+	t.Helper()
+	k := kit.Kamailio(t, evapitest.Options{Config: fmt.Sprintf(saysConfig, script), Workers: 1})
+	ua := kit.UA(t, evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
+	return func(uri string) string {
+		t.Helper()
+		res, err := ua.Do(t.Context(), evapitest.Request{Method: "OPTIONS", URI: uri})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Reason
+	}
+}
 
 // What is a room to Kamailio's =~ is one here, and nothing else.
 func TestRulesAreKamailios(t *testing.T) {
@@ -47,32 +60,22 @@ func TestRulesAreKamailios(t *testing.T) {
 		"room", "room12", "12", "xxyy", "xxxyy", "yy", "deadBEEF", "room-12-AB", "room-12-ab", "room-", "*", "*21",
 		"$x", "imc_manager", "_x", "~", "!", "z9", "-", "x", "%61",
 	}
-	var body strings.Builder
+	// A digit for each expression: whether the user part matches it.
+	script := "\t$var(all) = \"\";\n"
 	for _, expr := range exprs {
-		fmt.Fprintf(&body, "\tif ($rU=~\"%s\") $var(all) = $var(all) + \"1\"; else $var(all) = $var(all) + \"0\";\n", strings.ReplaceAll(expr, `\`, `\\`))
+		script += fmt.Sprintf("\tif ($rU=~\"%s\") $var(all) = $var(all) + \"1\"; else $var(all) = $var(all) + \"0\";\n",
+			strings.ReplaceAll(expr, `\`, `\\`))
 	}
-	k, err := evapitest.StartKamailio(t.Context(), evapitest.Options{Config: fmt.Sprintf(ruleConfig, body.String()), Workers: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Stop()
-	ua, err := evapitest.NewUA(evapitest.UAConfig{User: "alice", Domain: "example.org", Proxy: k.SIPAddr()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ua.Close()
+	ask := kamailioThatSays(t, script+"\tsl_send_reply(\"200\", \"$var(all)\");\n")
 	for _, user := range users {
-		res, err := ua.Do(t.Context(), evapitest.Request{Method: "OPTIONS", URI: "sip:" + user + "@example.org"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		reason := ask("sip:" + user + "@example.org")
 		for i, expr := range exprs {
 			re, err := compileRule(expr)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(res.Reason) != len(exprs) || re.MatchString(user) != (res.Reason[i] == '1') {
-				t.Errorf("%q of %s: Kamailio %q, here %v", user, expr, res.Reason, re.MatchString(user))
+			if len(reason) != len(exprs) || re.MatchString(user) != (reason[i] == '1') {
+				t.Errorf("%q of %s: Kamailio %q, here %v", user, expr, reason, re.MatchString(user))
 			}
 		}
 	}

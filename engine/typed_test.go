@@ -166,10 +166,7 @@ func FuzzTyped(f *testing.F) {
 
 // A text in another charset that begins with ## is said in UTF-8, without one #.
 func TestEscapedInOtherCharset(t *testing.T) {
-	h := newHouse(t, nil)
-	h.say("alice", "r", "#create")
-	h.say("bob", "r", "#join")
-	h.heard()
+	h := newCouple(t)
 	h.want(h.say("bob", "r", "#\x00#\x00l\x00i\x00s\x00t\x00", "Content-Type: text/plain;charset=utf-16le\r\n"), 200, 1)
 	h.wantHeard("alice<r: [bob]: #list")
 	h.want(h.say("bob", "r", "#\x00l\x00i\x00s\x00t\x00.\x00", "Content-Type: text/plain;charset=utf-16le\r\n"), 200, 1)
