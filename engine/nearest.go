@@ -2,7 +2,7 @@ package engine
 
 import "strings"
 
-// otherWords are what other chats call a command.
+// otherWords are the names of commands in other chats.
 func otherWords() map[string]string {
 	return map[string]string{"quit": "leave", "part": "leave", "who": "list", "names": "list", "kick": "remove"}
 }
@@ -20,6 +20,9 @@ func (l language) nearest(word string) string {
 	if len(word) > mostTyped {
 		return ""
 	}
+	if other := otherWords()[word]; other != "" {
+		return other
+	}
 	best, least := "", 1
 	if len(word) >= longWord {
 		least = 2
@@ -35,9 +38,6 @@ func (l language) nearest(word string) string {
 				best, least = name, d
 			}
 		}
-	}
-	if best == "" {
-		best = otherWords()[word]
 	}
 	return best
 }
