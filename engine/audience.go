@@ -2,11 +2,11 @@ package engine
 
 import "slices"
 
-// maxNewcomers is of how many members a room remembers with which message they began.
-// Of those before them it has forgotten they are taken to have been there.
+// maxNewcomers is how many members a room remembers with the message that they began with. Earlier ones
+// count as if they had always been there.
 const maxNewcomers = 64
 
-// noteNewcomer remembers that m takes part from the message behind joined on.
+// noteNewcomer remembers that m takes part from the message after joined on.
 func (r *room) noteNewcomer(m *member, joined uint64) {
 	if joined == 0 {
 		return
@@ -17,8 +17,7 @@ func (r *room) noteNewcomer(m *member, joined uint64) {
 	r.newcomers = append(r.newcomers, newcomer{m, joined})
 }
 
-// audience lists the members that message seq went to, oldest first: all but its author
-// and those that came later.
+// audience lists the members that message seq went to, oldest first: not its author, nor those that came later.
 func (r *room) audience(seq uint64, author string) []*member {
 	return r.having(func(m *member) bool {
 		return !m.invited() && m.key != author &&

@@ -6,16 +6,14 @@ import (
 	"time"
 )
 
-// Two members whose clients answer every message by themselves ("I am away") would
-// answer each other for ever, and every answer is a message to the whole room. Nothing
-// in such a text says that it comes from a machine; but it is the same each time, or
-// holds the text that it answers, and it follows something that another member has
-// said. A person who does that more than auto_replies times within autoReplyTime of
-// each other is taken for a machine, too.
+// Two members whose clients answer every message by themselves ("I am away") would answer each other for
+// ever. Such a text does not say that a program wrote it; but it is the same each time, or contains the
+// text that it answers, and it follows a message of another member. A person who does that more than
+// auto_replies times within autoReplyTime of each other counts as a program, too.
 
 const (
-	// autoReplyTime is how soon a message must follow the sender's last one to count.
-	// Who was refused is refused until it has been silent for so long.
+	// autoReplyTime is how soon a message must follow the sender's last one to count. A refused sender must
+	// be silent for so long.
 	autoReplyTime = 10 * time.Second
 	// autoRepliers is how many senders of a room are remembered: the last ones.
 	autoRepliers = 8
@@ -25,7 +23,7 @@ const (
 	maxEcho = 512
 )
 
-// autoReplies find members that answer by themselves. Owned by the room's shard.
+// autoReplies finds members that answer by themselves.
 type autoReplies struct {
 	seed    maphash.Seed
 	senders [autoRepliers]autoReplier
@@ -38,12 +36,12 @@ type autoReplier struct {
 	key  string // of the user
 	text uint64 // hash of its last message
 	at   time.Time
-	seq  uint64 // that the room's next message had then
+	seq  uint64 // the number of the room's next message at that time
 	same int    // answers in a row that look automatic
 }
 
-// take notes a message of a sender and reports whether it looks like one more automatic
-// answer after most of them. next is the number that the message would get.
+// take notes a message of a sender and reports whether it is one automatic answer more than most. next
+// is the number that the message would get.
 func (a *autoReplies) take(sender string, body []byte, next uint64, most int, now time.Time) bool {
 	s := a.find(sender)
 	text := maphash.Bytes(a.seed, body)
@@ -53,7 +51,7 @@ func (a *autoReplies) take(sender string, body []byte, next uint64, most int, no
 		*s = autoReplier{key: sender}
 	case s.text != text && !echo:
 		s.same = 0
-	case next > s.seq+1 || s.same > most: // somebody else has spoken, or it goes on while it is refused
+	case next > s.seq+1 || s.same > most: // somebody else has written, or it is being refused
 		s.same++
 	}
 	s.text, s.at = text, now

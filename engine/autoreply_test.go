@@ -33,7 +33,8 @@ func TestAutoReplies(t *testing.T) {
 		{"slowly", repeat(9, line{"alice", "I am away"}, line{"bob", "Out of office"}), 6 * time.Second, -1},
 		{"three", repeat(5, line{"alice", "a"}, line{"bob", "b"}, line{"carol", "c"}), time.Second, 12},
 		{"a monologue", repeat(20, line{"alice", "alarm"}), time.Second, -1},
-		{"a person says yes three times", append(repeat(3, line{"bob", "ready?"}, line{"alice", "yes"}), line{"alice", "no"}, line{"bob", "ready?"},
+		{"a person says yes three times", append(repeat(3, line{"bob", "ready?"}, line{"alice", "yes"}), line{"alice", "no"},
+			line{"bob", "ready?"},
 			line{"alice", "yes"}), time.Second, -1},
 		{"short words", repeat(2, line{"bob", "ok"}, line{"alice", "ok"}), time.Second, -1},
 	} {
@@ -104,7 +105,8 @@ func TestAutoRepliesEnd(t *testing.T) {
 			if a.Code == 200 {
 				continue
 			}
-			if want := (evapi.Answer{Code: 480, RC: -208, Reason: "Too many automatic answers", RetryAfter: autoReplyTime}); a != want {
+			if want := (evapi.Answer{Code: 480, RC: -208, Reason: "Too many automatic answers",
+				RetryAfter: autoReplyTime}); a != want {
 				t.Errorf("answered %+v, not %+v", a, want)
 			}
 			break

@@ -135,7 +135,7 @@ func TestInboxUsersAreBounded(t *testing.T) {
 	for i := range usersLimit + 10 {
 		b.heard(fmt.Sprint("u", i), true)
 	}
-	var l letters
+	var l inboxBatch
 	if b.take(&l); len(l.users) != usersLimit {
 		t.Errorf("%d users wait", len(l.users))
 	}
@@ -253,8 +253,8 @@ func TestFieldsAreBounded(t *testing.T) {
 func TestPoisonTriesAreBounded(t *testing.T) {
 	bubble(t, func(c *Config) { c.HashSize, c.PoisonTries = 0, 3 }, func(h *house) {
 		s := h.e.shards[0]
-		w := &wait{seq: 1, words: maxWords + 20}
-		for silent, want := range map[int]bool{3<<maxWords - 1: false, 3 << maxWords: true} {
+		w := &wait{seq: 1, poisonNotices: maxPoisonNotices + 20}
+		for silent, want := range map[int]bool{3<<maxPoisonNotices - 1: false, 3 << maxPoisonNotices: true} {
 			w.silent = silent
 			if s.delivery.isPoison(w, 1, 0) != want {
 				t.Errorf("after %d silent tries: poison %v", silent, !want)

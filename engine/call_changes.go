@@ -15,7 +15,7 @@ func (c *call) put(m *member) {
 func (c *call) enter(m *member) {
 	c.room.admit(m)
 	c.owners = c.owners || m.owner()
-	m.inviter, m.told = nil, false
+	m.inviter, m.invitationArrived = nil, false
 	m.tracked, m.stored = true, c.room.seq
 	row, cursor := c.room.memberRow(m), c.room.seq
 	row.Cursor = &cursor // the committer reads it later
@@ -42,7 +42,9 @@ func (c *call) create(private bool) *refusal {
 	if err := checkRoomName(c.req.room); err != nil {
 		return refuseArguments(err.Error())
 	}
-	c.room = c.shard.createRoom(c.req.room, private)
+	c.room = newRoom(c.req.room, newRoomID())
+	c.room.private, c.room.stored = private, true
+	c.shard.addRoom(c.room)
 	c.putRoom()
 	c.happened(EventCreated, c.req.from, "")
 	if c.service() {

@@ -68,11 +68,6 @@ func (c *call) greet(m *member, notice string, adder store.Name) {
 	c.keepText(m.name(), text, say{to: m.name(), greets: m, adder: adder})
 }
 
-// tellOthers sends a notice to all live members but one.
-func (c *call) tellOthers(but *member, notice string, v vars) {
-	c.speak(c.format(notice, v), say{skip: but.key})
-}
-
 // text queues a text to one user, or to all live members if to is zero. A program that sent the request
 // gets no text.
 func (c *call) text(to store.Name, text string, invite *member) {
@@ -168,7 +163,7 @@ func (c *call) announce(m *member, notice string, v vars) bool {
 		c.says = append(c.says, say{move: mv})
 		return c.room.moves.due(c.shard.now)
 	}
-	c.tellOthers(m, notice, v)
+	c.speak(c.format(notice, v), say{skip: m.key})
 	return true
 }
 

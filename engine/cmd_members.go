@@ -52,8 +52,8 @@ func runAdd(c *call) *refusal {
 	return nil
 }
 
-// newcomer reads the user argument and sees that it is not in the room yet and
-// that there is space. The service makes a member of who is invited.
+// newcomer reads the user argument, and checks that the user is not in the room and there is space. An
+// operator may add an invited user.
 func (c *call) newcomer() (store.Name, *refusal) {
 	user, r := c.user(0)
 	if r != nil {
@@ -78,7 +78,7 @@ func runAccept(c *call) *refusal { return c.join() }
 
 func runDeny(c *call) *refusal {
 	tell := []store.Name{c.me.invitedBy()}
-	if c.me.inviter == nil { // invited under the module, which does not note it
+	if c.me.inviter == nil { // invited by the imc module, which does not store the inviter
 		tell = nil
 		for _, m := range c.room.owners() {
 			tell = append(tell, m.name())
@@ -114,8 +114,7 @@ func runRemove(c *call) *refusal {
 	return nil
 }
 
-// inherit gives the room to the heir of an owner who was removed, unless there is
-// another owner.
+// inherit gives the room to the heir of an owner who was removed, unless there is another owner.
 func (c *call) inherit(removed *member) {
 	heir := c.room.heir(removed)
 	if len(c.room.owners()) > 0 || heir == nil {
@@ -126,7 +125,7 @@ func (c *call) inherit(removed *member) {
 	c.tellRole(heir)
 }
 
-// tellRole tells the room what m is.
+// tellRole informs the room about the role of m.
 func (c *call) tellRole(m *member) {
 	c.happened(EventRole, m.name(), roleName(m.flag))
 	role := c.shard.engine.notices.format(roleName(m.flag), nil)
@@ -188,24 +187,24 @@ func runModify(c *call) *refusal {
 	return nil
 }
 
-// invitation asks m to join, as from the member who invited.
+// invitation sends m the invitation of its inviter.
 func (c *call) invitation(m *member) {
 	text := c.format("invitation", vars{"by": c.show(m.invitedBy()), "room": c.room.name.User})
 	c.text(m.name(), text, m)
 }
 
-// tellRemoved tells somebody who is not in the room any more, or was invited to it. Who
-// has not heard of the invitation need not hear that it is taken back.
+// tellRemoved informs a user who was removed, or whose invitation was taken back. If the invitation has
+// not arrived, that notice is not kept.
 func (c *call) tellRemoved(m *member) {
 	switch {
-	case !m.invited() || m.told:
+	case !m.invited() || m.invitationArrived:
 		c.tellKept(m.name(), "you_removed", nil)
 	default:
 		c.tell(m.name(), "you_removed", nil)
 	}
 }
 
-// mayOwn counts the room for a member that is to become an owner.
+// mayOwn counts the room for a member that will become an owner.
 func (c *call) mayOwn(m *member) *refusal {
 	e := c.shard.engine
 	if c.req.order != nil || m.owner() {

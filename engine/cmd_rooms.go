@@ -73,7 +73,7 @@ func runExit(c *call) *refusal {
 	return nil
 }
 
-// leave takes the sender out; a room that nobody is left in ends.
+// leave takes the sender out; an empty room ends.
 func (c *call) leave() {
 	c.drop(c.me)
 	c.answer("you_left", nil)
@@ -108,7 +108,7 @@ func runList(c *call) *refusal {
 	return nil
 }
 
-// runHelp lists the commands, or tells more of one.
+// runHelp lists the commands, or explains one.
 func runHelp(c *call) *refusal {
 	e := c.shard.engine
 	if len(c.req.args) > 0 {

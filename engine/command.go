@@ -2,7 +2,7 @@ package engine
 
 import "strings"
 
-// need is who may give a command; it is checked before the command runs.
+// need is the role that a command needs; it is checked before the command runs.
 type need uint8
 
 const (
@@ -49,7 +49,7 @@ func (l language) known(words []string) string {
 	return strings.ToLower(words[0])
 }
 
-// is tells a command by its main name.
+// is reports whether the main name of the command is the given one.
 func (c *command) is(name string) bool { return c.names[0] == name }
 
 // usage is how to type the command.
@@ -63,7 +63,7 @@ func (c *command) brief(start string) string {
 	return strings.TrimSpace(start+strings.Join(c.names, ", "+start)+" "+must) + " - " + c.help
 }
 
-// explain tells all of one command.
+// explain is the help of the command.
 func (c *command) explain(start string) string {
 	text := c.usage(start) + " - " + c.help
 	if who := c.need.who(); who != "" {

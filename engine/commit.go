@@ -50,7 +50,7 @@ func (c *committer) commit(ctx context.Context, batch []*call) {
 		}
 	case errors.Is(err, store.ErrUnavailable):
 		if c.failures.failed(time.Now(), err) {
-			c.told = true
+			c.awayLogged = true
 			c.log.Error().Err(err).Int("transactions", len(batch)).Msg("commit failed, its senders are answered 503")
 		}
 		c.setBroken(true) // before a shard learns of the failure

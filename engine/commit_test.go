@@ -53,7 +53,8 @@ func TestAwayBeforeItIsHeard(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.committer.commit(ctx, []*call{{shard: s, room: newRoom(store.Name{User: "r", Host: "x.org"}, 1), changes: make([]store.Change, 1)}})
+		e.committer.commit(ctx, []*call{{shard: s, room: newRoom(store.Name{User: "r", Host: "x.org"}, 1),
+			changes: make([]store.Change, 1)}})
 	}()
 	for end := time.Now().Add(10 * time.Second); e.committer.ready() == nil; runtime.Gosched() {
 		if time.Now().After(end) {

@@ -38,11 +38,11 @@ type committer struct {
 	minEpoch  map[*shard]map[string]uint64
 	suspended map[*shard]map[string]struct{}
 
-	refusals quiet  // this and the following are owned by run
-	stuck    outage // of lazy calls, which the database refuses
-	failures outage // of commits, because the database is away
-	away     outage // of loading the rooms of a failed commit
-	told     bool   // the log says that the database is away, and not yet that it is back
+	refusals   quiet  // this and the following are owned by run
+	stuck      outage // of lazy calls, which the database refuses
+	failures   outage // of commits, because the database is away
+	away       outage // of loading the rooms of a failed commit
+	awayLogged bool   // the log says that the database is away, and not yet that it is back
 }
 
 func newCommitter(store store.Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
@@ -233,7 +233,7 @@ func (c *committer) recover(ctx context.Context, failed map[*room]*call) {
 			break
 		}
 		if c.away.failed(time.Now(), err) {
-			c.told = true
+			c.awayLogged = true
 			c.log.Warn().Err(err).Msg("database is away")
 		}
 		select {
@@ -243,8 +243,8 @@ func (c *committer) recover(ctx context.Context, failed map[*room]*call) {
 		}
 	}
 	c.setBroken(false)
-	if c.told {
-		c.told = false
+	if c.awayLogged {
+		c.awayLogged = false
 		c.log.Info().Int("rooms", len(failed)).Msg("database is back")
 	}
 }

@@ -20,8 +20,7 @@ const (
 	maxDisplay = 64
 )
 
-// nameAddr writes a From value: the room, under the sender's display name, which
-// cleanDisplay has been over.
+// nameAddr writes a From value: the room, under the sender's display name after cleanDisplay.
 func nameAddr(display string, n store.Name) string {
 	if display == "" {
 		return "<" + n.URI() + ">"
@@ -29,8 +28,8 @@ func nameAddr(display string, n store.Name) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(display) + `" <` + n.URI() + ">"
 }
 
-// compose makes what a member's message looks like to the others. What is no plain
-// text, or cannot be decoded, goes as it is, under the author's name.
+// compose makes the copy of a member's message. Content that is no plain text, or cannot be decoded, is
+// passed on unchanged, under the author's name.
 func (e *Engine) compose(r *room, row *store.MessageRow) (*evapi.Outgoing, error) {
 	body, display, contentType := row.Body, row.Display, row.ContentType
 	if entity := storedEntity(row); sipmsg.InPlace(&entity) {
@@ -57,7 +56,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// displayOf is the name under which a message goes that says nothing of its author.
+// displayOf is the display name of a message that does not name its author in the text.
 func displayOf(row *store.MessageRow) string {
 	if row.Display != "" {
 		return row.Display
@@ -65,9 +64,8 @@ func displayOf(row *store.MessageRow) string {
 	return cleanDisplay(row.Sender.User)
 }
 
-// composeLine makes what stands before a message that says nothing of its author, for
-// clients that show no display names: most know the room by a name of their own. nil if
-// nothing is to stand there.
+// composeLine makes the line before a message that does not name its author, for clients that show no
+// display names. nil: there is no line.
 func (e *Engine) composeLine(r *room, row *store.MessageRow) *evapi.Outgoing {
 	if e.cfg.AttachmentLine == "" || row.Display != "" {
 		return nil
@@ -94,8 +92,7 @@ func (e *Engine) composeLine(r *room, row *store.MessageRow) *evapi.Outgoing {
 // sipDate is the format of a Date header (RFC 3261 section 20.17).
 const sipDate = "Mon, 02 Jan 2006 15:04:05 GMT"
 
-// copyHeaders are the headers of the copies of a message: those of the configuration,
-// those that came with it, its time, and its way.
+// copyHeaders are the headers of the copies of a message.
 func (e *Engine) copyHeaders(r *room, row *store.MessageRow) []evapi.Header {
 	headers := make([]evapi.Header, 0, len(e.headers)+len(row.Headers)+3)
 	headers = append(headers, e.headers...)
@@ -120,8 +117,7 @@ func (e *Engine) copyHeaders(r *room, row *store.MessageRow) []evapi.Header {
 	return headers
 }
 
-// frameWords gives what message_format can show beside the body. Each is made when it is
-// asked for: most formats show one, and every message is framed.
+// frameWords gives the values of message_format. Each is made when the format needs it.
 func (e *Engine) frameWords(r *room, row *store.MessageRow) func(word string) string {
 	return func(word string) string {
 		switch {
@@ -143,8 +139,7 @@ type Origin struct {
 	Notice  string
 }
 
-// origin is nil if the Relay has no use for it: it doubles what a message costs
-// while it waits.
+// origin is nil unless the Relay needs it: it doubles the memory of a waiting message.
 func (e *Engine) origin(room store.Name, row *store.MessageRow, notice string) any {
 	if !e.cfg.KeepOrigins {
 		return nil
@@ -158,7 +153,7 @@ func (e *Engine) frameText(body []byte, value func(word string) string) []byte {
 	return bytes.Join([][]byte{[]byte(expand(before, value)), body, []byte(expand(after, value))}, nil)
 }
 
-// noticeHeaders are the headers of what a room says by itself.
+// noticeHeaders are the headers of notices.
 func (e *Engine) noticeHeaders(room store.Name, at time.Time) []evapi.Header {
 	way := path{id: e.tag + "-" + strconv.FormatUint(e.texts.Add(1), 36)}
 	return append(e.headers[:len(e.headers):len(e.headers)],
@@ -167,8 +162,7 @@ func (e *Engine) noticeHeaders(room store.Name, at time.Time) []evapi.Header {
 		evapi.Header{Name: headerPath, Value: way.through(markOf(room.Key()))})
 }
 
-// composeText makes a notice from a room; callID, if not empty, is the command
-// that it answers.
+// composeText makes a notice from a room. callID is that of the command that it answers; it may be empty.
 func (e *Engine) composeText(from store.Name, text, callID string) (*evapi.Outgoing, error) {
 	return e.composeNotice(from, text, callID, time.Now())
 }
@@ -183,7 +177,7 @@ func (e *Engine) composeNotice(from store.Name, text, callID string, at time.Tim
 		From: nameAddr("", from), ContentType: textPlain, Headers: headers, Body: []byte(text)})
 }
 
-// composeCount makes the notice that tells m of n messages which it does not get.
+// composeCount makes a notice about n messages that m does not get.
 func (e *Engine) composeCount(r *room, m *member, notice string, n uint64) (*evapi.Outgoing, error) {
 	return e.composeText(r.name, e.notices.ofMany(notice, n,
 		vars{"room": r.name.User, "user": r.show(m.name()), "cmd": e.cfg.CmdStartChar}), "")

@@ -10,7 +10,7 @@ import (
 // What the exit of a room's last owner does (Config.OwnerLeave).
 const (
 	OwnerLeaveDestroy  = "destroy"  // the room is gone, as the module documents it
-	OwnerLeaveRefuse   = "refuse"   // told to destroy the room instead, as Kamailio 5 and later do
+	OwnerLeaveRefuse   = "refuse"   // the owner must destroy the room instead, as in Kamailio 5 and later
 	OwnerLeaveTransfer = "transfer" // the oldest admin, else the oldest member, becomes owner
 )
 
@@ -269,7 +269,7 @@ const (
 	ReceiptsOff    = "off"    // nobody
 )
 
-// How a room is told of who joins and leaves (Config.JoinNotices).
+// How a room learns of joinings and leavings (Config.JoinNotices).
 const (
 	JoinsAll     = "all"     // of each by itself
 	JoinsCounted = "counted" // of each by itself up to joinsEach members, above that of several together

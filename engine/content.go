@@ -8,11 +8,7 @@ import (
 	"imcd/evapi/sipmsg"
 )
 
-// Content of requests: what kind it is (sipmsg.Kind) decides what becomes of it. Text
-// is a command or a message, an attachment is a message, typing goes to those who are
-// online and is forgotten, a receipt ends here, and nothing is refused.
-
-// messageID is how the sender's client knows the message.
+// messageID is the name of the message at the sender's client.
 func (req *request) messageID() string {
 	id := req.content.MessageID
 	if id == "" {
@@ -38,8 +34,7 @@ func (req *request) wants() store.Wants {
 	return w
 }
 
-// rowHeaders are the headers that are stored with the message: its entity headers and
-// its marks.
+// rowHeaders are the headers that are stored with the message.
 func (req *request) rowHeaders() []evapi.Header {
 	var headers []evapi.Header
 	for _, h := range req.content.Entity.Headers {

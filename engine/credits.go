@@ -64,14 +64,14 @@ type credits struct {
 	used     int  // fresh copies
 	suspects int
 	units    int      // of copies that were sent just now
-	hungry   []hunger // shards that wait for credits, in the order of their turns
+	waiters  []waiter // shards that wait for credits, in the order of their turns
 
 	// less is by how many times fewer copies go since the kernel has dropped datagrams.
 	less float64
 }
 
 // hunger is a shard that waits for credits.
-type hunger struct {
+type waiter struct {
 	shard *inbox
 	units int // that the next copy of the shard needs
 }
@@ -162,13 +162,13 @@ func (c *credits) wait(b *inbox, k credit) {
 	if c.turn.Load() == b {
 		c.turn.Store(nil)
 	}
-	for i := range c.hungry {
-		if c.hungry[i].shard == b {
-			c.hungry[i].units = int(k.units)
+	for i := range c.waiters {
+		if c.waiters[i].shard == b {
+			c.waiters[i].units = int(k.units)
 			return
 		}
 	}
-	c.hungry = append(c.hungry, hunger{b, int(k.units)})
+	c.waiters = append(c.waiters, waiter{b, int(k.units)})
 }
 
 // refused takes a credit back because the queue of the connection is full. seen is drained from before
@@ -217,17 +217,17 @@ func (c *credits) mine(b *inbox) bool {
 	switch turn := c.turn.Load(); {
 	case turn != nil:
 		return turn == b
-	case len(c.hungry) > 0 && c.hungry[0].shard == b:
+	case len(c.waiters) > 0 && c.waiters[0].shard == b:
 		c.next()
 		return true
 	}
-	return len(c.hungry) == 0
+	return len(c.waiters) == 0
 }
 
 // next makes it the turn of the first waiting shard.
 func (c *credits) next() *inbox {
-	b := c.hungry[0].shard
-	c.hungry = append(c.hungry[:0], c.hungry[1:]...)
+	b := c.waiters[0].shard
+	c.waiters = append(c.waiters[:0], c.waiters[1:]...)
 	c.turn.Store(b)
 	return b
 }
@@ -253,7 +253,7 @@ func (c *credits) older(k *credit, probe bool) {
 	wake := c.first(probe)
 	c.mu.Unlock()
 	if wake != nil {
-		wake.ring()
+		wake.signal()
 	}
 	k.units = 0
 }
@@ -295,13 +295,13 @@ func (c *credits) change(k credit, n int) {
 	wake := c.first(false)
 	c.mu.Unlock()
 	if wake != nil {
-		wake.ring()
+		wake.signal()
 	}
 }
 
 // first is the waiting shard to wake, now or when a quarter is free; nil: none.
 func (c *credits) first(now bool) *inbox {
-	if c.turn.Load() != nil || len(c.hungry) == 0 || !c.enough(c.hungry[0].units) {
+	if c.turn.Load() != nil || len(c.waiters) == 0 || !c.enough(c.waiters[0].units) {
 		return nil
 	}
 	if most, burst := c.copies(), c.burst(); !now && (c.used > most-most/4 || c.units > burst-burst/4) {

@@ -20,8 +20,9 @@ func TestCreditsServeAll(t *testing.T) {
 			wg.Go(func() { spend(t, c, 500, rand.New(rand.NewPCG(uint64(limits[0]), uint64(i)))) })
 		}
 		wg.Wait()
-		if c.used != 0 || c.units != 0 || len(c.hungry) != 0 || c.turn.Load() != nil {
-			t.Errorf("%v: %d copies, %d units, %d shards wait, turn of %p", limits, c.used, c.units, len(c.hungry), c.turn.Load())
+		if c.used != 0 || c.units != 0 || len(c.waiters) != 0 || c.turn.Load() != nil {
+			t.Errorf("%v: %d copies, %d units, %d shards wait, turn of %p", limits, c.used, c.units, len(c.waiters),
+				c.turn.Load())
 		}
 	}
 }
@@ -57,7 +58,7 @@ func spend(t *testing.T, c *credits, n int, random *rand.Rand) {
 func (c *credits) free(b *inbox) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, h := range c.hungry {
+	for _, h := range c.waiters {
 		if h.shard == b {
 			return false
 		}

@@ -12,7 +12,7 @@ import (
 // seenTotal bounds the answers that all shards together remember.
 const seenTotal = 1 << 18
 
-// key is the zero key if the request cannot be told from others.
+// key is the zero key if the request cannot be recognised.
 func (req *request) key() seenKey {
 	if req.callID == "" || req.from.IsZero() || req.msg.Request == nil || req.msg.Request.CSeq() == nil {
 		return seenKey{}
@@ -44,7 +44,7 @@ type dedupe struct {
 }
 
 // begin reports whether req repeats another request; then it has its answer, or gets it when it is known.
-// Otherwise req.seen is set, if the request can be told from others, for remember.
+// Otherwise it sets req.seen, for remember; nil if the request cannot be recognised.
 func (d *dedupe) begin(req *request, now time.Time) bool {
 	key := req.key()
 	if key == (seenKey{}) {

@@ -9,17 +9,17 @@ import (
 	"imcd/evapi"
 )
 
-// delivery brings what was said in the rooms of a shard to its recipients: copies of messages to
-// members, and notices to users. The goroutine of the shard owns it and calls it: enter, leave and
-// discard say who takes part, appendLog and note queue something, flush writes how far it has
-// come, and result, heard, receipt and lost tell what became of copies.
+// delivery sends copies of messages to the members of a shard's rooms, and notices to users. The
+// goroutine of the shard owns it and calls it: enter, leave and discard say who takes part, appendLog
+// and note queue entries and notices, flush writes cursors, and result, heard, receipt and lost report
+// outcomes and signs of users.
 type delivery struct {
 	engine *Engine
 	owner  deliveryOwner
 	inbox  *inbox           // of the shard
 	rooms  map[string]*room // of the shard
 	stale  map[string]*room // of the shard
-	prefix string           // of its Call-IDs
+	prefix string           // of its Call-IDs; Engine.Result reads the shard from it
 	serial uint64           // of those that name no message
 	began  time.Time        // the zero of its clock
 	now    time.Time        // of this round
@@ -39,17 +39,17 @@ type delivery struct {
 	aside      []aside    // suspects that wait until fewer copies go to such
 
 	// Copies under way.
-	flights   map[string]*flight // by Call-ID
-	expiry    []*flight          // the same and finished ones, once for each time that they were sent
-	repeats   []*flight          // those that are to be sent again now
-	fresh     []*flight          // the last of them: those that were sent just now, and finished ones
-	tried     time.Time          // when a copy went last in spite of stuck ones
-	older     []*flight          // the same a moment later, until they are burstTime old
-	ripeTimer *time.Timer        // runs while fresh is not empty
+	inFlight   map[string]*sentCopy // by Call-ID
+	expiry     []*sentCopy          // the same and finished ones, once for each time that they were sent
+	repeats    []*sentCopy          // those that are to be sent again now
+	fresh      []*sentCopy          // the last of them: those that were sent just now, and finished ones
+	tried      time.Time            // when a copy went last in spite of stuck ones
+	older      []*sentCopy          // the same a moment later, until they are burstTime old
+	freshTimer *time.Timer          // runs while fresh is not empty
 
 	evicted      []evicted // oldest first
 	evictedBytes int       // of these
-	copyBytes    int       // as it was told last, see countCopies
+	copyBytes    int       // as held.copies has it, see countCopies
 
 	// Members that are tried again later.
 	waits    waits
@@ -76,16 +76,16 @@ type delivery struct {
 func newDelivery(e *Engine, index int, owner deliveryOwner, b *inbox, rooms, stale map[string]*room) *delivery {
 	now := time.Now()
 	return &delivery{engine: e, owner: owner, inbox: b, rooms: rooms, stale: stale,
-		prefix: shardPrefix(index), began: now, now: now, streams: make(map[string]*stream),
-		flights: make(map[string]*flight), away: make(map[string]map[*wait]struct{}),
+		prefix: fmt.Sprintf("%03x-", index), began: now, now: now, streams: make(map[string]*stream),
+		inFlight: make(map[string]*sentCopy), away: make(map[string]map[*wait]struct{}),
 		dirty: make(map[*room]struct{}), held: make(map[*room]struct{}), placed: make(map[*room]bool),
-		moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(), ripeTimer: newStoppedTimer(),
+		moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(), freshTimer: newStoppedTimer(),
 		recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor)}
 }
 
-// deliveryOwner decides what follows from a delivery for the members of a room: its shard.
+// deliveryOwner is the shard of a delivery: it decides what an outcome means for the members of a room.
 type deliveryOwner interface {
-	// greeted takes the outcome of the notice that tells a member that it is in the room.
+	// greeted takes the outcome of the notice that greets a member in its room.
 	greeted(n note, res evapi.Result)
 	// invitationWaits says that an invitation is kept until the invited user is there.
 	invitationWaits(r *room, m *member)
@@ -95,9 +95,6 @@ type deliveryOwner interface {
 	// Lazy ones may wait until something else is written.
 	store(changes []store.Change, lazy bool, after func(error))
 }
-
-// shardPrefix starts a Call-ID with what leads its result back to a shard.
-func shardPrefix(index int) string { return fmt.Sprintf("%03x-", index) }
 
 // noteID names a copy of something that is not a stored message.
 func (d *delivery) noteID() string {
@@ -109,8 +106,8 @@ func (d *delivery) noteID() string {
 // more.
 func (d *delivery) expired(at time.Time) bool { return !at.IsZero() && !d.now.Before(at) }
 
-// clock is a time as flights have it.
+// clock is a time as sentCopy has it.
 func (d *delivery) clock(t time.Time) time.Duration { return t.Sub(d.began) }
 
 // age is how long it is that f was sent last.
-func (d *delivery) age(f *flight) time.Duration { return d.clock(d.now) - f.since }
+func (d *delivery) age(f *sentCopy) time.Duration { return d.clock(d.now) - f.since }

@@ -13,8 +13,8 @@ import (
 
 // copyID names the copy of a message for a member. It is the same each time the copy is sent, so that
 // phones recognise a repetition. That of a notice is new each time.
-func (d *delivery) copyID(f *flight) string {
-	if f.seq == 0 || f.word != noWord {
+func (d *delivery) copyID(f *sentCopy) string {
+	if f.seq == 0 || f.notice != noLossNotice {
 		return d.noteID()
 	}
 	var buf [96]byte
@@ -27,23 +27,23 @@ func (d *delivery) copyID(f *flight) string {
 	return string(id)
 }
 
-func (d *delivery) takeOff(f *flight) {
-	d.flights[f.id] = f
+func (d *delivery) trackInFlight(f *sentCopy) {
+	d.inFlight[f.id] = f
 	d.recipients.add(f)
 	d.sent(f)
 	if f.room != nil {
-		f.room.flying++
+		f.room.inFlight++
 	}
 }
 
 // sent notes that f was sent, for the first time or again.
-func (d *delivery) sent(f *flight) {
+func (d *delivery) sent(f *sentCopy) {
 	f.since = d.clock(d.now)
 	f.tries++
 	f.expiries++
 	d.expiry = append(d.expiry, f)
 	if len(d.fresh) == 0 {
-		d.ripeTimer.Reset(time.Duration(d.engine.credits.soon.Load()))
+		d.freshTimer.Reset(time.Duration(d.engine.credits.soon.Load()))
 	}
 	d.fresh = append(d.fresh, f)
 	d.compact()
@@ -52,9 +52,9 @@ func (d *delivery) sent(f *flight) {
 // compact drops finished copies from the lists once they are the majority: one copy without an outcome
 // would keep all behind it.
 func (d *delivery) compact() {
-	most := 2*len(d.flights) + compactFrom
+	most := 2*len(d.inFlight) + compactFrom
 	if len(d.expiry) > most {
-		d.expiry = slices.DeleteFunc(d.expiry, func(f *flight) bool {
+		d.expiry = slices.DeleteFunc(d.expiry, func(f *sentCopy) bool {
 			if !f.over && f.expiries == 1 {
 				return false
 			}
@@ -62,9 +62,9 @@ func (d *delivery) compact() {
 			return true
 		})
 	}
-	for _, list := range []*[]*flight{&d.fresh, &d.older} {
+	for _, list := range []*[]*sentCopy{&d.fresh, &d.older} {
 		if len(*list) > most {
-			*list = slices.DeleteFunc(*list, func(f *flight) bool { return f.over })
+			*list = slices.DeleteFunc(*list, func(f *sentCopy) bool { return f.over })
 		}
 	}
 }
@@ -75,7 +75,7 @@ const compactFrom = 256
 // result takes the outcome of a try. A copy that was sent several times has failed when all its tries
 // have.
 func (d *delivery) result(r evapi.Result) {
-	f := d.flights[r.CallID]
+	f := d.inFlight[r.CallID]
 	switch {
 	case f == nil:
 		d.engine.metrics.delivery("stray")
@@ -84,23 +84,23 @@ func (d *delivery) result(r evapi.Result) {
 		counts := worse(f.failed, r)
 		f.failed = &counts
 	default:
-		d.lastTry(f, r)
+		d.completeTry(f, r)
 	}
 }
 
 // completeTry ends a copy by the outcome of its last try, or of an earlier one that counts more.
-func (d *delivery) lastTry(f *flight, r evapi.Result) {
+func (d *delivery) completeTry(f *sentCopy, r evapi.Result) {
 	if f.failed != nil {
 		r = worse(f.failed, r)
 	}
-	d.land(f, r)
+	d.complete(f, r)
 }
 
 // lost ends the copies that a Kamailio took before it was restarted at the time now.
 func (d *delivery) lost(c *evapi.Conn, now time.Time) {
-	for _, f := range d.flights {
+	for _, f := range d.inFlight {
 		if f.conn == c && f.since < d.clock(now) {
-			d.land(f, evapi.Result{CallID: f.id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
+			d.complete(f, evapi.Result{CallID: f.id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
 		}
 	}
 }
@@ -117,19 +117,19 @@ func (d *delivery) expire() {
 		d.expiry[0] = nil
 		d.expiry = d.expiry[1:]
 		if open {
-			d.lastTry(f, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"})
+			d.completeTry(f, evapi.Result{CallID: f.id, Code: 408, Reason: "no outcome"})
 		}
 	}
 }
 
 // abandon forgets a copy, and ignores its outcome.
-func (d *delivery) abandon(f *flight) {
+func (d *delivery) abandon(f *sentCopy) {
 	f.over = true
-	if d.flights[f.id] == f {
-		delete(d.flights, f.id)
+	if d.inFlight[f.id] == f {
+		delete(d.inFlight, f.id)
 		d.leftRecipient(f)
 		if f.room != nil {
-			f.room.flying--
+			f.room.inFlight--
 		}
 	}
 	f.out = nil
@@ -137,14 +137,14 @@ func (d *delivery) abandon(f *flight) {
 		d.engine.signs.forget(f.to())
 	}
 	d.engine.credits.give(f.credit)
-	if f.member != nil && f.member.flight == f {
-		f.member.flight = nil
+	if f.member != nil && f.member.inFlight == f {
+		f.member.inFlight = nil
 	}
 }
 
 // complete ends a copy by its outcome.
-func (d *delivery) land(f *flight, r evapi.Result) {
-	mine := f.member != nil && f.member.flight == f
+func (d *delivery) complete(f *sentCopy, r evapi.Result) {
+	mine := f.member != nil && f.member.inFlight == f
 	d.engine.credits.reached(d.at(f), d.age(f))
 	d.abandon(f)
 	d.engine.metrics.delivery(outcome(r))
@@ -155,15 +155,15 @@ func (d *delivery) land(f *flight, r evapi.Result) {
 	}
 	m := f.member
 	if !mine {
-		d.aheadLanded(f, r)
+		d.completeAhead(f, r)
 		return
 	}
 	if !m.live {
-		if v := judge(r); v.final() && f.word == noWord { // the commit of its leaving may fail
+		if v := judge(r); v.final() && f.notice == noLossNotice { // the commit of its leaving may fail
 			m.cursor = max(m.cursor, f.seq)
 			d.engine.metrics.dropped.Add(float64(f.missed))
 			if v > known && f.seq > 0 && f.missed == 0 {
-				m.tellLoss()
+				m.oweLossNotice()
 			}
 		}
 		return

@@ -47,7 +47,7 @@ func (d *delivery) flush(then func(error)) {
 	var changes []store.Change
 	var rooms []*room
 	for r := range d.dirty {
-		if d.rooms[r.key] != r || r.inflight > 0 && !r.stored {
+		if d.rooms[r.key] != r || r.committing > 0 && !r.stored {
 			continue
 		}
 		rooms = append(rooms, r)
@@ -140,8 +140,8 @@ func (d *delivery) lags(r *room, m *member) bool {
 	switch {
 	case m.mode != following:
 		return true
-	case m.flight != nil:
-		return d.ending || d.age(m.flight) > slowAfter
+	case m.inFlight != nil:
+		return d.ending || d.age(m.inFlight) > slowAfter
 	case m.queued != noQueue && m.next < r.log.end():
 		return d.ending || m.queued == beside && d.now.Sub(r.log.at(max(m.next, r.log.base)).at) > slowAfter
 	}

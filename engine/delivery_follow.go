@@ -20,7 +20,7 @@ func (d *delivery) unfollow(r *room, m *member) {
 		r.log.at(n).owed--
 	}
 	d.engine.charge(-r.log.trim())
-	m.mode, m.excuse = behind, r.last
+	m.mode, m.exempt = lagging, r.last
 }
 
 // caughtUp frees the place of m among the members that catch up: it has caught up, waits again, or left.

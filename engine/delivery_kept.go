@@ -64,7 +64,7 @@ func (d *delivery) release(st *stream) {
 	d.engine.signs.forget(st.key)
 	idle := len(st.notes) == 0
 	at := 0
-	if st.flight != nil {
+	if st.inFlight != nil {
 		at = 1 // that one is under way
 	}
 	rest := append([]note(nil), st.notes[at:]...)

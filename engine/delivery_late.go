@@ -15,28 +15,28 @@ const (
 func (c *Config) lateAge() time.Duration { return c.MaxDelay / 2 }
 
 // arrivedLate notes how late a message has reached its member.
-func (d *delivery) arrivedLate(f *flight) {
+func (d *delivery) arrivedLate(f *sentCopy) {
 	r, m, most := f.room, f.member, d.engine.cfg.lateAge()
 	if f.seq == 0 || f.missed > 0 {
 		return // a notice
 	}
 	if f.seq > r.front {
 		r.front = f.seq
-		r.late = most > 0 && d.clock(d.now)-f.at > most && f.seq > m.excuse && r.front < r.last
+		r.late = most > 0 && d.clock(d.now)-f.at > most && f.seq > m.exempt && r.front < r.last
 	}
 }
 
 // overdue reports whether messages of r reach its members so late that it must refuse more.
 func (d *delivery) overdue(r *room) bool {
-	return r != nil && r.late && r.front < r.last && (r.turn || r.flying > 0)
+	return r != nil && r.late && r.front < r.last && (r.turn || r.inFlight > 0)
 }
 
 // exemptReady says that the load has not delayed the members that are ready: the Kamailios were away,
 // or imcd was stopped.
-func (d *delivery) excuse() {
+func (d *delivery) exemptReady() {
 	for _, r := range d.turns {
 		for _, m := range r.ready {
-			m.excuse = r.last
+			m.exempt = r.last
 		}
 	}
 }

@@ -1,7 +1,5 @@
 package engine
 
-import "imcd/evapi"
-
 // An accepted message that never reaches a member is a loss. It is counted, logged and shown with the
 // member, and the member gets a notice in its place. If the phone refuses that notice as well, there are
 // no more notices until something has arrived.
@@ -17,22 +15,6 @@ const (
 // lossReasons lists all of them. Never changed.
 var lossReasons = []string{lossRefused, lossUnsendable, lossPoison, lossOperator}
 
-func lossReason(v verdict) string {
-	if v == unsendable {
-		return lossUnsendable
-	}
-	return lossRefused
-}
-
-// lose skips the message of f, and owes the member a notice of it.
-func (d *delivery) lose(f *flight, why string, code int) {
-	if f.missed > 0 {
-		return // that was a notice of others, which are counted
-	}
-	d.noteLoss(f.room, f.member, f.seq, why, code)
-	f.member.tellLoss()
-}
-
 // noteLoss counts and logs a loss.
 func (d *delivery) noteLoss(r *room, m *member, seq uint64, why string, code int) {
 	d.gaveUp(r, m, seq-1, seq)
@@ -45,18 +27,13 @@ func (d *delivery) noteLoss(r *room, m *member, seq uint64, why string, code int
 		Msg("a message was skipped: its member never gets it")
 }
 
-// composeLossNotice makes the notice of n losses.
-func (d *delivery) wordOf(r *room, m *member, n uint8) (*evapi.Outgoing, error) {
-	return d.engine.composeCount(r, m, "not_shown", uint64(n))
-}
-
 // isPoison reports whether the message of a number is not tried again until m has answered something
 // else. silent is the number of unanswered tries that w does not count yet.
 func (d *delivery) isPoison(w *wait, seq uint64, silent int) bool {
 	most := d.engine.cfg.PoisonTries
 	if w != nil && w.seq == seq {
 		silent += w.silent
-		most <<= min(w.words, maxWords)
+		most <<= min(w.poisonNotices, maxPoisonNotices)
 	}
 	return most > 0 && seq > 0 && silent >= most
 }

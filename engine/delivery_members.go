@@ -13,7 +13,7 @@ func (d *delivery) enter(r *room, m *member, cursor uint64) {
 		d.follow(r, m, r.log.end())
 		return
 	}
-	m.mode, m.excuse = behind, r.last
+	m.mode, m.exempt = lagging, r.last
 	d.setReady(r, m)
 }
 
@@ -33,7 +33,7 @@ func (d *delivery) enterStored(r *room, m *member, stored *uint64) {
 		d.enterLater(r, m, cursor)
 	} else {
 		d.enter(r, m, cursor)
-		d.setReady(r, m) // there may be a loss to tell
+		d.setReady(r, m) // it may have a loss to be informed of
 	}
 }
 
@@ -96,5 +96,15 @@ func (d *delivery) appendLog(r *room, e entry, receipt *openReceipt) {
 	}
 	if away && e.seq > 0 {
 		d.probe(r)
+	}
+}
+
+// evict takes the oldest entry out of the log of r.
+func (d *delivery) evict(r *room) {
+	size := r.log.pop()
+	d.engine.charge(-size)
+	if r.inFlight > 0 {
+		d.evicted = append(d.evicted, evicted{d.now, size})
+		d.evictedBytes += size
 	}
 }

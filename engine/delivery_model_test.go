@@ -31,7 +31,8 @@ var deliverySteps = map[string]func(*world){
 	"register": (*world).registerStep, "register2": (*world).registerStep, "flurry": (*world).flurryStep,
 	"answer": (*world).answerStep, "stray": (*world).strayStep,
 	"pass": (*world).passStep, "pass2": (*world).passStep, "prune": (*world).pruneStep, "crash": (*world).crashStep,
-	"restart": (*world).restartStep, "refuse": (*world).refuseStep, "away": (*world).awayStep, "down": (*world).downStep, "lost": (*world).lostStep,
+	"restart": (*world).restartStep, "refuse": (*world).refuseStep, "away": (*world).awayStep, "down": (*world).downStep,
+	"lost":    (*world).lostStep,
 	"receipt": (*world).receiptStep, "receipt2": (*world).receiptStep,
 }
 
@@ -103,7 +104,8 @@ func (w *world) finish() {
 	if owed := w.store.owed(); owed != "" {
 		w.failf("everything was delivered, but\n%s", owed)
 	}
-	if n := testutil.ToFloat64(w.e.metrics.deliveries.WithLabelValues("refused")); n < float64(w.refused) { // more: answers that were too old to be sent
+	// more: answers that were too old to be sent
+	if n := testutil.ToFloat64(w.e.metrics.deliveries.WithLabelValues("refused")); n < float64(w.refused) {
 		w.failf("%d copies were refused, and %v counted", w.refused, n)
 	}
 	if n := testutil.ToFloat64(w.e.metrics.dropped); n < float64(w.missed) {
@@ -305,8 +307,10 @@ func (w *world) onceStep() {
 
 // result is what a phone answers, or what becomes of a copy on its way.
 func (w *world) result(once bool) evapi.Result {
-	all := []evapi.Result{result(200), result(200), result(404), result(404), result(410), result(480), result(408), result(500),
-		{Code: 503, RetryAfter: 3 * time.Second}, {Code: 503, RetryAfter: time.Hour}, result(486), result(403), result(415), result(488),
+	all := []evapi.Result{result(200), result(200), result(404), result(404), result(410), result(480), result(408),
+		result(500),
+		{Code: 503, RetryAfter: 3 * time.Second}, {Code: 503, RetryAfter: time.Hour}, result(486), result(403), result(415),
+		result(488),
 		result(477), result(302), result(482), {Code: 500, Local: true}, {Code: 400, Local: true}, {}, {}}
 	if !w.away { // else who leaves, and does not after all, is begun with again
 		all = append(all, result(400))
@@ -385,7 +389,8 @@ func (w *world) strayStep() {
 }
 
 func (w *world) passStep() {
-	w.pass(time.Duration(rapid.SampledFrom([]int{500, 1000, 3000, 6000, 25000, 60000}).Draw(w.rt, "ms")) * time.Millisecond)
+	w.pass(time.Duration(rapid.SampledFrom([]int{500, 1000, 3000, 6000, 25000, 60000}).Draw(w.rt,
+		"ms")) * time.Millisecond)
 }
 
 func (w *world) pruneStep() { w.e.pruneOnce(context.Background()) }

@@ -10,24 +10,24 @@ import (
 // sendNote sends the first note of st. False: it cannot be sent now.
 func (d *delivery) sendNote(st *stream) bool {
 	n := &st.notes[0]
-	f := &flight{id: d.idOf(n), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
+	f := &sentCopy{id: d.idOf(n), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
 	if !d.engine.credits.takeNote(d.inbox, f.credit) {
 		return false
 	}
 	seen := d.engine.credits.drained.Load()
 	var err error
 	f.conn, err = d.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
-	st.flight = f
+	st.inFlight = f
 	switch {
 	case later(err) && (n.keeps() || d.now.Sub(n.made) < noteAge):
-		st.flight = nil
+		st.inFlight = nil
 		d.notSent(f.credit, seen, err)
 		return false
 	case err != nil:
 		d.engine.log.Warn().Err(err).Str("user", st.key).Msg("notice not sent")
-		d.land(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
+		d.complete(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
 	default:
-		d.takeOff(f)
+		d.trackInFlight(f)
 	}
 	return true
 }
@@ -42,9 +42,9 @@ func (d *delivery) idOf(n *note) string {
 }
 
 // noteDone takes the outcome of a note and goes on to the next one.
-func (d *delivery) noteDone(f *flight, r evapi.Result) {
+func (d *delivery) noteDone(f *sentCopy, r evapi.Result) {
 	st := f.stream
-	st.flight = nil
+	st.inFlight = nil
 	n := &st.notes[0]
 	n.tries++
 	if (judge(r) == resend || f.back && n.mustKeep(r)) && n.tries < maxTries {

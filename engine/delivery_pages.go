@@ -66,7 +66,7 @@ func (d *delivery) loaded(r *room, after, last uint64, limit int, rows []store.M
 		}
 	}
 	for _, m := range members {
-		if !m.live || m.mode != behind || m.from != after || m.page != nil {
+		if !m.live || m.mode != lagging || m.from != after || m.page != nil {
 			continue
 		}
 		if err != nil {
@@ -169,7 +169,7 @@ func (d *delivery) seekPage(r *room, m *member) bool {
 		d.passItem(r, m)
 		if item.out == nil && item.sender != m.key {
 			d.noteLoss(r, m, item.seq, lossUnsendable, 0)
-			m.tellLoss()
+			m.oweLossNotice()
 		}
 	}
 	if m.unshown > 0 && !m.deaf {
@@ -185,24 +185,24 @@ func (d *delivery) seekPage(r *room, m *member) bool {
 
 // nextOfPage is the next copy for a member that lags, after seekPage. Where messages are missing before
 // it, the copy is a notice of how many; it has the number of the last of them.
-func (d *delivery) nextOfPage(r *room, m *member) (f flight, out *evapi.Outgoing, err error) {
+func (d *delivery) nextOfPage(r *room, m *member) (f sentCopy, out *evapi.Outgoing, err error) {
 	upto := m.page.last
 	if item := m.item(); item != nil {
 		if item.seq == m.cursor+1 {
 			if item.line {
-				return flight{at: d.clock(item.at), line: true}, item.out, nil
+				return sentCopy{at: d.clock(item.at), line: true}, item.out, nil
 			}
-			return flight{seq: item.seq, at: d.clock(item.at)}, item.out, nil
+			return sentCopy{seq: item.seq, at: d.clock(item.at)}, item.out, nil
 		}
 		upto = item.seq - 1
 	}
-	f = flight{seq: upto, missed: upto - m.cursor}
+	f = sentCopy{seq: upto, missed: upto - m.cursor}
 	out, err = d.engine.composeCount(r, m, "missed", f.missed)
 	return f, out, err
 }
 
 // passGap moves m over messages that were dropped.
-func (d *delivery) passGap(f *flight) {
+func (d *delivery) passGap(f *sentCopy) {
 	d.engine.metrics.dropped.Add(float64(f.missed))
 	d.gaveUp(f.room, f.member, f.seq-f.missed, f.seq)
 	f.member.cursor = f.seq

@@ -53,11 +53,6 @@ func (d *delivery) hasRead(r *room, m *member, seq uint64) {
 	})
 }
 
-// isOffline lets no receipt of delivery wait for m.
-func (d *delivery) isOffline(r *room, m *member) {
-	d.eachOpen(r, func(o *openReceipt) { o.delivered.without(m) })
-}
-
 // notReached lets no receipt wait for messages up to upTo to reach m.
 func (d *delivery) notReached(r *room, m *member, upTo uint64) {
 	d.eachOpen(r, func(o *openReceipt) {

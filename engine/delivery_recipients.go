@@ -3,7 +3,7 @@ package engine
 // A copy without an answer may delay its recipient only.
 
 // leftRecipient ends the count of f, and lets the next copy to its recipient go.
-func (d *delivery) leftRecipient(f *flight) {
+func (d *delivery) leftRecipient(f *sentCopy) {
 	c, user := &d.recipients, f.to()
 	c.under[f.slot]--
 	if f.named {
@@ -56,7 +56,7 @@ func (d *delivery) waitsAside(r *room, m *member) bool {
 // back lets a member that waited aside have its turn.
 func (d *delivery) back(a aside) {
 	a.member.queued = ready
-	a.member.excuse = a.room.last // a delay is its own fault
+	a.member.exempt = a.room.last // a delay is its own fault
 	a.room.ready = append(a.room.ready, a.member)
 	if !a.room.turn {
 		a.room.turn = true

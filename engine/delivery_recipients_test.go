@@ -27,7 +27,8 @@ func TestAsideGoesOn(t *testing.T) {
 			if i >= userCopies && i < expiring {
 				headers = []string{"Expires: 2\r\n"}
 			}
-			m, ch := h.request(fmt.Sprint("speaker", i), fmt.Sprintf("r%d@x.org", i), "hello", headers...), make(chan evapi.Answer, 1)
+			m, ch := h.request(fmt.Sprint("speaker", i), fmt.Sprintf("r%d@x.org", i), "hello", headers...),
+				make(chan evapi.Answer, 1)
 			h.mu.Lock()
 			h.phones.answers[m] = ch
 			h.mu.Unlock()
@@ -124,7 +125,7 @@ func TestAsideHoldsDownNobody(t *testing.T) {
 
 // TestFlightIsSmall: a hundred thousand may be under way.
 func TestFlightIsSmall(t *testing.T) {
-	if n := unsafe.Sizeof(flight{}); n > 128 {
-		t.Errorf("a flight takes %d bytes", n)
+	if n := unsafe.Sizeof(sentCopy{}); n > 128 {
+		t.Errorf("a copy under way takes %d bytes", n)
 	}
 }

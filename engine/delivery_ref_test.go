@@ -12,7 +12,7 @@ import (
 
 // The reference of the delivery model: what has been accepted, and how far each
 // member has come, written down plainly from what its phone was sent and answered.
-// It knows no logs, pages or flights.
+// It knows no logs, pages or copies under way.
 
 // refMessage is an accepted message.
 type refMessage struct {
@@ -37,9 +37,10 @@ type refRoom struct {
 // nobody has what was said last, and it is some time ago that a message was said
 // which is still owed.
 func (r *refRoom) mayRefuse(w *world) bool {
-	return w.cfg.MaxDelay > 0 && r.front < r.last() && slices.ContainsFunc(slices.Collect(maps.Values(r.members)), func(m *refMember) bool {
-		return m.at < r.last() && time.Since(r.said[m.at].at) > w.cfg.MaxDelay/2
-	})
+	return w.cfg.MaxDelay > 0 && r.front < r.last() &&
+		slices.ContainsFunc(slices.Collect(maps.Values(r.members)), func(m *refMember) bool {
+			return m.at < r.last() && time.Since(r.said[m.at].at) > w.cfg.MaxDelay/2
+		})
 }
 
 // Why a member is not sent anything for now.
@@ -229,7 +230,8 @@ func (m *refMember) skips(w *world, n int, c got, s sent) error {
 
 // take notes one copy that m was sent, and what came of it.
 func (m *refMember) take(w *world, text string, c got, s sent) error {
-	if m.wait != refOnline && s.at.Before(m.until) && (!strings.HasPrefix(text, "***") || strings.Contains(text, "dropped")) {
+	if m.wait != refOnline && s.at.Before(m.until) &&
+		(!strings.HasPrefix(text, "***") || strings.Contains(text, "dropped")) {
 		return fmt.Errorf("tried %v too early", m.until.Sub(s.at))
 	}
 	if !m.open.IsZero() && c.callID == m.flying.callID {

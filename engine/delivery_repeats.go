@@ -20,7 +20,7 @@ const (
 )
 
 // again lets a copy under way be sent once more, as its user has registered.
-func (d *delivery) again(f *flight) {
+func (d *delivery) again(f *sentCopy) {
 	f.back = true
 	switch {
 	case f.tries >= maxRepeats || f.repeats:
@@ -29,7 +29,7 @@ func (d *delivery) again(f *flight) {
 		f.early = true // see ageCopies: a user who registers and asks something at once need not get two answers
 	case d.kills(f):
 		f.silent++
-		d.land(f, evapi.Result{CallID: f.id, Code: 408, Reason: "registered again without an answer"})
+		d.complete(f, evapi.Result{CallID: f.id, Code: 408, Reason: "registered again without an answer"})
 	default:
 		f.repeats = true
 		d.repeats = append(d.repeats, f)
@@ -37,17 +37,17 @@ func (d *delivery) again(f *flight) {
 }
 
 // unanswered reports whether a device would have answered f by now.
-func (d *delivery) unanswered(f *flight) bool { return d.age(f) >= answerTime }
+func (d *delivery) unanswered(f *sentCopy) bool { return d.age(f) >= answerTime }
 
 // kills reports whether the phone may crash because of f: it has registered again without an answer.
-func (d *delivery) kills(f *flight) bool {
-	return f.stream == nil && f.word == noWord && f.missed == 0 && d.unanswered(f) &&
+func (d *delivery) kills(f *sentCopy) bool {
+	return f.stream == nil && f.notice == noLossNotice && f.missed == 0 && d.unanswered(f) &&
 		d.isPoison(f.member.wait, f.seq, int(f.silent)+1)
 }
 
 // repeat sends f again, unless its member has left. False: it cannot be sent now.
-func (d *delivery) repeat(f *flight) bool {
-	if f.stream == nil && (!f.member.live || f.member.flight != f && !f.ahead) {
+func (d *delivery) repeat(f *sentCopy) bool {
+	if f.stream == nil && (!f.member.live || f.member.inFlight != f && !f.ahead) {
 		f.repeats = false
 		return true
 	}

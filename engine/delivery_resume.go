@@ -13,7 +13,7 @@ func (d *delivery) resume(w *wait) {
 	d.catching++
 	w.looked = false
 	w.member.resumed = true
-	w.member.mode, w.member.excuse = behind, w.room.last
+	w.member.mode, w.member.exempt = lagging, w.room.last
 	d.setReady(w.room, w.member)
 }
 
@@ -46,7 +46,7 @@ const (
 // hurry brings forward the next try of members that are offline: their registrations may have been
 // missed.
 func (d *delivery) hurry() {
-	d.excuse()
+	d.exemptReady()
 	d.hurryKept()
 	spread := d.spread()
 	for _, w := range d.waits {

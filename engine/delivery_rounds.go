@@ -12,7 +12,7 @@ func (d *delivery) tick() {
 // passTime does what is due now.
 func (d *delivery) passTime() {
 	d.expire()
-	d.ripen()
+	d.ageCopies()
 	d.resumeDue()
 	d.releaseDue()
 	if d.engine.stopping.Load() {
@@ -42,7 +42,7 @@ func (d *delivery) heard(users map[string]bool) {
 	if !d.anyTo(users) {
 		return
 	}
-	for _, f := range d.flights {
+	for _, f := range d.inFlight {
 		switch registered, yes := users[f.to()]; {
 		case yes && registered:
 			d.again(f)
@@ -53,16 +53,16 @@ func (d *delivery) heard(users map[string]bool) {
 }
 
 // ageCopies returns credits of copies that are not fresh any more: they wait for their devices.
-func (d *delivery) ripen() {
+func (d *delivery) ageCopies() {
 	soon := time.Duration(d.engine.credits.soon.Load())
 	for len(d.fresh) > 0 {
 		f, probe := d.fresh[0], false
 		if age := d.age(f); !f.over && age < soon {
-			d.ripeTimer.Reset(soon - age)
+			d.freshTimer.Reset(soon - age)
 			break
 		} else if !f.over && d.stuck(f, age) {
 			if wait := stuckAgain - d.now.Sub(d.tried); wait > 0 {
-				d.ripeTimer.Reset(wait)
+				d.freshTimer.Reset(wait)
 				break
 			}
 			d.tried, probe = d.now, true
@@ -85,7 +85,10 @@ func (d *delivery) ripen() {
 			continue
 		}
 		d.engine.credits.old(&f.credit)
-		d.listen(f)
+		if !f.slow {
+			f.slow = true
+			d.engine.signs.await(f.to())
+		}
 		if f.early {
 			f.early = false
 			d.again(f)
@@ -98,19 +101,24 @@ const stuckAgain = time.Millisecond
 
 // stuck reports whether f, which has no answer although phones are near, waits for more than its own
 // phone: no copy that was sent pacedSoon later has an answer.
-func (d *delivery) stuck(f *flight, age time.Duration) bool {
+func (d *delivery) stuck(f *sentCopy, age time.Duration) bool {
 	c := d.engine.credits
 	return age < burstTime && time.Duration(c.usual.Load()) < nearTime &&
 		c.answered.Load() <= d.at(f)+int64(pacedSoon)
 }
 
 // at is when f was sent last, comparable among shards.
-func (d *delivery) at(f *flight) int64 { return d.began.UnixNano() + int64(f.since) }
+func (d *delivery) at(f *sentCopy) int64 { return d.began.UnixNano() + int64(f.since) }
 
-// listen makes a request of the recipient of f a reason to send f again.
-func (d *delivery) listen(f *flight) {
-	if !f.slow {
-		f.slow = true
-		d.engine.signs.await(f.to())
+// countCopies updates what copies under way count in held.copies.
+func (d *delivery) countCopies() {
+	for len(d.evicted) > 0 && d.now.Sub(d.evicted[0].at) >= d.engine.cfg.ResultTimeout {
+		d.evictedBytes -= d.evicted[0].size
+		d.evicted = d.evicted[1:]
+	}
+	bytes := len(d.inFlight)*copyBytes + d.evictedBytes
+	if bytes != d.copyBytes {
+		d.engine.held.copies.Add(int64(bytes - d.copyBytes))
+		d.copyBytes = bytes
 	}
 }

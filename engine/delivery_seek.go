@@ -21,8 +21,9 @@ func (d *delivery) setReady(r *room, m *member) {
 
 // hasNext reports whether there is something to send to m now.
 func (d *delivery) hasNext(r *room, m *member) bool {
-	if m.flight != nil {
-		return d.seekAhead(r, m)
+	if m.inFlight != nil {
+		f, _ := d.nextAhead(r, m) // which moves nothing
+		return f != nil
 	}
 	return d.seekNext(r, m)
 }
@@ -44,9 +45,9 @@ func (d *delivery) seekNext(r *room, m *member) bool {
 // database.
 func (d *delivery) seek(r *room, m *member) bool {
 	if m.next < r.log.base && m.cursor < r.log.gone {
-		excuse := m.excuse
+		exempt := m.exempt
 		d.unfollow(r, m)
-		m.excuse = excuse // the log may be full because of the load
+		m.exempt = exempt // the log may be full because of the load
 		d.load(r, m)
 		return false
 	}
@@ -88,7 +89,7 @@ func (d *delivery) pass(r *room, m *member) {
 
 // passOne moves a member over a copy with an outcome. Meanwhile the log may have dropped the message, or
 // the room may have been loaded again.
-func (d *delivery) passOne(f *flight) {
+func (d *delivery) passOne(f *sentCopy) {
 	r, m := f.room, f.member
 	switch {
 	case f.missed > 0:
@@ -109,20 +110,21 @@ func (d *delivery) passOne(f *flight) {
 
 // windowOpen reports whether m may get a copy behind its first one: it takes copies, and answers.
 func (d *delivery) windowOpen(r *room, m *member) bool {
-	f := m.flight
-	if d.engine.cfg.MemberWindow < 2 || m.wait != nil || m.unshown > 0 || f.word != noWord || f.missed > 0 || m.suspect() {
+	f := m.inFlight
+	if d.engine.cfg.MemberWindow < 2 || m.wait != nil || m.unshown > 0 ||
+		f.notice != noLossNotice || f.missed > 0 || m.suspect() {
 		return false
 	}
 	a := r.ahead[m]
-	return a == nil || len(a.flights)+len(a.had)+1 < d.engine.cfg.MemberWindow
+	return a == nil || len(a.copies)+len(a.had)+1 < d.engine.cfg.MemberWindow
 }
 
 // behindFirst is where m goes on behind its copies under way. ok is false if they come from another
 // source than the next copy.
 func (r *room) behindFirst(m *member) (p *page, at int32, entry uint64, ok bool) {
-	if a := r.ahead[m]; a != nil && len(a.flights) > 0 {
+	if a := r.ahead[m]; a != nil && len(a.copies) > 0 {
 		p, at, entry = a.page, a.at, a.entry
-	} else if f := m.flight; f.entry > 0 {
+	} else if f := m.inFlight; f.entry > 0 {
 		entry = f.entry
 	} else if item := m.pageItem(); item != nil && (item.seq == f.seq || f.line && item.line) {
 		p, at = m.page, m.at+1
@@ -130,21 +132,15 @@ func (r *room) behindFirst(m *member) (p *page, at int32, entry uint64, ok bool)
 	switch m.mode {
 	case following:
 		return nil, 0, entry, entry >= r.log.base && entry > 0
-	case behind:
+	case lagging:
 		return p, at, 0, p != nil && p == m.page
 	}
 	return nil, 0, 0, false
 }
 
-// seekAhead is seekNext behind copies under way; it moves nothing.
-func (d *delivery) seekAhead(r *room, m *member) bool {
-	f, _ := d.nextAhead(r, m)
-	return f != nil
-}
-
 // nextAhead is the next copy for m behind those under way, and where m goes on behind that; nil if
 // there is none now.
-func (d *delivery) nextAhead(r *room, m *member) (*flight, ahead) {
+func (d *delivery) nextAhead(r *room, m *member) (*sentCopy, ahead) {
 	if !d.windowOpen(r, m) {
 		return nil, ahead{}
 	}
@@ -156,7 +152,7 @@ func (d *delivery) nextAhead(r *room, m *member) (*flight, ahead) {
 		for ; n < r.log.end(); n++ {
 			e := r.log.at(n)
 			if r.owes(m, e.skip, e.seq) && !d.expired(e.expires) {
-				return &flight{out: e.out, conn: e.via, seq: e.seq, at: d.clock(e.at), entry: n + 1, ahead: true},
+				return &sentCopy{out: e.out, conn: e.via, seq: e.seq, at: d.clock(e.at), entry: n + 1, ahead: true},
 					ahead{entry: n + 1}
 			}
 		}
@@ -170,7 +166,7 @@ func (d *delivery) nextAhead(r *room, m *member) (*flight, ahead) {
 		if last = item.seq; !r.owes(m, item.sender, item.seq) || d.expired(item.expires) {
 			continue
 		}
-		f := &flight{out: item.out, seq: item.seq, at: d.clock(item.at), ahead: true}
+		f := &sentCopy{out: item.out, seq: item.seq, at: d.clock(item.at), ahead: true}
 		if f.line = item.line; f.line {
 			f.seq = 0
 		}

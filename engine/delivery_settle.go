@@ -3,18 +3,18 @@ package engine
 import "imcd/evapi"
 
 // settle moves or postpones a member by the outcome of a copy.
-func (d *delivery) settle(f *flight, res evapi.Result) {
+func (d *delivery) settle(f *sentCopy, res evapi.Result) {
 	m, v := f.member, judge(res)
 	if d.age(f) > ownPace || v == resend {
-		m.excuse = f.room.last // the next one is late because of the member, not of the load
+		m.exempt = f.room.last // the next one is late because of the member, not of the load
 	}
 	if v == malformed && m.wait != nil && m.wait.seq == f.seq && m.wait.malformed+1 >= malformedTries {
 		v = refused
 	}
 	switch {
 	case v == resend:
-	case f.word != noWord:
-		d.wordDone(f, v, res)
+	case f.notice != noLossNotice:
+		d.lossNoticeDone(f, v, res)
 	case f.seq == 0: // a notice is not sent again
 		d.passOne(f)
 		if v.final() || v == malformed {
@@ -39,30 +39,37 @@ func (d *delivery) settle(f *flight, res evapi.Result) {
 		d.failed(f, outcome(res), res.Code)
 		d.passOne(f)
 		m.wait = nil
-		d.lose(f, lossReason(v), res.Code)
+		why := lossRefused
+		if v == unsendable {
+			why = lossUnsendable
+		}
+		if f.missed == 0 { // else it was a notice of others, which are counted
+			d.noteLoss(f.room, m, f.seq, why, res.Code)
+			m.oweLossNotice()
+		}
 	default:
 		d.failed(f, outcome(res), res.Code)
 		d.postpone(f, v, res.RetryAfter)
 		if v == offline || v == gone || v == silent {
-			d.isOffline(f.room, m)
+			d.eachOpen(f.room, func(o *openReceipt) { o.delivered.without(m) })
 		}
 	}
 }
 
 // lossNoticeDone takes the outcome of a notice of losses.
-func (d *delivery) wordDone(f *flight, v verdict, res evapi.Result) {
+func (d *delivery) lossNoticeDone(f *sentCopy, v verdict, res evapi.Result) {
 	m := f.member
 	if !v.final() && v != malformed {
 		d.postpone(f, v, res.RetryAfter)
-		if f.word == wordPoison {
+		if f.notice == noticePoison {
 			m.wait.silent = 0
-			m.wait.words++
+			m.wait.poisonNotices++
 		}
 		return
 	}
 	m.wait, m.deaf = nil, v > known
 	switch {
-	case f.word == wordPoison:
+	case f.notice == noticePoison:
 		d.passOne(f)
 		d.noteLoss(f.room, m, f.seq, lossPoison, 408)
 	case m.deaf:
@@ -74,4 +81,13 @@ func (d *delivery) wordDone(f *flight, v verdict, res evapi.Result) {
 
 // maxPoisonNotices bounds how rare these notices become. An unanswered one shows that the message is not
 // the cause, so twice as many tries of the message come before the next notice.
-const maxWords = 10
+const maxPoisonNotices = 10
+
+// failed publishes that a copy of a message has not arrived.
+func (d *delivery) failed(f *sentCopy, outcome string, code int) {
+	if f.seq == 0 || f.missed > 0 || !d.engine.events.wants(EventFailure) {
+		return
+	}
+	d.engine.events.publish(&Event{Kind: EventFailure, Time: d.now, Room: f.room.name, User: f.member.name(),
+		Seq: f.seq, Code: code, Outcome: outcome})
+}

@@ -10,10 +10,10 @@ import (
 
 // What a delivery knows of copies and members.
 
-// flight is one copy under way to a recipient: a member or a stream. It may be sent several times
+// sentCopy is one copy under way to a recipient: a member or a stream. It may be sent several times
 // until it has an outcome (repeat). There may be a hundred thousand; the order and the types of the
 // fields keep it at 128 bytes.
-type flight struct {
+type sentCopy struct {
 	id     string
 	room   *room // nil for streams
 	member *member
@@ -29,24 +29,24 @@ type flight struct {
 	conn   *evapi.Conn     // took it last; before it is sent: the preferred one, may be nil
 	failed *evapi.Result   // the outcome that counts among failed tries; nil: none has failed
 
-	expiries uint16 // how often it stands in delivery.expiry
-	slot     uint16 // of the recipient, see recipients
-	tries    uint8  // that have no outcome
-	silent   uint8  // how often the user has registered after it instead of answering
-	word     word   // a notice of losses that is sent instead of the message; noWord: it is none
-	losses   uint8  // that the notice counts
-	line     bool   // a line that stands before a message of a page
-	back     bool   // the user has registered, or sent something, since it was sent first
-	repeats  bool   // stands in delivery.repeats
-	early    bool   // the user registered while it was fresh
-	slow     bool   // signs.await has its user
-	ahead    bool   // was sent behind another copy to its member, see ahead
-	named    bool   // counts in recipients.named
+	expiries uint16     // how often it stands in delivery.expiry
+	slot     uint16     // of the recipient, see recipients
+	tries    uint8      // that have no outcome
+	silent   uint8      // how often the user has registered after it instead of answering
+	notice   lossNotice // a notice of losses that is sent instead of the message; noLossNotice: it is none
+	losses   uint8      // that the notice counts
+	line     bool       // a line that stands before a message of a page
+	back     bool       // the user has registered, or sent something, since it was sent first
+	repeats  bool       // stands in delivery.repeats
+	early    bool       // the user registered while it was fresh
+	slow     bool       // signs.await has its user
+	ahead    bool       // was sent behind another copy to its member, see ahead
+	named    bool       // counts in recipients.named
 	over     bool
 }
 
 // to is the key of the recipient.
-func (f *flight) to() string {
+func (f *sentCopy) to() string {
 	if f.stream != nil {
 		return f.stream.key
 	}
@@ -55,11 +55,11 @@ func (f *flight) to() string {
 
 // ahead are the copies to one member that are under way behind its first one (member_window).
 type ahead struct {
-	flights []*flight // in the order of the room; one that is over has its outcome in failed
-	page    *page     // of the last of them; nil: the log
-	at      int32     // index in page of the next item
-	entry   uint64    // number of the next log entry
-	had     []uint64  // messages beyond the cursor that have arrived
+	copies []*sentCopy // in the order of the room; one that is over has its outcome in failed
+	page   *page       // of the last of them; nil: the log
+	at     int32       // index in page of the next item
+	entry  uint64      // number of the next log entry
+	had    []uint64    // messages beyond the cursor that have arrived
 }
 
 // owes reports whether m must get a message of a sender; seq 0 is a notice.
@@ -87,18 +87,18 @@ func (r *room) aheadOf(m *member) *ahead {
 }
 
 // joinFlights counts f as under way to m; next is where m goes on behind it.
-func (r *room) joinFlights(m *member, f *flight, next ahead) {
-	if m.flight == nil {
-		m.flight = f
+func (r *room) addInFlight(m *member, f *sentCopy, next ahead) {
+	if m.inFlight == nil {
+		m.inFlight = f
 		return
 	}
 	a := r.aheadOf(m)
-	a.flights = append(a.flights, f)
+	a.copies = append(a.copies, f)
 	a.page, a.at, a.entry = next.page, next.at, next.entry
 }
 
 // isNext reports whether f is the copy that m must get now.
-func (m *member) isNext(f *flight) bool {
+func (m *member) isNext(f *sentCopy) bool {
 	if m.mode == following {
 		return f.entry == m.next+1
 	}
@@ -134,7 +134,7 @@ func (m *member) item() *pageItem {
 
 // pageItem is item; nil if there is no page either.
 func (m *member) pageItem() *pageItem {
-	if m.mode != behind || m.page == nil {
+	if m.mode != lagging || m.page == nil {
 		return nil
 	}
 	return m.item()
@@ -156,18 +156,18 @@ type wait struct {
 
 	unread time.Duration // how long it waited after its page could not be loaded; 0: it could
 
-	seq       uint64 // of the message that the following fields are about
-	silent    int    // tries that nobody answered
-	malformed int    // tries that were answered 400
-	words     int    // unanswered copies with wordPoison
-	back      bool   // the user has registered, or sent something, since the first silent try
-	looked    bool   // a page of one message was loaded for this try
+	seq           uint64 // of the message that the following fields are about
+	silent        int    // tries that nobody answered
+	malformed     int    // tries that were answered 400
+	poisonNotices int    // unanswered copies with noticePoison
+	back          bool   // the user has registered, or sent something, since the first silent try
+	looked        bool   // a page of one message was loaded for this try
 }
 
 // note counts outcomes that may be the fault of the message.
-func (w *wait) note(f *flight, v verdict) {
+func (w *wait) note(f *sentCopy, v verdict) {
 	if f.seq != w.seq {
-		w.seq, w.silent, w.malformed, w.words, w.back = f.seq, 0, 0, 0, false
+		w.seq, w.silent, w.malformed, w.poisonNotices, w.back = f.seq, 0, 0, 0, false
 	}
 	w.silent += int(f.silent)
 	w.back = w.back || f.back
@@ -182,8 +182,7 @@ func (w *wait) note(f *flight, v verdict) {
 // waits is a heap of members by the time at which they are due.
 type waits []*wait
 
-func (w waits) Len() int { return len(w) }
-
+func (w waits) Len() int           { return len(w) }
 func (w waits) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
 
 func (w waits) Swap(i, j int) {
@@ -204,21 +203,21 @@ func (w *waits) Pop() any {
 	return last
 }
 
-// lateness says whether messages of a room arrive late because of the load. The members that are
-// furthest tell it: a member that is slow, offline or catching up does not count.
+// lateness says whether messages of a room arrive late because of the load. Only the members that are
+// furthest count: not those that are slow, offline or catching up.
 type lateness struct {
-	front  uint64 // number of the last message that has reached any member
-	late   bool   // that message arrived late
-	flying int    // copies to members under way
+	front    uint64 // number of the last message that has reached any member
+	late     bool   // that message arrived late
+	inFlight int    // copies to members under way
 }
 
 // word is a notice of losses that a member gets instead of its next message.
-type word uint8
+type lossNotice uint8
 
 const (
-	noWord     word = iota
-	wordLoss        // messages were skipped
-	wordPoison      // the next message is skipped if this notice arrives
+	noLossNotice lossNotice = iota
+	noticeLoss              // messages were skipped
+	noticePoison            // the next message is skipped if this notice arrives
 )
 
 // losses is what a member has lost since imcd was started.
@@ -230,8 +229,8 @@ type losses struct {
 	at   time.Time // when it was skipped
 }
 
-// tellLoss makes the next copy for m a notice of one more loss.
-func (m *member) tellLoss() {
+// oweLossNotice makes the next copy for m a notice of one more loss.
+func (m *member) oweLossNotice() {
 	if !m.deaf && m.unshown < 255 {
 		m.unshown++
 	}

@@ -86,14 +86,14 @@ func (d *delivery) send(r *room, m *member) bool {
 		d.notSent(f.credit, seen, err)
 		return false
 	}
-	r.joinFlights(m, f, next)
+	r.addInFlight(m, f, next)
 	if err != nil {
 		d.engine.log.Warn().Err(err).Str("room", r.key).Str("member", m.key).Msg("copy not sent")
-		d.land(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
+		d.complete(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
 		d.letNext(m.key)
 		return true
 	}
-	d.takeOff(f)
+	d.trackInFlight(f)
 	if d.engine.cfg.MemberWindow > 1 {
 		d.setReady(r, m)
 	}
@@ -101,15 +101,15 @@ func (d *delivery) send(r *room, m *member) bool {
 }
 
 // nextCopy is the next copy for m, after hasNext, and where m goes on behind it.
-func (d *delivery) nextCopy(r *room, m *member) (f *flight, next ahead, err error) {
-	if m.flight != nil {
+func (d *delivery) nextCopy(r *room, m *member) (f *sentCopy, next ahead, err error) {
+	if m.inFlight != nil {
 		f, next = d.nextAhead(r, m)
 		return f, next, nil
 	}
-	f = &flight{}
+	f = &sentCopy{}
 	switch {
 	case m.unshown > 0 && !m.deaf:
-		f.word, f.losses = wordLoss, m.unshown
+		f.notice, f.losses = noticeLoss, m.unshown
 	case m.mode == following:
 		e := r.log.at(m.next)
 		f.out, f.conn, f.seq, f.at, f.entry = e.out, e.via, e.seq, d.clock(e.at), m.next+1
@@ -117,10 +117,10 @@ func (d *delivery) nextCopy(r *room, m *member) (f *flight, next ahead, err erro
 		*f, f.out, err = d.nextOfPage(r, m)
 	}
 	if m.wait != nil && m.wait.back && f.missed == 0 && d.isPoison(m.wait, f.seq, 0) {
-		f.word, f.losses = wordPoison, 1
+		f.notice, f.losses = noticePoison, 1
 	}
-	if f.word != noWord {
-		f.out, err = d.wordOf(r, m, f.losses)
+	if f.notice != noLossNotice {
+		f.out, err = d.engine.composeCount(r, m, "not_shown", uint64(f.losses))
 	}
 	return f, next, err
 }

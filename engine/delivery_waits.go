@@ -6,7 +6,7 @@ import (
 )
 
 // postpone lets the member of f, which failed, wait until it registers, or for some time.
-func (d *delivery) postpone(f *flight, v verdict, after time.Duration) {
+func (d *delivery) postpone(f *sentCopy, v verdict, after time.Duration) {
 	r, m := f.room, f.member
 	w := m.wait
 	if w == nil {

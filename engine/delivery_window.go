@@ -12,12 +12,12 @@ import (
 // that have arrived are remembered, and not sent again.
 
 // completeAhead takes the outcome of a copy that was sent behind another one.
-func (d *delivery) aheadLanded(f *flight, res evapi.Result) {
+func (d *delivery) completeAhead(f *sentCopy, res evapi.Result) {
 	r, m := f.room, f.member
 	if !f.ahead || !m.live {
 		return
 	}
-	if a := r.ahead[m]; a != nil && slices.Contains(a.flights, f) {
+	if a := r.ahead[m]; a != nil && slices.Contains(a.copies, f) {
 		f.failed = &res
 		return
 	}
@@ -29,7 +29,7 @@ func (d *delivery) aheadLanded(f *flight, res evapi.Result) {
 
 // noteHad remembers that a member has got a message beyond its cursor. The window bounds these messages
 // together with the copies under way.
-func (d *delivery) noteHad(f *flight) {
+func (d *delivery) noteHad(f *sentCopy) {
 	r, m := f.room, f.member
 	d.engine.metrics.arrived(d.clock(d.now)-f.at, f)
 	d.reached(r, m, f.seq)
@@ -49,22 +49,22 @@ func (d *delivery) advance(r *room, m *member, res evapi.Result) {
 		case m.mode == waiting:
 			d.scatter(r, m)
 			return
-		case judge(res) == resend || m.flight != nil:
+		case judge(res) == resend || m.inFlight != nil:
 			return // the first is sent again, or under way
-		case len(a.flights) == 0:
+		case len(a.copies) == 0:
 			if a.page = nil; len(a.had) == 0 {
 				delete(r.ahead, m)
 			}
 			return
 		}
-		f := a.flights[0]
+		f := a.copies[0]
 		if d.passTo(r, m, f); !m.isNext(f) {
 			d.scatter(r, m)
 			return
 		}
-		a.flights = a.flights[1:]
+		a.copies = a.copies[1:]
 		if !f.over {
-			m.flight = f
+			m.inFlight = f
 			return
 		}
 		res = *f.failed
@@ -74,7 +74,7 @@ func (d *delivery) advance(r *room, m *member, res evapi.Result) {
 }
 
 // passTo moves m over messages before f that it must not get.
-func (d *delivery) passTo(r *room, m *member, f *flight) {
+func (d *delivery) passTo(r *room, m *member, f *sentCopy) {
 	if m.mode == following && f.entry > 0 {
 		for m.next >= r.log.base && m.next+1 < f.entry && m.next < r.log.end() {
 			if e := r.log.at(m.next); r.owes(m, e.skip, e.seq) && !d.expired(e.expires) {
@@ -103,14 +103,14 @@ func (d *delivery) scatter(r *room, m *member) {
 	if a == nil {
 		return
 	}
-	for _, f := range a.flights {
+	for _, f := range a.copies {
 		if f.over {
 			if v := judge(*f.failed); f.seq > m.cursor && (v == arrived || v == known) {
 				d.noteHad(f)
 			}
 		}
 	}
-	a.flights, a.page = nil, nil
+	a.copies, a.page = nil, nil
 	if len(a.had) == 0 {
 		delete(r.ahead, m)
 	}
@@ -119,19 +119,19 @@ func (d *delivery) scatter(r *room, m *member) {
 // underWay finds the copy with a Call-ID, which is the next one for m, if it was sent before, behind one
 // that failed. Then it is not sent again.
 func (d *delivery) underWay(r *room, m *member, id string, next ahead) bool {
-	if a := r.ahead[m]; a != nil && m.flight == nil {
-		if i := slices.IndexFunc(a.flights, func(f *flight) bool { return f.id == id }); i >= 0 {
-			a.flights = a.flights[i:] // the ones before it have expired
+	if a := r.ahead[m]; a != nil && m.inFlight == nil {
+		if i := slices.IndexFunc(a.copies, func(f *sentCopy) bool { return f.id == id }); i >= 0 {
+			a.copies = a.copies[i:] // the ones before it have expired
 			d.advance(r, m, evapi.Result{Code: 200})
 			d.setReady(r, m)
 			return true
 		}
 	}
-	f := d.flights[id]
+	f := d.inFlight[id]
 	if f == nil || f.member != m {
 		return false
 	}
-	r.joinFlights(m, f, next)
+	r.addInFlight(m, f, next)
 	d.setReady(r, m)
 	return true
 }

@@ -57,7 +57,8 @@ func checkWindow(rt *rapid.T) {
 	}
 	w.settled()
 	for range rapid.IntRange(1, 60).Draw(rt, "steps") {
-		switch step := rapid.SampledFrom([]string{"say", "say", "answer", "answer", "answer", "fail", "register", "pass", "restart",
+		switch step := rapid.SampledFrom([]string{"say", "say", "answer", "answer", "answer", "fail", "register", "pass",
+			"restart",
 			"steady"}).Draw(rt, "step"); step {
 		case "say":
 			w.talk(rapid.SampledFrom([]int{1, 2, 5, 40}).Draw(rt, "texts"))
@@ -92,7 +93,8 @@ func (w *windowWorld) note(format string, args ...any) {
 
 func (w *windowWorld) failf(format string, args ...any) {
 	w.rt.Helper()
-	w.rt.Fatalf("window %d: %s\nafter\n  %s", w.cfg.MemberWindow, fmt.Sprintf(format, args...), strings.Join(w.trace, "\n  "))
+	w.rt.Fatalf("window %d: %s\nafter\n  %s", w.cfg.MemberWindow, fmt.Sprintf(format, args...),
+		strings.Join(w.trace, "\n  "))
 }
 
 // talk says n texts, that nobody answers by himself.

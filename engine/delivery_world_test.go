@@ -150,7 +150,8 @@ func (w *world) check() {
 			w.failf("%s: %v", r.name, err)
 		}
 		if d.Sequence != r.last() || len(d.Members) != len(r.members) {
-			w.failf("%s has %d members and %d messages, want %d and %d", r.name, len(d.Members), d.Sequence, len(r.members), r.last())
+			w.failf("%s has %d members and %d messages, want %d and %d", r.name, len(d.Members), d.Sequence, len(r.members),
+				r.last())
 		}
 		for _, md := range d.Members {
 			user, _, _ := strings.Cut(strings.TrimPrefix(md.User, "sip:"), "@")
@@ -174,15 +175,18 @@ func (w *world) checkMember(m *refMember, d MemberDetail) {
 		m.wait = refOnline // the rest is its own
 	}
 	if !w.blocked(m) && (d.Lag != 0 || m.own() != last) {
-		w.failf("%s in %s has got %d of %d, and nothing keeps it from the others (lag %d, %s)", m.user, m.room.name, m.own(), last, d.Lag, d.State)
+		w.failf("%s in %s has got %d of %d, and nothing keeps it from the others (lag %d, %s)", m.user, m.room.name, m.own(),
+			last, d.Lag, d.State)
 	}
 	if m.wait != refOnline && !w.away && !w.down && m.open.IsZero() && m.notice.IsZero() && time.Now().After(m.due) {
-		w.failf("%s in %s (%s) was to be tried again until %v ago, from %d of %d", m.user, m.room.name, m.wait, time.Since(m.due), m.at, last)
+		w.failf("%s in %s (%s) was to be tried again until %v ago, from %d of %d", m.user, m.room.name, m.wait,
+			time.Since(m.due), m.at, last)
 	}
 	if d.Lag > last-m.at || d.Lag < last-m.own() {
 		w.failf("%s in %s has got %d of %d, and its lag is %d", m.user, m.room.name, m.at, last, d.Lag)
 	}
-	if m.open.IsZero() && m.notice.IsZero() && m.wait != refReads && !w.down && (d.State == refOffline || d.State == refFailed || m.wait != refOnline) && d.State != m.wait {
+	if m.open.IsZero() && m.notice.IsZero() && m.wait != refReads && !w.down &&
+		(d.State == refOffline || d.State == refFailed || m.wait != refOnline) && d.State != m.wait {
 		w.failf("%s in %s is %q, want %q", m.user, m.room.name, d.State, m.wait)
 	}
 	pending, err := w.e.Pending(context.Background(), "sip:"+m.user+"@x.org")

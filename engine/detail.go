@@ -47,7 +47,7 @@ type PendingRoom struct {
 	StateCode string `json:"state_code"`
 }
 
-// RoomState tells all about one room: ErrBadName, ErrNoRoom.
+// RoomState returns everything about one room: ErrBadName, ErrNoRoom.
 func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) {
 	now := time.Now()
 	return ask(ctx, e, uri, func(r *room) RoomDetail {

@@ -245,7 +245,8 @@ func TestPrunedMessages(t *testing.T) {
 	heard := strings.Join(h.heard(), "\n")
 	want := "bob<r: *** 45 messages of this room were dropped before they reached you."
 	if strings.Count(heard, "***") != 1 || !strings.Contains(heard, want) ||
-		!strings.Contains(heard, "[alice]: 46\nbob<r: [alice]: 47\nbob<r: [alice]: 48\nbob<r: [alice]: 49\nbob<r: [alice]: 50") {
+		!strings.Contains(heard, "[alice]: 46\nbob<r: [alice]: 47\nbob<r: [alice]: 48\nbob<r: [alice]: 49\n"+
+			"bob<r: [alice]: 50") {
 		t.Errorf("heard\n%s", heard)
 	}
 }
@@ -285,7 +286,8 @@ func TestHistoryLines(t *testing.T) {
 	h.until("history", func() bool { return len(h.peek()) >= 3 })
 	h.quiet()
 	heard := h.heard()
-	want := regexp.MustCompile(`^bob<r: Last messages, times in UTC:\n\d\d:\d\d \[alice\]: 5\n\d\d:\d\d \[alice\]: \(picture, 5 bytes\)$`)
+	want := regexp.MustCompile(`^bob<r: Last messages, times in UTC:\n\d\d:\d\d \[alice\]: 5\n` +
+		`\d\d:\d\d \[alice\]: \(picture, 5 bytes\)$`)
 	if len(heard) != 3 || !want.MatchString(heard[2]) {
 		t.Errorf("on joining heard %q", heard)
 	}

@@ -8,7 +8,7 @@ import (
 	"imcd/engine/store"
 )
 
-// EventKind says what an Event tells of. It is a bit, so that kinds can be
+// EventKind is the kind of an Event. It is a bit, so that kinds can be
 // combined to a set.
 type EventKind uint16
 
@@ -66,8 +66,8 @@ func EventNames() []string {
 	return names
 }
 
-// Event is something that has happened. It is shared by all who listen and
-// must not be changed. What a kind does not concern is zero.
+// Event is something that has happened. Listeners share it; it must not be changed. Fields that do not
+// belong to its kind are zero.
 type Event struct {
 	Kind EventKind
 	Time time.Time
@@ -134,10 +134,10 @@ func (f *feed) set(l *Listener, kinds EventKind) {
 
 // Listener receives events from the moment of its first Listen on.
 type Listener struct {
-	feed  *feed
-	kinds EventKind // guarded by feed.mu
-	queue chan *Event
-	room  int64 // bytes of bodies that may wait
+	feed     *feed
+	kinds    EventKind // guarded by feed.mu
+	queue    chan *Event
+	capacity int64 // bytes of bodies that may wait
 
 	waiting atomic.Int64 // bytes of bodies in queue
 	once    sync.Once
@@ -148,20 +148,19 @@ type Listener struct {
 // forgets l.
 func (l *Listener) Listen(kinds EventKind) { l.feed.set(l, kinds) }
 
-// Events is where events come. Whoever takes one must call Took.
+// Events is the channel of events. Took must follow each receive.
 func (l *Listener) Events() <-chan *Event { return l.queue }
 
-// Took makes room for others once an event was taken from Events.
+// Took frees capacity after an event was received.
 func (l *Listener) Took(ev *Event) { l.waiting.Add(-int64(len(ev.Body))) }
 
-// Lost is closed when events did not find room: what is received after that
-// has gaps.
+// Lost is closed when an event did not fit: later events have gaps.
 func (l *Listener) Lost() <-chan struct{} { return l.lost }
 
 // offer never blocks.
 func (l *Listener) offer(ev *Event) {
 	size := int64(len(ev.Body))
-	if l.waiting.Add(size) <= l.room {
+	if l.waiting.Add(size) <= l.capacity {
 		select {
 		case l.queue <- ev:
 			return

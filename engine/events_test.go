@@ -147,7 +147,7 @@ func TestNobodyListens(t *testing.T) {
 	r := newRoom(store.Name{User: "chat-1", Host: "x.org"}, 1)
 	c := &call{shard: s, room: r, req: &request{}}
 	row := &store.MessageRow{Body: []byte("hello")}
-	f := &flight{room: r, member: &member{}, seq: 1}
+	f := &sentCopy{room: r, member: &member{}, seq: 1}
 	n := testing.AllocsPerRun(100, func() {
 		c.posted(row)
 		c.happened(EventJoin, r.name, "")
@@ -182,7 +182,8 @@ func TestEventKinds(t *testing.T) {
 func TestOverview(t *testing.T) {
 	h := newHouse(t, nil)
 	h.relay.set(func() { h.relay.codes = map[string]evapi.Result{"bob": {Code: 480}} })
-	for _, s := range [][2]string{{"alice", "#create chat-1 private"}, {"alice", "#add bob"}, {"alice", "#invite carol"}, {"alice", "hello"}} {
+	for _, s := range [][2]string{{"alice", "#create chat-1 private"}, {"alice", "#add bob"}, {"alice", "#invite carol"},
+		{"alice", "hello"}} {
 		if a := h.say(s[0], "chat-1", s[1]); a.Code != 200 {
 			t.Fatalf("%v: %d %s", s, a.Code, a.Reason)
 		}

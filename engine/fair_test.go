@@ -18,7 +18,8 @@ func crowd(sizes map[string]int) *memStore {
 		state := store.RoomState{Room: store.RoomRow{Name: store.Name{User: room, Host: "x.org"}}}
 		for i := range n {
 			user := fmt.Sprint(room, i)
-			state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name, User: store.Name{User: user, Host: "x.org"}})
+			state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name,
+				User: store.Name{User: user, Host: "x.org"}})
 			kept.codes[user] = evapi.Result{}
 		}
 		kept.rooms[state.Room.Name.Key()] = state
@@ -31,7 +32,8 @@ func crowd(sizes map[string]int) *memStore {
 func serve(h *house, under []got, small int) (others int) {
 	for small > 0 {
 		if len(under) == 0 || others > 2000 {
-			h.t.Fatalf("%d copies are under way after %d others, and %d of the small room are not sent", len(under), others, small)
+			h.t.Fatalf("%d copies are under way after %d others, and %d of the small room are not sent", len(under),
+				others, small)
 		}
 		h.e.Result(evapi.Result{CallID: under[0].callID, Code: 200})
 		under = under[1:]

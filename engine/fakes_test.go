@@ -344,3 +344,6 @@ func (c *committer) taken() bool {
 
 // onShard lets the goroutine of s run f.
 func onShard(s *shard, f func(*shard)) { s.inbox.post(func() { f(s) }) }
+
+// idle reports whether nothing waits or is being read.
+func (l *loader) idle() bool { return l.pending() == 0 }

@@ -48,7 +48,8 @@ func BenchmarkFanOut(b *testing.B) {
 			relay := &echo{asked: make(chan evapi.Answer, 1), last: make(chan struct{}, 1)}
 			room := store.RoomState{Room: store.RoomRow{Name: store.Name{User: "r", Host: "x.org"}, ID: 7}}
 			for i := range members + 1 {
-				room.Members = append(room.Members, store.MemberRow{Room: room.Room.Name, User: store.Name{User: fmt.Sprint("user", i), Host: "x.org"}})
+				room.Members = append(room.Members, store.MemberRow{Room: room.Room.Name,
+					User: store.Name{User: fmt.Sprint("user", i), Host: "x.org"}})
 			}
 			e, err := New(DefaultConfig(), filled{newMemStore(), room}, relay, prometheus.NewRegistry(), zerolog.Nop())
 			if err != nil {

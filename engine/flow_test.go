@@ -206,19 +206,19 @@ func TestFinishedFlightsAreForgotten(t *testing.T) {
 		if n := h.phones.heard("m"); n != 9900 {
 			t.Errorf("%d copies arrived", n)
 		}
-		kept := func() (flights, expiry, fresh int) {
+		kept := func() (open, expiry, fresh int) {
 			onShard(h.e.shards[0], func(s *shard) {
-				flights, expiry, fresh = len(s.delivery.flights), len(s.delivery.expiry), len(s.delivery.fresh)
+				open, expiry, fresh = len(s.delivery.inFlight), len(s.delivery.expiry), len(s.delivery.fresh)
 			})
 			synctest.Wait()
-			return flights, expiry, fresh
+			return open, expiry, fresh
 		}
 		if _, expiry, fresh := kept(); max(expiry, fresh) > 2+compactFrom {
-			t.Errorf("%d flights are kept, and %d as just sent; one is under way", expiry, fresh)
+			t.Errorf("%d copies are kept, and %d as just sent; one is under way", expiry, fresh)
 		}
 		h.pass(h.e.cfg.ResultTimeout)
-		if flights, expiry, _ := kept(); flights+expiry > compactFrom {
-			t.Errorf("%d and %d are kept at the end", flights, expiry)
+		if open, expiry, _ := kept(); open+expiry > compactFrom {
+			t.Errorf("%d and %d are kept at the end", open, expiry)
 		}
 	})
 }

@@ -156,7 +156,8 @@ func newTown(t *testing.T, rooms map[string][]string, p *phones, known bool, cha
 	for room, users := range rooms {
 		state := store.RoomState{Room: store.RoomRow{Name: store.Name{User: room, Host: "x.org"}}}
 		for _, user := range users {
-			state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name, User: store.Name{User: user, Host: "x.org"}})
+			state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name,
+				User: store.Name{User: user, Host: "x.org"}})
 		}
 		kept.rooms[state.Room.Name.Key()] = state
 	}

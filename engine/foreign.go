@@ -6,9 +6,8 @@ import (
 	"imcd/engine/store"
 )
 
-// refuseForeign refuses who is of another domain and neither in the room nor invited to
-// it, unless everybody may come; room may be nil. There is no notice: strangers get no
-// message of this service, and no copy of one goes where they want it.
+// refuseForeign refuses a user of another domain who is neither in the room nor invited, unless everybody
+// may come; room may be nil. There is no notice: strangers must not make this service send messages.
 func (e *Engine) refuseForeign(req *request, room *room) *refusal {
 	if !req.foreign || e.cfg.ForeignUsers == ForeignAllow {
 		return nil
@@ -24,8 +23,8 @@ func (e *Engine) refuseForeign(req *request, room *room) *refusal {
 	return forbid("Users of other domains need an invitation", "")
 }
 
-// checkNewcomer sees that a user who is to be added or invited can be a member, and has
-// an address like one: what was typed stands in notices of the room.
+// checkNewcomer refuses a user who cannot be a member, or has an unusual address: notices of the room
+// quote it.
 func (c *call) checkNewcomer(user store.Name) *refusal {
 	e := c.shard.engine
 	own := e.served.Load().own(user.Host, c.req.target)
@@ -42,9 +41,8 @@ func (c *call) checkNewcomer(user store.Name) *refusal {
 	return nil
 }
 
-// unheardOf reports whether a user's name may be no more than words that somebody wants
-// to have said in a room: it is of another domain, or longer than names mostly are, and
-// there was no sign of such a user.
+// unheardOf reports whether a user's name may be a text that somebody wants to show in a room: it is of
+// another domain, or long, and there was no sign of such a user.
 func (c *call) unheardOf(user store.Name) bool {
 	e := c.shard.engine
 	if c.req.order != nil || e.users.known(user) {
@@ -54,7 +52,7 @@ func (c *call) unheardOf(user store.Name) bool {
 	return len(words) > 2 || !e.served.Load().own(user.Host, c.req.target)
 }
 
-// appears tells the room of a member that was unheard of: there is one.
+// appears informs the room about a member that was unheard of: there is such a user.
 func (c *call) appears(m *member) {
 	if m.news == withheld {
 		m.news = announced

@@ -18,8 +18,8 @@ func runHistory(c *call) *refusal {
 	return c.showHistory(min(n, c.shard.engine.cfg.HistoryMax))
 }
 
-// messages reads an argument that says how many messages to show. A sender whose room has none is
-// told so.
+// messages reads an argument that says how many messages to show. If the room has none, the sender gets a
+// notice.
 func (c *call) messages(without int) (int, *refusal) {
 	n := without
 	if len(c.req.args) > 0 {
@@ -46,9 +46,8 @@ func (c *call) showHistory(n int) *refusal {
 	})
 }
 
-// read reads the last n messages of the room once this call is applied, and lets show, in a call of
-// its own, tell the sender of them, if it is a member still. It is refused if there is too much to
-// read.
+// read reads the last n messages of the room once this call is applied, and lets show, in a call of its
+// own, write to the sender, if it is still a member. It is refused if there is too much to read.
 func (c *call) read(n int, show func(c *call, m *member, rows []store.MessageRow)) *refusal {
 	s, to, callID := c.shard, c.req.from, c.req.callID
 	if refused := s.engine.reads.begin(c.req.fromKey()); refused != nil {

@@ -14,7 +14,12 @@ type inbox struct {
 	limit int           // of requests
 	wake  chan struct{} // holds one token while the inbox may not be empty
 
-	mu       sync.Mutex
+	mu         sync.Mutex
+	inboxBatch // guarded by mu
+}
+
+// inboxBatch is what an inbox holds, or what was taken out of it at once.
+type inboxBatch struct {
 	requests []*request
 	results  []evapi.Result
 	funcs    []func()
@@ -22,17 +27,8 @@ type inbox struct {
 	receipts []receipt
 }
 
-// inboxBatch is what was taken out of an inbox at once.
-type letters struct {
-	requests []*request
-	results  []evapi.Result
-	funcs    []func()
-	users    map[string]bool
-	receipts []receipt
-}
-
 func newInbox(limit int) *inbox {
-	return &inbox{limit: limit, wake: make(chan struct{}, 1), users: make(map[string]bool)}
+	return &inbox{limit: limit, wake: make(chan struct{}, 1), inboxBatch: inboxBatch{users: make(map[string]bool)}}
 }
 
 // request reports false if the inbox is full.
@@ -43,7 +39,7 @@ func (b *inbox) request(r *request) bool {
 		b.requests = append(b.requests, r)
 	}
 	b.mu.Unlock()
-	b.ring()
+	b.signal()
 	return !full
 }
 
@@ -51,7 +47,7 @@ func (b *inbox) result(r evapi.Result) {
 	b.mu.Lock()
 	b.results = append(b.results, r)
 	b.mu.Unlock()
-	b.ring()
+	b.signal()
 }
 
 // usersLimit bounds the waiting users. Further ones are tried again at their time.
@@ -64,7 +60,7 @@ func (b *inbox) heard(user string, registered bool) {
 		b.users[user] = b.users[user] || registered
 	}
 	b.mu.Unlock()
-	b.ring()
+	b.signal()
 }
 
 // receiptsLimit bounds the waiting receipts.
@@ -78,7 +74,7 @@ func (b *inbox) receipt(r receipt) bool {
 		b.receipts = append(b.receipts, r)
 	}
 	b.mu.Unlock()
-	b.ring()
+	b.signal()
 	return !full
 }
 
@@ -86,11 +82,11 @@ func (b *inbox) post(f func()) {
 	b.mu.Lock()
 	b.funcs = append(b.funcs, f)
 	b.mu.Unlock()
-	b.ring()
+	b.signal()
 }
 
 // signal wakes the shard.
-func (b *inbox) ring() {
+func (b *inbox) signal() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -98,7 +94,7 @@ func (b *inbox) ring() {
 }
 
 // take moves everything into l, and reuses the old contents of l.
-func (b *inbox) take(l *letters) {
+func (b *inbox) take(l *inboxBatch) {
 	clear(l.requests)
 	clear(l.funcs)
 	clear(l.users)
@@ -106,12 +102,10 @@ func (b *inbox) take(l *letters) {
 	if l.users == nil {
 		l.users = make(map[string]bool)
 	}
+	next := inboxBatch{requests: l.requests[:0], results: l.results[:0], funcs: l.funcs[:0], users: l.users,
+		receipts: l.receipts[:0]}
 	b.mu.Lock()
-	l.requests, b.requests = b.requests, l.requests[:0]
-	l.results, b.results = b.results, l.results[:0]
-	l.funcs, b.funcs = b.funcs, l.funcs[:0]
-	l.users, b.users = b.users, l.users
-	l.receipts, b.receipts = b.receipts, l.receipts[:0]
+	*l, b.inboxBatch = b.inboxBatch, next
 	b.mu.Unlock()
 }
 

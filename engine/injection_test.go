@@ -30,10 +30,12 @@ func hostile() []string {
 		request(`<sip:alice@x.org>`, "c1", "text/plain", "#create chat-b\r\nX: y"),
 		request(`<sip:alice@x.org>`, "c1", "text/plain", "#add '; DROP TABLE imc_rooms; --"),
 		request(`<sip:alice@x.org>`, "c1", "text/plain", "#nonsense\x00\r\n\r\n"),
-		request(`<sip:alice@x.org>`, "c1", "image/png\r\nExpires: 9\r\nAuto-Submitted: auto-generated;x=\"\r\n y\"\r\ne: br\r\n"+
-			"Content-Disposition: a;\r\n b\r\nX-IMC-Path: a-1.b.c\r\nX-IMC-Path: \r\n d", "x"),
-		request(`<sip:alice@x.org>`, "c1", "message/cpim", "From: x\r\nimdn.Message-ID: \\r\\nX: y\r\n\r\nContent-Type: image/png\r\n"+
-			"Content-ID: a\r\n X: y\rX: y\r\n\r\nPNG"),
+		request(`<sip:alice@x.org>`, "c1",
+			"image/png\r\nExpires: 9\r\nAuto-Submitted: auto-generated;x=\"\r\n y\"\r\ne: br\r\n"+
+				"Content-Disposition: a;\r\n b\r\nX-IMC-Path: a-1.b.c\r\nX-IMC-Path: \r\n d", "x"),
+		request(`<sip:alice@x.org>`, "c1", "message/cpim",
+			"From: x\r\nimdn.Message-ID: \\r\\nX: y\r\n\r\nContent-Type: image/png\r\n"+
+				"Content-ID: a\r\n X: y\rX: y\r\n\r\nPNG"),
 	}
 }
 
@@ -58,7 +60,8 @@ func FuzzInjection(f *testing.F) {
 		row := &store.MessageRow{Room: 7, Seq: 1, Sender: req.from, Body: req.body, At: time.Now(),
 			Display: cleanDisplay(req.display), ContentType: req.contentType, Headers: req.rowHeaders(),
 			Expires: req.marks.lives.until(time.Now())}
-		if !utf8.ValidString(row.Display) || strings.ContainsFunc(row.Display, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		if !utf8.ValidString(row.Display) || strings.ContainsFunc(row.Display,
+			func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("display name %q", row.Display)
 		}
 		if out, err := h.e.compose(room, row); err == nil {
@@ -114,7 +117,8 @@ func checkCopy(t *testing.T, out *evapi.Outgoing, room store.Name, display, more
 		}
 	}
 	want := "From To Call-ID Content-Type " + more
-	if got := strings.Join(names, " "); got != want || strings.ContainsAny(strings.ReplaceAll(headers, "\r\n", ""), "\r\n\x00") {
+	if got := strings.Join(names, " "); got != want ||
+		strings.ContainsAny(strings.ReplaceAll(headers, "\r\n", ""), "\r\n\x00") {
 		t.Fatalf("headers are %q, should be %q:\n%q", got, want, headers)
 	}
 	var raw bytes.Buffer
@@ -143,7 +147,8 @@ func TestHostileRequests(t *testing.T) {
 		h.quiet()
 		checkReason(t, a.Reason)
 		for _, c := range h.relay.take() {
-			if strings.Contains(c.headers, "\r\nX: y") || strings.Contains(c.headers, "\r\n ") || !strings.HasSuffix(c.from, "@x.org>") {
+			if strings.Contains(c.headers, "\r\nX: y") || strings.Contains(c.headers, "\r\n ") ||
+				!strings.HasSuffix(c.from, "@x.org>") {
 				t.Errorf("%q made\n%q from %q", raw, c.headers, c.from)
 			}
 		}

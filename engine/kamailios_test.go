@@ -65,7 +65,7 @@ func TestUnsendable(t *testing.T) {
 		for range 3 {
 			h.says("x")
 		}
-		flying, err := ask(h.t.(*testing.T).Context(), h.e, "sip:r@x.org", func(r *room) int { return r.flying })
+		flying, err := ask(h.t.(*testing.T).Context(), h.e, "sip:r@x.org", func(r *room) int { return r.inFlight })
 		if n := h.e.credits.inUse(); flying != 1 || n != 1 || err != nil {
 			h.t.Errorf("%d and %d copies are under way, want 1, %v", flying, n, err)
 		}

@@ -13,7 +13,7 @@ const (
 	limitRoomJoins      = "rate_room_joins"
 )
 
-// limitTexts are the reason phrase and the notice of each limit. Never changed.
+// limitTexts has the reason phrase and the notice of each limit. Never changed.
 var limitTexts = map[string]struct{ reason, notice string }{
 	limitSenderMessages: {"Too many messages from you", "too_fast"},
 	limitSenderCommands: {"Too many commands from you", "many_commands"},
@@ -21,8 +21,8 @@ var limitTexts = map[string]struct{ reason, notice string }{
 	limitRoomJoins:      {"Too many joins in this room", "room_joins"},
 }
 
-// limited says which limit of a rate a request exceeds; nil if none. Operators have
-// no limits. The limits of a room are not used up by who is not let in anyway.
+// limited returns the refusal of a request that exceeds a limit; nil if none. Operators have no limits. A
+// user who may not enter a room does not use up its limits.
 func (s *shard) limited(req *request) *refusal {
 	if req.order != nil || req.from.IsZero() || req.metered {
 		return nil
@@ -70,8 +70,8 @@ func (e *Engine) limitedSender(req *request, now time.Time) *refusal {
 	return r
 }
 
-// overRate counts one and returns why it is too many; nil if it is not. Only the
-// first of those that are too many gets a notice: notices would add to the load.
+// overRate counts one and returns the refusal if it is too many. Only the first one in a row has a notice:
+// notices would add to the load.
 func (e *Engine) overRate(limit string, m *meter, rate Rate, now time.Time) *refusal {
 	wait, first := m.take(rate, now)
 	if wait <= 0 {

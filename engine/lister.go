@@ -14,8 +14,8 @@ const (
 	listTimeout = 2 * time.Second // for the shards to say what rooms they have
 )
 
-// lister answers the command that concerns all shards, the list of rooms. It has
-// a goroutine of its own because no shard may wait for another.
+// lister answers the command that concerns all shards, the list of rooms. It has its own goroutine, as no
+// shard may wait for another.
 type lister struct {
 	engine *Engine
 	queue  chan *request
@@ -69,8 +69,7 @@ type shownRoom struct {
 	inside  bool // the user who asked is in it
 }
 
-// visible lists the rooms that a user may know of: public ones, and private ones
-// that the user is in.
+// visible lists the rooms that a user may know: public ones, and private ones of the user.
 func (s *shard) visible(userKey string) []shownRoom {
 	var rooms []shownRoom
 	for _, r := range s.rooms {

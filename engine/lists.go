@@ -73,7 +73,7 @@ func (e *Engine) count(what string, n int) string {
 	return e.notices.format("many_"+what, vars{"count": strconv.Itoa(n)})
 }
 
-// marked adds what is to be said of a name, in words.
+// marked adds to a name what there is to say about it.
 func (e *Engine) marked(name string, words ...string) string {
 	said := words[:0]
 	for _, w := range words {
@@ -87,7 +87,7 @@ func (e *Engine) marked(name string, words ...string) string {
 	return name + " (" + strings.Join(said, ", ") + ")"
 }
 
-// when gives the time of a message for a history that is read now, in UTC.
+// when is the time of a message for a reader of the history at now, in UTC.
 func when(at, now time.Time) string {
 	at, now = at.UTC(), now.UTC()
 	switch {

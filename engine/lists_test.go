@@ -142,7 +142,8 @@ func TestHelp(t *testing.T) {
 		t.Errorf("%q", heard)
 	}
 	runSteps(t, h, []step{
-		{"alice", "r", "#help invite", 200, 1, []string{"alice<r: #invite user [room] - ask somebody in, for owners and admins."}},
+		{"alice", "r", "#help invite", 200, 1,
+			[]string{"alice<r: #invite user [room] - ask somebody in, for owners and admins."}},
 		{"alice", "r", "#help #Leave", 200, 1, []string{"alice<r: #exit [room] - leave the room, for members; also #leave."}},
 	})
 }
@@ -155,7 +156,8 @@ func TestAddOffline(t *testing.T) {
 		{"alice", "r", "#create", 200, 1, []string{"alice<r: "}},
 		{"alice", "r", "#add ghost", 200, 1, []string{"alice<r: *** ghost has joined",
 			"alice<r: *** ghost is not registered now and will get the messages later.", "ghost<r: *** alice has added you"}},
-		{"alice", "r", "#add bob", 200, 1, []string{"alice<r: *** bob has joined", "bob<r: *** alice has added you", "ghost<r: "}},
+		{"alice", "r", "#add bob", 200, 1, []string{"alice<r: *** bob has joined", "bob<r: *** alice has added you",
+			"ghost<r: "}},
 		{"alice", "r", "hello", 200, 1, []string{"bob<r: [alice]: hello", "ghost<r: [alice]: hello"}},
 	})
 	h.relay.set(func() { delete(h.relay.codes, "ghost") })
@@ -165,7 +167,8 @@ func TestAddOffline(t *testing.T) {
 	h.quiet()
 	heard = append(heard, h.heard()...)
 	slices.Sort(heard)
-	if len(heard) != 2 || !strings.HasPrefix(heard[0], "ghost<r: *** alice has added you") || heard[1] != "ghost<r: [alice]: hello" {
+	if len(heard) != 2 || !strings.HasPrefix(heard[0], "ghost<r: *** alice has added you") ||
+		heard[1] != "ghost<r: [alice]: hello" {
 		t.Errorf("coming back: %q", heard)
 	}
 }
@@ -179,7 +182,8 @@ func TestListOffline(t *testing.T) {
 	h.relay.set(func() { h.relay.codes["bob"] = result(480) })
 	h.say("alice", "r", "hello")
 	h.heard()
-	runSteps(t, h, []step{{"alice", "r", "#list", 200, 1, []string{"alice<r: 2 members: *alice (owner), ~bob (admin, offline)"}}})
+	runSteps(t, h, []step{{"alice", "r", "#list", 200, 1,
+		[]string{"alice<r: 2 members: *alice (owner), ~bob (admin, offline)"}}})
 }
 
 func TestTooLarge(t *testing.T) {
@@ -189,9 +193,12 @@ func TestTooLarge(t *testing.T) {
 	h.say("carol", "r", "#join")
 	h.heard()
 	for _, c := range []struct{ user, body, want string }{
-		{"alice", strings.Repeat("x", 33000), "alice<r: *** Your message is too long and went to nobody: it has 33000 characters, about 30"},
-		{"bob", strings.Repeat("ü", 20000), "bob<r: *** Your message is too long and went to nobody: it has 20000 characters, about 15"},
-		{"carol", strings.Repeat("\"", 20000), "carol<r: *** Your message is too long and went to nobody: it has 20000 characters, about 15"},
+		{"alice", strings.Repeat("x", 33000),
+			"alice<r: *** Your message is too long and went to nobody: it has 33000 characters, about 30"},
+		{"bob", strings.Repeat("ü", 20000),
+			"bob<r: *** Your message is too long and went to nobody: it has 20000 characters, about 15"},
+		{"carol", strings.Repeat("\"", 20000),
+			"carol<r: *** Your message is too long and went to nobody: it has 20000 characters, about 15"},
 	} {
 		h.want(h.say(c.user, "r", c.body), 413, -207)
 		h.wantHeard(c.want)

@@ -23,12 +23,12 @@ type query struct {
 	answer func([]store.MessageRow, error) // called by the loader
 }
 
-// loader reads messages. There are two, each with a queue and goroutines of its own: one
-// for members that are behind, whose queue is bounded by one query per room and place, and
-// one for what somebody asks to see (reads).
+// loader reads messages. There are two, each with its own queue and goroutines: one for members that lag,
+// whose queue is bounded by one query per room and place, and one for users who ask to see messages
+// (reads).
 type loader struct {
 	store store.Store
-	held  *held // charged with the rows that are read; who gets them discharges it
+	held  *held // charged with the rows; their receiver discharges it
 	log   zerolog.Logger
 	wake  chan struct{}
 
@@ -54,15 +54,12 @@ func (l *loader) put(q query) {
 	}
 }
 
-// pending counts the queries that are not answered yet.
+// pending counts the queries without an answer.
 func (l *loader) pending() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open
 }
-
-// idle reports whether nothing waits or is being read.
-func (l *loader) idle() bool { return l.pending() == 0 }
 
 func (l *loader) take() (query, bool) {
 	l.mu.Lock()
@@ -85,28 +82,27 @@ func (l *loader) run(ctx context.Context) {
 			return
 		case <-l.wake:
 		}
-		for q, ok := l.take(); ok && l.hasRoom(ctx, q.until); q, ok = l.take() {
+		for q, ok := l.take(); ok && l.waitForCapacity(ctx, q.until); q, ok = l.take() {
 			l.answer(ctx, q)
 		}
 	}
 }
 
-// roomPoll is how often it is looked whether there is room for what is to be read.
-const roomPoll = 10 * time.Millisecond
+// capacityPoll is how often a loader looks whether it may read more.
+const capacityPoll = 10 * time.Millisecond
 
-// hasRoom waits until there is room for what is to be read, or its time is over; false: ctx
-// has ended.
-func (l *loader) hasRoom(ctx context.Context, until time.Time) bool {
+// waitForCapacity waits until more may be read, or until has passed; false: ctx has ended.
+func (l *loader) waitForCapacity(ctx context.Context, until time.Time) bool {
 	for !l.held.mayRead() && ctx.Err() == nil && (until.IsZero() || time.Now().Before(until)) {
 		select {
 		case <-ctx.Done():
-		case <-time.After(roomPoll):
+		case <-time.After(capacityPoll):
 		}
 	}
 	return ctx.Err() == nil
 }
 
-// errTooLong is the answer to a query whose time was over before its turn came.
+// errTooLong is the answer to a query whose deadline passed before it was read.
 var errTooLong = fmt.Errorf("%w: others read for too long", store.ErrUnavailable)
 
 func (l *loader) answer(ctx context.Context, q query) {

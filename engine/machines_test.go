@@ -139,7 +139,8 @@ func TestMachines(t *testing.T) {
 		h.wantHeard()
 		h.want(h.say("bob", "r", "#leave", header, "Subject: x\r\n"), 200, 1)
 		if c := h.relay.take(); len(c) != 1 || c[0].body != "[bob]: #leave" ||
-			strings.HasPrefix(header, "Auto") && !strings.Contains(c[0].headers, strings.Split(strings.TrimSpace(header), ";")[0]+"\r\n") {
+			strings.HasPrefix(header, "Auto") && !strings.Contains(c[0].headers,
+				strings.Split(strings.TrimSpace(header), ";")[0]+"\r\n") {
 			t.Errorf("%q: %+v", header, c)
 		}
 	}
@@ -153,7 +154,8 @@ func TestMachines(t *testing.T) {
 // not.
 func TestRoomsSayWhoTheyAre(t *testing.T) {
 	h := newHouse(t, nil)
-	for _, body := range []string{"#create", "#list", "#rooms", "#help", "#nonsense", "#invite bob", "#add carol", "#history"} {
+	for _, body := range []string{"#create", "#list", "#rooms", "#help", "#nonsense", "#invite bob", "#add carol",
+		"#history"} {
 		h.say("alice", "r", body)
 	}
 	h.say("eve", "r", "hello")
@@ -162,7 +164,8 @@ func TestRoomsSayWhoTheyAre(t *testing.T) {
 		t.Errorf("only %d copies", len(copies))
 	}
 	for _, c := range copies {
-		if !strings.Contains(c.headers, "Auto-Submitted: auto-generated\r\n") || !strings.Contains(c.headers, "X-IMC-Path: ") {
+		if !strings.Contains(c.headers, "Auto-Submitted: auto-generated\r\n") ||
+			!strings.Contains(c.headers, "X-IMC-Path: ") {
 			t.Errorf("%q has %q", c.body, c.headers)
 		}
 	}
@@ -182,7 +185,8 @@ func TestRoomsAreNoMembers(t *testing.T) {
 		h.want(h.byRule("alice", room+"@x.org", "#create"), 200, 1)
 	}
 	h.heard()
-	for i, body := range []string{"#add chat-b", "#add CHAT-B@x.org", "#invite sip:chat-b@x.org", "#add chat-a", "#add chat-manager@y.org"} {
+	for i, body := range []string{"#add chat-b", "#add CHAT-B@x.org", "#invite sip:chat-b@x.org", "#add chat-a",
+		"#add chat-manager@y.org"} {
 		a := h.byRule("alice", "chat-a@x.org", body)
 		if a.Code != 400 {
 			t.Errorf("%d: %s: %d %s", i, body, a.Code, a.Reason)
@@ -221,7 +225,8 @@ func TestSameCallIDAnotherMessage(t *testing.T) {
 	for i, c := range []struct {
 		tag, body, proto string
 		heard            int
-	}{{"a", "one", "udp", 1}, {"a", "one", "tcp", 0}, {"a", "two", "udp", 1}, {"b", "two", "udp", 1}, {"b", "two", "ws", 0}, {"a", "one", "udp", 0}} {
+	}{{"a", "one", "udp", 1}, {"a", "one", "tcp", 0}, {"a", "two", "udp", 1}, {"b", "two", "udp", 1},
+		{"b", "two", "ws", 0}, {"a", "one", "udp", 0}} {
 		if heard := post(c.tag, c.body, c.proto); len(heard) != c.heard {
 			t.Errorf("request %d: heard %q", i, heard)
 		}
@@ -282,10 +287,12 @@ func TestPicturesComeLater(t *testing.T) {
 	h.e.Registered("sip:bob@x.org")
 	var copies []got
 	h.until("bob has all", func() bool { return len(bodies(copies, "bob")) >= 3 || more(h, &copies) })
-	if len(copies) != 3 || copies[0].body != "[alice] sent image/png" || copies[1].body != "PNG" || copies[2].body != "[alice]: text" {
+	if len(copies) != 3 || copies[0].body != "[alice] sent image/png" || copies[1].body != "PNG" ||
+		copies[2].body != "[alice]: text" {
 		t.Fatalf("bob gets %+v", copies)
 	}
-	for _, want := range []string{"Content-Type: image/png", "Content-Disposition: attachment;filename=a", "Content-Encoding: identity",
+	for _, want := range []string{"Content-Type: image/png", "Content-Disposition: attachment;filename=a",
+		"Content-Encoding: identity",
 		"Auto-Submitted: auto-generated"} {
 		if !strings.Contains(copies[1].headers, want+"\r\n") {
 			t.Errorf("no %q in %q", want, copies[1].headers)
@@ -295,7 +302,8 @@ func TestPicturesComeLater(t *testing.T) {
 		t.Errorf("From: %s", copies[1].from)
 	}
 	h.say("alice", "r", "#history")
-	if heard := h.heard(); len(heard) != 1 || !strings.Contains(heard[0], "(image/png, 3 bytes)") || !strings.Contains(heard[0], "text") {
+	if heard := h.heard(); len(heard) != 1 || !strings.Contains(heard[0], "(image/png, 3 bytes)") ||
+		!strings.Contains(heard[0], "text") {
 		t.Logf("history: %q", heard)
 	}
 }
@@ -318,7 +326,8 @@ func TestForeignCharsets(t *testing.T) {
 	const latin1 = "Content-Type: text/plain;charset=iso-8859-1\r\n"
 	h := pair(t, nil)
 	h.say("alice", "r", "gr\xfc\xdfe", latin1)
-	if c := h.relay.take(); len(c) != 1 || !strings.Contains(c[0].headers, latin1) || c[0].body != asJSON("[alice]: gr\xfc\xdfe") {
+	if c := h.relay.take(); len(c) != 1 || !strings.Contains(c[0].headers, latin1) ||
+		c[0].body != asJSON("[alice]: gr\xfc\xdfe") {
 		t.Errorf("%+v", c)
 	}
 	h = pair(t, func(c *Config) { c.MessageFormat = "»{user}« {body}" })

@@ -35,7 +35,8 @@ type memStore struct {
 	asked   []int                                                  // the limits of these queries
 	pace    time.Duration                                          // how long a query of messages takes
 	errs    map[string]error                                       // what methods fail with, by their names
-	calls   map[string]int                                         // of Messages (begun: of those that began), Prune and Ping
+	// of Messages (begun: of those that began), Prune and Ping
+	calls map[string]int
 }
 
 func newMemStore() *memStore {

@@ -37,108 +37,90 @@ type metrics struct {
 	batch        prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, c *credits, h *held) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, c *credits, h *held) (*metrics, error) {
+	r := &registry{to: registerer}
 	m := &metrics{
-		rooms: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "imc_active_rooms", Help: "Rooms that exist."}),
-		messages: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_messages_total", Help: "Messages to rooms that were accepted."}),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_requests_total", Help: "Requests by command (message for none) and final reply."},
-			[]string{"command", "code"}),
-		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_deliveries_total",
-			Help: "Outcomes of copies to recipients: ok; known (it had come before); offline, timeout, error, " +
-				"lost (sent again); refused; stray (came twice or too late)."},
-			[]string{"result"}),
-		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_dropped_total",
-			Help: "Copies given up because a limit of what a room or user may have waiting was reached."}),
-		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_lost_total",
-			Help: "Messages that were accepted and never reach a member, by reason: refused (its content, by " +
-				"the phone), unsendable, no answer (from somebody who is there), by operator."},
-			[]string{"reason"}),
-		repeated: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_repeated_total",
-			Help: "Copies sent again while they were under way, because their user has registered."}),
-		typed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_typing_total",
-			Help: "Copies of \"is typing\" to members that are online: sent; dropped (too many, or something " +
-				"else to send)."},
-			[]string{"result"}),
-		expired: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_expired_total",
-			Help: "Copies not sent because the time that the sender gave them (Expires) was over."}),
-		withheld: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_notices_withheld_total",
-			Help: "Notices about refused messages that were not sent because of notice_repeat."}),
-		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_limited_total",
-			Help: "Requests answered 480 because of a limit of a rate, by its key in the configuration."},
-			[]string{"limit"}),
-		receipts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_receipts_total",
-			Help: "Receipts of members' clients: delivered, displayed, failed, other; notice (about one); " +
-				"ignored (forged, old or unreadable); dropped (too many at a time)."},
-			[]string{"result"}),
-		receiptsSent: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_receipts_sent_total",
-			Help: "Receipts that senders were sent: delivered and displayed, one of each for a message."}),
-		pruned: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_pruned_total",
-			Help: "Stored messages deleted because of room_messages, room_bytes or message_age."}),
-		shed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "imc_shed_total",
-			Help: "Messages answered 503 because those before them in the room wait too long to be delivered " +
-				"(max_delay)."}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "imc_delivery_seconds",
-			Help:    "From the acceptance of a message to its arrival at a member, offline times included.",
-			Buckets: prometheus.ExponentialBuckets(0.001, 4, 12)}),
-		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_put_off_total",
-			Help: "Copies put off: to be sent again later (failed), or when the member registers (offline)."},
-			[]string{"reason"}),
-		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imc_commits_total", Help: "Database transactions by result: ok or error."}, []string{"result"}),
-		commitTime: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "imc_commit_seconds", Help: "Duration of a database transaction.",
-			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
-		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "imc_commit_changes", Help: "Changes in one database transaction.",
-			Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
+		rooms: registered(r, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "imc_active_rooms", Help: "Rooms that exist."})),
+		messages: r.counter("imc_messages_total", "Messages to rooms that were accepted."),
+		requests: r.counters("imc_requests_total", "Requests by command (message for none) and final reply.",
+			"command", "code"),
+		deliveries: r.counters("imc_deliveries_total", "Outcomes of copies to recipients: ok; known (the recipient "+
+			"had it); offline, timeout, error, lost (sent again); refused; stray (came twice or too late).", "result"),
+		dropped: r.counter("imc_dropped_total", "Copies given up because too many waited for a room or a user."),
+		lost: r.counters("imc_lost_total", "Messages that were accepted and never reach a member, by reason: refused "+
+			"(its content, by the phone), unsendable, no answer (of a phone that registers), by operator.", "reason"),
+		repeated: r.counter("imc_repeated_total",
+			"Copies sent again while they were under way, because their user has registered."),
+		typed: r.counters("imc_typing_total", "Copies of \"is typing\" to members that are online: sent; dropped (too "+
+			"many, or something else to send).", "result"),
+		expired: r.counter("imc_expired_total",
+			"Copies not sent because the time that the sender gave them (Expires) was over."),
+		withheld: r.counter("imc_notices_withheld_total",
+			"Notices about refused messages that were not sent because of notice_repeat."),
+		limited: r.counters("imc_limited_total",
+			"Requests answered 480 because of a limit of a rate, by its key in the configuration.", "limit"),
+		receipts: r.counters("imc_receipts_total", "Receipts of members' clients: delivered, displayed, failed, other; "+
+			"notice (about one); ignored (forged, old or unreadable); dropped (too many at a time).", "result"),
+		receiptsSent: r.counter("imc_receipts_sent_total",
+			"Receipts that senders were sent: delivered and displayed, one of each for a message."),
+		pruned: r.counter("imc_pruned_total",
+			"Stored messages deleted because of room_messages, room_bytes or message_age."),
+		shed: r.counter("imc_shed_total",
+			"Messages answered 503 because earlier ones in the room wait too long to be delivered (max_delay)."),
+		latency: r.histogram("imc_delivery_seconds",
+			"From the acceptance of a message to its arrival at a member, offline times included.", 0.001, 4, 12),
+		retries: r.counters("imc_put_off_total",
+			"Copies deferred: they are sent again later (failed), or when the member registers (offline).", "reason"),
+		commits:    r.counters("imc_commits_total", "Database transactions by result: ok or error.", "result"),
+		commitTime: r.histogram("imc_commit_seconds", "Duration of a database transaction.", 0.0005, 2, 14),
+		batch:      r.histogram("imc_commit_changes", "Changes in one database transaction.", 1, 2, 12),
 	}
 	for _, why := range lossReasons {
 		m.lost.WithLabelValues(why) // so that the first one is seen as an increase
 	}
 	m.delivered = m.deliveries.WithLabelValues(resultOK)
-	gauge := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	r.value("imc_outstanding", "Copies under way to recipients.", nil, func() float64 { return float64(c.inUse()) })
+	bytes := func(v *atomic.Int64) func() float64 { return func() float64 { return float64(v.Load()) } }
+	r.value("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.", nil, bytes(&h.waiting))
+	for what, v := range map[string]*atomic.Int64{"requests": &h.requests, "waiting": &h.waiting, "read": &h.pages,
+		"kept": &h.kept, "copies": &h.copies} {
+		r.value("imc_held_bytes", "Bytes of what people say that imcd holds; total_log_bytes bounds the sum. Of requests "+
+			"without an answer (requests), messages and notices that wait for recipients (waiting), what was read from "+
+			"the database (read), notices for users that are offline (kept), copies under way (copies).",
+			prometheus.Labels{"what": what}, bytes(v))
 	}
-	var errs []error
-	for _, one := range []prometheus.Collector{
-		m.rooms, m.messages, m.requests, m.deliveries, m.dropped, m.lost,
-		m.repeated, m.typed, m.expired, m.withheld, m.limited,
-		m.receipts, m.receiptsSent, m.pruned, m.shed, m.latency, m.retries, m.commits, m.commitTime, m.batch,
-		gauge("imc_outstanding", "Copies under way to recipients.", func() float64 { return float64(c.inUse()) }),
-		gauge("imc_backlog_bytes", "Bytes of messages and notices that wait for recipients.",
-			func() float64 { return float64(h.waiting.Load()) }),
-		heldGauge("requests", &h.requests), heldGauge("waiting", &h.waiting), heldGauge("read", &h.pages),
-		heldGauge("kept", &h.kept), heldGauge("copies", &h.copies),
-	} {
-		errs = append(errs, reg.Register(one))
-	}
-	return m, errors.Join(errs...)
+	return m, errors.Join(r.errs...)
 }
 
-// heldGauge shows one part of held.
-func heldGauge(what string, bytes *atomic.Int64) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_held_bytes",
-		Help: "Bytes of what people say that imcd holds; total_log_bytes bounds the sum. Of requests without an " +
-			"answer (requests), messages and notices that wait for recipients (waiting), what was read from the " +
-			"database (read), notices for users that are offline (kept), copies under way (copies).",
-		ConstLabels: prometheus.Labels{"what": what}}, func() float64 { return float64(bytes.Load()) })
+// registry makes metrics and registers them.
+type registry struct {
+	to   prometheus.Registerer
+	errs []error
+}
+
+// registered is c, once it is registered.
+func registered[C prometheus.Collector](r *registry, c C) C {
+	r.errs = append(r.errs, r.to.Register(c))
+	return c
+}
+
+func (r *registry) value(name, help string, labels prometheus.Labels, value func() float64) {
+	registered(r, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+}
+
+func (r *registry) counter(name, help string) prometheus.Counter {
+	return registered(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
+}
+
+func (r *registry) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return registered(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
+}
+
+// histogram has n buckets, the first up to start, and each factor times as wide.
+func (r *registry) histogram(name, help string, start, factor float64, n int) prometheus.Histogram {
+	return registered(r, prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help,
+		Buckets: prometheus.ExponentialBuckets(start, factor, n)}))
 }
 
 func (m *metrics) request(req *request, a evapi.Answer) {
@@ -160,7 +142,7 @@ func (m *metrics) delivery(result string) {
 }
 
 // arrived notes the delivery of a message; notices are not counted.
-func (m *metrics) arrived(after time.Duration, f *flight) {
+func (m *metrics) arrived(after time.Duration, f *sentCopy) {
 	if f.seq > 0 && f.missed == 0 {
 		m.latency.Observe(after.Seconds())
 	}

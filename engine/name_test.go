@@ -78,7 +78,8 @@ func TestMemberIsSmall(t *testing.T) {
 		t.Errorf("a member takes %d bytes", n)
 	}
 	m := newMember(store.Name{User: "Al", Host: "Example.org"}, store.MemberAdmin)
-	if m.name() != (store.Name{User: "Al", Host: "Example.org"}) || m.uri != "sip:Al@Example.org" || m.key != "al@example.org" || !m.rights() {
+	if m.name() != (store.Name{User: "Al", Host: "Example.org"}) || m.uri != "sip:Al@Example.org" ||
+		m.key != "al@example.org" || !m.rights() {
 		t.Errorf("%+v is %v", m, m.name())
 	}
 }

@@ -11,9 +11,8 @@ import (
 	"imcd/evapi/sipmsg"
 )
 
-// What members are called (Config.ShowNames). A display name is whatever its user writes
-// into From: what could be taken for somebody else's is shown with the user part, which
-// is the user's own, and has no characters that could be taken for something else.
+// What members are called (Config.ShowNames). A user can write any display name into From: one that could
+// be taken for another one is shown with the user part.
 
 // How members are called (Config.ShowNames).
 const (

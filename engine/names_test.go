@@ -24,11 +24,14 @@ func TestShowNames(t *testing.T) {
 		}
 		runSteps(t, h, []step{
 			{named("ALICE", "alice"), "r", "#create", 200, 1, []string{"alice<r: "}},
-			{named("Bob B.", "bob"), "r", "#join", 200, 1, []string{"alice<r: *** " + strings.TrimSuffix(strings.TrimPrefix(want[2], "*** "), " has left") + " has joined", "bob<r: "}},
+			{named("Bob B.", "bob"), "r", "#join", 200, 1,
+				[]string{"alice<r: *** " + strings.TrimSuffix(strings.TrimPrefix(want[2], "*** "), " has left") + " has joined",
+					"bob<r: "}},
 			{"carol", "r", "#join", 200, 1, []string{"alice<r: *** carol has", "bob<r: *** carol has", "carol<"}},
 			{named("Bob B.", "bob"), "r", "hi", 200, 1, []string{"alice<r: " + want[0], "carol<r: " + want[0]}},
 			{"carol", "r", "#list", 200, 1, []string{"carol<r: " + strings.ReplaceAll(list, "*Alice", "*alice")}},
-			{named("Bob B.", "bob"), "r", "#leave", 200, 1, []string{"alice<r: " + want[2], "bob<r: *** You have left", "carol<r: " + want[2]}},
+			{named("Bob B.", "bob"), "r", "#leave", 200, 1,
+				[]string{"alice<r: " + want[2], "bob<r: *** You have left", "carol<r: " + want[2]}},
 		})
 	}
 }
@@ -36,9 +39,12 @@ func TestShowNames(t *testing.T) {
 // A name that could be taken for another's is shown with the user part.
 func TestNamesOfOthers(t *testing.T) {
 	for display, want := range map[string]string{
-		"Bob B.": "Bob B.", "Robert 😀": "Robert 😀", "Bob": "bob", "BOB": "bob", "": "bob", "  ": "bob", "Åse-Marie O'Neil": "Åse-Marie O'Neil",
-		"alice": "alice (bob)", "Alice": "Alice (bob)", "A L I C E": "A L I C E (bob)", "Аlicе": "Аlicе (bob)", "a1ice": "a1ice (bob)",
-		"ａｌｉｃｅ": "ａｌｉｃｅ (bob)", "alicé": "alicé (bob)", "al\u200bice": "alice (bob)", "*alice": "alice (bob)", "Carol C": "Carol C (bob)",
+		"Bob B.": "Bob B.", "Robert 😀": "Robert 😀", "Bob": "bob", "BOB": "bob", "": "bob", "  ": "bob",
+		"Åse-Marie O'Neil": "Åse-Marie O'Neil",
+		"alice":            "alice (bob)", "Alice": "Alice (bob)", "A L I C E": "A L I C E (bob)", "Аlicе": "Аlicе (bob)",
+		"a1ice": "a1ice (bob)",
+		"ａｌｉｃｅ": "ａｌｉｃｅ (bob)", "alicé": "alicé (bob)", "al\u200bice": "alice (bob)", "*alice": "alice (bob)",
+		"Carol C":  "Carol C (bob)",
 		"Operator": "Operator (bob)", "R": "R (bob)", "chef@x.org": "chef@x.org (bob)", "Bob (owner)": "Bob owner",
 		"x]: hi [alice": "x hi alice", "Bob, *Eve (owner)": "Bob Eve owner", "***": "bob", "\u202ebob": "bob",
 		strings.Repeat("é", 60): strings.Repeat("é", maxShown), "d": "d (bob)",
@@ -85,7 +91,8 @@ func TestNamesChange(t *testing.T) {
 func TestNamesAreBounded(t *testing.T) {
 	r := newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	for i := range maxNames + 10 {
-		r.noteName(newMember(store.Name{User: "u" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + strings.Repeat("y", i/50%60), Host: "x.org"}, 0), "Some Body")
+		r.noteName(newMember(store.Name{User: "u" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + strings.Repeat("y",
+			i/50%60), Host: "x.org"}, 0), "Some Body")
 		if len(r.names) > maxNames {
 			t.Fatalf("%d names", len(r.names))
 		}

@@ -24,12 +24,12 @@ type note struct {
 
 // stream is the queue of notices to one user.
 type stream struct {
-	user   store.Name
-	key    string
-	notes  []note // to be sent, in order; the first is under way if flight is not nil
-	flight *flight
-	kept   []note    // they wait until the user is there
-	due    time.Time // when these are tried without a sign of the user
+	user     store.Name
+	key      string
+	notes    []note // to be sent, in order; the first is under way if inFlight is not nil
+	inFlight *sentCopy
+	kept     []note    // they wait until the user is there
+	due      time.Time // when these are tried without a sign of the user
 }
 
 // keptUntil says when the kept notices of a stream are tried, unless stream.due differs: then they

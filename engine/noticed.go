@@ -5,23 +5,21 @@ import (
 	"time"
 )
 
-// A client that answers by itself ("I am away") answers notices, too. So a notice about
-// what was refused is given to a user once in notice_repeat for each room, and one about
-// the same unknown or incomplete command a few times; the SIP response says the rest.
+// A client that answers by itself ("I am away") answers notices, too. So a user gets a notice about a
+// refused message once in notice_repeat for each room, and one about the same unknown or incomplete
+// command a few times.
 const (
-	// maxNoticeRepeats is how often a notice about an unknown or incomplete command is
-	// given in notice_repeat: somebody may try again.
+	// maxNoticeRepeats is how often a notice about such a command is sent in notice_repeat.
 	maxNoticeRepeats = 3
-	// maxNoticed bounds the notices that are remembered. When there are so many, others
-	// are not given.
+	// maxNoticed bounds the remembered notices. Above it, further ones are not sent.
 	maxNoticed   = 1 << 16
 	noticedParts = 16
 )
 
-// noticed remembers which notices were given a moment ago. All shards share it, since
-// unknown rooms are in all of them.
+// noticed remembers the notices of the last notice_repeat. Shards share it, as unknown rooms are in all
+// of them.
 type noticed struct {
-	within time.Duration // notice_repeat; 0: everything may be said again
+	within time.Duration // notice_repeat; 0: no limit
 	most   int           // in each part
 	parts  [noticedParts]noticedPart
 }
@@ -32,7 +30,7 @@ type noticedPart struct {
 	swept time.Time               // guarded by mu: when old ones were last removed
 }
 
-// noticeTimes are when a notice was given last, the newest first.
+// noticeTimes are the times of a notice, the newest first.
 type noticeTimes [maxNoticeRepeats]time.Time
 
 func newNoticed(within time.Duration, most int) *noticed {
@@ -43,8 +41,8 @@ func newNoticed(within time.Duration, most int) *noticed {
 	return n
 }
 
-// allow reports whether a notice, by its hash, may be given for the repeats-th time in
-// notice_repeat (1 to maxNoticeRepeats), and notes it.
+// allow reports whether a notice, by its hash, may be sent for the repeats-th time in notice_repeat (1 to
+// maxNoticeRepeats), and notes it.
 func (n *noticed) allow(what uint64, repeats int, now time.Time) bool {
 	if n.within <= 0 {
 		return true
@@ -68,7 +66,7 @@ func (n *noticed) allow(what uint64, repeats int, now time.Time) bool {
 	return true
 }
 
-// hasSpace sees that there may be one more.
+// hasSpace reports whether there may be one more.
 func (p *noticedPart) hasSpace(n *noticed, now time.Time) bool {
 	if len(p.times) < n.most {
 		return true

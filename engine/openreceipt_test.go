@@ -280,7 +280,8 @@ func TestReceiptsThatWereAskedFor(t *testing.T) {
 			if err != nil || content.Kind != sipmsg.Receipt {
 				continue
 			}
-			if got = append(got, content.IMDN.Status.String()); content.IMDN.MessageID != "H1" || !strings.HasPrefix(c.to, "sip:alice@") {
+			if got = append(got, content.IMDN.Status.String()); content.IMDN.MessageID != "H1" ||
+				!strings.HasPrefix(c.to, "sip:alice@") {
 				t.Errorf("%q: %+v to %s", wishes, content.IMDN, c.to)
 			}
 		}

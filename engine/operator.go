@@ -86,8 +86,8 @@ func (req *request) outcome(ctx context.Context) error {
 	return &Refused{Code: why.code, Reason: reason}
 }
 
-// obey carries req out and waits for it.
-func (e *Engine) obey(ctx context.Context, req *request) error {
+// execute carries req out and waits for it.
+func (e *Engine) execute(ctx context.Context, req *request) error {
 	if !e.submit(req) {
 		return &Refused{Code: 503, Reason: "imcd is overloaded or stopping"}
 	}
@@ -104,7 +104,7 @@ func (e *Engine) obey(ctx context.Context, req *request) error {
 }
 
 // CreateRoom makes a room. The owner, a SIP URI, becomes its first member and is
-// told; empty: the room has nobody in it. ErrBadName, *Refused.
+// informed; empty: the room has nobody in it. ErrBadName, *Refused.
 func (e *Engine) CreateRoom(ctx context.Context, room string, private bool, owner string) error {
 	req, err := e.newOrder(room)
 	if err != nil {
@@ -119,10 +119,10 @@ func (e *Engine) CreateRoom(ctx context.Context, room string, private bool, owne
 	if private {
 		req.args = []string{wordPrivate}
 	}
-	return e.obey(ctx, req)
+	return e.execute(ctx, req)
 }
 
-// DestroyRoom ends a room and tells its members: ErrBadName, ErrNoRoom, *Refused.
+// DestroyRoom ends a room and informs its members: ErrBadName, ErrNoRoom, *Refused.
 func (e *Engine) DestroyRoom(ctx context.Context, room string) error {
 	return e.do(ctx, room, "destroy")
 }
@@ -156,7 +156,7 @@ func (e *Engine) AddMember(ctx context.Context, room, user, role string) error {
 		}
 		req.order.role = flag
 	}
-	return e.obey(ctx, req)
+	return e.execute(ctx, req)
 }
 
 func (e *Engine) do(ctx context.Context, room, command string, args ...string) error {
@@ -165,5 +165,5 @@ func (e *Engine) do(ctx context.Context, room, command string, args ...string) e
 		return err
 	}
 	e.command(req, command, args...)
-	return e.obey(ctx, req)
+	return e.execute(ctx, req)
 }

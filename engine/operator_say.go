@@ -28,7 +28,7 @@ func (e *Engine) Say(ctx context.Context, room, text, from string) error {
 			return fmt.Errorf("from: %w %q: %w", ErrBadName, clip(from), err)
 		}
 	}
-	return e.obey(ctx, req)
+	return e.execute(ctx, req)
 }
 
 func (e *Engine) newMessage(room, text string) (*request, error) {
@@ -104,5 +104,5 @@ func (e *Engine) Command(ctx context.Context, from store.Name, room, line string
 	if req.cmd.run == nil {
 		return &Refused{Code: 400, Reason: req.word + " is for SIP clients, ask imc.list_rooms"}
 	}
-	return e.obey(ctx, req)
+	return e.execute(ctx, req)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // SkipMessage takes the next message that a member has not got out of its way, if its
-// phone dies of it maybe. The member is told, and gets what follows. It returns the
+// phone may crash of it. The member gets a notice, and the next messages. It returns the
 // message's number. ErrBadName, ErrNoRoom, ErrNoUser, *Refused: nothing is owed.
 func (e *Engine) SkipMessage(ctx context.Context, room, user string) (uint64, error) {
 	name, err := parseName("room", room)
@@ -19,22 +19,7 @@ func (e *Engine) SkipMessage(ctx context.Context, room, user string) (uint64, er
 	if err != nil {
 		return 0, fmt.Errorf("user: %w %q: %w", ErrBadName, clip(user), err)
 	}
-	type reply struct {
-		seq uint64
-		err error
-	}
-	answer := make(chan reply, 1)
-	s := e.shardOf(name)
-	s.inbox.post(func() {
-		seq, err := s.delivery.skip(name, who)
-		answer <- reply{seq, err}
-	})
-	select {
-	case a := <-answer:
-		return a.seq, a.err
-	case <-ctx.Done():
-		return 0, fmt.Errorf("waiting for room %s: %w", name.URI(), ctx.Err())
-	}
+	return askShard(ctx, e, name, func(s *shard) (uint64, error) { return s.delivery.skip(name, who) })
 }
 
 func (d *delivery) skip(name, who store.Name) (uint64, error) {
@@ -54,7 +39,7 @@ func (d *delivery) skip(name, who store.Name) (uint64, error) {
 		seq = max(seq, m.wait.seq) // what is before it is its own, or was dropped
 	}
 	d.scatter(r, m)
-	if f := m.flight; f != nil {
+	if f := m.inFlight; f != nil {
 		seq = max(seq, f.seq)
 		d.abandon(f)
 	}
@@ -65,7 +50,7 @@ func (d *delivery) skip(name, who store.Name) (uint64, error) {
 	d.markDirty(r)
 	d.noteLoss(r, m, seq, lossOperator, 0)
 	m.deaf = false
-	m.tellLoss()
+	m.oweLossNotice()
 	if m.wait != nil && m.wait.index >= 0 {
 		d.hasten(m.wait)
 	} else {

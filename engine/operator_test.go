@@ -53,7 +53,8 @@ func TestOperatorActs(t *testing.T) {
 	const room = "sip:chat-1@x.org"
 	o.want(e.CreateRoom(ctx, room, true, "alice"), nil, "alice<chat-1: *** Private room chat-1 created")
 	o.want(e.CreateRoom(ctx, room, false, "bob"), 403)
-	o.want(e.AddMember(ctx, room, "bob", ""), nil, "alice<chat-1: *** bob has joined", "bob<chat-1: *** operator has added you to chat-1 (2 members)")
+	o.want(e.AddMember(ctx, room, "bob", ""), nil, "alice<chat-1: *** bob has joined",
+		"bob<chat-1: *** operator has added you to chat-1 (2 members)")
 	o.want(e.AddMember(ctx, room, "bob", ""), 403)
 	o.want(e.AddMember(ctx, room, "sip:carol@y.org", "admin"), nil,
 		"alice<chat-1: *** carol@y.org has joined", "alice<chat-1: *** carol@y.org is now admin",
@@ -61,15 +62,18 @@ func TestOperatorActs(t *testing.T) {
 		"carol<chat-1: *** operator has added", "carol<chat-1: *** carol@y.org is")
 	h.say("alice", "chat-1", "#invite dave")
 	h.heard()
-	o.want(e.AddMember(ctx, room, "dave", ""), nil, "alice<chat-1: *** dave has", "bob<chat-1: *** dave", "carol<", "dave<")
+	o.want(e.AddMember(ctx, room, "dave", ""), nil, "alice<chat-1: *** dave has", "bob<chat-1: *** dave",
+		"carol<", "dave<")
 	o.want(e.SetRole(ctx, room, "bob", "owner"), nil, "alice<chat-1: *** bob is now owner", "bob<", "carol<", "dave<")
-	o.want(e.SetRole(ctx, room, "alice", "member"), nil, "alice<chat-1: *** alice is now member", "bob<", "carol<", "dave<")
+	o.want(e.SetRole(ctx, room, "alice", "member"), nil, "alice<chat-1: *** alice is now member", "bob<",
+		"carol<", "dave<")
 	o.want(e.SetRole(ctx, room, "bob", "member"), 403) // the last owner
 	o.want(e.SetRole(ctx, room, "bob", "king"), 400)
 	o.want(e.RemoveMember(ctx, room, "dave"), nil, "alice<chat-1: *** dave was removed from the room by operator", "bob<",
 		"carol<", "dave<chat-1: *** You were removed from room chat-1 by operator")
 	// An owner is not protected; the oldest admin inherits.
-	o.want(e.RemoveMember(ctx, room, "bob"), nil, "alice<chat-1: *** bob was removed", "alice<chat-1: *** carol@y.org is now owner",
+	o.want(e.RemoveMember(ctx, room, "bob"), nil, "alice<chat-1: *** bob was removed",
+		"alice<chat-1: *** carol@y.org is now owner",
 		"bob<chat-1: *** You were removed", "carol<chat-1: *** bob", "carol<chat-1: *** carol@y.org is now owner")
 	o.want(e.RemoveMember(ctx, room, "alice"), nil, "alice<", "carol<")
 	o.want(e.RemoveMember(ctx, room, "alice"), ErrNoUser)
@@ -139,7 +143,8 @@ func TestOperatorSays(t *testing.T) {
 	h.heard()
 	a := h.say("alice", "chat-1", "#history 2")
 	h.want(a, 200, 1)
-	if got := strings.Join(h.heard(), "\n"); !strings.Contains(got, "[operator]: good night") || !strings.Contains(got, "[bob]: hello") {
+	if got := strings.Join(h.heard(), "\n"); !strings.Contains(got, "[operator]: good night") ||
+		!strings.Contains(got, "[bob]: hello") {
 		t.Errorf("the history is %s", got)
 	}
 }
@@ -162,7 +167,8 @@ func TestOperatorHistory(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if m := got[0]; m.Seq != 4 || m.Body != "message 3" || m.Base64 || m.From != "sip:alice@x.org" || m.Display != "Alice" || m.Time.IsZero() {
+	if m := got[0]; m.Seq != 4 || m.Body != "message 3" || m.Base64 || m.From != "sip:alice@x.org" ||
+		m.Display != "Alice" || m.Time.IsZero() {
 		t.Errorf("%+v", m)
 	}
 	if m := got[1]; m.Seq != 5 || m.Body != "gP8=" || !m.Base64 || m.ContentType != "image/png" {

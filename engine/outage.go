@@ -7,14 +7,12 @@ import (
 	"imcd/engine/store"
 )
 
-// What is tried again after an error waits longer after each failure, and the log says
-// it once.
+// After an error, a new try waits longer after each failure, and the log has one line.
 
-// longer is the wait after one more failure: twice what it was, from first to most.
+// longer is the wait after one more failure: it doubles, from first to most.
 func longer(wait, first, most time.Duration) time.Duration { return min(max(2*wait, first), most) }
 
-// patience is the longest wait after err: what passes by itself is tried more often than
-// what somebody has to mend.
+// patience is the longest wait after err: an outage ends by itself, other errors need a person.
 func patience(err error) time.Duration {
 	if errors.Is(err, store.ErrUnavailable) {
 		return flushWaitAway
@@ -22,20 +20,18 @@ func patience(err error) time.Duration {
 	return flushWaitRefused
 }
 
-// outage tells the first of many failures, which is logged, from those that follow. The
-// zero outage has seen none.
+// outage recognises the first of many failures, which is logged. The zero outage has seen none.
 type outage struct{ last time.Time }
 
-// failed notes a failure and reports whether it is the first of an outage: nothing has
-// failed for longer than it takes until something is tried again.
+// failed notes a failure and reports whether it is the first of an outage.
 func (o *outage) failed(now time.Time, err error) bool {
 	first := o.last.IsZero() || now.Sub(o.last) > 2*patience(err)+quietTime
 	o.last = now
 	return first
 }
 
-// Bounds of the wait after cursors could not be written. It doubles from the first to
-// one of the others: while the database is away, and when it refuses them.
+// Bounds of the wait after cursors could not be written: the first one, and the longest while the
+// database is away, and when it refuses them.
 const (
 	flushWaitMin     = 250 * time.Millisecond
 	flushWaitAway    = 4 * time.Second
@@ -49,8 +45,8 @@ func newStoppedTimer() *time.Timer {
 	return t
 }
 
-// quietTime is how often, at most, the log says that something was refused: whoever
-// finds out what the database refuses must not be able to fill the log with it.
+// quietTime is how often, at most, the log says that the database refuses a change, so that nobody can
+// fill the log.
 const quietTime = 10 * time.Second
 
 // quiet counts what is not logged.

@@ -48,7 +48,8 @@ func TestErrorsBackOff(t *testing.T) {
 		lines []string
 	}{
 		{"cursors, away", writes(store.ErrUnavailable, store.PutCursor, store.PutProgress), "failed", away, []string{failed}},
-		{"cursors, refused", writes(errRefused, store.PutCursor, store.PutProgress), "failed", 25 * refused, []string{refuses}},
+		{"cursors, refused", writes(errRefused, store.PutCursor, store.PutProgress), "failed", 25 * refused,
+			[]string{refuses}},
 		{"cursors, denied", writes(denied, store.PutCursor, store.PutProgress), "failed", refused, []string{refuses}},
 		{"places, away", writes(store.ErrUnavailable, store.PutPlaces), "failed", away, []string{failed}},
 		{"places, denied", writes(denied, store.PutPlaces), "failed", refused, []string{refuses}},

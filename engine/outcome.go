@@ -7,34 +7,31 @@ import (
 	"imcd/evapi"
 )
 
-// verdict is what an outcome means for the copy's message. What need not be sent
-// again comes first.
+// verdict is what an outcome means for the message. Those that are final come first.
 type verdict uint8
 
 const (
 	arrived    verdict = iota // the member has it
-	known                     // the recipient has had it already, by another way
-	refused                   // the content is not taken: this message never reaches the member
+	known                     // the recipient got it by another way
+	refused                   // the phone does not take the content: the message never reaches the member
 	unsendable                // imcd or Kamailio cannot make this copy, and never will
-	malformed                 // retry, and refused once it was said malformedTries times
-	offline                   // the member has no device: kept until it registers
-	gone                      // the connection of the device is gone: the same, and tried now and then
+	malformed                 // like retry, and refused after malformedTries
+	offline                   // no device: the member waits until it registers
+	gone                      // the connection of the device is gone: likewise, with tries from time to time
 	silent                    // there was no answer
 	retry                     // may succeed later
-	resend                    // did not leave imcd, or was lost with the connection: at once
+	resend                    // it did not leave imcd, or was lost with the connection: at once
 )
 
-// malformedTries is how often a copy must be answered 400 until its content is what
-// is refused.
+// malformedTries is how often a copy is answered 400 until the content counts as refused.
 const malformedTries = 3
 
 // final reports whether the message is not sent again.
 func (v verdict) final() bool { return v <= unsendable }
 
-// judge classifies a final outcome. A message is given up only if a user agent refuses
-// its content (RFC 3261 section 21, RFC 3428): everything else says something of the
-// path, of the moment or of the user, or is the word of a routing script, and the
-// message is kept.
+// judge classifies a final outcome. A message is given up only if a user agent refuses its content (RFC
+// 3261 section 21, RFC 3428). Other responses concern the way, the moment or the user, or are those of a
+// routing script: the message is kept.
 func judge(r evapi.Result) verdict {
 	switch {
 	case r.Local && r.Code == 503:
@@ -49,20 +46,20 @@ func judge(r evapi.Result) verdict {
 	return judgeCode(r.Code)
 }
 
-// judgeCode is judge for a SIP status of 300 and above. What is not named is kept and
-// tried again: 3xx (nobody here follows it), 401 and 407 (Kamailio's own), 403, 405 and
-// 473 (a script's), 486, 600 and 603 (the user is busy now) and all others.
+// judgeCode is judge for a SIP status of 300 and above. Codes that it does not name are tried again: 3xx
+// (imcd does not follow it), 401 and 407 (Kamailio's own), 403, 405 and 473 (a script's), 486, 600 and
+// 603 (the user is busy) and all others.
 func judgeCode(code int) verdict {
 	switch code {
 	case 413, 415, 488, 493, 513, 606:
 		return refused
 	case 400:
 		return malformed
-	case 482: // it has come another way (RFC 3261, 8.2.2.2), or is a room's that has had it
+	case 482: // it came by another way (RFC 3261, 8.2.2.2), or the recipient is a room that had it
 		return known
 	case 404, 410, 480, 604:
 		return offline
-	case 430, 477, 478: // the flow of a device (RFC 5626), and Kamailio's own for a dead connection
+	case 430, 477, 478: // no flow to the device (RFC 5626); Kamailio's own for a dead connection
 		return gone
 	case 408, 504:
 		return silent
@@ -92,8 +89,8 @@ func outcome(r evapi.Result) string {
 	return "error"
 }
 
-// backoff is how long to wait before a copy is sent again: doubling with each
-// try, half of it by chance, never less than a Retry-After.
+// backoff is the wait before a copy is sent again. It doubles with each try, half of it is random, and a
+// Retry-After is its minimum.
 func (c *Config) backoff(tries int, after time.Duration) time.Duration {
 	d := c.RetryMax
 	if tries < 20 {
@@ -103,8 +100,8 @@ func (c *Config) backoff(tries int, after time.Duration) time.Duration {
 	return max(d, min(after, c.RetryMax))
 }
 
-// lastResult is what is shown of a member's last copy: its status and when that
-// came, in milliseconds of Unix time. 0: none yet.
+// lastResult is the status of a member's last copy and its time, in milliseconds of Unix time. 0: none
+// yet.
 type lastResult uint64
 
 const lastResultBits = 10 // of the status

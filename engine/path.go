@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// path is the mark of what rooms pass on, so that rooms that are members of each other
-// end a message instead of sending it round for ever: X-IMC-Path: ID.MARK.MARK, with an
-// id that all copies of what was said have, and the mark of each room that it has
-// passed. Anybody can write such a header. All that it does is that the message goes to
-// fewer rooms.
+// path marks messages that rooms pass on, so that rooms that are members of each other do not pass a
+// message round for ever: X-IMC-Path: ID.MARK.MARK, with an id that all copies of a message have, and
+// the mark of each room that it has passed. Anybody can write such a header; it only makes the message go
+// to fewer rooms.
 type path struct {
 	id    string
 	rooms []string
@@ -23,11 +22,10 @@ const (
 	maxMark   = 13 // a uint64 in base 36
 )
 
-// markOf is how a room is named in a path.
+// markOf is the mark of a room.
 func markOf(roomKey string) string { return strconv.FormatUint(hash64(roomKey), 36) }
 
-// add reads one header. One that is none of ours is ignored; of several, all rooms
-// count.
+// add reads one header. It ignores other formats; the rooms of several headers count together.
 func (p *path) add(value string) {
 	parts := strings.Split(strings.TrimSpace(value), ".")
 	id := parts[0]
@@ -64,7 +62,7 @@ func (p path) through(mark string) string {
 	return p.String() + "." + mark
 }
 
-// loops reports whether a room must not take what has come this way.
+// loops reports whether a room must refuse a message with this path.
 func (p path) loops(roomKey string) bool {
 	if len(p.rooms) >= maxPath {
 		return true
@@ -81,8 +79,7 @@ func (p path) loops(roomKey string) bool {
 	return false
 }
 
-// refuseLoop is the answer to what must not go on. Nobody is told: it was a room that
-// sent it.
+// refuseLoop is the answer to such a message. There is no notice: a room has sent it.
 func refuseLoop() *refusal {
 	return &refusal{code: 482, rc: rcMessage - rcForbidden, reason: "Loop Detected"}
 }

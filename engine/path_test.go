@@ -57,7 +57,8 @@ func FuzzPath(f *testing.F) {
 		if len(p.rooms) > 2*(maxPath+1) || len(p.id) > maxPathID || !onlyOf(p.id, pathChars) {
 			t.Fatalf("%+v", p)
 		}
-		if next := p.through("a"); len(next) > maxPathID+(len(p.rooms)+1)*(maxMark+1) || strings.ContainsAny(next, "\r\n \x00") {
+		if next := p.through("a"); len(next) > maxPathID+(len(p.rooms)+1)*(maxMark+1) ||
+			strings.ContainsAny(next, "\r\n \x00") {
 			t.Fatalf("%q", next)
 		}
 	})
@@ -102,7 +103,8 @@ func (s *servers) settle(most int) []string {
 func (s *servers) pass(to *house, c got) {
 	s.t.Helper()
 	_, headers, _ := strings.Cut(c.headers, "Content-Type: ")
-	raw := "MESSAGE " + c.to + " SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5;branch=z9hG4bK1\r\nFrom: " + c.from + ";tag=1\r\nTo: <" + c.to +
+	raw := "MESSAGE " + c.to + " SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5;branch=z9hG4bK1\r\nFrom: " + c.from +
+		";tag=1\r\nTo: <" + c.to +
 		">\r\nCall-ID: " + c.callID + "\r\nCSeq: 1 MESSAGE\r\nContent-Type: " + headers + "\r\n" + c.body
 	m := &evapi.Message{Received: time.Now(), RURI: c.to}
 	if m.Request, m.Err = sipmsg.ParseRequest([]byte(raw)); m.Err != nil {
@@ -140,7 +142,8 @@ func newServers(t *testing.T, rooms int) *servers {
 // nothing is put before, as well. Commands are none on the other side.
 func TestRoomsOfTwoServers(t *testing.T) {
 	for _, rooms := range []int{1, 2, 3} {
-		for _, what := range []struct{ body, header string }{{"hello", ""}, {"PNG", "Content-Type: image/png\r\n"}, {"##leave", ""}} {
+		for _, what := range []struct{ body, header string }{{"hello", ""}, {"PNG", "Content-Type: image/png\r\n"},
+			{"##leave", ""}} {
 			s := newServers(t, rooms)
 			h := s.houses["a.test"]
 			if a := <-h.post(`"M" <sip:owner@a.test>`, "chat-0@a.test", what.body, what.header); a.Code != 200 {

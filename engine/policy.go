@@ -37,9 +37,8 @@ func (c creators) allow(user store.Name) bool {
 	return !c.nobody && (c.users == nil || c.users.MatchString(user.URI()))
 }
 
-// ledger counts the rooms that each user owns, where that is limited. Rooms of one
-// owner are in many shards, hence the lock; what a room has added is noted in
-// room.counted, so that nothing is counted twice or left over.
+// ledger counts the rooms that each user owns, where that is limited. Shards share it, as owners have
+// rooms in many of them. room.counted is the part of a room.
 type ledger struct {
 	limit int // 0: none, and nothing is counted
 
@@ -63,7 +62,7 @@ func (l *ledger) reserve(user string) bool {
 	return true
 }
 
-// replace counts what a room's owners are instead of what they were.
+// replace counts other owners of a room.
 func (l *ledger) replace(was, are []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,9 +19,10 @@ import (
 
 func TestCreateAllow(t *testing.T) {
 	for allow, may := range map[string]map[string]bool{
-		"":                       {"alice@x.org": true, "eve@y.org": true},
-		CreateOperators:          {"alice@x.org": false},
-		`sip:.*@x[.]org`:         {"alice@x.org": true, "Alice@X.ORG": true, "alice@xaorg": false, "a@x.org.evil": false, "sip:x@x.org": true},
+		"":              {"alice@x.org": true, "eve@y.org": true},
+		CreateOperators: {"alice@x.org": false},
+		`sip:.*@x[.]org`: {"alice@x.org": true, "Alice@X.ORG": true, "alice@xaorg": false, "a@x.org.evil": false,
+			"sip:x@x.org": true},
 		`sip:alice@x.org|sip:bo`: {"alice@x.org": true, "bob@x.org": false, "malice@x.org": false},
 	} {
 		c, err := newCreators(allow)

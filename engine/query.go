@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"imcd/engine/store"
 )
 
 // Errors of the queries.
@@ -153,31 +155,39 @@ func ask[T any](ctx context.Context, e *Engine, uri string, f func(*room) T) (T,
 	if err != nil {
 		return none, fmt.Errorf("%w %q: %w", ErrBadName, clip(uri), err)
 	}
+	return askShard(ctx, e, name, func(s *shard) (T, error) {
+		if r := s.rooms[name.Key()]; r != nil {
+			return f(r), nil
+		}
+		return none, fmt.Errorf("%w: %s", ErrNoRoom, name.URI())
+	})
+}
+
+// askShard runs f in the shard of a room.
+func askShard[T any](ctx context.Context, e *Engine, room store.Name, f func(*shard) (T, error)) (T, error) {
 	type reply struct {
 		value T
 		err   error
 	}
 	answer := make(chan reply, 1)
-	s := e.shardOf(name)
+	s := e.shardOf(room)
 	s.inbox.post(func() {
-		if r := s.rooms[name.Key()]; r != nil {
-			answer <- reply{value: f(r)}
-			return
-		}
-		answer <- reply{err: fmt.Errorf("%w: %s", ErrNoRoom, name.URI())}
+		value, err := f(s)
+		answer <- reply{value, err}
 	})
 	select {
 	case a := <-answer:
 		return a.value, a.err
 	case <-ctx.Done():
-		return none, fmt.Errorf("asking room %s: %w", name.URI(), ctx.Err())
+		var none T
+		return none, fmt.Errorf("waiting for room %s: %w", room.URI(), ctx.Err())
 	}
 }
 
 // NewListener makes a Listener that lets up to events wait, with bodies of bytes
 // together. It gets nothing before Listen.
 func (e *Engine) NewListener(events int, bytes int64) *Listener {
-	return &Listener{feed: &e.events, queue: make(chan *Event, events), room: bytes, lost: make(chan struct{})}
+	return &Listener{feed: &e.events, queue: make(chan *Event, events), capacity: bytes, lost: make(chan struct{})}
 }
 
 // Alive waits until all shards have answered, or ctx ends, which is the error.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Rate is a limit: so many in so long. All of them may come at once; then one more
-// is let through every Per/Count. The zero Rate is no limit.
+// Rate is a limit of Count in Per. All may come at once; then one passes every Per/Count. The zero Rate
+// is no limit.
 type Rate struct {
 	Count int
 	Per   time.Duration
@@ -36,16 +36,15 @@ func (r Rate) validate() error {
 	return nil
 }
 
-// meter counts against a Rate. It is a bucket that runs empty by itself, and needs
-// no more than the time at which it will be (GCRA): one whose time has passed is as
-// good as none, and may be forgotten. The zero meter has counted nothing.
+// meter counts against a Rate. It is a bucket that runs empty by itself, and needs only the time at which
+// it will be empty (GCRA). After that it may be forgotten. The zero meter has counted nothing.
 type meter struct {
-	empty time.Time // when what was counted has run off
-	told  bool      // the last one was refused, and heard why
+	empty   time.Time // when it is empty again
+	refused bool      // the last one was refused, with a notice
 }
 
-// take counts one more and returns 0; or it counts nothing and returns how long
-// to wait, and whether this is the first refusal in a row.
+// take counts one more and returns 0; or it counts nothing and returns how long to wait, and whether this
+// is the first refusal in a row.
 func (m *meter) take(r Rate, now time.Time) (wait time.Duration, first bool) {
 	if !r.limits() {
 		return 0, false
@@ -56,14 +55,14 @@ func (m *meter) take(r Rate, now time.Time) (wait time.Duration, first bool) {
 	}
 	next := from.Add(r.Per / time.Duration(r.Count))
 	if wait = next.Sub(now) - r.Per; wait > 0 {
-		first, m.told = !m.told, true
+		first, m.refused = !m.refused, true
 		return wait, first
 	}
-	m.empty, m.told = next, false
+	m.empty, m.refused = next, false
 	return 0, false
 }
 
-// bucket is how many of something may be done now. Owned by its shard.
+// bucket is how many of something may be done now.
 type bucket struct {
 	left float64
 	at   time.Time // when left was right

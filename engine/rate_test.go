@@ -155,7 +155,8 @@ func TestFloodIsNotRemembered(t *testing.T) {
 	h := rates(t, func(c *Config) { c.RateSenderMessages = Rate{Count: 2, Per: time.Hour} })
 	h.say("alice", "r", "#create")
 	for i := range 50 {
-		h.want(h.say("alice", "r", "flood"), map[bool]int{true: 200, false: 480}[i < 2], map[bool]int{true: 1, false: -208}[i < 2])
+		h.want(h.say("alice", "r", "flood"), map[bool]int{true: 200, false: 480}[i < 2],
+			map[bool]int{true: 1, false: -208}[i < 2])
 	}
 	known, err := gather(t.Context(), h.e, func(s *shard) []int { return []int{len(s.dedupe.order)} })
 	if err != nil {
@@ -236,4 +237,16 @@ func BenchmarkMessage(b *testing.B) {
 			}
 		})
 	}
+}
+
+// count is how many senders are known.
+func (s *senders) count() int {
+	n := 0
+	for i := range s.parts {
+		p := &s.parts[i]
+		p.mu.Lock()
+		n += len(p.byKey)
+		p.mu.Unlock()
+	}
+	return n
 }

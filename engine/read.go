@@ -11,8 +11,8 @@ import (
 	"imcd/evapi/sipmsg"
 )
 
-// newRequest reads who says what to which room. What is wrong with it stands in
-// refused; the rest is then as far as it was read.
+// newRequest reads who sends what to which room. refused says what is wrong with it; the other fields are
+// then as far as they were read.
 func (e *Engine) newRequest(m *evapi.Message) *request {
 	req := &request{msg: m, size: requestBytes}
 	if m.Request != nil {
@@ -68,7 +68,7 @@ func (e *Engine) read(req *request) *refusal {
 	return nil
 }
 
-// readText tells commands from messages to the room.
+// readText distinguishes commands from messages.
 func (e *Engine) readText(req *request) *refusal {
 	start, text := e.cfg.CmdStartChar[0], req.content.Text
 	switch kind, at := readOpening(text, start); kind {
@@ -80,8 +80,8 @@ func (e *Engine) readText(req *request) *refusal {
 	return nil
 }
 
-// unescape makes text what is said: in the body as it is, or, if that has another
-// charset or is encoded, instead of it.
+// unescape removes one command character: in the body, or, if that has another charset or is encoded, by
+// a new body of text.
 func (req *request) unescape(text string, start byte) {
 	if kind, at := readOpening(string(req.body), start); kind == escapedText {
 		req.body = req.body[at:]
@@ -91,8 +91,8 @@ func (req *request) unescape(text string, start byte) {
 	req.content.Entity = sipmsg.Entity{ContentType: req.contentType, Body: req.body}
 }
 
-// readCommand splits the first line of what stands behind the command character into
-// words and finds the command and its room.
+// readCommand splits the first line behind the command character into words, and finds the command and
+// its room.
 func (e *Engine) readCommand(req *request, text string) *refusal {
 	start := e.cfg.CmdStartChar
 	words, angled := splitLine(firstLine(text))
@@ -114,8 +114,7 @@ func (e *Engine) readCommand(req *request, text string) *refusal {
 	return req.cmd.locate(req, served)
 }
 
-// readContent reads the body of req. What goes on of it is req.body and
-// req.contentType.
+// readContent reads the body of req. req.body and req.contentType are passed on.
 func (e *Engine) readContent(req *request) *refusal {
 	c, err := sipmsg.Read(entityOf(req.msg.Request))
 	req.content, req.body, req.contentType = c, c.Entity.Body, c.Entity.ContentType
@@ -149,8 +148,8 @@ func entityOf(req *sip.Request) sipmsg.Entity {
 	return e
 }
 
-// dropName leaves out the words of a display name that is not quoted: those before the
-// address in angle brackets that args[at] is, if a user comes first and it is no room's.
+// dropName removes the words of a display name without quotes: those before args[at], which is an address
+// in angle brackets, if the command begins with a user and the address is no room's.
 func (c *command) dropName(args []string, at int, target store.Name, served *served) []string {
 	if c.roomAt <= 0 || at <= 0 || len(args)-at < c.min {
 		return args

@@ -8,39 +8,37 @@ import (
 )
 
 const (
-	// maxReads bounds the reads of everybody that wait or are carried out; above, 503.
+	// maxReads bounds all open reads; above it, 503.
 	maxReads = 64
-	// operatorReads is how many of these operators may have open at a time. A user may
-	// have one.
+	// operatorReads bounds those of operators. A user may have one.
 	operatorReads = 8
-	// readTimeout is the deadline of a read, from the moment at which it is asked for.
+	// readTimeout is the deadline of a read from its request on.
 	readTimeout = 5 * time.Second
 )
 
-// operators is the key under which their reads are counted: no user has it.
+// operators is the key of their reads: no user has it.
 const operators = ""
 
-// reads reads stored messages because somebody asks to see them: #history, #seen, what
-// who joins is shown, and an operator. It has a queue and a goroutine of its own, so that
-// no member waits behind it for messages, and one place in it for each user.
+// reads reads stored messages that a user asks to see: #history, #seen, the history for a new member, and
+// an operator's. It has its own queue and goroutine, so that no member waits behind it for messages.
 type reads struct {
 	*loader
 
 	mu    sync.Mutex
-	open  map[string]*reader // guarded by mu: by user key; who has none is not in it
+	open  map[string]*reader // guarded by mu: by user key; without readers that have none open
 	total int                // guarded by mu: of all readers
 }
 
 // reader is a user with an open read, or the operators.
 type reader struct {
-	open int
-	told bool // it was refused another one, and heard why
+	open    int
+	refused bool // another read of the user was refused with a notice
 }
 
 func newReads(l *loader) *reads { return &reads{loader: l, open: make(map[string]*reader)} }
 
-// begin takes a place for a read of a user, by key, which end gives back; else it says why
-// there is none. Only the first that is refused beside an open one gets a notice.
+// begin takes a place for a read of a user, by key, until end; or it says why there is none. Only the
+// first refusal beside an open read has a notice.
 func (r *reads) begin(key string) *refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,8 +50,8 @@ func (r *reads) begin(key string) *refusal {
 	switch {
 	case who != nil && who.open >= most:
 		why := &refusal{code: 503, detail: rcUnavailable, reason: "Your last question is not answered yet"}
-		if !who.told {
-			who.told, why.notice = true, "reading"
+		if !who.refused {
+			who.refused, why.notice = true, "reading"
 		}
 		return why
 	case r.total >= maxReads:

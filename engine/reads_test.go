@@ -214,7 +214,7 @@ func TestReadsDoNotWaitForMemory(t *testing.T) {
 		h := slowHouse(t, "u1")
 		h.e.held.pages.Add(h.e.held.limit / 2) // what may be read at a time
 		h.want(<-h.post("u1", "of-u1@x.org", "#history"), 200, 1)
-		<-time.After(readTimeout + roomPoll)
+		<-time.After(readTimeout + capacityPoll)
 		synctest.Wait()
 		h.wantHeard("u1<of-u1: *** The chat service cannot")
 		h.e.held.pages.Add(-h.e.held.limit / 2)

@@ -9,9 +9,8 @@ import (
 	"imcd/evapi/sipmsg"
 )
 
-// A receipt (message/imdn+xml) names a copy that a member was sent by its Call-ID. It
-// moves the member's place, may bring a receipt to the sender of the message
-// (openReceipt), and ends here.
+// A receipt (message/imdn+xml) names a copy by its Call-ID. It moves a place of the member, and may cause
+// a receipt for the sender of the message (openReceipt). It is not passed on.
 
 // Receipt takes a receipt that Kamailio has answered. It never blocks: what a shard has
 // no space for is dropped and counted.
@@ -35,8 +34,7 @@ func (e *Engine) Receipt(r *evapi.Receipt) {
 	e.noteReceipt(receipt{room: room, from: from, imdn: *content.IMDN})
 }
 
-// noteReceipt hands a receipt to the shard of its room, if it names something that this
-// engine has sent.
+// noteReceipt gives a receipt to the shard of its room, if it names a copy of this engine.
 func (e *Engine) noteReceipt(r receipt) {
 	if e.isNote(r.imdn.MessageID) {
 		e.speakers.add(r.from.Key())
@@ -86,14 +84,12 @@ func parseCopyID(id string) (copyName, bool) {
 	return n, errs == [3]error{} && n.room > 0 && n.seq > 0
 }
 
-// isNote tells the Call-ID of a notice that this run has sent (noteID). Nobody else can
-// know the tag in it.
+// isNote reports whether a Call-ID is that of a notice of this run (noteID). Nobody else knows its tag.
 func (e *Engine) isNote(id string) bool {
 	return len(id) > len("000-") && id[3] == '-' && strings.HasPrefix(id[4:], e.tag+"-n")
 }
 
-// receipt takes one. What does not name a copy that this member of this room has got is
-// ignored.
+// receipt takes a receipt. It ignores one that names no copy of this member.
 func (d *delivery) receipt(rc *receipt) {
 	d.engine.metrics.receipt(d.takeReceipt(rc))
 }
@@ -121,10 +117,11 @@ func (d *delivery) takeReceipt(rc *receipt) (result string) {
 // hasBeenSent reports whether m may acknowledge message seq: its phone has it, or a copy
 // of it is under way, whose outcome may come after the receipt.
 func (r *room) hasBeenSent(m *member, seq uint64) bool {
-	if seq <= m.cursor || m.flight != nil && m.flight.missed == 0 && m.flight.word == noWord && m.flight.seq == seq {
+	f := m.inFlight
+	if seq <= m.cursor || f != nil && f.missed == 0 && f.notice == noLossNotice && f.seq == seq {
 		return true
 	}
 	a := r.ahead[m]
 	return a != nil && (slices.Contains(a.had, seq) ||
-		slices.ContainsFunc(a.flights, func(f *flight) bool { return f.seq == seq }))
+		slices.ContainsFunc(a.copies, func(f *sentCopy) bool { return f.seq == seq }))
 }

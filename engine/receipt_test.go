@@ -27,7 +27,8 @@ func imdn(id, word string) string {
 	if word == "displayed" {
 		kind = "display"
 	}
-	return `<imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>` + id + `</message-id><datetime>2026-11-28T15:00:00Z</datetime>` +
+	return `<imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>` + id +
+		`</message-id><datetime>2026-11-28T15:00:00Z</datetime>` +
 		`<` + kind + `-notification><status><` + word + `/></status></` + kind + `-notification></imdn>`
 }
 
@@ -164,7 +165,8 @@ func TestReceiptsThatAreIgnored(t *testing.T) {
 		{"a notice of another run", "bob", "r", imdn("000-0123456789-n1", "displayed"), nil},
 		{"no XML", "bob", "r", "displayed", nil},
 		{"deflated, and not said so", "bob", "r", deflated.String(), nil},
-		{"said so, and not deflated", "bob", "r", imdn(ids["bob"], "displayed"), []string{imdnHeader, "Content-Encoding: deflate\r\n"}},
+		{"said so, and not deflated", "bob", "r", imdn(ids["bob"], "displayed"),
+			[]string{imdnHeader, "Content-Encoding: deflate\r\n"}},
 		{"another type", "bob", "r", imdn(ids["bob"], "displayed"), []string{"Content-Type: text/plain\r\n"}},
 	}
 	for _, test := range tests {
@@ -186,7 +188,8 @@ func TestReceiptsThatAreIgnored(t *testing.T) {
 	h.copiesOf("alice", "r", "one")
 	h.receipt("bob", "r", imdn(ids["bob"], "displayed"))
 	h.wantSeen("r", "alice 1/1/0, bob 1/1/0")
-	for _, bad := range []*evapi.Receipt{{RURI: "x", Err: context.Canceled}, {RURI: "sip:r@x.org", Err: context.Canceled}} {
+	for _, bad := range []*evapi.Receipt{{RURI: "x", Err: context.Canceled},
+		{RURI: "sip:r@x.org", Err: context.Canceled}} {
 		before := h.countOf(receiptIgnored)
 		if h.e.Receipt(bad); h.countOf(receiptIgnored) != before+1 {
 			t.Errorf("%+v is not counted", bad)
@@ -318,7 +321,7 @@ func TestInboxOfReceiptsIsBounded(t *testing.T) {
 	if b.receipt(receipt{}) || !b.request(&request{}) {
 		t.Error("a full inbox of receipts takes one more, or no request")
 	}
-	var l letters
+	var l inboxBatch
 	if b.take(&l); len(l.receipts) != receiptsLimit || !b.receipt(receipt{}) {
 		t.Error("an inbox that was emptied takes none")
 	}
@@ -343,7 +346,8 @@ func FuzzDecodePlaces(f *testing.F) {
 	s, r := newShard(h.e, 0), newRoom(store.Name{User: "r", Host: "x.org"}, 1)
 	r.stored = true
 	s.delivery.setPlace(r, r.add(store.Name{User: "a", Host: "x.org"}, 0), reach{displayed: 7})
-	s.delivery.setPlace(r, r.add(store.Name{User: "b", Host: "x.org"}, 0), reach{displayed: 1 << 60, delivered: 0, gap: true})
+	s.delivery.setPlace(r, r.add(store.Name{User: "b", Host: "x.org"}, 0),
+		reach{displayed: 1 << 60, delivered: 0, gap: true})
 	f.Add(s.delivery.placesChange(r).Places.Places)
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -31,7 +31,7 @@ func (c *recipients) slot(user string) uint16 {
 }
 
 // add counts one more.
-func (c *recipients) add(f *flight) {
+func (c *recipients) add(f *sentCopy) {
 	f.slot = c.slot(f.to())
 	if f.named = c.under[f.slot] >= slotCopies; f.named {
 		c.named[f.to()]++

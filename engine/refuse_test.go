@@ -322,12 +322,15 @@ func TestRefusedCursors(t *testing.T) {
 		err error
 		max int // commits in a minute
 	}{
-		"one member": {func(c *store.Change) bool { return c.Op == store.PutCursor && c.Cursor.User.User == "u7" }, errRefused, 60},
-		"progress":   {func(c *store.Change) bool { return c.Op == store.PutProgress }, errRefused, 60},
-		"all":        {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress }, errRefused, 300},
+		"one member": {func(c *store.Change) bool { return c.Op == store.PutCursor && c.Cursor.User.User == "u7" },
+			errRefused, 60},
+		"progress": {func(c *store.Change) bool { return c.Op == store.PutProgress }, errRefused, 60},
+		"all": {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress },
+			errRefused, 300},
 		"privilege": {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress },
 			errors.New("permission denied"), 20},
-		"away": {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress }, store.ErrUnavailable, 40},
+		"away": {func(c *store.Change) bool { return c.Op == store.PutCursor || c.Op == store.PutProgress },
+			store.ErrUnavailable, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -416,8 +419,9 @@ func TestRefusalsAreBounded(t *testing.T) {
 	h.store.refuses(func(*store.Change) bool { return true })
 	var changes []store.Change
 	for i := range 2 * maxRefusedCursors {
-		changes = append(changes, store.Change{Op: store.PutCursor, Cursor: &store.CursorRow{Room: 1, User: store.Name{User: fmt.Sprint("u", i),
-			Host: "x.org"}}})
+		changes = append(changes, store.Change{Op: store.PutCursor,
+			Cursor: &store.CursorRow{Room: 1, User: store.Name{User: fmt.Sprint("u", i),
+				Host: "x.org"}}})
 	}
 	before := h.store.committed()
 	refused := new(refusedChanges)

@@ -12,7 +12,7 @@ type Relay interface {
 	// full, else through another, and says which; via may be nil. The outcome comes to Engine.Result.
 	// evapi.ErrDown and evapi.ErrFull mean later, other errors never.
 	Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error)
-	// Bounds says what copies under way are bounded by. After ErrFull, Engine.Drained tells
+	// Bounds says what copies under way are bounded by. After ErrFull, Engine.Drained says
 	// when to try again.
 	Bounds() evapi.Bounds
 }

@@ -8,14 +8,14 @@ import (
 	"imcd/evapi/sipmsg"
 )
 
-// request is a SIP MESSAGE on its way through the engine. It is made by the
-// connection's reader and from then on belongs to one shard.
+// request is a SIP MESSAGE on its way through the engine. The reader of the connection makes it, then one
+// shard owns it.
 type request struct {
 	msg     *evapi.Message
 	from    store.Name                  // sender; zero if it has no usable URI
 	display string                      // the sender's display name; may be empty
 	target  store.Name                  // request URI
-	room    store.Name                  // which room it is about
+	room    store.Name                  // the room that it concerns
 	keys    struct{ from, room string } // see fromKey and roomKey
 	foreign bool                        // the sender is of another domain, as Kamailio says
 	cmd     *command                    // nil for a message to the room
@@ -24,20 +24,19 @@ type request struct {
 
 	callID      string
 	marks       marks
-	content     sipmsg.Content // what was sent; Kind 0: not read, or an operator's
-	contentType string         // of the content that goes on; empty if there was none
+	content     sipmsg.Content // Kind 0: not read, or from an operator
+	contentType string         // of the content that is passed on; empty if there was none
 	body        []byte         // likewise
 
 	size    int      // bytes charged until it is answered
-	refused *refusal // found while it was read
-	metered bool     // counted against the sender's limits already
+	refused *refusal // why it is refused, found while it was read
+	metered bool     // it has counted against the limits of the sender
 	seq     uint64   // number of the message; 0 until it has one, and for commands
-	seen    *seen    // how its repetitions find it; nil if they cannot
-	order   *order   // set if an operator asks, and not a user by SIP
+	seen    *seen    // how repetitions find it; nil if they cannot
+	order   *order   // set if it comes from an operator, and not by SIP
 }
 
-// fromKey is from.Key(), made when it is first wanted: every stop on the way of a request
-// looks something up by it.
+// fromKey is from.Key(), made once: many maps have it as a key.
 func (req *request) fromKey() string {
 	if req.keys.from == "" {
 		req.keys.from = req.from.Key()
@@ -45,7 +44,7 @@ func (req *request) fromKey() string {
 	return req.keys.from
 }
 
-// roomKey is the same of room, which must be known by then.
+// roomKey is room.Key(), made once; room must be known.
 func (req *request) roomKey() string {
 	if req.keys.room == "" {
 		req.keys.room = req.room.Key()
@@ -53,9 +52,8 @@ func (req *request) roomKey() string {
 	return req.keys.room
 }
 
-// lateAfter is the age from which on a request is not carried out any more: soon
-// Kamailio answers 503 by itself (after 5 s, imc.cfg), and a client that heard 503
-// expects that nothing was done.
+// lateAfter is the age from which on a request is not carried out: soon Kamailio answers 503 by itself
+// (after 5 s, imc.cfg), and a client that gets a 503 expects that nothing was done.
 const lateAfter = 4 * time.Second
 
 // late reports whether it is too late for req.
@@ -88,8 +86,8 @@ func (req *request) base() int {
 	return rcMessage
 }
 
-// person reports whether somebody may be told something in answer: who has written a
-// text. Programs are answered by the SIP response alone.
+// person reports whether the sender may get notices: a person has written a text. Programs get the SIP
+// response alone.
 func (req *request) person() bool {
 	switch req.content.Kind {
 	case sipmsg.Receipt, sipmsg.Typing, sipmsg.Attachment:
@@ -102,12 +100,10 @@ func (req *request) person() bool {
 	return !req.marks.machine() && !req.marks.idle
 }
 
-// seenKey is what a request has in common with its repetitions: a client that
-// lost the answer sends it again with the same Call-ID and CSeq (RFC 3261
-// section 8.1.3.5 aside, that is a new request), as does a Kamailio that hands
-// over the same event twice. Another From tag or another body makes another request,
-// since there are clients that use a Call-ID for all they send. What has passed rooms is
-// known by its path: it may come here from several of them.
+// seenKey is equal for a request and its repetitions: a client that lost the answer sends it again with
+// the same Call-ID and CSeq, and a Kamailio may report an event twice. Another From tag or another body
+// makes another request, as some clients use one Call-ID for all requests. A message that has passed
+// rooms is known by its path: it may come from several of them.
 type seenKey [16]byte
 
 // seen is a request that was evaluated, or is being evaluated.
@@ -119,7 +115,7 @@ type seen struct {
 	waiting []*request // repetitions that came before the answer
 }
 
-// order is what an operator's request has that a user's has not.
+// order is the part of a request that only an operator's has.
 type order struct {
 	role int8          // of add: what the new member becomes
 	why  *refusal      // the shard's, until done has its value

@@ -13,7 +13,8 @@ import (
 // room with a proper name, and what is refused says why.
 func FuzzCommand(f *testing.F) {
 	for _, body := range []string{"#create chat-1 private", "#invite sip:john@example.org", "#", "# x", "#join\ta\r\nb",
-		"#modify bob owner r x", "#list <r>", "#add \"x\"", "#\x00", "hello", "#exit sip:@", "#history -1", "#JOIN sips:A@B:1;x=y"} {
+		"#modify bob owner r x", "#list <r>", "#add \"x\"", "#\x00", "hello", "#exit sip:@", "#history -1",
+		"#JOIN sips:A@B:1;x=y"} {
 		f.Add(body, "sip:room@example.org")
 	}
 	h := newHouse(f, nil)

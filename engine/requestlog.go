@@ -48,7 +48,7 @@ func (e *Engine) logRequest(req *request, a evapi.Answer, repeated bool) {
 }
 
 // logDelivery writes what became of a copy. Costs nothing unless traced.
-func (d *delivery) logDelivery(f *flight, r evapi.Result) {
+func (d *delivery) logDelivery(f *sentCopy, r evapi.Result) {
 	if !d.engine.traced {
 		return
 	}

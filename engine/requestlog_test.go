@@ -86,7 +86,8 @@ func TestFollowAMessage(t *testing.T) {
 	if len(found) != 2 || found[0]["repeated"] != nil || found[1]["repeated"] != true {
 		t.Fatalf("lines of the request: %v", found)
 	}
-	want := map[string]any{"from": "alice@x.org", "room": "r@x.org", "command": "message", "code": 200.0, "rc": 1.0, "seq": 1.0}
+	want := map[string]any{"from": "alice@x.org", "room": "r@x.org", "command": "message", "code": 200.0, "rc": 1.0,
+		"seq": 1.0}
 	for k, v := range want {
 		if found[0][k] != v {
 			t.Errorf("%s is %v, should be %v", k, found[0][k], v)
@@ -125,7 +126,7 @@ func TestLogOffIsFree(t *testing.T) {
 	h, _ := loggingHouse(t, zerolog.InfoLevel, nil)
 	req := h.e.newRequest(h.request("alice", "r@x.org", "hi"))
 	s := h.e.shards[0]
-	f := &flight{id: "x", room: newRoom(req.room, 1), member: &member{key: "bob@x.org"}, tries: 1}
+	f := &sentCopy{id: "x", room: newRoom(req.room, 1), member: &member{key: "bob@x.org"}, tries: 1}
 	a, r := evapi.Answer{Code: 200, Reason: "OK"}, evapi.Result{CallID: "x", Code: 200}
 	if n := testing.AllocsPerRun(100, func() {
 		h.e.logRequest(req, a, false)

@@ -58,10 +58,13 @@ func phoneCases(t *testing.T) []phoneCase {
 		{file: "linphone-failed-deflate", kind: sipmsg.Receipt},
 		{file: "linphone-cpim-delivered", kind: sipmsg.Receipt},
 		{file: "linphone-typing", kind: sipmsg.Typing, body: same, headers: []string{"Expires: 0", "Priority: non-urgent"}},
-		{file: "linphone-typing-deflate", kind: sipmsg.Typing, body: same, headers: []string{"Content-Encoding: deflate", "Expires: 0"}},
+		{file: "linphone-typing-deflate", kind: sipmsg.Typing, body: same,
+			headers: []string{"Content-Encoding: deflate", "Expires: 0"}},
 		{file: "linphone-cpim-typing", kind: sipmsg.Typing, body: typingXML(t), ctype: "application/im-iscomposing+xml"},
-		{file: "linphone-file", kind: sipmsg.Attachment, body: same, line: "[alice] sent application/vnd.gsma.rcs-ft-http+xml"},
-		{file: "linphone-text-deflate", kind: sipmsg.Text, body: "[alice]: Grüße", ctype: utf8, not: []string{"Content-Encoding"}},
+		{file: "linphone-file", kind: sipmsg.Attachment, body: same,
+			line: "[alice] sent application/vnd.gsma.rcs-ft-http+xml"},
+		{file: "linphone-text-deflate", kind: sipmsg.Text, body: "[alice]: Grüße", ctype: utf8,
+			not: []string{"Content-Encoding"}},
 		{file: "baresip-text", kind: sipmsg.Text, body: "[alice]: hello"},
 		{file: "baresip-command", kind: sipmsg.Text, command: true},
 		{file: "jssip-text", kind: sipmsg.Text, body: "[alice]: hello from a tab"},
@@ -80,17 +83,20 @@ func phoneCases(t *testing.T) []phoneCase {
 		{file: "picture", kind: sipmsg.Attachment, body: same, line: "[alice] sent image/png", headers: []string{
 			`Content-Disposition: attachment; filename="a!b.png"`, "Content-Language: de", "Content-ID: <pic@192.0.2.7>",
 			"MIME-Version: 1.0", "Content-Encoding: identity"}},
-		{file: "cpim-picture", kind: sipmsg.Attachment, body: "\x89PNG\r\n\x1a\n\x00\xff", ctype: "image/png", line: "[alice] sent image/png",
+		{file: "cpim-picture", kind: sipmsg.Attachment, body: "\x89PNG\r\n\x1a\n\x00\xff", ctype: "image/png",
+			line:    "[alice] sent image/png",
 			headers: []string{`Content-Disposition: attachment; filename="a.png"`}},
 		{file: "multipart", kind: sipmsg.Attachment, body: same, line: "[alice] sent multipart/mixed"},
 		{file: "bad-cpim", kind: sipmsg.Attachment, code: 400},
 		{file: "empty", kind: sipmsg.Nothing, code: 400},
 		{file: "empty-picture", kind: sipmsg.Nothing, code: 400},
 		{file: "white", kind: sipmsg.Nothing, code: 400},
-		{file: "auto-reply", kind: sipmsg.Text, body: "[alice]: #list: I am away", headers: []string{"Auto-Submitted: auto-replied"}},
+		{file: "auto-reply", kind: sipmsg.Text, body: "[alice]: #list: I am away",
+			headers: []string{"Auto-Submitted: auto-replied"}},
 		{file: "auto-no", kind: sipmsg.Text, command: true},
 		{file: "require", code: 420},
-		{file: "expires", kind: sipmsg.Text, body: "[alice]: until then", headers: []string{"Expires: 3600"}, not: []string{"1990"}},
+		{file: "expires", kind: sipmsg.Text, body: "[alice]: until then", headers: []string{"Expires: 3600"},
+			not: []string{"1990"}},
 	}
 }
 
@@ -223,7 +229,8 @@ func (c *phoneCase) check(t *testing.T, copies []got) {
 			t.Errorf("%q in %q", not, last.headers)
 		}
 	}
-	if named := strings.HasPrefix(last.from, `"`); named != (!strings.HasPrefix(last.body, "[alice]: ") || c.file == "baresip-text") {
+	if named := strings.HasPrefix(last.from, `"`); named != (!strings.HasPrefix(last.body, "[alice]: ") ||
+		c.file == "baresip-text") {
 		t.Errorf("From: %s", last.from)
 	}
 }

@@ -6,46 +6,43 @@ import (
 	"imcd/engine/store"
 )
 
-// member is one user's place in a room, or the invitation to it. Owned by the
-// room's shard.
-//
-// There may be millions, most of them idle: the fields are in an order, and as
-// small, that 128 bytes suffice.
+// member is one user's place in a room, or the invitation to it. There may be millions, most of them
+// idle; the order and the types of the fields keep it at 128 bytes.
 type member struct {
 	uri     string      // name().URI()
 	key     string      // name().Key(), a part of uri if that is in lower case
 	inviter *store.Name // who invited; nil if not known
 
 	// Delivery.
-	cursor uint64  // number of the last message that reached it
-	next   uint64  // following: number of the next log entry
-	page   *page   // behind: what has been loaded for it; nil if nothing
-	from   uint64  // behind: number after which page begins, or is asked for
-	stored uint64  // the cursor as it is stored
-	flight *flight // copy under way; nil if none
-	wait   *wait   // waiting: until when; nil else
-	last   lastResult
-	excuse uint64 // last message that may come late for other reasons than the load
+	cursor   uint64    // number of the last message that reached it
+	next     uint64    // following: number of the next log entry
+	page     *page     // lagging: its messages; nil: none are loaded
+	from     uint64    // lagging: page begins, or will begin, behind this number
+	stored   uint64    // the cursor in the database
+	inFlight *sentCopy // copy under way; nil if none
+	wait     *wait     // waiting: until when; nil otherwise
+	last     lastResult
+	exempt   uint64 // up to this message, the load is not why it comes late
 
-	at      int32 // behind: index of the next message in page
-	user    uint8 // length of the user part of uri
-	flag    int8  // MemberOwner, MemberAdmin, MemberInvited or 0
-	told    bool  // the invitation has arrived
-	live    bool  // takes part in deliveries: its joining is durable
-	mode    mode  // where its next copy comes from
-	loading bool  // behind: page has been asked for
-	queued  queue // where it waits for its turn
-	tracked bool  // the cursor has a row of its own
-	unshown uint8 // losses that m is to be told of
-	deaf    bool  // m refuses even that: it is told nothing until something has arrived
-	resumed bool  // one of shard.catching: was waiting and is not yet up to date
-	news    news  // whether the others know that it is in the room
+	at                int32 // lagging: index of the next message in page
+	user              uint8 // length of the user part of uri
+	flag              int8  // MemberOwner, MemberAdmin, MemberInvited or 0
+	invitationArrived bool  // the invitation has arrived
+	live              bool  // takes part in deliveries: its joining is durable
+	mode              mode  // where its next copy comes from
+	loading           bool  // lagging: a query for its page is open
+	queued            queue // where it waits for its turn
+	tracked           bool  // the cursor has a row of its own
+	unshown           uint8 // losses that the member has no notice of
+	deaf              bool  // it refuses such notices: no more until something has arrived
+	resumed           bool  // counts in delivery.catching
+	news              news  // what the others know of it
 }
 
 // newMember makes a member of a valid name.
 func newMember(name store.Name, flag int) *member {
 	m := &member{uri: name.URI(), user: uint8(len(name.User)), flag: int8(flag)}
-	// name.Key(), and no new string if that is the same.
+	// This is name.Key(), without a new string if uri ends with it.
 	if m.key = strings.ToLower(m.uri[len("sip:"):]); strings.IndexByte(name.User, '%') >= 0 {
 		m.key = name.Key()
 	}
@@ -70,15 +67,13 @@ type mode uint8
 
 const (
 	following mode = iota // the room's log
-	behind                // the database: the log does not have it any more
-	waiting               // nowhere for now: it could not be reached
+	lagging               // pages from the database: the log does not have everything any more
+	waiting               // nowhere: it could not be reached
 )
 
 func (m *member) invited() bool { return m.flag&store.MemberInvited != 0 }
-
-func (m *member) owner() bool { return m.flag&store.MemberOwner != 0 }
-
-func (m *member) rights() bool { return m.flag&(store.MemberOwner|store.MemberAdmin) != 0 }
+func (m *member) owner() bool   { return m.flag&store.MemberOwner != 0 }
+func (m *member) rights() bool  { return m.flag&(store.MemberOwner|store.MemberAdmin) != 0 }
 
 // queue is where a member waits for its turn.
 type queue uint8
@@ -86,19 +81,19 @@ type queue uint8
 const (
 	noQueue queue = iota
 	ready         // room.ready
-	beside        // outside of that, see recipients
+	beside        // outside of the room's turns, see recipients
 )
 
-// news is what the others in a room have heard of a member.
+// news is what the others in a room know of a member.
 type news uint8
 
 const (
 	announced news = iota // that it is in the room
-	withheld              // nothing: it was added under a name of which nobody knows that it is a user's
-	collected             // nothing yet: the room's next notice of who has joined tells of it
+	withheld              // nothing: it was added, and no sign of such a user is known
+	collected             // nothing yet: it is in the next collected notice
 )
 
-// away reports whether it has no device, as far as is known.
+// away reports whether it has no device, as far as imcd knows.
 func (m *member) away() bool { return m.wait != nil && (m.wait.why == offline || m.wait.why == gone) }
 
 // mark is what a list of members shows before the name.
@@ -112,47 +107,47 @@ func (m *member) mark() string {
 	return ""
 }
 
-// room is a chat room. Owned by its shard.
+// room is a chat room. Its shard and the delivery of that own it and its members.
 type room struct {
 	name    store.Name
 	key     string // name.Key()
 	private bool
 	roster  // members, invited ones included
 
-	id       int64 // of this incarnation, see RoomRow
-	stored   bool  // the database knows the id
-	inflight int   // commits under way
+	id         int64 // of this incarnation, see RoomRow
+	stored     bool  // the database knows id
+	committing int   // commits under way
 
-	seq    uint64 // last message number given, its commit may be under way
+	seq    uint64 // the last number given; its commit may be under way
 	last   uint64 // last message that is durable
-	author string // key of its sender; empty after a restart
-	done   uint64 // RoomRow.Done as it was last written
+	author string // key of the author of that; empty after a restart
+	done   uint64 // RoomRow.Done in the database
 
 	log       roomLog
-	followers int                  // live members in mode following
-	ready     []*member            // live members that have something to get and nothing under way
-	turn      bool                 // stands in shard.turns
+	followers int                  // live members that follow log
+	ready     []*member            // live members that have something to get
+	turn      bool                 // stands in delivery.turns
 	lateness                       // of its messages
-	leavers   []*member            // of a room that is distrusted: who left in vain
-	parking   bool                 // of one that is distrusted: its requests wait for it
-	behind    []*request           // of one that is parking: those behind a refused change
-	parked    []*request           // and those that came later
-	ahead     map[*member]*ahead   // copies under way behind the first of a member; empty unless member_window is above 1
-	loads     map[uint64][]*member // who waits for messages after a number to be loaded
-	open      []*openReceipt       // messages whose senders are to get receipts still, oldest first
+	leavers   []*member            // of a distrusted room: members whose leaving failed
+	parking   bool                 // of a distrusted room: requests wait until it is loaded
+	behind    []*request           // of a parking room: requests behind a refused change
+	parked    []*request           // of a parking room: later requests
+	ahead     map[*member]*ahead   // copies under way behind the first one of a member (member_window)
+	loads     map[uint64][]*member // members that wait for messages after a number
+	open      []*openReceipt       // messages whose senders will get receipts, oldest first
 	newcomers []newcomer           // the last that joined
-	places    places               // of the members of whom there is more to tell than the cursor; nil if of none
+	places    places               // of members that have more places than the cursor; may be nil
 
 	probes bucket               // tries that messages have brought forward
-	probed int                  // index of the member that was looked at last for that
+	probed int                  // index of the last member that was looked at for that
 	names  map[string]shownName // display names of members, by key, at most maxNames; nil unless they are shown
-	losses map[string]losses    // of members, by key; nil if there are none
+	losses map[string]losses    // of members, by key; may be nil
 
-	counted     []string     // owners that the ledger has counted for this room, by key
-	auto        *autoReplies // nil: nobody has spoken
+	counted     []string     // keys of the owners that the ledger has counted
+	auto        *autoReplies // nil: nobody has written
 	said, joins meter        // of rate_room_messages and rate_room_joins
-	typists     typists      // nil in most rooms
-	moves       *moves       // of a large room; nil in others
+	typists     typists      // may be nil
+	moves       *moves       // nil: the room was always small
 }
 
 func newRoom(name store.Name, id int64) *room {
@@ -168,7 +163,8 @@ func (r *room) row() store.RoomRow {
 }
 
 func (r *room) memberRow(m *member) store.MemberRow {
-	return store.MemberRow{Room: r.name, User: m.name(), Flag: int(m.flag), Inviter: m.invitedBy(), Delivered: m.told}
+	return store.MemberRow{Room: r.name, User: m.name(), Flag: int(m.flag), Inviter: m.invitedBy(),
+		Delivered: m.invitationArrived}
 }
 
 // full counts those who are in the room, the invited left out.
@@ -187,8 +183,8 @@ func (r *room) having(is func(*member) bool) []*member {
 	return found
 }
 
-// heir is who owns the room after its last owner left: the oldest admin, else
-// the oldest member; nil if nobody is left.
+// heir owns the room after its last owner left: the oldest admin, else the oldest member; nil: there is
+// none.
 func (r *room) heir(leaver *member) *member {
 	var heir *member
 	for _, m := range r.order {
@@ -203,8 +199,7 @@ func (r *room) heir(leaver *member) *member {
 	return heir
 }
 
-// show names a user the way people in this room know it: without the host where
-// it is the room's own.
+// show is the name of a user in this room: without the host where it is the room's.
 func (r *room) show(n store.Name) string { return showName(n, r.name.Host) }
 
 func showName(n store.Name, host string) string {
@@ -214,7 +209,7 @@ func showName(n store.Name, host string) string {
 	return n.User + "@" + n.Host
 }
 
-// newcomer is a member that was not there for messages up to joined.
+// newcomer is a member that did not get messages up to joined.
 type newcomer struct {
 	member *member
 	joined uint64
@@ -226,7 +221,7 @@ type shownName struct {
 	folded string // see foldName
 }
 
-// atMost reports whether no more than n users are in the room. It looks at few more.
+// atMost reports whether at most n users are in the room. It looks at few more.
 func (r *room) atMost(n int) bool {
 	if len(r.order) <= n {
 		return true

@@ -6,22 +6,21 @@ import (
 	"imcd/evapi"
 )
 
-// entry is one thing that goes to all live members of a room.
+// entry is one message or notice for all live members of a room.
 type entry struct {
 	out  *evapi.Outgoing
 	via  *evapi.Conn // the Kamailio that it came through; nil for any
 	skip string      // key of its sender, who does not get it back; empty for notices
 	size int         // bytes it is charged with
-	owed int         // followers that have not passed it yet
+	owed int         // followers that must still pass it
 	seq  uint64      // number of the message; 0 for a notice
 	at   time.Time   // when it was accepted
 
 	expires time.Time // when it is not delivered any more; zero: never
 }
 
-// roomLog is what a room's followers still have to get: entries numbered without
-// gaps. An entry leaves it when the last follower has passed it, or when the log
-// is over its limits. Owned by the room's shard.
+// roomLog has what followers of a room must still get, in entries that are numbered without gaps. An
+// entry leaves it when the last follower has passed it, or when the log is above its limits.
 type roomLog struct {
 	entries []entry
 	base    uint64 // number of entries[0]
@@ -31,8 +30,7 @@ type roomLog struct {
 
 func (l *roomLog) end() uint64 { return l.base + uint64(len(l.entries)) }
 
-// at returns entry n, which must be in the log. The pointer holds until the log
-// changes.
+// at returns entry n, which must be in the log. The pointer is valid until the log changes.
 func (l *roomLog) at(n uint64) *entry { return &l.entries[n-l.base] }
 
 func (l *roomLog) append(e entry) {
@@ -49,13 +47,12 @@ func (l *roomLog) pop() int {
 	l.base++
 	l.bytes -= size
 	if len(l.entries) == 0 {
-		l.entries = nil // lets the array go
+		l.entries = nil // frees the array
 	}
 	return size
 }
 
-// trim removes what all followers have passed and returns the bytes that this
-// freed.
+// trim removes entries that all followers have passed and returns their bytes.
 func (l *roomLog) trim() int {
 	freed := 0
 	for len(l.entries) > 0 && l.entries[0].owed <= 0 {

@@ -6,9 +6,7 @@ import (
 	"imcd/engine/store"
 )
 
-// indexFrom is the number of members from which on they are found by an index:
-// below it, looking at each is as fast, and an index would take as much memory as
-// they do.
+// indexFrom is the number of members from which on there is an index. With fewer, a search is as fast.
 const indexFrom = 17
 
 // roster is the members of a room, oldest first.
@@ -34,7 +32,7 @@ func (r *roster) get(key string) *member {
 // has reports whether m itself is in the roster.
 func (r *roster) has(m *member) bool { return r.get(m.key) == m }
 
-// reserve makes place for n members in a roster that has none.
+// reserve makes an empty roster large enough for n members.
 func (r *roster) reserve(n int) {
 	r.order = slices.Grow(r.order, n)
 	if n >= indexFrom {
@@ -78,7 +76,7 @@ func (r *roster) drop(m *member) {
 	}
 }
 
-// admit makes a full member of one who may be only invited.
+// admit makes m a full member; it may have been invited.
 func (r *roster) admit(m *member) {
 	if m.invited() && r.has(m) {
 		r.pending--

@@ -6,13 +6,12 @@ import (
 )
 
 const (
-	// maxSenders bounds how many senders are counted at a time. Those above are
-	// let through: a client whose From nobody checks has as many names as it
-	// likes, and must not lock others out with them.
+	// maxSenders bounds the senders that are counted. Further ones are not limited: a client whose From
+	// nobody checks has many names, and must not lock out others with them.
 	maxSenders = 1 << 17
 	// senderParts divides them, so that shards seldom wait for each other.
 	senderParts = 16
-	// sweepEvery is how often a full part looks for room again.
+	// sweepEvery is how often a full part removes idle senders.
 	sweepEvery = time.Second
 )
 
@@ -23,8 +22,7 @@ func (m *senderMeters) idle(now time.Time) bool {
 	return !m.messages.empty.After(now) && !m.commands.empty.After(now)
 }
 
-// senders counts by sender. A sender talks to rooms of many shards, so it is the
-// one thing beside the ledger that shards share.
+// senders counts by sender. Shards share it, as a sender writes to rooms of many shards.
 type senders struct {
 	most  int // in each part
 	parts [senderParts]senderPart
@@ -33,8 +31,8 @@ type senders struct {
 type senderPart struct {
 	mu    sync.Mutex
 	byKey map[string]*senderMeters // guarded by mu
-	swept time.Time                // guarded by mu: when the idle ones were last thrown out
-	after int                      // guarded by mu: how many there must be before that happens again
+	swept time.Time                // guarded by mu: when idle senders were last removed
+	after int                      // guarded by mu: with how many that happens again
 }
 
 func newSenders(most int) *senders {
@@ -45,15 +43,15 @@ func newSenders(most int) *senders {
 	return s
 }
 
-// with calls f with the meters of a sender, which nobody else uses meanwhile. It
-// does not if there are too many senders.
+// with calls f with the meters of a sender, which nobody else uses meanwhile. It does nothing if there
+// are too many senders.
 func (s *senders) with(key string, now time.Time, f func(*senderMeters)) {
 	p := &s.parts[Hash(key)%senderParts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.byKey[key]
 	if m == nil {
-		if !p.room(s.most, now) {
+		if !p.makeSpace(s.most, now) {
 			return
 		}
 		m = new(senderMeters)
@@ -62,8 +60,8 @@ func (s *senders) with(key string, now time.Time, f func(*senderMeters)) {
 	f(m)
 }
 
-// room makes room for one more; false: there is none.
-func (p *senderPart) room(most int, now time.Time) bool {
+// makeSpace removes idle senders if needed, and reports whether there may be one more.
+func (p *senderPart) makeSpace(most int, now time.Time) bool {
 	full := len(p.byKey) >= most
 	if len(p.byKey) >= max(p.after, 64) || full && now.Sub(p.swept) >= sweepEvery {
 		for key, m := range p.byKey {
@@ -71,20 +69,8 @@ func (p *senderPart) room(most int, now time.Time) bool {
 				delete(p.byKey, key)
 			}
 		}
-		// Not for each new one: only when there are twice as many again.
+		// The next time is when there are twice as many.
 		p.swept, p.after = now, min(2*len(p.byKey), most+1)
 	}
 	return len(p.byKey) < most
-}
-
-// count is how many senders are known.
-func (s *senders) count() int {
-	n := 0
-	for i := range s.parts {
-		p := &s.parts[i]
-		p.mu.Lock()
-		n += len(p.byKey)
-		p.mu.Unlock()
-	}
-	return n
 }

@@ -12,11 +12,10 @@ import (
 	"imcd/evapi"
 )
 
-// served is what the Kamailios say of rooms and domains. Immutable: Welcomed makes
-// another one.
+// served is what the Kamailios report of rooms and domains. Immutable: Welcomed makes a new one.
 type served struct {
-	rules   []roomRule      // of each Kamailio that has told one
-	silent  bool            // a Kamailio has told none, or there is none yet: any name may be a room's
+	rules   []roomRule      // of each Kamailio that reports one
+	silent  bool            // a Kamailio reports none, or there is none yet: any name may be a room's
 	domains map[string]bool // own hosts, in lower case, IPv6 addresses without brackets
 	any     bool            // every domain is own, or it is not known which are
 }
@@ -24,14 +23,13 @@ type served struct {
 // roomRule says which user parts one Kamailio takes for rooms.
 type roomRule struct {
 	evapi.RoomRule
-	expr *regexp.Regexp // nil: it cannot be told here which
+	expr *regexp.Regexp // nil: it cannot be checked here
 }
 
 // matches reports whether Kamailio hands over what is sent to a user part.
 func (r *roomRule) matches(user string) bool { return r.expr == nil || r.expr.MatchString(user) }
 
-// telling reports whether the expression tells rooms from users: one that takes any
-// word does not.
+// telling reports whether the expression distinguishes rooms from users: not if it takes any word.
 func (r *roomRule) telling() bool { return r.expr != nil && !r.expr.MatchString("qzxjkvbwpyfhg") }
 
 // words says what names of rooms are like, for people.
@@ -42,7 +40,7 @@ func (r *roomRule) words() string {
 	return "must match " + clip(r.Expression)
 }
 
-// add takes what one Kamailio says. An error tells that its rule cannot be used.
+// add takes the report of one Kamailio. An error says that its rule cannot be used.
 func (s *served) add(w *evapi.Welcome) error {
 	if w.Rooms == nil {
 		s.silent, s.any = true, true

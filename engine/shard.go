@@ -3,7 +3,6 @@ package engine
 import (
 	"time"
 
-	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -19,9 +18,9 @@ type shard struct {
 	stale map[string]*room // likewise: rooms of failed commits, until they are loaded again
 	epoch uint64           // of the committer, when it last loaded rooms again for this shard
 
-	now      time.Time // of this round
-	replied  bool      // a request was answered in this round
-	toldLate time.Time // when a late room was last logged
+	now        time.Time // of this round
+	replied    bool      // a request was answered in this round
+	lateLogged time.Time // when a late room was last logged
 
 	dedupe dedupe
 }
@@ -59,14 +58,6 @@ func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 	s.engine.metrics.request(req, a)
 	s.engine.logRequest(req, a, repeated)
 	s.engine.closed(req)
-}
-
-// createRoom makes a room in memory; its changes are the caller's.
-func (s *shard) createRoom(name store.Name, private bool) *room {
-	r := newRoom(name, newRoomID())
-	r.private, r.stored = private, true
-	s.addRoom(r)
-	return r
 }
 
 func (s *shard) addRoom(r *room) {

@@ -14,12 +14,12 @@ func (s *shard) submit(t *call) {
 	if t.owners && t.room != nil {
 		s.countOwners(t.room)
 	}
-	if len(t.changes) == 0 && (t.room == nil || t.room.inflight == 0) {
+	if len(t.changes) == 0 && (t.room == nil || t.room.committing == 0) {
 		s.apply(t)
 		return
 	}
 	if t.room != nil {
-		t.room.inflight++
+		t.room.committing++
 		t.epoch = s.epoch
 	}
 	s.engine.committer.put(t)
@@ -33,7 +33,7 @@ func (s *shard) store(changes []store.Change, lazy bool, after func(error)) {
 // done takes a call back from the committer.
 func (s *shard) done(t *call, err error) {
 	if t.room != nil {
-		t.room.inflight--
+		t.room.committing--
 	}
 	if t.after != nil {
 		t.after(err)

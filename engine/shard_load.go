@@ -87,7 +87,7 @@ func (s *shard) fill(r *room, state store.RoomState, was map[string]*member) {
 		if old := was[m.key]; old != nil {
 			m = old
 		}
-		m.flag, m.inviter, m.told = int8(row.Flag), nil, row.Delivered
+		m.flag, m.inviter, m.invitationArrived = int8(row.Flag), nil, row.Delivered
 		r.put(m)
 		if !row.Inviter.IsZero() {
 			inviter := row.Inviter // a copy, so that the row can be freed
@@ -96,7 +96,7 @@ func (s *shard) fill(r *room, state store.RoomState, was map[string]*member) {
 		switch {
 		case m.invited():
 			s.delivery.leave(r, m)
-			if !m.told && m.inviter != nil && was == nil {
+			if !m.invitationArrived && m.inviter != nil && was == nil {
 				s.sendInvitation(r, m)
 			}
 		default:

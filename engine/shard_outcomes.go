@@ -30,7 +30,7 @@ func (s *shard) invitationDone(r *room, m *member, result evapi.Result) {
 	}
 	c := s.own(r)
 	if judge(result) <= known {
-		m.told = true
+		m.invitationArrived = true
 		c.put(m)
 	} else {
 		inviter := m.invitedBy()

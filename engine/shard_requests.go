@@ -85,8 +85,8 @@ func (s *shard) unavailable(req *request) *refusal {
 // refuseLate is the answer to a message for a room that is overdue.
 func (s *shard) refuseLate(r *room) *refusal {
 	s.engine.metrics.shed.Inc()
-	if s.now.Sub(s.toldLate) >= lateLogged {
-		s.toldLate = s.now
+	if s.now.Sub(s.lateLogged) >= lateLogged {
+		s.lateLogged = s.now
 		s.engine.log.Warn().Str("room", r.key).Uint64("behind", r.last-r.front).
 			Msg("more is said than can be delivered: messages to this room, and maybe others, are refused")
 	}

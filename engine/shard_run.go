@@ -15,10 +15,10 @@ func (s *shard) run(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	defer s.delivery.flushTimer.Stop()
-	defer s.delivery.ripeTimer.Stop()
-	var l letters
+	defer s.delivery.freshTimer.Stop()
+	var l inboxBatch
 	for {
-		s.tellTime()
+		s.setTime()
 		select {
 		case <-ctx.Done():
 			return
@@ -29,11 +29,11 @@ func (s *shard) run(ctx context.Context) {
 			}
 			s.delivery.tick()
 			s.giveUpParked()
-		case <-s.delivery.ripeTimer.C:
+		case <-s.delivery.freshTimer.C:
 		case <-s.delivery.flushTimer.C:
 			s.delivery.flush(nil)
 		}
-		s.tellTime()
+		s.setTime()
 		s.inbox.take(&l)
 		for i := range l.results {
 			s.delivery.result(l.results[i])
@@ -59,7 +59,7 @@ func (s *shard) run(ctx context.Context) {
 
 // setTime sets the time of this round. If imcd was stopped for long, Kamailio has not reported all
 // registrations.
-func (s *shard) tellTime() {
+func (s *shard) setTime() {
 	last := s.now
 	s.now = time.Now()
 	s.delivery.now = s.now

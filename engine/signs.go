@@ -9,22 +9,21 @@ import (
 	"imcd/engine/store"
 )
 
-// Signs of life of somebody who could not be reached: a request of that user, or, as
-// nothing else may tell, a message for it. They stand in where Kamailio does not report
-// registrations (route(IMC_REGISTERED)), or another Kamailio has them.
+// A sign of a user who could not be reached is a request of that user, or, less certain, a message for
+// the user. Signs help where Kamailio does not report registrations (route(IMC_REGISTERED)), or another
+// Kamailio has them.
 
-// signs knows the users whose requests tell something: those who wait for something in
-// some room, or have not answered for a moment. Shards write it and readers of
-// connections read it, hence the lock.
+// signs has the users whose requests matter: those that wait in some room, or have not answered for a
+// moment. Shards write it and readers of connections read it, hence the lock.
 type signs struct {
-	some atomic.Int64 // users with a reason; without any a request costs no more than to look here
+	some atomic.Int64 // users with a reason; with none, a request costs one load
 
 	mu    sync.Mutex
 	users map[string]*unheard // guarded by mu; by user key
-	kept  int                 // guarded by mu; of them, those without a reason any more, or fewer
+	kept  int                 // guarded by mu: an upper bound of users without a reason
 }
 
-// unheard is a user whose next request tells something.
+// unheard is a user whose next request matters.
 type unheard struct {
 	n    int       // reasons for that
 	last time.Time // when the last request did
@@ -61,7 +60,7 @@ func (s *signs) forget(user string) {
 		delete(s.users, user)
 		return
 	}
-	// It says when the user was heard last, for a while.
+	// It is kept for last.
 	if s.kept++; s.kept > keptSigns && int64(s.kept) > s.some.Load() {
 		s.sweep()
 	}
@@ -73,11 +72,10 @@ func (s *signs) sweep() {
 	maps.DeleteFunc(s.users, func(_ string, u *unheard) bool { return u.n == 0 })
 }
 
-// keptSigns is how many users are kept for whom there is no reason any more.
+// keptSigns is how many users without a reason are kept.
 const keptSigns = 1024
 
-// heard reports whether a request of a user is a sign that somebody waits for, and the
-// first within a time.
+// heard reports whether a request of a user matters, and is the first within a time.
 func (s *signs) heard(user store.Name, now time.Time, every time.Duration) bool {
 	if s.some.Load() == 0 {
 		return false

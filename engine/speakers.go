@@ -5,9 +5,8 @@ import "sync"
 // speakersHalf is how many users each half of speakers holds.
 const speakersHalf = 1 << 15
 
-// speakers are users whose clients have sent receipts in this run, the last ones to do so:
-// they understand receipts. A client of whom this is forgotten gets none until it has
-// sent another. All shards share it.
+// speakers are the users whose clients sent receipts last in this run: these clients understand receipts.
+// Shards share it.
 type speakers struct {
 	half int // how many each map holds
 

@@ -125,7 +125,7 @@ func (e *Engine) Stop(ctx context.Context) {
 			return
 		}
 		for _, s := range e.shards {
-			s.inbox.ring() // the engine may be idle already
+			s.inbox.signal() // the engine may be idle already
 		}
 		select {
 		case <-e.idle:

@@ -14,7 +14,8 @@ import (
 func loadedRoom(room string, members int) store.RoomState {
 	state := store.RoomState{Room: store.RoomRow{Name: store.Name{User: room, Host: "x.org"}}}
 	for i := range members {
-		state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name, User: store.Name{User: fmt.Sprint("User", i), Host: "x.org"}})
+		state.Members = append(state.Members, store.MemberRow{Room: state.Room.Name,
+			User: store.Name{User: fmt.Sprint("User", i), Host: "x.org"}})
 	}
 	return state
 }

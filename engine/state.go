@@ -62,7 +62,7 @@ func (m *member) state(now time.Time) string {
 
 // invitation is the state of somebody who is invited, in words and as a code.
 func (m *member) invitation() (words, code string) {
-	if m.told {
+	if m.invitationArrived {
 		return "has the invitation", StateInvited
 	}
 	return "gets the invitation once a device is registered", StateUntold

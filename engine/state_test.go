@@ -47,7 +47,8 @@ func TestStates(t *testing.T) {
 			h.says("1")
 			h.pass(25 * time.Hour)
 			d := h.of("bob")
-			want := strings.Replace(tc.want, "2000-01-01 00:00", time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Local().Format("2006-01-02 15:04"), 1)
+			want := strings.Replace(tc.want, "2000-01-01 00:00",
+				time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Local().Format("2006-01-02 15:04"), 1)
 			before, after, _ := strings.Cut(want, "N")
 			if d.StateCode != tc.state || !strings.HasPrefix(d.State, before) || !strings.HasSuffix(d.State, after) {
 				t.Errorf("%d: %q %q, want %q", tc.code, d.StateCode, d.State, want)
@@ -56,7 +57,8 @@ func TestStates(t *testing.T) {
 				t.Errorf("%d: %+v", tc.code, d)
 			}
 			p, err := h.e.Pending(context.Background(), "sip:bob@x.org")
-			if away := tc.code != 200; err != nil || away && (len(p) != 1 || p[0].State != d.State || p[0].StateCode != d.StateCode) {
+			if away := tc.code != 200; err != nil || away &&
+				(len(p) != 1 || p[0].State != d.State || p[0].StateCode != d.StateCode) {
 				t.Errorf("%d: pending %+v %v", tc.code, p, err)
 			}
 		})
@@ -91,7 +93,8 @@ func TestSkip(t *testing.T) {
 					t.Fatalf("%d %v", seq, err)
 				}
 				h.wantSent(notShown, "2")
-				if d := h.of("bob"); d.Lost == nil || d.Lost.Seq != 1 || d.Lost.Count != 1 || d.Lost.Reason != lossOperator || d.Lag != 0 {
+				if d := h.of("bob"); d.Lost == nil || d.Lost.Seq != 1 || d.Lost.Count != 1 || d.Lost.Reason != lossOperator ||
+					d.Lag != 0 {
 					t.Errorf("%+v", d)
 				}
 				h.quiet()

@@ -20,7 +20,7 @@ const (
 	bareStart                  // the command character and no word right behind it
 )
 
-// readOpening tells what a text is, and where the rest begins: behind the command
+// readOpening returns the kind of a text, and where the rest begins: behind the command
 // character, or with the second one if it is doubled. White space and characters that
 // nobody sees do not count before it, nor does its full width.
 func readOpening(text string, start byte) (opening, int) {

@@ -18,7 +18,8 @@ import (
 func (h *house) uncertain(what string, stored bool) {
 	h.store.set(func(changes []store.Change) (error, bool) {
 		for _, c := range changes {
-			if c.Op == store.PutMessage && string(c.Message.Body) == what || c.Op == store.PutMember && c.Member.User.User == what {
+			if c.Op == store.PutMessage && string(c.Message.Body) == what || c.Op == store.PutMember &&
+				c.Member.User.User == what {
 				return fmt.Errorf("connection lost: %w", store.ErrUncertain), stored
 			}
 		}
@@ -252,7 +253,8 @@ func TestStopWhileUncertain(t *testing.T) {
 
 // What only says how far somebody has come is written again, and is no row of its own.
 func TestSigned(t *testing.T) {
-	cursor, seen := store.Change{Op: store.PutCursor, Cursor: &store.CursorRow{}}, store.Change{Op: store.PutSeen, Seen: &store.SeenRow{}}
+	cursor, seen := store.Change{Op: store.PutCursor, Cursor: &store.CursorRow{}},
+		store.Change{Op: store.PutSeen, Seen: &store.SeenRow{}}
 	message := store.Change{Op: store.PutMessage, Message: &store.MessageRow{}}
 	for _, tt := range []struct {
 		changes []store.Change

@@ -9,9 +9,8 @@ import (
 // maxUsers bounds the users that are remembered.
 const maxUsers = 1 << 20
 
-// users are those of own domains who have registered or written something since the
-// engine was started: their names are no invention of somebody else. Of more than fit
-// some are forgotten.
+// users are the users of own domains who have registered or written something in this run: nobody has
+// invented their names. Above the limit some are forgotten.
 type users struct {
 	limit int
 

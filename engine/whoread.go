@@ -27,8 +27,7 @@ func runSeen(c *call) *refusal {
 	})
 }
 
-// seenLines tells of the last n of rows. Who asks for one learns of its own last message,
-// too.
+// seenLines are the lines about the last n of rows. With n = 1 they include the sender's own last message.
 func (c *call) seenLines(m *member, rows []store.MessageRow, n int) []string {
 	last := &rows[len(rows)-1]
 	if n > 1 {
@@ -54,7 +53,7 @@ func (c *call) seenLines(m *member, rows []store.MessageRow, n int) []string {
 	return lines
 }
 
-// seenLine is what there is to tell of one message.
+// seenLine is the line about one message.
 func (c *call) seenLine(notice string, row *store.MessageRow) string {
 	r := c.room
 	author := row.Sender.Key()

@@ -76,7 +76,8 @@ func TestSeenOfMany(t *testing.T) {
 	for _, user := range others {
 		h.receipt(user, "r", imdn(last[user], "displayed"))
 	}
-	h.wantTold("a", "r", "#seen", "*** Last message, by alice: delivered to 15 of 15, read by 15: a, b, c, d, e, f, g, h, i, j, k, l …")
+	h.wantTold("a", "r", "#seen",
+		"*** Last message, by alice: delivered to 15 of 15, read by 15: a, b, c, d, e, f, g, h, i, j, k, l …")
 	h.relay.take()
 	h.say("a", "r", "#seen 500")
 	h.settled()
