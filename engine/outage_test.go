@@ -108,9 +108,7 @@ func TestErrorsBackOff(t *testing.T) {
 				if n < 3 || n > tc.most {
 					t.Errorf("%d tries in ten minutes, want 3 to %d", n, tc.most)
 				}
-				log.mu.Lock()
-				text := log.text.String()
-				log.mu.Unlock()
+				text := log.String()
 				for _, line := range tc.lines {
 					if n := strings.Count(text, line); n != 1 {
 						t.Errorf("%d lines %q", n, line)

@@ -1,35 +1,23 @@
 package engine
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"imcd/evapi"
+	"imcd/evapi/evapitest/kit"
 )
 
 // logBuffer is a log that the test can read.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
+type logBuffer struct{ kit.Output }
 
 // lines are the logged lines with that message.
 func (b *logBuffer) lines(t *testing.T, message string) (lines []map[string]any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for line := range strings.Lines(b.text.String()) {
+	for line := range strings.Lines(b.String()) {
 		var m map[string]any
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			t.Fatalf("%s: %v", line, err)
@@ -103,8 +91,8 @@ func TestFollowAMessage(t *testing.T) {
 		found[0]["code"] != 200.0 || found[0]["result"] != "ok" || found[0]["took"] == nil {
 		t.Errorf("copies %v, lines %v", copies, found)
 	}
-	if strings.Contains(log.text.String(), "hunter2") {
-		t.Errorf("what was said is in the log:\n%s", log.text.String())
+	if strings.Contains(log.String(), "hunter2") {
+		t.Errorf("what was said is in the log:\n%s", log.String())
 	}
 }
 

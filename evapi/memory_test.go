@@ -1,11 +1,9 @@
 package evapi
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,24 +12,6 @@ import (
 
 	"imcd/evapi/evapitest/kit"
 )
-
-// lines is a log that is looked at while it is written.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *lines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), part)
-}
 
 // While Kamailio's memory is low it gets replies, and copies slowly, answers first; and the
 // others as soon as it has memory again. The log says so once each.
@@ -57,7 +37,7 @@ func TestLowMemory(t *testing.T) {
 				pingID(ping), free, shm))
 		}
 	})
-	log, cfg := &lines{}, testConfig(f.addr())
+	log, cfg := &kit.Output{}, testConfig(f.addr())
 	cfg.Log = zerolog.New(log)
 	c := startConn(t, cfg, &recorder{})
 	kit.Eventually(t, "memory known", func() bool { return c.Stats().MemoryShort })
@@ -85,7 +65,7 @@ func TestLowMemory(t *testing.T) {
 	}
 	kit.Eventually(t, "not short", func() bool { return !c.Stats().MemoryShort })
 	for _, line := range []string{"Kamailio is short of shared memory", "Kamailio has shared memory again"} {
-		if n := log.count(line); n != 1 {
+		if n := log.Count(line); n != 1 {
 			t.Errorf("%q was logged %d times", line, n)
 		}
 	}

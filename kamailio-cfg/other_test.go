@@ -1,10 +1,8 @@
 package kamailiocfg_test
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	"imcd/evapi/evapitest"
@@ -28,7 +26,7 @@ func TestOtherMethods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, diff), Local: c.local +
 				"alias=\"chat.test\"\n", IMCLocal: c.imc})
-			log := new(syncBuffer)
+			log := new(kit.Output)
 			c.ua.User, c.ua.Domain, c.ua.Proxy, c.ua.Log = "alice", "chat.test", k.SIPAddr(), log
 			u := kit.UA(t, c.ua)
 			const room = "sip:chat-1@chat.test"
@@ -68,7 +66,7 @@ func checkOther(t *testing.T, u *evapitest.UA, method, room string, code int) {
 
 // checkOthersUntouched: requests inside a dialog, and what is for no room, are the
 // operator's; ACK and CANCEL are never answered.
-func checkOthersUntouched(t *testing.T, u *evapitest.UA, log *syncBuffer, auth bool) {
+func checkOthersUntouched(t *testing.T, u *evapitest.UA, log *kit.Output, auth bool) {
 	t.Helper()
 	stranger := 404
 	if auth {
@@ -89,26 +87,8 @@ func checkOthersUntouched(t *testing.T, u *evapitest.UA, log *syncBuffer, auth b
 			expect(t, do(t, u, evapitest.Request{Method: "OPTIONS", URI: "sip:" +
 				u.AOR()[strings.Index(u.AOR(), "@")+1:]}), 200)
 		}
-		if got := log.count("Call-ID: silent-" + method); got != 0 {
+		if got := log.Count("Call-ID: silent-" + method); got != 0 {
 			t.Errorf("%s was answered %d times", method, got)
 		}
 	}
-}
-
-// syncBuffer keeps what a user agent received.
-type syncBuffer struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.Write(p)
-}
-
-func (b *syncBuffer) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.all.String(), text)
 }

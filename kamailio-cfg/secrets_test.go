@@ -29,7 +29,7 @@ const (
 // said is in a log or on a command line, and a message can be followed by Call-IDs
 // through both logs.
 func TestStockSecured(t *testing.T) {
-	log := new(imcdtest.Output)
+	log := new(kit.Output)
 	k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Log: log,
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_LOG\n"})
 	dir := imcdtest.Programs(t)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"imcd/engine/store"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -144,10 +145,7 @@ func TestCutCommit(t *testing.T) {
 		for moment, what := range []string{"before", "after"} {
 			n++
 			want := committedOnce(t, c.changes)
-			database := fmt.Sprint("cut", n)
-			newDatabase(t, pg, database)
-			s := open(t, cutter.URL(database), leased())
-			commit(t, s, uncertainStart...)
+			s := openStart(t, pg, cutter, fmt.Sprint("cut", n), leased())
 			cut := cutter.Cut(schematest.Moment(moment), c.has)
 			err := s.Commit(testContext(t), c.changes)
 			if err != nil && !errors.Is(err, ErrUncertain) {
@@ -159,12 +157,21 @@ func TestCutCommit(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s, cut %s, again: %v", name, what, err)
 			}
-			await(t, cut.Done)
+			kit.Await(t, "the cut", cut.Done)
 			if got := everything(t, s); got != want {
 				t.Errorf("%s, cut %s: left\n%s\nwant\n%s", name, what, got, want)
 			}
 		}
 	}
+}
+
+// openStart opens a new database through the cutter, and commits uncertainStart to it.
+func openStart(t *testing.T, pg *schematest.Postgres, cutter *schematest.Cutter, name string, opts Options) *Store {
+	t.Helper()
+	newDatabase(t, pg, name)
+	s := open(t, cutter.URL(name), opts)
+	commit(t, s, uncertainStart...)
+	return s
 }
 
 func newDatabase(t *testing.T, pg *schematest.Postgres, name string) (url string) {
@@ -186,9 +193,7 @@ func TestLateCommit(t *testing.T) {
 		n++
 		want := committedOnce(t, c.changes)
 		database := fmt.Sprint("late", n)
-		newDatabase(t, pg, database)
-		s := open(t, cutter.URL(database), Options{MaxConns: 1}) // which Commit itself uses but once again
-		commit(t, s, uncertainStart...)
+		s := openStart(t, pg, cutter, database, Options{MaxConns: 1}) // which Commit itself uses but once again
 		cut := cutter.Cut(schematest.LateCommit, c.has)
 		done := make(chan error, 1)
 		go func() {
@@ -198,10 +203,10 @@ func TestLateCommit(t *testing.T) {
 			}
 			done <- err
 		}()
-		await(t, cut.Done)
+		kit.Await(t, "the cut", cut.Done)
 		if c.has == "COMMIT" {
 			// The transaction is open at the server, and has what is asked for.
-			waitUntil(t, "it waits for the transaction", func() bool {
+			kit.Eventually(t, "it waits for the transaction", func() bool {
 				return pg.Exec(testContext(t), database, "SELECT 1 / count(*) FROM pg_stat_activity WHERE datname = "+
 					"current_database() AND wait_event_type = 'Lock' AND wait_event = 'transactionid'") == nil
 			})
@@ -209,7 +214,7 @@ func TestLateCommit(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		cut.Release()
-		await(t, cut.Settled)
+		kit.Await(t, "the end of the commit", cut.Settled)
 		if c.has == "COMMIT" {
 			if err := <-done; err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -217,30 +222,6 @@ func TestLateCommit(t *testing.T) {
 		}
 		if got := everything(t, s); got != want {
 			t.Errorf("%s: left\n%s\nwant\n%s", name, got, want)
-		}
-	}
-}
-
-// await waits for a channel that is closed.
-func await(t *testing.T, ch <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-ch:
-	case <-testContext(t).Done():
-		t.Fatal("never")
-	}
-}
-
-// waitUntil waits for cond.
-func waitUntil(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for ctx := testContext(t); !cond(); {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("never: %s", what)
-		case <-tick.C:
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"imcd/engine/store"
+	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
 
@@ -48,7 +49,7 @@ func TestStoppedStandby(t *testing.T) {
 	more := []store.Change{putMessage(7, 4, nil), putSeen(8, 200, epoch)}
 	done := make(chan error, 1)
 	go func() { done <- s.Commit(testContext(t), more) }()
-	waitUntil(t, "a commit waits for the standby", func() bool {
+	kit.Eventually(t, "a commit waits for the standby", func() bool {
 		err := primary.Exec(testContext(t), "postgres",
 			"SELECT 1 / count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND "+
 				"backend_type = 'client backend'")
@@ -202,7 +203,7 @@ func TestReadOnlyConnection(t *testing.T) {
 	primary, standby := schematest.NewPair(t, schematest.Options{})
 	newDatabase(t, primary, "x")
 	s := open(t, primary.URL("x"), Options{})
-	waitUntil(t, "the standby has the tables", func() bool {
+	kit.Eventually(t, "the standby has the tables", func() bool {
 		return standby.Exec(testContext(t), "x", "TABLE imcd_lease") == nil
 	})
 	d, err := openDialect(standby.URL("x"), Options{}.withDefaults())

@@ -11,12 +11,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // poll is how often a state that nobody announces is looked at.
@@ -54,7 +53,7 @@ type Imcd struct {
 	rpc, http int
 
 	cmd    *exec.Cmd
-	log    Output
+	log    kit.Output
 	done   chan struct{} // closed when the process has ended
 	killed bool          // the last run was ended by Kill
 }
@@ -193,24 +192,4 @@ func (i *Imcd) end(sig syscall.Signal) error {
 	}
 	<-i.done
 	return nil
-}
-
-// Output collects what a process prints.
-type Output struct {
-	mu   sync.Mutex
-	text strings.Builder // guarded by mu
-}
-
-// Write implements io.Writer.
-func (o *Output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-// String is the text so far.
-func (o *Output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
