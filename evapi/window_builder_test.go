@@ -145,7 +145,9 @@ func TestConnBatches(t *testing.T) {
 			t.Errorf("copy %d, which was taken, is reported lost", i)
 		}
 	}
-	kit.Eventually(t, "the last one is settled", func() bool { return len(taken) == 12 || rec.count("result c11 503") == 1 })
+	kit.Eventually(t, "the last one is settled", func() bool {
+		return len(taken) == 12 || rec.count("result c11 503") == 1
+	})
 	if got := <-taken; !strings.Contains(got, `"imc.batch","params":["1","batch",`) || !strings.HasSuffix(got,
 		`"sip:bob@h c0 .<."]}`) {
 		t.Errorf("%s", got)

@@ -310,10 +310,12 @@ func TestRefusedChangesAreTold(t *testing.T) {
 		if s.dialect.name() == "sqlite" {
 			run(t, s, `CREATE TRIGGER no_poison BEFORE INSERT ON imcd_messages WHEN instr(NEW.body, CAST('poison' AS BLOB)) > 0
 				BEGIN SELECT RAISE(ABORT, 'not here'); END`,
-				`CREATE TRIGGER no_bad BEFORE INSERT ON imc_members WHEN NEW.username LIKE 'bad%' BEGIN SELECT RAISE(ABORT, 'not here'); END`)
+				`CREATE TRIGGER no_bad BEFORE INSERT ON imc_members WHEN NEW.username LIKE 'bad%'
+		BEGIN SELECT RAISE(ABORT, 'not here'); END`)
 		} else {
 			run(t, s, `CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not here'; END $$`,
-				`CREATE TRIGGER no_bad BEFORE INSERT ON imc_members FOR EACH ROW WHEN (NEW.username LIKE 'bad%') EXECUTE FUNCTION no()`,
+				`CREATE TRIGGER no_bad BEFORE INSERT ON imc_members FOR EACH ROW
+		WHEN (NEW.username LIKE 'bad%') EXECUTE FUNCTION no()`,
 				`ALTER TABLE imcd_messages ADD CHECK (position('poison'::bytea in body) = 0)`)
 		}
 		poison := func(seq uint64) store.Change { return putMessage(7, seq, []byte("a poison")) }

@@ -131,7 +131,8 @@ func TestTakenOverAndFreshSchemasAreEqual(t *testing.T) {
 	name := regexp.MustCompile(`[^/]+$`).FindString(url)
 	if err := schematest.Server(t).Exec(testContext(t), name, kamailioSQL(t)+
 		"INSERT INTO imc_rooms (name, domain, flag) VALUES ('r', 'example.org', 1);"+
-		"INSERT INTO imc_members (username, domain, room, flag) VALUES ('a', 'example.org', 'sip:r@example.org', 1)"); err != nil {
+		"INSERT INTO imc_members (username, domain, room, flag) "+
+		"VALUES ('a', 'example.org', 'sip:r@example.org', 1)"); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]store.RoomState{"sip:r@example.org": {Room: store.RoomRow{Name: at("r"), Flag: 1},

@@ -78,7 +78,8 @@ var oddTables = []struct {
 			domain TEXT, room TEXT, flag INTEGER, UNIQUE (room, username, domain))`},
 		refuse: strings.Repeat("u", 32)},
 	{name: "other types", sql: map[string]string{
-		"postgres": `CREATE DOMAIN small AS SMALLINT; CREATE EXTENSION citext; CREATE TABLE imc_members (id BIGINT GENERATED ALWAYS AS IDENTITY,
+		"postgres": `CREATE DOMAIN small AS SMALLINT; CREATE EXTENSION citext;
+			CREATE TABLE imc_members (id BIGINT GENERATED ALWAYS AS IDENTITY,
 			username CITEXT, domain TEXT, room VARCHAR, flag small, UNIQUE (room, username, domain))`,
 		"sqlite": `CREATE TABLE imc_members (ID INTEGER PRIMARY KEY AUTOINCREMENT, UserName TEXT COLLATE NOCASE, domain,
 			room, flag,

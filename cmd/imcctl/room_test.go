@@ -9,7 +9,8 @@ import (
 func TestRoomShowsPlaces(t *testing.T) {
 	var d detail
 	if err := json.Unmarshal([]byte(`{"room":"sip:r@x","sequence":5,"following":2,"read_by":1,"read_of":2,"members":[
-		{"user":"sip:a@x","cursor":5,"displayed":0},{"user":"sip:b@x","cursor":5,"delivered":3,"displayed":2}]}`), &d); err != nil {
+		{"user":"sip:a@x","cursor":5,"displayed":0},
+		{"user":"sip:b@x","cursor":5,"delivered":3,"displayed":2}]}`), &d); err != nil {
 		t.Fatal(err)
 	}
 	var b strings.Builder

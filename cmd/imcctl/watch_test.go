@@ -170,7 +170,8 @@ func TestWatchLines(t *testing.T) {
 		`{"event":"role","room":"sip:a@x","user":"sip:b@x","role":"admin"}`,
 		`{"event":"room_created","room":"sip:a@x","private":true}`,
 		`{"event":"room_destroyed","room":"sip:a@x","by":"sip:b@x"}`,
-		`{"event":"failure","room":"sip:a@x","member":"sip:b@x","seq":4,"code":404,"reason":"not registered","outcome":"offline"}`,
+		`{"event":"failure","room":"sip:a@x","member":"sip:b@x","seq":4,"code":404,` +
+			`"reason":"not registered","outcome":"offline"}`,
 		`{"event":"kamailio","kamailio":"k","up":false}`, `{"event":"news"}`,
 	} {
 		if err := w.print([]byte(`{"params":` + e + `}`)); err != nil {

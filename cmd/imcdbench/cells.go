@@ -10,7 +10,7 @@ import (
 	"imcd/cmd/imcdbench/internal/contest"
 )
 
-// makeCells reads what is to be delivered, and to which phones.
+// makeCells reads the sizes of deliveries, and the kinds of phones.
 func (o *options) makeCells() error {
 	lists := make(map[string][]int)
 	for _, l := range []struct {

@@ -17,7 +17,7 @@ import (
 	"imcd/cmd/imcdbench/internal/fairness"
 )
 
-// options are what the command line says.
+// options are those of the command line.
 type options struct {
 	only    string
 	rounds  int
@@ -64,7 +64,7 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.rooms, "rooms", "1,8", "how many rooms at once")
 	f.StringVar(&o.bodies, "bodies", "100,4096", "sizes of messages, in bytes")
 	f.StringVar(&o.rtts, "rtt", "0", "how much later phones answer, in ms: 0,20,100,300")
-	f.StringVar(&o.silent, "silent", "0", "each so manieth member never answers (6: one of six); 0: all answer")
+	f.StringVar(&o.silent, "silent", "0", "every n-th member never answers (6: one of six); 0: all answer")
 	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, sip")
 	f.StringVar(&o.contestants, "contestants", "",
 		"only those whose name has one of these in it: module/documented, imcd, bare/1, …")
@@ -183,7 +183,7 @@ func (o *options) makeGrowth() (err error) {
 	return nil
 }
 
-// lab is what all measurements have in common, with so many rooms of each size.
+// lab are the options that all measurements share, with so many rooms of each size.
 func (o *options) lab(rooms map[int]int) contest.Options {
 	opts := contest.Options{Binary: o.binary, Workers: o.workers, SHM: o.shm, Buffer: o.buffer, Sockets: o.sockets,
 		Set: o.set, Rooms: rooms}

@@ -11,7 +11,7 @@ import (
 func (o *options) realFlags(f *flag.FlagSet) {
 	f.IntVar(&o.fair.Small, "fairness-small", 5, "fairness: members of the small room")
 	f.IntVar(&o.fair.Big, "fairness-big", 10000, "fairness: members of the big room")
-	f.IntVar(&o.fair.Silent, "fairness-silent", 6, "fairness: each so manieth member of the big room never answers")
+	f.IntVar(&o.fair.Silent, "fairness-silent", 6, "fairness: every n-th member of the big room never answers")
 	f.IntVar(&o.fair.Rooms, "fairness-rooms", 1500, "fairness: rooms of one silent member each")
 	f.DurationVar(&o.fair.Every, "fairness-every", 10*time.Millisecond,
 		"fairness: between two messages to the small room")

@@ -60,7 +60,7 @@ func compare(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 	return passed, nil
 }
 
-// growing measures how costs grow.
+// growing measures the growth of costs.
 func growing(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
 	all, err := growth.Run(ctx, growth.Options{Lab: o.lab(nil), Sizes: o.sizesGrown, Rooms: o.roomsGrown, Members: 10,
 		Messages: 500, Repeat: o.rounds, Rest: o.rest}, output(raw))
@@ -72,7 +72,7 @@ func growing(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 
 func output(raw io.Writer) rig.Output { return rig.Output{Raw: raw, Progress: os.Stderr} }
 
-// reporter is the result of a part.
+// reporter is the result of a measurement.
 type reporter interface {
 	Report(w io.Writer) (passed bool)
 }

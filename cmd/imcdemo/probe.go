@@ -13,7 +13,7 @@ import (
 	"imcd/cmd/internal/stack"
 )
 
-// poll is the time between two looks at what is awaited.
+// poll is the time between two looks at a state.
 const poll = 20 * time.Millisecond
 
 // await repeats try until it succeeds, a child ends, or ctx does.

@@ -65,7 +65,7 @@ func (u *UA) Raw(ctx context.Context, data []byte) (*sip.Response, error) {
 	return u.transact(ctx, "", string(m[1]), data)
 }
 
-// SendRaw sends bytes as they are and expects nothing.
+// SendRaw sends bytes as they are and expects no answer.
 func (u *UA) SendRaw(data []byte) error { return u.link.send(data) }
 
 func (u *UA) authorize(r *Request, res *sip.Response) (string, error) {

@@ -56,7 +56,7 @@ func (r Received) Header(name string) string {
 // Text is the body as a string.
 func (r Received) Text() string { return string(r.Body) }
 
-// inbox keeps what a UA has received, in order.
+// inbox keeps the requests that a UA has received, in order.
 type inbox struct {
 	max int
 
@@ -89,7 +89,7 @@ func (b *inbox) close() {
 	b.wake()
 }
 
-// wake tells all that wait. The caller holds mu.
+// wake ends all waits. The caller holds mu.
 func (b *inbox) wake() {
 	close(b.change)
 	b.change = make(chan struct{})
@@ -104,7 +104,7 @@ func (u *UA) Received() []Received {
 	return slices.Clone(b.all)
 }
 
-// Clear forgets what has arrived.
+// Clear forgets the requests that have arrived.
 func (u *UA) Clear() {
 	b := u.inbox
 	b.mu.Lock()

@@ -191,7 +191,7 @@ func (k *Kamailio) Running() bool { return k.proc != nil && !k.proc.ended() }
 // Dir is the directory with the configuration; Stop removes it.
 func (k *Kamailio) Dir() string { return k.dir }
 
-// LogTail is the end of what Kamailio has printed, at most 64 KB.
+// LogTail is the end of Kamailio's output, at most 64 KB.
 func (k *Kamailio) LogTail() string { return k.log.String() }
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

@@ -36,7 +36,7 @@ type Event struct {
 	Raw    string
 }
 
-// DialPeer connects to an evapi and says nothing.
+// DialPeer connects to an evapi and sends no hello.
 func DialPeer(ctx context.Context, addr string) (*Peer, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)

@@ -65,7 +65,7 @@ func Worst() []Manners {
 // that come above in no other way than by its next final response.
 const phoneQueue = 1024
 
-// phonePatience is how long a Phone waits for the answer to what it sends by itself.
+// phonePatience is how long a Phone waits for the answer to a request of its own.
 const phonePatience = 2 * time.Second
 
 // Phone is a user agent with the manners of a bad phone. What it has received is found
@@ -119,7 +119,7 @@ func (p *Phone) Sent() (sent, refused int) { return int(p.sent.Load()), int(p.re
 // for what it has received.
 func (p *Phone) Busy() bool { return p.pending.Load() > 0 }
 
-// answer is called by the link's reader; what needs time is left to run.
+// answer is called by the link's reader; run does the work that takes time.
 func (p *Phone) answer(req *sip.Request) Reply {
 	if req.Method != sip.MESSAGE {
 		return Reply{Code: 200}
@@ -201,7 +201,7 @@ func (p *Phone) respond(ctx context.Context, t phoneTask) bool {
 	return true
 }
 
-// say sends what the phone says by itself.
+// say sends the phone's own requests.
 func (p *Phone) say(ctx context.Context, req *sip.Request) {
 	from := req.From()
 	if from == nil {

@@ -125,7 +125,7 @@ func answerTo(data []byte) []byte {
 	return []byte(sip.NewResponseFromRequest(req, 200, "OK", nil).String())
 }
 
-// shape is what a datagram of a phone is, in short.
+// shape describes a datagram of a phone, in short.
 func shape(t *testing.T, data []byte) string {
 	t.Helper()
 	if rest, ok := strings.CutPrefix(string(data), "SIP/2.0 "); ok {

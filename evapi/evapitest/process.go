@@ -34,7 +34,7 @@ func (p *process) ended() bool {
 	}
 }
 
-// signalGroup sends a signal to the child and all that it started.
+// signalGroup sends a signal to the child and all its descendants.
 func (p *process) signalGroup(sig syscall.Signal) error {
 	err := syscall.Kill(-p.Pid, sig)
 	if errors.Is(err, syscall.ESRCH) {

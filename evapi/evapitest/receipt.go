@@ -22,7 +22,7 @@ const (
 	DeflatedReceipt                    // the same with Content-Encoding: deflate
 )
 
-// ReceiptStatus is what a receipt says.
+// ReceiptStatus is the status in a receipt.
 type ReceiptStatus string
 
 // The statuses of RFC 5438 that clients send.

@@ -20,7 +20,7 @@ type Request struct {
 	Body        []byte   //
 }
 
-// fillRequest puts what is usual into empty fields.
+// fillRequest puts usual values into empty fields.
 func (u *UA) fillRequest(r *Request) {
 	if r.From == "" {
 		r.From = "<" + u.AOR() + ">"

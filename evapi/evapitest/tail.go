@@ -8,7 +8,7 @@ import (
 // tailSize is how much of a process's output is kept, in bytes.
 const tailSize = 64 << 10
 
-// tail keeps the end of what is written to it and passes everything on.
+// tail keeps the end of its input and passes everything on.
 type tail struct {
 	next io.Writer // may be nil
 

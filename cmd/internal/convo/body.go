@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// maxBody bounds what a body in a file can grow to.
+// maxBody bounds a body in a file, in bytes.
 const maxBody = 1 << 20
 
 // parseBody reads a body: the rest of a line as it is or, if it begins with a

@@ -39,7 +39,7 @@ func (p *play) collect(ctx context.Context, s *Step, callID string, lossy bool) 
 	return errors.Join(errs...)
 }
 
-// received takes one message out of what is missing.
+// received takes one message out of the missing ones.
 func (p *play) received(s *Step, key string, m evapitest.Received, callID string, missing *[]Expect) error {
 	user := "(somebody of another conversation) " + key
 	for _, u := range p.c.Users {
@@ -109,7 +109,7 @@ func (e *Expect) matches(got *Expect, m evapitest.Received) bool {
 	return true
 }
 
-// wellFormed checks what holds for everything that anybody receives.
+// wellFormed checks the rules for every message that anybody receives.
 func (p *play) wellFormed(key string, m evapitest.Received) error {
 	switch {
 	case m.Method != "MESSAGE":
@@ -250,7 +250,7 @@ func nameAddr(u *User) string {
 
 func newCallID() string { return rand.Text() }
 
-// clip shortens what an error shows.
+// clip shortens a text for an error.
 func clip(s string) string {
 	if len(s) > 400 {
 		return fmt.Sprintf("%.400q… (%d bytes)", s, len(s))

@@ -41,7 +41,7 @@ type User struct {
 // AOR is the user's address.
 func (u *User) AOR() string { return "sip:" + u.Name + "@" + u.Domain }
 
-// Kind says what a Step is.
+// Kind is the kind of a Step.
 type Kind uint8
 
 // The kinds of steps.

@@ -66,7 +66,7 @@ type agent struct {
 type play struct {
 	*Runner
 	c *Conversation
-	// late is what a crash may have delayed or prevented: it may come still.
+	// late are the messages that a crash may have delayed or prevented: they may come still.
 	late []Expect
 	// invited holds invitations seen; they may come again after a crash.
 	invited []Expect
@@ -179,7 +179,7 @@ func (p *play) step(ctx context.Context, i int, s *Step) error {
 	return nil
 }
 
-// register lets a user come, who may get what has waited for that.
+// register registers a user, who may get waiting messages then.
 func (p *play) register(ctx context.Context, s *Step, a *agent) error {
 	if err := a.come(ctx); err != nil || len(s.Expect) == 0 {
 		return err

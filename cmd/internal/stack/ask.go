@@ -14,7 +14,7 @@ import (
 	"imcd/evapi"
 )
 
-// poll is the time between two looks at what is awaited.
+// poll is the time between two looks at a state.
 const poll = 10 * time.Millisecond
 
 // Stats are the figures of imc.stats that tell whether anything is under way.

@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// outputMax bounds what is kept of a program's output.
+// outputMax bounds the output of a program that is kept, in bytes.
 const outputMax = 64 << 10
 
-// output keeps the end of what a program prints and notices when it crashes.
+// output keeps the end of a program's output and notices when the program crashes.
 type output struct {
 	next io.Writer // gets everything as well; may be nil
 

@@ -35,7 +35,7 @@ func Within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// Eventually waits until ok; what names the condition if the test fails.
+// Eventually waits until ok returns true; the text names the condition if the test fails.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	Until(t, Context(t), what, ok)
@@ -55,7 +55,7 @@ func Until(t testing.TB, ctx context.Context, what string, ok func() bool) {
 	}
 }
 
-// Await takes a value from a channel, or sees that it is closed; what names the value if the test fails.
+// Await takes a value from a channel, or sees that it is closed; the text names the value if the test fails.
 func Await[T any](t testing.TB, what string, c <-chan T) T {
 	t.Helper()
 	select {

@@ -39,7 +39,8 @@ func TestFiles(t *testing.T) {
 // TestDataIsText: no file has a way for data to become HTML or code, and none
 // loads anything from elsewhere.
 func TestDataIsText(t *testing.T) {
-	bad := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|setHTML|<script>|\son\w+="|\sstyle="`)
+	bad := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|` +
+		`setHTML|<script>|\son\w+="|\sstyle="`)
 	elsewhere := regexp.MustCompile(`(?:src|href)="[a-z]*:?//|@import|import .*"http`)
 	err := fs.WalkDir(files, "static", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

@@ -21,7 +21,7 @@ type Options struct {
 	Window   int           // imcd's member_window, which says what is expected
 }
 
-// Result is what was seen.
+// Result is the result of a Run.
 type Result struct {
 	Kind       string        `json:"kind"` // return
 	Contestant string        `json:"contestant"`
@@ -50,7 +50,7 @@ func Run(ctx context.Context, r *rig.Rig, o Options) (res *Result, err error) {
 	return res, r.Keep(res)
 }
 
-// once lets the member go, and come back with a phone that is so far away.
+// once lets the member leave, and come back with a phone that is so far away.
 func (res *Result) once(ctx context.Context, r *rig.Rig, rtt time.Duration) (time.Duration, error) {
 	room := r.Rooms(1, 1)
 	if err := r.Load().Unregister(ctx, r.Addr(), room[0].Base, 1); err != nil {
@@ -83,7 +83,7 @@ const (
 	windowed     = 8
 )
 
-// Report prints what was seen, and whether it is below the bar.
+// Report prints the result, and whether it is below the bar.
 func (res *Result) Report(w io.Writer) (passed bool) {
 	o := res.Options
 	trips := time.Duration(o.Messages) * o.RTT

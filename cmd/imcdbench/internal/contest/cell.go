@@ -9,13 +9,13 @@ import (
 	"imcd/cmd/imcdbench/internal/load"
 )
 
-// Cell is what is delivered, and to which phones.
+// Cell is one size of deliveries, with one kind of phones.
 type Cell struct {
 	Members int `json:"members"` // of each room
 	Rooms   int `json:"rooms"`   // at once
 	Body    int `json:"body"`    // bytes of a message
 	RTT     int `json:"rtt_ms"`  // how much later the phones answer, in ms
-	Silent  int `json:"silent"`  // each so manieth member never answers; 0: all answer
+	Silent  int `json:"silent"`  // every n-th member never answers; 0: all answer
 }
 
 func (c Cell) String() string {

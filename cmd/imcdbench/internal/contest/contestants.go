@@ -14,7 +14,7 @@ import (
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
-// kind is what takes the rooms.
+// kind is the program that has the rooms.
 type kind string
 
 const (
@@ -77,7 +77,7 @@ func Documented(list []Spec) (specs []Spec) {
 	return specs
 }
 
-// System is a contestant that runs.
+// System is a running contestant.
 type System struct {
 	Spec     Spec
 	lab      *Lab

@@ -10,7 +10,7 @@ import (
 	"imcd/cmd/imcdbench/internal/load"
 )
 
-// Options say what all contestants have in common.
+// Options are those that all contestants share.
 type Options struct {
 	Binary  string            // path of imcd
 	Workers int               // SIP workers of each Kamailio
@@ -22,8 +22,7 @@ type Options struct {
 	Log     io.Writer         // gets what Kamailio and imcd print; may be nil
 }
 
-// Lab is what the contestants share: the sink, the rooms, the options. It is not
-// for concurrent use.
+// Lab holds the sink, the rooms and the options, which the contestants share. It is not for concurrent use.
 type Lab struct {
 	Load  *load.Load
 	opts  Options
@@ -52,7 +51,7 @@ func NewLab(opts Options) (*Lab, error) {
 // Close ends the sink.
 func (l *Lab) Close() error { return l.Load.Sink.Stop() }
 
-// Newcomer is the number of a user who is in no room; i tells newcomers apart.
+// Newcomer is the number of the i-th user who is in no room.
 func (l *Lab) Newcomer(i int) int { return l.next + i }
 
 // sinkURI is where everything goes in the straight set-up.

@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// Matrix is what Run measures: every cell by every contestant, in every round.
+// Matrix are the measurements of Run: every cell by every contestant, in every round.
 type Matrix struct {
 	Cells  []Cell
 	Specs  []Spec

@@ -13,7 +13,7 @@ import (
 	"imcd/cmd/internal/stack"
 )
 
-// Timing is how long a measurement takes.
+// Timing is the duration of each part of a measurement.
 type Timing struct {
 	Paced  time.Duration // one message at a time
 	Loaded time.Duration // as many as the contestant takes
@@ -28,7 +28,7 @@ type Timing struct {
 	After time.Duration
 }
 
-// Measurement is what a contestant did with a cell in one round.
+// Measurement is the result of a contestant with a cell in one round.
 type Measurement struct {
 	Contestant string `json:"contestant"`
 	Cell
@@ -223,7 +223,7 @@ func (s *System) memory() (map[string]int64, error) {
 	return memory, nil
 }
 
-// glance is what can be read at one moment.
+// glance are the figures of one moment.
 type glance struct {
 	cpu   map[string]time.Duration
 	kam   kamailioStats
@@ -260,7 +260,7 @@ func (s *System) port() int {
 	return n
 }
 
-// compare fills in what two glances tell.
+// compare fills in the differences between two glances.
 func (s *System) compare(m *Measurement, before, after glance) {
 	m.SHM = after.kam.maxUsed
 	sent := int64(m.Paced.Sent + m.Loaded.Sent)
@@ -274,7 +274,7 @@ func (s *System) compare(m *Measurement, before, after glance) {
 	}
 }
 
-// Finish waits for what is still to be read and stops the contestants.
+// Finish waits for CPU times that are still to be read, and stops the contestants.
 func Finish(ctx context.Context, systems []*System) error {
 	var errs []error
 	for _, s := range systems {

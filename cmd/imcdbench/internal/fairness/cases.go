@@ -8,7 +8,7 @@ import (
 	"imcd/cmd/imcdbench/internal/load"
 )
 
-// situation is what goes on beside the small room. The zero value is nothing.
+// situation is the traffic beside the small room. The zero value is none.
 type situation struct {
 	name   string
 	barred bool // its p99 has a bar

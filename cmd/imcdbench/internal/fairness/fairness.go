@@ -21,7 +21,7 @@ import (
 // Options of Run.
 type Options struct {
 	Small, Big int           // members of the two rooms
-	Silent     int           // each so manieth member of the big room never answers; 0: all answer
+	Silent     int           // every n-th member of the big room never answers; 0: all answer
 	Rooms      int           // how many rooms of one silent member there are
 	Every      time.Duration // between two messages to the small room
 	For        time.Duration // how long each case takes

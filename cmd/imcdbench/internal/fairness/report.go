@@ -14,7 +14,7 @@ import (
 // mostOver is the bar: how many times as long as alone the small room's p99 may take.
 const mostOver = 2
 
-// Report prints what was seen, and whether each case with a bar is below it.
+// Report prints the result, and whether each case with a bar is below it.
 func (res *Result) Report(w io.Writer) (passed bool) {
 	fmt.Fprintf(w, "\nfairness: %s, a room of %d, in which something is said each %v, alone and beside others; ms\n",
 		res.Contestant, res.Options.Small, res.Options.Every)
@@ -72,7 +72,7 @@ func (f *Figures) verdict(w io.Writer, alone *Figures, half time.Duration) bool 
 		mostOver)
 }
 
-// part is what a sample tells.
+// part is one of the times in a sample.
 type part struct {
 	name  string
 	value func(s load.Sample) time.Duration

@@ -105,7 +105,7 @@ func copyOut(ctx context.Context, url string) error {
 	return nil
 }
 
-// memoryOf is what imcd holds after a rest, in which it gives back the memory that only its start needed.
+// memoryOf is imcd's memory after a rest, in which it gives back the memory that only its start needed.
 func memoryOf(ctx context.Context, s *stack.Stack, rest time.Duration) (int64, error) {
 	if err := stack.Pause(ctx, rest); err != nil {
 		return 0, err

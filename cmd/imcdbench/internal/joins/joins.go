@@ -21,7 +21,7 @@ type Options struct {
 	Quiet  time.Duration // so long after the last notice none follows
 }
 
-// Result is what was seen.
+// Result is the result of a Run.
 type Result struct {
 	Kind       string        `json:"kind"` // joins
 	Contestant string        `json:"contestant"`
@@ -93,7 +93,7 @@ const (
 	mostCopies = 1.0 / 60
 )
 
-// Report prints what was seen, and whether it is below the bars.
+// Report prints the result, and whether it is below the bars.
 func (res *Result) Report(w io.Writer) (passed bool) {
 	n, part := res.Options.People, res.Options.Part
 	first, last := load.TimesOf(res.Answers.Times[:part]).At(0.99), load.TimesOf(res.Answers.Times[n-part:]).At(0.99)

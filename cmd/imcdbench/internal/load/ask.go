@@ -17,7 +17,7 @@ type Asks struct {
 	Most   int // how many there are; 0: until the context is done
 }
 
-// Answers are what became of Asks.
+// Answers are the outcome of Asks.
 type Answers struct {
 	Times []time.Duration `json:"times_ns"` // until each was answered, in the order of sending; 0: it was not
 	Codes map[int]int     `json:"codes"`    // how many answers have each code

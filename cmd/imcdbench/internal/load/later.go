@@ -22,7 +22,7 @@ type later struct {
 	packed []byte
 }
 
-// postpone takes the answers that are ready in s.out.
+// postpone takes the answers that stand in s.out.
 func (s *sinkSocket) postpone(answers int, due time.Time) {
 	if answers == 0 {
 		return
@@ -43,7 +43,7 @@ func (s *sinkSocket) postpone(answers int, due time.Time) {
 	}
 }
 
-// answerLater sends what was postponed, each batch when it is due, until the sink is
+// answerLater sends the postponed batches, each when it is due, until the sink is
 // stopped.
 func (s *sinkSocket) answerLater() {
 	timer := time.NewTimer(0)

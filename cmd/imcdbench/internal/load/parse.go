@@ -43,7 +43,7 @@ func (p parser) answer(dst, packet []byte) (response []byte, a arrival, ok bool)
 	return p.copyHeaders(dst, packet[:end+2], a)
 }
 
-// copyHeaders appends the response: what a response repeats of the header.
+// copyHeaders appends the response: the header fields that a response repeats.
 func (p parser) copyHeaders(dst, head []byte, a arrival) ([]byte, arrival, bool) {
 	_, head, _ = bytes.Cut(head, []byte("\n")) // the request line
 	dst = append(dst, responseLine...)

@@ -37,7 +37,7 @@ func (p *pending) take(r timedReply) (number uint32, took time.Duration, ok bool
 	return r.mark.message, r.at.Sub(w.first), true
 }
 
-// resend sends again what is due.
+// resend sends the due requests again.
 func (p *pending) resend(now time.Time) {
 	for _, w := range p.list {
 		if now.After(w.again) {

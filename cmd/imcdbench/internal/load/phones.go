@@ -2,7 +2,7 @@ package load
 
 import "time"
 
-// Phones say how the phones of the members behave. They answer at once if nothing
+// Phones describe how the phones of the members behave. They answer at once if nothing
 // else is said.
 type Phones struct {
 	RTT    time.Duration // how much later they answer

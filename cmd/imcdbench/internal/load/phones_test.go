@@ -87,7 +87,7 @@ func TestFar(t *testing.T) {
 	}
 }
 
-// TestStopBeforeAnswers: what is not due yet does not hold up the end.
+// TestStopBeforeAnswers: answers that are not due yet do not hold up the end.
 func TestStopBeforeAnswers(t *testing.T) {
 	t.Parallel()
 	l, addr := newLoad(t)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Plan is what to send.
+// Plan describes the messages that Send sends.
 type Plan struct {
 	Addr  string        // of the Kamailio, host:port
 	Rooms []Room        //
@@ -66,7 +66,7 @@ func (p *Plan) over(after time.Duration, sent int) bool {
 	return after >= p.For && (sent >= p.Least || after >= leastFor*p.For)
 }
 
-// Result is what came of a Plan.
+// Result is the result of a Plan.
 type Result struct {
 	Sent       int         `json:"sent"`
 	Accepted   int         `json:"accepted"`    // answered 2xx
@@ -90,7 +90,7 @@ type Result struct {
 	AfterThen       time.Duration `json:"after_then_ns"`     // from Plan.Then to the last delivery
 }
 
-// Sample is what became of one message.
+// Sample is the outcome of one message.
 type Sample struct {
 	At       time.Duration `json:"at_ns"`       // when it was sent, since the start
 	Answer   time.Duration `json:"answer_ns"`   // until it was answered 2xx; 0: it was not

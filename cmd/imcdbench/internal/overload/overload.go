@@ -24,7 +24,7 @@ type Options struct {
 	Factor float64       // of that
 }
 
-// Result is what was seen.
+// Result is the result of a Run.
 type Result struct {
 	Kind        string            `json:"kind"` // overload
 	Contestant  string            `json:"contestant"`
@@ -82,7 +82,7 @@ func Run(ctx context.Context, r *rig.Rig, o Options) (res *Result, err error) {
 	return res, r.Keep(res)
 }
 
-// Report prints what was seen and whether it is as it should be.
+// Report prints the result, and whether it is as it should be.
 func (res *Result) Report(w io.Writer) bool {
 	l := res.Load
 	shed := l.Codes[503]

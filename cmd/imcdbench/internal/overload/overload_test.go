@@ -31,7 +31,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestReport: what went wrong is said.
+// TestReport: each fault is reported.
 func TestReport(t *testing.T) {
 	res := &Result{Load: &load.Result{Sent: 3, Accepted: 1, Codes: map[int]int{200: 1, 503: 1, 0: 1}, Lost: 2},
 		Before: &load.ProbeResult{}, During: &load.ProbeResult{Codes: map[int]int{0: 1}}}

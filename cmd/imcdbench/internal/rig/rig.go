@@ -1,5 +1,5 @@
-// Package rig is what all measurements of a single imcd share: the imcd that runs in a lab of its own, the traffic that
-// is sent through it, and where results go.
+// Package rig has the parts that all measurements of a single imcd share: the imcd, which runs in a lab of its own, the
+// traffic through it, and the places where results go.
 package rig
 
 import (
@@ -48,13 +48,13 @@ func (r *Rig) Stop() error { return errors.Join(r.System.Stop(), r.lab.Close()) 
 // Load is the traffic of the lab.
 func (r *Rig) Load() *load.Load { return r.lab.Load }
 
-// Newcomer is the number of a user who is in no room; i tells newcomers apart.
+// Newcomer is the number of the i-th user who is in no room.
 func (r *Rig) Newcomer(i int) int { return r.lab.Newcomer(i) }
 
 // PhonesOf are the phones of all members, as a cell wants them.
 func (r *Rig) PhonesOf(c contest.Cell) load.Phones { return r.lab.Phones(c) }
 
-// Idle waits until imcd has nothing more to send.
+// Idle waits until imcd has no more copies to send.
 func (r *Rig) Idle(ctx context.Context) error { return r.Stack().Idle(ctx) }
 
 // Send carries out a plan.
