@@ -31,7 +31,7 @@ type autoReplies struct {
 	sender  string // key of who said it
 }
 
-// autoReplier is what is known of one sender. The zero value is free.
+// autoReplier remembers one sender. The zero value is free.
 type autoReplier struct {
 	key  string // of the user
 	text uint64 // hash of its last message

@@ -57,7 +57,7 @@ func (c *command) usage(start string) string {
 	return strings.TrimSpace(start + c.names[0] + " " + c.params)
 }
 
-// brief is its line in the list of commands, without what may be left out.
+// brief is its line in the list of commands, without optional parameters.
 func (c *command) brief(start string) string {
 	must, _, _ := strings.Cut(c.params, "[")
 	return strings.TrimSpace(start+strings.Join(c.names, ", "+start)+" "+must) + " - " + c.help

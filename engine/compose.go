@@ -132,7 +132,7 @@ func (e *Engine) frameWords(r *room, row *store.MessageRow) func(word string) st
 	}
 }
 
-// Origin is what the copies of one message or notice are made of.
+// Origin is the source of the copies of one message or notice.
 type Origin struct {
 	Room    store.Name
 	Message *store.MessageRow // nil: a notice; not to be changed
@@ -167,7 +167,7 @@ func (e *Engine) composeText(from store.Name, text, callID string) (*evapi.Outgo
 	return e.composeNotice(from, text, callID, time.Now())
 }
 
-// composeNotice is composeText for a notice about what happened at a time.
+// composeNotice is composeText for a notice about an event at a time.
 func (e *Engine) composeNotice(from store.Name, text, callID string, at time.Time) (*evapi.Outgoing, error) {
 	headers := e.noticeHeaders(from, at)
 	if callID != "" {
@@ -213,5 +213,5 @@ func parseExtraHeaders(s string) ([]evapi.Header, error) {
 	return headers, nil
 }
 
-// plainUTF8 is what an operator's texts are.
+// plainUTF8 is the content type of an operator's texts.
 const plainUTF8 = "text/plain;charset=UTF-8"

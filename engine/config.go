@@ -31,15 +31,15 @@ type Config struct {
 	CheckOnCreate bool   // check_on_create: creating a room that exists never joins it
 	OwnerLeave    string // owner_leave: destroy, refuse or transfer
 
-	SuccessCode    int               // success_code: final reply to what was accepted, 200 or 202
-	ForbiddenCode  int               // forbidden_code: final reply to what is not allowed: 403, 406, 480 or 603
+	SuccessCode    int               // success_code: final reply to an accepted request, 200 or 202
+	ForbiddenCode  int               // forbidden_code: final reply to a forbidden request: 403, 406, 480 or 603
 	MessageFormat  string            // message_format: texts as members see them; {user}, {display}, {room}, {body}
-	ShowNames      string            // show_names: what members are called: ShowUser, ShowDisplay or ShowBoth
+	ShowNames      string            // show_names: names of members in texts: ShowUser, ShowDisplay or ShowBoth
 	AttachmentLine string            // attachment_line: before attachments of unnamed senders; {user}, {type}; "": none
 	TypingMembers  int               // typing_members: "is typing" is passed on in rooms of at most so many; 0: never
 	NoticeRepeat   time.Duration     // notice_repeat: the same notice about refused messages once in so long; 0: each time
 	JoinNotices    string            // join_notices: who joins and leaves: JoinsAll, JoinsCounted or JoinsOff
-	KeepOrigins    bool              // no key: what copies are made of is kept for the Relay (Origin)
+	KeepOrigins    bool              // no key: the source of copies is kept for the Relay (Origin)
 	Notices        map[string]string // notices: templates by name that replace DefaultNotices
 	ListBytes      int               // list_bytes: longest body of one part of a list
 
@@ -68,11 +68,11 @@ type Config struct {
 	MaxBurst       int           // max_burst: of these, those without an answer, a long one as several; 0: automatic
 	MemberWindow   int           // member_window: copies to one member under way in a room; above 1 they may change places
 	ResultTimeout  time.Duration // result_timeout: a copy without an outcome is sent again after it
-	LogEntries     int           // room_log_entries: what a room keeps in memory for slow members
+	LogEntries     int           // room_log_entries: messages that a room keeps in memory for slow members
 	LogBytes       int           // room_log_bytes: its bytes
-	TotalBytes     int           // total_log_bytes: of all that is held of what people say (held); then 503
+	TotalBytes     int           // total_log_bytes: of requests and messages in memory (held); above it, 503
 	MaxDelay       time.Duration // max_delay: how late messages may come because of the load; above, 503; 0: no limit
-	RetryAfter     time.Duration // retry_after: what a 503 asks the client to wait
+	RetryAfter     time.Duration // retry_after: how long a 503 asks the client to wait
 
 	Durability      string        // durability: commit (a 200 is a promise) or memory (it is not)
 	CursorFlush     time.Duration // cursor_flush: longest time for which a delivery is not noted

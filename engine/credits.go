@@ -70,13 +70,13 @@ type credits struct {
 	less float64
 }
 
-// hunger is a shard that waits for credits.
+// waiter is a shard that waits for credits.
 type waiter struct {
 	shard *inbox
 	units int // that the next copy of the shard needs
 }
 
-// credit is what one copy holds.
+// credit is the part of the bounds that one copy holds.
 type credit struct {
 	units   int32 // of the burst; 0 once it is not fresh any more
 	suspect bool

@@ -23,7 +23,7 @@ type delivery struct {
 	serial uint64           // of those that name no message
 	began  time.Time        // the zero of its clock
 	now    time.Time        // of this round
-	ending bool             // the cursors were written for the last time: what arrived now could not be noted
+	ending bool             // the cursors were written for the last time: later arrivals cannot be noted
 
 	// Notices to users.
 	streams   map[string]*stream // by key; without empty ones
@@ -57,13 +57,13 @@ type delivery struct {
 	catching int                           // members that were, and have not caught up yet
 	away     map[string]map[*wait]struct{} // the same by user key
 
-	// What is written of cursors and places.
+	// Cursors and places to write.
 	dirty          map[*room]struct{} // rooms whose cursors are to be written
 	held           map[*room]struct{} // rooms of which not all is written: copies are under way, or it was refused
 	placed         map[*room]bool     // rooms whose places are to be written; true: with the next flush
 	placesAt       time.Time          // when that was last begun
 	flushTimer     *time.Timer        // runs while dirty or doneNotes is not empty
-	flushWait      time.Duration      // before what could not be written is written again; 0: it could
+	flushWait      time.Duration      // the wait after a failed flush; 0: the last one succeeded
 	flushing       int                // rooms whose cursors are being written
 	refusedCursors map[cursorKey]refusedCursor
 
@@ -102,8 +102,7 @@ func (d *delivery) noteID() string {
 	return d.prefix + d.engine.tag + "-n" + strconv.FormatUint(d.serial, 36)
 }
 
-// expired reports whether what expires at a time, zero for never, is not delivered any
-// more.
+// expired reports whether a message that expires at a time, zero for never, has expired.
 func (d *delivery) expired(at time.Time) bool { return !at.IsZero() && !d.now.Before(at) }
 
 // clock is a time as sentCopy has it.

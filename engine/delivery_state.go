@@ -220,7 +220,7 @@ const (
 	noticePoison            // the next message is skipped if this notice arrives
 )
 
-// losses is what a member has lost since imcd was started.
+// losses counts the messages that a member has lost since imcd was started.
 type losses struct {
 	n    uint64
 	seq  uint64    // of the last one

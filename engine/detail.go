@@ -38,7 +38,7 @@ type MemberDetail struct {
 	LastAt     *time.Time `json:"last_at,omitempty"`
 }
 
-// PendingRoom is what a room owes to a user (RPC imc.pending).
+// PendingRoom counts the messages of a room that wait for a user (RPC imc.pending).
 type PendingRoom struct {
 	Room  string `json:"room"`
 	Lag   uint64 `json:"lag"`

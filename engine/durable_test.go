@@ -340,7 +340,7 @@ func TestRepeatedRequests(t *testing.T) {
 // again2 is the same request in another frame.
 func again2(m *evapi.Message) *evapi.Message { c := *m; return &c }
 
-// What could not be done is tried anew when it comes again.
+// A request that failed is evaluated again when it is repeated.
 func TestRepetitionAfterFailure(t *testing.T) {
 	h := pair(t, nil)
 	m := h.request("alice", "r@x.org", "hello")

@@ -75,7 +75,7 @@ func TestChangesBehindARefusedOne(t *testing.T) {
 }
 
 // Database away: 503 to everything that needs it, and all by itself as before
-// when it is back. What was destroyed or left in vain is there again.
+// when it is back. Rooms and members whose end was not committed are there again.
 func TestDatabaseAway(t *testing.T) {
 	h := newHouse(t, func(c *Config) { c.OwnerLeave = OwnerLeaveRefuse })
 	h.say("alice", "r", "#create private")
@@ -361,7 +361,7 @@ func TestLateRequest(t *testing.T) {
 	h.wantHeard("bob<r: [alice]: in time")
 }
 
-// Who leaves in vain, as the database is away, does not get again what it has
+// A member whose leaving failed, as the database is away, does not get again what it has
 // got, although that is not written yet.
 func TestLeavingInVain(t *testing.T) {
 	for _, command := range []string{"#destroy", "#remove bob"} {

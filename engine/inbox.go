@@ -18,7 +18,7 @@ type inbox struct {
 	inboxBatch // guarded by mu
 }
 
-// inboxBatch is what an inbox holds, or what was taken out of it at once.
+// inboxBatch is the content of an inbox.
 type inboxBatch struct {
 	requests []*request
 	results  []evapi.Result

@@ -12,7 +12,7 @@ import (
 // indentation stands before following lines.
 const indentation = "  "
 
-// lineMarks are what lines begin with that are not a member's own text.
+// lineMarks are beginnings of lines that are not a member's own text.
 type lineMarks [][]byte
 
 // newLineMarks takes what message_format has before the name.

@@ -47,7 +47,7 @@ func (s *shard) limited(req *request) *refusal {
 	return nil
 }
 
-// limitedSender is limited for what concerns the sender only.
+// limitedSender is limited for the limits of senders only.
 func (e *Engine) limitedSender(req *request, now time.Time) *refusal {
 	if e.senders == nil || req.from.IsZero() {
 		return nil

@@ -73,7 +73,7 @@ func (e *Engine) count(what string, n int) string {
 	return e.notices.format("many_"+what, vars{"count": strconv.Itoa(n)})
 }
 
-// marked adds to a name what there is to say about it.
+// marked adds a remark to a name, in words.
 func (e *Engine) marked(name string, words ...string) string {
 	said := words[:0]
 	for _, w := range words {

@@ -11,7 +11,7 @@ import (
 	"imcd/evapi"
 )
 
-// metrics counts what the engine does. No label holds what a client chose.
+// metrics counts what the engine does. No label has a value that a client chose.
 type metrics struct {
 	rooms      prometheus.Gauge
 	messages   prometheus.Counter

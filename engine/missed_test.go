@@ -40,7 +40,7 @@ func TestMissedRegistration(t *testing.T) {
 	}
 }
 
-// Who was tried in vain after messages were dropped is told of them when it is
+// A member that was tried without success after messages were dropped gets a notice of them when it is
 // there again, once.
 func TestToldOnceBackAgain(t *testing.T) {
 	h := pair(t, func(c *Config) { c.MemberBacklog, c.OfflineRetry = 5, 20*time.Millisecond })
@@ -49,7 +49,7 @@ func TestToldOnceBackAgain(t *testing.T) {
 		h.say("alice", "r", fmt.Sprint(i))
 	}
 	h.relay.take()
-	h.until("tried in vain", func() bool { return len(h.peek()) >= 3 })
+	h.until("tried without success", func() bool { return len(h.peek()) >= 3 })
 	h.relay.set(func() { h.relay.copies, h.relay.codes["bob"] = nil, result(200) })
 	h.e.Registered("sip:bob@x.org")
 	var copies []got

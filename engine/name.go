@@ -78,7 +78,7 @@ func NameOf(uri *sip.Uri) (store.Name, error) {
 	return n, nil
 }
 
-// checkRoomName adds what the tables demand of a room.
+// checkRoomName checks the limits of the tables for a room.
 func checkRoomName(n store.Name) error {
 	if len(n.URI()) > maxRoomURI {
 		return fmt.Errorf("room name is too long: %s has %d characters, %d are possible",
@@ -127,7 +127,7 @@ func onlyOf(s, chars string) bool {
 
 func isHex(c byte) bool { return onlyOf(string(c), "0123456789abcdefABCDEF") }
 
-// clip shortens what a client sent before it is shown back or logged.
+// clip shortens a text of a client before it is shown or logged.
 func clip(s string) string {
 	const most = 80
 	s = printable(s)

@@ -81,7 +81,7 @@ const (
 	looksLike  = "aeopcyxijsdhioavtikpoiii"
 )
 
-// foldName is what names that look the same to people have in common.
+// foldName is equal for names that look the same to people.
 func foldName(s string) string {
 	alike := []rune(lookalikes)
 	return strings.Map(func(r rune) rune {
@@ -169,7 +169,7 @@ func (e *Engine) callBy(r *room, user store.Name, n shownName, how string) strin
 	return n.name
 }
 
-// displayed is what {display} in message_format stands for.
+// displayed is the value of {display} in message_format.
 func (e *Engine) displayed(r *room, row *store.MessageRow) string {
 	if !e.usesNames || row.Sender.Key() == r.key {
 		return e.author(r, row)

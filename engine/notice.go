@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// sayIt ends what is said of something that was taken for a command.
+// sayIt ends notices about a text that was taken for a command.
 const sayIt = " To say it to the room, begin with {cmd}{cmd}."
 
 // defaultNotices are what rooms say, by the names under which the configuration
 // can replace them. Never changed. {user} is whom it is about, {by} who did it, {room} the
-// room, {role} a role, {cmd} the command character, {command} what was typed,
+// room, {role} a role, {cmd} the command character, {command} the typed word,
 // {usage} how to type it, {why} a reason, {n} and {of} count parts or members,
 // {read} and {names} are who has read something; {members} and {rooms} are a number of
 // them in words.

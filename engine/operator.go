@@ -99,7 +99,7 @@ func (e *Engine) execute(ctx context.Context, req *request) error {
 	if !req.from.IsZero() {
 		line = line.Str("for", req.from.Key())
 	}
-	line.Msg("operator") // so that it can be seen who was made what; never what was said
+	line.Msg("operator") // an audit of roles; never the text of messages
 	return err
 }
 

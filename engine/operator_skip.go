@@ -36,7 +36,7 @@ func (d *delivery) skip(name, who store.Name) (uint64, error) {
 	}
 	seq := m.cursor + 1
 	if m.wait != nil {
-		seq = max(seq, m.wait.seq) // what is before it is its own, or was dropped
+		seq = max(seq, m.wait.seq) // the ones before it are its own, or were dropped
 	}
 	d.scatter(r, m)
 	if f := m.inFlight; f != nil {

@@ -49,7 +49,7 @@ func newStoppedTimer() *time.Timer {
 // fill the log.
 const quietTime = 10 * time.Second
 
-// quiet counts what is not logged.
+// quiet counts lines that are not logged.
 type quiet struct {
 	last    time.Time
 	skipped int

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// pruneEvery is how often what is over the limits is deleted; after failures less often,
+	// pruneEvery is how often rows above the limits are deleted; after failures less often,
 	// down to flushWaitRefused.
 	pruneEvery = 10 * time.Second
 	// pruneTimeout is the deadline for that.

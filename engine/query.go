@@ -36,7 +36,7 @@ type Stats struct {
 	Members      int   `json:"members"` // of all rooms, invited ones left out
 	Invitations  int   `json:"invitations"`
 	Outstanding  int   `json:"outstanding"`   // copies under way
-	BacklogBytes int64 `json:"backlog_bytes"` // of what waits for recipients
+	BacklogBytes int64 `json:"backlog_bytes"` // of messages and notices that wait for recipients
 	Waiting      int   `json:"waiting"`       // places in rooms of members that are offline or tried again later
 	Committing   int   `json:"committing"`    // changes that wait for the database or are being written
 	Unwritten    int   `json:"unwritten"`     // rooms whose deliveries are not noted in the database yet
@@ -129,7 +129,7 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 // Healthy reports whether the last commit succeeded.
 func (e *Engine) Healthy() bool { return e.committer.healthy() }
 
-// gather asks all shards and joins what they say. It waits until ctx ends at
+// gather asks all shards and joins their answers. It waits until ctx ends at
 // most.
 func gather[T any](ctx context.Context, e *Engine, f func(*shard) []T) ([]T, error) {
 	answers := make(chan []T, len(e.shards))

@@ -50,14 +50,14 @@ func (e *Engine) noteReceipt(r receipt) {
 	}
 }
 
-// What becomes of receipts, for the metrics; and the words of sipmsg.IMDNStatus.
+// Outcomes of receipts, for the metrics; beside these, the words of sipmsg.IMDNStatus.
 const (
 	receiptIgnored = "ignored" // forged, too old, or unreadable
 	receiptNotice  = "notice"  // about a notice: nobody wants to know
 	receiptDropped = "dropped" // the shard has too many already
 )
 
-// copyName is what a copy's Call-ID says.
+// copyName is the content of a copy's Call-ID.
 type copyName struct {
 	room int64 // RoomRow.ID
 	seq  uint64
@@ -67,7 +67,7 @@ type copyName struct {
 // maxCopyID is longer than any copyID.
 const maxCopyID = 64
 
-// parseCopyID reads what copyID wrote: SSS-ROOM-SEQ-HASH.
+// parseCopyID reads a Call-ID of copyID: SSS-ROOM-SEQ-HASH.
 func parseCopyID(id string) (copyName, bool) {
 	if len(id) > maxCopyID {
 		return copyName{}, false

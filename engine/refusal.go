@@ -84,7 +84,7 @@ func refuseUnavailable(reason string) *refusal {
 	return &refusal{code: 503, detail: rcUnavailable, reason: reason, notice: "unavailable"}
 }
 
-// refuseCommit says why what was asked is not stored.
+// refuseCommit is the refusal of a request that is not stored.
 func refuseCommit(err error) *refusal {
 	if errors.Is(err, store.ErrInvalid) {
 		return &refusal{code: 500, detail: rcUnavailable, reason: "Cannot be stored", notice: "not_stored"}

@@ -2,7 +2,7 @@ package engine
 
 import "imcd/evapi"
 
-// Relay is what carries the engine's answers and copies to Kamailio. Its
+// Relay carries the engine's answers and copies to Kamailio. Its
 // methods never block.
 type Relay interface {
 	// Reply answers the suspended request; if the connection it came on is

@@ -61,7 +61,7 @@ func (req *request) late(now time.Time) bool {
 	return req.msg.Age+now.Sub(req.msg.Received) > lateAfter
 }
 
-// kind names the command, or what else it is: "message", "receipt" or "typing";
+// kind is the name of the command, or "message", "receipt" or "typing";
 // "unknown" if there is no command of that name.
 func (req *request) kind() string {
 	switch {

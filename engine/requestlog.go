@@ -10,7 +10,7 @@ import (
 
 // The log of requests and deliveries, by which a message can be followed: the
 // Call-ID of a request is Kamailio's, its room and number lead to its copies, and
-// their Call-IDs are Kamailio's again. Never what was said.
+// their Call-IDs are Kamailio's again. The text of messages is never in it.
 
 // line begins a line; only if traced.
 func (e *Engine) line() *zerolog.Event {
@@ -20,12 +20,12 @@ func (e *Engine) line() *zerolog.Event {
 	return e.log.Debug()
 }
 
-// maxLogged bounds what a client chose in one field.
+// maxLogged bounds a field that a client chose.
 const maxLogged = 256
 
 func logged(s string) string { return s[:min(len(s), maxLogged)] }
 
-// logRequest writes what was answered. Costs nothing unless traced.
+// logRequest logs an answer. Costs nothing unless traced.
 func (e *Engine) logRequest(req *request, a evapi.Answer, repeated bool) {
 	if !e.traced {
 		return
@@ -47,7 +47,7 @@ func (e *Engine) logRequest(req *request, a evapi.Answer, repeated bool) {
 	l.Dur("took", time.Since(req.msg.Received)).Msg("request")
 }
 
-// logDelivery writes what became of a copy. Costs nothing unless traced.
+// logDelivery logs the outcome of a copy. Costs nothing unless traced.
 func (d *delivery) logDelivery(f *sentCopy, r evapi.Result) {
 	if !d.engine.traced {
 		return

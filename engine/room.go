@@ -36,7 +36,7 @@ type member struct {
 	unshown           uint8 // losses that the member has no notice of
 	deaf              bool  // it refuses such notices: no more until something has arrived
 	resumed           bool  // counts in delivery.catching
-	news              news  // what the others know of it
+	news              news  // whether the others know of it
 }
 
 // newMember makes a member of a valid name.
@@ -84,7 +84,7 @@ const (
 	beside        // outside of the room's turns, see recipients
 )
 
-// news is what the others in a room know of a member.
+// news says whether the others in a room know of a member.
 type news uint8
 
 const (
@@ -96,7 +96,7 @@ const (
 // away reports whether it has no device, as far as imcd knows.
 func (m *member) away() bool { return m.wait != nil && (m.wait.why == offline || m.wait.why == gone) }
 
-// mark is what a list of members shows before the name.
+// mark stands before the name in a list of members.
 func (m *member) mark() string {
 	switch {
 	case m.owner():

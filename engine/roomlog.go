@@ -19,7 +19,7 @@ type entry struct {
 	expires time.Time // when it is not delivered any more; zero: never
 }
 
-// roomLog has what followers of a room must still get, in entries that are numbered without gaps. An
+// roomLog has the entries that followers of a room must still get, numbered without gaps. An
 // entry leaves it when the last follower has passed it, or when the log is above its limits.
 type roomLog struct {
 	entries []entry

@@ -15,7 +15,7 @@ const (
 	sweepEvery = time.Second
 )
 
-// senderMeters are what one user has sent to all rooms.
+// senderMeters count the requests of one user to all rooms.
 type senderMeters struct{ messages, commands meter }
 
 func (m *senderMeters) idle(now time.Time) bool {

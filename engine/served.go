@@ -12,7 +12,7 @@ import (
 	"imcd/evapi"
 )
 
-// served is what the Kamailios report of rooms and domains. Immutable: Welcomed makes a new one.
+// served has the reports of the Kamailios about rooms and domains. Immutable: Welcomed makes a new one.
 type served struct {
 	rules   []roomRule      // of each Kamailio that reports one
 	silent  bool            // a Kamailio reports none, or there is none yet: any name may be a room's
@@ -26,13 +26,13 @@ type roomRule struct {
 	expr *regexp.Regexp // nil: it cannot be checked here
 }
 
-// matches reports whether Kamailio hands over what is sent to a user part.
+// matches reports whether Kamailio hands over requests to a user part.
 func (r *roomRule) matches(user string) bool { return r.expr == nil || r.expr.MatchString(user) }
 
 // telling reports whether the expression distinguishes rooms from users: not if it takes any word.
 func (r *roomRule) telling() bool { return r.expr != nil && !r.expr.MatchString("qzxjkvbwpyfhg") }
 
-// words says what names of rooms are like, for people.
+// words describes names of rooms, for people.
 func (r *roomRule) words() string {
 	if r.Prefix != "" && r.expr.MatchString(r.Prefix+"garden") && !r.expr.MatchString("garden") {
 		return "must begin with " + r.Prefix
@@ -152,7 +152,7 @@ var (
 	ruleClass   = regexp.MustCompile(`^\[:(alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit):\]`)
 )
 
-// checkRule refuses what the C library and package regexp take differently.
+// checkRule refuses an expression that the C library and package regexp read differently.
 func checkRule(expr string) error {
 	first := true // at the begin of an alternative, where a repetition has nothing to repeat
 	for i := 0; i < len(expr); i++ {

@@ -12,7 +12,7 @@ type shard struct {
 	engine   *Engine
 	index    int
 	inbox    *inbox
-	delivery *delivery // of what was said in its rooms
+	delivery *delivery // of messages in its rooms
 
 	rooms map[string]*room // by key
 	stale map[string]*room // likewise: rooms of failed commits, until they are loaded again

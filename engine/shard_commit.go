@@ -68,7 +68,7 @@ func (s *shard) done(t *call, err error) {
 	}
 }
 
-// apply answers the sender and sends what the call has to say.
+// apply sends the answer and the notices of a call.
 func (s *shard) apply(t *call) {
 	switch {
 	case !t.asked() || t.early:

@@ -11,7 +11,7 @@ const (
 	StateOffline = "offline" // no device is registered
 	StateLost    = "lost"    // the connection of its device is gone while the registration lasts
 	StateSilent  = "silent"  // its phone does not answer
-	StateFailing = "failing" // what answers does not take the message now
+	StateFailing = "failing" // its phone answers, and does not take the message now
 	StateWaiting = "waiting" // it had missed something when imcd was started, and is about to be tried
 	StateUnknown = "unknown" // nothing was sent to it yet
 	StateInvited = "invited" // it has the invitation
@@ -84,7 +84,7 @@ func clock(at, now time.Time) string {
 	return at.Format("2006-01-02 15:04")
 }
 
-// LossInfo is what a member has lost since imcd was started.
+// LossInfo counts the messages that a member has lost since imcd was started.
 type LossInfo struct {
 	Count  uint64    `json:"count"`
 	Seq    uint64    `json:"seq"`            // number of the last of these messages

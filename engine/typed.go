@@ -10,7 +10,7 @@ import (
 // dashes into typographic ones, and put characters in between that nobody sees. None
 // of that makes another command.
 
-// opening is what a text is by the way it begins.
+// opening is the kind of a text by its beginning.
 type opening uint8
 
 const (
@@ -70,10 +70,10 @@ func unseen(r rune) bool {
 		r == 0x115f || r == 0x1160 || r == 0x2800 || r == 0x3164 || r == 0xffa0 // fillers
 }
 
-// lineEnds are what a phone may end a line with.
+// lineEnds are the characters that a phone may end a line with.
 const lineEnds = "\r\n\v\f\u0085\u2028\u2029"
 
-// firstLine is what stands before the first end of a line.
+// firstLine is the text before the first end of a line.
 func firstLine(text string) string {
 	if end := strings.IndexAny(text, lineEnds); end >= 0 {
 		return text[:end]
