@@ -110,3 +110,8 @@ func (d *delivery) clock(t time.Time) time.Duration { return t.Sub(d.began) }
 
 // age is how long it is that f was sent last.
 func (d *delivery) age(f *sentCopy) time.Duration { return d.clock(d.now) - f.since }
+
+// pending counts members that are tried again later, and rooms with cursors to write.
+func (d *delivery) pending() (waiting, unwritten int) {
+	return len(d.waits), len(d.dirty) + d.flushing
+}

@@ -48,6 +48,11 @@ func (d *delivery) keep(st *stream, n note, due time.Time) {
 	}
 }
 
+// keepStored keeps a notice that was loaded when the engine starts. Such notices are tried one after the other.
+func (d *delivery) keepStored(to store.Name, n note) {
+	d.keep(d.streamOf(to), n, d.now.Add(time.Duration(len(d.keptDue)+1)*hurryEach))
+}
+
 // countKept adds one (1 or -1) kept notice to the sums.
 func (d *delivery) countKept(one int, n *note) {
 	d.kept += one

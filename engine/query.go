@@ -105,8 +105,8 @@ func (e *Engine) RoomMember(ctx context.Context, uri, user string) (bool, error)
 // Stats sums up all shards.
 func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 	parts, err := gather(ctx, e, func(s *shard) []Stats {
-		st := Stats{ActiveRooms: len(s.rooms), Waiting: len(s.delivery.waits),
-			Unwritten: len(s.delivery.dirty) + s.delivery.flushing}
+		st := Stats{ActiveRooms: len(s.rooms)}
+		st.Waiting, st.Unwritten = s.delivery.pending()
 		for _, r := range s.rooms {
 			full := r.full()
 			st.Members += full

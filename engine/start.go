@@ -193,9 +193,7 @@ func (e *Engine) loadNotes(ctx context.Context) error {
 			e.log.Warn().Err(err).Msg("notice cannot be sent")
 			continue
 		}
-		s := e.shardOf(row.Room)
-		s.delivery.keep(s.delivery.streamOf(row.User), note{out: out, stored: row.ID, made: row.At},
-			s.now.Add(time.Duration(len(s.delivery.keptDue)+1)*hurryEach))
+		e.shardOf(row.Room).delivery.keepStored(row.User, note{out: out, stored: row.ID, made: row.At})
 	}
 	return nil
 }
