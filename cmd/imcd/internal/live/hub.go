@@ -11,9 +11,8 @@
 //	    "events":["message","join"],"rooms":["chat-*@example.org"]}}
 //	← {"jsonrpc":"2.0","result":{"subscription":1},"id":1}
 //	← {"jsonrpc":"2.0","method":"imc.event","params":{"subscription":1,"event":"message",
-//
-// //
-// "time":"…","room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org","content_type":"text/plain","size":5}}
+//	    "time":"…","room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org",
+//	    "content_type":"text/plain","size":5}}
 //
 // No events, or no rooms, means all. "bodies":true asks for the text of messages,
 // which the operator must allow (event_bodies). imc.unsubscribe {"subscription":1}
@@ -25,10 +24,8 @@
 //
 //	→ {"jsonrpc":"2.0","id":1,"method":"imc.bot","params":{"name":"sip:echo@example.org"}}
 //	← {"jsonrpc":"2.0","id":"003-…","method":"imc.deliver","params":{
-//
-// //
-// "room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org","content_type":"text/plain","body":"hello",…}}
-//
+//	    "room":"sip:chat-a@example.org","seq":7,"sender":"sip:alice@example.org",
+//	    "content_type":"text/plain","body":"hello",…}}
 //	→ {"jsonrpc":"2.0","id":"003-…","result":true}
 //	→ {"jsonrpc":"2.0","id":2,"method":"imc.bot_say","params":{"room":"sip:chat-a@example.org","text":"hello, too"}}
 //
