@@ -249,7 +249,7 @@ func TestFieldsAreBounded(t *testing.T) {
 	}
 }
 
-// TestPoisonTriesAreBounded: a word instead of a message becomes rarer, but not for ever (maxWords).
+// TestPoisonTriesAreBounded: a word instead of a message becomes rarer, but not for ever (maxPoisonNotices).
 func TestPoisonTriesAreBounded(t *testing.T) {
 	bubble(t, func(c *Config) { c.HashSize, c.PoisonTries = 0, 3 }, func(h *house) {
 		s := h.e.shards[0]

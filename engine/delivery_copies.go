@@ -145,7 +145,9 @@ func (d *delivery) abandon(f *sentCopy) {
 // complete ends a copy by its outcome.
 func (d *delivery) complete(f *sentCopy, r evapi.Result) {
 	mine := f.member != nil && f.member.inFlight == f
-	d.engine.credits.reached(d.at(f), d.age(f))
+	if f.tries > 0 { // it was sent
+		d.engine.credits.reached(d.at(f), d.age(f))
+	}
 	d.abandon(f)
 	d.engine.metrics.delivery(outcome(r))
 	d.logDelivery(f, r)

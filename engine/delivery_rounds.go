@@ -96,7 +96,7 @@ func (d *delivery) ageCopies() {
 	}
 }
 
-// stuckAgain is how often one copy goes in spite of stuck ones, to see whether they still are.
+// stuckAgain is how often one copy of each shard goes in spite of stuck ones, to see whether they still are.
 const stuckAgain = time.Millisecond
 
 // stuck reports whether f, which has no answer although phones are near, waits for more than its own

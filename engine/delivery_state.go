@@ -86,7 +86,7 @@ func (r *room) aheadOf(m *member) *ahead {
 	return r.ahead[m]
 }
 
-// joinFlights counts f as under way to m; next is where m goes on behind it.
+// addInFlight counts f as under way to m; next is where m goes on behind it.
 func (r *room) addInFlight(m *member, f *sentCopy, next ahead) {
 	if m.inFlight == nil {
 		m.inFlight = f

@@ -10,7 +10,7 @@ import (
 const (
 	// loopedCopy leaves Kamailio, comes back and is routed: two transactions.
 	loopedCopy = 25 << 10
-	// routedCopy has one transaction: a copy of imc.batch in the direct lane, or one by SIP
+	// routedCopy has one transaction: a copy of imc.batch that goes straight to devices, or one by SIP
 	// that takes the operator's routing.
 	routedCopy = loopedCopy / 2
 	// keptFor is the time that Kamailio keeps a transaction that has ended (wt_timer).

@@ -17,7 +17,7 @@ its owner. Rooms without members are named: the module stops loading at the firs
 Stop imcd before, and do not start it again before the module has had the tables. Run
 it with imcd's own environment and rights. It may be called more than once.
 
-Exit code 1 if any line says FAIL.`,
+Exit code 1 if any line says FAIL, or if there is no database yet.`,
 		Example: "  systemctl stop imcd\n  imcctl handback -c /etc/imcd/imcd.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t.asking = true

@@ -55,7 +55,8 @@ func (r *run) handedBack(h schema.Handback) {
 	}
 	if len(h.Empty) > 0 {
 		r.say("rooms", Warn, "without members: "+listed(h.Empty)+"; imc.so stops loading rooms at the first of these",
-			"Start imcd, destroy them by imcctl destroy, stop imcd and call this again.")
+			"Start imcd, destroy them by imcctl destroy, stop imcd and call this again; a room that imcd does not "+
+				"know: delete its row of the table of rooms.")
 	}
 }
 

@@ -93,7 +93,8 @@ func TestNotes(t *testing.T) {
 		"#!subst x\n#!substdef \"!!x!\"\n#!defenv NOT_SET\n#!defexp N 1+1\n" + // 9
 		"route { if (x) { imc_manager(); } }\n" + // 13
 		"#!else\n#!endif\n#!endif\n#!else\n" + // 14
-		"#!ifdef Y\n"}) // 18
+		"modparam(\"im.*|acc\", \"a\", 1)\n" + // 18
+		"#!ifdef Y\n"}) // 19
 	var lines []int
 	for _, n := range r.Notes {
 		if n.Text == "" || n.File != "/k/main.cfg" {
@@ -101,7 +102,7 @@ func TestNotes(t *testing.T) {
 		}
 		lines = append(lines, n.Line)
 	}
-	if want := []int{1, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17, 19}; !slices.Equal(lines, want) {
+	if want := []int{1, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17, 18, 20}; !slices.Equal(lines, want) {
 		t.Errorf("notes at %v, want %v: %v", lines, want, r.Notes)
 	}
 	if len(r.Loads) != 2 || r.Loads[1].Line != 3 || len(r.Calls) != 1 || r.Calls[0].Line != 13 {
