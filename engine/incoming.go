@@ -14,7 +14,8 @@ import (
 func (e *Engine) Message(m *evapi.Message) {
 	req := e.newRequest(m)
 	e.opened(req)
-	e.heard(req.from)
+	// Behind the request: who sends #leave is not sent something that was late just before.
+	defer e.heard(req.from)
 	switch {
 	case req.refused == nil && req.content.Kind == sipmsg.Receipt:
 		e.answerReceipt(req)
