@@ -37,7 +37,7 @@ const (
 type Cut struct {
 	moment  Moment
 	has     []byte
-	Done    chan struct{} // the connection is cut
+	Done    chan struct{} // the connection is cut; closed before the client can know it
 	release chan struct{}
 	Settled chan struct{} // of LateCommit: the server has answered the message after Release
 }
@@ -148,8 +148,8 @@ func (c *Cutter) pass(client, server net.Conn) {
 					return
 				}
 			case ready && now.moment == AfterCommit:
-				_, _ = client.Close(), server.Close()
 				close(now.Done)
+				_, _ = client.Close(), server.Close()
 				return
 			case ready && now.moment == LateCommit:
 				close(now.Settled)
@@ -169,12 +169,12 @@ func (c *Cutter) pass(client, server net.Conn) {
 			held.Unlock()
 			switch now.moment {
 			case BeforeCommit:
-				_, _ = client.Close(), server.Close()
 				close(now.Done)
+				_, _ = client.Close(), server.Close()
 			case LateCommit:
 				rest := drain(client, message)
-				_ = client.Close()
 				close(now.Done)
+				_ = client.Close()
 				select {
 				case <-now.release:
 				case <-c.over:
