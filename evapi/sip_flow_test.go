@@ -46,10 +46,10 @@ func TestSIPPace(t *testing.T) {
 			{send: window, wait: markAfter}, {pass: markAfter, ask: true}, {mark: true}, {send: blind, wait: markAfter}},
 		"a mark is lost": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true}, {pass: markLost - ms, wait: ms},
 			{pass: ms}, {send: blind, wait: markAfter}},
-		"doubt": {{send: 1}, {refuse: true, ask: true}, {wait: markLost}, {mark: true}, {send: batch}},
-		"a mark from before does not end doubt": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true},
+		"to be verified": {{send: 1}, {refuse: true, ask: true}, {wait: markLost}, {mark: true}, {send: batch}},
+		"a mark from before does not verify it": {{send: blind, wait: markAfter}, {pass: markAfter, ask: true},
 			{refuse: true, ask: true}, {mark: true, wait: markLost}, {mark: true}},
-		"doubt is not for ever": {{send: 1}, {refuse: true, ask: true}, {pass: markLost}},
+		"verifying is not for ever": {{send: 1}, {refuse: true, ask: true}, {pass: markLost}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p sipFlow

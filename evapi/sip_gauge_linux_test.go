@@ -105,7 +105,7 @@ func TestPaceByGauge(t *testing.T) {
 	}
 	p.verify()
 	if d, ask := p.hold(now); d != 0 || !ask {
-		t.Errorf("in doubt: wait %v, mark %v", d, ask)
+		t.Errorf("while it must be verified: wait %v, mark %v", d, ask)
 	}
 	// The calls of a large socket do not wait behind ours.
 	p = sipFlow{}

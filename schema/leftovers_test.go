@@ -11,13 +11,13 @@ import (
 // operatorsRows are rows that a module or an operator may have left.
 var operatorsRows = []string{
 	"INSERT INTO imc_rooms (name, domain, flag) VALUES ('live', 'example.org', 17), ('gone', 'example.org', 2)," +
-		" ('Twin', 'example.org', 1), ('twin', 'example.org', 0), ('empty', 'example.org', 0)",
+		" ('Pair', 'example.org', 1), ('pair', 'example.org', 0), ('empty', 'example.org', 0)",
 	`INSERT INTO imc_members (username, domain, room, flag) VALUES
 		('owner', 'example.org', 'sip:live@example.org', 17), ('left', 'example.org', 'sip:live@example.org', 8),
 		('Carol', 'example.org', 'sip:live@example.org', 0), ('carol', 'EXAMPLE.org', 'sip:live@example.org', 2),
 		('x', 'example.org', 'sip:gone@example.org', 1), ('y', 'example.org', 'sip:nowhere@example.org', 1),
-		('z', 'example.org', 'sip:nowhere@example.org', 0), ('t', 'example.org', 'sip:Twin@example.org', 1),
-		('s', 'example.org', 'sip:twin@example.org', 1), ('odd', 'example.org', 'no URI at all', 1)`,
+		('z', 'example.org', 'sip:nowhere@example.org', 0), ('t', 'example.org', 'sip:Pair@example.org', 1),
+		('s', 'example.org', 'sip:pair@example.org', 1), ('odd', 'example.org', 'no URI at all', 1)`,
 }
 
 func TestRowsThatAreNoRoomsAreLeftOut(t *testing.T) {
@@ -30,7 +30,7 @@ func TestRowsThatAreNoRoomsAreLeftOut(t *testing.T) {
 		for uri, r := range rooms {
 			got[uri] = users(r)
 		}
-		want := map[string][]string{"sip:live@example.org": {"owner", "Carol"}, "sip:Twin@example.org": {"t"},
+		want := map[string][]string{"sip:live@example.org": {"owner", "Carol"}, "sip:Pair@example.org": {"t"},
 			"sip:empty@example.org": nil}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("loaded %v, want %v", got, want)
@@ -39,7 +39,7 @@ func TestRowsThatAreNoRoomsAreLeftOut(t *testing.T) {
 		if live.Room.Flag != store.RoomPrivate || live.Members[0].Flag != store.MemberOwner {
 			t.Errorf("flags that are not known came through: %+v", live)
 		}
-		for _, words := range []string{`"members":5`, `"room":"sip:twin@example.org","kept":"sip:Twin@example.org"`,
+		for _, words := range []string{`"members":5`, `"room":"sip:pair@example.org","kept":"sip:Pair@example.org"`,
 			`"member":"sip:carol@EXAMPLE.org","kept":"sip:Carol@example.org"`} {
 			if !strings.Contains(log.String(), words) {
 				t.Errorf("the log does not say %s:\n%s", words, log.String())
@@ -58,17 +58,17 @@ func TestLeftOverRowsDoNotComeToLife(t *testing.T) {
 		load(t, s)
 		commit(t, s, putRoom("gone", 0), putMember("gone", "new", 1))
 		commit(t, s, putMember("nowhere", "new", 1), putRoom("nowhere", 1))
-		commit(t, s, deleteRoom("Twin"))
+		commit(t, s, deleteRoom("Pair"))
 		commit(t, s, deleteMember("live", "Carol"))
 		// Once they are gone, later changes must not take anything with them.
 		commit(t, s, putRoom("gone", 1), putMember("gone", "newer", 0))
-		commit(t, s, putRoom("twin", 0), putMember("twin", "u", 1))
+		commit(t, s, putRoom("pair", 0), putMember("pair", "u", 1))
 		got := make(map[string][]string)
 		for uri, r := range load(t, s) {
 			got[uri] = users(r)
 		}
 		want := map[string][]string{"sip:live@example.org": {"owner"}, "sip:gone@example.org": {"new", "newer"},
-			"sip:nowhere@example.org": {"new"}, "sip:twin@example.org": {"u"}, "sip:empty@example.org": nil}
+			"sip:nowhere@example.org": {"new"}, "sip:pair@example.org": {"u"}, "sip:empty@example.org": nil}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("loaded %v, want %v", got, want)
 		}

@@ -18,13 +18,13 @@ type sending struct {
 	run    *run
 	rooms  []roomState
 
-	flights map[uint32]*flight // neither answered nor complete yet, or one of both
-	sent    int
-	next    int // room that is to send next, with a Rate
-	ended   time.Time
-	then    time.Time // when Plan.Then was called
-	inTime  int64
-	res     Result
+	underWay map[uint32]*outgoing // neither answered nor complete yet, or one of both
+	sent     int
+	next     int // room that is to send next, with a Rate
+	ended    time.Time
+	then     time.Time // when Plan.Then was called
+	inTime   int64
+	res      Result
 }
 
 // roomState is where a room's sender stands.
@@ -36,8 +36,8 @@ type roomState struct {
 	pace    Pace
 }
 
-// flight is one message on its way.
-type flight struct {
+// outgoing is one message on its way.
+type outgoing struct {
 	room     int
 	packet   []byte // to be sent again
 	first    time.Time
@@ -55,7 +55,7 @@ func newSending(c *Client, p Plan, number uint32, phones *Phones) *sending {
 	if most == 0 {
 		most = maxMessages
 	}
-	s := &sending{client: c, plan: p, rooms: make([]roomState, len(p.Rooms)), flights: make(map[uint32]*flight),
+	s := &sending{client: c, plan: p, rooms: make([]roomState, len(p.Rooms)), underWay: make(map[uint32]*outgoing),
 		run: &run{number: number, slots: make([]atomic.Pointer[message], most), full: make(chan full, 1024),
 			over: make(chan struct{}), start: time.Now()},
 		res: Result{Codes: make(map[int]int)}}
@@ -95,7 +95,7 @@ func (s *sending) loop(ctx context.Context) error {
 				return fmt.Errorf("send a message again: %w", err)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("%d messages sent, %d under way: %w", s.sent, len(s.flights), ctx.Err())
+			return fmt.Errorf("%d messages sent, %d under way: %w", s.sent, len(s.underWay), ctx.Err())
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (s *sending) answered() bool {
 	if s.ended.IsZero() {
 		return false
 	}
-	for _, f := range s.flights {
+	for _, f := range s.underWay {
 		if !f.answered && time.Since(f.first) < giveUp {
 			return false
 		}
@@ -157,10 +157,10 @@ func (s *sending) send(i int) error {
 	room, id := &s.plan.Rooms[i], uint32(s.sent)
 	now := time.Now()
 	r := &s.rooms[i]
-	f := &flight{room: i, first: now, again: now.Add(t1), interval: t1, sample: -1}
+	f := &outgoing{room: i, first: now, again: now.Add(t1), interval: t1, sample: -1}
 	f.packet = s.client.writer.message(nil, room.Sender, room.Name, mark{s.run.number, id}, s.plan.Body)
 	s.run.slots[id].Store(&message{room: room, since: now, got: make([]atomic.Uint32, room.Members), want: r.want})
-	s.flights[id] = f
+	s.underWay[id] = f
 	s.sent++
 	r.sent++
 	r.waiting = true
@@ -177,7 +177,7 @@ func (s *sending) send(i int) error {
 }
 
 func (s *sending) answer(r timedReply) {
-	f := s.flights[r.mark.message]
+	f := s.underWay[r.mark.message]
 	if r.mark.run != s.run.number || f == nil || f.answered {
 		return
 	}
@@ -199,7 +199,7 @@ func (s *sending) answer(r timedReply) {
 }
 
 func (s *sending) completed(c full) {
-	f := s.flights[c.message]
+	f := s.underWay[c.message]
 	if f == nil {
 		return
 	}
@@ -213,17 +213,17 @@ func (s *sending) completed(c full) {
 }
 
 // pass lets the room of f send the next message.
-func (s *sending) pass(f *flight) {
+func (s *sending) pass(f *outgoing) {
 	if !f.passed {
 		f.passed = true
 		s.rooms[f.room].ahead--
 	}
 }
 
-// forget drops a flight of which nothing more is to come.
-func (s *sending) forget(id uint32, f *flight) {
+// forget drops a message of which nothing more is to come.
+func (s *sending) forget(id uint32, f *outgoing) {
 	if f.answered && (f.complete || f.code >= 300) {
-		delete(s.flights, id)
+		delete(s.underWay, id)
 	}
 }
 
@@ -231,7 +231,7 @@ func (s *sending) forget(id uint32, f *flight) {
 // not get something.
 func (s *sending) timers(now time.Time) error {
 	quiet := now.Sub(s.newest()) > s.plan.Quiet
-	for _, f := range s.flights {
+	for _, f := range s.underWay {
 		if f.answered && quiet && now.Sub(f.first) > s.plan.Quiet {
 			s.pass(f)
 		}
@@ -255,7 +255,7 @@ func (s *sending) finished() bool {
 	if s.ended.IsZero() {
 		return false
 	}
-	if len(s.flights) == 0 {
+	if len(s.underWay) == 0 {
 		return true
 	}
 	if s.plan.Drain > 0 && time.Since(s.ended) > s.plan.Drain {
@@ -280,7 +280,7 @@ func (s *sending) result() *Result {
 			r.Accepted += n
 		}
 	}
-	for id, f := range s.flights {
+	for id, f := range s.underWay {
 		switch {
 		case !f.answered:
 			r.Codes[0]++
