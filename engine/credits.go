@@ -19,8 +19,8 @@ const (
 	// 40,000 copies a second at any distance. It is longer after the kernel has dropped datagrams. While
 	// phones are near and answer nothing that was sent pacedSoon later, copies count until burstTime:
 	// something is stuck, and all will answer at once.
-	pacedBurst = 256
-	pacedSoon  = 6 * time.Millisecond
+	pacedBurst = 200
+	pacedSoon  = 5 * time.Millisecond
 	// nearTime bounds how long answers usually take where phones are near. usualOf is the number of
 	// answers in this average.
 	nearTime = 10 * time.Millisecond

@@ -74,7 +74,7 @@
 // (evapi/sip_flow.go). In batches to devices, Kamailio reports each batch that it has sent.
 //
 // Responses of phones come to the same socket and may come all at once. So copies that were sent just
-// now and have no answer are bounded, too (credits.burst): 256 in 6 ms, which allows 40,000 a second
+// now and have no answer are bounded, too (credits.burst): 200 in 5 ms, which allows 40,000 a second
 // at any distance; silent phones use nothing of it after that time. Where answers usually
 // come within 10 ms, a copy counts until a later one has an answer, for 250 ms at most: when all near
 // phones stop to answer, something between is stuck, and all will answer at once. Where copies come
