@@ -93,11 +93,9 @@ func TestInvitationWaits(t *testing.T) {
 				h.wantTo("alice") // it is not told again
 				h.answers("carol", result(200))
 				h.relay.take()
-				h.e.Registered("sip:carol@x.org")
-				synctest.Wait()
+				h.registers("carol")
 				h.wantTo("carol", "alice invites you")
-				h.e.Registered("sip:carol@x.org")
-				synctest.Wait()
+				h.registers("carol")
 				h.wantTo("carol")
 				h.wantWaiting(0, 0)
 				if !h.store.rooms["r@x.org"].Members[2].Delivered {
@@ -149,8 +147,7 @@ func TestInvitationTakenBack(t *testing.T) {
 			h.alice(text)
 			h.answers("carol", result(200))
 			h.relay.take()
-			h.e.Registered("sip:carol@x.org")
-			synctest.Wait()
+			h.registers("carol")
 			h.wantTo("carol")
 			h.wantWaiting(0, 0)
 		})
@@ -192,11 +189,9 @@ func noticesWait(t *testing.T, restart bool) {
 	h.answers("bob", result(200))
 	h.answers("carol", result(200))
 	h.relay.take()
-	h.e.Registered("sip:bob@x.org")
-	synctest.Wait()
+	h.registers("bob")
 	h.wantTo("bob", "You were removed from room r by alice")
-	h.e.Registered("sip:carol@x.org")
-	synctest.Wait()
+	h.registers("carol")
 	if again := h.relay.ids("carol"); !slices.Equal(again, first) {
 		t.Errorf("sent as %q, which the phone does not know from %q", again, first)
 	}
@@ -259,8 +254,7 @@ func TestKeptIsBounded(t *testing.T) {
 		h.wantWaiting(maxKept, maxKeptUser)
 		h.answers("bob", result(200))
 		h.relay.take()
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		n := 0
 		for _, text := range h.to("bob") {
 			if strings.HasPrefix(text, "You were removed") || strings.HasPrefix(text, "alice has added you") {
@@ -289,8 +283,7 @@ func TestKeptUnderWay(t *testing.T) {
 			}
 		}
 		h.pass(2 * burstTime)
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		h.answers("bob", result(200))
 		h.e.Result(evapi.Result{CallID: id, Code: 480})
 		h.e.Result(evapi.Result{CallID: id, Code: 480})

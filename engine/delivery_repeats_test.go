@@ -16,8 +16,7 @@ func TestQueuedOnce(t *testing.T) {
 		h.relay.set(func() { h.relay.down = true })
 		for range 10 {
 			h.pass(100 * time.Millisecond)
-			h.e.Registered("sip:bob@x.org")
-			synctest.Wait()
+			h.registers("bob")
 		}
 		h.relay.set(func() { h.relay.down = false })
 		h.e.Wake()

@@ -336,8 +336,7 @@ func TestStopSendsNothingUnnoted(t *testing.T) {
 			s.inbox.post(func() { s.delivery.flush(nil) }) // as its timer does
 		}
 		h.e.Wake()
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		close(gate)
 		<-stopped
 		for _, c := range h.relay.take() {

@@ -20,8 +20,7 @@ func TestSkipWhileLoading(t *testing.T) {
 		h.store.mu.Lock()
 		h.store.reads = reads
 		h.store.mu.Unlock()
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		if seq, err := h.e.SkipMessage(context.Background(), "sip:r@x.org", "bob"); seq != 1 || err != nil {
 			t.Fatal(seq, err)
 		}

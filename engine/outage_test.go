@@ -138,8 +138,7 @@ func TestPatienceBeginsAgain(t *testing.T) {
 		fails(nil)
 		<-time.After(flushWaitRefused) // he gets a copy, which does not arrive
 		fails(errors.New("permission denied"))
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		fails(nil)
 		h.answers("bob", result(200))
 		h.relay.take()

@@ -126,6 +126,12 @@ func (h *house) pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// registers lets a user register, and everything come to rest.
+func (h *house) registers(user string) {
+	h.e.Registered("sip:" + user + "@x.org")
+	synctest.Wait()
+}
+
 // says posts a message of alice and lets everything come to rest.
 func (h *house) says(text string) {
 	h.t.Helper()
@@ -227,8 +233,7 @@ func TestSendRefusesForGood(t *testing.T) {
 		h.says("2")
 		h.relay.set(func() { delete(h.relay.codes, "bob"); h.relay.once["bob"] = result(tooLarge) })
 		h.sentTo()
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		h.wantSent("1", notShown, "2")
 		h.relay.set(func() { h.relay.once["bob"] = result(tooLarge) })
 		h.says("3")
@@ -244,8 +249,7 @@ func TestPoison(t *testing.T) {
 		h.says("poison")
 		for range 2 {
 			h.pass(5 * time.Second) // it starts again
-			h.e.Registered("sip:bob@x.org")
-			synctest.Wait()
+			h.registers("bob")
 		}
 		h.wantSent("poison", "poison", "poison")
 		h.says("next")
@@ -268,8 +272,7 @@ func TestNoPoison(t *testing.T) {
 		h.says("1")
 		for range 40 {
 			h.pass(20 * time.Second)
-			h.e.Registered("sip:bob@x.org")
-			synctest.Wait()
+			h.registers("bob")
 		}
 		tries, words := 0, 0
 		for _, text := range h.sentTo() {
@@ -303,8 +306,7 @@ func registeredUnderWay(h *house, first int, early bool) {
 	h.says("1")
 	h.pass(500 * time.Millisecond)
 	one := h.relay.take()
-	h.e.Registered("sip:bob@x.org")
-	synctest.Wait()
+	h.registers("bob")
 	two := h.relay.take()
 	if len(one) != 1 || len(two) != 1 || one[0] != two[0] {
 		h.t.Fatalf("sent %+v, then %+v", one, two)
@@ -334,8 +336,7 @@ func TestRegisteredBeforeFailure(t *testing.T) {
 		h.says("1")
 		for range maxRepeats + 2 {
 			h.pass(2 * burstTime)
-			h.e.Registered("sip:bob@x.org")
-			synctest.Wait()
+			h.registers("bob")
 		}
 		copies := h.relay.take()
 		if len(copies) != maxRepeats {
@@ -358,8 +359,7 @@ func TestRegisteredAnswer(t *testing.T) {
 		h.post("bob", "r@x.org", "#list")
 		synctest.Wait()
 		h.pass(2 * burstTime)
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		copies := h.relay.take()
 		if len(copies) != 2 || copies[0] != copies[1] {
 			t.Fatalf("sent %+v", copies)
@@ -385,8 +385,7 @@ func TestRegisteredJustNow(t *testing.T) {
 				h.answers("bob", evapi.Result{})
 				h.says("1")
 				h.pass(burstTime / 10)
-				h.e.Registered("sip:bob@x.org")
-				synctest.Wait()
+				h.registers("bob")
 				id := h.relay.ids("bob")[0]
 				h.answers("bob", result(200))
 				if tt.answer != 0 {
@@ -417,8 +416,7 @@ func TestOneWait(t *testing.T) {
 		h.says("0") // so that bob lags, and is loaded as one who waits
 		h.pass(time.Second)
 		h.answers("bob", evapi.Result{})
-		h.e.Registered("sip:bob@x.org")
-		synctest.Wait()
+		h.registers("bob")
 		copies := h.relay.take()
 		h.store.set(func([]store.Change) (error, bool) { return errRefused, false })
 		h.post("alice", "r@x.org", "#remove bob")

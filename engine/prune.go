@@ -19,12 +19,10 @@ const (
 func (e *Engine) prune(ctx context.Context) {
 	wait := pruneEvery
 	for {
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(wait):
 		}
 		err := e.pruneOnce(ctx)
 		if err == nil {

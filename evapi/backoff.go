@@ -24,10 +24,8 @@ func (b *backoff) reset() { b.ceiling = 0 }
 
 // sleep waits for d; false if ctx ended before.
 func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false

@@ -95,9 +95,14 @@ func (r *recorder) has(line string) bool {
 func (r *recorder) count(prefix string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return countLines(r.lines, prefix, strings.HasPrefix)
+}
+
+// countLines is how many lines have a text in them, or before them.
+func countLines(lines []string, text string, has func(line, text string) bool) int {
 	n := 0
-	for _, l := range r.lines {
-		if strings.HasPrefix(l, prefix) {
+	for _, l := range lines {
+		if has(l, text) {
 			n++
 		}
 	}

@@ -29,13 +29,7 @@ func (b *logBook) Write(line []byte) (int, error) {
 func (b *logBook) count(text string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := 0
-	for _, l := range b.lines {
-		if strings.Contains(l, text) {
-			n++
-		}
-	}
-	return n
+	return countLines(b.lines, text, strings.Contains)
 }
 
 // startSIP starts a Conn to a Kamailio whose SIP socket is p, and waits until it is up.

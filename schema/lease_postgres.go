@@ -167,12 +167,10 @@ func (l *rowLease) run(ctx context.Context) {
 	defer close(l.done)
 	wait := leaseBeat
 	for {
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(wait):
 		}
 		err := l.beat(ctx)
 		if errors.Is(err, ErrTaken) {

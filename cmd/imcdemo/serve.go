@@ -142,12 +142,10 @@ func (s *service) stopKamailio() error {
 	if err := s.kamailio.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	timer := time.NewTimer(kamailioGrace)
-	defer timer.Stop()
 	select {
 	case <-s.kamailio.Done():
 		return nil
-	case <-timer.C:
+	case <-time.After(kamailioGrace):
 		return s.kamailio.Kill()
 	}
 }
@@ -163,12 +161,10 @@ func (s *service) stopImcd() error {
 			return s.imcd.Stop(stopGrace)
 		}
 	}
-	timer := time.NewTimer(stopGrace)
-	defer timer.Stop()
 	select {
 	case <-s.imcd.Done():
 		return s.imcd.Err()
-	case <-timer.C:
+	case <-time.After(stopGrace):
 		return errors.Join(errors.New("imcd does not end"), s.imcd.Kill())
 	}
 }

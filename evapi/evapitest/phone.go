@@ -173,10 +173,8 @@ func (p *Phone) run(ctx context.Context) {
 // respond sends the responses to a request; false when the phone is closed.
 func (p *Phone) respond(ctx context.Context, t phoneTask) bool {
 	if p.manners.Delay > 0 {
-		timer := time.NewTimer(p.manners.Delay)
-		defer timer.Stop()
 		select {
-		case <-timer.C:
+		case <-time.After(p.manners.Delay):
 		case <-ctx.Done():
 			return false
 		}

@@ -52,11 +52,9 @@ func (p *process) stop(grace time.Duration) error {
 	if err := syscall.Kill(p.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("SIGTERM to %d: %w", p.Pid, err)
 	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
 	select {
 	case <-p.Done():
-	case <-timer.C:
+	case <-time.After(grace):
 	}
 	return p.kill()
 }

@@ -119,10 +119,8 @@ func getReady(ctx context.Context, client *http.Client, url string) error {
 
 // Pause waits for so long, or until ctx is done, which is an error.
 func Pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

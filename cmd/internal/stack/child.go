@@ -99,11 +99,9 @@ func (p *Child) Stop(grace time.Duration) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
 	select {
 	case <-p.Done():
-	case <-timer.C:
+	case <-time.After(grace):
 		return errors.Join(fmt.Errorf("%s did not end within %v of SIGTERM", p.name, grace), p.Kill())
 	}
 	if err := p.Err(); err != nil {
