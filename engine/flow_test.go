@@ -279,7 +279,7 @@ func TestBurst(t *testing.T) {
 	}{
 		"as set":                {50, evapi.Bounds{Paced: true}, 100 * time.Millisecond, 50},
 		"paced, near":           {0, evapi.Bounds{Paced: true}, 4 * time.Millisecond, pacedBurst},
-		"paced, 20 ms":          {0, evapi.Bounds{Paced: true}, 20 * time.Millisecond, 3 * pacedBurst},
+		"paced, 20 ms":          {0, evapi.Bounds{Paced: true}, 20 * time.Millisecond, 4 * pacedBurst},
 		"paced, far":            {0, evapi.Bounds{Paced: true}, 100 * time.Millisecond, 3000},
 		"unpaced, near":         {0, evapi.Bounds{}, 10 * time.Millisecond, unpacedBurst},
 		"unpaced, far":          {0, evapi.Bounds{}, 100 * time.Millisecond, 2 * unpacedBurst},
