@@ -88,7 +88,7 @@ func TestPromotedStandby(t *testing.T) {
 	newDatabase(t, primary, "x")
 	for _, order := range [][]*schematest.Postgres{{standby, primary}, {primary, standby}} {
 		var log logBuffer
-		s := open(t, schematest.Hosts("x", order...), Options{Log: log.logger()})
+		s := open(t, schematest.Hosts("x", order[0], order[1]), Options{Log: log.logger()})
 		commit(t, s, putRoomID("r", 7), putMember("r", "a", 1))
 		if strings.Contains(log.String(), "synchronous_standby_names") {
 			t.Errorf("warned though the standby confirms: %s", log.String())

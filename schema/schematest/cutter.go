@@ -52,7 +52,7 @@ func NewCutter(t testing.TB, pg *Postgres) *Cutter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cutter{server: fmt.Sprintf("127.0.0.1:%d", pg.port), listen: l, conns: make(map[net.Conn]struct{}),
+	c := &Cutter{server: pg.addr(), listen: l, conns: make(map[net.Conn]struct{}),
 		over: make(chan struct{})}
 	c.all.Go(c.accept)
 	t.Cleanup(func() {

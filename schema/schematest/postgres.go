@@ -179,9 +179,9 @@ func (p *Postgres) logTail() string {
 }
 
 // URL returns the db_url of a database, in Kamailio's form.
-func (p *Postgres) URL(database string) string {
-	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s", User, Password, p.port, database)
-}
+func (p *Postgres) URL(database string) string { return Hosts(database, p) }
+
+func (p *Postgres) addr() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
 
 // Port returns the server's port on 127.0.0.1. It stays the same over restarts.
 func (p *Postgres) Port() int { return p.port }

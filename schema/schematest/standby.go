@@ -23,17 +23,27 @@ func NewPair(t testing.TB, opts Options) (primary, standby *Postgres) {
 			t.Error(err)
 		}
 	})
-	if standby, err = primary.startStandby(t.Context(), dir); err != nil {
+	if standby, err = primary.StartStandby(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(standby.Stop)
-	if err := primary.followed(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return primary, standby
 }
 
-// startStandby makes a standby of p in dir and returns when it takes connections.
+// StartStandby makes a standby of p in dir, as StartPostgres does with a server, and returns when it takes
+// connections and each commit of p waits until it has it.
+func (p *Postgres) StartStandby(ctx context.Context, dir string) (*Postgres, error) {
+	s, err := p.startStandby(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.followed(ctx); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
 func (p *Postgres) startStandby(ctx context.Context, dir string) (*Postgres, error) {
 	port, err := freePort()
 	if err != nil {
@@ -113,14 +123,17 @@ func (p *Postgres) Promote(ctx context.Context) error {
 	return p.Exec(ctx, "postgres", "SELECT 1 / pg_promote(true, 30)::int")
 }
 
-// Hosts returns the db_url of a database that names several servers.
-func Hosts(database string, servers ...*Postgres) string {
+// Host is where a database may be: a Postgres, or a Proxy of one.
+type Host interface{ addr() string }
+
+// Hosts returns the db_url of a database that names one or several servers.
+func Hosts(database string, servers ...Host) string {
 	url := fmt.Sprintf("postgres://%s:%s@", User, Password)
 	for i, s := range servers {
 		if i > 0 {
 			url += ","
 		}
-		url += fmt.Sprintf("127.0.0.1:%d", s.port)
+		url += s.addr()
 	}
 	return url + "/" + database
 }

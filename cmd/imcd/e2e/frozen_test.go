@@ -66,7 +66,7 @@ func freeze(t *testing.T, s *stack.Stack, body string) {
 	replies := load(ctx, senders, room, body)
 	close(stop)
 	others.Wait()
-	judge(t, replies)
+	judgeReplies(t, replies)
 	t.Logf("REGISTER, OPTIONS and MESSAGE: %d rounds, the slowest request took %v", rounds, worst)
 	if err := s.SignalImcd(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func load(ctx context.Context, senders []*evapitest.UA, room, body string) []rep
 	return replies
 }
 
-func judge(t *testing.T, replies []reply) {
+func judgeReplies(t *testing.T, replies []reply) {
 	var slowest time.Duration
 	codes := make(map[int]int)
 	atOnce := 0

@@ -77,12 +77,14 @@ func (s *Stack) Idle(ctx context.Context) error {
 }
 
 // Ready waits until imcd says that it is ready, or has ended.
-func (s *Stack) Ready(ctx context.Context) error {
+func (s *Stack) Ready(ctx context.Context) error { return s.await(ctx, "/readyz") }
+
+// await waits until a path of imcd's HTTP is answered 200, or imcd has ended.
+func (s *Stack) await(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
-		err := getReady(ctx, client, "http://"+s.HTTPAddr()+"/readyz")
+		err := s.Probe(ctx, path)
 		if err == nil {
 			return nil
 		}
@@ -97,12 +99,14 @@ func (s *Stack) Ready(ctx context.Context) error {
 	}
 }
 
-func getReady(ctx context.Context, client *http.Client, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// Probe asks for a path of imcd's HTTP, once: /readyz, or /healthz. The error is nil if the answer is 200.
+func (s *Stack) Probe(ctx context.Context, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTPAddr()+path, nil)
 	if err != nil {
 		return err
 	}
-	res, err := client.Do(req)
+	req.Close = true // a connection that is kept would keep goroutines
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,11 @@ type Options struct {
 	// Settings are further ones of imcd, by key: "owner_leave": "refuse".
 	Settings map[string]string
 	Kamailio evapitest.Options
+	// Beside is another system, whose Kamailio this one uses instead of one of its own; nil: none.
+	// It is to be stopped after this one.
+	Beside *Stack
+	// Spare: another imcd has the database. This one is not ready when Start and StartImcd return, but alive.
+	Spare    bool
 	RPCPort  int       // 0: a free one
 	HTTPPort int       // 0: a free one
 	Log      io.Writer // gets the output of imcd; may be nil
@@ -71,7 +76,9 @@ func (s *Stack) start(ctx context.Context) error {
 		s.opts.Dir, s.ownDir = dir, true
 	}
 	var err error
-	if s.kamailio, err = evapitest.StartKamailio(ctx, s.opts.Kamailio); err != nil {
+	if s.opts.Beside != nil {
+		s.kamailio = s.opts.Beside.kamailio
+	} else if s.kamailio, err = evapitest.StartKamailio(ctx, s.opts.Kamailio); err != nil {
 		return err
 	}
 	given := s.opts
@@ -103,12 +110,16 @@ func (s *Stack) Set(key, value string) {
 }
 
 // StartImcd starts imcd again after Kill9 or StopImcd and waits until it is
-// ready.
+// ready; a spare until it is alive.
 func (s *Stack) StartImcd(ctx context.Context) error {
 	if err := s.LaunchImcd(); err != nil {
 		return err
 	}
-	if err := s.Ready(ctx); err != nil {
+	state := "/readyz"
+	if s.opts.Spare {
+		state = "/healthz"
+	}
+	if err := s.await(ctx, state); err != nil {
 		return errors.Join(fmt.Errorf("imcd is not ready: %w\n%s", err, s.out), s.Kill9())
 	}
 	return nil
@@ -213,7 +224,7 @@ func (s *Stack) HTTPAddr() string { return addr(s.opts.HTTPPort) }
 // LogTail is the end of imcd's output; after a crash, its beginning.
 func (s *Stack) LogTail() string { return s.out.String() }
 
-// Stop closes all user agents, ends imcd and Kamailio, and removes temporary
+// Stop closes all user agents, ends imcd and its own Kamailio, and removes temporary
 // files. It may be called twice. The error tells if imcd crashed or had a data
 // race at any time.
 func (s *Stack) Stop() error {
@@ -221,7 +232,7 @@ func (s *Stack) Stop() error {
 	if word := s.out.crashed(); word != "" {
 		errs = append(errs, fmt.Errorf("imcd crashed (%s):\n%s", word, s.out))
 	}
-	if s.kamailio != nil {
+	if s.kamailio != nil && s.opts.Beside == nil {
 		errs = append(errs, s.kamailio.Stop())
 	}
 	if s.ownDir {

@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"imcd/cmd/internal/chatter"
+	"imcd/cmd/internal/judge"
+	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
+	"imcd/schema/schematest"
+)
+
+const (
+	fleetRooms  = 30
+	fleetPhones = 40
+	fleetSize   = 8   // members of a room
+	fleetRate   = 100 // messages a second
+	// fleetTime bounds a test with a crowd.
+	fleetTime = 2 * time.Minute
+)
+
+// fleet is a crowd that talks in rooms of one PostgreSQL with a standby, and a judge.
+type fleet struct {
+	primary, standby *schematest.Postgres
+	crowd            *chatter.Crowd
+	imcd             []*stack.Stack
+	networks         []network // of each imcd to the servers; nobody else uses them
+}
+
+// network is the way to the primary and to the standby.
+type network [2]*schematest.Proxy
+
+// between puts a network before the servers of f.
+func (f *fleet) between(t *testing.T) (url string) {
+	n := network{schematest.NewProxy(t, f.primary), schematest.NewProxy(t, f.standby)}
+	f.networks = append(f.networks, n)
+	return schematest.Hosts("imcd", n[0], n[1])
+}
+
+func (n network) each(do func(*schematest.Proxy)) {
+	for _, p := range n {
+		do(p)
+	}
+}
+
+// startPair starts PostgreSQL with a standby that confirms each commit, and rooms in its database.
+func startPair(t *testing.T) (f *fleet, rooms []filling) {
+	t.Helper()
+	f = &fleet{}
+	f.primary, f.standby = schematest.NewPair(t, schematest.Options{})
+	if err := f.primary.CreateDatabase("imcd"); err != nil {
+		t.Fatal(err)
+	}
+	users := names("u", fleetPhones)
+	for i := range fleetRooms {
+		r := filling{room: fmt.Sprint("chat-f", i), id: int64(1000 + i)}
+		for n := range fleetSize {
+			r.members = append(r.members, users[(i*7+n*5)%fleetPhones])
+		}
+		rooms = append(rooms, r)
+	}
+	fillRooms(t, f.primary.URL("imcd"), rooms)
+	return f, rooms
+}
+
+// talk lets a crowd talk at the Kamailios of f.
+func (f *fleet) talk(t *testing.T, rooms []filling) {
+	t.Helper()
+	ctx := kit.Within(t, fleetTime)
+	opts := chatter.Options{Domain: chatHost, Rate: fleetRate}
+	for _, s := range f.imcd {
+		opts.Proxies = append(opts.Proxies, s.Kamailio().SIPAddr())
+	}
+	for _, r := range rooms {
+		opts.Rooms = append(opts.Rooms, chatter.Room{URI: roomURI(r.room), Members: r.members})
+	}
+	var err error
+	if f.crowd, err = chatter.New(ctx, opts); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.crowd.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f.crowd.Talk(ctx)
+	f.more(t, 3*fleetRate)
+}
+
+// more waits until n more messages have been answered 2xx.
+func (f *fleet) more(t *testing.T, n int) {
+	t.Helper()
+	goal := f.crowd.Log().Accepted() + n
+	kit.Until(t, kit.Within(t, fleetTime), fmt.Sprint(n, " more messages are accepted"),
+		func() bool { return f.crowd.Log().Accepted() >= goal })
+}
+
+// judge ends the talk, and compares what phones saw with what is stored at pg. It returns the longest
+// silence of a room.
+func (f *fleet) judge(t *testing.T, pg *schematest.Postgres) judge.Silence {
+	t.Helper()
+	f.crowd.Hush()
+	log := f.crowd.Log()
+	if err := f.crowd.Settle(kit.Context(t)); err != nil {
+		t.Error(err)
+	}
+	db, err := judge.Open(pg.URL("imcd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() // it was only read
+	e := log.Evidence(f.crowd.Members())
+	if err := db.Read(kit.Context(t), e); err != nil {
+		t.Fatal(err)
+	}
+	if err := judge.Judge(e).Err(); err != nil {
+		t.Error(err)
+	}
+	copies, firsts := log.Copies()
+	took := log.Latencies()
+	longest := f.crowd.Silences()[0]
+	t.Logf("%d messages are stored, %d copies arrived, %d of them again; answers %v; median %v, 99 %% below %v; "+
+		"the longest silence is %v, in %s", len(e.Stored), copies, copies-firsts, log.Codes(),
+		took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond),
+		longest.Took.Round(time.Millisecond), strings.TrimPrefix(longest.Room, "sip:"))
+	if n := f.crowd.Dropped(); n > 0 {
+		t.Errorf("%d messages were not said", n)
+	}
+	return longest
+}
+
+// acceptedBetween counts messages that were answered 2xx between two times.
+func (f *fleet) acceptedBetween(from, to time.Time) (n int) {
+	for _, m := range f.crowd.Log().Messages() {
+		if m.Code >= 200 && m.Code < 300 && m.Ended.After(from) && m.Ended.Before(to) {
+			n++
+		}
+	}
+	return n
+}
+
+// pause waits, as the thing that is tried is a matter of time.
+func pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	if err := stack.Pause(context.WithoutCancel(t.Context()), d); err != nil {
+		t.Fatal(err)
+	}
+}
