@@ -8,7 +8,8 @@ import (
 	"imcd/engine/store"
 )
 
-// run commits until ctx ends.
+// run commits until ctx ends or the engine is deposed. Then nobody gets an answer any more: the new owner
+// of the rooms gives it.
 func (c *committer) run(ctx context.Context) {
 	timer := newStoppedTimer()
 	defer timer.Stop()
@@ -23,6 +24,9 @@ func (c *committer) run(ctx context.Context) {
 		for ; d == 0; d = c.due() {
 			c.commit(ctx, c.take())
 			c.settled()
+			if c.deposed {
+				return
+			}
 		}
 		timer.Reset(d)
 	}
@@ -34,16 +38,23 @@ func (c *committer) commit(ctx context.Context, batch []*call) {
 		return
 	}
 	batch = c.sift(batch)
-	changes := signed(changesOf(batch))
-	err := c.write(ctx, c.store.Commit, changes)
+	changes, fence := changesOf(batch), c.fence(batch)
+	if fence.Batch == 0 {
+		changes = signed(changes)
+	}
+	err := c.write(ctx, c.store.Commit, fence, changes)
 	var behind map[*room]*call
 	if errors.Is(err, store.ErrUncertain) {
-		behind, err = c.resolve(ctx, batch, changes, err)
+		behind, err = c.resolve(ctx, batch, fence, changes, err)
 	}
 	if len(batch) == 1 && batch[0].apart && errors.Is(err, store.ErrInvalid) {
-		err = c.salvage(ctx, batch[0].changes, err)
+		err = c.salvage(ctx, batch, err)
 	}
 	switch {
+	case errors.Is(err, store.ErrDeposed):
+		c.log.Error().Err(err).Int("transactions", len(batch)).Msg("another imcd has taken over, nothing is stored any more")
+		c.deposed = true
+		return
 	case err == nil:
 		for _, t := range batch {
 			t.shard.inbox.post(func() { t.shard.done(t, nil) })
@@ -60,7 +71,9 @@ func (c *committer) commit(ctx context.Context, batch []*call) {
 		// The database may refuse one of them: the others must not suffer for it.
 		half := len(batch) / 2
 		c.commit(ctx, batch[:half])
-		c.commit(ctx, batch[half:])
+		if !c.deposed {
+			c.commit(ctx, batch[half:])
+		}
 	default:
 		c.refuse(batch[0], err)
 	}

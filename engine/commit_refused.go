@@ -63,9 +63,9 @@ func (r *refusedChanges) Error() string {
 
 func (r *refusedChanges) Unwrap() error { return r.err }
 
-// salvage commits independent changes, except those that the database refuses. why is the error for all
-// of them together.
-func (c *committer) salvage(ctx context.Context, changes []store.Change, why error) error {
+// salvage commits the independent changes of a batch of one call, except those that the database refuses.
+// why is the error for all of them together.
+func (c *committer) salvage(ctx context.Context, batch []*call, why error) error {
 	refused := &refusedChanges{err: why}
 	tries := salvageTries
 	var halve func(changes []store.Change) error
@@ -81,7 +81,7 @@ func (c *committer) salvage(ctx context.Context, changes []store.Change, why err
 				continue
 			}
 			tries--
-			err := c.write(ctx, c.store.Commit, part)
+			err := c.write(ctx, c.store.Commit, c.fence(batch), part)
 			if err != nil && !errors.Is(err, store.ErrUnavailable) {
 				err = halve(part)
 			}
@@ -91,7 +91,7 @@ func (c *committer) salvage(ctx context.Context, changes []store.Change, why err
 		}
 		return nil
 	}
-	if err := halve(changes); err != nil {
+	if err := halve(batch[0].changes); err != nil {
 		return err
 	}
 	return refused

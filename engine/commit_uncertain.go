@@ -12,9 +12,9 @@ import (
 
 // A commit may have been done although the database did not say so: the connection was lost in between,
 // or the standby has not confirmed it. The committer does not guess. It keeps the batch and repeats it
-// until the Store says what became of it; the Store recognises the batch by the answers that are stored
-// with it. A sender that has waited too long is answered 503, and a repetition of its request gets the
-// true answer once that is known.
+// until the Store says what became of it; the Store recognises the batch by the number of its fence, or
+// by the answers that are stored with it. A sender that has waited too long is answered 503, and a
+// repetition of its request gets the true answer once that is known.
 
 // signed adds an answer without a request if changes have no answer, so that CommitAgain recognises them.
 // Cursors and the like may be written twice.
@@ -38,10 +38,10 @@ func signed(changes []store.Change) []store.Change {
 }
 
 // resolve finds out what became of a batch whose commit was ErrUncertain: nil if it is stored, ErrInvalid
-// if it never will be. behind are rooms of calls that failed meanwhile, which must be loaded again; nil
+// or ErrDeposed if it never will be. behind are rooms of calls that failed meanwhile, which must be loaded again; nil
 // if all senders could wait.
 func (c *committer) resolve(
-	ctx context.Context, batch []*call, changes []store.Change, why error,
+	ctx context.Context, batch []*call, fence store.Fence, changes []store.Change, why error,
 ) (behind map[*room]*call, err error) {
 	c.log.Warn().Err(why).Int("transactions", len(batch)).
 		Msg("it is not known whether a commit was done, it is tried again")
@@ -51,12 +51,12 @@ func (c *committer) resolve(
 		if behind == nil {
 			try, cancel = context.WithDeadline(ctx, until)
 		}
-		err = c.write(try, c.store.CommitAgain, changes)
+		err = c.write(try, c.store.CommitAgain, fence, changes)
 		cancel()
 		if ctx.Err() != nil {
 			return behind, err
 		}
-		if err == nil || errors.Is(err, store.ErrInvalid) {
+		if err == nil || errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrDeposed) {
 			break
 		}
 		if behind == nil && !time.Now().Before(until) {

@@ -23,6 +23,8 @@ type committer struct {
 	log     zerolog.Logger
 	metrics *metrics
 	wake    chan struct{}
+	// fences are what each shard proves: fixed by Start; nil: there are no fences.
+	fences map[*shard]store.Owned
 
 	mu      sync.Mutex
 	waiting []*call   // in the order in which they were made
@@ -35,6 +37,8 @@ type committer struct {
 	// epoch before which calls build on a change that failed while the database was away. suspended are
 	// rooms with a refused change: calls build on it until their shard asks to load the room again.
 	epoch     uint64
+	batches   uint64 // that were committed or tried, see store.Fence
+	deposed   bool   // another imcd has taken over
 	minEpoch  map[*shard]map[string]uint64
 	suspended map[*shard]map[string]struct{}
 
@@ -189,7 +193,8 @@ func changesOf(batch []*call) []store.Change {
 
 // write commits changes in one transaction, by Commit or CommitAgain of the Store.
 func (c *committer) write(
-	ctx context.Context, commit func(context.Context, []store.Change) error, changes []store.Change,
+	ctx context.Context, commit func(context.Context, store.Fence, []store.Change) error, fence store.Fence,
+	changes []store.Change,
 ) error {
 	if len(changes) == 0 {
 		return nil
@@ -197,7 +202,7 @@ func (c *committer) write(
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	start := time.Now()
-	err := commit(ctx, changes)
+	err := commit(ctx, fence, changes)
 	c.metrics.commit(time.Since(start), len(changes), err)
 	return err
 }

@@ -370,7 +370,7 @@ func joinersIn(notice string) int {
 // fixed is a store that keeps nothing but has one room.
 type fixed struct{ filled }
 
-func (fixed) Commit(context.Context, []store.Change) error { return nil }
+func (fixed) Commit(context.Context, store.Fence, []store.Change) error { return nil }
 
 // TestJoinCost: what a join costs does not grow with its room, whatever is configured.
 func TestJoinCost(t *testing.T) {
@@ -385,7 +385,7 @@ func TestJoinCost(t *testing.T) {
 			t.Fatal(err)
 		}
 		relay.engine = e
-		if err := e.Start(t.Context()); err != nil {
+		if err := e.Start(t.Context(), store.Fleet{}); err != nil {
 			t.Fatal(err)
 		}
 		defer e.Stop(t.Context())

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -184,7 +185,7 @@ func openHouse(t testing.TB, store *memStore, change func(*Config)) *house {
 }
 
 // startHouse leaves it to the caller to close the house.
-func startHouse(t tester, store *memStore, change func(*Config)) *house {
+func startHouse(t tester, kept *memStore, change func(*Config)) *house {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HashSize = 2
@@ -192,14 +193,14 @@ func startHouse(t tester, store *memStore, change func(*Config)) *house {
 	if change != nil {
 		change(&cfg)
 	}
-	h := &house{t: t, store: store, relay: &fakeRelay{answers: map[*evapi.Message]chan evapi.Answer{},
-		codes: maps.Clone(store.codes), once: map[string]evapi.Result{}}}
-	e, err := New(cfg, store, h.relay, prometheus.NewRegistry(), zerolog.Nop())
+	h := &house{t: t, store: kept, relay: &fakeRelay{answers: map[*evapi.Message]chan evapi.Answer{},
+		codes: maps.Clone(kept.codes), once: map[string]evapi.Result{}}}
+	e, err := New(cfg, kept, h.relay, prometheus.NewRegistry(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.e, h.relay.engine = e, e
-	if err := e.Start(context.Background()); err != nil {
+	if err := e.Start(context.Background(), store.Fleet{}); err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -56,7 +56,7 @@ func BenchmarkFanOut(b *testing.B) {
 				b.Fatal(err)
 			}
 			relay.engine = e
-			if err := e.Start(context.Background()); err != nil {
+			if err := e.Start(context.Background(), store.Fleet{}); err != nil {
 				b.Fatal(err)
 			}
 			defer e.Stop(context.Background())

@@ -172,7 +172,7 @@ func newTown(t *testing.T, rooms map[string][]string, p *phones, known bool, cha
 		t.Fatal(err)
 	}
 	p.engine = e
-	if err := e.Start(context.Background()); err != nil {
+	if err := e.Start(context.Background(), store.Fleet{}); err != nil {
 		t.Fatal(err)
 	}
 	e.Welcomed("kamailio", evapi.Welcome{})

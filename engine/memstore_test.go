@@ -75,7 +75,7 @@ func (s *memStore) LoadRooms(_ context.Context, rooms []store.Name) ([]store.Roo
 	return found, nil
 }
 
-func (s *memStore) Commit(ctx context.Context, changes []store.Change) error {
+func (s *memStore) Commit(ctx context.Context, fence store.Fence, changes []store.Change) error {
 	s.mu.Lock()
 	gate := s.gate
 	s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *memStore) Commit(ctx context.Context, changes []store.Change) error {
 }
 
 // CommitAgain knows what was committed by its answers, as the contract says.
-func (s *memStore) CommitAgain(ctx context.Context, changes []store.Change) error {
+func (s *memStore) CommitAgain(ctx context.Context, fence store.Fence, changes []store.Change) error {
 	s.mu.Lock()
 	away := s.away
 	stored := slices.ContainsFunc(changes, func(c store.Change) bool {
@@ -115,7 +115,7 @@ func (s *memStore) CommitAgain(ctx context.Context, changes []store.Change) erro
 	case stored:
 		return nil
 	}
-	err := s.Commit(ctx, changes)
+	err := s.Commit(ctx, fence, changes)
 	if err != nil && !errors.Is(err, store.ErrInvalid) {
 		err = fmt.Errorf("%w: %w", store.ErrUncertain, err)
 	}

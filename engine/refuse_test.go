@@ -425,7 +425,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 	before := h.store.committed()
 	refused := new(refusedChanges)
-	if err := h.e.committer.salvage(t.Context(), changes, errRefused); !errors.As(err, &refused) ||
+	if err := h.e.committer.salvage(t.Context(), []*call{{changes: changes}}, errRefused); !errors.As(err, &refused) ||
 		len(refused.changes) != len(changes) {
 		t.Errorf("%v", err)
 	}

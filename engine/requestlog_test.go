@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/evapitest/kit"
 )
@@ -41,7 +42,7 @@ func loggingHouse(t *testing.T, level zerolog.Level, change func(*Config)) (*hou
 		t.Fatal(err)
 	}
 	h.e, h.relay.engine = e, e
-	if err := e.Start(t.Context()); err != nil {
+	if err := e.Start(t.Context(), store.Fleet{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.close)

@@ -68,8 +68,10 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 // loadAhead is how many loaded rooms may wait to be installed.
 const loadAhead = 64
 
-// Start loads the rooms and begins to serve. ctx bounds the loading only.
-func (e *Engine) Start(ctx context.Context) error {
+// Start loads the rooms and begins to serve. fleet is what the Store has given this engine, which is all
+// rooms. ctx bounds the loading only.
+func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
+	e.committer.fences = e.fencesOf(fleet)
 	if err := e.loadRooms(ctx); err != nil {
 		return fmt.Errorf("loading rooms: %w", err)
 	}
@@ -134,6 +136,19 @@ func (e *Engine) Stop(ctx context.Context) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 		defer cancel()
 		e.flush(last)
+		e.cancel()
+		e.loops.Wait()
+	})
+}
+
+// Abandon ends all goroutines of an engine that was deposed, and writes nothing. Nobody gets an answer. It
+// takes the place of Stop.
+func (e *Engine) Abandon() {
+	e.stop.Do(func() {
+		e.stopping.Store(true)
+		if e.cancel == nil {
+			return
+		}
 		e.cancel()
 		e.loops.Wait()
 	})

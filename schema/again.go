@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// A Commit whose outcome is not known is carried out again, and must be done once only. An
+// A Commit whose outcome is not known is carried out again, and must be done once only. An engine of a
+// fleet asks for the number of its last commit (fence.go). The following is for other Stores: An
 // answer to a request that is already stored shows that it was done. The database may still
 // be busy with it, or wait for a standby: the second Commit then waits for the first, which
 // has locked the first row that both change. If the first has not even begun by then, it

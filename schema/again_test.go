@@ -91,7 +91,7 @@ func TestCommitAgain(t *testing.T) {
 					commit(t, s, c.changes...)
 				}
 				for range 2 {
-					if err := s.CommitAgain(testContext(t), c.changes); err != nil {
+					if err := s.CommitAgain(testContext(t), store.Fence{}, c.changes); err != nil {
 						t.Errorf("%s (stored before: %t): %v", name, before, err)
 					}
 					if got := everything(t, s); got != want {
@@ -108,14 +108,14 @@ func TestCommitAgain(t *testing.T) {
 			{putMessage(99, 1, nil), putSeen(9, 200, epoch)},
 			{putMember("r", "c", 0), putMessage(7, 2, nil), putSeen(9, 200, epoch)},
 		} {
-			err := s.CommitAgain(testContext(t), changes)
+			err := s.CommitAgain(testContext(t), store.Fence{}, changes)
 			if !errors.Is(err, ErrInvalid) || errors.Is(err, ErrUncertain) {
 				t.Errorf("%v: %v", changes, err)
 			}
 		}
 		// Deliveries are written once more.
 		for range 2 {
-			err := s.CommitAgain(testContext(t), []store.Change{putCursor(7, "a", 1), putProgress(7, 2)})
+			err := s.CommitAgain(testContext(t), store.Fence{}, []store.Change{putCursor(7, "a", 1), putProgress(7, 2)})
 			if err != nil {
 				t.Error(err)
 			}
@@ -143,23 +143,26 @@ func TestCutCommit(t *testing.T) {
 	n := 0
 	for name, c := range uncertainCases {
 		for moment, what := range []string{"before", "after"} {
-			n++
-			want := committedOnce(t, c.changes)
-			s := openStart(t, pg, cutter, fmt.Sprint("cut", n), leased())
-			cut := cutter.Cut(schematest.Moment(moment), c.has)
-			err := s.Commit(testContext(t), c.changes)
-			if err != nil && !errors.Is(err, ErrUncertain) {
-				t.Errorf("%s, cut %s: %v", name, what, err)
-			}
-			if err != nil {
-				err = s.CommitAgain(testContext(t), c.changes)
-			}
-			if err != nil {
-				t.Errorf("%s, cut %s, again: %v", name, what, err)
-			}
-			kit.Await(t, "the cut", cut.Done)
-			if got := everything(t, s); got != want {
-				t.Errorf("%s, cut %s: left\n%s\nwant\n%s", name, what, got, want)
+			for _, opts := range []Options{{}, leased()} {
+				n++
+				want := committedOnce(t, c.changes)
+				s := openStart(t, pg, cutter, fmt.Sprint("cut", n), opts)
+				f := nextFence(t, s)
+				cut := cutter.Cut(schematest.Moment(moment), c.has)
+				err := s.Commit(testContext(t), f, c.changes)
+				if err != nil && !errors.Is(err, ErrUncertain) {
+					t.Errorf("%s, cut %s: %v", name, what, err)
+				}
+				if err != nil {
+					err = s.CommitAgain(testContext(t), f, c.changes)
+				}
+				if err != nil {
+					t.Errorf("%s, cut %s, again: %v", name, what, err)
+				}
+				kit.Await(t, "the cut", cut.Done)
+				if got := everything(t, s); got != want {
+					t.Errorf("%s, cut %s: left\n%s\nwant\n%s", name, what, got, want)
+				}
 			}
 		}
 	}
@@ -197,9 +200,9 @@ func TestLateCommit(t *testing.T) {
 		cut := cutter.Cut(schematest.LateCommit, c.has)
 		done := make(chan error, 1)
 		go func() {
-			err := s.Commit(testContext(t), c.changes)
+			err := s.Commit(testContext(t), store.Fence{}, c.changes)
 			if errors.Is(err, ErrUncertain) {
-				err = s.CommitAgain(testContext(t), c.changes)
+				err = s.CommitAgain(testContext(t), store.Fence{}, c.changes)
 			}
 			done <- err
 		}()

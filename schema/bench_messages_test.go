@@ -12,7 +12,7 @@ import (
 // BenchmarkMessages measures a commit of messages of 100 bytes to 20 rooms, each
 // with the answer that is remembered, as the engine makes them.
 func BenchmarkMessages(b *testing.B) {
-	for name, url := range durable(b) {
+	for name, url := range durableURLs(b) {
 		s := open(b, url, Options{Lease: &Lease{}})
 		const rooms = 20
 		for id := range rooms {
@@ -41,7 +41,7 @@ func BenchmarkMessages(b *testing.B) {
 // BenchmarkCursors measures what the engine writes back: a cursor of one member
 // of each of 200 rooms, and their progress.
 func BenchmarkCursors(b *testing.B) {
-	for name, url := range durable(b) {
+	for name, url := range durableURLs(b) {
 		s := open(b, url, Options{Lease: &Lease{}})
 		var changes []store.Change
 		for id := range int64(200) {
@@ -66,7 +66,7 @@ func BenchmarkCursors(b *testing.B) {
 // BenchmarkPrune measures a look at 100000 rooms that has nothing to do, and one
 // that deletes 200 messages of as many rooms.
 func BenchmarkPrune(b *testing.B) {
-	for name, url := range durable(b) {
+	for name, url := range durableURLs(b) {
 		s := open(b, url, Options{})
 		const rooms = 100000
 		for first := 0; first < rooms; first += 5000 {

@@ -15,7 +15,7 @@ import (
 // BenchmarkCommit measures a commit that waits for the disk, as in production:
 // joins to existing rooms.
 func BenchmarkCommit(b *testing.B) {
-	for name, url := range durable(b) {
+	for name, url := range durableURLs(b) {
 		for _, size := range []int{1, 500} {
 			b.Run(fmt.Sprint(name, "/", size), func(b *testing.B) {
 				s := open(b, url, Options{})
@@ -39,7 +39,7 @@ func BenchmarkCommit(b *testing.B) {
 // BenchmarkLoad measures a start with 100000 members, without cursors and with a
 // cursor of each, and what destroying one room costs then.
 func BenchmarkLoad(b *testing.B) {
-	for name, url := range durable(b) {
+	for name, url := range durableURLs(b) {
 		s := open(b, url, Options{})
 		fillRooms(b, s, 2000, 50)
 		s = open(b, url, Options{}) // adds the index
@@ -87,7 +87,7 @@ func inUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-func durable(b *testing.B) map[string]string {
+func durableURLs(b *testing.B) map[string]string {
 	pg := schematest.New(b, schematest.Options{Fsync: true})
 	return map[string]string{"sqlite": "sqlite://" + filepath.Join(b.TempDir(), "x.db"), "postgres": pg.URL("postgres")}
 }

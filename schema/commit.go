@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -17,32 +18,64 @@ import (
 //
 // Cursors of users that are no members, and progress of rooms that are not stored, are
 // ignored: they come late.
-func (s *Store) Commit(ctx context.Context, changes []store.Change) error {
-	return s.commit(ctx, changes, false)
+func (s *Store) Commit(ctx context.Context, f store.Fence, changes []store.Change) error {
+	return s.commit(ctx, f, changes, false)
 }
 
 // CommitAgain implements store.Store. It waits for the first Commit if the database is
 // still busy with it, and for the standby that has to confirm it: see again.go.
-func (s *Store) CommitAgain(ctx context.Context, changes []store.Change) error {
-	return s.commit(ctx, changes, true)
+func (s *Store) CommitAgain(ctx context.Context, f store.Fence, changes []store.Change) error {
+	if f.Batch > 0 && s.engineID() != 0 {
+		stored, err := s.hasBatch(ctx, f)
+		if stored {
+			s.committed(f, changes)
+		}
+		if stored || errors.Is(err, store.ErrDeposed) {
+			return err
+		}
+		if err != nil {
+			return uncertain(wrap(ctx, "ask what became of a commit", err))
+		}
+	}
+	return s.commit(ctx, f, changes, true)
 }
 
-func (s *Store) commit(ctx context.Context, changes []store.Change, again bool) error {
+// commit carries changes out in their order. again: an earlier call may have done so.
+func (s *Store) commit(ctx context.Context, f store.Fence, changes []store.Change, again bool) error {
 	if len(changes) == 0 {
 		return nil
 	}
 	defer s.slow(time.Now(), len(changes))
 	doing := fmt.Sprintf("commit %d changes", len(changes))
-	if err := checkChanges(changes); err != nil {
+	if s.engineID() == 0 {
+		f = store.Fence{}
+	}
+	if err := cmp.Or(s.checkFence(f), checkChanges(changes)); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
+	err := s.carryOut(ctx, f, changes, again)
+	if err == nil {
+		s.committed(f, changes)
+	}
+	return wrap(ctx, doing, err)
+}
+
+// committed notes that a batch is in the database.
+func (s *Store) committed(f store.Fence, changes []store.Change) {
+	if !onlyDeliveries(changes) { // a crash of the database may lose these
+		s.durable.raise(f.Batch)
+	}
+}
+
+// carryOut is commit for changes that were checked.
+func (s *Store) carryOut(ctx context.Context, f store.Fence, changes []store.Change, again bool) error {
 	if s.quick != nil {
-		q, ok, err := s.asQuick(changes)
+		q, ok, err := s.asQuick(f, changes)
 		if ok && err == nil {
-			err = s.commitQuick(ctx, q, again)
+			err = s.commitQuick(ctx, f, q, again)
 		}
 		if ok || err != nil {
-			return wrap(ctx, doing, err)
+			return err
 		}
 	}
 	s.mu.Lock()
@@ -50,7 +83,7 @@ func (s *Store) commit(ctx context.Context, changes []store.Change, again bool) 
 	s.mu.Unlock()
 	var b batch
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := s.dialect.mustHold(ctx, tx, s.holderID()); err != nil {
+		if err := s.begin(ctx, tx, f, changes); err != nil {
 			return err
 		}
 		if err := s.relax(ctx, tx, changes); err != nil {
@@ -63,15 +96,18 @@ func (s *Store) commit(ctx context.Context, changes []store.Change, again bool) 
 		s.mu.Lock()
 		b = compact(changes, &s.leftovers, ids)
 		s.mu.Unlock()
-		if again && len(b.seen) > 0 {
+		if again && f.Batch == 0 && len(b.seen) > 0 {
 			if stored, err := s.isStored(ctx, tx, b.seen[:1]); stored || err != nil {
 				return err
 			}
 		}
 		return s.apply(ctx, tx, &b)
 	})
-	if err = wrap(ctx, doing, err); err != nil {
-		if again && !errors.Is(err, ErrInvalid) {
+	if isFenceError(err) {
+		return s.settle(ctx, f, err)
+	}
+	if err != nil {
+		if again && !errors.Is(err, ErrInvalid) && !errors.Is(classify(err), ErrInvalid) {
 			err = uncertain(err)
 		}
 		return err

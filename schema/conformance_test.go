@@ -162,7 +162,7 @@ func TestBadNamesAreRefusedWhole(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		for name, change := range bad {
-			err := s.Commit(testContext(t), []store.Change{putRoom("good", 0), change, putRoom("good2", 0)})
+			err := s.Commit(testContext(t), store.Fence{}, []store.Change{putRoom("good", 0), change, putRoom("good2", 0)})
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: error %v", name, err)
 			}
@@ -199,7 +199,7 @@ func TestFailedCommitChangesNothing(t *testing.T) {
 		run(t, s, "CREATE UNIQUE INDEX one_z ON imc_members (username) WHERE username = 'z'")
 		commit(t, s, putRoom("b", 0), putMember("b", "z", 1))
 		before := load(t, s)
-		err := s.Commit(testContext(t), []store.Change{deleteMember("a", "y"), putMember("a", "x", 2),
+		err := s.Commit(testContext(t), store.Fence{}, []store.Change{deleteMember("a", "y"), putMember("a", "x", 2),
 			putRoom("c", 1), putMember("c", "q", 1), deleteRoom("b"), putRoom("b", 1), putMember("b", "z", 1),
 			putMember("c", "z", 0)})
 		if !errors.Is(err, ErrInvalid) {
@@ -218,7 +218,7 @@ func TestEveryCallKeepsToItsContext(t *testing.T) {
 		cancel()
 		calls := map[string]error{
 			"Load":      s.Load(ctx, func(store.RoomState) error { return nil }),
-			"Commit":    s.Commit(ctx, []store.Change{putRoom("r", 0)}),
+			"Commit":    s.Commit(ctx, store.Fence{}, []store.Change{putRoom("r", 0)}),
 			"Ping":      s.Ping(ctx),
 			"LoadRooms": func() error { _, err := s.LoadRooms(ctx, []store.Name{at("r")}); return err }(),
 		}
@@ -252,8 +252,9 @@ func TestConcurrentCallsAreSafe(t *testing.T) {
 		for w := range workers {
 			room := "r" + string(rune('a'+w))
 			go func() {
-				err := s.Commit(testContext(t), []store.Change{putRoom(room, 0), putMember(room, "a", 1)})
-				errs <- errors.Join(err, s.Ping(testContext(t)), s.Commit(testContext(t), []store.Change{putMember(room, "b", 0)}))
+				err := s.Commit(testContext(t), store.Fence{}, []store.Change{putRoom(room, 0), putMember(room, "a", 1)})
+				errs <- errors.Join(err, s.Ping(testContext(t)),
+					s.Commit(testContext(t), store.Fence{}, []store.Change{putMember(room, "b", 0)}))
 			}()
 		}
 		for range workers {
@@ -324,7 +325,8 @@ func TestRefusedChangesAreTold(t *testing.T) {
 			"two messages": {putMessage(7, 1, nil), poison(2), putProgress(7, 1)},
 			"a member":     {putMember("r", "b", 0), putMember("r", "bad", 0), putMessage(7, 1, nil)},
 		} {
-			if err := s.Commit(testContext(t), changes); !errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnavailable) {
+			err := s.Commit(testContext(t), store.Fence{}, changes)
+			if !errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnavailable) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}

@@ -150,7 +150,7 @@ func TestDestroyedAndInterrupted(t *testing.T) {
 		if len(r.Members) != 2 || r.Room.Seq != 1 || len(cursorsOf(r)) != 0 || len(r.Places) != 0 {
 			t.Errorf("made again it is %+v", r)
 		}
-		if err := s.Commit(testContext(t), []store.Change{putMessage(1, 2*pruneMessages+1, nil)}); err == nil {
+		if err := s.Commit(testContext(t), store.Fence{}, []store.Change{putMessage(1, 2*pruneMessages+1, nil)}); err == nil {
 			t.Error("the destroyed room takes a message")
 		}
 		prune(t, s)

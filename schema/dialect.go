@@ -39,12 +39,6 @@ type dialect interface {
 	moveSequence(ctx context.Context, q querier, table string) (bool, error)
 	// lock keeps other imcd processes from migrating while fn runs.
 	lock(ctx context.Context, db *sql.DB, fn func() error) error
-	// takeLease keeps other imcd from working with the database; ErrHeld: another one
-	// does. It waits only for an imcd that is ending, or may be dead.
-	takeLease(ctx context.Context, db *sql.DB, want Lease) (lease, error)
-	// mustHold begins a transaction that fails with ErrTaken if me is not 0 and no
-	// longer the id of the lease.
-	mustHold(ctx context.Context, tx *sql.Tx, me int64) error
 	// encoding returns the encoding of text, and whether it is one that can hold
 	// all characters.
 	encoding(ctx context.Context, q querier) (name string, unicode bool, err error)

@@ -26,15 +26,31 @@
 // flags who may do what. So the order is made once, by HandBack, before the module
 // gets the tables back.
 //
-// # One imcd for one database
+// # Several imcd
 //
-// A Store that is opened with a Lease is the only one with a lease. SQLite has a file
-// that is locked as long as the process lives. PostgreSQL has a row with the number of
-// this start, which its holder changes twice a second: an imcd that wants the row waits
-// until it does not change any more, or the holder's process is seen to be dead. There are no session
-// locks, which a pooler in transaction mode loses. Each commit reads the row and locks
-// it FOR KEY SHARE: another imcd that takes the row waits for commits under way, and the
-// former holder can commit nothing after that.
+// SQLite is for one imcd: a Store that is opened with a Lease locks a file as long as the process
+// lives.
+//
+// On PostgreSQL each start of an imcd is an engine, with a number of its own, and all of them are a
+// fleet. Rooms are divided into shards by their names, and imcd_shards says which engine owns each. One
+// engine owns all of them, and the others are spares (Store.Own). Two rules are
+// enough for that, and no clock is needed:
+//
+//   - every commit changes the row of its engine in imcd_fences, and only if that is not gone, and
+//     finds that the shards that it is about still belong to the engine (fence.go);
+//   - a shard changes its owner only where the owner is gone, or there is none.
+//
+// Whoever sets gone waits for a commit under way, which has locked the row, and the former owner can
+// commit nothing after that, whatever has frozen it. There are no session locks, which a pooler in
+// transaction mode loses. Time decides only when somebody tries: engines change their rows in imcd_engines
+// all the time, and one whose row is seen not to change, or whose process is seen to have ended, is
+// deposed (fleet_judge.go).
+//
+// Commits are numbered, and the row in imcd_fences has the number of the last one: so an engine can ask
+// what became of a commit whose answer was lost, and repeats it without doing it twice.
+//
+// imcd_lease is for an imcd that knows no fleet. It keeps the database from others as long as it lives, and
+// cannot be started again once the tables of the fleet are there.
 //
 // # Messages
 //

@@ -27,6 +27,8 @@ var (
 	ErrUnavailable = store.ErrUnavailable
 	// ErrUncertain: an ErrUnavailable after which the changes may have been made, or not.
 	ErrUncertain = store.ErrUncertain
+	// ErrDeposed: another imcd has taken over from this engine.
+	ErrDeposed = store.ErrDeposed
 	// ErrInvalid: the database, or a check before it, refuses the data: not
 	// UTF-8, too long, against a constraint. The same call fails again.
 	ErrInvalid = store.ErrInvalid
@@ -121,12 +123,10 @@ func uncertain(err error) error {
 	return fmt.Errorf("%w: %w", ErrUncertain, err)
 }
 
-// taken makes an ErrTaken of how sqlHolds fails.
-func taken(err error) error {
-	if pqErr, ok := errors.AsType[*pq.Error](err); ok && pqErr.Code == "22P02" {
-		return fmt.Errorf("%w: %w", ErrUnavailable, ErrTaken)
-	}
-	return err
+// isFenceError tells how sqlFenced fails.
+func isFenceError(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return ok && pqErr.Code == "22P02"
 }
 
 // isDivision tells a division by zero, by which sqlQuick refuses.

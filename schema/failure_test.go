@@ -69,7 +69,7 @@ func calls(ctx context.Context, s *Store) map[string]error {
 		"Seen":      seen,
 		"Prune":     prune,
 		"LoadRooms": loadRooms,
-		"Commit":    s.Commit(ctx, []store.Change{putRoom("r", 1)}),
+		"Commit":    s.Commit(ctx, store.Fence{}, []store.Change{putRoom("r", 1)}),
 		"Load":      s.Load(ctx, func(store.RoomState) error { return nil }),
 		"Ping":      s.Ping(ctx),
 	}
@@ -87,7 +87,7 @@ func TestFrozenPostgresDoesNotHoldCallsUp(t *testing.T) {
 	go func() {
 		all := make(map[string]error)
 		for name, call := range map[string]func(context.Context) error{
-			"Commit": func(ctx context.Context) error { return s.Commit(ctx, []store.Change{putRoom("r", 1)}) },
+			"Commit": func(ctx context.Context) error { return s.Commit(ctx, store.Fence{}, []store.Change{putRoom("r", 1)}) },
 			"Ping":   s.Ping,
 			"Load":   func(ctx context.Context) error { return s.Load(ctx, func(store.RoomState) error { return nil }) },
 			"LoadRooms": func(ctx context.Context) error {
@@ -178,7 +178,7 @@ func TestLockedSQLiteIsUnavailable(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
 	defer cancel()
-	if err := s.Commit(ctx, []store.Change{putRoom("q", 0)}); !errors.Is(err, ErrUnavailable) {
+	if err := s.Commit(ctx, store.Fence{}, []store.Change{putRoom("q", 0)}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("commit: %v", err)
 	}
 	if err := s.Ping(ctx); !errors.Is(err, ErrUnavailable) {
@@ -238,7 +238,8 @@ func TestTimedOutConnectionIsNotUsedAgain(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
 	defer cancel()
-	if err := s.Commit(ctx, []store.Change{putMessage(7, 1, []byte("x"))}); !errors.Is(err, ErrUnavailable) {
+	changes := []store.Change{putMessage(7, 1, []byte("x"))}
+	if err := s.Commit(ctx, store.Fence{}, changes); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a commit that waits too long: %v", err)
 	}
 	if err := lock.Rollback(); err != nil {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"slices"
 	"strings"
+
+	"imcd/engine/store"
 )
 
 // Handback is what HandBack has found in the tables of Kamailio's imc module, and done.
@@ -30,7 +32,7 @@ const sqlEmptyRooms = `SELECT u.room FROM (SELECT 'sip:' || name || '@' || domai
 
 // HandBack makes the tables fit for the imc module, which takes the first member of a room
 // that the database returns for its owner. No imcd may work with the database: use
-// Options.Lease. It may be called again after an error.
+// Options.Lease and OwnNow. It may be called again after an error.
 func (s *Store) HandBack(ctx context.Context) (Handback, error) {
 	var h Handback
 	err := s.ownersFirst(ctx, &h)
@@ -51,17 +53,19 @@ func (s *Store) ownersFirst(ctx context.Context, h *Handback) error {
 		return err
 	}
 	slices.Sort(wrong)
+	var f store.Fence
 	for rooms := range slices.Chunk(wrong, reorderRooms) {
 		still := rooms
+		f.Batch++
 		err := s.inTx(ctx, func(tx *sql.Tx) error {
-			err := s.dialect.mustHold(ctx, tx, s.holderID())
+			err := s.begin(ctx, tx, f, nil)
 			for round := 0; err == nil && round < reorderRounds && len(still) > 0; round++ {
 				still, err = s.reorder(ctx, tx, find, rewrite, still)
 			}
 			return err
 		})
 		if err != nil {
-			return err
+			return s.settle(ctx, f, err)
 		}
 		for _, room := range rooms {
 			if slices.Contains(still, room) {

@@ -23,7 +23,8 @@ func ownTables(d dialect) []string {
 	tables := []string{versionTable, "imcd_invitations", "imcd_rooms", "imcd_messages", "imcd_cursors",
 		"imcd_places", "imcd_seen", "imcd_notes", "imcd_destroyed"}
 	if d.name() == "postgres" {
-		tables = append(tables, "imcd_lease") // SQLite has a file for that
+		// SQLite has a file for that
+		tables = append(tables, "imcd_lease", "imcd_fleet", "imcd_engines", "imcd_fences", "imcd_shards")
 	}
 	return tables
 }

@@ -10,32 +10,33 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"imcd/engine/store"
 )
 
-// ErrHeld: another imcd works with the database. ErrTaken: another imcd has taken it
-// from this one, which can commit nothing any more.
-var (
-	ErrHeld  = errors.New("another imcd works with this database")
-	ErrTaken = errors.New("another imcd has taken over the database")
-)
+// ErrHeld: another imcd works with the database.
+var ErrHeld = errors.New("another imcd works with this database")
 
-// Lease keeps all but one imcd from a database: see Options.Lease. On SQLite it is a
-// lock of a file, which ends with the process. On PostgreSQL it is a row that the imcd
-// changes all the time. Another imcd takes the row over when it does not change any more,
-// and each commit makes sure that the row is still its own.
+// Lease lets one imcd only work with the rooms of a database: see Options.Lease. On SQLite it is a
+// lock of a file, which ends with the process. On PostgreSQL it makes the imcd an engine
+// of the fleet, which may have to wait until it owns the rooms: see Store.Own.
 type Lease struct {
-	// Listen is where this imcd can be asked, for the error of another one: its
-	// http_listen; may be empty.
+	// Listen is where this imcd can be asked, for others that wait: its http_listen;
+	// may be empty.
 	Listen string
-	// Lost is called once if another imcd has taken the database, with an ErrTaken
-	// that names it. It is called by a goroutine that Close waits for. May be nil.
+	// Lost is called once if this engine was deposed, with an ErrDeposed: it can commit
+	// nothing any more. It must not block. May be nil.
 	Lost func(error)
 }
 
 // lease is what a dialect makes of a Lease. Its methods keep to their contexts.
 type lease interface {
-	// id is that of the row in imcd_lease; 0: commits need not read it.
+	// id is that of an engine of a fleet; 0: there is none, and commits prove nothing.
 	id() int64
+	// own waits until this process owns all rooms: see Store.Own.
+	own(ctx context.Context, waits func(holder) error) (store.Fleet, error)
+	// lost reports that this process was deposed.
+	lost(err error)
 	// ending says that this process gives the database up soon: another one waits.
 	ending(ctx context.Context) error
 	// release gives the database up.
@@ -49,6 +50,7 @@ type holder struct {
 	Since  time.Time `json:"since"`
 	Listen string    `json:"listen,omitempty"`
 	Ending bool      `json:"ending,omitempty"` // it gives the lease up soon
+	Run    string    `json:"run,omitempty"`    // of an engine of a fleet: its own word for this start
 
 	// What makes PID that of one process; empty where the system does not tell.
 	Boot      string `json:"boot,omitempty"`
@@ -133,37 +135,62 @@ func errHeld(h holder) error {
 	return fmt.Errorf("%w (%s): stop that one first, or give this one a database of its own", ErrHeld, h)
 }
 
-// takeLeaseEarly is takeLease before the tables are changed, which another imcd may be
-// using. If there is no table imcd_lease yet, no imcd that knows leases is using them.
-func (s *Store) takeLeaseEarly(ctx context.Context) error {
-	if s.dialect.name() == "postgres" {
-		info, err := s.dialect.table(ctx, s.db, "imcd_lease")
-		if err != nil || len(info.columns) == 0 {
-			return err
-		}
-	}
-	return s.takeLease(ctx)
-}
-
-// takeLease makes this Store the only one with a lease; ErrHeld names another holder.
-func (s *Store) takeLease(ctx context.Context) error {
-	if s.opts.Lease == nil || s.lease != nil {
+// lockFile takes the lease of SQLite, before the tables are changed, which another imcd may be using;
+// ErrHeld names that. On PostgreSQL migrations leave the tables such that other imcd can go on.
+func (s *Store) lockFile(ctx context.Context) error {
+	d, ok := s.dialect.(*sqliteDialect)
+	if !ok || s.opts.Lease == nil {
 		return nil
 	}
-	l, err := s.dialect.takeLease(ctx, s.db, *s.opts.Lease)
-	if err != nil {
-		return err
+	l, err := d.takeLease(ctx, *s.opts.Lease)
+	if err == nil {
+		s.lease = l
 	}
-	s.lease = l
-	return nil
+	return err
 }
 
-// holderID is the id that commits must find in imcd_lease; 0: any.
-func (s *Store) holderID() int64 {
+// join makes this imcd an engine of the fleet, on PostgreSQL.
+func (s *Store) join(ctx context.Context) error {
+	if s.dialect.name() != "postgres" || s.opts.Lease == nil {
+		return nil
+	}
+	m, err := join(ctx, s.db, *s.opts.Lease, &s.durable, s.opts.Log)
+	if err == nil {
+		s.lease = m
+	}
+	return err
+}
+
+// engineID is the id of this engine in the fleet; 0: there is none.
+func (s *Store) engineID() int64 {
 	if s.lease == nil {
 		return 0
 	}
 	return s.lease.id()
+}
+
+// Own returns once this imcd owns all rooms, and nobody else can write to them any more: on SQLite, and
+// without a Lease, at once. On PostgreSQL it may wait for as long as another imcd owns them. waits is
+// called once then, with a text about that one; an error of it ends Own. ErrDeposed: another imcd
+// took this one for dead. Other errors are ErrUnavailable, and the end of ctx, which is an ErrHeld if
+// another imcd is known.
+func (s *Store) Own(ctx context.Context, waits func(other string) error) (store.Fleet, error) {
+	if s.lease == nil {
+		return store.Fleet{}, nil
+	}
+	fleet, err := s.lease.own(ctx, func(h holder) error { return waits(h.String()) })
+	return fleet, wrap(ctx, "own the rooms", err)
+}
+
+// OwnNow is Own for tools, which do not wait for an imcd that lives: ErrHeld names it.
+func (s *Store) OwnNow(ctx context.Context) error {
+	if s.lease == nil {
+		return nil
+	}
+	if _, err := s.lease.own(ctx, errHeld); err != nil {
+		return errURL("%w", wrap(ctx, s.dialect.target(), err))
+	}
+	return nil
 }
 
 // Ending tells another imcd that wants the database to wait until this one has

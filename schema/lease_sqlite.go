@@ -2,7 +2,6 @@ package schema
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // leaseSuffix makes the name of the file that is locked. It is not the database
@@ -31,7 +32,7 @@ type fileLease struct {
 	self holder   // by mu
 }
 
-func (d *sqliteDialect) takeLease(ctx context.Context, _ *sql.DB, want Lease) (lease, error) {
+func (d *sqliteDialect) takeLease(ctx context.Context, want Lease) (*fileLease, error) {
 	const doing = "lock the SQLite file"
 	f, err := os.OpenFile(d.path+leaseSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -78,7 +79,13 @@ func lockLease(ctx context.Context, f *os.File) error {
 	}
 }
 
-func (l *fileLease) id() int64 { return 0 } // the lock lasts as long as the process
+// The lock lasts as long as the process.
+
+func (l *fileLease) id() int64  { return 0 }
+func (l *fileLease) lost(error) {}
+func (l *fileLease) own(context.Context, func(holder) error) (store.Fleet, error) {
+	return store.Fleet{}, nil
+}
 
 func (l *fileLease) write(text string) error {
 	if err := l.file.Truncate(0); err != nil {

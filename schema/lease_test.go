@@ -11,20 +11,32 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine/store"
 	"imcd/schema/schematest"
 )
 
 // lease is an Options with a Lease.
 func leased() Options { return Options{Lease: &Lease{Listen: "127.0.0.1:8450"}} }
 
-// refused opens a database that another Store holds, and returns the error.
+// startNow opens a database and takes its rooms, as tools do.
+func startNow(ctx context.Context, url string) (*Store, error) {
+	s, err := Open(ctx, url, leased())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.OwnNow(ctx); err != nil {
+		_ = s.Close() // the first error tells more
+		return nil, err
+	}
+	return s, nil
+}
+
+// refused starts a tool on a database that another Store holds, and returns the error.
 func refused(t *testing.T, url string) error {
 	t.Helper()
-	s, err := Open(testContext(t), url, leased())
+	s, err := startNow(testContext(t), url)
 	if err == nil {
 		_ = s.Close()
-		t.Fatal("a second imcd starts")
+		t.Fatal("a second one has the rooms")
 	}
 	return err
 }
@@ -32,6 +44,7 @@ func refused(t *testing.T, url string) error {
 func TestSecondIsRefusedAndNamesTheFirst(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		first := open(t, url, leased())
+		owns(t, first)
 		commit(t, first, putRoomID("r", 7), putMember("r", "a", 1))
 		err := refused(t, url)
 		for _, words := range []string{"db_url: ", thisProcess("").String(), "http_listen 127.0.0.1:8450",
@@ -59,17 +72,18 @@ func TestSecondIsRefusedAndNamesTheFirst(t *testing.T) {
 func TestSecondWaitsForOneThatEnds(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		first := open(t, url, leased())
+		owns(t, first)
 		if err := first.Ending(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
 		short, cancel := context.WithTimeout(testContext(t), 2*time.Second)
 		defer cancel()
-		if _, err := Open(short, url, leased()); !errors.Is(err, ErrHeld) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := startNow(short, url); !errors.Is(err, ErrHeld) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it does not end: %v", err)
 		}
 		opened := make(chan error, 1)
 		go func() {
-			s, err := Open(testContext(t), url, leased())
+			s, err := startNow(testContext(t), url)
 			if err == nil {
 				err = s.Close()
 			}
@@ -90,7 +104,7 @@ func TestOneOfManyStarts(t *testing.T) {
 		stores, errs := make(chan *Store, starts), make(chan error, starts)
 		for range starts {
 			go func() {
-				s, err := Open(testContext(t), url, leased())
+				s, err := startNow(testContext(t), url)
 				stores <- s
 				errs <- err
 			}()
@@ -164,155 +178,6 @@ func deadProcess(t *testing.T) holder {
 		t.Error("a process that was killed lives")
 	}
 	return h
-}
-
-// setLease writes who has the lease.
-func setLease(t *testing.T, s *Store, id int64, h holder) {
-	t.Helper()
-	if _, err := s.db.ExecContext(testContext(t), "UPDATE imcd_lease SET id = $1, beat = beat + 7, holder = $2", id,
-		h.encode()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// An imcd that was killed on this host does not hold the next one up.
-func TestLeaseOfAKilledProcess(t *testing.T) {
-	t.Parallel()
-	url := schematest.NewDatabase(t)
-	setLease(t, open(t, url, Options{}), 77, deadProcess(t))
-	began := time.Now()
-	open(t, url, leased())
-	if took := time.Since(began); took > leaseTimeout/2 {
-		t.Errorf("the start took %v", took)
-	}
-}
-
-// Of one on another host that is only known which does nothing any more.
-func TestLeaseThatRunsOut(t *testing.T) {
-	t.Parallel()
-	url := schematest.NewDatabase(t)
-	s := open(t, url, Options{})
-	began := time.Now()
-	setLease(t, s, 77, holder{Host: "elsewhere", PID: 1})
-	open(t, url, leased())
-	if took := time.Since(began); took < leaseTimeout {
-		t.Errorf("it was taken after %v", took)
-	}
-}
-
-// A database that was away for longer than the lease keeps its holder, too, from beating.
-func TestLeaseOutlivesADatabaseThatIsAway(t *testing.T) {
-	t.Parallel()
-	var w leaseWatch
-	row, now := leaseRow{id: 77, beat: 3}, epoch
-	see := func(d time.Duration) time.Duration {
-		now = now.Add(d)
-		return w.look(row, now)
-	}
-	if d := see(0); d != 0 {
-		t.Errorf("%v at first", d)
-	}
-	see(leaseGap)
-	if d := see(2 * leaseTimeout); d != 0 { // the answer came late
-		t.Errorf("unchanged for %v after a gap", d)
-	}
-	for d := leasePoll; d < leaseTimeout; d += leasePoll {
-		if got := see(leasePoll); got != d {
-			t.Fatalf("unchanged for %v, not %v", got, d)
-		}
-	}
-	if d := see(leasePoll); d < leaseTimeout {
-		t.Errorf("unchanged for %v: nobody ever takes it", d)
-	}
-	row.beat++
-	if d := see(leasePoll); d != 0 {
-		t.Errorf("unchanged for %v when it has changed", d)
-	}
-}
-
-// Who wakes up after another imcd has taken the database writes nothing.
-func TestWhoLostTheLeaseWritesNothing(t *testing.T) {
-	t.Parallel()
-	url := schematest.NewDatabase(t)
-	lost := make(chan error, 2)
-	s := open(t, url, Options{Lease: &Lease{Lost: func(err error) { lost <- err }}})
-	commit(t, s, putRoomID("r", 7), putMember("r", "a", 1), putMessage(7, 1, nil))
-	setLease(t, s, 77, holder{Host: "elsewhere", PID: 1})
-	for what, changes := range map[string][]store.Change{
-		"one message":  {putMessage(7, 2, nil), putSeen(1, 200, epoch)},
-		"two messages": {putMessage(7, 2, nil), putMessage(7, 3, nil), putCursor(7, "a", 1)},
-		"progress":     {putProgress(7, 1)},
-		"a member":     {putMember("r", "b", 0)},
-		"no room":      {deleteRoom("r")},
-	} {
-		if err := s.Commit(testContext(t), changes); !errors.Is(err, ErrTaken) || !errors.Is(err, ErrUnavailable) ||
-			errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	select {
-	case err := <-lost:
-		if !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "pid 1 on host elsewhere") {
-			t.Errorf("lost: %v", err)
-		}
-	case <-time.After(patience):
-		t.Error("it is not told")
-	}
-	if r := load(t, open(t, url, Options{}))[at("r").URI()]; len(r.Members) != 1 || r.Room.Seq != 1 || r.Room.Done != 0 {
-		t.Errorf("stored %+v", r)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if id := count(t, open(t, url, Options{}), "SELECT id FROM imcd_lease"); id != 77 {
-		t.Errorf("the lease is of %d", id)
-	}
-}
-
-// A commit that is under way is done before the lease changes hands, however long
-// its imcd is frozen in the middle of it.
-func TestTakingTheLeaseWaitsForCommits(t *testing.T) {
-	t.Parallel()
-	url := schematest.NewDatabase(t)
-	s, other := open(t, url, leased()), open(t, url, Options{})
-	commit(t, s, putRoomID("r", 7))
-	for _, ends := range []bool{true, false} {
-		tx, err := s.db.BeginTx(testContext(t), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.dialect.mustHold(testContext(t), tx, s.holderID()); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tx.Exec("UPDATE imcd_rooms SET done = done + 1"); err != nil {
-			t.Fatal(err)
-		}
-		// A beat does not wait.
-		if held, err := s.lease.(*rowLease).change(testContext(t), sqlBeat, s.holderID()); !held || err != nil {
-			t.Error(held, err)
-		}
-		taken := make(chan int, 1)
-		go func() {
-			_, err := other.db.Exec("UPDATE imcd_lease SET id = CASE id WHEN $1 THEN 77 ELSE $1 END", s.holderID())
-			if err != nil {
-				t.Error(err)
-			}
-			taken <- count(t, other, "SELECT done FROM imcd_rooms")
-		}()
-		awaitBlocked(t, other)
-		if ends {
-			if err := tx.Commit(); err != nil {
-				t.Error(err)
-			}
-		}
-		if done := <-taken; done != 1 {
-			t.Errorf("what was committed (%t) before the lease was taken is %d", ends, done)
-		}
-		if _, err := other.db.Exec("UPDATE imcd_lease SET id = $1", s.holderID()); err != nil {
-			t.Fatal(err)
-		}
-		_ = tx.Rollback()
-	}
 }
 
 // awaitBlocked waits until a statement waits for a lock.
@@ -400,19 +265,15 @@ func FuzzHolder(f *testing.F) {
 	})
 }
 
-// TestBeatsBackOff: while the database is away the holder tries less often, and still often
-// enough to keep the lease.
+// TestBeatsBackOff: while the database is away an engine tries less often, and still often enough.
 func TestBeatsBackOff(t *testing.T) {
-	wait := leaseBeat
-	for _, want := range []time.Duration{2 * leaseBeat, leaseBeatAway, leaseBeatAway} {
+	wait := beatEvery
+	for _, want := range []time.Duration{2 * beatEvery, beatAway, beatAway} {
 		if wait = nextBeat(wait, ErrUnavailable); wait != want {
 			t.Errorf("the next beat is after %v, want %v", wait, want)
 		}
 	}
-	if took := leaseTimeout/2 + wait + leaseBeat; took >= leaseTimeout {
-		t.Errorf("the row may not change for %v", took)
-	}
-	if wait = nextBeat(wait, nil); wait != leaseBeat {
+	if wait = nextBeat(wait, nil); wait != beatEvery {
 		t.Errorf("after one that succeeded the next beat is after %v", wait)
 	}
 }

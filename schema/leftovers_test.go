@@ -81,7 +81,7 @@ func TestLeftOverRowsSurviveAFailedCommit(t *testing.T) {
 		run(t, s, operatorsRows...)
 		run(t, s, "CREATE UNIQUE INDEX one_q ON imc_members (username) WHERE username = 'q'")
 		load(t, s)
-		if err := s.Commit(testContext(t), []store.Change{putRoom("nowhere", 0), putMember("nowhere", "q", 1),
+		if err := s.Commit(testContext(t), store.Fence{}, []store.Change{putRoom("nowhere", 0), putMember("nowhere", "q", 1),
 			putMember("live", "q", 0)}); err == nil {
 			t.Fatal("no error")
 		}

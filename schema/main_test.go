@@ -65,7 +65,7 @@ func open(t testing.TB, url string, opts Options) *Store {
 // commit fails the test if the changes cannot be committed.
 func commit(t testing.TB, s store.Store, changes ...store.Change) {
 	t.Helper()
-	if err := s.Commit(testContext(t), changes); err != nil {
+	if err := s.Commit(testContext(t), nextFence(t, s), changes); err != nil {
 		t.Fatal(err)
 	}
 }

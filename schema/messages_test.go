@@ -98,7 +98,7 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 			"no row":          {{Op: store.PutMessage}},
 			"negative id":     {putRoomID("q", -1)},
 		} {
-			if err := s.Commit(testContext(t), append(changes, putRoom("x", 0))); !errors.Is(err, ErrInvalid) {
+			if err := s.Commit(testContext(t), store.Fence{}, append(changes, putRoom("x", 0))); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 		if n, err := s.Prune(testContext(t), store.Limits{Age: time.Second}, epoch.Add(time.Hour)); n != 2 || err != nil {
 			t.Fatalf("pruned %d, %v", n, err)
 		}
-		if err := s.Commit(testContext(t), []store.Change{putMessage(1, 2, nil)}); !errors.Is(err, ErrInvalid) {
+		if err := s.Commit(testContext(t), store.Fence{}, []store.Change{putMessage(1, 2, nil)}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("a pruned number is taken: %v", err)
 		}
 		commit(t, s, putMessage(1, 3, nil))
@@ -242,7 +242,7 @@ func TestAnswersAreRemembered(t *testing.T) {
 		}
 		bad := putSeen(4, 200, epoch)
 		bad.Seen.Reason = "\xff"
-		if err := s.Commit(testContext(t), []store.Change{bad}); !errors.Is(err, ErrInvalid) {
+		if err := s.Commit(testContext(t), store.Fence{}, []store.Change{bad}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("a reason that is no text: %v", err)
 		}
 	})

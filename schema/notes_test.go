@@ -59,7 +59,7 @@ func TestNotes(t *testing.T) {
 		for name, change := range map[string]store.Change{"no row": {Op: store.PutNote}, "no ID": putNote(0, "b", nil, now),
 			"no user":         {Op: store.PutNote, Note: &store.NoteRow{ID: 1, Room: at("r")}},
 			"nothing deleted": {Op: store.DeleteNote}} {
-			if err := s.Commit(testContext(t), []store.Change{change}); !errors.Is(err, ErrInvalid) {
+			if err := s.Commit(testContext(t), store.Fence{}, []store.Change{change}); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}

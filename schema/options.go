@@ -16,8 +16,8 @@ type Options struct {
 	MaxConns   int           // connections to PostgreSQL, at least 2; 8
 	SlowCommit time.Duration // a commit that takes longer is logged; 1 s
 
-	// Lease, if not nil, makes sure that no other Store with a Lease works with the
-	// database. Tools that only look, or that run while imcd does not, need none.
+	// Lease, if not nil, makes sure that no other Store with a Lease writes to the
+	// rooms at the same time. Tools that only look, or that run while imcd does not, need none.
 	Lease *Lease
 
 	Log zerolog.Logger // the zero value logs nothing

@@ -56,7 +56,7 @@ func TestPlacesComeBack(t *testing.T) {
 			t.Errorf("%d rows of rooms that are gone", n)
 		}
 		for name, change := range map[string]store.Change{"no row": {Op: store.PutPlaces}, "no room": putPlaces(0, nil)} {
-			if err := s.Commit(testContext(t), []store.Change{change}); !errors.Is(err, ErrInvalid) {
+			if err := s.Commit(testContext(t), store.Fence{}, []store.Change{change}); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}

@@ -24,13 +24,17 @@ func TestBehindPgBouncer(t *testing.T) {
 	for id := range int64(rooms) {
 		commit(t, s, putRoomID(fmt.Sprint("r", id+1), id+1), putMember(fmt.Sprint("r", id+1), "a", 1))
 	}
-	// Several at a time, so that the pooler has connections to choose from.
+	// Several at a time, so that the pooler has connections to choose from. An engine has one
+	// commit at a time.
+	var one sync.Mutex
 	var all sync.WaitGroup
 	for id := range int64(rooms) {
 		all.Go(func() {
 			for seq := range uint64(messages) {
-				err := s.Commit(testContext(t), []store.Change{putMessage(id+1, seq+1, nil),
+				one.Lock()
+				err := s.Commit(testContext(t), nextFence(t, s), []store.Change{putMessage(id+1, seq+1, nil),
 					putSeen(byte(id)*messages+byte(seq), 200, epoch)})
+				one.Unlock()
 				if err != nil {
 					t.Error(err)
 				}
@@ -51,10 +55,12 @@ func TestBehindPgBouncer(t *testing.T) {
 			t.Errorf("room %d has messages %v", id+1, got)
 		}
 	}
-	setLease(t, s, 77, deadProcess(t)) // killed
-	if err := s.Commit(testContext(t), []store.Change{putMessage(1, messages+1, nil)}); !errors.Is(err, ErrTaken) {
+	f := nextFence(t, s)
+	freeze(s)
+	next := open(t, pool.URL("imcd"), leased())
+	owns(t, next)
+	if err := s.Commit(testContext(t), f, []store.Change{putMessage(1, messages+1, nil)}); !errors.Is(err, ErrDeposed) {
 		t.Error(err)
 	}
-	next := open(t, pool.URL("imcd"), leased())
 	commit(t, next, putMessage(1, messages+1, nil), putSeen(255, 200, epoch))
 }

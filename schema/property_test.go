@@ -83,7 +83,7 @@ func (p *property) batch(r *rapid.T) {
 			changes, fails = append(changes, bad), true
 		}
 	}
-	err := p.s.Commit(testContext(p.t), changes)
+	err := p.s.Commit(testContext(p.t), store.Fence{}, changes)
 	if fails != (err != nil) {
 		r.Fatalf("commit of %v: %v, should fail: %t", changes, err, fails)
 	}

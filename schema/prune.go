@@ -79,6 +79,9 @@ func (s *Store) pruneMessages(ctx context.Context, l store.Limits, now time.Time
 // pruneStep returns how many messages it deleted and whether there may be more.
 func (s *Store) pruneStep(ctx context.Context, rooms []idRow, to limits) (n int, more bool, err error) {
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := s.begin(ctx, tx, store.Fence{}, nil); err != nil {
+			return err
+		}
 		list, err := s.lockOver(ctx, tx, rooms, to)
 		if err != nil || len(list) == 0 {
 			return err

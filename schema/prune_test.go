@@ -170,10 +170,10 @@ func writeRooms(ctx context.Context, s *Store, writer, rooms, batches int) error
 		for seq := range uint64(6) {
 			changes = append(changes, putMessage(short, seq+1, make([]byte, 10)))
 		}
-		if err := s.Commit(ctx, changes); err != nil {
+		if err := s.Commit(ctx, store.Fence{}, changes); err != nil {
 			return err
 		}
-		if err := s.Commit(ctx, []store.Change{deleteRoom(fmt.Sprint("short", writer))}); err != nil {
+		if err := s.Commit(ctx, store.Fence{}, []store.Change{deleteRoom(fmt.Sprint("short", writer))}); err != nil {
 			return err
 		}
 	}

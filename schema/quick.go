@@ -24,8 +24,9 @@ type turnRow struct {
 
 // sqlQuick does what apply does for such a batch. $1: see relax. $2: the number of
 // rooms with messages; if others are raised, the division fails and nothing is done.
-// $3: see Store.holderID.
-const sqlQuick = `WITH relaxed AS MATERIALIZED (
+// $3 to $6: see Store.fenceArgs.
+const sqlQuick = `WITH {fence},
+	relaxed AS MATERIALIZED (
 		SELECT CASE WHEN $1::boolean THEN set_config('synchronous_commit', 'off', true) END),
 	raised AS (UPDATE imcd_rooms SET bytes = imcd_rooms.bytes + v.bytes,
 			seq = CASE WHEN v.lowest > 0 THEN v.highest ELSE imcd_rooms.seq END,
@@ -50,9 +51,8 @@ const sqlQuick = `WITH relaxed AS MATERIALIZED (
 		` + sqlPlacesAgain + `),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen} WHERE true
-		` + sqlSeenAgain + `),
-	holds AS (SELECT 1 FROM imcd_lease WHERE id = $3::bigint FOR KEY SHARE)
-	SELECT {holds} / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
+		` + sqlSeenAgain + `)
+	SELECT {fenced} / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
 
 // quickStatements are those that a connection prepares.
 type quickStatements struct {
@@ -66,8 +66,9 @@ func newQuickStatements(membersTable string) *quickStatements {
 
 // quickStatement fills in the names of sqlQuick.
 func quickStatement(membersTable string) string {
-	names := []string{"{members}", membersTable, "{holds}", holdsIn("$3")}
-	next := 4
+	const fence = 3
+	names := []string{"{members}", membersTable, "{fence}", fenceAt(fence), "{fenced}", fencedBy(fence)}
+	next := fence + fenceParams
 	for _, list := range []struct {
 		name string
 		row  any
@@ -94,15 +95,19 @@ func isQuick(changes []store.Change) bool {
 
 // asQuick returns changes as a commit by one statement; ok is false if they need more. The
 // most frequent ones, of a single message, come first.
-func (s *Store) asQuick(changes []store.Change) (q quickCommit, ok bool, err error) {
-	if q, ok = s.quick.ofSingle(changes, s.holderID()); ok || !isQuick(changes) {
-		return q, ok, nil
+func (s *Store) asQuick(f store.Fence, changes []store.Change) (q quickCommit, ok bool, err error) {
+	if q, ok = s.quick.ofSingle(changes); ok {
+		q.args = append(q.args, s.fenceArgs(f)...)
+		return q, true, nil
+	}
+	if !isQuick(changes) {
+		return q, false, nil
 	}
 	b := compact(changes, nil, map[store.Name]int64{})
 	if chunk(b.messages) < len(b.messages) {
 		return q, false, nil
 	}
-	q, err = s.ofBatch(&b, onlyDeliveries(changes))
+	q, err = s.ofBatch(&b, f, onlyDeliveries(changes))
 	return q, err == nil, err
 }
 
@@ -146,8 +151,9 @@ type quickCommit struct {
 }
 
 // ofBatch returns sqlQuick with its parameters.
-func (s *Store) ofBatch(b *batch, relaxed bool) (quickCommit, error) {
-	q := quickCommit{statement: s.quick.many, args: []any{relaxed, len(b.heads), s.holderID()}, rooms: len(b.heads)}
+func (s *Store) ofBatch(b *batch, f store.Fence, relaxed bool) (quickCommit, error) {
+	q := quickCommit{statement: s.quick.many, rooms: len(b.heads), args: append([]any{relaxed, len(b.heads)},
+		s.fenceArgs(f)...)}
 	if len(b.seen) > 0 {
 		q.seen = &b.seen[0]
 	}
@@ -161,10 +167,10 @@ func (s *Store) ofBatch(b *batch, relaxed bool) (quickCommit, error) {
 	return q, nil
 }
 
-// commitQuick carries q out. again: this or another call may have done so before. A
-// statement with messages does nothing then, as their rooms' numbers are raised; one
-// without does no harm.
-func (s *Store) commitQuick(ctx context.Context, q quickCommit, again bool) error {
+// commitQuick carries q out. again: this or another call may have done so before. With a fence, q does
+// nothing then. Without one, a statement with messages does nothing, as their rooms' numbers are raised;
+// one without does no harm.
+func (s *Store) commitQuick(ctx context.Context, f store.Fence, q quickCommit, again bool) error {
 	open, err := s.execOnce(ctx, q.statement, q.args)
 	for range s.opts.MaxConns {
 		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
@@ -173,8 +179,10 @@ func (s *Store) commitQuick(ctx context.Context, q quickCommit, again bool) erro
 		again = again || open
 		open, err = s.execOnce(ctx, q.statement, q.args)
 	}
-	err = taken(err)
 	again = again || open
+	if f.Batch > 0 && isFenceError(err) {
+		return s.settle(ctx, f, err)
+	}
 	if again && isDivision(err) && q.seen != nil {
 		stored, why := s.wasStored(ctx, s.db, []seenRow{*q.seen})
 		if stored {

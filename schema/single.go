@@ -14,7 +14,8 @@ import (
 // carries it out in half the time.
 
 // sqlSingle does for such a batch what sqlQuick does.
-const sqlSingle = `WITH raised AS (UPDATE imcd_rooms SET seq = $2, bytes = bytes + $3::bigint,
+const sqlSingle = `WITH {fence},
+	raised AS (UPDATE imcd_rooms SET seq = $2, bytes = bytes + $3::bigint,
 			oldest = CASE WHEN pruned = seq THEN $9::bigint ELSE oldest END,
 			done = CASE WHEN $4::bigint >= 0 THEN $4::bigint ELSE done END
 		WHERE id = $1 AND seq < $2 RETURNING 1),
@@ -24,18 +25,21 @@ const sqlSingle = `WITH raised AS (UPDATE imcd_rooms SET seq = $2, bytes = bytes
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		VALUES ($11, $12, $13, $14, $15, $16)
 		` + sqlSeenAgain + `),
-	moved AS (UPDATE imcd_rooms SET done = v.done FROM {others} WHERE imcd_rooms.id = v.room_id),
-	holds AS (SELECT 1 FROM imcd_lease WHERE id = $21 FOR KEY SHARE)
-	SELECT {holds} / count(*) FROM raised`
+	moved AS (UPDATE imcd_rooms SET done = v.done FROM {others} WHERE imcd_rooms.id = v.room_id)
+	SELECT {fenced} / count(*) FROM raised`
 
 func singleStatement() string {
-	return strings.NewReplacer("{holds}", holdsIn("$21"),
-		"{others}", arraysFrom(22, columnsOf(progressRow{}))).Replace(sqlSingle)
+	const others, fence = 21, 23
+	return strings.NewReplacer("{fence}", fenceAt(fence), "{fenced}", fencedBy(fence),
+		"{others}", arraysFrom(others, columnsOf(progressRow{}))).Replace(sqlSingle)
 }
 
-// ofSingle returns sqlSingle with its parameters, and the answer; me is Store.holderID. ok is
+// singleParams is how many parameters sqlSingle has.
+const singleParams = 22 + fenceParams
+
+// ofSingle returns sqlSingle with its parameters but for those of the fence, and the answer. ok is
 // false if changes, which were checked, are anything else than sqlSingle knows.
-func (q *quickStatements) ofSingle(changes []store.Change, me int64) (one quickCommit, ok bool) {
+func (q *quickStatements) ofSingle(changes []store.Change) (one quickCommit, ok bool) {
 	var m *store.MessageRow
 	var answer *store.SeenRow
 	for i := range changes {
@@ -53,10 +57,11 @@ func (q *quickStatements) ofSingle(changes []store.Change, me int64) (one quickC
 	}
 	done, rooms, dones := progressBeside(changes, m.Room)
 	row, seen := messageOf(m), seenOf(answer)
-	return quickCommit{statement: q.single, rooms: 1, seen: seen, args: []any{row.RoomID, row.Seq, len(m.Body), done,
+	args := append(make([]any, 0, singleParams), row.RoomID, row.Seq, len(m.Body), done,
 		row.Username, row.Domain, row.Display, row.ContentType.bytes(), row.At, row.Body.bytes(),
 		seen.Key.bytes(), seen.Shard, seen.Code, seen.RC, seen.Reason, seen.At,
-		row.Headers.bytes(), row.Expires, row.MessageID.bytes(), row.Wants, me, pq.Array(rooms), pq.Array(dones)}}, true
+		row.Headers.bytes(), row.Expires, row.MessageID.bytes(), row.Wants, pq.Array(rooms), pq.Array(dones))
+	return quickCommit{statement: q.single, rooms: 1, seen: seen, args: args}, true
 }
 
 // progressBeside returns the progress of the given room, -1 if there is none, and that of

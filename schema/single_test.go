@@ -22,14 +22,14 @@ func TestSingleMessage(t *testing.T) {
 			{putProgress(1, 5), putMessage(1, 6, []byte("b")), putProgress(2, 1), putProgress(9, 1), putSeen(2, 200, epoch)},
 			{putSeen(1, 403, epoch), putMessage(2, 2, nil), putProgress(1, 6)},
 		} {
-			if _, ok := newQuickStatements("imc_members").ofSingle(changes, 0); !ok {
+			if _, ok := newQuickStatements("imc_members").ofSingle(changes); !ok {
 				t.Errorf("%v is no single message", changes)
 			}
 			commit(t, s, changes...)
 		}
 
 		for name, id := range map[string]int64{"number of before": 1, "no such room": 7} {
-			err := s.Commit(testContext(t), []store.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch),
+			err := s.Commit(testContext(t), store.Fence{}, []store.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch),
 				putProgress(2, 2)})
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: %v", name, err)
@@ -66,10 +66,10 @@ func TestSingleMessage(t *testing.T) {
 // parameters.
 func TestQuickStatementsDiffer(t *testing.T) {
 	q := newQuickStatements("imc_members")
-	single, ok := q.ofSingle([]store.Change{putMessage(1, 1, nil), putSeen(1, 200, epoch)}, 0)
-	many, err := (&Store{quick: q, dialect: &postgresDialect{}}).ofBatch(&batch{}, false)
-	if err != nil || !ok || len(single.args) == len(many.args) {
-		t.Errorf("%d and %d parameters, %v", len(single.args), len(many.args), err)
+	single, ok := q.ofSingle([]store.Change{putMessage(1, 1, nil), putSeen(1, 200, epoch)})
+	many, err := (&Store{quick: q, dialect: &postgresDialect{}}).ofBatch(&batch{}, store.Fence{}, false)
+	if err != nil || !ok || len(single.args)+fenceParams != singleParams || len(many.args) == singleParams {
+		t.Errorf("%d and %d parameters, %v", len(single.args)+fenceParams, len(many.args), err)
 	}
 	if strings.Contains(q.single+q.many, "{") {
 		t.Error("names are missing")

@@ -120,9 +120,6 @@ func (d *sqliteDialect) lock(ctx context.Context, _ *sql.DB, fn func() error) er
 	}
 }
 
-// mustHold has nothing to do: nobody takes the lock of a process that lives.
-func (d *sqliteDialect) mustHold(context.Context, *sql.Tx, int64) error { return nil }
-
 // encoding is UTF-8 or UTF-16.
 func (d *sqliteDialect) encoding(ctx context.Context, q querier) (string, bool, error) {
 	return firstEncoding(stringsOf(ctx, q, "PRAGMA encoding"))

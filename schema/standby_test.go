@@ -26,7 +26,7 @@ func TestStoppedStandby(t *testing.T) {
 	for name, c := range uncertainCases {
 		database := fmt.Sprint("x", len(stores))
 		wants[name] = committedOnce(t, c.changes)
-		stores[name], sent[name] = open(t, newDatabase(t, primary, database), leased()), c.changes
+		stores[name], sent[name] = open(t, newDatabase(t, primary, database), Options{}), c.changes
 		commit(t, stores[name], uncertainStart...)
 	}
 	if err := standby.Pause(); err != nil {
@@ -41,14 +41,18 @@ func TestStoppedStandby(t *testing.T) {
 		}
 	}
 	for name, s := range stores {
-		uncertain(name, s.Commit)
-		uncertain(name, s.CommitAgain)
+		uncertain(name, func(ctx context.Context, changes []store.Change) error {
+			return s.Commit(ctx, store.Fence{}, changes)
+		})
+		uncertain(name, func(ctx context.Context, changes []store.Change) error {
+			return s.CommitAgain(ctx, store.Fence{}, changes)
+		})
 	}
 	// An administrator ends the wait: our context lives on.
 	s := stores["one message"]
 	more := []store.Change{putMessage(7, 4, nil), putSeen(8, 200, epoch)}
 	done := make(chan error, 1)
-	go func() { done <- s.Commit(testContext(t), more) }()
+	go func() { done <- s.Commit(testContext(t), store.Fence{}, more) }()
 	kit.Eventually(t, "a commit waits for the standby", func() bool {
 		err := primary.Exec(testContext(t), "postgres",
 			"SELECT 1 / count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND "+
@@ -64,7 +68,7 @@ func TestStoppedStandby(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, s := range stores {
-		if err := s.CommitAgain(testContext(t), sent[name]); err != nil {
+		if err := s.CommitAgain(testContext(t), store.Fence{}, sent[name]); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "one message" {
@@ -74,7 +78,7 @@ func TestStoppedStandby(t *testing.T) {
 			t.Errorf("%s: left\n%s\nwant\n%s", name, got, wants[name])
 		}
 	}
-	err := s.CommitAgain(testContext(t), more)
+	err := s.CommitAgain(testContext(t), store.Fence{}, more)
 	if got := seqs(t, s, 7); err != nil || !slices.Equal(got, []uint64{1, 2, 3, 4}) {
 		t.Errorf("messages %v, %v", got, err)
 	}
@@ -97,11 +101,12 @@ func TestPromotedStandby(t *testing.T) {
 	s := open(t, schematest.Hosts("x", primary, standby), leased())
 	commit(t, s, putMessage(7, 1, nil), putSeen(1, 200, epoch))
 	fill(t, s, 2)
+	fence := nextFence(t, s)
 	primary.Kill()
 	try := func() error {
 		ctx, cancel := context.WithTimeout(testContext(t), 3*time.Second)
 		defer cancel()
-		return s.CommitAgain(ctx, []store.Change{putMessage(7, 2, nil), putSeen(2, 200, epoch)})
+		return s.CommitAgain(ctx, fence, []store.Change{putMessage(7, 2, nil), putSeen(2, 200, epoch)})
 	}
 	for range 3 {
 		if err := try(); !errors.Is(err, ErrUncertain) {
@@ -150,13 +155,13 @@ func TestFrozenPrimary(t *testing.T) {
 	ctx, cancel := context.WithTimeout(testContext(t), 500*time.Millisecond)
 	defer cancel()
 	changes := []store.Change{putMessage(7, 1, nil), putSeen(1, 200, epoch)}
-	if err := s.Commit(ctx, changes); !errors.Is(err, ErrUncertain) {
+	if err := s.Commit(ctx, store.Fence{}, changes); !errors.Is(err, ErrUncertain) {
 		t.Errorf("the primary is frozen: %v", err)
 	}
 	// One connect_timeout, as it cannot be seen that it is not only slow.
 	ctx, cancel = context.WithTimeout(testContext(t), 2*time.Second)
 	defer cancel()
-	if err := s.CommitAgain(ctx, changes); err != nil {
+	if err := s.CommitAgain(ctx, store.Fence{}, changes); err != nil {
 		t.Error(err)
 	}
 }
@@ -227,9 +232,9 @@ func TestReadOnlyConnection(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"ping": func() error { return moved.Ping(testContext(t)) },
 		"one message": func() error {
-			return moved.Commit(testContext(t), []store.Change{putMessage(7, 1, nil), putSeen(1, 200, epoch)})
+			return moved.Commit(testContext(t), store.Fence{}, []store.Change{putMessage(7, 1, nil), putSeen(1, 200, epoch)})
 		},
-		"a room": func() error { return moved.Commit(testContext(t), []store.Change{putRoomID("r", 7)}) },
+		"a room": func() error { return moved.Commit(testContext(t), store.Fence{}, []store.Change{putRoomID("r", 7)}) },
 	} {
 		before := backend()
 		if err := call(); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUncertain) {

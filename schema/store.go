@@ -19,7 +19,8 @@ type Store struct {
 	names   *strings.Replacer // of the statements
 	quick   *quickStatements  // see dialect
 
-	lease lease // nil: none was asked for
+	lease   lease // nil: none was asked for
+	durable durable
 
 	mu        sync.Mutex
 	leftovers leftovers // by mu
@@ -38,7 +39,7 @@ var _ store.Store = (*Store)(nil)
 // Errors name the setting that is wrong (db_url, rooms_table, members_table) and
 // never hold the password. ErrUnavailable: the database cannot be reached or
 // written to. ErrNewer: it belongs to a newer imcd. ErrHeld: another imcd works with
-// it. ErrUnfit: its encoding or its tables are not what imcd can work with. Nothing is
+// it (SQLite). ErrUnfit: its encoding or its tables are not what imcd can work with. Nothing is
 // retried.
 func Open(ctx context.Context, dbURL string, opts Options) (*Store, error) {
 	opts = opts.withDefaults()
@@ -66,7 +67,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.Ping(ctx); err != nil {
 		return errURL("%w", err)
 	}
-	for _, step := range []func(context.Context) error{s.checkEncoding, s.takeLeaseEarly, s.migrate, s.takeLease} {
+	for _, step := range []func(context.Context) error{s.checkEncoding, s.lockFile, s.migrate, s.join} {
 		if err := step(ctx); err != nil {
 			return errURL("%w", wrap(ctx, s.dialect.target(), err))
 		}
@@ -79,9 +80,9 @@ func (s *Store) start(ctx context.Context) error {
 	}
 	// So that the first message, as a rule, need not wait until this is parsed and
 	// planned.
-	q, err := s.ofBatch(&batch{}, true)
+	q, err := s.ofBatch(&batch{}, store.Fence{}, true)
 	if err == nil {
-		err = s.commitQuick(ctx, q, false)
+		err = s.commitQuick(ctx, store.Fence{}, q, false)
 	}
 	if err != nil {
 		return errURL("%w", wrap(ctx, s.dialect.target(), err))

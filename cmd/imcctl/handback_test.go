@@ -34,7 +34,8 @@ func TestHandback(t *testing.T) {
 		t.Fatal(err)
 	}
 	empty := store.Name{User: "empty", Host: "x.org"}
-	if err := db.Commit(t.Context(), []store.Change{{Op: store.PutRoom, Room: store.RoomRow{Name: empty}}}); err != nil {
+	changes := []store.Change{{Op: store.PutRoom, Room: store.RoomRow{Name: empty}}}
+	if err := db.Commit(t.Context(), store.Fence{}, changes); err != nil {
 		t.Fatal(err)
 	}
 	handback(exitError, "FAIL  database: ", "another imcd works with this database", "Stop imcd")

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	sddaemon "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/mattn/go-isatty"
@@ -21,6 +22,7 @@ import (
 
 	"imcd/cmd/imcd/internal/config"
 	"imcd/cmd/imcd/internal/daemon"
+	"imcd/engine/store"
 )
 
 // version is set by the linker (make build).
@@ -142,14 +144,38 @@ func serve(cfg *config.Config, stderr *os.File) error {
 	if err := takeShortSlices(); err != nil {
 		log.Debug().Err(err).Msg("answers may wait a little longer for a processor")
 	}
-	d, err := daemon.Start(ctx, cfg, version, log)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // asked to stop before it was up
+	start := func() (running, error) { return daemon.Start(ctx, cfg, version, log) }
+	d, err := start()
+	for err == nil {
+		if err = attend(ctx, d, log); !errors.Is(err, store.ErrDeposed) {
+			return err
 		}
-		return err
+		log.Warn().Err(err).Msg("imcd starts again, as a spare")
+		d, err = startAgain(ctx, start, log)
 	}
-	return attend(ctx, d, log)
+	if ctx.Err() != nil {
+		return nil // asked to stop before it was up
+	}
+	return err
+}
+
+// againPause is how long imcd waits before it tries again to start after it was deposed.
+const againPause = 500 * time.Millisecond
+
+// startAgain starts imcd after it was deposed. The database may be away at times.
+func startAgain(ctx context.Context, start func() (running, error), log zerolog.Logger) (running, error) {
+	for {
+		d, err := start()
+		if err == nil || !errors.Is(err, store.ErrUnavailable) {
+			return d, err
+		}
+		log.Warn().Err(err).Msg("imcd cannot start, again in a moment")
+		select {
+		case <-time.After(againPause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // running is an imcd that runs.
@@ -158,6 +184,7 @@ type running interface {
 	Lost() <-chan error
 	Failed() <-chan error
 	Stop()
+	Abandon()
 }
 
 // attend tells systemd how imcd is, and stops it when ctx ends, or when it can do nothing any more.
@@ -167,7 +194,11 @@ func attend(ctx context.Context, d running, log zerolog.Logger) (err error) {
 	defer endWatch()
 	select {
 	case <-ctx.Done():
-	case err = <-d.Lost(): // it could store nothing any more
+	case err = <-d.Lost():
+		if errors.Is(err, store.ErrDeposed) {
+			d.Abandon() // what it knows is outdated
+			return err
+		}
 	case err = <-d.Failed():
 		return err // its memory may be wrong, and must not be written
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
 )
 
 // TestWatch: systemd hears of imcd as long as it is alive, not while a part of it does not answer, and again when
@@ -81,12 +83,14 @@ func TestWatchIsAsked(t *testing.T) {
 type patient struct {
 	lost, failed chan error
 	stopped      bool
+	abandoned    bool
 }
 
 func (*patient) Alive(context.Context) error { return nil }
 func (p *patient) Lost() <-chan error        { return p.lost }
 func (p *patient) Failed() <-chan error      { return p.failed }
 func (p *patient) Stop()                     { p.stopped = true }
+func (p *patient) Abandon()                  { p.abandoned = true }
 
 // TestAttend: imcd is stopped when it is asked to, or has lost its database; after a panic the process ends at once,
 // and writes nothing more.
@@ -97,6 +101,7 @@ func TestAttend(t *testing.T) {
 		err     error
 		stopped bool
 	}{
+		"deposed":  {func(p *patient, _ func()) { p.lost <- store.ErrDeposed }, store.ErrDeposed, false},
 		"asked to": {func(_ *patient, cancel func()) { cancel() }, nil, true},
 		"lost":     {func(p *patient, _ func()) { p.lost <- fault }, fault, true},
 		"failed":   {func(p *patient, _ func()) { p.failed <- fault }, fault, false},
@@ -104,8 +109,9 @@ func TestAttend(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := &patient{lost: make(chan error, 1), failed: make(chan error, 1)}
 		tt.ends(p, cancel)
-		if err := attend(ctx, p, zerolog.Nop()); !errors.Is(err, tt.err) || p.stopped != tt.stopped {
-			t.Errorf("%s: %v, stopped: %v", name, err, p.stopped)
+		if err := attend(ctx, p, zerolog.Nop()); !errors.Is(err, tt.err) || p.stopped != tt.stopped ||
+			p.abandoned != (tt.err == store.ErrDeposed) {
+			t.Errorf("%s: %v, stopped: %v, abandoned: %v", name, err, p.stopped, p.abandoned)
 		}
 		cancel()
 	}

@@ -18,6 +18,11 @@ var ErrUnavailable = errors.New("database unavailable")
 // is an ErrUnavailable.
 var ErrUncertain = fmt.Errorf("%w: whether it was done is not known", ErrUnavailable)
 
+// ErrDeposed marks the error of a Commit that did nothing because another imcd has taken over: this
+// engine will never commit anything again, and what it knows of rooms is outdated. It is an
+// ErrUnavailable.
+var ErrDeposed = fmt.Errorf("%w: another imcd has taken over", ErrUnavailable)
+
 // ErrInvalid marks errors of a Store about the data of a change: too long, not UTF-8,
 // against a constraint. The same change fails again, and others do not.
 var ErrInvalid = errors.New("data refused")
@@ -34,13 +39,15 @@ type Store interface {
 	// that are not.
 	LoadRooms(ctx context.Context, rooms []Name) ([]RoomState, error)
 	// Commit makes the changes durable in their order, all or none.
-	// ErrUncertain leaves it open which; any other error means none.
-	Commit(ctx context.Context, changes []Change) error
-	// CommitAgain ends a Commit of the same changes that was ErrUncertain, before
-	// anything else is committed: nil if they are durable now, by whichever of
-	// both; ErrInvalid if they never will be; else it is still ErrUncertain. It
-	// recognises them by their PutSeen; without one they are only carried out again.
-	CommitAgain(ctx context.Context, changes []Change) error
+	// ErrUncertain leaves it open which; any other error means none. ErrDeposed:
+	// the fence does not hold.
+	Commit(ctx context.Context, fence Fence, changes []Change) error
+	// CommitAgain ends a Commit with the same fence and changes that was ErrUncertain,
+	// before anything else is committed: nil if they are durable now, by whichever of
+	// both; ErrInvalid or ErrDeposed if they never will be; else it is still ErrUncertain.
+	// It recognises them by the number of the fence. Without a fence it does so by their
+	// PutSeen, and if there is none they are only carried out again.
+	CommitAgain(ctx context.Context, fence Fence, changes []Change) error
 	// Messages returns up to limit messages of a room with numbers above
 	// after, in their order; those that were pruned are missing.
 	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)

@@ -30,14 +30,14 @@ func HandBack(ctx context.Context, o Options, print func(Line)) (failed bool) {
 	s, err := schema.Open(ctx, r.cfg.DB.URL, schema.Options{RoomsTable: r.cfg.DB.RoomsTable,
 		MembersTable: r.cfg.DB.MembersTable, Lease: &schema.Lease{}, Log: zerolog.Nop()})
 	if err != nil {
-		remedy := ""
-		if errors.Is(err, schema.ErrHeld) {
-			remedy = "Stop imcd, so that nobody writes to the tables, and call this again."
-		}
-		r.say("database", Fail, err.Error(), remedy)
+		r.say("database", Fail, err.Error(), remedyHeld(err))
 		return true
 	}
 	defer s.Close() // all is committed
+	if err := s.OwnNow(ctx); err != nil {
+		r.say("database", Fail, err.Error(), remedyHeld(err))
+		return true
+	}
 	h, err := s.HandBack(ctx)
 	if err != nil {
 		r.say("owners", Fail, err.Error(), "Call this again: it goes on where it ended.")
@@ -45,6 +45,13 @@ func HandBack(ctx context.Context, o Options, print func(Line)) (failed bool) {
 	}
 	r.handedBack(h)
 	return r.fails > 0
+}
+
+func remedyHeld(err error) string {
+	if errors.Is(err, schema.ErrHeld) {
+		return "Stop imcd, so that nobody writes to the tables, and call this again."
+	}
+	return ""
 }
 
 func (r *run) handedBack(h schema.Handback) {

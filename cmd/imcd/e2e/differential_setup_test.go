@@ -127,7 +127,7 @@ func (c *comparison) begin(stored bool) state {
 		c.must(c.peer.Halt())
 		c.must(c.stack.StopImcd())
 		for _, s := range []*schema.Store{c.saved, c.stored} {
-			c.must(s.Commit(c.ctx, storedRooms()))
+			c.must(s.Commit(c.ctx, store.Fence{}, storedRooms()))
 		}
 		c.must(c.stack.StartImcd(c.ctx))
 		c.connectImcd()

@@ -73,7 +73,7 @@ func fill(t *testing.T, url string) {
 			put(memberName(i), 0)
 		}
 	}
-	if err := db.Commit(ctx, changes); err != nil {
+	if err := db.Commit(ctx, store.Fence{}, changes); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

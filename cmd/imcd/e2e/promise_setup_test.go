@@ -48,7 +48,7 @@ func fillRooms(t *testing.T, url string, rooms []filling) {
 		if len(changes) < 2000 && i < len(rooms)-1 {
 			continue
 		}
-		if err := db.Commit(ctx, changes); err != nil {
+		if err := db.Commit(ctx, store.Fence{}, changes); err != nil {
 			t.Fatal(err)
 		}
 		changes = nil

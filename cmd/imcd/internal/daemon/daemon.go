@@ -44,37 +44,45 @@ type Daemon struct {
 	bots    *live.Bots
 	rooms   *engine.Engine
 	store   *schema.Store
-	lost    chan error // holds one: the database was taken by another imcd
+	lost    chan error // holds one: see Lost
 	rpc     *jsonrpc.Server
 	pool    *rpc.Pool
 
 	port *rpc.Listener // nil if there is none
 	http *web.Server   // nil if there is none
 
-	stopping atomic.Bool
-	undo     []func() // ends the parts that were started, the last first
+	stopping  atomic.Bool
+	serving   atomic.Bool // this imcd owns the rooms, and they are loaded
+	spare     spare
+	abandoned bool     // owned by Abandon
+	undo      []func() // ends the parts that were started, the last first; owned by spare until that has ended
 }
 
-// Start starts imcd. If that fails or ctx ends, nothing of it is left.
+// Start starts imcd. If that fails or ctx ends, nothing of it is left. If another imcd owns the rooms, it
+// returns once this one waits for them, as a spare; ctx bounds that wait, too.
 func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.Logger) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, version: version, log: log, reg: prometheus.NewRegistry(), lost: make(chan error, 1)}
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	for _, step := range []func(context.Context) error{d.openStore, d.startRooms, d.openRPC, d.openHTTP, d.connect,
-		d.releaseMemory} {
-		err := step(ctx)
-		if err == nil && ctx.Err() != nil {
-			err = fmt.Errorf("starting: %w", ctx.Err()) // the step did not look
+	if err := steps(ctx, d.openStore, d.makeRooms, d.startServing); err != nil {
+		d.unwind()
+		return nil, err
+	}
+	return d, nil
+}
+
+// steps takes one step after the other, until one fails or ctx ends.
+func steps(ctx context.Context, all ...func(context.Context) error) error {
+	for _, step := range all {
+		if err := step(ctx); err != nil {
+			return err
 		}
-		if err != nil {
-			d.unwind()
-			return nil, err
+		if ctx.Err() != nil {
+			return fmt.Errorf("starting: %w", ctx.Err()) // the step did not look
 		}
 	}
-	log.Info().Str("version", version).Int("pid", os.Getpid()).
-		Str("rpc", cfg.RPC.Listen).Str("http", cfg.HTTP.Listen).Msg("imcd is running")
-	return d, nil
+	return nil
 }
 
 // Stop refuses new messages, finishes requests and copies under way, and ends everything.
@@ -82,6 +90,7 @@ func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.
 func (d *Daemon) Stop() {
 	d.log.Info().Msg("stopping")
 	d.stopping.Store(true)
+	d.spare.end()
 	d.relay.Refuse(d.cfg.Engine.RetryAfter)
 	d.announceEnd()
 	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
@@ -95,15 +104,37 @@ func (d *Daemon) Stop() {
 	d.log.Info().Msg("stopped")
 }
 
-// Lost gives the error that names another imcd when that has taken the database: this
-// one can only be stopped then.
+// Abandon ends everything at once, after an ErrDeposed: nothing is written, nobody gets an answer. What
+// the rooms are now, another imcd knows.
+func (d *Daemon) Abandon() {
+	d.stopping.Store(true)
+	d.spare.end()
+	d.abandoned = true
+	d.unwind()
+}
+
+// Lost gives the error with which imcd cannot go on. After an ErrDeposed it is to be abandoned, after
+// any other, which comes when a spare is to take the rooms over, stopped.
 func (d *Daemon) Lost() <-chan error { return d.lost }
+
+// lose reports an error to Lost; the first one counts.
+func (d *Daemon) lose(err error) {
+	select {
+	case d.lost <- err:
+	default:
+	}
+}
 
 // Failed gives the error of a part of imcd that has panicked: the process is to end at once, without Stop.
 func (d *Daemon) Failed() <-chan error { return d.rooms.Failed() }
 
-// Alive reports whether the rooms' goroutines all answer until ctx ends.
-func (d *Daemon) Alive(ctx context.Context) error { return d.rooms.Alive(ctx) }
+// Alive reports whether the rooms' goroutines all answer until ctx ends. A spare has none.
+func (d *Daemon) Alive(ctx context.Context) error {
+	if !d.serving.Load() {
+		return nil
+	}
+	return d.rooms.Alive(ctx)
+}
 
 // announceEnd lets an imcd that is started already wait for this one, which stops.
 func (d *Daemon) announceEnd() {
@@ -131,6 +162,7 @@ func (d *Daemon) HTTPAddr() net.Addr {
 }
 
 func (d *Daemon) unwind() {
+	d.spare.end()
 	for i := len(d.undo) - 1; i >= 0; i-- {
 		d.undo[i]()
 	}
@@ -161,7 +193,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	store, err := schema.Open(ctx, d.cfg.DB.URL, schema.Options{
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
-		Lease:        &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: func(err error) { d.lost <- err }},
+		Lease:        &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.lose},
 		Log:          d.log,
 	})
 	if err != nil {
@@ -176,7 +208,8 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	return nil
 }
 
-func (d *Daemon) startRooms(ctx context.Context) error {
+// makeRooms makes the engine and what carries its copies. Nothing runs yet.
+func (d *Daemon) makeRooms(context.Context) error {
 	var err error
 	if d.relay, err = relay.New(d.cfg.Kamailios, d.log); err != nil {
 		return &config.Error{Key: "evapi", Err: err}
@@ -203,17 +236,6 @@ func (d *Daemon) startRooms(ctx context.Context) error {
 	if err := d.reg.Register(health); err != nil {
 		return fmt.Errorf("registering the database's metric: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	if err := d.rooms.Start(ctx); err != nil {
-		return &config.Error{Key: "db_url", Err: err}
-	}
-	d.undo = append(d.undo, func() {
-		// Stop has waited for copies under way; a failed start has none.
-		done, cancel := context.WithCancel(context.Background())
-		cancel()
-		d.rooms.Stop(done)
-	})
 	d.rpc = jsonrpc.NewServer(d.methods(d.version))
 	return nil
 }
@@ -259,6 +281,7 @@ func (d *Daemon) openHTTP(context.Context) error {
 		Missing:  d.relay.Missing,
 		Warnings: d.relay.Warnings,
 		Stopping: d.stopping.Load,
+		Serving:  d.serving.Load,
 		Log:      d.log,
 	}
 	if err := d.openLive(&parts); err != nil {
@@ -283,5 +306,6 @@ func (d *Daemon) connect(context.Context) error {
 	d.pool.Start()
 	d.relay.Start(d.rooms, d.pool)
 	d.undo = append(d.undo, d.pool.Stop, d.relay.Stop)
+	d.serving.Store(true)
 	return nil
 }

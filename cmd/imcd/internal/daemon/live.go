@@ -35,10 +35,9 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	maps.Copy(all, live.Methods(d.bots))
 	maps.Copy(all, board.Methods())
 	all["imc.check"] = rpc.CheckMethod(d.rooms, func(ctx context.Context, room string) any {
-		return d.relay.Check(ctx,
-			room)
+		return d.relay.Check(ctx, room)
 	})
-	return all
+	return d.served(all)
 }
 
 // openLive adds the WebSocket and the console to the HTTP server.

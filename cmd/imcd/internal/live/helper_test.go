@@ -88,7 +88,7 @@ func open(t *testing.T, bodies bool, change func(*Limits)) *place {
 	}
 	bots.Start(p.rooms)
 	p.phones.rooms = p.rooms
-	if err := p.rooms.Start(t.Context()); err != nil {
+	if err := p.rooms.Start(t.Context(), store.Fleet{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -63,6 +63,9 @@ func (p *Parts) ready(w http.ResponseWriter, db *database) {
 	if db.down() {
 		state.Missing = append(state.Missing, "database")
 	}
+	if !p.Serving() {
+		state.Missing = append(state.Missing, "rooms")
+	}
 	if p.Stopping() {
 		state.Missing = append(state.Missing, "stopping")
 	}

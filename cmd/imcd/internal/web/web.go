@@ -56,7 +56,9 @@ type Parts struct {
 	Warnings func() []string
 	// Stopping reports whether imcd has begun to shut down.
 	Stopping func() bool
-	Log      zerolog.Logger
+	// Serving reports whether the rooms are here: a spare waits for them.
+	Serving func() bool
+	Log     zerolog.Logger
 }
 
 // Server serves HTTP on one port.

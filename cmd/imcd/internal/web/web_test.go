@@ -40,6 +40,7 @@ func parts() Parts {
 		Metrics:  prometheus.NewRegistry(),
 		Access:   Access{Loopback: loopback},
 		Ping:     func(context.Context) error { return nil },
+		Serving:  func() bool { return true },
 		Missing:  func() ([]string, bool) { return nil, true },
 		Warnings: func() []string { return nil },
 		Stopping: func() bool { return false },

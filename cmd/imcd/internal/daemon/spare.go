@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"sync"
+
+	"imcd/cmd/imcd/internal/config"
+	"imcd/engine/store"
+	"imcd/evapi/jsonrpc"
+)
+
+// Several imcd may share a PostgreSQL. One owns the rooms and is connected to Kamailio. The others are
+// spares: their ports are open, they are registered in the database, and one of them takes over.
+
+// spare is the goroutine that waits for the rooms and loads them.
+type spare struct {
+	cancel context.CancelFunc // nil: it was never started
+	loop   sync.WaitGroup
+}
+
+// end ends the wait for the rooms, or their loading. It may be called more than once.
+func (s *spare) end() {
+	if s.cancel != nil {
+		s.cancel()
+		s.loop.Wait()
+	}
+}
+
+// startServing begins to serve, and returns when imcd does, or when it has to wait as a spare.
+func (d *Daemon) startServing(ctx context.Context) error {
+	ctx, d.spare.cancel = context.WithCancel(ctx)
+	waiting, done := make(chan struct{}), make(chan error, 1)
+	d.spare.loop.Go(func() {
+		err := d.serve(ctx, func() { close(waiting) })
+		select {
+		case <-waiting:
+			if err != nil && ctx.Err() == nil {
+				d.lose(err)
+			}
+		default:
+			done <- err
+		}
+	})
+	select {
+	case <-waiting:
+		return nil
+	case err := <-done:
+		return err
+	}
+}
+
+// serve waits until this imcd owns the rooms, and makes them available. spares is called if another one
+// owns them.
+func (d *Daemon) serve(ctx context.Context, spares func()) error {
+	doors := []func(context.Context) error{d.openRPC, d.openHTTP}
+	var failed error // of opening them
+	fleet, err := d.store.Own(ctx, func(other string) error {
+		d.log.Info().Str("other", other).Str("rpc", d.cfg.RPC.Listen).Str("http", d.cfg.HTTP.Listen).
+			Msg("another imcd has the rooms, this one takes over when that ends")
+		if failed = steps(ctx, doors...); failed == nil {
+			doors = nil
+			spares()
+		}
+		return failed
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case err != nil:
+		return &config.Error{Key: "db_url", Err: err}
+	}
+	load := func(ctx context.Context) error { return d.startRooms(ctx, fleet) }
+	all := append([]func(context.Context) error{load}, doors...)
+	if err := steps(ctx, append(all, d.connect, d.releaseMemory)...); err != nil {
+		return err
+	}
+	d.log.Info().Str("version", d.version).Int("pid", os.Getpid()).
+		Str("rpc", d.cfg.RPC.Listen).Str("http", d.cfg.HTTP.Listen).Msg("imcd is running")
+	return nil
+}
+
+// startRooms loads the rooms.
+func (d *Daemon) startRooms(ctx context.Context, fleet store.Fleet) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if err := d.rooms.Start(ctx, fleet); err != nil {
+		return &config.Error{Key: "db_url", Err: err}
+	}
+	d.undo = append(d.undo, func() {
+		if d.abandoned {
+			d.rooms.Abandon()
+			return
+		}
+		// Stop has waited for copies under way; a failed start has none.
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		d.rooms.Stop(done)
+	})
+	return nil
+}
+
+// codeSpare is the error code of a spare's answers.
+const codeSpare = -32000
+
+// served lets methods answer only while this imcd has the rooms.
+func (d *Daemon) served(all map[string]jsonrpc.Method) map[string]jsonrpc.Method {
+	guarded := make(map[string]jsonrpc.Method, len(all))
+	for name, method := range all {
+		guarded[name] = func(ctx context.Context, params json.RawMessage) (any, error) {
+			if !d.serving.Load() {
+				return nil, &jsonrpc.Error{Code: codeSpare, Message: "another imcd has the rooms, this one is a spare"}
+			}
+			return method(ctx, params)
+		}
+	}
+	return guarded
+}

@@ -1,0 +1,170 @@
+package schema
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
+)
+
+// All imcd on one PostgreSQL are a fleet. Each of them is registered as an engine, and beats. One owns
+// all shards, and the others are spares: they judge it by its beats, and one of them takes over.
+
+const (
+	// sqlSweep forgets engines that are gone and own nothing. One that only sleeps will find no row
+	// of its own, and sees that it was deposed.
+	sqlSweep = `WITH swept AS (DELETE FROM imcd_fences f
+			WHERE gone AND NOT EXISTS (SELECT 1 FROM imcd_shards s WHERE s.engine = f.id) RETURNING id)
+		DELETE FROM imcd_engines WHERE id IN (SELECT id FROM swept)`
+	sqlRegister = `WITH e AS (INSERT INTO imcd_engines (process) VALUES ($1) RETURNING id)
+		INSERT INTO imcd_fences (id) SELECT id FROM e RETURNING id`
+	sqlDescribe = `UPDATE imcd_engines SET process = $2 WHERE id = $1`
+	// sqlLeave waits for a commit under way.
+	sqlLeave = `WITH me AS (UPDATE imcd_fences SET gone = true WHERE id = $1 AND NOT gone RETURNING id)
+		UPDATE imcd_shards SET engine = NULL, epoch = epoch + 1 FROM me WHERE engine = me.id`
+)
+
+// member is this imcd in the fleet. It implements lease.
+type member struct {
+	db      *sql.DB
+	me      int64
+	run     string // names this start; an id may come twice if the database goes back
+	want    Lease
+	log     zerolog.Logger
+	durable *durable
+
+	views chan view     // from beat to judge; the newest only
+	again chan struct{} // from judge to beat: look at once
+
+	mu    sync.Mutex
+	self  holder // by mu
+	state state  // by mu; what judge has seen last
+
+	judged chan struct{} // state may have changed
+	gone   sync.Once     // lost is told once
+
+	stop  context.CancelFunc // ends the loops
+	loops sync.WaitGroup
+}
+
+// state is how the fleet is.
+type state struct {
+	shards int         // of all engines together
+	owned  store.Owned // by this engine
+	// other owns shards, or works with the database without knowing of shards; zero if nobody does
+	// or nothing is known of it.
+	other holder
+	alive bool // other was seen to live
+}
+
+// all reports whether this engine owns all shards.
+func (s *state) all() bool { return s.shards > 0 && len(s.owned.Shards) == s.shards }
+
+// join makes this imcd an engine of the fleet, which beats, and takes shards that nobody owns.
+func join(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.Logger) (*member, error) {
+	m, err := register(ctx, db, want, d, log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
+	m.loops.Go(func() { m.beat(ctx) })
+	m.loops.Go(func() { m.judge(ctx) })
+	return m, nil
+}
+
+// register gives an engine its id.
+func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.Logger) (*member, error) {
+	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen),
+		views: make(chan view, 1), again: make(chan struct{}, 1), judged: make(chan struct{}, 1), run: rand.Text()}
+	m.self.Run = m.run
+	if _, err := db.ExecContext(ctx, sqlSweep); err != nil {
+		return nil, err
+	}
+	if err := db.QueryRowContext(ctx, sqlRegister, m.self.encode()).Scan(&m.me); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *member) id() int64 { return m.me }
+
+// lost says that this engine was deposed.
+func (m *member) lost(err error) {
+	m.gone.Do(func() {
+		if m.want.Lost != nil {
+			m.want.Lost(err)
+		}
+	})
+}
+
+func (m *member) ending(ctx context.Context) error {
+	m.mu.Lock()
+	m.self.Ending = true
+	text := m.self.encode()
+	m.mu.Unlock()
+	_, err := m.db.ExecContext(ctx, sqlDescribe, m.me, text)
+	return err
+}
+
+func (m *member) release(ctx context.Context) error {
+	m.stop()
+	m.loops.Wait()
+	_, err := m.db.ExecContext(ctx, sqlLeave, m.me)
+	return err
+}
+
+// look returns what is known of the fleet.
+func (m *member) look() state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+// own waits until this engine owns all shards. waits is called once, if another imcd owns some and is
+// seen to live; an error of it ends own.
+func (m *member) own(ctx context.Context, waits func(holder) error) (store.Fleet, error) {
+	waiting := false
+	for {
+		s := m.look()
+		if s.all() {
+			err := m.confirm(ctx)
+			if err == nil {
+				return store.Fleet{Shards: s.shards, Owned: s.owned}, nil
+			}
+			if !errors.Is(classify(err), ErrUnavailable) || ctx.Err() != nil {
+				return store.Fleet{}, err
+			}
+		}
+		if s.alive && !waiting {
+			waiting = true
+			if err := waits(s.other); err != nil {
+				return store.Fleet{}, err
+			}
+		}
+		select {
+		case <-m.judged:
+		case <-ctx.Done():
+			if s.other != (holder{}) {
+				return store.Fleet{}, fmt.Errorf("%w: %w", errHeld(s.other), ctx.Err())
+			}
+			return store.Fleet{}, ctx.Err()
+		}
+	}
+}
+
+// confirm returns once a standby, if there is one, has all that was committed before. Otherwise a member
+// might get a message that is lost when the standby becomes the primary.
+func (m *member) confirm(ctx context.Context) error {
+	var last int64
+	err := m.db.QueryRowContext(ctx, sqlLastBatch, m.me).Scan(&last)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%w: before it had loaded the rooms", ErrDeposed)
+	}
+	return err
+}

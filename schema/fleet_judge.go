@@ -1,0 +1,183 @@
+package schema
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+const (
+	// deadAfter is how long another engine must have been seen not to beat before it is taken for
+	// dead, unless its process is seen to have ended. No clocks are compared.
+	deadAfter = 900 * time.Millisecond
+	// viewGap is how far apart two looks may be: in a longer pause the database may have been away,
+	// for the other engine as well, and the time begins again.
+	viewGap = deadAfter / 2
+	// takeTimeout is the deadline of a takeover. It waits for a commit of the dead engine that the
+	// server still has, and for the standby.
+	takeTimeout = 2 * time.Second
+)
+
+// sqlTake deposes the engines $2 that have not beaten since the beats $3, and gives all shards that
+// nobody owns to the engine $1. Engines take one after the other: see fleet. It sees the rows as they
+// were when it began, and those that another engine has changed meanwhile as they are; so it asks only
+// for what stays true once it is: an engine that is gone remains so.
+const sqlTake = `WITH fleet AS MATERIALIZED (SELECT 1 FROM imcd_fleet FOR UPDATE),
+	me AS MATERIALIZED (SELECT f.id FROM imcd_fences f, fleet WHERE f.id = $1 AND NOT f.gone FOR UPDATE OF f),
+	dead AS (UPDATE imcd_fences f SET gone = true
+		FROM me, unnest($2::bigint[], $3::bigint[]) AS d(id, beat) JOIN imcd_engines e ON e.id = d.id AND e.beat = d.beat
+		WHERE f.id = d.id AND NOT f.gone RETURNING f.id)
+	UPDATE imcd_shards s SET engine = me.id, epoch = s.epoch + 1 FROM me
+	WHERE NOT EXISTS (SELECT 1 FROM imcd_lease WHERE id <> 0) AND (s.engine IS NULL
+		OR s.engine IN (SELECT id FROM dead UNION ALL SELECT id FROM imcd_fences WHERE gone))`
+
+// sqlEndLease takes the database from an imcd that knows no fleet, if it has not beaten since: each
+// of its commits wants to see its row. No other such imcd starts once our tables are there.
+const sqlEndLease = `UPDATE imcd_lease SET id = 0, beat = 0, holder = '' WHERE id = $1 AND beat = $2`
+
+// leaseDeadAfter is deadAfter for an imcd that knows no fleet: it beats twice a second, and every 2 s
+// once the database was away.
+const leaseDeadAfter = 4 * time.Second
+
+// watch sees whether an engine beats.
+type watch struct {
+	beat        int64
+	since, last time.Time // when it was first and last seen so
+	moved       bool      // it was seen to beat
+}
+
+// look returns for how long the engine has been seen not to beat.
+func (w *watch) look(beat int64, v *view) time.Duration {
+	if w.since.IsZero() || beat != w.beat {
+		w.moved = !w.since.IsZero()
+		w.beat, w.since = beat, v.got
+	} else if v.sent.Sub(w.last) > viewGap {
+		w.since = v.got
+	}
+	w.last = v.got
+	return v.sent.Sub(w.since)
+}
+
+// judge takes over from engines that are dead until ctx ends.
+func (m *member) judge(ctx context.Context) {
+	watches := make(map[int64]*watch) // by engine
+	lease := &watch{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case v := <-m.views:
+			dead := m.dead(&v, watches)
+			m.note(&v, watches, lease)
+			if err := m.takeLease(ctx, &v, lease); err != nil {
+				m.failed(ctx, err)
+				continue
+			}
+			if len(dead) == 0 && !m.vacant(&v) {
+				continue
+			}
+			m.failed(ctx, m.take(ctx, dead))
+			select {
+			case m.again <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// failed logs that a takeover failed; the next look tries again.
+func (m *member) failed(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn().Err(err).Msg("the takeover failed, again in a moment")
+	}
+}
+
+// dead returns the engines that are dead. watches are brought up to date.
+func (m *member) dead(v *view, watches map[int64]*watch) (dead []engineRow) {
+	for _, e := range v.engines {
+		if e.id == m.me {
+			continue
+		}
+		w := watches[e.id]
+		if w == nil {
+			w = &watch{}
+			watches[e.id] = w
+		}
+		if still := w.look(e.beat, v); still >= deadAfter || decodeHolder(e.process).dead() {
+			dead = append(dead, e)
+		}
+	}
+	for id := range watches {
+		if !slices.ContainsFunc(v.engines, func(e engineRow) bool { return e.id == id }) {
+			delete(watches, id)
+		}
+	}
+	return dead
+}
+
+// vacant reports whether an engine that is gone, or nobody, owns a shard.
+func (m *member) vacant(v *view) bool {
+	return v.lease.id == 0 && slices.ContainsFunc(v.shards, func(s shardRow) bool {
+		return !slices.ContainsFunc(v.engines, func(e engineRow) bool { return e.id == s.engine })
+	})
+}
+
+// note keeps what v shows for own.
+func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
+	now := state{shards: len(v.shards)}
+	owners := make(map[int64]bool)
+	for _, s := range v.shards {
+		if s.engine == m.me {
+			now.owned.Shards = append(now.owned.Shards, s.shard)
+			now.owned.Epochs = append(now.owned.Epochs, s.epoch)
+		}
+		owners[s.engine] = true
+	}
+	for _, e := range v.engines {
+		if h := decodeHolder(e.process); owners[e.id] && e.id != m.me {
+			now.other, now.alive = h, watches[e.id].moved && !h.Ending
+		}
+	}
+	if v.lease.id != 0 {
+		h := decodeHolder(v.lease.process)
+		now.other, now.alive = h, lease.moved && !h.Ending
+	}
+	m.mu.Lock()
+	m.state = now
+	m.mu.Unlock()
+	select {
+	case m.judged <- struct{}{}:
+	default:
+	}
+}
+
+// take makes this engine the owner of all shards that nobody owns then.
+func (m *member) take(ctx context.Context, dead []engineRow) error {
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
+	ids, beats := make([]int64, len(dead)), make([]int64, len(dead))
+	for i, e := range dead {
+		ids[i], beats[i] = e.id, e.beat
+		m.log.Warn().Int64("engine", e.id).Str("process", decodeHolder(e.process).String()).Msg("an engine is taken for dead")
+	}
+	_, err := m.db.ExecContext(ctx, sqlTake, m.me, pq.Array(ids), pq.Array(beats))
+	return wrap(ctx, "take over", err)
+}
+
+// takeLease takes the database from an imcd that knows no fleet, if it is dead.
+func (m *member) takeLease(ctx context.Context, v *view, w *watch) error {
+	if v.lease.id == 0 {
+		*w = watch{}
+		return nil
+	}
+	// A change of id looks like a beat.
+	if still := w.look(v.lease.id^v.lease.beat, v); still < leaseDeadAfter && !decodeHolder(v.lease.process).dead() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
+	_, err := m.db.ExecContext(ctx, sqlEndLease, v.lease.id, v.lease.beat)
+	return wrap(ctx, "take over", err)
+}
