@@ -53,3 +53,26 @@ func TestPanic(t *testing.T) {
 		}
 	})
 }
+
+// TestMoves: a shard that is busy with one thing for long is seen without asking it.
+func TestMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHouse(t, newMemStore(), nil)
+		defer h.close()
+		<-time.After(time.Minute) // nothing happens
+		if !h.e.Moves(time.Second) {
+			t.Error("an idle engine is stuck")
+		}
+		stuck := make(chan struct{})
+		onShard(h.e.shards[1], func(*shard) { <-stuck })
+		<-time.After(2 * time.Second)
+		if h.e.Moves(time.Second) {
+			t.Error("it moves")
+		}
+		close(stuck)
+		<-time.After(tick)
+		if !h.e.Moves(time.Second) {
+			t.Error("it is stuck for ever")
+		}
+	})
+}

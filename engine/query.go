@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"imcd/engine/store"
 )
@@ -194,4 +195,16 @@ func (e *Engine) NewListener(events int, bytes int64) *Listener {
 func (e *Engine) Alive(ctx context.Context) error {
 	_, err := gather(ctx, e, func(*shard) []struct{} { return nil })
 	return err
+}
+
+// Moves reports whether no shard that runs has been busy with one round for longer than that. It does not
+// wait.
+func (e *Engine) Moves(within time.Duration) bool {
+	since := time.Now().Add(-within).UnixNano()
+	for _, s := range e.shards {
+		if at := s.round.Load(); at != 0 && at < since {
+			return false
+		}
+	}
+	return true
 }

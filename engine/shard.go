@@ -1,18 +1,20 @@
 package engine
 
 import (
+	"sync/atomic"
 	"time"
 
 	"imcd/evapi"
 )
 
-// shard owns the rooms that hash to it. All fields but engine, index and inbox belong to its
+// shard owns the rooms that hash to it. All fields but engine, index, inbox and round belong to its
 // goroutine.
 type shard struct {
 	engine   *Engine
 	index    int
 	inbox    *inbox
-	delivery *delivery // of messages in its rooms
+	round    atomic.Int64 // when its last round began, in ns of Unix time; 0: it does not run yet
+	delivery *delivery    // of messages in its rooms
 
 	rooms map[string]*room // by key
 	stale map[string]*room // likewise: rooms of failed commits, until they are loaded again

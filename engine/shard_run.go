@@ -62,6 +62,7 @@ func (s *shard) run(ctx context.Context) {
 func (s *shard) setTime() {
 	last := s.now
 	s.now = time.Now()
+	s.round.Store(s.now.UnixNano())
 	s.delivery.now = s.now
 	if s.now.Sub(last) > frozenAfter {
 		s.delivery.hurry()

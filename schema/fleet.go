@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -42,9 +43,10 @@ type member struct {
 	views chan view     // from beat to judge; the newest only
 	again chan struct{} // from judge to beat: look at once
 
-	mu    sync.Mutex
-	self  holder // by mu
-	state state  // by mu; what judge has seen last
+	mu       sync.Mutex
+	self     holder              // by mu
+	state    state               // by mu; what judge has seen last
+	suspects map[int64]time.Time // by mu; engines that seem to be dead, and since when
 
 	judged chan struct{} // state may have changed
 	gone   sync.Once     // lost is told once
@@ -81,7 +83,7 @@ func join(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.L
 // register gives an engine its id.
 func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.Logger) (*member, error) {
 	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen),
-		views: make(chan view, 1), again: make(chan struct{}, 1), judged: make(chan struct{}, 1), run: rand.Text()}
+		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1), judged: make(chan struct{}, 1), run: rand.Text()}
 	m.self.Run = m.run
 	if _, err := db.ExecContext(ctx, sqlSweep); err != nil {
 		return nil, err

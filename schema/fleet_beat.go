@@ -55,6 +55,10 @@ func (m *member) beat(ctx context.Context) {
 		case <-m.again:
 			timer.Stop()
 		}
+		if m.want.Alive != nil && !m.want.Alive() {
+			wait = beatEvery
+			continue
+		}
 		durable := m.durable.batch.Load()
 		v, err := m.read(ctx)
 		// An error means that the database is away, and commits report that.

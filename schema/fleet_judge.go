@@ -12,6 +12,9 @@ const (
 	// deadAfter is how long another engine must have been seen not to beat before it is taken for
 	// dead, unless its process is seen to have ended. No clocks are compared.
 	deadAfter = 900 * time.Millisecond
+	// suspectAfter is deadAfter for an engine that is suspected, which lasts for suspectFor.
+	suspectAfter = 400 * time.Millisecond
+	suspectFor   = 2 * time.Second
 	// viewGap is how far apart two looks may be: in a longer pause the database may have been away,
 	// for the other engine as well, and the time begins again.
 	viewGap = deadAfter / 2
@@ -79,12 +82,42 @@ func (m *member) judge(ctx context.Context) {
 				continue
 			}
 			m.failed(ctx, m.take(ctx, dead))
-			select {
-			case m.again <- struct{}{}:
-			default:
-			}
+			m.lookAgain()
 		}
 	}
+}
+
+// lookAgain lets beat look at once.
+func (m *member) lookAgain() {
+	select {
+	case m.again <- struct{}{}:
+	default:
+	}
+}
+
+// suspect notes that an engine seems to be dead.
+func (m *member) suspect(engine int64, now time.Time) {
+	m.mu.Lock()
+	for id, at := range m.suspects {
+		if now.Sub(at) > suspectFor {
+			delete(m.suspects, id)
+		}
+	}
+	if engine != m.me {
+		m.suspects[engine] = now
+	}
+	m.mu.Unlock()
+	m.lookAgain()
+}
+
+// limit is how long an engine may be seen not to beat.
+func (m *member) limit(engine int64, now time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at, suspected := m.suspects[engine]; suspected && now.Sub(at) <= suspectFor {
+		return suspectAfter
+	}
+	return deadAfter
 }
 
 // failed logs that a takeover failed; the next look tries again.
@@ -105,7 +138,7 @@ func (m *member) dead(v *view, watches map[int64]*watch) (dead []engineRow) {
 			w = &watch{}
 			watches[e.id] = w
 		}
-		if still := w.look(e.beat, v); still >= deadAfter || decodeHolder(e.process).dead() {
+		if still := w.look(e.beat, v); still >= m.limit(e.id, v.sent) || decodeHolder(e.process).dead() {
 			dead = append(dead, e)
 		}
 	}

@@ -24,6 +24,9 @@ type Lease struct {
 	// Listen is where this imcd can be asked, for others that wait: its http_listen;
 	// may be empty.
 	Listen string
+	// Alive reports whether this imcd does its work. While it does not, an engine does not
+	// beat, so that a spare takes over. It must not block. May be nil.
+	Alive func() bool
 	// Lost is called once if this engine was deposed, with an ErrDeposed: it can commit
 	// nothing any more. It must not block. May be nil.
 	Lost func(error)
@@ -200,6 +203,14 @@ func (s *Store) Ending(ctx context.Context) error {
 		return nil
 	}
 	return wrap(ctx, "announce the end", s.lease.ending(ctx))
+}
+
+// Suspect says that an engine of the fleet seems to be dead: Kamailio has lost its connection. It is
+// taken for dead sooner then, if it does not beat either. Without a fleet it does nothing.
+func (s *Store) Suspect(engine int64) {
+	if m, ok := s.lease.(*member); ok {
+		m.suspect(engine, time.Now())
+	}
 }
 
 // releaseTime bounds how long Close may take to release the lease.

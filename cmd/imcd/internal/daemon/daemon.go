@@ -136,6 +136,12 @@ func (d *Daemon) Alive(ctx context.Context) error {
 	return d.rooms.Alive(ctx)
 }
 
+// stuckAfter is how long a round of a shard may take before imcd counts as stuck: a spare takes over.
+const stuckAfter = time.Second
+
+// moves reports whether the rooms' goroutines do their work.
+func (d *Daemon) moves() bool { return !d.serving.Load() || d.rooms.Moves(stuckAfter) }
+
 // announceEnd lets an imcd that is started already wait for this one, which stops.
 func (d *Daemon) announceEnd() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
@@ -193,7 +199,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	store, err := schema.Open(ctx, d.cfg.DB.URL, schema.Options{
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
-		Lease:        &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.lose},
+		Lease:        &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.lose, Alive: d.moves},
 		Log:          d.log,
 	})
 	if err != nil {
