@@ -15,9 +15,12 @@ const (
 	// suspectAfter is deadAfter for an engine that is suspected, which lasts for suspectFor.
 	suspectAfter = 400 * time.Millisecond
 	suspectFor   = 2 * time.Second
-	// viewGap is how far apart two looks may be: in a longer pause the database may have been away,
-	// for the other engine as well, and the time begins again.
-	viewGap = deadAfter / 2
+	// viewGap is how far apart two looks may be, and slowView how long one may take. Else the
+	// database may have been away, for the other engine as well: the time begins again, and awayGrace
+	// later, as the other one may still be waiting for the end of a try.
+	viewGap   = deadAfter / 2
+	slowView  = deadAfter
+	awayGrace = beatTimeout
 	// takeTimeout is the deadline of a takeover. It waits for a commit of the dead engine that the
 	// server still has, and for the standby.
 	takeTimeout = 2 * time.Second
@@ -51,13 +54,14 @@ type watch struct {
 	moved       bool      // it was seen to beat
 }
 
-// look returns for how long the engine has been seen not to beat.
+// look returns for how long the engine has been seen not to beat; less than 0 at times when that cannot be
+// told.
 func (w *watch) look(beat int64, v *view) time.Duration {
 	if w.since.IsZero() || beat != w.beat {
 		w.moved = !w.since.IsZero()
 		w.beat, w.since = beat, v.got
-	} else if v.sent.Sub(w.last) > viewGap {
-		w.since = v.got
+	} else if v.sent.Sub(w.last) > viewGap || v.got.Sub(v.sent) > slowView {
+		w.since = v.got.Add(awayGrace)
 	}
 	w.last = v.got
 	return v.sent.Sub(w.since)

@@ -3,6 +3,7 @@ package schema
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,17 +214,31 @@ func TestWatch(t *testing.T) {
 		t.Errorf("%v at first", d)
 	}
 	see(viewGap, 3)
-	if d := see(2*deadAfter, 3); d != 0 { // the answer came late
-		t.Errorf("unchanged for %v after a gap", d)
-	}
-	for d := beatEvery; d < deadAfter; d += beatEvery {
-		if got := see(beatEvery, 3); got != d || w.moved {
-			t.Fatalf("unchanged for %v, not %v", got, d)
+	unchanged := func(least time.Duration) {
+		t.Helper()
+		for d := beatEvery; d < least; d += beatEvery {
+			if got := see(beatEvery, 3); got >= deadAfter || w.moved {
+				t.Fatalf("unchanged for %v after %v", got, d)
+			}
+		}
+		if d := see(beatEvery, 3); d < deadAfter {
+			t.Errorf("unchanged for %v: nobody ever takes over", d)
 		}
 	}
-	if d := see(beatEvery, 3); d < deadAfter {
-		t.Errorf("unchanged for %v: nobody ever takes over", d)
-	}
+	see(2*deadAfter, 3)
+	unchanged(awayGrace + deadAfter)
+	see(0, 4)
+	w.moved = false
+	see(0, 3)
+	w.moved = false
+	unchanged(deadAfter)
+	see(0, 4)
+	w.moved = false
+	see(0, 3)
+	w.moved = false
+	w.look(3, &view{sent: now, got: now.Add(2 * deadAfter)}) // the answer came late
+	now = now.Add(2 * deadAfter)
+	unchanged(awayGrace + deadAfter)
 	if d := see(beatEvery, 4); d != 0 || !w.moved {
 		t.Errorf("unchanged for %v when it has changed", d)
 	}
@@ -448,8 +463,9 @@ func TestSuspect(t *testing.T) {
 			t.Error("one that beats is dead")
 		}
 	}
-	silent := func() (after time.Duration) {
-		for !see(beatEvery, 0) {
+	silent := func() (after time.Duration) { // since it was seen to beat
+		see(0, 0)
+		for after = beatEvery; !see(beatEvery, 0); {
 			after += beatEvery
 		}
 		return after
@@ -483,5 +499,34 @@ func TestStuckEngine(t *testing.T) {
 	stuck.Store(false)
 	if err := kit.Await(t, "the end", lost); !errors.Is(err, ErrDeposed) {
 		t.Error(err)
+	}
+}
+
+// When the database was away, everybody keeps what it has.
+func TestOutageRobsNobody(t *testing.T) {
+	t.Parallel()
+	pg := schematest.New(t, schematest.Options{})
+	url := pg.URL("postgres")
+	s, lost := engineOf(t, url)
+	owns(t, s)
+	spare, spareLost := engineOf(t, url)
+	sees := func(s *Store) bool { return s.lease.(*member).look().shards > 0 }
+	kit.Eventually(t, "the spare sees the owner", func() bool { return sees(spare) })
+	for _, pause := range []time.Duration{deadAfter * 3 / 4, deadAfter * 3 / 2, 3 * deadAfter} {
+		if err := pg.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(pause)
+		if err := pg.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-lost:
+			t.Fatalf("after %v: %v", pause, err)
+		case err := <-spareLost:
+			t.Fatalf("after %v: %v", pause, err)
+		case <-time.After(awayGrace + 2*deadAfter):
+		}
+		commit(t, s, putRoomID(fmt.Sprint("r", pause), int64(pause)))
 	}
 }
