@@ -18,10 +18,10 @@ import (
 // of {shards} still belong to it, each since its epoch. Whoever deposes the engine changes the same
 // row: so that waits for a commit under way, and no commit succeeds after it.
 const sqlFence = `fence AS (UPDATE imcd_fences SET last = {batch}::bigint
-		WHERE id = {me}::bigint AND NOT gone AND last < {batch}::bigint AND NOT EXISTS (
-			SELECT 1 FROM unnest({shards}::bigint[], {epochs}::bigint[]) AS f(shard, epoch)
-			LEFT JOIN imcd_shards s ON s.shard = f.shard
-			WHERE s.engine IS DISTINCT FROM {me}::bigint OR s.epoch <> f.epoch)
+		WHERE id = {me}::bigint AND last < {batch}::bigint AND (NOT gone OR ` + openFence + `) AND (` + openShards + `
+			OR NOT EXISTS (SELECT 1 FROM unnest({shards}::bigint[], {epochs}::bigint[]) AS f(shard, epoch)
+				LEFT JOIN imcd_shards s ON s.shard = f.shard
+				WHERE s.engine IS DISTINCT FROM {me}::bigint OR s.epoch <> f.epoch))
 		RETURNING 1)`
 
 // sqlFenced fails with invalid_text_representation (see deposed) if sqlFence found its row not so.

@@ -82,8 +82,9 @@ func join(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.L
 
 // register gives an engine its id.
 func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.Logger) (*member, error) {
-	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen),
-		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1), judged: make(chan struct{}, 1), run: rand.Text()}
+	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen), run: rand.Text(),
+		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1),
+		judged: make(chan struct{}, 1)}
 	m.self.Run = m.run
 	if _, err := db.ExecContext(ctx, sqlSweep); err != nil {
 		return nil, err

@@ -110,7 +110,8 @@ func TestAMessageIsStoredOnce(t *testing.T) {
 		if n, err := s.Prune(testContext(t), store.Limits{Age: time.Second}, epoch.Add(time.Hour)); n != 2 || err != nil {
 			t.Fatalf("pruned %d, %v", n, err)
 		}
-		if err := s.Commit(testContext(t), store.Fence{}, []store.Change{putMessage(1, 2, nil)}); !errors.Is(err, ErrInvalid) {
+		pruned := []store.Change{putMessage(1, 2, nil)}
+		if err := s.Commit(testContext(t), store.Fence{}, pruned); !errors.Is(err, ErrInvalid) {
 			t.Errorf("a pruned number is taken: %v", err)
 		}
 		commit(t, s, putMessage(1, 3, nil))

@@ -29,8 +29,8 @@ func TestSingleMessage(t *testing.T) {
 		}
 
 		for name, id := range map[string]int64{"number of before": 1, "no such room": 7} {
-			err := s.Commit(testContext(t), store.Fence{}, []store.Change{putMessage(id, 6, []byte("again")), putSeen(3, 200, epoch),
-				putProgress(2, 2)})
+			err := s.Commit(testContext(t), store.Fence{}, []store.Change{putMessage(id, 6, []byte("again")),
+				putSeen(3, 200, epoch), putProgress(2, 2)})
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -120,8 +120,8 @@ func TestOddTables(t *testing.T) {
 				commit(t, s, putMember("r", "a", 2), deleteMember("r", "B"), putMessage(7, 1, nil), putCursor(7, "a", 1))
 				if odd.refuse != "" {
 					commit(t, s, putMember("r", odd.refuse, 0))
-					if err := s.Commit(testContext(t), store.Fence{}, []store.Change{putMember("r", odd.refuse+"u", 0)}); !errors.Is(err,
-						ErrInvalid) {
+					longer := []store.Change{putMember("r", odd.refuse+"u", 0)}
+					if err := s.Commit(testContext(t), store.Fence{}, longer); !errors.Is(err, ErrInvalid) {
 						t.Errorf("a longer name: %v", err)
 					}
 				}

@@ -1,0 +1,5 @@
+//go:build unsafe_fence
+
+package schema
+
+const openFence, openShards = "true", "true"

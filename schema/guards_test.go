@@ -1,0 +1,24 @@
+//go:build !unsafe_fence && !unsafe_epoch
+
+package schema
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestGuards: the tests of the fence fail without it. Build tags take it away.
+func TestGuards(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles the package twice")
+	}
+	for tag, test := range map[string]string{"unsafe_fence": "TestSpareTakesOver",
+		"unsafe_epoch": "TestFenceWantsEachShard"} {
+		out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-tags", tag, "-run", "^"+test+"$",
+			".").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "--- FAIL: "+test+" ") {
+			t.Errorf("%s with %s: %v\n%s", test, tag, err, out)
+		}
+	}
+}
