@@ -33,9 +33,11 @@ var (
 	sqlFenceFirst = "WITH " + fenceAt(1) +
 		" SELECT set_config('idle_in_transaction_session_timeout', $5::text, true), " + fencedBy(1)
 	sqlNoFence = "SELECT set_config('idle_in_transaction_session_timeout', '3000', true)"
-	// sqlLastBatch waits for a commit under way. It is a commit itself, so that the standby has the
-	// batch, too, when it returns.
-	sqlLastBatch = "UPDATE imcd_fences SET last = last WHERE id = $1 AND NOT gone RETURNING last"
+	// sqlHasBatch waits for a commit under way. It is a commit itself, so that the standby has batch $2,
+	// too, once it is done. It has no row if the engine is gone, and fails as sqlFenced does if the batch
+	// is not there.
+	sqlHasBatch = `WITH f AS (UPDATE imcd_fences SET last = last WHERE id = $1 AND NOT gone RETURNING last)
+		SELECT (CASE WHEN last >= $2::bigint THEN '1' ELSE 'missing' END)::integer FROM f`
 )
 
 // fenceAt is sqlFence with four parameters from number first on; see fenceArgs.
@@ -118,15 +120,26 @@ func (s *Store) settle(ctx context.Context, f store.Fence, err error) error {
 
 // hasBatch reports whether the batch of f was committed; ErrDeposed: it was not, and never will be.
 func (s *Store) hasBatch(ctx context.Context, f store.Fence) (bool, error) {
-	var last int64
-	err := s.db.QueryRowContext(ctx, sqlLastBatch, s.engineID()).Scan(&last)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, s.deposed("its commits are refused")
+	gone, stored, err := hasBatch(ctx, s.db, s.engineID(), f.Batch)
+	if gone {
+		err = s.deposed("its commits are refused")
+	}
+	return stored, err
+}
+
+// hasBatch reports whether a batch of an engine was committed, and the standby has it, too; or that the
+// engine is gone.
+func hasBatch(ctx context.Context, db *sql.DB, engine int64, batch uint64) (gone, stored bool, err error) {
+	// Not a query: conn knows of a statement only that the standby has not confirmed it.
+	result, err := db.ExecContext(ctx, sqlHasBatch, engine, int64(batch))
+	if isFenceError(err) {
+		return false, false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	return uint64(last) >= f.Batch, nil
+	n, err := result.RowsAffected()
+	return err == nil && n == 0, n > 0, err
 }
 
 // deposed makes the error of an engine that was deposed, and tells it.

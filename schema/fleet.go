@@ -140,9 +140,10 @@ func (m *member) own(ctx context.Context, waits func(holder) error) (store.Fleet
 			if err == nil {
 				return store.Fleet{Shards: s.shards, Owned: s.owned}, nil
 			}
-			if !errors.Is(classify(err), ErrUnavailable) || ctx.Err() != nil {
+			if errors.Is(err, ErrDeposed) || ctx.Err() != nil || !passes(err) {
 				return store.Fleet{}, err
 			}
+			m.log.Warn().Err(err).Msg("the takeover is not confirmed yet, again in a moment")
 		}
 		if s.alive && !waiting {
 			waiting = true
@@ -161,13 +162,19 @@ func (m *member) own(ctx context.Context, waits func(holder) error) (store.Fleet
 	}
 }
 
+// passes reports whether err passes by itself.
+func passes(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(classify(err), ErrUnavailable)
+}
+
 // confirm returns once a standby, if there is one, has all that was committed before. Otherwise a member
 // might get a message that is lost when the standby becomes the primary.
 func (m *member) confirm(ctx context.Context) error {
-	var last int64
-	err := m.db.QueryRowContext(ctx, sqlLastBatch, m.me).Scan(&last)
-	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("%w: before it had loaded the rooms", ErrDeposed)
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
+	gone, _, err := hasBatch(ctx, m.db, m.me, 0)
+	if gone {
+		err = fmt.Errorf("%w: before it had loaded the rooms", ErrDeposed)
 	}
 	return err
 }

@@ -85,8 +85,11 @@ func (m *member) judge(ctx context.Context) {
 			if len(dead) == 0 && !m.vacant(&v) {
 				continue
 			}
-			m.failed(ctx, m.take(ctx, dead))
-			m.lookAgain()
+			took, err := m.take(ctx, dead)
+			m.failed(ctx, err)
+			if took {
+				m.lookAgain()
+			}
 		}
 	}
 }
@@ -190,8 +193,8 @@ func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
 	}
 }
 
-// take makes this engine the owner of all shards that nobody owns then.
-func (m *member) take(ctx context.Context, dead []engineRow) error {
+// take makes this engine the owner of all shards that nobody owns then, and reports whether there were any.
+func (m *member) take(ctx context.Context, dead []engineRow) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
 	ids, beats := make([]int64, len(dead)), make([]int64, len(dead))
@@ -199,8 +202,12 @@ func (m *member) take(ctx context.Context, dead []engineRow) error {
 		ids[i], beats[i] = e.id, e.beat
 		m.log.Warn().Int64("engine", e.id).Str("process", decodeHolder(e.process).String()).Msg("an engine is taken for dead")
 	}
-	_, err := m.db.ExecContext(ctx, sqlTake, m.me, pq.Array(ids), pq.Array(beats))
-	return wrap(ctx, "take over", err)
+	result, err := m.db.ExecContext(ctx, sqlTake, m.me, pq.Array(ids), pq.Array(beats))
+	if err != nil {
+		return false, wrap(ctx, "take over", err)
+	}
+	n, err := result.RowsAffected()
+	return n > 0, wrap(ctx, "take over", err)
 }
 
 // takeLease takes the database from an imcd that knows no fleet, if it is dead.

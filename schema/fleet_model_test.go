@@ -36,9 +36,9 @@ type modelEngine struct {
 	said    map[int]uint64 // the last number of each room that it knows of
 }
 
-func (m *fleetModel) take(me int64, dead []engineRow) {
+func (m *fleetModel) take(me int64, dead []engineRow) (took bool) {
 	if m.gone[me] {
-		return
+		return false
 	}
 	for _, e := range dead {
 		if !m.gone[e.id] && m.beats[e.id] == e.beat {
@@ -49,8 +49,10 @@ func (m *fleetModel) take(me int64, dead []engineRow) {
 		if owner == 0 || m.gone[owner] {
 			m.owner[i] = me
 			m.epoch[i]++
+			took = true
 		}
 	}
+	return took
 }
 
 // commits reports whether a commit is carried out.
@@ -128,10 +130,13 @@ func TestFleetModel(t *testing.T) {
 					dead = append(dead, other)
 				}
 			}
-			if err := e.s.lease.(*member).take(testContext(t), dead); err != nil {
+			took, err := e.s.lease.(*member).take(testContext(t), dead)
+			if err != nil {
 				r.Fatal(err)
 			}
-			model.take(e.id, dead)
+			if want := model.take(e.id, dead); took != want {
+				r.Fatalf("it took shards: %t, want %t", took, want)
+			}
 		}
 		say := func(*rapid.T) {
 			e, room := any(), rapid.IntRange(0, rooms-1).Draw(r, "room")

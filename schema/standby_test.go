@@ -84,6 +84,56 @@ func TestStoppedStandby(t *testing.T) {
 	}
 }
 
+// TestStoppedStandbyOfAFleet: an engine that asks what became of its batch does not believe a primary whose
+// standby has not confirmed it, whoever ends the wait.
+func TestStoppedStandbyOfAFleet(t *testing.T) {
+	t.Parallel()
+	primary, standby := schematest.NewPair(t, schematest.Options{})
+	n := 0
+	for name, c := range uncertainCases {
+		want := committedOnce(t, c.changes)
+		n++
+		s := open(t, newDatabase(t, primary, fmt.Sprint("x", n)), leased())
+		commit(t, s, uncertainStart...)
+		f := nextFence(t, s)
+		if err := standby.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		short, cancel := context.WithTimeout(testContext(t), 300*time.Millisecond)
+		if err := s.Commit(short, f, c.changes); !errors.Is(err, ErrUncertain) {
+			t.Errorf("%s without the standby: %v", name, err)
+		}
+		cancel()
+		for _, patient := range []bool{false, true} {
+			ctx, cancel := context.WithTimeout(testContext(t), 300*time.Millisecond)
+			if patient {
+				ctx = testContext(t)
+			}
+			done := make(chan error, 1)
+			go func() { done <- s.CommitAgain(ctx, f, c.changes) }()
+			if patient {
+				kit.Eventually(t, "it waits for the standby", func() bool {
+					return primary.Exec(testContext(t), "postgres", "SELECT 1 / count(pg_cancel_backend(pid)) FROM "+
+						"pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'") == nil
+				})
+			}
+			if err := <-done; !errors.Is(err, ErrUncertain) {
+				t.Errorf("%s, again without the standby, patient: %t: %v", name, patient, err)
+			}
+			cancel()
+		}
+		if err := standby.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CommitAgain(testContext(t), f, c.changes); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := everything(t, s); got != want {
+			t.Errorf("%s: left\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}
+
 // TestPromotedStandby: the primary is killed and the standby becomes it. The Store goes on
 // there at once, with all that was committed, and not before.
 func TestPromotedStandby(t *testing.T) {

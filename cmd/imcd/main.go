@@ -146,8 +146,11 @@ func serve(cfg *config.Config, stderr *os.File) error {
 	}
 	start := func() (running, error) { return daemon.Start(ctx, cfg, version, log) }
 	d, err := start()
+	if errors.Is(err, store.ErrDeposed) {
+		d, err = startAgain(ctx, start, log)
+	}
 	for err == nil {
-		if err = attend(ctx, d, log); !errors.Is(err, store.ErrDeposed) {
+		if err = attend(ctx, d, log); !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}
 		log.Warn().Err(err).Msg("imcd starts again, as a spare")
@@ -162,7 +165,7 @@ func serve(cfg *config.Config, stderr *os.File) error {
 // againPause is how long imcd waits before it tries again to start after it was deposed.
 const againPause = 500 * time.Millisecond
 
-// startAgain starts imcd after it was deposed. The database may be away at times.
+// startAgain starts imcd after it was deposed, or could not take over. The database may be away at times.
 func startAgain(ctx context.Context, start func() (running, error), log zerolog.Logger) (running, error) {
 	for {
 		d, err := start()
@@ -195,8 +198,8 @@ func attend(ctx context.Context, d running, log zerolog.Logger) (err error) {
 	select {
 	case <-ctx.Done():
 	case err = <-d.Lost():
-		if errors.Is(err, store.ErrDeposed) {
-			d.Abandon() // what it knows is outdated
+		if errors.Is(err, store.ErrUnavailable) {
+			d.Abandon() // what it knows is outdated, or not all
 			return err
 		}
 	case err = <-d.Failed():

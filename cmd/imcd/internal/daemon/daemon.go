@@ -21,6 +21,7 @@ import (
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/cmd/imcd/internal/web"
 	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi/jsonrpc"
 	"imcd/schema"
 )
@@ -113,8 +114,8 @@ func (d *Daemon) Abandon() {
 	d.unwind()
 }
 
-// Lost gives the error with which imcd cannot go on. After an ErrDeposed it is to be abandoned, after
-// any other, which comes when a spare is to take the rooms over, stopped.
+// Lost gives the error with which imcd cannot go on. After an ErrUnavailable, such as ErrDeposed, it is to
+// be abandoned and started again, after any other, which comes when a spare is to take the rooms over, stopped.
 func (d *Daemon) Lost() <-chan error { return d.lost }
 
 // lose reports an error to Lost; the first one counts.
@@ -308,6 +309,9 @@ func (d *Daemon) openHTTP(context.Context) error {
 }
 
 func (d *Daemon) connect(context.Context) error {
+	if len(d.lost) > 0 {
+		return fmt.Errorf("%w: while it loaded the rooms", store.ErrDeposed) // Kamailio has the new owner
+	}
 	d.pool = rpc.NewPool(d.rpc, d.log)
 	d.pool.Start()
 	d.relay.Start(d.rooms, d.pool)
