@@ -23,6 +23,7 @@ type call struct {
 	again   bool // only loads room again
 
 	early  bool // req has its answer already (durability memory)
+	late   bool // it is a refusal that waits a moment
 	unsure bool // req was answered before it was known whether this is stored
 	reply  evapi.Answer
 	says   []say

@@ -123,6 +123,7 @@ func (c *call) refuse(why *refusal) {
 	if rc == 0 {
 		rc = c.req.base() - why.detail
 	}
+	c.late = why.late
 	c.reply = evapi.Answer{Code: why.code, Reason: why.reason, RC: rc, Unsupported: why.unsupported}
 	if why.code == 403 {
 		c.reply.Code = c.shard.engine.cfg.ForbiddenCode

@@ -33,8 +33,8 @@ const (
 	unknownOutstanding = 1500
 	// suspectsPart is the part for suspects: members that did not answer the last copy, or got none yet.
 	suspectsPart = 4
-	// notesMore is the part that notices may take beyond the bound of copies of messages.
-	notesMore = 4
+	// firstMore is the part that notices and copies of small rooms may take beyond the bound of other copies.
+	firstMore = 4
 )
 
 // credits bounds the copies under way in the whole engine. It counts fresh copies, which will be answered
@@ -128,12 +128,13 @@ func (c *credits) take(b *inbox, k credit) bool {
 	return false
 }
 
-// takeNote is take for a notice: it does not wait for turns, and has some more credits.
-func (c *credits) takeNote(b *inbox, k credit) bool {
+// takeFirst is take for notices and copies of small rooms: they do not wait for turns, and have some more
+// credits.
+func (c *credits) takeFirst(b *inbox, k credit) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	most, burst := c.copies(), c.burst()
-	if c.used < most+max(1, most/notesMore) && fits(c.units, burst+burst/notesMore, int(k.units)) {
+	if c.used < most+max(1, most/firstMore) && fits(c.units, burst+burst/firstMore, int(k.units)) {
 		c.add(k)
 		return true
 	}

@@ -33,7 +33,9 @@ type delivery struct {
 	doneNotes []int64            // of kept ones, those that are to be deleted
 
 	// Members that have something to get.
-	turns      []*room    // rooms with ready members, in the order of their turns
+	small      []*room    // small rooms with ready members, in the order of their turns
+	ahead      int        // copies that small rooms have sent since the last turn of another room
+	turns      []*room    // the other rooms with ready members
 	spent      int        // copies that the first of turns has sent in its turn
 	recipients recipients // of copies under way
 	aside      []aside    // suspects that wait until fewer copies go to such

@@ -34,9 +34,11 @@ func (d *delivery) overdue(r *room) bool {
 // exemptReady says that the load has not delayed the members that are ready: the Kamailios were away,
 // or imcd was stopped.
 func (d *delivery) exemptReady() {
-	for _, r := range d.turns {
-		for _, m := range r.ready {
-			m.exempt = r.last
+	for _, list := range [][]*room{d.small, d.turns} {
+		for _, r := range list {
+			for _, m := range r.ready {
+				m.exempt = r.last
+			}
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 func (d *delivery) sendNote(st *stream) bool {
 	n := &st.notes[0]
 	f := &sentCopy{id: d.idOf(n), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
-	if !d.engine.credits.takeNote(d.inbox, f.credit) {
+	if !d.engine.credits.takeFirst(d.inbox, f.credit) {
 		return false
 	}
 	seen := d.engine.credits.drained.Load()

@@ -58,10 +58,7 @@ func (d *delivery) back(a aside) {
 	a.member.queued = ready
 	a.member.exempt = a.room.last // a delay is its own fault
 	a.room.ready = append(a.room.ready, a.member)
-	if !a.room.turn {
-		a.room.turn = true
-		d.turns = append(d.turns, a.room)
-	}
+	d.enqueue(a.room)
 }
 
 // trySuspects lets suspects that wait aside have their turns, as far as the bound allows.

@@ -13,10 +13,7 @@ func (d *delivery) setReady(r *room, m *member) {
 	}
 	m.queued = ready
 	r.ready = append(r.ready, m)
-	if !r.turn {
-		r.turn = true
-		d.turns = append(d.turns, r)
-	}
+	d.enqueue(r)
 }
 
 // hasNext reports whether there is something to send to m now.

@@ -2,9 +2,14 @@ package engine
 
 import "imcd/evapi"
 
-// turnCopies is how many copies a room sends in its turn. Copies of one message travel together, which
-// is cheaper the more there are.
-const turnCopies = 64
+const (
+	// turnCopies is how many copies a room sends in its turn. Copies of one message travel together, which
+	// is cheaper the more there are.
+	turnCopies = 64
+	// smallRoom is how many members a room has at most whose copies go ahead of those of other rooms: they
+	// are few, and would wait for many.
+	smallRoom = 16
+)
 
 // pump sends notices first, and then copies of each room in turn, as long as there are credits. When the
 // engine is ending, it sends nothing whose arrival must be noted.
@@ -27,31 +32,68 @@ func (d *delivery) pump() {
 		d.repeats = d.repeats[1:]
 	}
 	d.trySuspects()
-	for len(d.turns) > 0 && !d.ending {
-		r := d.turns[0]
-		if !d.turn(r) {
+	for !d.ending {
+		list := d.nextTurn()
+		if len(*list) == 0 {
+			return
+		}
+		r, small := (*list)[0], list == &d.small
+		if !d.turn(r, small) {
 			return
 		}
 		d.spent = 0
-		d.turns[0] = nil
-		d.turns = d.turns[1:]
+		if !small {
+			d.ahead = 0
+		}
+		(*list)[0] = nil
+		*list = (*list)[1:]
+		r.turn = false
 		if len(r.ready) > 0 {
-			d.turns = append(d.turns, r)
+			d.enqueue(r)
 		} else {
-			r.ready, r.turn = nil, false
+			r.ready = nil
 		}
 	}
 }
 
+// enqueue gives r, which has ready members, its place among the rooms that wait for their turn.
+func (d *delivery) enqueue(r *room) {
+	switch {
+	case r.turn:
+		return
+	case r.atMost(smallRoom):
+		d.small = append(d.small, r)
+	default:
+		d.turns = append(d.turns, r)
+	}
+	r.turn = true
+}
+
+// nextTurn is the queue whose first room has its turn. Small rooms go ahead, but not by more than
+// turnCopies: then another room has a turn.
+func (d *delivery) nextTurn() *[]*room {
+	if len(d.turns) == 0 {
+		d.ahead = 0
+	}
+	if len(d.small) > 0 && d.ahead < turnCopies {
+		return &d.small
+	}
+	return &d.turns
+}
+
 // turn sends copies to members of r that are ready. False: the rest of its turn must wait.
-func (d *delivery) turn(r *room) bool {
-	for ; d.spent < turnCopies && len(r.ready) > 0; d.spent++ {
+func (d *delivery) turn(r *room, small bool) bool {
+	spent := &d.spent
+	if small {
+		spent = &d.ahead
+	}
+	for ; *spent < turnCopies && len(r.ready) > 0; *spent++ {
 		m := r.ready[0]
 		m.queued = noQueue // a copy that can never be sent is settled at once, and the next one may go
 		switch {
 		case !m.live || m.loading || !d.hasNext(r, m):
 			d.letNext(m.key)
-		case !d.waitsAside(r, m) && !d.send(r, m):
+		case !d.waitsAside(r, m) && !d.send(r, m, small):
 			m.queued = ready
 			return false
 		}
@@ -61,8 +103,9 @@ func (d *delivery) turn(r *room) bool {
 	return true
 }
 
-// send sends m its next copy. False: it cannot be sent now, and nothing has changed.
-func (d *delivery) send(r *room, m *member) bool {
+// send sends m its next copy, ahead of copies of other rooms if small. False: it cannot be sent now, and
+// nothing has changed.
+func (d *delivery) send(r *room, m *member, small bool) bool {
 	f, next, err := d.nextCopy(r, m)
 	f.room, f.member = r, m
 	if d.engine.cfg.MemberWindow > 1 && d.underWay(r, m, d.copyID(f), next) {
@@ -74,13 +117,13 @@ func (d *delivery) send(r *room, m *member) bool {
 	}
 	f.credit = weigh(size)
 	f.credit.suspect = m.suspect()
-	if !d.engine.credits.take(d.inbox, f.credit) {
+	if small && !d.engine.credits.takeFirst(d.inbox, f.credit) || !small && !d.engine.credits.take(d.inbox, f.credit) {
 		return false
 	}
 	f.id = d.copyID(f)
 	seen := d.engine.credits.drained.Load()
 	if err == nil {
-		f.conn, err = d.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id})
+		f.conn, err = d.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id, First: small})
 	}
 	if later(err) {
 		d.notSent(f.credit, seen, err)

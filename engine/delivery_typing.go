@@ -41,7 +41,7 @@ func (d *delivery) sendTyping() {
 		r := d.rooms[t.req.roomKey()]
 		switch {
 		case r == nil || r.seq != t.seq: // the message has come
-		case len(d.turns) > 0 || len(d.hasNote) > 0 || d.ending:
+		case len(d.small)+len(d.turns) > 0 || len(d.hasNote) > 0 || d.ending:
 			d.engine.metrics.typing("dropped")
 		default:
 			d.passTyping(r, t.req)

@@ -34,7 +34,7 @@ type Engine struct {
 	loader    *loader // for members that lag
 	reads     *reads  // for users who ask to see messages
 	credits   *credits
-	senders   *senders // nil if no rate of senders is limited
+	senders   *senders
 	speakers  *speakers
 	ledger    *ledger
 	signs     *signs

@@ -19,8 +19,11 @@ func runHistory(c *call) *refusal {
 }
 
 // messages reads an argument that says how many messages to show. If the room has none, the sender gets a
-// notice.
+// notice. It is refused if the sender asks too fast.
 func (c *call) messages(without int) (int, *refusal) {
+	if r := c.shard.engine.asksTooMuch(c.req, c.shard.now); r != nil {
+		return 0, r
+	}
 	n := without
 	if len(c.req.args) > 0 {
 		var err error

@@ -11,7 +11,12 @@ const (
 	limitSenderCommands = "rate_sender_commands"
 	limitRoomMessages   = "rate_room_messages"
 	limitRoomJoins      = "rate_room_joins"
+	// limitQuestions is no key: the limit is questionRate.
+	limitQuestions = "questions"
 )
+
+// questionRate, which is never changed, bounds the commands of one user that read stored messages, as #history does.
+var questionRate = Rate{Count: 20, Per: 2 * time.Second}
 
 // limitTexts has the reason phrase and the notice of each limit. Never changed.
 var limitTexts = map[string]struct{ reason, notice string }{
@@ -19,6 +24,7 @@ var limitTexts = map[string]struct{ reason, notice string }{
 	limitSenderCommands: {"Too many commands from you", "many_commands"},
 	limitRoomMessages:   {"Too many messages in this room", "room_too_fast"},
 	limitRoomJoins:      {"Too many joins in this room", "room_joins"},
+	limitQuestions:      {"Too many questions from you", "many_commands"},
 }
 
 // limited returns the refusal of a request that exceeds a limit; nil if none. Operators have no limits. A
@@ -49,7 +55,7 @@ func (s *shard) limited(req *request) *refusal {
 
 // limitedSender is limited for the limits of senders only.
 func (e *Engine) limitedSender(req *request, now time.Time) *refusal {
-	if e.senders == nil || req.from.IsZero() {
+	if req.from.IsZero() {
 		return nil
 	}
 	limit, rate := limitSenderMessages, e.cfg.RateSenderMessages
@@ -66,6 +72,20 @@ func (e *Engine) limitedSender(req *request, now time.Time) *refusal {
 			at = &m.commands
 		}
 		r = e.overRate(limit, at, rate, now)
+	})
+	return r
+}
+
+// asksTooMuch counts a question of a user and returns the refusal if it is too many. The refusal waits a
+// moment, so that a client that asks as fast as it is answered slows down.
+func (e *Engine) asksTooMuch(req *request, now time.Time) (r *refusal) {
+	if req.from.IsZero() || req.order != nil {
+		return nil
+	}
+	e.senders.with(req.fromKey(), now, func(m *senderMeters) {
+		if r = e.overRate(limitQuestions, &m.questions, questionRate, now); r != nil {
+			r.late = true
+		}
 	})
 	return r
 }

@@ -49,7 +49,8 @@ func (r *reads) begin(key string) *refusal {
 	who := r.open[key]
 	switch {
 	case who != nil && who.open >= most:
-		why := &refusal{code: 503, detail: rcUnavailable, reason: "Your last question is not answered yet"}
+		why := &refusal{code: 503, detail: rcUnavailable, reason: "Your last question is not answered yet",
+			late: true}
 		if !who.refused {
 			who.refused, why.notice = true, "reading"
 		}

@@ -89,11 +89,11 @@ func TestAskingHoldsUpNobody(t *testing.T) {
 				codes := map[int]int{}
 				for _, ch := range answers {
 					a := <-ch
-					if codes[a.Code]++; a.Code == 503 && a.RetryAfter <= 0 {
-						t.Fatal("503 without Retry-After")
+					if codes[a.Code]++; a.Code != 200 && a.RetryAfter <= 0 {
+						t.Fatalf("%d without Retry-After", a.Code)
 					}
 				}
-				if codes[200] != 1 || codes[503] != 4999 {
+				if codes[200] != 1 || codes[503] != questionRate.Count-1 || codes[480] != 5000-questionRate.Count {
 					t.Errorf("answers by code: %v", codes)
 				}
 				<-time.After(time.Second)
@@ -119,15 +119,55 @@ func TestOneQuestionAtATime(t *testing.T) {
 		synctest.Wait()
 		h.relay.take()
 		h.want(<-h.post("mallory", "r@x.org", "#history"), 200, 1)
-		h.want(<-h.post("mallory", "of-mallory@x.org", "#history"), 503, -149)
-		h.want(<-h.post("mallory", "of-mallory@x.org", "#seen"), 503, -159)
+		second, third := h.post("mallory", "of-mallory@x.org", "#history"), h.post("mallory", "of-mallory@x.org", "#seen")
 		h.want(<-h.post("alice", "r@x.org", "#history"), 200, 1)
 		synctest.Wait()
 		h.wantHeard("mallory<of-mallory: *** Your last question")
-		<-time.After(100 * time.Millisecond)
+		began := time.Now()
+		h.want(<-second, 503, -149)
+		h.want(<-third, 503, -159)
+		if d := time.Since(began); d < lateTime || d > lateTime+tick {
+			t.Errorf("they were refused after %v", d)
+		}
 		synctest.Wait()
 		h.wantHeard("alice<r: Last messages", "mallory<r: Last messages")
 		h.want(<-h.post("mallory", "of-mallory@x.org", "#seen"), 200, 1)
+	})
+}
+
+// TestLateRefusals: a client that asks as fast as it is answered gets few answers. So many refusals wait; further
+// ones are sent at once, as all are when the engine stops.
+func TestLateRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := slowHouse(t, "mallory")
+		codes := map[int]int{}
+		for began := time.Now(); time.Since(began) < 10*time.Second; {
+			codes[(<-h.post("mallory", "of-mallory@x.org", "#history")).Code]++
+		}
+		if n := codes[200]; n < 15 || n > 120 || codes[480]+codes[503] > 40 {
+			t.Errorf("answers by code in 10 s: %v", codes)
+		}
+		synctest.Wait()
+		var answers []chan evapi.Answer
+		for range 4 * maxLate {
+			answers = append(answers, h.post("mallory", "of-mallory@x.org", "#history"))
+		}
+		synctest.Wait()
+		wait := 0
+		for _, ch := range answers {
+			if len(ch) == 0 {
+				wait++
+			}
+		}
+		if wait != maxLate {
+			t.Errorf("%d refusals wait, want %d", wait, maxLate)
+		}
+		h.close()
+		for _, ch := range answers {
+			if len(ch) == 0 {
+				t.Fatal("no answer when the engine stopped")
+			}
+		}
 	})
 }
 

@@ -45,6 +45,7 @@ type refusal struct {
 	after  time.Duration // Retry-After; 0: retry_after for a 503, none for others
 
 	unsupported string // that header of the reply; empty: none
+	late        bool   // it is sent a moment later, see replyLater
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d %s", r.code, r.reason) }

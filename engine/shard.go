@@ -20,9 +20,10 @@ type shard struct {
 	stale map[string]*room // likewise: rooms of failed commits, until they are loaded again
 	epoch uint64           // of the committer, when it last loaded rooms again for this shard
 
-	now        time.Time // of this round
-	replied    bool      // a request was answered in this round
-	lateLogged time.Time // when a late room was last logged
+	now        time.Time   // of this round
+	replied    bool        // a request was answered in this round
+	late       []lateReply // oldest first
+	lateLogged time.Time   // when a late room was last logged
 
 	dedupe dedupe
 }

@@ -74,6 +74,8 @@ func (s *shard) apply(t *call) {
 	case !t.asked() || t.early:
 	case t.unsure:
 		s.dedupe.endLate(t.req.seen, t.reply, s.now)
+	case t.late:
+		s.replyLater(t.req, t.reply)
 	default:
 		s.reply(t.req, t.reply)
 	}

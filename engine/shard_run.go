@@ -50,6 +50,7 @@ func (s *shard) run(ctx context.Context) {
 		for i := range l.receipts { // behind all others
 			s.delivery.receipt(&l.receipts[i])
 		}
+		s.replyLate()
 		s.delivery.passTime()
 		s.giveWay()
 		s.delivery.sendDue()

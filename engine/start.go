@@ -46,9 +46,7 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	e.ledger = newLedger(cfg.MaxRooms)
 	e.speakers = newSpeakers(speakersHalf)
 	e.noticed = newNoticed(cfg.NoticeRepeat, maxNoticed)
-	if cfg.RateSenderMessages.limits() || cfg.RateSenderCommands.limits() {
-		e.senders = newSenders(maxSenders)
-	}
+	e.senders = newSenders(maxSenders)
 	e.traced = cfg.LogRequests || log.GetLevel() <= zerolog.DebugLevel
 	if e.headers, err = parseExtraHeaders(cfg.ExtraHeaders); err != nil {
 		return nil, fmt.Errorf("extra_hdrs: %w", err)
