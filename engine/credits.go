@@ -27,8 +27,12 @@ const (
 	usualOf  = 256
 	// unpacedBurst and unpacedSoon are the same where the connection does not know what Kamailio has read:
 	// copies that are too fast would wait in Kamailio, and delay other rooms.
-	unpacedBurst = 200
-	unpacedSoon  = 50 * time.Millisecond
+	unpacedBurst = 40
+	unpacedSoon  = 10 * time.Millisecond
+	// sharedPart is the part of pacedBurst and pacedSoon that holds for sharedTime after a copy of a small
+	// room: what such rooms say waits behind the other copies in Kamailio's socket.
+	sharedPart = 3
+	sharedTime = 100 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have reported their bounds.
 	unknownOutstanding = 1500
 	// suspectsPart is the part for suspects: members that did not answer the last copy, or got none yet.
@@ -54,8 +58,11 @@ type credits struct {
 	// answered is when the latest copy that has an answer was sent. usual is how long the last hundreds of
 	// answers took on average. Both in nanoseconds.
 	answered, usual atomic.Int64
-	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
-	soon atomic.Int64
+	// soon is how long a copy counts as just sent, and soonShared the same while shared, in nanoseconds. Written
+	// under mu.
+	soon, soonShared atomic.Int64
+	// small is when a copy of a small room was sent last, in nanoseconds since 1970; 0: long ago.
+	small atomic.Int64
 
 	mu       sync.Mutex // guards what follows
 	bounds   evapi.Bounds
@@ -108,12 +115,34 @@ func (c *credits) burst() int {
 	return unpacedBurst
 }
 
+// burstOfMany is burst for copies of large rooms.
+func (c *credits) burstOfMany() int {
+	if c.most == 0 && c.bounds.Paced && c.shared() {
+		return pacedBurst / sharedPart
+	}
+	return c.burst()
+}
+
+// shared reports whether a small room has sent something just now.
+func (c *credits) shared() bool {
+	at := c.small.Load()
+	return at != 0 && time.Now().UnixNano()-at < int64(sharedTime)
+}
+
+// justSent is how long a copy counts as just sent.
+func (c *credits) justSent() time.Duration {
+	if c.shared() {
+		return time.Duration(c.soonShared.Load())
+	}
+	return time.Duration(c.soon.Load())
+}
+
 // fits reports whether more units may be sent now, of most. One copy always may.
 func fits(units, most, more int) bool { return units == 0 || units+more <= most }
 
 // enough reports whether the next copy of a message may be sent.
 func (c *credits) enough(units int) bool {
-	return !c.full && c.used < c.copies() && fits(c.units, c.burst(), units)
+	return !c.full && c.used < c.copies() && fits(c.units, c.burstOfMany(), units)
 }
 
 // take reports whether one more copy of a message may be sent. If not, b is woken when it is its turn.
@@ -208,6 +237,10 @@ func (c *credits) fit(b evapi.Bounds) {
 	}
 	c.less = min(c.less, float64(burstTime/pacedSoon))
 	c.soon.Store(int64(soon))
+	if b.Paced && c.most == 0 {
+		soon /= sharedPart
+	}
+	c.soonShared.Store(int64(soon))
 	c.mu.Unlock()
 	c.drain()
 }
@@ -305,7 +338,7 @@ func (c *credits) first(now bool) *inbox {
 	if c.turn.Load() != nil || len(c.waiters) == 0 || !c.enough(c.waiters[0].units) {
 		return nil
 	}
-	if most, burst := c.copies(), c.burst(); !now && (c.used > most-most/4 || c.units > burst-burst/4) {
+	if most, burst := c.copies(), c.burstOfMany(); !now && (c.used > most-most/4 || c.units > burst-burst/4) {
 		return nil
 	}
 	return c.next()

@@ -43,7 +43,7 @@ func (d *delivery) sent(f *sentCopy) {
 	f.expiries++
 	d.expiry = append(d.expiry, f)
 	if len(d.fresh) == 0 {
-		d.freshTimer.Reset(time.Duration(d.engine.credits.soon.Load()))
+		d.freshTimer.Reset(d.engine.credits.justSent())
 	}
 	d.fresh = append(d.fresh, f)
 	d.compact()

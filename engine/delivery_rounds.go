@@ -54,7 +54,7 @@ func (d *delivery) heard(users map[string]bool) {
 
 // ageCopies returns credits of copies that are not fresh any more: they wait for their devices.
 func (d *delivery) ageCopies() {
-	soon := time.Duration(d.engine.credits.soon.Load())
+	soon := d.engine.credits.justSent()
 	for len(d.fresh) > 0 {
 		f, probe := d.fresh[0], false
 		if age := d.age(f); !f.over && age < soon {

@@ -117,6 +117,9 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 	}
 	f.credit = weigh(size)
 	f.credit.suspect = m.suspect()
+	if small {
+		d.engine.credits.small.Store(d.now.UnixNano())
+	}
 	if small && !d.engine.credits.takeFirst(d.inbox, f.credit) || !small && !d.engine.credits.take(d.inbox, f.credit) {
 		return false
 	}
