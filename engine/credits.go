@@ -27,11 +27,11 @@ const (
 	usualOf  = 256
 	// unpacedBurst and unpacedSoon are the same where the connection does not know what Kamailio has read:
 	// copies that are too fast would wait in Kamailio, and delay other rooms.
-	unpacedBurst = 40
-	unpacedSoon  = 10 * time.Millisecond
+	unpacedBurst = 24
+	unpacedSoon  = 6 * time.Millisecond
 	// sharedPart is the part of pacedBurst and pacedSoon that holds for sharedTime after a copy of a small
 	// room: what such rooms say waits behind the other copies in Kamailio's socket.
-	sharedPart = 3
+	sharedPart = 4
 	sharedTime = 100 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have reported their bounds.
 	unknownOutstanding = 1500
@@ -58,9 +58,10 @@ type credits struct {
 	// answered is when the latest copy that has an answer was sent. usual is how long the last hundreds of
 	// answers took on average. Both in nanoseconds.
 	answered, usual atomic.Int64
-	// soon is how long a copy counts as just sent, and soonShared the same while shared, in nanoseconds. Written
-	// under mu.
-	soon, soonShared atomic.Int64
+	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
+	soon atomic.Int64
+	// shares reports that large rooms leave space while small ones speak. Written under mu.
+	shares atomic.Bool
 	// small is when a copy of a small room was sent last, in nanoseconds since 1970; 0: long ago.
 	small atomic.Int64
 
@@ -117,22 +118,22 @@ func (c *credits) burst() int {
 
 // burstOfMany is burst for copies of large rooms.
 func (c *credits) burstOfMany() int {
-	if c.most == 0 && c.bounds.Paced && c.shared() {
+	if c.shared() {
 		return pacedBurst / sharedPart
 	}
 	return c.burst()
 }
 
-// shared reports whether a small room has sent something just now.
+// shared reports whether large rooms must leave space: a small one has sent something just now.
 func (c *credits) shared() bool {
 	at := c.small.Load()
-	return at != 0 && time.Now().UnixNano()-at < int64(sharedTime)
+	return at != 0 && c.shares.Load() && time.Now().UnixNano()-at < int64(sharedTime)
 }
 
 // justSent is how long a copy counts as just sent.
 func (c *credits) justSent() time.Duration {
 	if c.shared() {
-		return time.Duration(c.soonShared.Load())
+		return time.Duration(c.soon.Load()) / sharedPart
 	}
 	return time.Duration(c.soon.Load())
 }
@@ -237,10 +238,7 @@ func (c *credits) fit(b evapi.Bounds) {
 	}
 	c.less = min(c.less, float64(burstTime/pacedSoon))
 	c.soon.Store(int64(soon))
-	if b.Paced && c.most == 0 {
-		soon /= sharedPart
-	}
-	c.soonShared.Store(int64(soon))
+	c.shares.Store(b.Paced && c.most == 0)
 	c.mu.Unlock()
 	c.drain()
 }

@@ -305,7 +305,7 @@ func TestBurst(t *testing.T) {
 		"paced, 20 ms":          {0, evapi.Bounds{Paced: true}, 20 * time.Millisecond, 4 * pacedBurst},
 		"paced, far":            {0, evapi.Bounds{Paced: true}, 100 * time.Millisecond, 3000},
 		"unpaced, near":         {0, evapi.Bounds{}, 10 * time.Millisecond, unpacedBurst},
-		"unpaced, far":          {0, evapi.Bounds{}, 100 * time.Millisecond, 10 * unpacedBurst},
+		"unpaced, far":          {0, evapi.Bounds{}, 100 * time.Millisecond, 16 * unpacedBurst},
 		"unpaced, as set":       {50, evapi.Bounds{}, 100 * time.Millisecond, 50},
 		"memory of Kamailio":    {0, evapi.Bounds{Paced: true, Copies: 500}, 100 * time.Millisecond, 500},
 		"more memory than that": {0, evapi.Bounds{Paced: true, Copies: 50000}, 100 * time.Millisecond, 3000},
