@@ -27,8 +27,8 @@ const (
 	usualOf  = 256
 	// unpacedBurst and unpacedSoon are the same where the connection does not know what Kamailio has read:
 	// copies that are too fast would wait in Kamailio, and delay other rooms.
-	unpacedBurst = 24
-	unpacedSoon  = 6 * time.Millisecond
+	unpacedBurst = 40
+	unpacedSoon  = 10 * time.Millisecond
 	// sharedPart is the part of pacedBurst and pacedSoon that holds for sharedTime after a copy of a small
 	// room: what such rooms say waits behind the other copies in Kamailio's socket.
 	sharedPart = 4

@@ -63,7 +63,9 @@
 //	room.ready -- turns, credits --> queue of the connection -- pace --> Kamailio's socket --> phone
 //
 // Turns: a room sends at most turnCopies, then the next room of its shard does; shards take turns
-// with the credits. Answers to commands go ahead of copies of messages in each queue.
+// with the credits. Answers to commands go ahead of copies of messages in each queue, and so do copies for
+// small rooms (smallRoom), as long as other rooms have as many turns. While small rooms speak, large ones
+// have a part of the burst (sharedPart): their copies are what the others wait for in Kamailio's socket.
 //
 // The queue of a connection takes few copies (evapi.Config.QueueCopies), so a small room waits for
 // these and for one turn of each other room. When it is full, the copy goes through another Kamailio.
@@ -78,7 +80,7 @@
 // at any distance; silent phones use nothing of it after that time. Where answers usually
 // come within 10 ms, a copy counts until a later one has an answer, for 250 ms at most: when all near
 // phones stop to answer, something between is stuck, and all will answer at once. Where copies come
-// back to Kamailio out of batches or RPCs, it is 200 in 50 ms. It is fewer for some seconds after the
+// back to Kamailio out of batches or RPCs, it is 40 in 10 ms. It is fewer for some seconds after the
 // kernel has dropped datagrams. max_burst replaces it by a number for 250 ms.
 //
 // Memory bounds the copies under way: at most max_outstanding fresh ones, or as many as Kamailio's

@@ -305,7 +305,7 @@ func TestBurst(t *testing.T) {
 		"paced, 20 ms":          {0, evapi.Bounds{Paced: true}, 20 * time.Millisecond, 4 * pacedBurst},
 		"paced, far":            {0, evapi.Bounds{Paced: true}, 100 * time.Millisecond, 3000},
 		"unpaced, near":         {0, evapi.Bounds{}, 10 * time.Millisecond, unpacedBurst},
-		"unpaced, far":          {0, evapi.Bounds{}, 100 * time.Millisecond, 16 * unpacedBurst},
+		"unpaced, far":          {0, evapi.Bounds{}, 100 * time.Millisecond, 10 * unpacedBurst},
 		"unpaced, as set":       {50, evapi.Bounds{}, 100 * time.Millisecond, 50},
 		"memory of Kamailio":    {0, evapi.Bounds{Paced: true, Copies: 500}, 100 * time.Millisecond, 500},
 		"more memory than that": {0, evapi.Bounds{Paced: true, Copies: 50000}, 100 * time.Millisecond, 3000},
@@ -334,6 +334,37 @@ func TestBurst(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLargeRoomsLeaveSpace: while a small room speaks, few copies of a large one are under way, and as many as before
+// a moment later.
+func TestLargeRoomsLeaveSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTown(t, map[string][]string{"big": people("big", 6000), "small": people("small", 5)},
+			&phones{bounds: evapi.Bounds{Paced: true}, away: func(string) time.Duration { return 4 * time.Millisecond }}, true,
+			func(c *Config) { c.MaxDelay = 0 })
+		most := func() int {
+			h.accepted(h.talk("big0", "big", 1))
+			h.pass(8 * time.Millisecond)
+			h.mu.Lock()
+			h.mostAll = 0
+			h.mu.Unlock()
+			h.pass(20 * time.Millisecond)
+			n := h.mostAtATime()
+			h.pass(5 * time.Second)
+			return n
+		}
+		if n := most(); n < pacedBurst/2 {
+			t.Errorf("%d copies at a time without a small room", n)
+		}
+		h.accepted(h.talk("small0", "small", 1))
+		if n := most(); n > pacedBurst/sharedPart+4 {
+			t.Errorf("%d copies at a time beside a small room", n)
+		}
+		if n := most(); n < pacedBurst/2 {
+			t.Errorf("%d copies at a time, long after the small room spoke", n)
+		}
+	})
 }
 
 // TestStuck: when near phones stop to answer, few copies go until they do: all that was sent
