@@ -19,7 +19,15 @@ type Config struct {
 	Addr   string // host:port of Kamailio's evapi
 	Secret string // the engine's secret, see package doc
 
-	Heartbeat   time.Duration // between pings; 1 s
+	// Engine is the name of this engine, that is, of this start of imcd, among those that
+	// share a database: 1 to 32 letters and digits. Empty: there are no others, and
+	// Kamailio gives it all requests.
+	Engine string
+	// Plain reports whether an engine with a name may say hello without it: to an older
+	// imc.cfg, which knows one engine only and gives it all requests. nil: it may not.
+	Plain func() bool
+
+	Heartbeat   time.Duration // between pings; 1 s, and 250 ms with an Engine
 	DeadAfter   time.Duration // without any frame from Kamailio; 5 s
 	DialTimeout time.Duration // for connect and welcome together; 5 s
 	BackoffMin  time.Duration // first wait before reconnecting; 100 ms
@@ -43,6 +51,7 @@ type Config struct {
 // Defaults of Config.
 const (
 	defaultHeartbeat   = time.Second
+	namedHeartbeat     = 250 * time.Millisecond // Kamailio believes in an engine with a name for 1 s
 	defaultDeadAfter   = 5 * time.Second
 	defaultDialTimeout = 5 * time.Second
 	defaultBackoffMin  = 100 * time.Millisecond
@@ -67,7 +76,8 @@ type Conn struct {
 	count   counters
 	memory  memory
 	dropped droppedSum // receipts
-	forks   forks      // only the reader uses it, and the last… fields
+	parked  atomic.Int64
+	forks   forks // only the reader uses it, and the last… fields
 
 	lastGen   int64  // Welcome.Gen of the last Up
 	lastStart string // Welcome.Start of the last Up
@@ -110,11 +120,18 @@ func checkConfig(cfg *Config) error {
 	if err := checkSecret(cfg.Secret); err != nil {
 		return fmt.Errorf("evapi: Secret: %w", err)
 	}
+	if err := checkEngine(cfg.Engine); err != nil {
+		return err
+	}
+	beat := defaultHeartbeat
+	if cfg.Engine != "" {
+		beat = namedHeartbeat
+	}
 	if _, err := newPeer(cfg.NextHop, ""); err != nil {
 		return fmt.Errorf("evapi: NextHop: %w", err)
 	}
 	if err := errors.Join(
-		setDefault("Heartbeat", &cfg.Heartbeat, defaultHeartbeat),
+		setDefault("Heartbeat", &cfg.Heartbeat, beat),
 		setDefault("DeadAfter", &cfg.DeadAfter, defaultDeadAfter),
 		setDefault("DialTimeout", &cfg.DialTimeout, defaultDialTimeout),
 		setDefault("BackoffMin", &cfg.BackoffMin, defaultBackoffMin),

@@ -15,6 +15,10 @@ import (
 // maxEarly bounds the events that may come between hello and welcome.
 const maxEarly = 1024
 
+// plainAfter is the time for a welcome until a hello is repeated without the engine's name.
+// If Kamailio is only slow, and knows names, it ignores the second.
+const plainAfter = 500 * time.Millisecond
+
 // featureOutcomes says that outcomes come with pongs.
 const featureOutcomes = "outcomes"
 
@@ -104,10 +108,7 @@ func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent,
 	if err := s.nc.SetDeadline(deadline); err != nil {
 		return nil, nil, fmt.Errorf("hello: %w", err)
 	}
-	if _, err := s.nc.Write(netstring.Append(nil, helloPayload(s.c.cfg.Secret))); err != nil {
-		return nil, nil, fmt.Errorf("hello: %w", err)
-	}
-	welcome, err := s.awaitWelcome()
+	welcome, err := s.greet(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -135,6 +136,34 @@ func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent,
 	return welcome, p, nil
 }
 
+// greet says hello. imc.cfg before it knew several engines does not understand a name, and
+// answers nothing; then Plain decides.
+func (s *session) greet(ctx context.Context) (*WelcomeEvent, error) {
+	cfg := &s.c.cfg
+	if _, err := s.nc.Write(netstring.Append(nil, helloPayload(cfg.Secret, cfg.Engine))); err != nil {
+		return nil, fmt.Errorf("hello: %w", err)
+	}
+	if cfg.Engine == "" || cfg.Plain == nil {
+		return s.awaitWelcome()
+	}
+	welcomed, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for sleep(welcomed, plainAfter) {
+			if cfg.Plain() {
+				// A failure ends the connection, which the reader sees.
+				_, _ = s.nc.Write(netstring.Append(nil, helloPayload(cfg.Secret, "")))
+				return
+			}
+		}
+	}()
+	w, err := s.awaitWelcome()
+	cancel()
+	<-over
+	return w, err
+}
+
 // awaitWelcome keeps the events that SIP workers of Kamailio send in the moment between
 // the right hello and the welcome.
 func (s *session) awaitWelcome() (*WelcomeEvent, error) {
@@ -143,8 +172,11 @@ func (s *session) awaitWelcome() (*WelcomeEvent, error) {
 		if err != nil {
 			return nil, welcomeError(err)
 		}
-		if w, ok := ev.(*WelcomeEvent); ok {
-			return w, nil
+		switch ev := ev.(type) {
+		case *WelcomeEvent:
+			return ev, nil
+		case FullEvent:
+			return nil, errors.New("hello: as many engines as Kamailio has places for are connected to it")
 		}
 		if len(s.early) >= maxEarly {
 			return nil, fmt.Errorf("hello: %d events and no welcome", maxEarly)
@@ -187,6 +219,7 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	if p.bySIP {
 		c.useLink()
 	}
+	p.fleet = slices.Contains(welcome.Features, featureFleet) && c.cfg.Engine != ""
 	c.box.open(p)
 	c.handler.Up(c, welcome.Welcome)
 	w := newWriter(s, p)

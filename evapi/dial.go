@@ -55,7 +55,7 @@ func greet(ctx context.Context, c *jsonrpc.Client, secret string) error {
 	if err := checkSecret(secret); err != nil {
 		return err
 	}
-	payload, err := c.Greet(ctx, helloPayload(secret))
+	payload, err := c.Greet(ctx, helloPayload(secret, ""))
 	if err != nil {
 		return welcomeError(err)
 	}

@@ -8,12 +8,14 @@
 // is the only one that is not JSON:
 //
 //	hello SECRET
+//	hello SECRET ENGINE
 //
 // SECRET is 1 to 128 printable ASCII characters without space, quotes, backslash or comma.
 // Kamailio knows two secrets, which give a connection its role: "engine" or "operator". Until
 // its hello is right a client is a stranger: its frames are dropped, and it is sent nothing.
-// Kamailio serves one engine at a time; a later hello with the engine's secret takes the place
-// over.
+// ENGINE (1 to 32 letters and digits) is the name of an engine that knows that there may be
+// others, see "Several engines". An engine without a name has all requests for itself; a later
+// hello without a name takes its place over.
 //
 // # From imcd to Kamailio
 //
@@ -31,6 +33,11 @@
 //	  "B64 FROM","B64 HEADERS","B64 BODY","TO CALLID TO CALLID .<TO CALLID .<."]}
 //	{"jsonrpc":"2.0","method":"imc.link","params":["PORT","B64 NEXTHOP","ADDRESS"]}
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
+//	{"jsonrpc":"2.0","method":"imc.fleet","params":["SHARDS"]}
+//	{"jsonrpc":"2.0","method":"imc.own","params":["SHARD EPOCH SHARD EPOCH ."]}
+//	{"jsonrpc":"2.0","method":"imc.park","params":["SHARD SHARD ."]}
+//	{"jsonrpc":"2.0","method":"imc.move","params":["TINDEX","TLABEL","SLOT"]}
+//	{"jsonrpc":"2.0","method":"imc.depose","params":["ENGINE"]}
 //
 // (Lines are broken here alone.)
 //
@@ -61,6 +68,30 @@
 //
 // imc.answer goes on to the operator's connection TAG.
 //
+// # Several engines
+//
+// Up to seven engines with a name share a Kamailio, if "fleet" is among its features. Each has
+// a place, a queue of outcomes and a port for copies by SIP of its own. Rooms hash to 1024
+// slots, and slots to shards (imc.fleet). imc.own says that this engine owns shards; each new
+// owner has a higher epoch, and what is older than Kamailio's table does not count. Kamailio
+// gives a request for a room to the owner of its shard. If nobody owns it, or if the owner has
+// not pinged for a second, the request is parked: its transaction is suspended until there is
+// an owner, or for 5 s.
+//
+// A connection that ends leaves its shards without an owner, and the other engines get
+// imc.gone. imc.depose does the same to an engine that may still be connected. The requests
+// that it has not answered go to the next owner, in the same transaction ("tries"): so an
+// engine must recognise a request that another one may have carried out. An answer counts only
+// from the engine that has the request.
+//
+// imc.park is the first step of giving shards away: no more requests come, and those that are
+// there are still to be answered. imc.move hands a request back that is about a room of SLOT,
+// which the script cannot read out of the URI; without SLOT it waits until the shard has an
+// owner again.
+//
+// Kamailio knows no more than it was told over the present connections, so an engine repeats
+// imc.fleet and imc.own after each welcome.
+//
 // # Copies by SIP
 //
 // The cheapest way for a copy (LaneSIP) is not by evapi: imcd sends it to Kamailio as a SIP
@@ -76,8 +107,8 @@
 //
 // With IMC_THROUGH, copies for a next hop other than this Kamailio pass it as they are,
 // before it has parsed anything. Their only Via has Kamailio's address then, and a branch that
-// begins with "z9hG4bK.imcopy-": a response with such a branch is passed to the address of
-// imc.link.
+// begins with "z9hG4bK.imcopyN-", N being the engine's place ("z9hG4bK.imcopy-" for place 0): a
+// response with such a branch is passed to the address of its imc.link.
 //
 // A contact whose host is a name, with one device that is reached by UDP, is answered "300
 // imc name HOST:PORT" (PORT may be empty): nobody in Kamailio is to wait for a name server.
@@ -88,9 +119,9 @@
 // X-IMC-Own, if "own" is among the features: SHA-256 of the header secret, in hexadecimal.
 // Without it an answer is a device's, and simply its final response.
 //
-// The event route answers an OPTIONS from that port with "200 imc GEN" (and " via" behind it
-// if copies go to a next hop, or " through" if they pass like that). Before anything else
-// this shows that the port leads to this Kamailio.
+// The event route answers an OPTIONS from that port with "200 imc GEN", the number of its
+// engine's hello (and " via" behind it if copies go to a next hop, or " through" if they pass
+// like that). Before anything else this shows that the port leads to this Kamailio.
 //
 // Unread requests wait in Kamailio's socket, in the way of everybody else's; so no more than
 // a few milliseconds' work is sent (sipFlow). Linux reports the level of that socket (gauge),
@@ -106,28 +137,36 @@
 // JSON-RPC 2.0 notifications:
 //
 //	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","start":"WORD","gen":N,
-//	  "version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI",
+//	  "place":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI",
 //	  "room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
 //	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,
-//	  "dropped":N,"outcomes":"KEY VALUE KEY VALUE …"}}
+//	  "dropped":N,"parked":N,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,
-//	  "time":"SEC.USEC","auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
+//	  "time":"SEC.USEC","age":MS,"tries":N,"slot":N,"auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
+//	{"jsonrpc":"2.0","method":"imc.gone","params":{"engine":"ENGINE"}}
+//	{"jsonrpc":"2.0","method":"imc.full","params":{}}
 //
 // An operator's connection gets imc.welcome with role "operator" and nothing else but the
 // answers to its requests (plain JSON-RPC 2.0, methods imc.*).
 //
-// "room" to "any" of imc.welcome, and "local" and "room" of imc.message, are missing in an
-// older imc.cfg (Welcome.Rooms, Message.Foreign, Message.ByRule), and "start" in one that is
-// not as old: it is another word after each start of Kamailio (Welcome.Start). Of "features",
-// "topos" and "topos-own" say that this module is loaded (Topos).
+// imc.full is the answer to a hello with a name if all places are taken. "parked" is left out
+// if it is 0.
 //
-// "time" is Kamailio's clock. If imcd was frozen or overrun, Kamailio has answered 503 to an
-// old message already, and imcd must not execute it any more (Message.Age).
+// "place" of imc.welcome, "age", "tries" and "slot" of imc.message are missing in an older
+// imc.cfg, which does not understand a hello with a name, either, and answers nothing
+// (Config.Plain). "room" to "any" of imc.welcome, and "local" and "room" of imc.message, are
+// missing in an older imc.cfg (Welcome.Rooms, Message.Foreign, Message.ByRule), and "start" in
+// one that is not as old: it is another word after each start of Kamailio (Welcome.Start). Of
+// "features", "topos" and "topos-own" say that this module is loaded (Topos).
+//
+// "time" is Kamailio's clock, and "age" the time for which it has had the request by then. If
+// imcd was frozen or overrun, Kamailio has answered 503 to an old message already, and imcd
+// must not execute it any more (Message.Age).
 //
 // imc.receipt is a MESSAGE with a receipt (message/imdn+xml) that Kamailio has answered 200 by
 // itself, without a transaction; it needs no answer. Above a rate, or when imcd has much to
@@ -180,7 +219,8 @@
 // # Files
 //
 // From top to bottom: connect.go makes connections; session.go reads one, writer.go writes it;
-// sip_*.go is the SIP lane; conn.go has the methods of a Conn; outbox.go, window_builder.go and
-// queue.go hold entries until they are written; frame*.go and outgoing.go have their form on
-// the wire, event.go and outcome.go that of Kamailio's frames.
+// sip_*.go is the SIP lane; conn.go has the methods of a Conn, fleet.go those for several
+// engines; outbox.go, window_builder.go and queue.go hold entries until they are written;
+// frame*.go and outgoing.go have their form on the wire, event.go and outcome.go that of
+// Kamailio's frames.
 package evapi

@@ -27,7 +27,7 @@ const (
 var ErrUnknownEvent = errors.New("evapi: unknown event")
 
 // Event is one frame from Kamailio: *WelcomeEvent, PongEvent, *Message, *Receipt, ErrorEvent,
-// RegistrationsEvent, RegisteredEvent or *Call. Message and Call have no Conn yet.
+// RegistrationsEvent, RegisteredEvent, GoneEvent, FullEvent or *Call. Message and Call have no Conn yet.
 type Event interface{ event() }
 
 // WelcomeEvent is imc.welcome. Of an operator's only Role is set.
@@ -46,6 +46,7 @@ type PongEvent struct {
 	// Dropped counts the receipts that it has answered since its start and not handed on,
 	// because there were too many.
 	Dropped uint64
+	Parked  int // requests that wait for an engine, at least
 
 	Outcomes []Outcome // since the last pong, as far as they fit, in their order
 }
@@ -65,6 +66,15 @@ type RegistrationsEvent struct {
 
 // RegisteredEvent is imc.registered: a user has registered a contact.
 type RegisteredEvent struct{ AOR string }
+
+// GoneEvent is imc.gone: another engine has lost its connection to this Kamailio.
+type GoneEvent struct{ Engine string }
+
+// FullEvent is imc.full: Kamailio has no place for another engine.
+type FullEvent struct{}
+
+func (GoneEvent) event() {}
+func (FullEvent) event() {}
 
 func (*WelcomeEvent) event()   {}
 func (PongEvent) event()       {}
@@ -141,6 +151,14 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 		return &Call{Tag: *p.Tag, JSON: *p.Msg}, nil
 	case "imc.welcome":
 		return decodeWelcome(params)
+	case "imc.gone":
+		var p struct{ Engine string }
+		if err := json.Unmarshal(params, &p); err != nil || p.Engine == "" {
+			return nil, badParams(err)
+		}
+		return GoneEvent(p), nil
+	case "imc.full":
+		return FullEvent{}, nil
 	default:
 		return nil, ErrUnknownEvent
 	}
@@ -151,6 +169,7 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 		Role     *string
 		Time     string
 		Gen      int64
+		Place    int
 		Start    string
 		Version  b64
 		Header   b64
@@ -165,7 +184,7 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 		return nil, badParams(err)
 	}
 	w := &WelcomeEvent{Role: *p.Role, Time: p.Time}
-	w.Gen, w.Start, w.Version = p.Gen, p.Start, string(p.Version)
+	w.Gen, w.Place, w.Start, w.Version = p.Gen, p.Place, p.Start, string(p.Version)
 	w.HeaderSecret, w.NextHop = string(p.Header), string(p.NextHop)
 	w.Features = strings.Fields(string(p.Features))
 	if p.Room != nil {
@@ -183,6 +202,9 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 		SrcIP    string `json:"src_ip"`
 		SrcPort  int    `json:"src_port"`
 		Time     string
+		Age      int64 // ms
+		Tries    int
+		Slot     int
 		AuthUser b64 `json:"auth_user"`
 		Local    *int
 		Room     int
@@ -196,6 +218,7 @@ func decodeMessage(params json.RawMessage) (Event, error) {
 	m := &Message{
 		Tx: TxID{Index: *p.TIndex, Label: *p.TLabel}, Received: time.Now(),
 		Proto: p.Proto, SrcIP: p.SrcIP, SrcPort: p.SrcPort,
+		Age: time.Duration(p.Age) * time.Millisecond, Tries: p.Tries, Slot: p.Slot,
 		AuthUser: string(p.AuthUser), RURI: string(*p.RURI), sent: p.Time,
 		Foreign: p.Local != nil && *p.Local == 0, ByRule: p.Room == 1,
 	}
@@ -264,13 +287,15 @@ func decodePong(params json.RawMessage) (Event, error) {
 		Free     uint64 `json:"shm_free"`
 		All      uint64 `json:"shm"`
 		Dropped  uint64
+		Parked   int
 		Outcomes string
 	}
 	err := json.Unmarshal(params, &p)
 	if err != nil || p.ID == nil {
 		return nil, badParams(err)
 	}
-	e := PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All, Dropped: p.Dropped}
+	e := PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All, Dropped: p.Dropped,
+		Parked: p.Parked}
 	if e.Outcomes, err = parseOutcomes(p.Outcomes); err != nil {
 		return nil, err
 	}

@@ -105,8 +105,13 @@ func appendLink(dst []byte, from netip.AddrPort, hop string) []byte {
 	return append(dst, paramsEnd...)
 }
 
-// helloPayload is the first frame of a connection.
-func helloPayload(secret string) []byte { return []byte("hello " + secret) }
+// helloPayload is the first frame of a connection; engine may be empty.
+func helloPayload(secret, engine string) []byte {
+	if engine == "" {
+		return []byte("hello " + secret)
+	}
+	return []byte("hello " + secret + " " + engine)
+}
 
 // checkSecret refuses a secret that the routing script could not compare.
 func checkSecret(secret string) error {

@@ -26,6 +26,16 @@ type outbox struct {
 
 	unconfirmed        int // entries taken and not yet confirmed
 	unconfirmedReplies int // of these, replies
+
+	put, taken, confirmed uint64     // entries of replies, since open
+	barriers              []*barrier // ordered by after
+}
+
+// barrier is somebody who waits until Kamailio has carried out an entry of replies and all
+// before it.
+type barrier struct {
+	after uint64     // the number of that entry
+	done  chan error // capacity 1; ErrDown if the connection was lost
 }
 
 func newOutbox(limit, short int) *outbox {
@@ -45,7 +55,11 @@ func (b *outbox) close() []string {
 	defer b.mu.Unlock()
 	b.peer = nil
 	b.answers, b.unconfirmed, b.unconfirmedReplies = 0, 0, 0
-	b.replies = queue{}
+	b.replies, b.put, b.taken, b.confirmed = queue{}, 0, 0, 0
+	for _, w := range b.barriers {
+		w.done <- ErrDown
+	}
+	b.barriers = nil
 	return drain(&b.first, &b.rest)
 }
 
@@ -83,11 +97,20 @@ func (b *outbox) putPayload(payload []byte, answer bool) error {
 	if answer && b.answers >= maxAnswers {
 		return ErrFull
 	}
+	return b.pushPayload(payload, answer)
+}
+
+// pushPayload is called with mu held.
+func (b *outbox) pushPayload(payload []byte, answer bool) error {
 	err := b.push(&b.replies, entry{payload: payload, answer: answer, size: len(payload) + netstringOverhead})
-	if err == nil && answer {
+	if err != nil {
+		return err
+	}
+	b.put++
+	if answer {
 		b.answers++
 	}
-	return err
+	return nil
 }
 
 // push is called with mu held.
@@ -122,6 +145,7 @@ func (b *outbox) take(w *windowBuilder, m *memory, now time.Time) (held, short b
 		}
 		if q == &b.replies {
 			b.unconfirmedReplies++
+			b.taken++
 		} else {
 			m.took(&m.frames, b.peer.takes())
 		}
@@ -149,6 +173,11 @@ func (b *outbox) confirm() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unconfirmed, b.unconfirmedReplies = 0, 0
+	b.confirmed = b.taken
+	for len(b.barriers) > 0 && b.barriers[0].after <= b.confirmed {
+		b.barriers[0].done <- nil
+		b.barriers = b.barriers[1:]
+	}
 }
 
 // replying reports whether Kamailio has not confirmed all replies.

@@ -28,6 +28,7 @@ type peer struct {
 	direct bool // with LaneBatch: copies go straight to devices
 	bySIP  bool // copies go over the Conn's sipLink; frames carry only the rest
 	later  bool // bySIP is to be tried again
+	fleet  bool // it knows several engines, and this one by its name
 }
 
 // fanout is the lane as the operator knows it.

@@ -88,7 +88,7 @@ func (s *session) hasRead(n int) {
 func (s *session) noteTime(ev Event) {
 	switch ev := ev.(type) {
 	case *Message:
-		ev.Age = s.clock.age(ev.sent, ev.Received)
+		ev.Age += s.clock.age(ev.sent, ev.Received)
 	case PongEvent:
 		now := time.Now()
 		if win := s.awaits(ev.ID); win != nil {
@@ -100,6 +100,7 @@ func (s *session) noteTime(ev Event) {
 			s.c.logMemory()
 		}
 		s.c.dropped.update(ev.Dropped)
+		s.c.parked.Store(int64(ev.Parked))
 	case *WelcomeEvent:
 		s.clock.age(ev.Time, time.Now())
 	}
@@ -129,6 +130,9 @@ func (s *session) dispatch(ev Event) {
 		c.handler.Receipt(ev)
 	case PongEvent:
 		c.count.pongs.Add(1)
+		if ev.Parked > 0 {
+			s.news.Store(true) // the next ping lets Kamailio look at them
+		}
 		s.outcomes(ev.Outcomes)
 		s.pong(ev.ID)
 	case ErrorEvent:
@@ -139,6 +143,10 @@ func (s *session) dispatch(ev Event) {
 	case RegisteredEvent:
 		c.count.registered.Add(1)
 		c.handler.Registered(c, ev.AOR)
+	case GoneEvent:
+		if h, ok := c.handler.(GoneHandler); ok {
+			h.Gone(c, ev.Engine)
+		}
 	case *Call:
 		c.count.calls.Add(1)
 		ev.Conn = c

@@ -11,26 +11,38 @@ import (
 // branchDigits is the length of a transaction's number in a branch and a tag.
 const branchDigits = 16
 
-// sipFormat is the form of one link's requests. It is immutable.
+// sipFormat is the form of one link's requests. Only atPlace changes it.
 type sipFormat struct {
 	// own and through are Vias, up to the transaction's number in the branch: with the
 	// link's address, and with Kamailio's, for requests that it passes on as they are.
 	// imc.cfg knows both kinds of branches, up to their first dash, and wants those of
 	// through right behind the first semicolon.
 	own, through string
+	kamailio     string // its address
 	cookie       []byte // stands before that number, in our branches alone
 }
 
 // newSIPFormat takes the addresses of the link and of Kamailio.
 func newSIPFormat(local, kamailio string) sipFormat {
-	const via = " SIP/2.0\r\nVia: SIP/2.0/UDP "
-	cookie := "imcopy-" + strconv.FormatUint(rand.Uint64(), 36) + "-"
-	return sipFormat{own: via + local + ";branch=z9hG4bK" + cookie, through: via + kamailio + ";branch=z9hG4bK." + cookie,
-		cookie: []byte(cookie)}
+	cookie := "-" + strconv.FormatUint(rand.Uint64(), 36) + "-"
+	f := sipFormat{own: sipVia + local + ";branch=z9hG4bKimcopy" + cookie, kamailio: kamailio, cookie: []byte(cookie)}
+	f.atPlace(0)
+	return f
+}
+
+// atPlace takes the place that imc.cfg has given to this engine (Welcome.Place): by the
+// number in the branch it knows whose response it is.
+func (f *sipFormat) atPlace(place int) {
+	mark := "imcopy"
+	if place > 0 {
+		mark += strconv.Itoa(place)
+	}
+	f.through = sipVia + f.kamailio + ";branch=z9hG4bK." + mark + string(f.cookie)
 }
 
 // Kamailio looks at no more headers than it needs, so those come first.
 const (
+	sipVia   = " SIP/2.0\r\nVia: SIP/2.0/UDP "
 	sipTo    = "\r\nTo: <"
 	sipCall  = ">\r\nCall-ID: "
 	sipCSeq  = "\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n"

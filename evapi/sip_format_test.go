@@ -21,6 +21,30 @@ func TestSIPRequest(t *testing.T) {
 	t.Run("through", func(t *testing.T) { sipRequest(t, true, "127.0.0.2:5060", "z9hG4bK.") })
 }
 
+// TestSIPPlace: the branch of a copy that passes as it is names the place of its engine, for imc.cfg alone.
+func TestSIPPlace(t *testing.T) {
+	t.Parallel()
+	f := newSIPFormat("127.0.0.1:5099", "127.0.0.2:5060")
+	tx := testTx(t, Content{From: "<sip:chat-r@example.org>", Body: []byte("x")}, "sip:bob@example.org", "id")
+	for _, place := range []int{3, 0, 7} {
+		f.atPlace(place)
+		own, through := string(f.appendRequest(nil, tx, false)), string(f.appendRequest(nil, tx, true))
+		want := ";branch=z9hG4bK.imcopy-"
+		if place > 0 {
+			want = fmt.Sprintf(";branch=z9hG4bK.imcopy%d-", place)
+		}
+		if !strings.Contains(own, ";branch=z9hG4bKimcopy-") || !strings.Contains(through, want) {
+			t.Errorf("place %d:\n%s\n%s", place, own, through)
+		}
+		for _, wire := range []string{own, through} {
+			_, via, _ := strings.Cut(wire, "\r\n")
+			if r, ok := f.parseReply([]byte("SIP/2.0 200 OK\r\n" + via)); !ok || r.branch != tx.branch {
+				t.Errorf("place %d: a response to\n%s\nis not known", place, wire)
+			}
+		}
+	}
+}
+
 func sipRequest(t *testing.T, through bool, via, before string) {
 	t.Parallel()
 	every := make([]byte, 256)
@@ -58,7 +82,7 @@ func sipRequest(t *testing.T, through bool, via, before string) {
 		"To":             {req.To().Value(), "<sip:bob@example.org>"},
 		"From":           {req.From().Address.String(), "sip:chat-r@example.org"},
 		"tag":            {tag, "123456789abcdef0"},
-		"branch":         {branch, before + string(f.cookie) + "123456789abcdef0"},
+		"branch":         {branch, before + "imcopy" + string(f.cookie) + "123456789abcdef0"},
 		"Via":            {req.Via().Host + ":" + fmt.Sprint(req.Via().Port), via},
 		"Call-ID":        {req.CallID().Value(), "00b-abc-1-x"},
 		"CSeq":           {req.CSeq().Value(), "1 MESSAGE"},
@@ -81,13 +105,13 @@ func sipRequest(t *testing.T, through bool, via, before string) {
 func TestSIPReply(t *testing.T) {
 	t.Parallel()
 	f := newSIPFormat("127.0.0.1:5099", "127.0.0.2:5060")
-	via := "Via: SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bK" + string(f.cookie) + "00000000000000ff"
+	via := "Via: SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bKimcopy" + string(f.cookie) + "00000000000000ff"
 	for name, tt := range map[string]struct {
 		wire string
 		want sipReply
 		ok   bool
 	}{
-		"through": {"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bK." + string(f.cookie) +
+		"through": {"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bK.imcopy" + string(f.cookie) +
 			"00000000000000ff;rport=5060\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
 		"200":         {"SIP/2.0 200 OK\r\n" + via + "\r\nCall-ID: x\r\n\r\n", sipReply{code: 200, branch: 0xff}, true},
 		"provisional": {"SIP/2.0 100 Trying\r\n" + via + "\r\n\r\n", sipReply{code: 100, branch: 0xff}, true},
@@ -207,7 +231,7 @@ func TestReplyWithoutVia(t *testing.T) {
 		ok    bool
 		noVia bool
 	}{
-		"ours": {"Via: SIP/2.0/UDP 127.0.0.1:5555;branch=z9hG4bK" + string(f.cookie) + tag + "\r\n" + from,
+		"ours": {"Via: SIP/2.0/UDP 127.0.0.1:5555;branch=z9hG4bKimcopy" + string(f.cookie) + tag + "\r\n" + from,
 			true, false},
 		"no Via":            {from, true, true},
 		"no Via, short":     {"f: \"Al\" <sip:chat-a@x.org>;tag=" + tag + ";x=y\r\n", true, true},

@@ -40,23 +40,23 @@ type sipLink struct {
 	conn    *net.UDPConn
 	pc      *ipv4.PacketConn
 	target  *net.UDPAddr
-	gauge   *gauge // nil: the kernel does not report the level of Kamailio's socket. The writer's
-	drops   uint64 // as the gauge read it last; the writer's
-	format  sipFormat
+	gauge   *gauge        // nil: the kernel does not report the level of Kamailio's socket. The writer's
+	drops   uint64        // as the gauge read it last; the writer's
 	wake    signal        // for the writer
 	over    chan struct{} // closed by stop
 	loops   sync.WaitGroup
 	refused signal // Kamailio does not know the link any more; keepLink takes it
 
 	mu      sync.Mutex // guards the fields below; nothing blocks while it is held
-	open    bool       // false: paused, or refused
-	mark    string     // see ownMark
-	way     string     // where copies go from Kamailio: toRouting, toHop or through
-	direct  bool       // only copies that find no device go to routing (IMC_DIRECT)
-	first   queue      // copies with First
-	rest    queue      // the other copies
-	routed  queue      // with direct: copies that go to routing for certain
-	wanted  bool       // first or rest was full
+	format  sipFormat
+	open    bool   // false: paused, or refused
+	mark    string // see ownMark
+	way     string // where copies go from Kamailio: toRouting, toHop or through
+	direct  bool   // only copies that find no device go to routing (IMC_DIRECT)
+	first   queue  // copies with First
+	rest    queue  // the other copies
+	routed  queue  // with direct: copies that go to routing for certain
+	wanted  bool   // first or rest was full
 	pending sipTransactions
 	flow    sipFlow
 	gave    time.Time     // since when copies have given way; zero: they do not
@@ -114,6 +114,7 @@ func (l *sipLink) from() netip.AddrPort {
 func (l *sipLink) learn(w *Welcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.format.atPlace(w.Place)
 	l.mark = ownMark(w)
 	l.direct = slices.Contains(w.Features, featureDirect)
 }

@@ -51,8 +51,9 @@ func (l *sipLink) probeOnce(ctx context.Context) (string, error) {
 	answer, branch := make(chan string, 1), newBranch()
 	l.mu.Lock()
 	l.probing, l.probed = branch, answer
+	options := l.format.appendOptions(nil, branch)
 	l.mu.Unlock()
-	if _, err := l.conn.WriteTo(l.format.appendOptions(nil, branch), l.target); err != nil {
+	if _, err := l.conn.WriteTo(options, l.target); err != nil {
 		return "", fmt.Errorf("send: %w", err)
 	}
 	select {

@@ -18,6 +18,7 @@ type round struct {
 	mark    uint64        // branch of a mark to be sent after these; 0: none
 	drained bool          // a queue that was full is half empty
 	through bool          // the form of these requests, see sipFormat
+	format  sipFormat     // as it was when the round began
 	wait    time.Duration // until there may be work again; 0: at once
 }
 
@@ -29,7 +30,7 @@ func (l *sipLink) next(r *round) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r.through = l.way == through
+	r.through, r.format = l.way == through, l.format
 	wait, ask := l.flow.hold(now)
 	if ask && l.open {
 		r.mark = l.flow.ask(now)
@@ -146,14 +147,14 @@ func (l *sipLink) build(packets []ipv4.Message, buf []byte, r *round) ([]ipv4.Me
 			// The others' datagrams keep the old array.
 			buf, start = make([]byte, 0, max(size, cap(buf))), 0
 		}
-		buf = l.format.appendRequest(buf, tx, r.through)
+		buf = r.format.appendRequest(buf, tx, r.through)
 		packets = append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target})
 	}
 	if r.mark == 0 {
 		return packets, buf
 	}
 	start := len(buf)
-	buf = l.format.appendOptions(buf, r.mark)
+	buf = r.format.appendOptions(buf, r.mark)
 	return append(packets, ipv4.Message{Buffers: [][]byte{buf[start:]}, Addr: l.target}), buf
 }
 

@@ -28,6 +28,7 @@ type Stats struct {
 	Held          uint64 // times that copies waited because Kamailio is short of shared memory
 	MemoryFree    uint64 // free bytes of Kamailio's shared memory, as it reported last; 0: unknown
 	MemoryTotal   uint64 // all of it
+	Parked        int    // requests that wait in Kamailio for an engine, as it reported last
 	MemoryShort   bool   // copies that take any of it go slowly, so that calls have the rest
 }
 
@@ -81,6 +82,7 @@ func (c *Conn) Stats() Stats {
 		Held:          n.held.Load(),
 		MemoryFree:    c.memory.free.Load(),
 		MemoryTotal:   c.memory.total.Load(),
+		Parked:        int(c.parked.Load()),
 		MemoryShort:   c.memory.short.Load(),
 	}
 	s.Queued += c.linkQueued()

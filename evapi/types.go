@@ -32,19 +32,26 @@ type TxID struct {
 
 // Message is a SIP MESSAGE request that waits in Kamailio for its answer.
 type Message struct {
-	Conn     *Conn         // where the answer must go; never nil
-	Tx       TxID          //
-	Received time.Time     // when the frame was read
-	Age      time.Duration // how long it had been on its way then; Kamailio answers 503 by itself after 5 s
-	Proto    string        // udp, tcp, tls, ws, wss
-	SrcIP    string        //
-	SrcPort  int           //
-	AuthUser string        // $au; empty without authentication
-	Foreign  bool          // Kamailio said that From is in no domain of its own
-	ByRule   bool          // Welcome.Rooms took the request URI for a room, and not the operator's script
-	RURI     string        // request URI after Kamailio's routing, not checked
-	Request  *sip.Request  // nil if Err is set
-	Err      error         // why the request could not be parsed, for a 400
+	Conn     *Conn     // where the answer must go; never nil
+	Tx       TxID      //
+	Received time.Time // when the frame was read
+	// Age is the time since Kamailio got the request, over all tries, when the frame was
+	// read. Kamailio answers 503 by itself after 5 s.
+	Age      time.Duration
+	Proto    string       // udp, tcp, tls, ws, wss
+	SrcIP    string       //
+	SrcPort  int          //
+	AuthUser string       // $au; empty without authentication
+	Foreign  bool         // Kamailio said that From is in no domain of its own
+	ByRule   bool         // Welcome.Rooms took the request URI for a room, and not the operator's script
+	RURI     string       // request URI after Kamailio's routing, not checked
+	Request  *sip.Request // nil if Err is set
+	Err      error        // why the request could not be parsed, for a 400
+
+	// Slot is Hash of the room in the request URI, modulo 1024, as Kamailio computed it: a
+	// hint. Tries counts how often Kamailio has given the request to an engine or parked it,
+	// this time included; the first may have carried it out. Both are 0 from an older imc.cfg.
+	Slot, Tries int
 
 	sent string // Kamailio's clock when it sent the frame
 }
@@ -95,6 +102,7 @@ type RoomRule struct {
 // Welcome is Kamailio's answer to a right hello.
 type Welcome struct {
 	Gen          int64  // counts hellos since Kamailio's start
+	Place        int    // of this engine among those at this Kamailio, 1 to 7; 0: alone
 	Start        string // another word after each start of Kamailio; empty: an older imc.cfg
 	Version      string // Kamailio's version
 	HeaderSecret string // value for the X-IMC-Secret header of all copies
@@ -124,6 +132,13 @@ type DrainHandler interface {
 	// Drained says that the queues of c are half empty after Send has returned ErrFull, or
 	// that the connection was lost. It comes from any goroutine of c and must not block.
 	Drained(c *Conn)
+}
+
+// GoneHandler is an optional interface of a Handler that knows of other engines.
+type GoneHandler interface {
+	// Gone says that the connection of another engine (Config.Engine) to this Kamailio was
+	// lost. It must not block.
+	Gone(c *Conn, engine string)
 }
 
 // Handler takes events from Kamailio. The connection's reader calls all methods, and other

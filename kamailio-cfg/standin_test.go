@@ -1,6 +1,7 @@
 package kamailiocfg_test
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"testing"
@@ -13,18 +14,30 @@ import (
 // standIn stands in for imcd: it pings, answers every room message with 202, and
 // keeps all events for the test.
 type standIn struct {
+	name    string // that of an engine; may be empty
 	peer    *evapitest.Peer
 	welcome evapitest.Event
 
 	mu     sync.Mutex
+	silent bool              // it does not answer; guarded by mu
 	events []evapitest.Event // guarded by mu
 	change chan struct{}     // closed and replaced with every event; guarded by mu
 }
 
 func startStandIn(t *testing.T, k *evapitest.Kamailio) *standIn {
 	t.Helper()
-	peer, welcome := hello(t, k, k.Secret())
-	s := &standIn{peer: peer, welcome: welcome, change: make(chan struct{})}
+	return startEngine(t, k, "")
+}
+
+// startEngine starts a stand-in with the name of an engine, which it gives as the reason of its answers.
+func startEngine(t *testing.T, k *evapitest.Kamailio, name string) *standIn {
+	t.Helper()
+	secret := k.Secret()
+	if name != "" {
+		secret += " " + name
+	}
+	peer, welcome := hello(t, k, secret)
+	s := &standIn{name: name, peer: peer, welcome: welcome, change: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { s.ping(ctx) })
@@ -61,11 +74,24 @@ func (s *standIn) run(ctx context.Context) {
 		s.events = append(s.events, ev)
 		close(s.change)
 		s.change = make(chan struct{})
+		silent := s.silent
 		s.mu.Unlock()
-		if ev.Method == "imc.message" && s.peer.Send(reply(ev, "202", "1", "0", "Accepted")) != nil {
+		if ev.Method == "imc.message" && !silent && s.peer.Send(s.accepts(ev)) != nil {
 			return
 		}
 	}
+}
+
+// accepts is the answer to a message.
+func (s *standIn) accepts(ev evapitest.Event) string {
+	return reply(ev, "202", "1", "0", cmp.Or(s.name, "Accepted"))
+}
+
+// falls lets the stand-in be silent, or not any more.
+func (s *standIn) falls(silent bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent = silent
 }
 
 // seen are the events of one method so far.

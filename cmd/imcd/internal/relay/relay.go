@@ -59,6 +59,8 @@ type Group struct {
 	own  ownHosts
 
 	probes probes
+
+	fleet fleet
 }
 
 // New makes a connection for each configuration. None is begun before Start.
@@ -66,6 +68,9 @@ func New(kamailios []evapi.Config, log zerolog.Logger) (*Group, error) {
 	g := &Group{log: log}
 	for _, cfg := range kamailios {
 		cfg.Log = log
+		if cfg.Engine != "" {
+			cfg.Plain = g.owns
+		}
 		c, err := evapi.NewConn(cfg, g)
 		if err != nil {
 			return nil, fmt.Errorf("connection to Kamailio at %s: %w", cfg.Addr, err)
@@ -197,6 +202,7 @@ func (g *Group) send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 
 // Up implements evapi.Handler.
 func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
+	g.welcomed(c)
 	g.own.welcomed(c, w)
 	g.rooms.Welcomed(c.Name(), w)
 	if w.Restarted {

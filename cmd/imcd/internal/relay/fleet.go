@@ -1,0 +1,152 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"imcd/evapi"
+)
+
+// maxDeposed bounds the deposed engines that Kamailios are told of again. By then an older one has
+// noticed.
+const maxDeposed = 16
+
+// fleet is what every Kamailio is to know of this engine among others (evapi.Config.Engine). Without a
+// name it stays empty: Kamailio gives an imcd without a name everything.
+type fleet struct {
+	gone func(engine string) // fixed by OnGone; may be nil
+
+	mu      sync.Mutex  // guards the fields below, and is held while they are told
+	shards  int         // 0: not known yet
+	owned   map[int]int // epochs of the shards of this engine
+	deposed []string    // other engines, the latest last; at most maxDeposed
+}
+
+// OnGone sets what is called when another engine has lost its connection to a Kamailio. It must not
+// block. It comes before Start.
+func (g *Group) OnGone(gone func(engine string)) { g.fleet.gone = gone }
+
+// Shards tells all Kamailios, the later ones too, into how many shards rooms are divided.
+func (g *Group) Shards(n int) {
+	f := &g.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shards = n
+	g.tell("the number of shards", func(c *evapi.Conn) error { return c.Fleet(n) })
+}
+
+// Own tells all Kamailios, the later ones too, that this engine owns shards, beside those that it owns already.
+// Requests for their rooms come from then on.
+func (g *Group) Own(shards []evapi.Shard) {
+	f := &g.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.owned == nil {
+		f.owned = make(map[int]int)
+	}
+	for _, s := range shards {
+		f.owned[s.Shard] = s.Epoch
+	}
+	g.tell("the shards that this engine owns", func(c *evapi.Conn) error { return c.Own(shards) })
+}
+
+// Park lets requests for rooms of shards wait in all Kamailios. When it returns without an error, no more
+// of them come to this engine; it still answers those that it has. A Kamailio that is not connected, or
+// loses its connection meanwhile, gives it none either.
+func (g *Group) Park(ctx context.Context, shards []int) error {
+	f := &g.fleet
+	f.mu.Lock()
+	for _, s := range shards {
+		delete(f.owned, s)
+	}
+	f.mu.Unlock()
+	errs := make([]error, len(g.conns))
+	var waiting sync.WaitGroup
+	for i, c := range g.conns {
+		waiting.Go(func() {
+			if err := c.Park(ctx, shards); err != nil && !absent(err) {
+				errs[i] = fmt.Errorf("Kamailio %s: %w", c.Name(), err)
+			}
+		})
+	}
+	waiting.Wait()
+	return errors.Join(errs...)
+}
+
+// Move hands a request back to its Kamailio: it is about a room of another slot (evapi.Conn.Move). The
+// error is that of a Kamailio that cannot do this: then this engine must answer.
+func (g *Group) Move(m *evapi.Message, slot int) error {
+	err := m.Conn.Move(m.Tx, slot)
+	if errors.Is(err, evapi.ErrDown) {
+		return nil // Kamailio has given the request to somebody else by itself
+	}
+	return err
+}
+
+// Depose tells all Kamailios that another engine owns nothing any more.
+func (g *Group) Depose(engine string) {
+	f := &g.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.deposed = append(f.deposed, engine)
+	if n := len(f.deposed); n > maxDeposed {
+		f.deposed = slices.Delete(f.deposed, 0, n-maxDeposed)
+	}
+	g.tell("that engine "+engine+" is deposed", func(c *evapi.Conn) error { return c.Depose(engine) })
+}
+
+// welcomed tells a Kamailio everything again.
+func (g *Group) welcomed(c *evapi.Conn) {
+	f := &g.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, engine := range f.deposed {
+		g.tellOne(c, "that engine "+engine+" is deposed", c.Depose(engine))
+	}
+	if f.shards == 0 {
+		return
+	}
+	g.tellOne(c, "the number of shards", c.Fleet(f.shards))
+	var all []evapi.Shard
+	for _, s := range slices.Sorted(maps.Keys(f.owned)) {
+		all = append(all, evapi.Shard{Shard: s, Epoch: f.owned[s]})
+	}
+	g.tellOne(c, "the shards that this engine owns", c.Own(all))
+}
+
+// owns reports whether this engine owns any shard: an older Kamailio may give it everything.
+func (g *Group) owns() bool {
+	f := &g.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.owned) > 0
+}
+
+func (g *Group) tell(what string, send func(c *evapi.Conn) error) {
+	for _, c := range g.conns {
+		g.tellOne(c, what, send(c))
+	}
+}
+
+// tellOne logs why a Kamailio could not be told. One that is not connected is told when it is.
+func (g *Group) tellOne(c *evapi.Conn, what string, err error) {
+	if err != nil && !absent(err) {
+		g.log.Error().Err(err).Str("kamailio", c.Name()).Str("what", what).Msg("Kamailio could not be told")
+	}
+}
+
+// absent reports whether a Kamailio is not connected, or does not know of several engines.
+func absent(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrAlone) }
+
+// Gone implements evapi.GoneHandler.
+func (g *Group) Gone(c *evapi.Conn, engine string) {
+	g.log.Warn().Str("kamailio", c.Name()).Str("engine", engine).
+		Msg("another imcd has lost its connection to Kamailio")
+	if g.fleet.gone != nil {
+		g.fleet.gone(engine)
+	}
+}

@@ -1,0 +1,206 @@
+package relay
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"imcd/evapi"
+	"imcd/evapi/evapitest/kit"
+	"imcd/evapi/netstring"
+)
+
+// engineKamailio is a listener that welcomes engines, pongs, and keeps all other frames.
+type engineKamailio struct {
+	ln       net.Listener
+	features string
+	loops    sync.WaitGroup
+
+	mu     sync.Mutex
+	conn   net.Conn // the latest; guarded by mu
+	frames []string // guarded by mu
+	mute   bool     // it does not pong; guarded by mu
+}
+
+func newEngineKamailio(t *testing.T, features string) *engineKamailio {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &engineKamailio{ln: ln, features: features}
+	k.loops.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			k.mu.Lock()
+			k.conn = conn
+			k.mu.Unlock()
+			k.serve(conn)
+			conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		k.cut()
+		k.loops.Wait()
+	})
+	return k
+}
+
+// cut ends the connection.
+func (k *engineKamailio) cut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.conn != nil {
+		k.conn.Close()
+	}
+}
+
+func (k *engineKamailio) serve(conn net.Conn) {
+	in := netstring.NewReader(conn, 1<<20)
+	say := func(text string) { _, _ = conn.Write(netstring.Append(nil, []byte(text))) }
+	if b, err := in.Read(); err != nil || !strings.HasPrefix(string(b), "hello x") {
+		return
+	}
+	say(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":1,"features":"` + base64.StdEncoding.EncodeToString([]byte(k.features)) + `"}}`)
+	for {
+		b, err := in.Read()
+		if err != nil {
+			return
+		}
+		const ping = `{"jsonrpc":"2.0","method":"imc.ping","params":["`
+		k.mu.Lock()
+		mute := k.mute
+		id, pings := strings.CutPrefix(string(b), ping)
+		if !pings {
+			k.frames = append(k.frames, strings.TrimPrefix(string(b), `{"jsonrpc":"2.0","method":"`))
+		}
+		k.mu.Unlock()
+		if pings && !mute {
+			say(fmt.Sprintf(`{"jsonrpc":"2.0","method":"imc.pong","params":{"id":%q}}`, strings.TrimSuffix(id, `"]}`)))
+		}
+	}
+}
+
+// has reports whether these frames have come, and no others, and forgets them then.
+func (k *engineKamailio) has(want ...string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !slices.Equal(k.frames, want) {
+		return false
+	}
+	k.frames = nil
+	return true
+}
+
+func (k *engineKamailio) addr() string { return k.ln.Addr().String() }
+
+// engineAt is the group of engine 7 at Kamailios.
+func engineAt(t *testing.T, kamailios ...*engineKamailio) *Group {
+	t.Helper()
+	var cfgs []evapi.Config
+	for _, k := range kamailios {
+		cfgs = append(cfgs, evapi.Config{Addr: k.addr(), Secret: "x", Engine: "7", Fanout: evapi.LaneRPC})
+	}
+	g, err := New(cfgs, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestFleetIsTold: every Kamailio learns what this engine owns, also after a lost connection.
+func TestFleetIsTold(t *testing.T) {
+	a, b := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes fleet")
+	g := engineAt(t, a, b)
+	rooms := &counter{}
+	g.Start(rooms, rooms)
+	defer g.Stop()
+	connected := func() bool { names, _ := g.Missing(); return len(names) == 0 }
+	kit.Eventually(t, "connected", connected)
+	g.Depose("5")
+	g.Shards(4)
+	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}})
+	all := []string{`imc.depose","params":["5"]}`, `imc.fleet","params":["4"]}`, `imc.own","params":["0 3 2 5 ."]}`}
+	for _, k := range []*engineKamailio{a, b} {
+		kit.Eventually(t, "both know", func() bool { return k.has(all...) })
+	}
+	b.cut()
+	kit.Eventually(t, "it knows again", func() bool { return b.has(all...) })
+	kit.Eventually(t, "connected", connected)
+	if err := g.Park(kit.Context(t), []int{2}); err != nil {
+		t.Error(err)
+	}
+	for _, k := range []*engineKamailio{a, b} {
+		if !k.has(`imc.park","params":["2 ."]}`) {
+			t.Error("Park has returned before Kamailio knew")
+		}
+	}
+	a.cut()
+	kit.Eventually(t, "it knows the rest", func() bool {
+		return a.has(all[0], all[1], `imc.own","params":["0 3 ."]}`)
+	})
+}
+
+// TestFleetAbsent: a Kamailio that is away, or knows no fleets, holds nobody up.
+func TestFleetAbsent(t *testing.T) {
+	old, away := newEngineKamailio(t, "outcomes"), newEngineKamailio(t, "outcomes fleet")
+	away.ln.Close()
+	g := engineAt(t, old, away)
+	if g.owns() {
+		t.Error("it owns something at its start")
+	}
+	rooms := &counter{}
+	g.Start(rooms, rooms)
+	defer g.Stop()
+	kit.Eventually(t, "connected", g.conns[0].Ready)
+	g.Shards(4)
+	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}})
+	if !g.owns() {
+		t.Error("it owns nothing")
+	}
+	if err := g.Park(kit.Context(t), []int{0}); err != nil {
+		t.Error(err)
+	}
+	if err := g.Move(&evapi.Message{Conn: g.conns[0]}, 5); !errors.Is(err, evapi.ErrAlone) {
+		t.Errorf("a request cannot be moved there: %v", err)
+	}
+	if err := g.Move(&evapi.Message{Conn: g.conns[1]}, 5); err != nil {
+		t.Errorf("nobody waits for that answer: %v", err)
+	}
+	if !old.has() {
+		t.Error("the older Kamailio was told of fleets")
+	}
+}
+
+// TestParkEnds: a Kamailio that does not pong holds Park up for its deadline.
+func TestParkEnds(t *testing.T) {
+	k := newEngineKamailio(t, "outcomes fleet")
+	g := engineAt(t, k)
+	rooms := &counter{}
+	g.Start(rooms, rooms)
+	defer g.Stop()
+	kit.Eventually(t, "connected", g.conns[0].Ready)
+	k.mu.Lock()
+	k.mute = true
+	k.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- g.Park(ctx, []int{1}) }()
+	kit.Eventually(t, "parked", func() bool { return k.has(`imc.park","params":["1 ."]}`) })
+	cancel()
+	if err := kit.Await(t, "the end", done); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

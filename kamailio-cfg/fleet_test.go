@@ -1,0 +1,497 @@
+package kamailiocfg_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"imcd/engine"
+	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
+)
+
+// fleetShards is the number of shards in these tests.
+const fleetShards = 64
+
+// fleet is a Kamailio with engines whose shards the test divides.
+func fleet(t *testing.T, imcLocal string) (*evapitest.Kamailio, *evapitest.UA) {
+	t.Helper()
+	k := kit.Kamailio(t, evapitest.Options{IMCLocal: imcLocal, Local: "loadmodule \"ctl.so\"\n"})
+	return k, kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "chat.test"})
+}
+
+// engineOf is a stand-in that has told the number of shards.
+func engineOf(t *testing.T, k *evapitest.Kamailio, name string) *standIn {
+	t.Helper()
+	s := startEngine(t, k, name)
+	send(t, s.peer, call("imc.fleet", strconv.Itoa(fleetShards)))
+	return s
+}
+
+// owns lets an engine own shards from first to last.
+func (s *standIn) owns(t *testing.T, epoch, first, last int) {
+	t.Helper()
+	var list strings.Builder
+	for i := first; i <= last; i++ {
+		fmt.Fprintf(&list, "%d %d ", i, epoch)
+	}
+	send(t, s.peer, call("imc.own", list.String()+"."))
+	s.done(t)
+}
+
+// done waits until Kamailio has carried out the frames so far.
+func (s *standIn) done(t *testing.T) {
+	t.Helper()
+	pongs, _ := s.seen("imc.pong")
+	s.wait(t, "imc.pong", len(pongs)+2) // one may be on its way already
+}
+
+// roomIn is a room of a shard.
+func roomIn(shard int) string {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("chat-%d@chat.test", i)
+		if int(engine.Hash(name))%fleetShards == shard {
+			return "sip:" + name
+		}
+	}
+}
+
+// withoutAnswer is the number of requests that Kamailio takes for unanswered.
+func withoutAnswer(t *testing.T, k *evapitest.Kamailio) int {
+	t.Helper()
+	cmd := exec.CommandContext(kit.Context(t), "kamcmd", "-s", filepath.Join(k.Dir(), "kamailio_ctl"), "htable.dump", "imcp")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return strings.Count(string(out), "name:")
+}
+
+// nothingIsLeft checks that no request is unanswered.
+func nothingIsLeft(t *testing.T, k *evapitest.Kamailio) {
+	t.Helper()
+	if n := withoutAnswer(t, k); n != 0 {
+		t.Errorf("%d requests are without an answer", n)
+	}
+}
+
+// TestParked: a request for a room that nobody owns waits, and goes to the next owner as it came.
+func TestParked(t *testing.T) {
+	k, alice := fleet(t, "")
+	e := engineOf(t, k, "7")
+	body := "\x00\xff\r\n\"}{\\ $var(x) #ä"
+	got := say(t, alice, roomIn(5), body)
+	kit.Eventually(t, "the engine hears of the parked request", func() bool {
+		pongs, _ := e.seen("imc.pong")
+		return pongs[len(pongs)-1].Params["parked"] == "1"
+	})
+	if all, _ := e.seen("imc.message"); len(all) != 0 {
+		t.Fatalf("an engine without shards got %s", all[0].Raw)
+	}
+	e.owns(t, 3, 0, fleetShards-1)
+	if s := expect(t, got, 202); s.reason != "7" {
+		t.Errorf("answer %s", s)
+	}
+	ev := e.wait(t, "imc.message", 1)[0]
+	if msg := unb64(t, ev.Params["msg"]); !strings.HasSuffix(msg, "\r\n\r\n"+body) {
+		t.Errorf("message %q", msg)
+	}
+	if slot, err := strconv.Atoi(ev.Params["slot"]); err != nil || slot%fleetShards != 5 || ev.Params["tries"] != "2" {
+		t.Errorf("event %s", ev.Raw)
+	}
+	if age, err := strconv.Atoi(ev.Params["age"]); err != nil || age < 1 || age > 4000 {
+		t.Errorf("age %q ms", ev.Params["age"])
+	}
+	expect(t, say(t, alice, roomIn(6), "at once"), 202)
+	if ev := e.wait(t, "imc.message", 2)[1]; ev.Params["tries"] != "1" || ev.Params["age"] != "0" {
+		t.Errorf("event %s", ev.Raw)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestNobodyOwns: a parked request is answered after 5 s all the same. Once no engine has been heard of for as
+// long, requests are not parked any more.
+func TestNobodyOwns(t *testing.T) {
+	k, alice := fleet(t, "")
+	e := engineOf(t, k, "7")
+	e.done(t)
+	began := time.Now()
+	if s := expect(t, say(t, alice, roomIn(5), "hello"), 503); s.reason != "Chat service timeout" || s.after != "5" {
+		t.Errorf("answer %s", s)
+	}
+	if took := time.Since(began); took < 4*time.Second {
+		t.Errorf("answered after %v", took)
+	}
+	nothingIsLeft(t, k)
+	e.peer.Close()
+	untilUnavailable(t, alice)
+}
+
+// TestMaxParked: more than that do not wait.
+func TestMaxParked(t *testing.T) {
+	k, alice := fleet(t, "#!define IMC_MAX_PARKED 10\n")
+	e := engineOf(t, k, "7")
+	e.done(t)
+	var waiting []<-chan said
+	for range 10 {
+		waiting = append(waiting, say(t, alice, roomIn(5), "hello"))
+	}
+	kit.Eventually(t, "all are parked", func() bool { return withoutAnswer(t, k) == 10 })
+	if s := expect(t, say(t, alice, roomIn(5), "one more"), 503); s.reason != "Chat service unavailable" {
+		t.Errorf("answer %s", s)
+	}
+	e.owns(t, 1, 5, 5)
+	for _, w := range waiting {
+		expect(t, w, 202)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestManyParked: all of them reach the owner once.
+func TestManyParked(t *testing.T) {
+	const many = 1000
+	k, alice := fleet(t, "")
+	e := engineOf(t, k, "7")
+	e.done(t)
+	var waiting []<-chan said
+	for i := range many {
+		waiting = append(waiting, say(t, alice, roomIn(i%fleetShards), fmt.Sprint("message ", i)))
+	}
+	kit.Eventually(t, "all are parked", func() bool { return withoutAnswer(t, k) == many })
+	began := time.Now()
+	e.owns(t, 1, 0, fleetShards-1)
+	e.wait(t, "imc.message", many)
+	t.Logf("%d parked requests took %v", many, time.Since(began))
+	for _, w := range waiting {
+		expect(t, w, 202)
+	}
+	if all, _ := e.seen("imc.message"); len(all) != many {
+		t.Errorf("%d messages of %d", len(all), many)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestEngineKilled: what a killed engine had goes to the next owner; the others hear of its end.
+func TestEngineKilled(t *testing.T) {
+	k, alice := fleet(t, "")
+	first, second := engineOf(t, k, "7"), engineOf(t, k, "8")
+	first.falls(true)
+	first.owns(t, 1, 0, fleetShards-1)
+	var waiting []<-chan said
+	for i := range 200 {
+		waiting = append(waiting, say(t, alice, roomIn(i%fleetShards), "hello"))
+	}
+	first.wait(t, "imc.message", 200)
+	first.peer.Close()
+	if ev := second.wait(t, "imc.gone", 1)[0]; ev.Params["engine"] != "7" {
+		t.Errorf("gone: %s", ev.Raw)
+	}
+	waiting = append(waiting, say(t, alice, roomIn(1), "while nobody owns it"))
+	second.owns(t, 2, 0, fleetShards-1)
+	for _, w := range waiting {
+		if s := expect(t, w, 202); s.reason != "8" {
+			t.Errorf("answer %s", s)
+		}
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestDeposed: the answers, copies and shards of an engine that another one deposes do not count any more, although it
+// is still connected.
+func TestDeposed(t *testing.T) {
+	k, alice := fleet(t, "")
+	first, second := engineOf(t, k, "7"), engineOf(t, k, "8")
+	first.falls(true)
+	first.owns(t, 1, 0, fleetShards-1)
+	got := say(t, alice, roomIn(3), "hello")
+	late := first.wait(t, "imc.message", 1)[0]
+	second.falls(true)
+	send(t, second.peer, call("imc.depose", "7"))
+	second.owns(t, 2, 0, fleetShards-1)
+	message := second.wait(t, "imc.message", 1)[0]
+	if message.Params["tindex"] != late.Params["tindex"] || message.Params["tlabel"] != late.Params["tlabel"] {
+		t.Errorf("another transaction: %s and %s", late.Raw, message.Raw)
+	}
+	send(t, first.peer, reply(late, "403", "-1", "0", "too late"))
+	send(t, first.peer, call("imc.own", "3 9 ."))
+	send(t, first.peer, copyFrame(first.header(t), unb64(t, first.welcome.Params["next_hop"]), "sip:alice@x", "id", "x"))
+	second.done(t)
+	if n := withoutAnswer(t, k); n != 1 {
+		t.Errorf("%d requests without an answer, not 1", n)
+	}
+	send(t, second.peer, second.accepts(message))
+	if s := expect(t, got, 202); s.reason != "8" {
+		t.Errorf("answer %s", s)
+	}
+	if pongs, _ := second.seen("imc.gone"); len(pongs) != 0 {
+		t.Errorf("%s", pongs[0].Raw)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestMove: an engine hands back a request that is about a room of another one, or of which it can say nothing now.
+func TestMove(t *testing.T) {
+	k, alice := fleet(t, "")
+	first, second := engineOf(t, k, "7"), engineOf(t, k, "8")
+	first.falls(true)
+	first.owns(t, 1, 0, 31)
+	second.owns(t, 1, 32, 63)
+	move := func(ev evapitest.Event, slot string) {
+		send(t, first.peer, call("imc.move", ev.Params["tindex"], ev.Params["tlabel"], slot))
+	}
+	got := say(t, alice, roomIn(3), "#join chat-b")
+	move(first.wait(t, "imc.message", 1)[0], "1000") // 1000 is in shard 40
+	if s := expect(t, got, 202); s.reason != "8" {
+		t.Errorf("answer %s", s)
+	}
+	if ev := second.wait(t, "imc.message", 1)[0]; ev.Params["slot"] != "1000" || ev.Params["tries"] != "2" {
+		t.Errorf("event %s", ev.Raw)
+	}
+	// An engine that does not know whether it owns anything.
+	got = say(t, alice, roomIn(4), "hello")
+	ev := first.wait(t, "imc.message", 2)[1]
+	send(t, first.peer, call("imc.park", "3 4 5 ."))
+	move(ev, "")
+	first.done(t)
+	if n := withoutAnswer(t, k); n != 1 {
+		t.Errorf("%d requests without an answer, not 1", n)
+	}
+	send(t, first.peer, first.accepts(ev)) // it has no right to that now
+	first.done(t)
+	second.owns(t, 2, 4, 4)
+	if s := expect(t, got, 202); s.reason != "8" {
+		t.Errorf("answer %s", s)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestMoveInCircles: a request that no engine wants ends all the same.
+func TestMoveInCircles(t *testing.T) {
+	k, alice := fleet(t, "")
+	e := engineOf(t, k, "7")
+	e.falls(true)
+	e.owns(t, 1, 0, fleetShards-1)
+	got := say(t, alice, roomIn(3), "hello")
+	for i := range 8 {
+		ev := e.wait(t, "imc.message", i+1)[i]
+		if ev.Params["tries"] != strconv.Itoa(i+1) {
+			t.Errorf("event %s", ev.Raw)
+		}
+		send(t, e.peer, call("imc.move", ev.Params["tindex"], ev.Params["tlabel"], "5"))
+	}
+	if s := expect(t, got, 503); s.reason != "Chat service timeout" {
+		t.Errorf("answer %s", s)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestPark: an engine that gives shards away gets no more requests for them, and still answers those it has.
+func TestPark(t *testing.T) {
+	k, alice := fleet(t, "")
+	first, second := engineOf(t, k, "7"), engineOf(t, k, "8")
+	first.falls(true)
+	first.owns(t, 1, 0, fleetShards-1)
+	before := say(t, alice, roomIn(3), "before")
+	ev := first.wait(t, "imc.message", 1)[0]
+	send(t, first.peer, call("imc.park", "3 ."))
+	first.done(t)
+	after := say(t, alice, roomIn(3), "after")
+	kit.Eventually(t, "the second is parked", func() bool { return withoutAnswer(t, k) == 2 })
+	send(t, first.peer, first.accepts(ev))
+	if s := expect(t, before, 202); s.reason != "7" {
+		t.Errorf("answer %s", s)
+	}
+	send(t, second.peer, call("imc.park", "4 .")) // it is not its own
+	second.owns(t, 2, 3, 3)
+	if s := expect(t, after, 202); s.reason != "8" {
+		t.Errorf("answer %s", s)
+	}
+	// The first owns the rest, as before, and may have its shard again later.
+	first.falls(false)
+	for shard, want := range map[int]string{3: "8", 4: "7"} {
+		if s := expect(t, say(t, alice, roomIn(shard), "hello"), 202); s.reason != want {
+			t.Errorf("shard %d: answer %s", shard, s)
+		}
+	}
+	first.owns(t, 3, 3, 3)
+	if s := expect(t, say(t, alice, roomIn(3), "hello"), 202); s.reason != "7" {
+		t.Errorf("answer %s", s)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestEpochs: an older ownership does not count.
+func TestEpochs(t *testing.T) {
+	k, alice := fleet(t, "")
+	first, second := engineOf(t, k, "7"), engineOf(t, k, "8")
+	answers := func(want string) {
+		t.Helper()
+		if s := expect(t, say(t, alice, roomIn(3), "hello"), 202); s.reason != want {
+			t.Errorf("answer %s, want %s", s, want)
+		}
+	}
+	first.owns(t, 5, 3, 3)
+	second.owns(t, 4, 3, 3)
+	answers("7")
+	second.owns(t, 5, 3, 3)
+	answers("7")
+	second.owns(t, 6, 3, 3)
+	answers("8")
+	first.owns(t, 5, 3, 3)
+	answers("8")
+	// After a lost connection the same ownership is told again, not an older one.
+	second.peer.Close()
+	first.wait(t, "imc.gone", 1)
+	first.owns(t, 5, 3, 3)
+	engineOf(t, k, "8").owns(t, 6, 3, 3)
+	answers("8")
+}
+
+// TestSameEngine: an engine that connects again takes its own place, and gets again what it has not answered.
+func TestSameEngine(t *testing.T) {
+	k, alice := fleet(t, "")
+	first, other := engineOf(t, k, "7"), engineOf(t, k, "8")
+	first.falls(true)
+	first.owns(t, 1, 0, fleetShards-1)
+	got := say(t, alice, roomIn(3), "hello")
+	old := first.wait(t, "imc.message", 1)[0]
+	again := engineOf(t, k, "7")
+	if again.welcome.Params["place"] != first.welcome.Params["place"] {
+		t.Errorf("welcomes %s and %s", first.welcome.Raw, again.welcome.Raw)
+	}
+	again.falls(true)
+	again.owns(t, 1, 0, fleetShards-1)
+	ev := again.wait(t, "imc.message", 1)[0]
+	send(t, first.peer, reply(old, "403", "-1", "0", "over the old connection"))
+	first.peer.Close()
+	send(t, again.peer, again.accepts(ev))
+	expect(t, got, 202)
+	if gone, _ := other.seen("imc.gone"); len(gone) != 0 {
+		t.Errorf("%s", gone[0].Raw)
+	}
+	nothingIsLeft(t, k)
+}
+
+// TestOlderImcd: an imcd that knows of no others gets everything when it says hello, and nothing more once an engine
+// with a name owns a shard.
+func TestOlderImcd(t *testing.T) {
+	k, alice := fleet(t, "")
+	answers := func(want string) {
+		t.Helper()
+		if s := expect(t, say(t, alice, roomIn(3), "hello"), 202); s.reason != want {
+			t.Errorf("answer %s, want %s", s, want)
+		}
+	}
+	old := startStandIn(t, k)
+	answers("Accepted")
+	named := engineOf(t, k, "7")
+	named.done(t)
+	answers("Accepted")
+	old.falls(true)
+	got := say(t, alice, roomIn(4), "who answers?")
+	late := old.wait(t, "imc.message", 3)[2]
+	named.owns(t, 1, 0, fleetShards-1)
+	if s := expect(t, got, 202); s.reason != "7" {
+		t.Errorf("answer %s", s)
+	}
+	send(t, old.peer, reply(late, "403", "-1", "0", "too late"))
+	answers("7")
+	startStandIn(t, k)
+	answers("Accepted")
+	nothingIsLeft(t, k)
+}
+
+// TestRestartWithoutRefusal: a request that comes between two imcd that know of no others waits for the second.
+func TestRestartWithoutRefusal(t *testing.T) {
+	k, alice := fleet(t, "")
+	old := startStandIn(t, k)
+	old.falls(true)
+	first := say(t, alice, roomIn(3), "hello")
+	old.wait(t, "imc.message", 1)
+	old.peer.Close()
+	second := say(t, alice, roomIn(4), "hello")
+	kit.Eventually(t, "both wait", func() bool { return withoutAnswer(t, k) == 2 })
+	startStandIn(t, k)
+	expect(t, first, 202)
+	expect(t, second, 202)
+	nothingIsLeft(t, k)
+}
+
+// TestPlaces: seven engines with names have a place; the next is told that there is none.
+func TestPlaces(t *testing.T) {
+	k, _ := fleet(t, "")
+	places := make(map[string]bool)
+	var engines []*standIn
+	for i := range 7 {
+		s := startEngine(t, k, fmt.Sprint("e", i))
+		places[s.welcome.Params["place"]] = true
+		engines = append(engines, s)
+	}
+	if len(places) != 7 || places["0"] {
+		t.Errorf("places %v", places)
+	}
+	p := kit.Peer(t, k)
+	send(t, p, "hello "+k.Secret()+" e8")
+	next(t, p, "imc.full")
+	engines[3].peer.Close()
+	engines[0].wait(t, "imc.gone", 1)
+	if s := startEngine(t, k, "e9"); s.welcome.Params["place"] != engines[3].welcome.Params["place"] {
+		t.Errorf("welcome %s", s.welcome.Raw)
+	}
+}
+
+// TestOutcomesOfSeveral: each engine hears of its own copies only.
+func TestOutcomesOfSeveral(t *testing.T) {
+	k, _ := fleet(t, "")
+	bob := kit.Registered(t, k, evapitest.UAConfig{User: "bob"})
+	var engines []*standIn
+	for _, name := range []string{"", "7", "8"} {
+		engines = append(engines, startEngine(t, k, name))
+	}
+	for _, s := range engines {
+		name := "of-" + s.name
+		s.copyTo(t, bob.AOR(), name, "by rpc")
+		hop := unb64(t, s.welcome.Params["next_hop"])
+		send(t, s.peer, call("imc.batch", "9", "batch", b64(hop), b64("<sip:chat-1@a.example>"),
+			b64("Content-Type: text/plain\r\n"), b64("by batch"), bob.AOR()+" "+name+"-b .<."))
+	}
+	for _, s := range engines {
+		name := "of-" + s.name
+		for _, ev := range s.wait(t, "imc.outcome", 3) {
+			if id := unb64(t, ev.Params["id"]); ev.Params["batch"] != "9" && (ev.Params["code"] != "200" || id != name &&
+				id != name+"-b") {
+				t.Errorf("engine %q: %s", s.name, ev.Raw)
+			}
+		}
+	}
+	if _, err := bob.WaitN(kit.Context(t), 6); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRegisteredOfSeveral: one engine that owns shards hears of a registration, and of a receipt.
+func TestRegisteredOfSeveral(t *testing.T) {
+	k, alice := fleet(t, "")
+	spare, owner := engineOf(t, k, "7"), engineOf(t, k, "8")
+	owner.owns(t, 1, 0, fleetShards-1)
+	for i := range 10 {
+		kit.Registered(t, k, evapitest.UAConfig{User: fmt.Sprint("user", i)})
+	}
+	owner.wait(t, "imc.registered", 10)
+	expect(t, do(t, alice, evapitest.Request{Method: "MESSAGE", URI: roomIn(3), ContentType: "message/imdn+xml",
+		Body: []byte("<imdn/>")}), 200)
+	owner.wait(t, "imc.receipt", 1)
+	spare.done(t)
+	for _, method := range []string{"imc.registered", "imc.receipt"} {
+		if all, _ := spare.seen(method); len(all) != 0 {
+			t.Errorf("the spare got %s", all[0].Raw)
+		}
+	}
+	operator, _ := hello(t, k, k.OperatorSecret())
+	send(t, operator, "{}")
+	owner.wait(t, "imc.call", 1)
+}
