@@ -56,6 +56,8 @@ func (g *Group) Collector() prometheus.Collector {
 				}
 				return 0
 			}),
+		gauge("parked_requests", "Requests that wait in Kamailio for an imcd that owns their room, as it said last.",
+			func(s evapi.Stats) float64 { return float64(s.Parked) }),
 		count("held_total", "Times that copies waited because Kamailio had less than a third of its shared memory left.",
 			func(s evapi.Stats) uint64 { return s.Held }),
 		count("frames_in_total", "Frames read.", func(s evapi.Stats) uint64 { return s.FramesIn }),
