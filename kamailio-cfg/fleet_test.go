@@ -87,7 +87,7 @@ func TestParked(t *testing.T) {
 	got := say(t, alice, roomIn(5), body)
 	kit.Eventually(t, "the engine hears of the parked request", func() bool {
 		pongs, _ := e.seen("imc.pong")
-		return pongs[len(pongs)-1].Params["parked"] == "1"
+		return len(pongs) > 0 && pongs[len(pongs)-1].Params["parked"] == "1"
 	})
 	if all, _ := e.seen("imc.message"); len(all) != 0 {
 		t.Fatalf("an engine without shards got %s", all[0].Raw)
