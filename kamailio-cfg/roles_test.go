@@ -167,14 +167,19 @@ func TestTakeOver(t *testing.T) {
 	if w.Params["gen"] != "2" {
 		t.Errorf("welcome %s", w.Raw)
 	}
+	again := next(t, engine, "imc.message")
+	if again.Params["tindex"] != message.Params["tindex"] || again.Params["tlabel"] != message.Params["tlabel"] ||
+		again.Params["tries"] != "2" {
+		t.Errorf("event %s", again.Raw)
+	}
 	send(t, old, reply(message, "200", "1", "0", "too late"))
 	send(t, old, call("imc.ping", "1"))
 	barrier(t, engine)
 	if n := old.Pending(); n != 0 {
 		t.Errorf("the old engine got %d frames", n)
 	}
-	// The new one may answer what the old one was asked.
-	send(t, engine, reply(message, "202", "1", "0", "by the new one"))
+	// The new one answers what the old one was asked.
+	send(t, engine, reply(again, "202", "1", "0", "by the new one"))
 	expect(t, got, 202)
 	old.Close()
 	barrier(t, engine)
