@@ -73,8 +73,9 @@
 // Up to seven engines with a name share a Kamailio, if "fleet" is among its features. Each has
 // a place, a queue of outcomes and a port for copies by SIP of its own. Rooms hash to 1024
 // slots, and slots to shards (imc.fleet). imc.own says that this engine owns shards; each new
-// owner has a higher epoch, and what is older than Kamailio's table does not count. Kamailio
-// gives a request for a room to the owner of its shard. If nobody owns it, or if the owner has
+// owner has a higher epoch, and an older ownership than that of another engine does not count.
+// Who loses a shard without having parked it was taken for dead: it is deposed, see below.
+// Kamailio gives a request for a room to the owner of its shard. If nobody owns it, or if the owner has
 // not pinged for a second, the request is parked: its transaction is suspended until there is
 // an owner, or for 5 s.
 //

@@ -65,8 +65,8 @@ func (c *Conn) Fleet(shards int) error {
 }
 
 // Own tells Kamailio that this engine owns shards now. Requests for their rooms come to this
-// engine, those that wait at once. Kamailio ignores an ownership that is older than what it
-// knows.
+// engine, those that wait at once. Kamailio ignores an ownership that is older than another engine's, and
+// deposes an engine that loses a shard which it has not parked.
 func (c *Conn) Own(shards []Shard) error {
 	var payloads [][]byte
 	for part := range slices.Chunk(shards, shardsPerFrame) {

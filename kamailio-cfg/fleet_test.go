@@ -317,10 +317,13 @@ func TestPark(t *testing.T) {
 			t.Errorf("shard %d: answer %s", shard, s)
 		}
 	}
+	send(t, second.peer, call("imc.park", "3 ."))
+	second.done(t)
 	first.owns(t, 3, 3, 3)
 	if s := expect(t, say(t, alice, roomIn(3), "hello"), 202); s.reason != "7" {
 		t.Errorf("answer %s", s)
 	}
+	second.done(t) // it is no engine that was taken for dead
 	nothingIsLeft(t, k)
 }
 
@@ -334,21 +337,35 @@ func TestEpochs(t *testing.T) {
 			t.Errorf("answer %s, want %s", s, want)
 		}
 	}
-	first.owns(t, 5, 3, 3)
+	first.owns(t, 5, 0, 10)
 	second.owns(t, 4, 3, 3)
 	answers("7")
 	second.owns(t, 5, 3, 3)
 	answers("7")
+	first.owns(t, 5, 3, 3)
+	answers("7")
+	// The others have taken it for dead: it did not park its shard.
+	third := engineOf(t, k, "9")
+	third.done(t)
+	got := say(t, alice, roomIn(4), "of another shard of the dead one")
+	expect(t, got, 202)
 	second.owns(t, 6, 3, 3)
 	answers("8")
-	first.owns(t, 5, 3, 3)
+	send(t, first.peer, call("imc.own", "3 9 ."))
+	second.done(t)
 	answers("8")
-	// After a lost connection the same ownership is told again, not an older one.
+	got = say(t, alice, roomIn(4), "this one waits")
+	kit.Eventually(t, "it is parked", func() bool { return withoutAnswer(t, k) == 1 })
+	second.owns(t, 6, 4, 4)
+	if s := expect(t, got, 202); s.reason != "8" {
+		t.Errorf("answer %s", s)
+	}
+	// Nobody owns the shard, and the database has begun again.
 	second.peer.Close()
-	first.wait(t, "imc.gone", 1)
-	first.owns(t, 5, 3, 3)
-	engineOf(t, k, "8").owns(t, 6, 3, 3)
-	answers("8")
+	third.wait(t, "imc.gone", 1)
+	third.owns(t, 1, 3, 3)
+	answers("9")
+	nothingIsLeft(t, k)
 }
 
 // TestSameEngine: an engine that connects again takes its own place, and gets again what it has not answered.

@@ -25,7 +25,7 @@ func (s *Store) Commit(ctx context.Context, f store.Fence, changes []store.Chang
 // CommitAgain implements store.Store. It waits for the first Commit if the database is
 // still busy with it, and for the standby that has to confirm it: see again.go.
 func (s *Store) CommitAgain(ctx context.Context, f store.Fence, changes []store.Change) error {
-	if f.Batch > 0 && s.engineID() != 0 {
+	if f.Batch > 0 && s.EngineID() != 0 {
 		stored, err := s.hasBatch(ctx, f)
 		if stored {
 			s.committed(f, changes)
@@ -47,7 +47,7 @@ func (s *Store) commit(ctx context.Context, f store.Fence, changes []store.Chang
 	}
 	defer s.slow(time.Now(), len(changes))
 	doing := fmt.Sprintf("commit %d changes", len(changes))
-	if s.engineID() == 0 {
+	if s.EngineID() == 0 {
 		f = store.Fence{}
 	}
 	if err := cmp.Or(s.checkFence(f), checkChanges(changes)); err != nil {

@@ -67,7 +67,7 @@ const fenceParams = 4
 
 // fenceArgs are the parameters of a fence.
 func (s *Store) fenceArgs(f store.Fence) []any {
-	me := s.engineID()
+	me := s.EngineID()
 	if f.Batch == 0 {
 		me = 0
 	}
@@ -79,7 +79,7 @@ var errNoFence = fmt.Errorf("%w: a commit of an engine needs the number of a bat
 
 // checkFence refuses a commit without a fence by an engine that may lose its shards.
 func (s *Store) checkFence(f store.Fence) error {
-	if s.engineID() != 0 && f.Batch == 0 {
+	if s.EngineID() != 0 && f.Batch == 0 {
 		return errNoFence
 	}
 	return nil
@@ -91,7 +91,7 @@ func (s *Store) begin(ctx context.Context, tx *sql.Tx, f store.Fence, changes []
 	if s.dialect.name() != "postgres" {
 		return nil
 	}
-	if f.Batch == 0 || s.engineID() == 0 {
+	if f.Batch == 0 || s.EngineID() == 0 {
 		_, err := tx.ExecContext(ctx, sqlNoFence)
 		return err
 	}
@@ -120,7 +120,7 @@ func (s *Store) settle(ctx context.Context, f store.Fence, err error) error {
 
 // hasBatch reports whether the batch of f was committed; ErrDeposed: it was not, and never will be.
 func (s *Store) hasBatch(ctx context.Context, f store.Fence) (bool, error) {
-	gone, stored, err := hasBatch(ctx, s.db, s.engineID(), f.Batch)
+	gone, stored, err := hasBatch(ctx, s.db, s.EngineID(), f.Batch)
 	if gone {
 		err = s.deposed("its commits are refused")
 	}

@@ -25,7 +25,7 @@ var batches = struct {
 func nextFence(t testing.TB, s store.Store) store.Fence {
 	t.Helper()
 	own, ok := s.(*Store)
-	if !ok || own.engineID() == 0 {
+	if !ok || own.EngineID() == 0 {
 		return store.Fence{}
 	}
 	fleet := owns(t, own)

@@ -164,8 +164,8 @@ func (s *Store) join(ctx context.Context) error {
 	return err
 }
 
-// engineID is the id of this engine in the fleet; 0: there is none.
-func (s *Store) engineID() int64 {
+// EngineID is the id of this engine in the fleet, which no other start of an imcd has had; 0: there is no fleet.
+func (s *Store) EngineID() int64 {
 	if s.lease == nil {
 		return 0
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -218,7 +220,13 @@ func (d *Daemon) openStore(ctx context.Context) error {
 // makeRooms makes the engine and what carries its copies. Nothing runs yet.
 func (d *Daemon) makeRooms(context.Context) error {
 	var err error
-	if d.relay, err = relay.New(d.cfg.Kamailios, d.log); err != nil {
+	kamailios := slices.Clone(d.cfg.Kamailios)
+	if id := d.store.EngineID(); id != 0 {
+		for i := range kamailios {
+			kamailios[i].Engine = strconv.FormatInt(id, 10)
+		}
+	}
+	if d.relay, err = relay.New(kamailios, d.log); err != nil {
 		return &config.Error{Key: "evapi", Err: err}
 	}
 	if d.cfg.LookupDomains {

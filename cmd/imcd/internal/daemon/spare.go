@@ -8,6 +8,7 @@ import (
 
 	"imcd/cmd/imcd/internal/config"
 	"imcd/engine/store"
+	"imcd/evapi"
 	"imcd/evapi/jsonrpc"
 )
 
@@ -71,6 +72,7 @@ func (d *Daemon) serve(ctx context.Context, spares func()) error {
 	case err != nil:
 		return &config.Error{Key: "db_url", Err: err}
 	}
+	d.announce(fleet)
 	load := func(ctx context.Context) error { return d.startRooms(ctx, fleet) }
 	all := append([]func(context.Context) error{load}, doors...)
 	if err := steps(ctx, append(all, d.connect, d.releaseMemory)...); err != nil {
@@ -79,6 +81,20 @@ func (d *Daemon) serve(ctx context.Context, spares func()) error {
 	d.log.Info().Str("version", d.version).Int("pid", os.Getpid()).
 		Str("rpc", d.cfg.RPC.Listen).Str("http", d.cfg.HTTP.Listen).Msg("imcd is running")
 	return nil
+}
+
+// announce lets Kamailios know what this engine owns, once they are connected. Without a fleet there is
+// nothing to know.
+func (d *Daemon) announce(fleet store.Fleet) {
+	if fleet.Shards == 0 {
+		return
+	}
+	owned := make([]evapi.Shard, len(fleet.Owned.Shards))
+	for i, s := range fleet.Owned.Shards {
+		owned[i] = evapi.Shard{Shard: int(s), Epoch: int(fleet.Owned.Epochs[i])}
+	}
+	d.relay.Shards(fleet.Shards)
+	d.relay.Own(owned)
 }
 
 // startRooms loads the rooms.

@@ -18,17 +18,11 @@ const maxDeposed = 16
 // fleet is what every Kamailio is to know of this engine among others (evapi.Config.Engine). Without a
 // name it stays empty: Kamailio gives an imcd without a name everything.
 type fleet struct {
-	gone func(engine string) // fixed by OnGone; may be nil
-
 	mu      sync.Mutex  // guards the fields below, and is held while they are told
 	shards  int         // 0: not known yet
 	owned   map[int]int // epochs of the shards of this engine
 	deposed []string    // other engines, the latest last; at most maxDeposed
 }
-
-// OnGone sets what is called when another engine has lost its connection to a Kamailio. It must not
-// block. It comes before Start.
-func (g *Group) OnGone(gone func(engine string)) { g.fleet.gone = gone }
 
 // Shards tells all Kamailios, the later ones too, into how many shards rooms are divided.
 func (g *Group) Shards(n int) {
@@ -146,7 +140,4 @@ func absent(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(
 func (g *Group) Gone(c *evapi.Conn, engine string) {
 	g.log.Warn().Str("kamailio", c.Name()).Str("engine", engine).
 		Msg("another imcd has lost its connection to Kamailio")
-	if g.fleet.gone != nil {
-		g.fleet.gone(engine)
-	}
 }
