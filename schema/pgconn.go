@@ -73,7 +73,7 @@ var errUnconfirmed = fmt.Errorf("%w: not confirmed by a standby in time", ErrUnc
 
 // committed ends a call that commits. It returns err, or errUnconfirmed.
 func (c call) committed(err error) error {
-	if over := c.end(err); err == nil && (over || c.conn.unconfirmed) {
+	if over := c.end(err); err == nil && confirmed && (over || c.conn.unconfirmed) {
 		return errUnconfirmed
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"imcd/cmd/internal/stack"
+	"imcd/cmd/internal/stack/stacktest"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
@@ -13,10 +14,10 @@ import (
 const outage = 3 * time.Second
 
 // startOne starts a crowd at one imcd.
-func startOne(t *testing.T) *fleet {
+func startOne(t *testing.T, b *stacktest.Binary) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
-	f.imcd = []*stack.Stack{startPlain(t, stack.Options{DBURL: f.between(t)})}
+	f.imcd = []*stack.Stack{start(t, "", stack.Options{Binary: b.Path(t), DBURL: f.between(t)})}
 	f.talk(t, rooms)
 	return f
 }
@@ -25,29 +26,43 @@ func startOne(t *testing.T) *fleet {
 // lost or doubled.
 func TestFleetStandbyFrozen(t *testing.T) {
 	t.Parallel()
-	f := startOne(t)
+	f := startOne(t, &plain)
+	if n := f.freezeStandby(t); n > 0 {
+		t.Errorf("%d messages were answered 2xx without the standby", n)
+	}
+	f.more(t, 3*fleetRate)
+	f.judge(t, f.primary)
+}
+
+// TestFleetWithoutStandby: an imcd that does not wait for the standby is found out.
+func TestFleetWithoutStandby(t *testing.T) {
+	t.Parallel()
+	if startOne(t, &noStandby).freezeStandby(t) == 0 {
+		t.Error("nothing was answered 2xx without the standby")
+	}
+}
+
+// freezeStandby freezes the standby for a while, and returns how many messages were answered 2xx meanwhile.
+func (f *fleet) freezeStandby(t *testing.T) int {
+	t.Helper()
 	if err := f.standby.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	// Until now it may have confirmed something whose answer is on its way.
 	pause(t, outage/10)
 	frozen := time.Now()
-	pause(t, outage)
-	still := time.Now()
+	pause(t, outage+time.Second) // longer than a commit waits
+	n := f.acceptedBetween(frozen, time.Now())
 	if err := f.standby.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	f.more(t, 3*fleetRate)
-	if n := f.acceptedBetween(frozen, still); n > 0 {
-		t.Errorf("%d messages were answered 2xx without the standby", n)
-	}
-	f.judge(t, f.primary)
+	return n
 }
 
 // TestFleetPrimaryKilled: the primary is killed, the standby promoted.
 func TestFleetPrimaryKilled(t *testing.T) {
 	t.Parallel()
-	f := startOne(t)
+	f := startOne(t, &plain)
 	f.primary.Kill()
 	if err := f.standby.Promote(kit.Context(t)); err != nil {
 		t.Fatal(err)
@@ -60,7 +75,7 @@ func TestFleetPrimaryKilled(t *testing.T) {
 // which believes to be one for a while.
 func TestFleetPrimaryFrozen(t *testing.T) {
 	t.Parallel()
-	f := startOne(t)
+	f := startOne(t, &plain)
 	if err := f.primary.Pause(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +102,7 @@ func TestFleetNetwork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := startOne(t)
+			f := startOne(t, &plain)
 			f.networks[0].each(fault)
 			pause(t, outage)
 			f.networks[0].each(func(p *schematest.Proxy) { p.Pass(0) })

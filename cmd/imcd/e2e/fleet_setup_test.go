@@ -10,6 +10,8 @@ import (
 	"imcd/cmd/internal/chatter"
 	"imcd/cmd/internal/judge"
 	"imcd/cmd/internal/stack"
+	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
@@ -19,6 +21,7 @@ const (
 	fleetPhones = 40
 	fleetSize   = 8   // members of a room
 	fleetRate   = 100 // messages a second
+	slotsMax    = 1024
 	// fleetTime bounds a test with a crowd.
 	fleetTime = 2 * time.Minute
 )
@@ -64,7 +67,25 @@ func startPair(t *testing.T) (f *fleet, rooms []filling) {
 		rooms = append(rooms, r)
 	}
 	fillRooms(t, f.primary.URL("imcd"), rooms)
+	f.audit(t, rooms)
 	return f, rooms
+}
+
+// audit lets the database write down who writes.
+func (f *fleet) audit(t *testing.T, rooms []filling) {
+	t.Helper()
+	db, err := judge.Open(f.primary.URL("imcd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() // the triggers are made
+	slots := make(map[string]int)
+	for _, r := range rooms {
+		slots[roomURI(r.room)] = int(engine.Hash(store.Name{User: r.room, Host: chatHost}.Key()) % slotsMax)
+	}
+	if err := db.Audit(kit.Context(t), slots); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // talk lets a crowd talk at the Kamailios of f.
@@ -87,7 +108,7 @@ func (f *fleet) talk(t *testing.T, rooms []filling) {
 			t.Error(err)
 		}
 	})
-	f.crowd.Talk(ctx)
+	f.crowd.Talk()
 	f.more(t, 3*fleetRate)
 }
 
@@ -99,6 +120,21 @@ func (f *fleet) more(t *testing.T, n int) {
 		func() bool { return f.crowd.Log().Accepted() >= goal })
 }
 
+// evidence is what phones saw, and what is stored at pg. The talk must be over.
+func (f *fleet) evidence(t *testing.T, pg *schematest.Postgres) *judge.Evidence {
+	t.Helper()
+	db, err := judge.Open(pg.URL("imcd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() // it was only read
+	e := f.crowd.Log().Evidence(f.crowd.Members())
+	if err := db.Read(kit.Context(t), e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 // judge ends the talk, and compares what phones saw with what is stored at pg. It returns the longest
 // silence of a room.
 func (f *fleet) judge(t *testing.T, pg *schematest.Postgres) judge.Silence {
@@ -108,25 +144,18 @@ func (f *fleet) judge(t *testing.T, pg *schematest.Postgres) judge.Silence {
 	if err := f.crowd.Settle(kit.Context(t)); err != nil {
 		t.Error(err)
 	}
-	db, err := judge.Open(pg.URL("imcd"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close() // it was only read
-	e := log.Evidence(f.crowd.Members())
-	if err := db.Read(kit.Context(t), e); err != nil {
-		t.Fatal(err)
-	}
-	if err := judge.Judge(e).Err(); err != nil {
-		t.Error(err)
+	e := f.evidence(t, pg)
+	if err := judge.Judge(e).Err(); err != nil || !e.Audited {
+		t.Errorf("audited %v: %v", e.Audited, err)
 	}
 	copies, firsts := log.Copies()
 	took := log.Latencies()
 	longest := f.crowd.Silences()[0]
 	t.Logf("%d messages are stored, %d copies arrived, %d of them again; answers %v; median %v, 99 %% below %v; "+
-		"the longest silence is %v, in %s", len(e.Stored), copies, copies-firsts, log.Codes(),
+		"the longest silence is %v, in %s, and the machine stood for %v", len(e.Stored), copies, copies-firsts, log.Codes(),
 		took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond),
-		longest.Took.Round(time.Millisecond), strings.TrimPrefix(longest.Room, "sip:"))
+		longest.Took.Round(time.Millisecond), strings.TrimPrefix(longest.Room, "sip:"),
+		f.crowd.Stall().Round(time.Millisecond))
 	if n := f.crowd.Dropped(); n > 0 {
 		t.Errorf("%d messages were not said", n)
 	}

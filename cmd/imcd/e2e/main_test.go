@@ -16,9 +16,13 @@ import (
 var (
 	binary = stacktest.Binary{Build: stack.Build}
 	plain  = stacktest.Binary{Build: stack.BuildPlain}
+
+	// Each of these lacks a guard, so that tests of a fleet are seen to fail.
+	noFence   = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_fence")}
+	noStandby = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_standby")}
 )
 
-func TestMain(m *testing.M) { stacktest.Main(m, &binary, &plain) }
+func TestMain(m *testing.M) { stacktest.Main(m, &binary, &plain, &noFence, &noStandby) }
 
 // databases are what everything is tried on.
 func databases() []string { return []string{"sqlite", "postgres"} }

@@ -54,11 +54,14 @@ type Crowd struct {
 
 	latest  atomic.Int64 // when the last copy arrived, Unix ns
 	dropped atomic.Int64 // messages that were not said because openMax were waiting
+	stall   atomic.Int64 // the longest time that this process, and so maybe others, did not get on, ns
 
-	stop context.CancelFunc // ends run; nil: nobody talks
+	ctx  context.Context    // done at Close
+	end  context.CancelFunc // ends ctx
+	stop context.CancelFunc // ends run
 	all  sync.WaitGroup     // run, and messages that wait for a 2xx
 
-	begin, end time.Time // of the last talk
+	from, to time.Time // of the last talk
 }
 
 // New registers a phone for each member. The caller must call Close.
@@ -67,6 +70,8 @@ func New(ctx context.Context, opts Options) (*Crowd, error) {
 		opts.Patience = time.Minute
 	}
 	c := &Crowd{opts: opts, phones: make(map[string]*evapitest.UA), log: judge.NewLog()}
+	c.ctx, c.end = context.WithCancel(context.Background())
+	c.stop = c.end
 	for _, r := range opts.Rooms {
 		for _, user := range r.Members {
 			if c.phones[user] != nil {
@@ -120,6 +125,26 @@ func (c *Crowd) Register(ctx context.Context) error {
 	return nil
 }
 
+// Enter makes the rooms by commands: the first member of each makes it, the others join.
+func (c *Crowd) Enter(ctx context.Context) error {
+	for _, r := range c.opts.Rooms {
+		for i, user := range r.Members {
+			command := "#join"
+			if i == 0 {
+				command = "#create"
+			}
+			res, err := c.phones[user].Say(ctx, r.URI, command)
+			if err != nil {
+				return fmt.Errorf("%s says %s to %s: %w", user, command, r.URI, err)
+			}
+			if res.StatusCode/100 != 2 {
+				return fmt.Errorf("%s says %s to %s: %d %s", user, command, r.URI, res.StatusCode, res.Reason)
+			}
+		}
+	}
+	return nil
+}
+
 // Log is what the phones write down.
 func (c *Crowd) Log() *judge.Log { return c.log }
 
@@ -133,25 +158,29 @@ func (c *Crowd) Members() map[string][]string {
 }
 
 // Talk lets the phones talk until Hush.
-func (c *Crowd) Talk(ctx context.Context) {
-	ctx, c.stop = context.WithCancel(ctx)
-	c.begin = time.Now()
+func (c *Crowd) Talk() {
+	var ctx context.Context
+	ctx, c.stop = context.WithCancel(c.ctx)
+	c.from = time.Now()
 	c.all.Go(func() { c.run(ctx) })
 }
 
 // run says a message of each room in turn, by its members in turn, at the rate.
 func (c *Crowd) run(ctx context.Context) {
-	// What has been said is repeated until it is answered, after the end of the talk as well.
-	patient := context.WithoutCancel(ctx)
 	open := make(chan struct{}, openMax)
-	tick := time.NewTicker(time.Second / time.Duration(c.opts.Rate))
+	period := time.Second / time.Duration(c.opts.Rate)
+	tick := time.NewTicker(period)
 	defer tick.Stop()
+	last := time.Now()
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		now := time.Now()
+		c.stall.Store(max(c.stall.Load(), int64(now.Sub(last)-period)))
+		last = now
 		room := c.opts.Rooms[n%len(c.opts.Rooms)]
 		sender := room.Members[n/len(c.opts.Rooms)%len(room.Members)]
 		select {
@@ -161,15 +190,15 @@ func (c *Crowd) run(ctx context.Context) {
 			continue
 		}
 		c.all.Go(func() {
-			c.say(patient, room.URI, sender, fmt.Sprintf("%s says %d.%d", sender, c.begin.UnixMilli(), n))
+			c.say(room.URI, sender, fmt.Sprintf("%s says %d.%d", sender, c.from.UnixMilli(), n))
 			<-open
 		})
 	}
 }
 
-// say sends a message, again and again if need be.
-func (c *Crowd) say(ctx context.Context, room, sender, body string) {
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Patience)
+// say sends a message, again and again if need be, after the end of the talk as well.
+func (c *Crowd) say(room, sender, body string) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.opts.Patience)
 	defer cancel()
 	r := evapitest.Request{Method: "MESSAGE", URI: room, CallID: strings.ReplaceAll(body, " ", "-"), CSeq: 1,
 		Body: []byte(body)}
@@ -200,13 +229,13 @@ func (c *Crowd) try(ctx context.Context, u *evapitest.UA, r evapitest.Request) i
 
 // Hush ends the talk, and returns when every message is answered 2xx or given up.
 func (c *Crowd) Hush() {
-	c.end = time.Now()
+	c.to = time.Now()
 	c.stop()
 	c.all.Wait()
 }
 
 // Silences are those of the last talk, the longest first.
-func (c *Crowd) Silences() []judge.Silence { return c.log.Silences(c.begin, c.end) }
+func (c *Crowd) Silences() []judge.Silence { return c.log.Silences(c.from, c.to) }
 
 // Settle waits until every message answered 2xx has reached all members, and a moment longer for what
 // should not come. The error names what is missing.
@@ -230,11 +259,17 @@ func (c *Crowd) Settle(ctx context.Context) error {
 	}
 }
 
+// Stall is the longest time by which the crowd was late to say something, because the machine was busy. A
+// test that wants something within a time allows for it.
+func (c *Crowd) Stall() time.Duration { return time.Duration(c.stall.Load()) }
+
 // Dropped is how many messages were not said, because too many were waiting.
 func (c *Crowd) Dropped() int { return int(c.dropped.Load()) }
 
-// Close closes all phones. Nobody may talk.
+// Close ends a talk at once, and closes all phones.
 func (c *Crowd) Close() error {
+	c.end()
+	c.all.Wait()
 	var errs []error
 	for _, u := range c.phones {
 		errs = append(errs, u.Close())

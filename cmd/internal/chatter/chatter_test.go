@@ -113,7 +113,7 @@ func talk(t *testing.T, s *service) (*chatter.Crowd, []string) {
 			t.Error(err)
 		}
 	})
-	c.Talk(kit.Context(t))
+	c.Talk()
 	kit.Eventually(t, "messages are accepted", func() bool { return c.Log().Accepted() > 20 })
 	c.Hush()
 	return c, members

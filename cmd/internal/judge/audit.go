@@ -64,13 +64,13 @@ func (d *Database) Audit(ctx context.Context, slots map[string]int) error {
 }
 
 // readAudit reads what the triggers wrote, if Audit made any.
-func (d *Database) readAudit(ctx context.Context, e *Evidence) error {
-	there, err := d.has(ctx, "t_writes")
+func readAudit(ctx context.Context, tx *sql.Tx, e *Evidence) error {
+	there, err := has(ctx, tx, "t_writes")
 	if err != nil || !there {
 		return err
 	}
 	e.Audited = true
-	err = d.each(ctx, `SELECT shard, COALESCE(writer, 0), COALESCE(owner, 0), COALESCE(epoch, 0), room_id, seq
+	err = each(ctx, tx, `SELECT shard, COALESCE(writer, 0), COALESCE(owner, 0), COALESCE(epoch, 0), room_id, seq
 		FROM t_writes ORDER BY n`, func(rows *sql.Rows) error {
 		var w Write
 		err := rows.Scan(&w.Shard, &w.Writer, &w.Owner, &w.Epoch, &w.Room, &w.Seq)
@@ -80,7 +80,7 @@ func (d *Database) readAudit(ctx context.Context, e *Evidence) error {
 	if err != nil {
 		return err
 	}
-	return d.each(ctx, `SELECT shard, COALESCE(old, 0), COALESCE(new, 0), was, epoch, COALESCE(writer, 0), gone
+	return each(ctx, tx, `SELECT shard, COALESCE(old, 0), COALESCE(new, 0), was, epoch, COALESCE(writer, 0), gone
 		FROM t_moves ORDER BY n`, func(rows *sql.Rows) error {
 		var m Move
 		err := rows.Scan(&m.Shard, &m.From, &m.To, &m.Was, &m.Epoch, &m.Writer, &m.FromGone)

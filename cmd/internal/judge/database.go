@@ -28,19 +28,25 @@ func Open(url string) (*Database, error) {
 // Close closes it.
 func (d *Database) Close() error { return d.db.Close() }
 
-// Read adds what the database says now. Entries that are left over outside of it are the caller's to add.
+// Read adds what the database says at one moment. Entries that are left over outside of it are the caller's
+// to add.
 func (d *Database) Read(ctx context.Context, e *Evidence) error {
-	for _, read := range []func(context.Context, *Evidence) error{d.readMessages, d.readAudit, d.readBus} {
-		if err := read(ctx, e); err != nil {
-			return err
+	tx, err := d.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("read evidence: %w", err)
+	}
+	defer tx.Rollback() // it only reads
+	for _, read := range []func(context.Context, *sql.Tx, *Evidence) error{readMessages, readAudit, readBus} {
+		if err := read(ctx, tx, e); err != nil {
+			return fmt.Errorf("read evidence: %w", err)
 		}
 	}
 	return nil
 }
 
-func (d *Database) readMessages(ctx context.Context, e *Evidence) error {
+func readMessages(ctx context.Context, tx *sql.Tx, e *Evidence) error {
 	e.Heads = make(map[string]int64)
-	err := d.each(ctx, `SELECT room, seq FROM imcd_rooms`, func(rows *sql.Rows) error {
+	err := each(ctx, tx, `SELECT room, seq FROM imcd_rooms`, func(rows *sql.Rows) error {
 		var room string
 		var seq int64
 		err := rows.Scan(&room, &seq)
@@ -50,7 +56,7 @@ func (d *Database) readMessages(ctx context.Context, e *Evidence) error {
 	if err != nil {
 		return err
 	}
-	return d.each(ctx, `SELECT r.room, m.seq, m.body FROM imcd_messages m JOIN imcd_rooms r ON r.id = m.room_id
+	return each(ctx, tx, `SELECT r.room, m.seq, m.body FROM imcd_messages m JOIN imcd_rooms r ON r.id = m.room_id
 		ORDER BY 1, 2`, func(rows *sql.Rows) error {
 		var r Row
 		var body []byte
@@ -62,12 +68,12 @@ func (d *Database) readMessages(ctx context.Context, e *Evidence) error {
 }
 
 // readBus looks for announcements that nobody has deleted.
-func (d *Database) readBus(ctx context.Context, e *Evidence) error {
-	there, err := d.has(ctx, "imcd_bus")
+func readBus(ctx context.Context, tx *sql.Tx, e *Evidence) error {
+	there, err := has(ctx, tx, "imcd_bus")
 	if err != nil || !there {
 		return err
 	}
-	return d.each(ctx, `SELECT 'imcd_bus ' || id || ': ' || kind FROM imcd_bus`, func(rows *sql.Rows) error {
+	return each(ctx, tx, `SELECT 'imcd_bus ' || id || ': ' || kind FROM imcd_bus`, func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		e.Left = append(e.Left, name)
@@ -76,28 +82,22 @@ func (d *Database) readBus(ctx context.Context, e *Evidence) error {
 }
 
 // has reports whether there is a table of that name.
-func (d *Database) has(ctx context.Context, table string) (there bool, err error) {
-	err = d.db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&there)
-	if err != nil {
-		return false, fmt.Errorf("look for table %s: %w", table, err)
-	}
-	return there, nil
+func has(ctx context.Context, tx *sql.Tx, table string) (there bool, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&there)
+	return there, err
 }
 
 // each calls fn for each row of a query.
-func (d *Database) each(ctx context.Context, query string, fn func(*sql.Rows) error) error {
-	rows, err := d.db.QueryContext(ctx, query)
+func each(ctx context.Context, tx *sql.Tx, query string, fn func(*sql.Rows) error) error {
+	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
-		return fmt.Errorf("read evidence: %w", err)
+		return err
 	}
 	defer rows.Close() // Err tells
 	for rows.Next() {
 		if err := fn(rows); err != nil {
-			return fmt.Errorf("read evidence: %w", err)
+			return err
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read evidence: %w", err)
-	}
-	return nil
+	return rows.Err()
 }

@@ -1,0 +1,165 @@
+package e2e
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"imcd/cmd/internal/judge"
+	"imcd/cmd/internal/stack"
+	"imcd/cmd/internal/stack/stacktest"
+	"imcd/evapi/evapitest/kit"
+	"imcd/schema/schematest"
+)
+
+// takeoverSilence is how long no message of a room may be answered 2xx when the imcd that owns the rooms
+// fails and another one is there.
+const takeoverSilence = 2 * time.Second
+
+// startTwo starts a crowd at one Kamailio with two imcd, each with a network of its own to the database.
+func startTwo(t *testing.T, b *stacktest.Binary) *fleet {
+	t.Helper()
+	f, rooms := startPair(t)
+	for i := range 2 {
+		opts := stack.Options{Binary: b.Path(t), DBURL: f.between(t)}
+		if i > 0 {
+			opts.Beside, opts.Spare = f.imcd[0], true
+		}
+		f.imcd = append(f.imcd, start(t, "", opts))
+	}
+	f.talk(t, rooms)
+	return f
+}
+
+// takesOver waits until an imcd owns the rooms and more messages were answered.
+func (f *fleet) takesOver(t *testing.T, imcd int) {
+	t.Helper()
+	kit.Eventually(t, "the other imcd takes over", func() bool { return owns(t, f.imcd[imcd]) })
+	f.more(t, 2*fleetRate)
+}
+
+// judgeTakeovers judges, and wants to have heard from each room in time.
+func (f *fleet) judgeTakeovers(t *testing.T) {
+	t.Helper()
+	if s := f.judge(t, f.primary); s.Took > takeoverSilence+f.crowd.Stall() {
+		t.Errorf("%s was silent for %v from %v on", s.Room, s.Took, s.From)
+	}
+}
+
+// TestFleetOwnerKilled: the owner is killed again and again, and starts again as the spare.
+func TestFleetOwnerKilled(t *testing.T) {
+	f := startTwo(t, &plain)
+	for round := range 3 {
+		owner, spare := f.imcd[round%2], 1-round%2
+		if err := owner.Kill9(); err != nil {
+			t.Fatal(err)
+		}
+		f.takesOver(t, spare)
+		if err := owner.LaunchImcd(); err != nil {
+			t.Fatal(err)
+		}
+		kit.Eventually(t, "the killed one is a spare", func() bool { return alive(t, owner) })
+	}
+	f.judgeTakeovers(t)
+}
+
+// TestFleetAllKilled: all imcd are killed at once, and started again.
+func TestFleetAllKilled(t *testing.T) {
+	f := startTwo(t, &plain)
+	for _, s := range f.imcd {
+		if err := s.Kill9(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range f.imcd {
+		if err := s.LaunchImcd(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.more(t, 3*fleetRate)
+	f.judgeTakeovers(t)
+}
+
+// TestFleetOwnerFrozen: the owner is frozen, the spare takes over, and the frozen one does no harm when it
+// goes on: it is the spare then.
+func TestFleetOwnerFrozen(t *testing.T) {
+	for _, frozen := range []time.Duration{1500 * time.Millisecond, 6 * time.Second} {
+		t.Run(frozen.String(), func(t *testing.T) {
+			f := startTwo(t, &plain)
+			if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			thaw := time.After(frozen)
+			f.takesOver(t, 1)
+			<-thaw
+			if err := f.imcd[0].SignalImcd(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			f.more(t, 2*fleetRate)
+			f.swap(t)
+			f.judgeTakeovers(t)
+		})
+	}
+}
+
+// TestFleetWithoutFence: an imcd that commits without a fence, and does not notice that it was replaced, is
+// found out when it was frozen.
+func TestFleetWithoutFence(t *testing.T) {
+	f := startTwo(t, &noFence)
+	if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	f.takesOver(t, 1)
+	if err := f.imcd[0].SignalImcd(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "count 6 fails", func() bool { return judge.Judge(f.evidence(t, f.primary))[5].Wrong > 0 })
+	for _, s := range f.imcd { // they are not to end well
+		if err := s.Kill9(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// swap kills the second imcd, so that the first one takes over.
+func (f *fleet) swap(t *testing.T) {
+	t.Helper()
+	kit.Eventually(t, "the first imcd is a spare", func() bool { return alive(t, f.imcd[0]) && !owns(t, f.imcd[0]) })
+	if err := f.imcd[1].Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	f.takesOver(t, 0)
+}
+
+// TestFleetOwnerCutOff: the owner loses the database, the spare does not, and takes over.
+func TestFleetOwnerCutOff(t *testing.T) {
+	for name, fault := range map[string]func(p *schematest.Proxy){
+		"hold":  func(p *schematest.Proxy) { p.Hold() },
+		"reset": func(p *schematest.Proxy) { p.Reset() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := startTwo(t, &plain)
+			f.networks[0].each(fault)
+			f.takesOver(t, 1)
+			f.networks[0].each(func(p *schematest.Proxy) { p.Pass(0) })
+			f.swap(t)
+			f.judgeTakeovers(t)
+		})
+	}
+}
+
+// TestFleetOwnerFarAway: the owner has a slow way to the database. It may be deposed for that or not.
+func TestFleetOwnerFarAway(t *testing.T) {
+	f := startTwo(t, &plain)
+	f.networks[0].each(func(p *schematest.Proxy) { p.Pass(300 * time.Millisecond) })
+	pause(t, outage)
+	f.networks[0].each(func(p *schematest.Proxy) { p.Pass(0) })
+	f.more(t, 2*fleetRate)
+	f.judge(t, f.primary)
+}
+
+// alive reports whether an imcd runs, as the owner or as a spare.
+func alive(t *testing.T, s *stack.Stack) bool { return s.Probe(kit.Context(t), "/healthz") == nil }
+
+// owns reports whether an imcd has the rooms.
+func owns(t *testing.T, s *stack.Stack) bool { return s.Probe(kit.Context(t), "/readyz") == nil }
