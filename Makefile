@@ -18,7 +18,7 @@ go-problem := $(shell .ci/go.sh $(GO))
 $(if $(go-problem),$(error $(go-problem)))
 endif
 
-.PHONY: build test soak bench lint vuln demo run fmt clean help deps-demo deps-test deps-chroot deb dist e2e-deb test-trixie
+.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-chroot deb dist e2e-deb test-trixie
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -69,6 +69,9 @@ vuln: ## what is known of vulnerabilities in Go and the libraries; asks the Go v
 demo: deps-demo build bin/imcdemo ## a conversation of three SIP users through a real Kamailio
 	bin/imcdemo
 
+fleet: deps-fleet build bin/imcdemo ## several imcd on PostgreSQL with a standby, while one after the other is killed
+	bin/imcdemo -fleet
+
 run: deps-demo build bin/imcdemo ## Kamailio and imcd in the foreground, until Ctrl-C
 	@exec bin/imcdemo -run -parent $$PPID
 
@@ -91,6 +94,9 @@ bin/imcdemo:
 
 deps-demo:
 	@.ci/deps.sh demo
+
+deps-fleet:
+	@.ci/deps.sh fleet
 
 deps-test:
 	@.ci/deps.sh test

@@ -1,13 +1,14 @@
 #!/bin/bash
 # Installs what imcd's demonstration or tests need and this machine lacks, from
-# Debian's packages: deps.sh demo | test | chroot. Does nothing if all is there.
+# Debian's packages: deps.sh demo | fleet | test | chroot. Does nothing if all is there.
 # The user agents for browsers come from npm, as package-lock.json pins them.
 set -euo pipefail
 
 demo=(kamailio kamailio-extra-modules kamailio-websocket-modules)
+fleet=("${demo[@]}" postgresql)
 # The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says,
 # the console is looked at in Chromium. The last line is for the phones of cmd/imcd/phones.
-tests=("${demo[@]}" kamailio-tls-modules kamailio-postgres-modules postgresql pgbouncer gcc libc6-dev patch chromium
+tests=("${fleet[@]}" kamailio-tls-modules kamailio-postgres-modules pgbouncer gcc libc6-dev patch chromium
 	linphone-cli baresip)
 # Node may be here from elsewhere, and Debian's packages would be in conflict with it.
 command -v node >/dev/null || tests+=(nodejs)
@@ -22,9 +23,10 @@ die() {
 
 case "${1:-}" in
 demo) wanted=("${demo[@]}") ;;
+fleet) wanted=("${fleet[@]}") ;;
 test) wanted=("${tests[@]}") ;;
 chroot) wanted=("${chroot[@]}") ;;
-*) die "usage: deps.sh demo|test|chroot" ;;
+*) die "usage: deps.sh demo|fleet|test|chroot" ;;
 esac
 
 installed() {

@@ -1,6 +1,7 @@
 // Command imcdemo shows imcd at work. Without flags it starts a real Kamailio
 // and imcd, lets three SIP users hold a conversation, prints it, and exits 0 only
-// if each of them got exactly what they should. With -run it starts both for SIP
+// if each of them got exactly what they should. With -fleet it shows several imcd on one
+// database, which fail one after the other. With -run it starts both for SIP
 // clients of your own and stays in the foreground.
 package main
 
@@ -25,15 +26,17 @@ const (
 	exitUsage = 2
 )
 
-const usage = `Usage: imcdemo [-run [-parent PID]] [-imcd FILE]
+const usage = `Usage: imcdemo [-fleet | -run [-parent PID]] [-imcd FILE]
 
+  -fleet      several imcd on PostgreSQL with a standby, and phones that talk while one
+              after the other is killed; exits 0 only if nothing was lost
   -run        no conversation: Kamailio and imcd for SIP clients of your own,
               in the foreground until Ctrl-C
   -parent PID end when this process does, which must be the one that starts it
   -imcd FILE  the program imcd (default: beside this one)
 
 Variables: SIP_PORT, EVAPI_PORT, RPC_PORT, HTTP_PORT (ports of 127.0.0.1), DB_URL
-(of imcd), STATE_DIR (for files). With -run they default to 5060, 8448, 8449,
+(of imcd), STATE_DIR (for files); -fleet takes none. With -run they default to 5060, 8448, 8449,
 8450, a SQLite file in STATE_DIR, and ./run; else to free ports and files that
 are removed at the end.
 `
@@ -44,13 +47,14 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	flags := flag.NewFlagSet("imcdemo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	several := flags.Bool("fleet", false, "")
 	foreground := flags.Bool("run", false, "")
 	parent := flags.Int("parent", 0, "")
 	imcd := flags.String("imcd", "", "")
 	if err := flags.Parse(args); err != nil {
 		return exitUsage
 	}
-	if flags.NArg() > 0 {
+	if flags.NArg() > 0 || *several && *foreground {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
 	}
@@ -63,10 +67,15 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	if err == nil && *parent != 0 {
 		err = endWith(*parent)
 	}
-	if err == nil && *foreground {
-		err = serve(ctx, set, stdout)
-	} else if err == nil {
-		err = demo(ctx, set, stdout)
+	if err == nil {
+		switch {
+		case *several:
+			err = showFleet(ctx, set, stdout)
+		case *foreground:
+			err = serve(ctx, set, stdout)
+		default:
+			err = demo(ctx, set, stdout)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "imcdemo:", err)

@@ -38,6 +38,18 @@ func environment(vars map[string]string) func(string) string {
 	return func(name string) string { return vars[name] }
 }
 
+// TestFleet: whatever fails, nothing is lost.
+func TestFleet(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	code := run([]string{"-fleet", "-imcd", filepath.Join(bin, "imcd")}, environment(nil), &stdout, &stderr)
+	if code != exitOK || stderr.Len() > 0 || !strings.HasSuffix(stdout.String(), "Nothing was lost.\n") {
+		t.Errorf("exit code %d\n%s%s", code, stdout.String(), stderr.String())
+	}
+	if n := strings.Count(stdout.String(), "No room was without a 200 for longer than"); n != fleetSize+2 {
+		t.Errorf("%d faults\n%s", n, stdout.String())
+	}
+}
+
 func TestDemo(t *testing.T) {
 	path, state := filepath.Join(bin, "imcd"), filepath.Join(t.TempDir(), "state")
 	for range 2 {
