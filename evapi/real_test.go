@@ -44,15 +44,7 @@ func (e *events) Result(_ *evapi.Conn, r evapi.Result) { e.result(r) }
 // connect starts a Conn whose copies go straight to next.
 func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, ev *events) *evapi.Conn {
 	t.Helper()
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), NextHop: next, Fanout: lane,
-		QueueCopies: 65536}, ev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Start()
-	t.Cleanup(c.Stop)
-	kit.Await(t, "connected", ev.up)
-	return c
+	return named(t, k, "", lane, next, ev)
 }
 
 // TestRealEveryFrameOnce sends 20000 frames of random sizes: Kamailio must have

@@ -331,12 +331,7 @@ func TestBatchOnce(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if err := s.CommitAgain(testContext(t), f, c.changes); err != nil {
-			t.Errorf("%s, again: %v", name, err)
-		}
-		if got := everything(t, s); got != want {
-			t.Errorf("%s: left\n%s\nwant\n%s", name, got, want)
-		}
+		onceAgain(t, s, f, name, c.changes, want)
 	}
 }
 

@@ -125,12 +125,18 @@ func TestStoppedStandbyOfAFleet(t *testing.T) {
 		if err := standby.Resume(); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.CommitAgain(testContext(t), f, c.changes); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if got := everything(t, s); got != want {
-			t.Errorf("%s: left\n%s\nwant\n%s", name, got, want)
-		}
+		onceAgain(t, s, f, name, c.changes, want)
+	}
+}
+
+// onceAgain commits changes again that may be stored, and checks what is stored then.
+func onceAgain(t *testing.T, s *Store, f store.Fence, name string, changes []store.Change, want string) {
+	t.Helper()
+	if err := s.CommitAgain(testContext(t), f, changes); err != nil {
+		t.Errorf("%s, again: %v", name, err)
+	}
+	if got := everything(t, s); got != want {
+		t.Errorf("%s: left\n%s\nwant\n%s", name, got, want)
 	}
 }
 
