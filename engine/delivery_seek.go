@@ -19,8 +19,8 @@ func (d *delivery) setReady(r *room, m *member) {
 // hasNext reports whether there is something to send to m now.
 func (d *delivery) hasNext(r *room, m *member) bool {
 	if m.inFlight != nil {
-		f, _ := d.nextAhead(r, m) // which moves nothing
-		return f != nil
+		_, _, ok := d.nextAhead(r, m) // which moves nothing
+		return ok
 	}
 	return d.seekNext(r, m)
 }
@@ -135,41 +135,41 @@ func (r *room) behindFirst(m *member) (p *page, at int32, entry uint64, ok bool)
 	return nil, 0, 0, false
 }
 
-// nextAhead is the next copy for m behind those under way, and where m goes on behind that; nil if
+// nextAhead is the next copy for m behind those under way, and where m goes on behind that; ok is false if
 // there is none now.
-func (d *delivery) nextAhead(r *room, m *member) (*sentCopy, ahead) {
+func (d *delivery) nextAhead(r *room, m *member) (f sentCopy, next ahead, ok bool) {
 	if !d.windowOpen(r, m) {
-		return nil, ahead{}
+		return f, next, false
 	}
 	p, at, n, ok := r.behindFirst(m)
 	if !ok {
-		return nil, ahead{}
+		return f, next, false
 	}
 	if p == nil {
 		for ; n < r.log.end(); n++ {
 			e := r.log.at(n)
 			if r.owes(m, e.skip, e.seq) && !d.expired(e.expires) {
-				return &sentCopy{out: e.out, conn: e.via, seq: e.seq, at: d.clock(e.at), entry: n + 1, ahead: true},
-					ahead{entry: n + 1}
+				f = sentCopy{out: e.out, conn: e.via, seq: e.seq, at: d.clock(e.at), entry: n + 1, ahead: true}
+				return f, ahead{entry: n + 1}, true
 			}
 		}
-		return nil, ahead{}
+		return f, next, false
 	}
 	for last := p.items[at-1].seq; int(at) < len(p.items); at++ {
 		item := &p.items[at]
 		if item.seq > last+1 || item.out == nil {
-			return nil, ahead{} // the notice of losses waits until all before it has arrived
+			return f, next, false // the notice of losses waits until all before it has arrived
 		}
 		if last = item.seq; !r.owes(m, item.sender, item.seq) || d.expired(item.expires) {
 			continue
 		}
-		f := &sentCopy{out: item.out, seq: item.seq, at: d.clock(item.at), ahead: true}
+		f = sentCopy{out: item.out, seq: item.seq, at: d.clock(item.at), ahead: true}
 		if f.line = item.line; f.line {
 			f.seq = 0
 		}
-		return f, ahead{page: p, at: at + 1}
+		return f, ahead{page: p, at: at + 1}, true
 	}
-	return nil, ahead{}
+	return f, next, false
 }
 
 // hasten makes w the next wait to end: its user is there.

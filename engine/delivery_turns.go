@@ -148,11 +148,11 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 
 // nextCopy is the next copy for m, after hasNext, and where m goes on behind it.
 func (d *delivery) nextCopy(r *room, m *member) (f *sentCopy, next ahead, err error) {
+	f = &sentCopy{}
 	if m.inFlight != nil {
-		f, next = d.nextAhead(r, m)
+		*f, next, _ = d.nextAhead(r, m)
 		return f, next, nil
 	}
-	f = &sentCopy{}
 	switch {
 	case m.unshown > 0 && !m.deaf:
 		f.notice, f.losses = noticeLoss, m.unshown
