@@ -286,6 +286,9 @@ func TestMoveInCircles(t *testing.T) {
 	if s := expect(t, got, 503); s.reason != "Chat service timeout" {
 		t.Errorf("answer %s", s)
 	}
+	if all, _ := e.seen("imc.message"); len(all) != 8 {
+		t.Errorf("it was given to the engine %d times", len(all))
+	}
 	nothingIsLeft(t, k)
 }
 
