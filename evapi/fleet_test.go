@@ -292,8 +292,8 @@ func TestEngineNames(t *testing.T) {
 func TestFleetEvents(t *testing.T) {
 	t.Parallel()
 	message := func(more string) string {
-		return `{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":1,"tlabel":2,` + more + `"ruri":"` + enc("sip:a@b") +
-			`","msg":"` + enc("x") + `"}}`
+		return `{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":1,"tlabel":2,` + more +
+			`"ruri":"` + enc("sip:a@b") + `","msg":"` + enc("x") + `"}}`
 	}
 	for more, want := range map[string]Message{
 		``: {},

@@ -13,8 +13,8 @@ import (
 // named starts a Conn of an engine with a name.
 func named(t *testing.T, k *evapitest.Kamailio, name string, lane evapi.Lane, next string, ev *events) *evapi.Conn {
 	t.Helper()
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Engine: name, NextHop: next, Fanout: lane,
-		QueueCopies: 65536}, ev)
+	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Engine: name, NextHop: next,
+		Fanout: lane, QueueCopies: 65536}, ev)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,11 +80,13 @@ func (s *service) take(req *sip.Request, from *net.UDPAddr) int {
 	if s.tries[id] > 2 {
 		return 200
 	}
-	s.stored = append(s.stored, judge.Row{Room: req.To().Address.Addr(), Seq: int64(len(s.stored) + 1), Body: string(req.Body())})
+	s.stored = append(s.stored, judge.Row{Room: req.To().Address.Addr(), Seq: int64(len(s.stored) + 1),
+		Body: string(req.Body())})
 	for user, contact := range s.contacts {
 		if user != sender && user != s.lose {
 			body := fmt.Sprintf("[%s]: %s", sender, req.Body())
-			_, _ = fmt.Fprintf(writer{s.conn, contact}, "MESSAGE sip:%s@x.org SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s%s\r\n"+
+			_, _ = fmt.Fprintf(writer{s.conn, contact}, "MESSAGE sip:%s@x.org SIP/2.0\r\n"+
+				"Via: SIP/2.0/UDP %s;branch=z9hG4bK%s%s\r\n"+
 				"From: <%s>;tag=1\r\nTo: <sip:%s@x.org>\r\nCall-ID: %s-%s\r\nCSeq: 1 MESSAGE\r\nContent-Length: %d\r\n\r\n%s",
 				user, s.conn.LocalAddr(), id, user, lounge, user, id, user, len(body), body)
 		}

@@ -14,7 +14,8 @@ import (
 // has the slot of each room, from the test.
 const sqlAudit = `
 CREATE TABLE t_rooms (room text PRIMARY KEY, slot integer NOT NULL);
-CREATE TABLE t_writes (n bigint GENERATED ALWAYS AS IDENTITY, shard integer, writer bigint, owner bigint, epoch bigint, room_id bigint, seq bigint);
+CREATE TABLE t_writes (n bigint GENERATED ALWAYS AS IDENTITY, shard integer, writer bigint, owner bigint,
+	epoch bigint, room_id bigint, seq bigint);
 CREATE TABLE t_moves (n bigint GENERATED ALWAYS AS IDENTITY, shard integer, old bigint, new bigint, was bigint,
 	epoch bigint, writer bigint, gone boolean);
 

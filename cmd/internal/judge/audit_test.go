@@ -47,11 +47,12 @@ func TestTriggers(t *testing.T) {
 			line(pass, 6) + line(say, 1), line(pass, 5) + line(say, 2)}, 0},
 		"taken over": {[]string{line(pass, 5) + line(say, 1), line(gone, 5) + line(move, 6, 1, 0) + line(move, 6, 1, 1),
 			line(pass, 6) + line(say, 1)}, 0},
-		"written without a fence":       {[]string{line(say, 1)}, 1},
-		"written by somebody else":      {[]string{line(pass, 6) + line(say, 1)}, 1},
-		"written after it was gone":     {[]string{line(gone, 5), line(pass, 5) + line(say, 1)}, 1},
-		"written after it was taken":    {[]string{line(gone, 5) + line(move, 6, 1, 0), line(pass, 5) + line(say, 1)}, 1},
-		"one of two rooms is another's": {[]string{line(pass, 5) + line(move, 6, 1, 0), line(pass, 6) + line(say, 1) + line(say, 2)}, 1},
+		"written without a fence":    {[]string{line(say, 1)}, 1},
+		"written by somebody else":   {[]string{line(pass, 6) + line(say, 1)}, 1},
+		"written after it was gone":  {[]string{line(gone, 5), line(pass, 5) + line(say, 1)}, 1},
+		"written after it was taken": {[]string{line(gone, 5) + line(move, 6, 1, 0), line(pass, 5) + line(say, 1)}, 1},
+		"one of two rooms is another's": {[]string{line(pass, 5) + line(move, 6, 1, 0),
+			line(pass, 6) + line(say, 1) + line(say, 2)}, 1},
 		"taken from somebody who lives": {[]string{line(move, 6, 1, 0)}, 1},
 		"taken without a new epoch":     {[]string{line(gone, 5) + line(move, 6, 0, 0)}, 1},
 		"an epoch that falls":           {[]string{line(pass, 5) + line(say, 1), line(pass, 5) + line(move, 5, -1, 0)}, 1},
@@ -84,7 +85,8 @@ func TestLeftOnTheBus(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close() // everything is read
-	must(t, d.exec(kit.Context(t), tables+`CREATE TABLE imcd_bus (id bigint, kind text); INSERT INTO imcd_bus VALUES (7, 'x')`))
+	must(t, d.exec(kit.Context(t), tables+`
+		CREATE TABLE imcd_bus (id bigint, kind text); INSERT INTO imcd_bus VALUES (7, 'x')`))
 	e := NewLog().Evidence(nil)
 	must(t, d.Read(kit.Context(t), e))
 	if v := Judge(e); e.Audited || v[6].Wrong != 1 {

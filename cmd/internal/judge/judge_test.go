@@ -36,7 +36,8 @@ func good() *Evidence {
 		Audited: true,
 		Audit: []Write{{Shard: 1, Writer: 5, Owner: 5, Epoch: 1}, {Shard: 2, Writer: 5, Owner: 5, Epoch: 4},
 			{Shard: 1, Writer: 6, Owner: 6, Epoch: 2}, {Shard: 2, Writer: 5, Owner: 5, Epoch: 4}},
-		Moves: []Move{{Shard: 1, From: 0, To: 5, Was: 0, Epoch: 1}, {Shard: 1, From: 5, To: 6, Was: 1, Epoch: 2, FromGone: true},
+		Moves: []Move{{Shard: 1, From: 0, To: 5, Was: 0, Epoch: 1},
+			{Shard: 1, From: 5, To: 6, Was: 1, Epoch: 2, FromGone: true},
 			{Shard: 3, From: 5, To: 6, Was: 1, Epoch: 2, Writer: 5}},
 	}
 }
@@ -85,13 +86,15 @@ var crimes = []struct {
 	}},
 	{"somebody else wrote", []int{6}, func(e *Evidence) { e.Audit[2].Writer = 5 }},
 	{"somebody without a fence wrote", []int{6}, func(e *Evidence) { e.Audit[2].Writer = 0 }},
-	{"nobody wrote where nobody was the owner", []int{6}, func(e *Evidence) { e.Audit[2].Writer, e.Audit[2].Owner = 0, 0 }},
+	{"nobody wrote where nobody was the owner", []int{6},
+		func(e *Evidence) { e.Audit[2].Writer, e.Audit[2].Owner = 0, 0 }},
 	{"an epoch fell", []int{6}, func(e *Evidence) { e.Audit[3].Epoch = 3 }},
 	{"a message passed the triggers by", []int{6}, func(e *Evidence) { e.Audit = e.Audit[1:] }},
 	{"a shard was taken from a living owner", []int{6}, func(e *Evidence) { e.Moves[1].FromGone = false }},
 	{"a shard was given by somebody else", []int{6}, func(e *Evidence) { e.Moves[2].Writer = 6 }},
 	{"a shard got another owner in the same epoch", []int{6}, func(e *Evidence) { e.Moves[1].Epoch = 1 }},
-	{"a shard's epoch fell", []int{6}, func(e *Evidence) { e.Moves[2] = Move{Shard: 3, From: 5, To: 5, Was: 2, Epoch: 1} }},
+	{"a shard's epoch fell", []int{6},
+		func(e *Evidence) { e.Moves[2] = Move{Shard: 3, From: 5, To: 5, Was: 2, Epoch: 1} }},
 	{"an entry is left over", []int{7}, func(e *Evidence) { e.Left = []string{"imcp 12:34"} }},
 }
 

@@ -183,7 +183,8 @@ func (s *scan) modparam(t token) {
 		parts = append(parts, value)
 		if !slices.Contains(strings.Split(strings.ToLower(parts[0]), "|"), s.o.Module) {
 			if strings.ContainsAny(parts[0], `.*+?[(^$\`) {
-				s.note(t.line, "%s %q is a pattern that is not read here: it may concern the module %s", t.text, parts[0], s.o.Module)
+				s.note(t.line, "%s %q is a pattern that is not read here: it may concern the module %s", t.text, parts[0],
+					s.o.Module)
 			}
 			return
 		}

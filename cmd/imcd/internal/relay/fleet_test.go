@@ -73,7 +73,8 @@ func (k *engineKamailio) serve(conn net.Conn) {
 	if b, err := in.Read(); err != nil || !strings.HasPrefix(string(b), "hello x") {
 		return
 	}
-	say(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":1,"features":"` + base64.StdEncoding.EncodeToString([]byte(k.features)) + `"}}`)
+	say(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":1,"features":"` +
+		base64.StdEncoding.EncodeToString([]byte(k.features)) + `"}}`)
 	for {
 		b, err := in.Read()
 		if err != nil {
