@@ -63,7 +63,7 @@ func (g *Group) Park(ctx context.Context, shards []int) error {
 	for i, c := range g.conns {
 		waiting.Go(func() {
 			if err := c.Park(ctx, shards); err != nil && !absent(err) {
-				errs[i] = fmt.Errorf("Kamailio %s: %w", c.Name(), err)
+				errs[i] = fmt.Errorf("park shards at Kamailio %s: %w", c.Name(), err)
 			}
 		})
 	}
