@@ -62,6 +62,7 @@ func memoryOf(t *testing.T, mb int, lane evapi.Lane) (*direct, evapi.Stats) {
 	}
 	// A table of some MB: Kamailio's memory is in whole ones.
 	cfg = strings.Replace(cfg, load, load+`
+#!define IMC_HTABLE_LOADED 1
 loadmodule "htable.so"
 modparam("htable", "htable", "ballast=>size=18")`, 1)
 	d := &direct{k: kit.Kamailio(t, evapitest.Options{Config: cfg, SHM: mb}), results: make(chan evapi.Result, 1000)}
