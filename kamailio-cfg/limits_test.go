@@ -94,7 +94,8 @@ func TestLargestFrame(t *testing.T) {
 // An imcd that does not read, as under SIGSTOP, is cut off before its socket is
 // full: then Kamailio would stop answering everybody.
 func TestFrozenEngine(t *testing.T) {
-	k := kit.Kamailio(t, evapitest.Options{})
+	// Few requests are parked, so the last ones are refused at once, also if Kamailio's socket drops some.
+	k := kit.Kamailio(t, evapitest.Options{IMCLocal: "#!define IMC_MAX_PARKED 100\n"})
 	conn, err := net.Dial("tcp", k.EvapiAddr())
 	if err != nil {
 		t.Fatal(err)
