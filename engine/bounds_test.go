@@ -94,7 +94,7 @@ func TestInvitationsAreBounded(t *testing.T) {
 			}
 		})
 		h.says("#invite one")
-		if a := h.told("#invite another"); a.Code != 403 {
+		if a := h.answerTo("#invite another"); a.Code != 403 {
 			t.Errorf("%+v", a)
 		}
 	})

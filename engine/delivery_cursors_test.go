@@ -30,7 +30,7 @@ func TestCursorsAreWrittenSoon(t *testing.T) {
 // again after a crash what was noted as arrived.
 func TestCursorAheadOfOthers(t *testing.T) {
 	bubble(t, nil, func(h *house) {
-		h.want(h.told("#add carol"), 200, 1)
+		h.want(h.answerTo("#add carol"), 200, 1)
 		h.relay.take()
 		h.answers("bob", result(404))
 		h.says("1")

@@ -49,8 +49,8 @@ func lateRoom(t *testing.T, others []string, change func(*Config), run func(h *h
 	})
 }
 
-// told posts a message and gives the answer to it.
-func (h *house) told(text string) evapi.Answer {
+// answerTo posts a message and gives the answer to it.
+func (h *house) answerTo(text string) evapi.Answer {
 	h.t.Helper()
 	ch := h.post("alice", "r@x.org", text)
 	synctest.Wait()
@@ -87,7 +87,7 @@ func TestLateRoom(t *testing.T) {
 				codes := map[int]int{}
 				for range 400 {
 					for range 2 { // one can be delivered in the time
-						a := h.told("x")
+						a := h.answerTo("x")
 						if codes[a.Code]++; a.Code == 503 && (a.RetryAfter != h.e.cfg.RetryAfter || a.RC != -209) {
 							t.Fatalf("refused with %+v", a)
 						}
@@ -109,7 +109,7 @@ func TestLateRoom(t *testing.T) {
 				if oldest := time.Since(end); c.refuses && oldest > c.delay*3/2 {
 					t.Errorf("what was accepted last came %v later", oldest)
 				}
-				if a := h.told("again"); a.Code != 200 {
+				if a := h.answerTo("again"); a.Code != 200 {
 					t.Errorf("%+v when nothing waits", a)
 				}
 				step()
@@ -122,7 +122,7 @@ func TestLateRoom(t *testing.T) {
 func TestNotLate(t *testing.T) {
 	say := func(h *house, n int, d time.Duration, step func()) {
 		for i := range n {
-			if a := h.told(fmt.Sprint(i)); a.Code != 200 {
+			if a := h.answerTo(fmt.Sprint(i)); a.Code != 200 {
 				h.t.Fatalf("message %d after %v: %+v", i, time.Duration(i)*d, a)
 			}
 			<-time.After(d)
@@ -179,11 +179,11 @@ func TestNotLate(t *testing.T) {
 	t.Run("commands", func(t *testing.T) {
 		lateRoom(t, others[:1], nil, func(h *house) {
 			step := h.travel(100*time.Millisecond, "bob")
-			for h.told("x").Code == 200 && h.told("y").Code == 200 {
+			for h.answerTo("x").Code == 200 && h.answerTo("y").Code == 200 {
 				step()
 			}
-			h.want(h.told("#list"), 200, 1)
-			h.want(h.told("#add dave"), 200, 1)
+			h.want(h.answerTo("#list"), 200, 1)
+			h.want(h.answerTo("#add dave"), 200, 1)
 		})
 	})
 }

@@ -214,18 +214,18 @@ func TestMemberBacklog(t *testing.T) {
 	h.until("delivered", func() bool { more(h, &copies); return len(copies) >= 11 })
 	h.quiet()
 	more(h, &copies)
-	var told []string
+	var notices []string
 	var messages []got
 	for _, c := range copies {
 		if strings.HasPrefix(c.body, "***") {
-			told = append(told, c.body)
+			notices = append(notices, c.body)
 		} else {
 			messages = append(messages, c)
 		}
 	}
 	h.wantBodies(messages, "bob", numbers(41, 50))
-	if len(told) != 1 || !strings.HasPrefix(told[0], "*** 40 messages") {
-		t.Errorf("told %q", told)
+	if len(notices) != 1 || !strings.HasPrefix(notices[0], "*** 40 messages") {
+		t.Errorf("heard %q", notices)
 	}
 }
 

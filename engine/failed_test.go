@@ -18,7 +18,7 @@ func TestPanic(t *testing.T) {
 		h := pair(t, nil)
 		h.answers("bob", evapi.Result{}) // nothing, ever
 		for _, text := range []string{"one", "two", "three"} {
-			if a := h.told(text); a.Code != 200 {
+			if a := h.answerTo(text); a.Code != 200 {
 				t.Fatalf("%+v", a)
 			}
 		}

@@ -16,7 +16,7 @@ import (
 type echo struct {
 	engine *Engine
 	asked  chan evapi.Answer
-	last   chan struct{} // told when the last of a message's copies has come
+	last   chan struct{} // gets a value when the last of a message's copies has come
 	left   int           // copies of the current message; the shard's
 }
 

@@ -42,8 +42,8 @@ func TestHeldMessages(t *testing.T) {
 			bubble(t, func(c *Config) { c.TotalBytes, c.Durability = limit, durability }, func(h *house) {
 				h.answers("bob", evapi.Result{})
 				text, accepted := strings.Repeat("x", 3000), 0
-				a := h.told(text)
-				for ; a.Code == 200 && accepted < 1000; a = h.told(text) {
+				a := h.answerTo(text)
+				for ; a.Code == 200 && accepted < 1000; a = h.answerTo(text) {
 					accepted++
 				}
 				h.wantRefused(a)
@@ -53,7 +53,7 @@ func TestHeldMessages(t *testing.T) {
 				if n := h.e.held.total(); n < limit-10_000 || n > limit+10_000 {
 					t.Errorf("%d bytes are held", n)
 				}
-				h.wantRefused(h.told("#help"))
+				h.wantRefused(h.answerTo("#help"))
 				h.pass(h.e.cfg.ResultTimeout + time.Second) // bob waits now, without the messages
 				h.says("again")
 				h.answers("bob", result(200))

@@ -15,7 +15,7 @@ func TestOneKamailioRestarts(t *testing.T) {
 		users := []string{"bob", "carol", "dave", "eve"}
 		conns := []*evapi.Conn{{}, {}}
 		for _, user := range users[1:] {
-			h.want(h.told("#add "+user), 200, 1)
+			h.want(h.answerTo("#add "+user), 200, 1)
 		}
 		for _, user := range users {
 			h.answers(user, evapi.Result{})
@@ -59,7 +59,7 @@ func TestOneKamailioRestarts(t *testing.T) {
 // A copy that cannot be sent at all was never under way, and ends nothing that is.
 func TestUnsendable(t *testing.T) {
 	bubble(t, nil, func(h *house) {
-		h.want(h.told("#add carol"), 200, 1)
+		h.want(h.answerTo("#add carol"), 200, 1)
 		h.answers("bob", result(tooLarge))
 		h.answers("carol", evapi.Result{})
 		for range 3 {
@@ -79,8 +79,8 @@ func TestDroppedNotices(t *testing.T) {
 		h.says("one")
 		slow := h.relay.take()
 		for range 3 {
-			h.want(h.told("#add carol"), 200, 1)
-			h.want(h.told("#remove carol"), 200, 1)
+			h.want(h.answerTo("#add carol"), 200, 1)
+			h.want(h.answerTo("#remove carol"), 200, 1)
 		}
 		h.store.mu.Lock()
 		h.store.asked = nil

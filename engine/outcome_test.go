@@ -135,7 +135,7 @@ func (h *house) registers(user string) {
 // says posts a message of alice and lets everything come to rest.
 func (h *house) says(text string) {
 	h.t.Helper()
-	if a := h.told(text); a.Code != 200 {
+	if a := h.answerTo(text); a.Code != 200 {
 		h.t.Errorf("%q: %+v", text, a)
 	}
 }

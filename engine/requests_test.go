@@ -140,7 +140,7 @@ func (c *phoneCase) post(t *testing.T, h *house) (evapi.Answer, []got) {
 func (c *phoneCase) fromStranger(t *testing.T, h *house) {
 	t.Helper()
 	a, copies := c.post(t, h)
-	code, told := 404, 0
+	code, notices := 404, 0
 	switch {
 	case c.kind == sipmsg.Receipt || c.kind == sipmsg.Typing:
 		code = 200
@@ -148,9 +148,9 @@ func (c *phoneCase) fromStranger(t *testing.T, h *house) {
 		code = c.code
 	}
 	if (c.kind == sipmsg.Text || c.file == "empty" || c.file == "white") && c.file != "auto-reply" {
-		told = 1
+		notices = 1
 	}
-	if a.Code != code || len(copies) != told {
+	if a.Code != code || len(copies) != notices {
 		t.Errorf("of no member: %d %s, and %+v", a.Code, a.Reason, copies)
 	}
 }

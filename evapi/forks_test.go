@@ -10,7 +10,7 @@ func TestForks(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		codes []int // of the devices; 0: could not be sent
-		told  []int // what is the copy's after each; -1: nothing
+		known []int // what is the copy's after each; -1: nothing
 	}{
 		{[]int{200}, []int{200}},
 		{[]int{404}, []int{404}},
@@ -30,8 +30,8 @@ func TestForks(t *testing.T) {
 			if ok {
 				got = r.Code
 			}
-			if got != tt.told[i] || ok && r.CallID != "x" {
-				t.Errorf("%v: after %d of them %d, want %d", tt.codes, i+1, got, tt.told[i])
+			if got != tt.known[i] || ok && r.CallID != "x" {
+				t.Errorf("%v: after %d of them %d, want %d", tt.codes, i+1, got, tt.known[i])
 			}
 		}
 		if n := len(f.open) + len(f.older); n != 0 {

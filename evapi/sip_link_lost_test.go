@@ -77,7 +77,7 @@ func TestSIPLinkForgotten(t *testing.T) {
 			}
 		}
 	}
-	told := next(imcLink)
+	first := next(imcLink)
 	p.set(func() { p.stranger = true })
 	send("lost")
 	kit.Eventually(t, "its refusal", func() bool { return r.has("result lost 503 local=false") })
@@ -87,8 +87,8 @@ func TestSIPLinkForgotten(t *testing.T) {
 	if frame := next(imcBatch); !strings.Contains(frame, "sip:a@h framed ") {
 		t.Errorf("frame %s", frame)
 	}
-	if again := next(imcLink); again != told {
-		t.Errorf("first %s, then %s", told, again)
+	if again := next(imcLink); again != first {
+		t.Errorf("first %s, then %s", first, again)
 	}
 	if p.got() != before {
 		t.Error("copies go by SIP to who does not know them")

@@ -49,7 +49,7 @@ type member struct {
 	suspects map[int64]time.Time // by mu; engines that seem to be dead, and since when
 
 	judged chan struct{} // state may have changed
-	gone   sync.Once     // lost is told once
+	gone   sync.Once     // lost is reported once
 
 	stop  context.CancelFunc // ends the loops
 	loops sync.WaitGroup

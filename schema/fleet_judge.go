@@ -54,8 +54,7 @@ type watch struct {
 	moved       bool      // it was seen to beat
 }
 
-// look returns for how long the engine has been seen not to beat; less than 0 at times when that cannot be
-// told.
+// look returns for how long the engine has been seen not to beat; less than 0 while nothing is known of that.
 func (w *watch) look(beat int64, v *view) time.Duration {
 	if w.since.IsZero() || beat != w.beat {
 		w.moved = !w.since.IsZero()

@@ -10,9 +10,6 @@ import (
 
 // TestGuards: the tests of the fence fail without it. Build tags take it away.
 func TestGuards(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it compiles the package twice")
-	}
 	for tag, test := range map[string]string{"unsafe_fence": "TestSpareTakesOver",
 		"unsafe_epoch": "TestFenceWantsEachShard"} {
 		out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-tags", tag, "-run", "^"+test+"$",

@@ -126,9 +126,9 @@ func putMember(room, user string, flag int) store.Change {
 	return store.Change{Op: store.PutMember, Member: store.MemberRow{Room: at(room), User: at(user), Flag: flag}}
 }
 
-func putInvited(room, user, inviter string, told bool) store.Change {
+func putInvited(room, user, inviter string, delivered bool) store.Change {
 	return store.Change{Op: store.PutMember, Member: store.MemberRow{Room: at(room), User: at(user),
-		Flag: store.MemberInvited, Inviter: at(inviter), Delivered: told}}
+		Flag: store.MemberInvited, Inviter: at(inviter), Delivered: delivered}}
 }
 
 func deleteMember(room, user string) store.Change {

@@ -20,7 +20,7 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const every = 10 * time.Second
 		var stuck atomic.Bool
-		var told atomic.Int32
+		var beats atomic.Int32
 		var log strings.Builder
 		alive := func(ctx context.Context) error {
 			if stuck.Load() {
@@ -33,7 +33,7 @@ func TestWatch(t *testing.T) {
 			if state != "WATCHDOG=1" {
 				t.Errorf("systemd hears %q", state)
 			}
-			told.Add(1)
+			beats.Add(1)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		over := make(chan struct{})
@@ -45,7 +45,7 @@ func TestWatch(t *testing.T) {
 			t.Helper()
 			<-time.After(in)
 			synctest.Wait()
-			if n := told.Swap(0); n < least || n > most {
+			if n := beats.Swap(0); n < least || n > most {
 				t.Errorf("in %v systemd heard %d times, want %d to %d", in, n, least, most)
 			}
 		}

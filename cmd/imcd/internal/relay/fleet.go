@@ -11,14 +11,14 @@ import (
 	"imcd/evapi"
 )
 
-// maxDeposed bounds the deposed engines that Kamailios are told of again. By then an older one has
+// maxDeposed bounds the deposed engines that Kamailios learn again. By then an older one has
 // noticed.
 const maxDeposed = 16
 
 // fleet is what every Kamailio is to know of this engine among others (evapi.Config.Engine). Without a
 // name it stays empty: Kamailio gives an imcd without a name everything.
 type fleet struct {
-	mu      sync.Mutex  // guards the fields below, and is held while they are told
+	mu      sync.Mutex  // guards the fields below, and is held while frames of them are sent
 	shards  int         // 0: not known yet
 	owned   map[int]int // epochs of the shards of this engine
 	deposed []string    // other engines, the latest last; at most maxDeposed
@@ -126,10 +126,11 @@ func (g *Group) tell(what string, send func(c *evapi.Conn) error) {
 	}
 }
 
-// tellOne logs why a Kamailio could not be told. One that is not connected is told when it is.
+// tellOne logs why a Kamailio did not get a frame. One that is not connected gets it once it is.
 func (g *Group) tellOne(c *evapi.Conn, what string, err error) {
 	if err != nil && !absent(err) {
-		g.log.Error().Err(err).Str("kamailio", c.Name()).Str("what", what).Msg("Kamailio could not be told")
+		g.log.Error().Err(err).Str("kamailio", c.Name()).Str("what", what).
+			Msg("a frame about the fleet was not sent to Kamailio")
 	}
 }
 

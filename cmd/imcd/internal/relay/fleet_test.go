@@ -121,8 +121,8 @@ func engineAt(t *testing.T, kamailios ...*engineKamailio) *Group {
 	return g
 }
 
-// TestFleetIsTold: every Kamailio learns what this engine owns, also after a lost connection.
-func TestFleetIsTold(t *testing.T) {
+// TestKamailiosLearnTheFleet: every Kamailio learns what this engine owns, also after a lost connection.
+func TestKamailiosLearnTheFleet(t *testing.T) {
 	a, b := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes fleet")
 	g := engineAt(t, a, b)
 	rooms := &counter{}
@@ -181,7 +181,7 @@ func TestFleetAbsent(t *testing.T) {
 		t.Errorf("nobody waits for that answer: %v", err)
 	}
 	if !old.has() {
-		t.Error("the older Kamailio was told of fleets")
+		t.Error("the older Kamailio got frames of a fleet")
 	}
 }
 
