@@ -41,9 +41,8 @@ func (d *delivery) pump() {
 		if !d.turn(r, small) {
 			return
 		}
-		d.spent = 0
 		if !small {
-			d.ahead = 0
+			d.spent, d.ahead = 0, 0
 		}
 		(*list)[0] = nil
 		*list = (*list)[1:]

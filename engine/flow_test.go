@@ -292,6 +292,25 @@ func TestSmallRoomsLeaveTurns(t *testing.T) {
 	})
 }
 
+// TestLargeRoomsTakeTurns: large rooms take turns also if small ones speak between any two of their copies.
+func TestLargeRoomsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTown(t, map[string][]string{"one": people("one", 1000), "two": people("two", 1000),
+			"small": people("small", 5)}, &phones{bounds: evapi.Bounds{Paced: true},
+			away: func(string) time.Duration { return 4 * time.Millisecond }}, true,
+			func(c *Config) { c.HashSize, c.MaxBurst, c.MaxDelay = 0, 16, 0 })
+		h.accepted(h.talk("one0", "one", 1))
+		h.accepted(h.talk("two0", "two", 1))
+		for range 40 {
+			h.accepted(h.talk("small0", "small", 1))
+			h.pass(4 * time.Millisecond)
+		}
+		if one, two := h.phones.heard("one"), h.phones.heard("two"); min(one, two) < max(one, two)*4/5 {
+			t.Errorf("%d copies of one room, %d of the other", one, two)
+		}
+	})
+}
+
 // TestBurst: how many copies may have been sent just now, without an answer.
 func TestBurst(t *testing.T) {
 	for name, c := range map[string]struct {
