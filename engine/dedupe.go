@@ -121,6 +121,6 @@ func (d *dedupe) endLate(n *seen, a evapi.Answer, now time.Time) {
 
 // seenChange stores the answer together with the changes, for repetitions after a restart.
 func (c *call) seenChange() store.Change {
-	return store.Change{Op: store.PutSeen, Seen: &store.SeenRow{Key: c.req.seen.key, Shard: Hash(c.req.roomKey()),
+	return store.Change{Op: store.PutSeen, Seen: &store.SeenRow{Key: c.req.seen.key, Shard: store.Hash(c.req.roomKey()),
 		Code: c.reply.Code, RC: c.reply.RC, Reason: c.reply.Reason, At: c.req.seen.at}}
 }

@@ -3,7 +3,7 @@
 //
 // # Owners
 //
-// A room belongs to the shard that its name hashes to (Hash). A shard is one goroutine, and nothing
+// A room belongs to the shard that its name hashes to (store.Hash). A shard is one goroutine, and nothing
 // else touches its rooms. It reads an inbox: requests, of which a bounded number may wait, and
 // results of copies, outcomes of commits and queries, which are never refused: the engine's own
 // work bounds them.

@@ -77,7 +77,7 @@ func (e *Engine) checkIdle() {
 func (e *Engine) shardOf(room store.Name) *shard { return e.shardOfKey(room.Key()) }
 
 func (e *Engine) shardOfKey(roomKey string) *shard {
-	return e.shards[Hash(roomKey)&uint32(len(e.shards)-1)]
+	return e.shards[store.Hash(roomKey)&uint32(len(e.shards)-1)]
 }
 
 // newRoomID names an incarnation of a room for ever.

@@ -38,7 +38,9 @@ type filled struct {
 	room store.RoomState
 }
 
-func (f filled) Load(_ context.Context, fn func(store.RoomState) error) error { return fn(f.room) }
+func (f filled) Load(_ context.Context, _ store.Part, fn func(store.RoomState) error) error {
+	return fn(f.room)
+}
 
 // BenchmarkFanOut is what the engine itself costs per copy, the answer to it
 // included.

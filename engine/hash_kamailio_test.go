@@ -15,7 +15,7 @@ func TestHashIsKamailios(t *testing.T) {
 `)
 	for _, user := range []string{"a", "ab", "abc", "abcd", "chat-1", "Chat-Room.22", strings.Repeat("xyz", 20)} {
 		reason := ask("sip:" + user + "@Example.org")
-		h := Hash(store.Name{User: user, Host: "Example.org"}.Key())
+		h := store.Hash(store.Name{User: user, Host: "Example.org"}.Key())
 		if want := strconv.FormatUint(uint64(h), 10); reason != want {
 			t.Errorf("%s: Kamailio's corehash is %q, ours %s", user, reason, want)
 		}

@@ -52,10 +52,14 @@ func (s *memStore) committed() int {
 	return s.commits
 }
 
-func (s *memStore) Load(_ context.Context, fn func(store.RoomState) error) error {
+func (s *memStore) Load(_ context.Context, part store.Part, fn func(store.RoomState) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	in := part.Matcher()
 	for _, key := range slices.Sorted(maps.Keys(s.rooms)) {
+		if !in(store.Hash(key)) {
+			continue
+		}
 		if err := fn(s.state(key)); err != nil {
 			return err
 		}
@@ -261,23 +265,26 @@ func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit
 	return rows, nil
 }
 
-func (s *memStore) Seen(_ context.Context, since time.Time) ([]store.SeenRow, error) {
+func (s *memStore) Seen(_ context.Context, part store.Part, since time.Time) ([]store.SeenRow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var rows []store.SeenRow
+	in := part.Matcher()
 	for _, r := range s.answers {
-		if r.At.After(since) {
+		if r.At.After(since) && in(r.Shard) {
 			rows = append(rows, r)
 		}
 	}
 	return rows, nil
 }
 
-func (s *memStore) Notes(_ context.Context, limit int) ([]store.NoteRow, error) {
+func (s *memStore) Notes(_ context.Context, part store.Part, limit int) ([]store.NoteRow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rows := slices.SortedFunc(maps.Values(s.notes), func(a, b store.NoteRow) int { return a.At.Compare(b.At) })
-	return rows[max(0, len(rows)-limit):], nil
+	rows = rows[max(0, len(rows)-limit):]
+	in := part.Matcher()
+	return slices.DeleteFunc(rows, func(r store.NoteRow) bool { return !in(store.Hash(r.Room.Key())) }), nil
 }
 
 // Prune takes the bodies of messages that are over the limits, oldest first.

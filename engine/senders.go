@@ -3,6 +3,8 @@ package engine
 import (
 	"sync"
 	"time"
+
+	"imcd/engine/store"
 )
 
 const (
@@ -46,7 +48,7 @@ func newSenders(most int) *senders {
 // with calls f with the meters of a sender, which nobody else uses meanwhile. It does nothing if there
 // are too many senders.
 func (s *senders) with(key string, now time.Time, f func(*senderMeters)) {
-	p := &s.parts[Hash(key)%senderParts]
+	p := &s.parts[store.Hash(key)%senderParts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.byKey[key]

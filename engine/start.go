@@ -104,7 +104,7 @@ func (e *Engine) loadRooms(ctx context.Context) error {
 			e.shardOf(state.Room.Name).install(state)
 		}
 	})
-	err := e.store.Load(ctx, func(state store.RoomState) error {
+	err := e.store.Load(ctx, store.Part{}, func(state store.RoomState) error {
 		loaded <- state
 		return nil
 	})
@@ -160,7 +160,7 @@ func randomTag() string {
 
 // loadSeen loads the answers of an earlier run.
 func (e *Engine) loadSeen(ctx context.Context) error {
-	rows, err := e.store.Seen(ctx, time.Now().Add(-e.cfg.DuplicateWindow))
+	rows, err := e.store.Seen(ctx, store.Part{}, time.Now().Add(-e.cfg.DuplicateWindow))
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (e *Engine) flush(ctx context.Context) {
 
 // loadNotes loads kept notices. They are sent one after the other, as to users that are offline.
 func (e *Engine) loadNotes(ctx context.Context) error {
-	rows, err := e.store.Notes(ctx, maxKept*len(e.shards))
+	rows, err := e.store.Notes(ctx, store.Part{}, maxKept*len(e.shards))
 	if err != nil {
 		return fmt.Errorf("loading notices: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"imcd/engine"
+	"imcd/engine/store"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
@@ -54,7 +54,7 @@ func (s *standIn) done(t *testing.T) {
 func roomIn(shard int) string {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("chat-%d@chat.test", i)
-		if int(engine.Hash(name))%fleetShards == shard {
+		if int(store.Hash(name))%fleetShards == shard {
 			return "sip:" + name
 		}
 	}

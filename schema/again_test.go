@@ -58,12 +58,12 @@ func everything(t *testing.T, s *Store) string {
 		}
 		text += fmt.Sprintf("  %v\n", list)
 	}
-	seen, err := s.Seen(testContext(t), epoch.Add(-time.Hour))
+	seen, err := s.Seen(testContext(t), store.Part{}, epoch.Add(-time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.SortFunc(seen, func(a, b store.SeenRow) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	notes, err := s.Notes(testContext(t), 10)
+	notes, err := s.Notes(testContext(t), store.Part{}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,9 @@ import (
 )
 
 // Seen implements store.Store. The oldest come first.
-func (s *Store) Seen(ctx context.Context, since time.Time) ([]store.SeenRow, error) {
+func (s *Store) Seen(ctx context.Context, part store.Part, since time.Time) ([]store.SeenRow, error) {
 	var list []store.SeenRow
+	in := part.Matcher()
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
 		var r store.SeenRow
 		var key []byte
@@ -21,7 +22,9 @@ func (s *Store) Seen(ctx context.Context, since time.Time) ([]store.SeenRow, err
 		}
 		copy(r.Key[:], key)
 		r.At = time.UnixMilli(at)
-		list = append(list, r)
+		if in(r.Shard) {
+			list = append(list, r)
+		}
 		return nil
 	}, sqlSeen, since.UnixMilli())
 	if err != nil {
@@ -31,8 +34,9 @@ func (s *Store) Seen(ctx context.Context, since time.Time) ([]store.SeenRow, err
 }
 
 // Notes implements store.Store.
-func (s *Store) Notes(ctx context.Context, limit int) ([]store.NoteRow, error) {
+func (s *Store) Notes(ctx context.Context, part store.Part, limit int) ([]store.NoteRow, error) {
 	var list []store.NoteRow
+	in := part.Matcher()
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
 		var r store.NoteRow
 		var at int64
@@ -40,7 +44,9 @@ func (s *Store) Notes(ctx context.Context, limit int) ([]store.NoteRow, error) {
 			return err
 		}
 		r.At = time.UnixMilli(at)
-		list = append(list, r)
+		if in(store.Hash(r.Room.Key())) {
+			list = append(list, r)
+		}
 		return nil
 	}, sqlNotes, limit)
 	if err != nil {

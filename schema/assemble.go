@@ -45,9 +45,10 @@ type (
 // assembler makes rooms out of the rows of Load's queries. It belongs to one call
 // of Load or LoadRooms.
 type assembler struct {
-	left *leftovers
-	log  zerolog.Logger
-
+	left    *leftovers
+	log     zerolog.Logger
+	in      func(hash uint32) bool // of part; nil: all
+	names   int                    // rooms in Kamailio's table, of all parts
 	rooms   []*storedRoom
 	byURI   map[string]*storedRoom
 	byID    map[int64]*storedRoom // by store.RoomRow.ID
@@ -65,14 +66,25 @@ type assembler struct {
 	lost []cursorRow // cursors in rooms that are there, of nobody that is; at most cleanUpCursors
 }
 
-func newAssembler(left *leftovers, log zerolog.Logger) *assembler {
-	return &assembler{left: left, log: log, byID: make(map[int64]*storedRoom), invited: make(map[invitee]invitation)}
+// newAssembler makes one for the rooms of a part.
+func newAssembler(part store.Part, left *leftovers, log zerolog.Logger) *assembler {
+	a := &assembler{left: left, log: log, byID: make(map[int64]*storedRoom), invited: make(map[invitee]invitation)}
+	if !part.All() {
+		a.in = part.Matcher()
+	}
+	return a
 }
 
 // addRoom takes a row of sqlLoadRooms. A room that is marked deleted is
 // remembered: a new one of that name gets a row of its own age.
 func (a *assembler) addRoom(row *row) {
 	user, host, flag := row.text(1), row.text(2), row.number(3)
+	if flag&store.RoomDeleted == 0 {
+		a.names++
+	}
+	if a.in != nil && !a.in(store.Hash(store.Name{User: user, Host: host}.Key())) {
+		return
+	}
 	r := &storedRoom{rowID: row.number(0), uri: "sip:" + user + "@" + host}
 	if !usableName(user, host) || utf8.RuneCountInString(r.uri) > maxChars {
 		a.oddRooms.add(r.uri)
@@ -108,6 +120,15 @@ func (a *assembler) dropDuplicates() {
 		a.left.removeRoom(r.row.Name) // a row of the same name that is marked deleted: it must not take this one with it
 		return false
 	})
+}
+
+// list has the names of the rooms, as conditions take them.
+func (a *assembler) list() []roomRow {
+	rows := make([]roomRow, len(a.rooms))
+	for i, r := range a.rooms {
+		rows[i] = roomRow{Room: r.uri, Name: r.row.Name.User, Domain: r.row.Name.Host}
+	}
+	return rows
 }
 
 // addID takes a row of sqlLoadIDs.

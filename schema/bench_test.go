@@ -46,7 +46,7 @@ func BenchmarkLoad(b *testing.B) {
 		start := func(b *testing.B) {
 			for b.Loop() {
 				members := 0
-				if err := s.Load(context.Background(), func(r store.RoomState) error {
+				if err := s.Load(context.Background(), store.Part{}, func(r store.RoomState) error {
 					members += len(r.Members)
 					return nil
 				}); err != nil || members != 100000 {
@@ -73,7 +73,7 @@ func BenchmarkLoad(b *testing.B) {
 func waiting(b *testing.B, s *Store) int64 {
 	enough := errors.New("enough")
 	held := -inUse()
-	if err := s.Load(context.Background(),
+	if err := s.Load(context.Background(), store.Part{},
 		func(store.RoomState) error { held += inUse(); return enough }); !errors.Is(err, enough) {
 		b.Fatal(err)
 	}

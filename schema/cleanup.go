@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"slices"
 	"time"
+
+	"imcd/engine/store"
 )
 
 // Bounds of the rows that one Load deletes. The rest harms nobody, and the next Load goes
@@ -20,13 +22,17 @@ const (
 )
 
 // cleanUp deletes our rows of rooms and members that the module has deleted meanwhile. lost are the cursors of members.
-// If more rooms are lost than the stored ones that were loaded, nothing is
-// deleted: rather than the module, a wrong rooms_table may have made them vanish.
-func (s *Store) cleanUp(ctx context.Context, stored int, lost []cursorRow) {
+// If more rooms are lost than are stored, nothing is deleted: rather than the module, a wrong
+// rooms_table may have made them vanish. Of a fleet, the engine that loads the first shard looks for
+// lost rooms.
+func (s *Store) cleanUp(ctx context.Context, part store.Part, stored int, lost []cursorRow) {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpTime)
 	defer cancel()
-	rooms, err := s.cleanUpRooms(ctx, stored)
-	cursors := 0
+	var rooms, cursors int
+	var err error
+	if part.All() || slices.Contains(part.Shards, 0) {
+		rooms, err = s.cleanUpRooms(ctx, stored)
+	}
 	if err == nil {
 		cursors, err = s.cleanUpCursors(ctx, lost)
 	}

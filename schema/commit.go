@@ -157,6 +157,12 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		},
 		func() error { return execRows(ctx, s, tx, b.dropInvites, sqlDropInvites) },
 		func() error { return execRows(ctx, s, tx, b.dropMembers, sqlDropMembers) },
+		func() error {
+			if s.EngineID() == 0 { // else Load may not have seen them
+				return nil
+			}
+			return execRows(ctx, s, tx, b.putRooms, sqlDropOrphans)
+		},
 		func() error { return execRows(ctx, s, tx, b.putRooms, sqlUpdateRooms, sqlInsertRooms) },
 		func() error { return execRows(ctx, s, tx, b.putMembers, sqlUpdateMembers, sqlInsertMembers) },
 		func() error { return execRows(ctx, s, tx, b.putInvites, sqlPutInvites) },

@@ -136,7 +136,7 @@ func TestErrorOfCallbackEndsLoad(t *testing.T) {
 		commit(t, s, putRoom("a", 0), putRoom("b", 0), putRoom("c", 0))
 		enough := errors.New("enough")
 		calls := 0
-		err := s.Load(testContext(t), func(store.RoomState) error { calls++; return enough })
+		err := s.Load(testContext(t), store.Part{}, func(store.RoomState) error { calls++; return enough })
 		if !errors.Is(err, enough) || calls != 1 {
 			t.Errorf("%d calls, error %v", calls, err)
 		}
@@ -217,7 +217,7 @@ func TestEveryCallKeepsToItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		calls := map[string]error{
-			"Load":      s.Load(ctx, func(store.RoomState) error { return nil }),
+			"Load":      s.Load(ctx, store.Part{}, func(store.RoomState) error { return nil }),
 			"Commit":    s.Commit(ctx, store.Fence{}, []store.Change{putRoom("r", 0)}),
 			"Ping":      s.Ping(ctx),
 			"LoadRooms": func() error { _, err := s.LoadRooms(ctx, []store.Name{at("r")}); return err }(),

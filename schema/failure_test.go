@@ -62,7 +62,7 @@ func fill(t *testing.T, s *Store, n int) {
 func calls(ctx context.Context, s *Store) map[string]error {
 	_, loadRooms := s.LoadRooms(ctx, []store.Name{at("r")})
 	_, messages := s.Messages(ctx, 1, 0, 10)
-	_, seen := s.Seen(ctx, epoch)
+	_, seen := s.Seen(ctx, store.Part{}, epoch)
 	_, prune := s.Prune(ctx, store.Limits{Messages: 1, SeenAge: time.Hour}, epoch)
 	return map[string]error{
 		"Messages":  messages,
@@ -70,7 +70,7 @@ func calls(ctx context.Context, s *Store) map[string]error {
 		"Prune":     prune,
 		"LoadRooms": loadRooms,
 		"Commit":    s.Commit(ctx, store.Fence{}, []store.Change{putRoom("r", 1)}),
-		"Load":      s.Load(ctx, func(store.RoomState) error { return nil }),
+		"Load":      s.Load(ctx, store.Part{}, func(store.RoomState) error { return nil }),
 		"Ping":      s.Ping(ctx),
 	}
 }
@@ -89,13 +89,15 @@ func TestFrozenPostgresDoesNotHoldCallsUp(t *testing.T) {
 		for name, call := range map[string]func(context.Context) error{
 			"Commit": func(ctx context.Context) error { return s.Commit(ctx, store.Fence{}, []store.Change{putRoom("r", 1)}) },
 			"Ping":   s.Ping,
-			"Load":   func(ctx context.Context) error { return s.Load(ctx, func(store.RoomState) error { return nil }) },
+			"Load": func(ctx context.Context) error {
+				return s.Load(ctx, store.Part{}, func(store.RoomState) error { return nil })
+			},
 			"LoadRooms": func(ctx context.Context) error {
 				_, err := s.LoadRooms(ctx, []store.Name{at("r")})
 				return err
 			},
 			"Messages": func(ctx context.Context) error { _, err := s.Messages(ctx, 1, 0, 10); return err },
-			"Seen":     func(ctx context.Context) error { _, err := s.Seen(ctx, epoch); return err },
+			"Seen":     func(ctx context.Context) error { _, err := s.Seen(ctx, store.Part{}, epoch); return err },
 			"Prune":    func(ctx context.Context) error { _, err := s.Prune(ctx, store.Limits{Messages: 1}, epoch); return err },
 			"Open":     func(ctx context.Context) error { _, err := Open(ctx, pg.URL("postgres"), Options{}); return err },
 		} {

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -49,6 +50,22 @@ func (l *leftovers) remove(b *batch) {
 	for _, m := range b.dropMembers {
 		delete(l.members, memberKey(nameOfURI(m.Room), store.Name{User: m.Username, Host: m.Domain}))
 	}
+}
+
+// replace puts what a Load of part has left out in the place of what an earlier one had.
+func (l *leftovers) replace(part store.Part, by leftovers) {
+	if part.All() {
+		*l = by
+		return
+	}
+	in := part.Matcher()
+	maps.DeleteFunc(l.rooms, func(key string, _ []store.Name) bool { return in(store.Hash(key)) })
+	maps.DeleteFunc(l.members, func(key string, _ []store.Name) bool {
+		room, _, _ := strings.Cut(key, "\x00")
+		return in(store.Hash(nameOfURI(room).Key()))
+	})
+	maps.Copy(l.rooms, by.rooms)
+	maps.Copy(l.members, by.members)
 }
 
 func (l *leftovers) removeRoom(name store.Name) {

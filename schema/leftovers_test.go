@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"imcd/engine/store"
+	"imcd/schema/schematest"
 )
 
 // operatorsRows are rows that a module or an operator may have left.
@@ -73,6 +74,37 @@ func TestLeftOverRowsDoNotComeToLife(t *testing.T) {
 			t.Errorf("loaded %v, want %v", got, want)
 		}
 	})
+}
+
+// TestPartsLeaveNothingToLife: an engine that loads a part of the rooms reads nothing of members without a
+// room; and what it has left out of a shard counts until it loads the shard again.
+func TestPartsLeaveNothingToLife(t *testing.T) {
+	url := schematest.NewDatabase(t)
+	s, other := open(t, url, Options{Lease: &Lease{}}), open(t, url, Options{})
+	if _, err := s.Own(testContext(t), func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	run(t, s, operatorsRows...)
+	load(t, s) // which remembers them
+	run(t, s, "DELETE FROM imc_rooms WHERE name = 'gone'", "DELETE FROM imc_members WHERE room LIKE 'sip:gone@%'")
+	commit(t, other, putRoomID("gone", 7), putMember("gone", "owner", 1))
+	for shard := range int64(64) {
+		part := store.Part{Of: 64, Shards: []int64{shard}}
+		if err := s.Load(testContext(t), part, func(store.RoomState) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(t, s, store.Change{Op: store.PutRoom, Room: store.RoomRow{Name: at("gone"), ID: 7, Flag: 1}})
+	s.mu.Lock()
+	s.leftovers = newLeftovers() // nobody has read of this room
+	s.mu.Unlock()
+	commit(t, s, putRoom("nowhere", 1), putMember("nowhere", "new", 1))
+	rooms := load(t, other)
+	for room, want := range map[string]string{"gone": "owner", "nowhere": "new", "live": "owner Carol"} {
+		if got := strings.Join(users(rooms[at(room).URI()]), " "); got != want {
+			t.Errorf("%s has %q, want %q", room, got, want)
+		}
+	}
 }
 
 func TestLeftOverRowsSurviveAFailedCommit(t *testing.T) {

@@ -11,14 +11,14 @@ import (
 
 // Load implements store.Store. All rows are read first, as they were at one moment, and
 // kept in a compact form until the rooms are handed on one by one. It must run before the
-// first Commit, which must know the rows that Load leaves out. fn must not use the Store.
-// In the end Load deletes the cursors and rooms whose members or rooms the module has
-// deleted; Prune deletes the messages of these rooms later.
-func (s *Store) Load(ctx context.Context, fn func(store.RoomState) error) error {
+// first Commit of such rooms, which must know the rows that Load leaves out. fn must not use the
+// Store. In the end Load deletes the cursors and rooms whose members or rooms the module has
+// deleted; Prune deletes the messages of these rooms later. For a part of the rooms, it reads the
+// names of all, and the rest of those alone.
+func (s *Store) Load(ctx context.Context, part store.Part, fn func(store.RoomState) error) error {
 	left := newLeftovers()
-	a := newAssembler(&left, s.opts.Log)
+	a := newAssembler(part, &left, s.opts.Log)
 	err := s.read(ctx, a, false)
-	rooms := len(a.rooms)
 	if err == nil {
 		err = a.handOn(fn)
 	}
@@ -34,9 +34,9 @@ func (s *Store) Load(ctx context.Context, fn func(store.RoomState) error) error 
 			Msg("members of rooms that do not exist are ignored")
 	}
 	s.mu.Lock()
-	s.leftovers = left
+	s.leftovers.replace(part, left)
 	s.mu.Unlock()
-	s.cleanUp(ctx, rooms, a.lost)
+	s.cleanUp(ctx, part, a.names, a.lost)
 	return nil
 }
 
@@ -57,7 +57,7 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []store.Name) ([]store.Room
 		return nil, err
 	}
 	left := newLeftovers()
-	a := newAssembler(&left, s.opts.Log)
+	a := newAssembler(store.Part{}, &left, s.opts.Log)
 	var states []store.RoomState
 	if err = s.read(ctx, a, true, args...); err == nil {
 		err = a.handOn(func(r store.RoomState) error {
@@ -72,32 +72,43 @@ func (s *Store) LoadRooms(ctx context.Context, rooms []store.Name) ([]store.Room
 	return states, wrap(ctx, fmt.Sprintf("load %d rooms", len(rooms)), err)
 }
 
-// read gives a what is stored of all rooms, or of some that args name.
+// read gives a what is stored of its part of the rooms, or of some that args name.
 func (s *Store) read(ctx context.Context, a *assembler, some bool, args ...any) error {
-	query := func(all, some string) string { return all }
-	if some {
-		query = func(all, some string) string { return all + some }
+	query := func(all, ofSome string) string {
+		if some {
+			return all + ofSome
+		}
+		return all
 	}
 	return s.inSnapshot(ctx, func(snap snapshot) error {
+		names := query(sqlLoadRooms, sqlOfRooms)
+		if err := s.scan(ctx, snap, s.opts.RoomsTable, a.addRoom, names, args...); err != nil {
+			return err
+		}
+		a.dropDuplicates()
+		if !some && a.in != nil {
+			var err error
+			if some = true; len(a.rooms) == 0 {
+				return nil
+			}
+			if args, err = s.dialect.args(a.list()); err != nil {
+				return err
+			}
+		}
 		// Members come last: they are the most, and an assembler knows by then where
 		// they belong.
 		for _, step := range []struct {
 			what  string
 			query string
 			add   func(*row)
-			done  func()
 		}{
-			{s.opts.RoomsTable, query(sqlLoadRooms, sqlOfRooms), a.addRoom, a.dropDuplicates},
-			{"imcd_rooms", query(sqlLoadIDs, sqlOfIDs), a.addID, nil},
-			{"imcd_invitations", query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation, nil},
-			{"imcd_cursors", query(sqlLoadCursors, sqlOfCursors), a.addCursorRow, nil},
-			{"imcd_places", query(sqlLoadPlaces, sqlOfPlaces), a.addPlaces, nil},
+			{"imcd_rooms", query(sqlLoadIDs, sqlOfIDs), a.addID},
+			{"imcd_invitations", query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation},
+			{"imcd_cursors", query(sqlLoadCursors, sqlOfCursors), a.addCursorRow},
+			{"imcd_places", query(sqlLoadPlaces, sqlOfPlaces), a.addPlaces},
 		} {
 			if err := s.scan(ctx, snap, step.what, step.add, step.query, args...); err != nil {
 				return err
-			}
-			if step.done != nil {
-				step.done()
 			}
 		}
 		return s.readMembers(ctx, snap, a, query(sqlLoadMembers, sqlOfMembers), args...)

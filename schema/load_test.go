@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -194,7 +195,7 @@ func TestLoadAgreesWithSlowReading(t *testing.T) {
 			drawn.fill(t, s)
 			want, orphans := drawn.want()
 			left := newLeftovers()
-			a := newAssembler(&left, s.opts.Log)
+			a := newAssembler(store.Part{}, &left, s.opts.Log)
 			if err := s.read(testContext(t), a, false); err != nil || left.orphans != orphans {
 				r.Fatalf("%d members without a room, %v; want %d", left.orphans, err, orphans)
 			}
@@ -212,11 +213,44 @@ func TestLoadAgreesWithSlowReading(t *testing.T) {
 					r.Fatalf("room %s: %+v, %v; want\n%+v", room.name.URI(), got, err, state)
 				}
 			}
+			if got := loadParts(r, s, drawn); !reflect.DeepEqual(got, want) {
+				r.Fatalf("loaded in parts\n%+v, want\n%+v", got, want)
+			}
 			if got := load(t, s); !reflect.DeepEqual(got, want) {
 				r.Fatalf("loaded\n%+v, want\n%+v", got, want)
 			}
 		})
 	})
+}
+
+// loadParts loads all rooms, some shards at a time, and wants each among its own.
+func loadParts(r *rapid.T, s *Store, drawn tables) map[string]store.RoomState {
+	shards := rapid.SampledFrom([]int{1, 2, 8}).Draw(r, "shards")
+	first := rapid.IntRange(0, shards).Draw(r, "shards of the first part")
+	rooms := make(map[string]store.RoomState)
+	for _, bounds := range [][2]int{{0, first}, {first, shards}} {
+		part := store.Part{Of: shards}
+		for i := bounds[0]; i < bounds[1]; i++ {
+			part.Shards = append(part.Shards, int64(i))
+		}
+		err := s.Load(context.Background(), part, func(state store.RoomState) error {
+			shard := int64(store.Hash(state.Room.Name.Key()) & uint32(shards-1))
+			if _, twice := rooms[state.Room.Name.URI()]; twice || !slices.Contains(part.Shards, shard) {
+				r.Errorf("%s of shard %d came with %v", state.Room.Name.URI(), shard, part.Shards)
+			}
+			rooms[state.Room.Name.URI()] = state
+			return nil
+		})
+		if err != nil {
+			r.Fatal(err)
+		}
+	}
+	for _, room := range drawn.rooms {
+		if _, there := rooms[room.name.URI()]; there == s.leftovers.hides(room.name) {
+			r.Errorf("room %s is there: %t, and so it is among what was left out", room.name.URI(), there)
+		}
+	}
+	return rooms
 }
 
 // TestASnapshotIsOfOneMoment: Load reads table after table, while others commit.

@@ -74,7 +74,7 @@ func commit(t testing.TB, s store.Store, changes ...store.Change) {
 func load(t testing.TB, s store.Store) map[string]store.RoomState {
 	t.Helper()
 	rooms := make(map[string]store.RoomState)
-	err := s.Load(testContext(t), func(r store.RoomState) error {
+	err := s.Load(testContext(t), store.Part{}, func(r store.RoomState) error {
 		if _, twice := rooms[r.Room.Name.URI()]; twice {
 			t.Errorf("room %s was loaded twice", r.Room.Name.URI())
 		}

@@ -237,7 +237,7 @@ func TestAnswersAreRemembered(t *testing.T) {
 		commit(t, s, putSeen(3, 404, epoch.Add(-time.Minute)), putSeen(2, 480, epoch.Add(2*time.Minute)))
 		want := []store.SeenRow{*putSeen(1, 202, epoch.Add(time.Second)).Seen,
 			*putSeen(2, 480, epoch.Add(2*time.Minute)).Seen}
-		got, err := s.Seen(testContext(t), epoch)
+		got, err := s.Seen(testContext(t), store.Part{}, epoch)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("answers %v, %v; want %v", got, err, want)
 		}
@@ -274,7 +274,7 @@ func TestCallsForMessagesKeepToTheirContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		_, messages := s.Messages(ctx, 1, 0, 1)
-		_, seen := s.Seen(ctx, epoch)
+		_, seen := s.Seen(ctx, store.Part{}, epoch)
 		_, prune := s.Prune(ctx, store.Limits{Messages: 1, SeenAge: 1}, epoch)
 		for name, err := range map[string]error{"Messages": messages, "Seen": seen, "Prune": prune} {
 			if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {

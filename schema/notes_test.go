@@ -31,7 +31,7 @@ func TestNotes(t *testing.T) {
 		want := func(limit int, ids ...int64) {
 			t.Helper()
 			for _, s := range []*Store{s, open(t, url, Options{})} {
-				rows, err := s.Notes(testContext(t), limit)
+				rows, err := s.Notes(testContext(t), store.Part{}, limit)
 				if err != nil {
 					t.Fatal(err)
 				}

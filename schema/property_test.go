@@ -209,7 +209,7 @@ func (p *property) compare(r *rapid.T) {
 			r.Fatalf("messages of %d:\n%+v, %v; want\n%+v", id, got, err, want)
 		}
 	}
-	seen, err := p.s.Seen(testContext(p.t), time.Time{})
+	seen, err := p.s.Seen(testContext(p.t), store.Part{}, time.Time{})
 	got := make(map[[16]byte]store.SeenRow)
 	for _, row := range seen {
 		got[row.Key] = row

@@ -63,7 +63,7 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		t.Run(wrong.name, func(t *testing.T) {
 			s := open(t, "sqlite://"+t.TempDir()+"/imcd.db", Options{})
 			run(t, s, wrong.insert)
-			err := s.Load(testContext(t), func(store.RoomState) error { return nil })
+			err := s.Load(testContext(t), store.Part{}, func(store.RoomState) error { return nil })
 			if err == nil || !strings.Contains(err.Error(), wrong.want) {
 				t.Errorf("%v, want %s", err, wrong.want)
 			}

@@ -45,7 +45,7 @@ func TestSingleMessage(t *testing.T) {
 			t.Errorf("rooms %+v and %+v", r, q)
 		}
 		codes := map[byte]int{}
-		seen, err := s.Seen(testContext(t), epoch)
+		seen, err := s.Seen(testContext(t), store.Part{}, epoch)
 		for _, r := range seen {
 			codes[r.Key[0]] = r.Code
 		}

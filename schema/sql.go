@@ -19,6 +19,10 @@ const (
 	sqlDropMembers = `DELETE FROM {members}
 		WHERE (username, domain, room) IN (SELECT v.username, v.domain, v.room FROM {member_rows})`
 
+	// Members of rooms that do not exist must not get into a new one.
+	sqlDropOrphans = `DELETE FROM {members} USING {room_rows} WHERE {members}.room = v.room
+		AND NOT EXISTS (SELECT 1 FROM {rooms} r WHERE r.name = v.name AND r.domain = v.domain)`
+
 	// Update and insert rather than one upsert, which would use up a number of
 	// the 32-bit sequence of Kamailio's tables each time.
 	sqlUpdateRooms = `UPDATE {rooms} SET flag = v.flag FROM {room_rows}

@@ -30,11 +30,11 @@ var ErrInvalid = errors.New("data refused")
 // Store keeps rooms and members. Every call has a deadline in its context;
 // implementations are safe for concurrent use.
 type Store interface {
-	// Load calls fn for every stored room with its members (oldest first;
+	// Load calls fn for every stored room of part with its members (oldest first;
 	// owners before others, if the order is not known), in no order of the
-	// rooms. Rows marked deleted are left out. An error of fn ends it; what fn
-	// gets is its own to keep.
-	Load(ctx context.Context, fn func(RoomState) error) error
+	// rooms. Rows marked deleted are left out. Everything was read before the first call. An
+	// error of fn ends it; what fn gets is its own to keep.
+	Load(ctx context.Context, part Part, fn func(RoomState) error) error
 	// LoadRooms returns the named rooms as they are stored, without those
 	// that are not.
 	LoadRooms(ctx context.Context, rooms []Name) ([]RoomState, error)
@@ -51,10 +51,11 @@ type Store interface {
 	// Messages returns up to limit messages of a room with numbers above
 	// after, in their order; those that were pruned are missing.
 	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)
-	// Seen returns the answers given since a time.
-	Seen(ctx context.Context, since time.Time) ([]SeenRow, error)
-	// Notes returns the last notes that wait, limit at most, oldest first.
-	Notes(ctx context.Context, limit int) ([]NoteRow, error)
+	// Seen returns the answers given since a time to requests for rooms of part.
+	Seen(ctx context.Context, part Part, since time.Time) ([]SeenRow, error)
+	// Notes returns the last notes of rooms of part that wait, oldest first; of all rooms
+	// limit at most.
+	Notes(ctx context.Context, part Part, limit int) ([]NoteRow, error)
 	// Prune deletes messages over the limits, oldest first, and returns how
 	// many messages that were.
 	Prune(ctx context.Context, l Limits, now time.Time) (int, error)

@@ -44,7 +44,7 @@ type state map[string]*roomState
 
 func loadState(ctx context.Context, from store.Store) (state, error) {
 	all := state{}
-	err := from.Load(ctx, func(rs store.RoomState) error {
+	err := from.Load(ctx, store.Part{}, func(rs store.RoomState) error {
 		r := &roomState{private: rs.Room.Flag&store.RoomPrivate != 0, members: make(map[string]place)}
 		for _, m := range rs.Members {
 			p := place{flag: m.Flag}

@@ -10,7 +10,6 @@ import (
 	"imcd/cmd/internal/chatter"
 	"imcd/cmd/internal/judge"
 	"imcd/cmd/internal/stack"
-	"imcd/engine"
 	"imcd/engine/store"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
@@ -81,7 +80,7 @@ func (f *fleet) audit(t *testing.T, rooms []filling) {
 	defer db.Close() // the triggers are made
 	slots := make(map[string]int)
 	for _, r := range rooms {
-		slots[roomURI(r.room)] = int(engine.Hash(store.Name{User: r.room, Host: chatHost}.Key()) % slotsMax)
+		slots[roomURI(r.room)] = int(store.Hash(store.Name{User: r.room, Host: chatHost}.Key()) % slotsMax)
 	}
 	if err := db.Audit(kit.Context(t), slots); err != nil {
 		t.Fatal(err)

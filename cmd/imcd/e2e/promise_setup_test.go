@@ -163,7 +163,7 @@ func names(prefix string, n int) []string {
 // roomRows are the rooms as they are stored, by user part.
 func roomRows(ctx context.Context, db *schema.Store) (map[string]store.RoomRow, error) {
 	rooms := make(map[string]store.RoomRow)
-	err := db.Load(ctx, func(s store.RoomState) error {
+	err := db.Load(ctx, store.Part{}, func(s store.RoomState) error {
 		rooms[s.Room.Name.User] = s.Room
 		return nil
 	})
