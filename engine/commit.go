@@ -42,7 +42,7 @@ func (c *committer) commit(ctx context.Context, batch []*call) {
 	if fence.Batch == 0 {
 		changes = signed(changes)
 	}
-	err := c.write(ctx, c.store.Commit, fence, changes)
+	err := c.try(ctx, batch, fence, changes)
 	var behind map[*room]*call
 	if errors.Is(err, store.ErrUncertain) {
 		behind, err = c.resolve(ctx, batch, fence, changes, err)

@@ -46,7 +46,7 @@ func (c *committer) resolve(
 	c.log.Warn().Err(why).Int("transactions", len(batch)).
 		Msg("it is not known whether a commit was done, it is tried again")
 	since, until := time.Now(), answerBy(batch)
-	for backoff := reloadBackoffMin; ; backoff = min(2*backoff, reloadBackoffMax) {
+	for backoff := reloadBackoffMin; ; backoff = min(2*backoff, tryBackoffMax) {
 		try, cancel := ctx, context.CancelFunc(func() {})
 		if behind == nil {
 			try, cancel = context.WithDeadline(ctx, until)

@@ -37,7 +37,8 @@ type committer struct {
 	// epoch before which calls build on a change that failed while the database was away. suspended are
 	// rooms with a refused change: calls build on it until their shard asks to load the room again.
 	epoch     uint64
-	batches   uint64 // that were committed or tried, see store.Fence
+	batches   uint64        // that were committed or tried, see store.Fence
+	tryTime   time.Duration // of the next try of a commit with a fence
 	deposed   bool   // another imcd has taken over
 	minEpoch  map[*shard]map[string]uint64
 	suspended map[*shard]map[string]struct{}
@@ -51,7 +52,7 @@ type committer struct {
 
 func newCommitter(store store.Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
 	return &committer{store: store, timeout: cfg.CommitTimeout, linger: cfg.CursorFlush / 2, limit: cfg.CommitQueue,
-		log: log, metrics: m, wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64),
+		tryTime: firstTry, log: log, metrics: m, wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64),
 		suspended: make(map[*shard]map[string]struct{})}
 }
 
@@ -191,22 +192,6 @@ func changesOf(batch []*call) []store.Change {
 	return changes
 }
 
-// write commits changes in one transaction, by Commit or CommitAgain of the Store.
-func (c *committer) write(
-	ctx context.Context, commit func(context.Context, store.Fence, []store.Change) error, fence store.Fence,
-	changes []store.Change,
-) error {
-	if len(changes) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	start := time.Now()
-	err := commit(ctx, fence, changes)
-	c.metrics.commit(time.Since(start), len(changes), err)
-	return err
-}
-
 func (c *committer) fail(batch []*call, err error) {
 	for _, t := range batch {
 		if t.again {
@@ -270,7 +255,7 @@ func (c *committer) reload(ctx context.Context, failed map[*room]*call) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if err := c.store.Ping(ctx); err != nil {
+	if err := c.ping(ctx); err != nil {
 		return err
 	}
 	states, err := c.store.LoadRooms(ctx, names)

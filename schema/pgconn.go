@@ -27,6 +27,7 @@ type fullConn interface {
 type conn struct {
 	fullConn
 	pool        *connector
+	host        int    // of pool
 	born        uint64 // pool.lost when it was made
 	socket      *socket
 	prepared    prepared
@@ -57,6 +58,9 @@ func (c call) end(err error) (over bool) {
 	if isLost(err, over) {
 		c.conn.spent = true
 		c.conn.pool.lost.CompareAndSwap(c.conn.born, c.conn.born+1)
+		if over && isTimeout(err) { // it has not even answered the request to cancel
+			c.conn.pool.silent(c.conn.host)
+		}
 	}
 	return over
 }

@@ -72,7 +72,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	var all error
 	for i := range c.hosts {
 		n := (first + i) % len(c.hosts)
-		conn, err := c.reach(ctx, c.hosts[n].Clone())
+		conn, err := c.reach(ctx, n)
 		if err == nil {
 			c.first.Store(int64(n))
 			return conn, nil
@@ -80,8 +80,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		if len(c.hosts) == 1 && c.hosts[n].TargetSessionAttrs == "" {
 			return nil, err
 		}
-		if isTimeout(err) && i == 0 { // a server that only costs time is not tried first again
-			c.first.CompareAndSwap(int64(n), int64(n+1)%int64(len(c.hosts)))
+		if isTimeout(err) && i == 0 {
+			c.silent(n)
 		}
 		if err = fmt.Errorf("%s: %w", address(&c.hosts[n]), err); all != nil {
 			err = fmt.Errorf("%w; %w", all, err)
@@ -92,8 +92,16 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return nil, fmt.Errorf("%w: %w", ErrUnavailable, all)
 }
 
-// reach connects to one server, for as long as connect_timeout lets it.
-func (c *connector) reach(ctx context.Context, cfg pq.Config) (driver.Conn, error) {
+// silent notes that a server does not answer: it is not tried first again, as it only costs time.
+func (c *connector) silent(host int) {
+	if n := int64(len(c.hosts)); n > 0 {
+		c.first.CompareAndSwap(int64(host), (int64(host)+1)%n)
+	}
+}
+
+// reach connects to one of hosts, for as long as connect_timeout lets it.
+func (c *connector) reach(ctx context.Context, host int) (driver.Conn, error) {
+	cfg := c.hosts[host].Clone()
 	if cfg.ConnectTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, cfg.ConnectTimeout)
@@ -101,18 +109,18 @@ func (c *connector) reach(ctx context.Context, cfg pq.Config) (driver.Conn, erro
 		cfg.ConnectTimeout = 0 // lib/pq would take away the deadline that is ours
 	}
 	if !c.preferTLS {
-		return c.connect(ctx, cfg)
+		return c.connect(ctx, host, cfg)
 	}
 	cfg.SSLMode = pq.SSLModeRequire
-	conn, err := c.connect(ctx, cfg)
+	conn, err := c.connect(ctx, host, cfg)
 	if errors.Is(err, pq.ErrSSLNotSupported) {
 		cfg.SSLMode = pq.SSLModeDisable
-		return c.connect(ctx, cfg)
+		return c.connect(ctx, host, cfg)
 	}
 	return conn, err
 }
 
-func (c *connector) connect(ctx context.Context, cfg pq.Config) (driver.Conn, error) {
+func (c *connector) connect(ctx context.Context, host int, cfg pq.Config) (driver.Conn, error) {
 	connector, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -135,7 +143,7 @@ func (c *connector) connect(ctx context.Context, cfg pq.Config) (driver.Conn, er
 		return nil, fmt.Errorf("lib/pq's connection %T lacks a method", inner)
 	}
 	d.established()
-	made := &conn{fullConn: full, pool: c, born: born, socket: d,
+	made := &conn{fullConn: full, pool: c, host: host, born: born, socket: d,
 		prepared: prepared{quick: c.quick, off: &c.unprepared}}
 	pq.SetNoticeHandler(inner, made.noticed)
 	return made, nil

@@ -59,15 +59,46 @@ func (f *fleet) freezeStandby(t *testing.T) int {
 	return n
 }
 
+// promote makes the standby the primary, which failed at a time, and wants imcd to go on soon after that. Requests
+// wait meanwhile, as long as Kamailio does.
+func (f *fleet) promote(t *testing.T, failed time.Time) {
+	t.Helper()
+	if err := f.standby.Promote(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	promoted := time.Now()
+	f.more(t, 1)
+	if silent := time.Since(promoted); silent > takeoverSilence+f.crowd.Stall() {
+		t.Errorf("the first answer comes %v after the promotion", silent)
+	}
+	f.more(t, 3*fleetRate)
+	if codes := f.crowd.Log().Codes(); promoted.Sub(failed)+takeoverSilence < answered && len(codes) != 1 {
+		t.Errorf("answers are %v", codes)
+	}
+	t.Logf("there was no primary for %v", promoted.Sub(failed).Round(time.Millisecond))
+}
+
+// answered is the age at which imcd answers a request 503.
+const answered = 4 * time.Second
+
 // TestFleetPrimaryKilled: the primary is killed, the standby promoted.
 func TestFleetPrimaryKilled(t *testing.T) {
 	t.Parallel()
 	f := startOne(t, &plain)
+	failed := time.Now()
 	f.primary.Kill()
-	if err := f.standby.Promote(kit.Context(t)); err != nil {
-		t.Fatal(err)
-	}
-	f.more(t, 3*fleetRate)
+	f.promote(t, failed)
+	f.judge(t, f.standby)
+}
+
+// TestFleetPrimaryAway: the standby is promoted some time after the primary was killed.
+func TestFleetPrimaryAway(t *testing.T) {
+	t.Parallel()
+	f := startOne(t, &plain)
+	failed := time.Now()
+	f.primary.Kill()
+	pause(t, outage/2)
+	f.promote(t, failed)
 	f.judge(t, f.standby)
 }
 
@@ -76,13 +107,11 @@ func TestFleetPrimaryKilled(t *testing.T) {
 func TestFleetPrimaryFrozen(t *testing.T) {
 	t.Parallel()
 	f := startOne(t, &plain)
+	failed := time.Now()
 	if err := f.primary.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.standby.Promote(kit.Context(t)); err != nil {
-		t.Fatal(err)
-	}
-	f.more(t, 3*fleetRate)
+	f.promote(t, failed)
 	if err := f.primary.Resume(); err != nil {
 		t.Fatal(err)
 	}
