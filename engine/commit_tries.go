@@ -25,7 +25,10 @@ func (c *committer) try(ctx context.Context, batch []*call, fence store.Fence, c
 	if fence.Batch == 0 || !isAway(err) {
 		return err
 	}
-	c.log.Warn().Err(err).Int("transactions", len(batch)).Msg("a commit failed, it is tried again")
+	if skipped, ok := c.retries.next(time.Now()); ok {
+		c.log.Warn().Err(err).Int("transactions", len(batch)).Int("more_before", skipped).
+			Msg("a commit failed, it is tried again")
+	}
 	until := answerBy(batch)
 	for pause := reloadBackoffMin; isAway(err) && ctx.Err() == nil; pause = min(2*pause, tryBackoffMax) {
 		left := time.Until(until)

@@ -39,11 +39,12 @@ type committer struct {
 	epoch     uint64
 	batches   uint64        // that were committed or tried, see store.Fence
 	tryTime   time.Duration // of the next try of a commit with a fence
-	deposed   bool   // another imcd has taken over
+	deposed   bool          // another imcd has taken over
 	minEpoch  map[*shard]map[string]uint64
 	suspended map[*shard]map[string]struct{}
 
 	refusals   quiet  // this and the following are owned by run
+	retries    quiet  // of commits that failed
 	stuck      outage // of lazy calls, which the database refuses
 	failures   outage // of commits, because the database is away
 	away       outage // of loading the rooms of a failed commit

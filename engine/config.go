@@ -63,7 +63,7 @@ type Config struct {
 
 	MailboxSize    int           // mailbox_size: requests that may wait in a shard; then 503
 	CommitQueue    int           // commit_queue: changes that may wait for the database; then 503
-	CommitTimeout  time.Duration // commit_timeout: deadline of one commit
+	CommitTimeout  time.Duration // commit_timeout: deadline of one try of a commit
 	MaxOutstanding int           // max_outstanding: copies under way that were sent just now, and most answers
 	MaxBurst       int           // max_burst: of these, those without an answer, a long one as several; 0: automatic
 	MemberWindow   int           // member_window: copies to one member under way in a room; above 1 they may change places

@@ -20,7 +20,6 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
-	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -200,7 +199,7 @@ func startHouse(t tester, kept *memStore, change func(*Config)) *house {
 		t.Fatal(err)
 	}
 	h.e, h.relay.engine = e, e
-	if err := e.Start(context.Background(), store.Fleet{}); err != nil {
+	if err := e.Start(context.Background(), kept.fleet); err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -28,6 +28,7 @@ type memStore struct {
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
 	fail    func(changes []store.Change) (err error, applied bool) // nil: never
+	fleet   store.Fleet                                            // that houses on it are started with
 	away    bool                                                   // Ping and loads fail
 	prunes  []time.Time                                            // at which Prune was done
 	gate    chan struct{}                                          // if not nil, each commit takes one token first
