@@ -58,7 +58,7 @@ func TestAwayBeforeItIsHeard(t *testing.T) {
 	}()
 	for end := time.Now().Add(10 * time.Second); e.committer.ready() == nil; runtime.Gosched() {
 		if time.Now().After(end) {
-			t.Error("the failure was told, and changes are taken")
+			t.Error("the failure was reported, and changes are taken")
 			break
 		}
 	}

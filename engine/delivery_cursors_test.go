@@ -84,7 +84,7 @@ func TestReadDuringRefusedDestroy(t *testing.T) {
 	})
 }
 
-// What is refused by the phone of a member while its room is about to be destroyed is told
+// What is refused by the phone of a member while its room is about to be destroyed is reported
 // of, if the database refuses that.
 func TestLossDuringRefusedDestroy(t *testing.T) {
 	bubble(t, nil, func(h *house) {

@@ -79,7 +79,7 @@ func (f *fakeRelay) ids(user string) (ids []string) {
 }
 
 // TestInvitationWaits: who is invited and cannot be reached gets the invitation with the
-// next registration, and the inviter is told so once.
+// next registration, and the inviter hears so once.
 func TestInvitationWaits(t *testing.T) {
 	for _, code := range []int{404, 480, 477, 408, 486, 503, 0} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 // Random conversations of phones that answer, or do not, with restarts, crashes,
 // limits and a database that fails, against the reference: every member gets what
-// it is owed, in the order of the room, once unless imcd has crashed, and is told
+// it is owed, in the order of the room, once unless imcd has crashed, and hears
 // the number of what was dropped.
 func TestDeliveryModel(t *testing.T) {
 	checkTimed(t, checkDelivery)

@@ -58,7 +58,7 @@ func (h *house) wantNotices(want ...string) {
 	}
 }
 
-// Up to 50 members each who joins or leaves is told of, above that they are put together.
+// Up to 50 members each join and each leave has a notice, above that they are put together.
 func TestCountedMoves(t *testing.T) {
 	for name, c := range map[string]struct {
 		members int
@@ -76,19 +76,19 @@ func TestCountedMoves(t *testing.T) {
 			h.sends("anna", "#join")
 			if got := h.heard(); !slices.Contains(got, "anna<r: *** You are in r now (51 members). #help lists the commands.") ||
 				len(got) != 51 {
-				h.t.Errorf("%d were told: %q", len(got), got)
+				h.t.Errorf("%d notices: %q", len(got), got)
 			}
 			h.sends("bert", "#join")
 			h.sends("carl", "#join")
 			h.sends("r3", "#leave")
 			h.pass(joinsEvery - time.Second)
 			if got := h.heard(); len(got) != 3 {
-				h.t.Errorf("told: %q", got)
+				h.t.Errorf("notices: %q", got)
 			}
 			h.pass(time.Second + tick)
 			want := "anna<r: *** bert and carl have joined the room.\n*** r3 has left the room."
 			if got := h.heard(); len(got) != 52 || got[0] != want {
-				h.t.Errorf("%d were told: %q", len(got), got)
+				h.t.Errorf("%d notices: %q", len(got), got)
 			}
 			h.pass(time.Hour)
 			h.wantNotices()
@@ -154,7 +154,7 @@ func TestCountedMoves(t *testing.T) {
 			h.pass(joinsEvery + tick)
 			h.wantNotices()
 		}},
-		"added, invited and told to who acts": {51, func(h *house) {
+		"added, invited, with a notice to who acts": {51, func(h *house) {
 			h.sends("r0", "#add anna")
 			h.wantNotices("anna has joined the room.")
 			h.sends("r0", "#add bert")
@@ -175,7 +175,7 @@ func TestCountedMoves(t *testing.T) {
 			h.pass(joinsEvery + tick)
 			h.wantNotices("bert has joined the room.")
 		}},
-		"few again before they are told": {51, func(h *house) {
+		"few again before the notice": {51, func(h *house) {
 			h.sends("anna", "#join")
 			h.sends("bert", "#join")
 			h.relay.take()
@@ -256,7 +256,7 @@ func TestNamesOfMoves(t *testing.T) {
 	})
 }
 
-// The other settings: each is told of in every room, or nobody is.
+// The other settings: each has a notice in every room, or nobody has.
 func TestJoinNotices(t *testing.T) {
 	for setting, want := range map[string][]string{
 		JoinsAll: {"anna has joined the room.", "bert has joined the room.", "anna has left the room.",
@@ -333,7 +333,7 @@ func TestJoiningStorm(t *testing.T) {
 			}
 		}
 		if heard != people || len(greeted) != people {
-			h.t.Errorf("%d of %d joinings were told, %d were greeted", heard, people, len(greeted))
+			h.t.Errorf("%d of %d joinings had a notice, %d were greeted", heard, people, len(greeted))
 		}
 		h.t.(testing.TB).Logf("%d copies, of them %d for a member that was there", len(h.relay.copies), notices)
 		if most := joinsEach + 1 + int(time.Since(start)/joinsEvery); notices > most {

@@ -125,7 +125,7 @@ func TestMuteMemberAtTheEnd(t *testing.T) {
 	<-h.post("alice", "r@x.org", "two")
 	var copies []got
 	h.until("carol has both", func() bool { more(h, &copies); return len(bodies(copies, "carol")) == 2 })
-	h.close()
+	h.cut()
 	n := openHouse(t, h.store, nil)
 	copies = nil
 	n.until("bob has both", func() bool { more(n, &copies); return len(bodies(copies, "bob")) == 2 })
@@ -199,7 +199,7 @@ func TestCursorsAlone(t *testing.T) {
 	n.wantHeard()
 }
 
-// More than a member may be owed is dropped, oldest first, and it is told once
+// More than a member may be owed is dropped, oldest first, and it hears so once
 // how many it missed.
 func TestMemberBacklog(t *testing.T) {
 	h := pair(t, func(c *Config) { c.MemberBacklog = 10 })

@@ -100,7 +100,7 @@ func TestEventsAreDurable(t *testing.T) {
 	}
 }
 
-// TestSlowListener: it is told that it lost something, and nobody waits for it:
+// TestSlowListener: it hears that it lost something, and nobody waits for it:
 // neither the engine nor another listener.
 func TestSlowListener(t *testing.T) {
 	h := newHouse(t, nil)
@@ -121,7 +121,7 @@ func TestSlowListener(t *testing.T) {
 		select {
 		case <-l.Lost():
 		default:
-			t.Errorf("%s: not told", name)
+			t.Errorf("%s: no word of the loss", name)
 		}
 	}
 	select {

@@ -11,7 +11,7 @@ import (
 	"imcd/evapi"
 )
 
-// TestPanic: a panic of one goroutine is told, so that the process can end; what was answered before it comes
+// TestPanic: a panic of one goroutine is reported, so that the process can end; what was answered before it comes
 // to its members after the next start, once and in order.
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -219,8 +219,15 @@ func checkTimed(t *testing.T, check func(*rapid.T)) {
 	})
 }
 
-func (h *house) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+// close ends the engine, which has as much time for that as it needs on a slow machine: with less, it may
+// repeat a notice after the restart.
+func (h *house) close() { h.stop(20 * time.Second) }
+
+// cut ends an engine whose copies have no outcome, so that it cannot come to an end by itself.
+func (h *house) cut() { h.stop(100 * time.Millisecond) }
+
+func (h *house) stop(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	h.e.Stop(ctx)
 }

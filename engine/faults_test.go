@@ -124,7 +124,7 @@ func TestRestart(t *testing.T) {
 	h.until("sent", func() bool {
 		return slices.ContainsFunc(h.relay.take(), func(c got) bool { return c.to == "sip:dave@x.org" })
 	})
-	h.close()
+	h.cut()
 
 	n := openHouse(t, h.store, nil)
 	n.quiet()
@@ -186,6 +186,7 @@ func TestKamailioAway(t *testing.T) {
 // is bounded.
 func TestSlowMember(t *testing.T) {
 	h := newHouse(t, func(c *Config) { c.LogEntries = 10 })
+	defer h.cut()
 	h.say("alice", "r", "#create")
 	h.say("bob", "r", "#join")
 	h.say("mute", "r", "#join")
@@ -340,7 +341,7 @@ func TestStopSendsNothingUnnoted(t *testing.T) {
 		close(gate)
 		<-stopped
 		for _, c := range h.relay.take() {
-			if c.to != "sip:alice@x.org" { // who is told of what alice did: that is noted nowhere
+			if c.to != "sip:alice@x.org" { // who hears of what alice did: that is noted nowhere
 				t.Errorf("%s was sent %q", c.to, c.body)
 			}
 		}

@@ -148,7 +148,7 @@ func TestHelp(t *testing.T) {
 	})
 }
 
-// Who adds somebody that is not there is told so, once.
+// Who adds somebody that is not there hears so, once.
 func TestAddOffline(t *testing.T) {
 	h := newHouse(t, nil)
 	h.relay.codes["ghost"] = result(404)

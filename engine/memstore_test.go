@@ -360,7 +360,7 @@ func (s *memStore) copy() *memStore {
 }
 
 // crash is copy, after which nothing is written here any more: what is committed
-// is in the copy, as somebody may have been told of it.
+// is in the copy, as somebody may have heard of it.
 func (s *memStore) crash() *memStore {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -70,7 +70,7 @@ func TestToldOnceBackAgain(t *testing.T) {
 	}
 }
 
-// What a member was told to have missed is counted, whatever becomes of the room
+// What a member has missed, as its notice says, is counted, whatever becomes of the room
 // before the outcome comes.
 func TestDroppedIsCountedOnce(t *testing.T) {
 	h := pair(t, func(c *Config) { c.MemberBacklog = 5 })
@@ -82,7 +82,7 @@ func TestDroppedIsCountedOnce(t *testing.T) {
 	h.answers("bob", evapi.Result{})
 	h.e.Registered("sip:bob@x.org")
 	var copies []got
-	h.until("told", func() bool { more(h, &copies); return len(copies) == 1 })
+	h.until("notice", func() bool { more(h, &copies); return len(copies) == 1 })
 	away := func(is bool) {
 		h.store.mu.Lock()
 		defer h.store.mu.Unlock()

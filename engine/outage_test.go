@@ -80,7 +80,7 @@ func TestErrorsBackOff(t *testing.T) {
 				}
 				h.answers("carol", result(404))
 				h.want(<-h.post("alice", "r@x.org", "#add carol"), 200, 1)
-				// Which she is told when she is there.
+				// She hears of it when she is there.
 				h.want(<-h.post("alice", "r@x.org", "#remove carol"), 200, 1)
 				h.want(<-h.post("dora", "r@x.org", "#join"), 200, 1)
 				shown := h.copiesOf("alice", "r", "for dora")
@@ -150,7 +150,7 @@ func TestPatienceBeginsAgain(t *testing.T) {
 	})
 }
 
-// TestAnotherOutageIsLogged: failures after a while without any are told again.
+// TestAnotherOutageIsLogged: failures after a while without any are logged again.
 func TestAnotherOutageIsLogged(t *testing.T) {
 	var o outage
 	start := time.Now()

@@ -161,7 +161,7 @@ func (h *house) wantSent(want ...string) {
 const notShown = "*** 1 message could not be shown by your phone."
 
 // TestOutcomes: a message that was answered once by a status is there after a 200, in
-// its place, or its member is told that it is not.
+// its place, or its member hears that it is not.
 func TestOutcomes(t *testing.T) {
 	for _, row := range outcomeRows {
 		t.Run(fmt.Sprint(row.code), func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// A message that is answered 400 each time goes in the end, and the member is told.
+// A message that is answered 400 each time goes in the end, and the member hears so.
 func TestMalformed(t *testing.T) {
 	bubble(t, nil, func(h *house) {
 		h.answers("bob", result(400))
@@ -204,7 +204,7 @@ func TestMalformed(t *testing.T) {
 	})
 }
 
-// A loss is counted, and shown with its member. Who refuses everything is told so once.
+// A loss is counted, and shown with its member. Who refuses everything hears so once.
 func TestRefusesEverything(t *testing.T) {
 	bubble(t, nil, func(h *house) {
 		h.answers("bob", result(488))
@@ -220,7 +220,7 @@ func TestRefusesEverything(t *testing.T) {
 		h.relay.set(func() { h.relay.once["bob"] = result(415) })
 		h.says("6")
 		h.says("7")
-		h.wantSent("5", "6", notShown, "7") // it is told again
+		h.wantSent("5", "6", notShown, "7") // it hears so again
 	})
 }
 

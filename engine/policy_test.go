@@ -41,7 +41,7 @@ func TestCreateAllow(t *testing.T) {
 	}
 }
 
-// TestWhoMayCreate: who may not is told so, by create and by join; what exists is
+// TestWhoMayCreate: who may not hears so, by create and by join; what exists is
 // open to all, and operators are not bound.
 func TestWhoMayCreate(t *testing.T) {
 	h := newHouse(t, func(c *Config) { c.CreateAllow = "sip:alice@.*" })

@@ -31,7 +31,7 @@ func (r Rate) validate() error {
 	case r.Per < minRatePer || r.Per > maxRatePer:
 		return fmt.Errorf("time must be %v to %v, is %v", minRatePer, maxRatePer, r.Per)
 	case r.Per < time.Duration(r.Count):
-		return errors.New("is more than can be told apart")
+		return errors.New("is more than can be measured")
 	}
 	return nil
 }

@@ -198,7 +198,7 @@ func TestRoomRate(t *testing.T) {
 	})
 }
 
-// TestLimitedIsNotRemembered: who was told to wait may send the same again later.
+// TestLimitedIsNotRemembered: who was asked to wait may send the same again later.
 func TestLimitedIsNotRemembered(t *testing.T) {
 	h := rates(t, func(c *Config) { c.RateSenderMessages = Rate{Count: 1, Per: 40 * time.Millisecond} })
 	h.say("alice", "r", "#create")

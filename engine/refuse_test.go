@@ -233,7 +233,7 @@ func TestStrangersBehindARefusal(t *testing.T) {
 	})
 }
 
-// What is refused may be anything, at any place of a burst: who is at fault is told, all
+// What is refused may be anything, at any place of a burst: who is at fault hears so, all
 // others have what they asked for, in their order.
 func TestRefusalsInBursts(t *testing.T) {
 	checkTimed(t, checkRefusals)

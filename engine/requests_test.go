@@ -136,7 +136,7 @@ func (c *phoneCase) post(t *testing.T, h *house) (evapi.Answer, []got) {
 	return a, h.relay.take()
 }
 
-// fromStranger: only who has written a text is told that it went to nobody.
+// fromStranger: only who has written a text hears that it went to nobody.
 func (c *phoneCase) fromStranger(t *testing.T, h *house) {
 	t.Helper()
 	a, copies := c.post(t, h)

@@ -76,7 +76,7 @@ func TestClock(t *testing.T) {
 }
 
 // TestSkip: what is in the way of a member goes by hand, whatever became of it, and is
-// not tried again; the member is told, and gets what follows.
+// not tried again; the member hears so, and gets what follows.
 func TestSkip(t *testing.T) {
 	for name, res := range map[string]evapi.Result{"under way": {}, "refused": result(405), "offline": result(480)} {
 		t.Run(name, func(t *testing.T) {

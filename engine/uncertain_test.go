@@ -200,7 +200,7 @@ func TestUncertainCommands(t *testing.T) {
 }
 
 // If the database refuses in the end what nobody knew of, it was not done: who could wait
-// is told so, and who comes again is not answered by what never was.
+// hears so, and who comes again is not answered by what never was.
 func TestRefusedAfterUncertain(t *testing.T) {
 	for _, takes := range []time.Duration{time.Second, 10 * time.Second} {
 		bubble(t, nil, func(h *house) {

@@ -303,7 +303,7 @@ func TestEscapedTwins(t *testing.T) {
 }
 
 // TestRefusedChangesAreTold: what a trigger or a constraint of the operator's refuses is
-// told from a database that is away, in each kind of commit, and leaves nothing behind.
+// different from a database that is away, in each kind of commit, and leaves nothing behind.
 func TestRefusedChangesAreTold(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})

@@ -58,7 +58,7 @@ func fill(t *testing.T, s *Store, n int) {
 }
 
 // calls makes every call of a Store. Commit must not be tried before another
-// call where the outcome is to be told from that of a stale connection.
+// call where the outcome differs from that of a stale connection.
 func calls(ctx context.Context, s *Store) map[string]error {
 	_, loadRooms := s.LoadRooms(ctx, []store.Name{at("r")})
 	_, messages := s.Messages(ctx, 1, 0, 10)
@@ -224,7 +224,7 @@ func TestWithoutPreparedStatements(t *testing.T) {
 	}
 }
 
-// TestTimedOutConnectionIsNotUsedAgain: it may still be told to cancel what it does.
+// TestTimedOutConnectionIsNotUsedAgain: it may still be asked to cancel what it does.
 func TestTimedOutConnectionIsNotUsedAgain(t *testing.T) {
 	t.Parallel()
 	pg := schematest.New(t, schematest.Options{})

@@ -141,7 +141,7 @@ func TestSpareTakesOver(t *testing.T) {
 			t.Errorf("lost: %v", err)
 		}
 	default:
-		t.Error("it is not told")
+		t.Error("no word of it")
 	}
 	if r := load(t, spare)[at("r").URI()]; len(r.Members) != 1 || r.Room.Seq != 1 || r.Room.Done != 0 {
 		t.Errorf("stored %+v", r)
@@ -153,7 +153,7 @@ func TestSpareTakesOver(t *testing.T) {
 	commit(t, spare, putMessage(7, 3, nil), putSeen(2, 200, epoch)) // the end of the first changes nothing
 	select {
 	case err := <-lost:
-		t.Errorf("it is told again: %v", err)
+		t.Errorf("it is reported again: %v", err)
 	case err := <-spareLost:
 		t.Error(err)
 	default:

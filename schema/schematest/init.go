@@ -165,7 +165,7 @@ func childrenOf(pid int) ([]int, error) {
 	return list, nil
 }
 
-// waitGone waits until processes that were told to end have done so: they hold
+// waitGone waits until processes that were asked to end have done so: they hold
 // memory that keeps the server from starting again.
 func waitGone(pids []int) {
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -81,23 +81,18 @@ func (f *fleet) promote(t *testing.T, failed time.Time) {
 // answered is the age at which imcd answers a request 503.
 const answered = 4 * time.Second
 
-// TestFleetPrimaryKilled: the primary is killed, the standby promoted.
-func TestFleetPrimaryKilled(t *testing.T) {
-	t.Parallel()
-	f := startOne(t, &plain)
-	failed := time.Now()
-	f.primary.Kill()
-	f.promote(t, failed)
-	f.judge(t, f.standby)
-}
+// TestFleetPrimaryKilled: the primary is killed, the standby promoted at once.
+func TestFleetPrimaryKilled(t *testing.T) { testPrimaryKilled(t, 0) }
 
 // TestFleetPrimaryAway: the standby is promoted some time after the primary was killed.
-func TestFleetPrimaryAway(t *testing.T) {
+func TestFleetPrimaryAway(t *testing.T) { testPrimaryKilled(t, outage/2) }
+
+func testPrimaryKilled(t *testing.T, away time.Duration) {
 	t.Parallel()
 	f := startOne(t, &plain)
 	failed := time.Now()
 	f.primary.Kill()
-	pause(t, outage/2)
+	pause(t, away)
 	f.promote(t, failed)
 	f.judge(t, f.standby)
 }
