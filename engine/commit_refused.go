@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"imcd/engine/store"
@@ -50,18 +49,6 @@ func (c *committer) loadAgain(ctx context.Context, t *call) {
 
 // salvageTries bounds the commits that look for the refused changes of one call.
 const salvageTries = 64
-
-// refusedChanges says which changes of a call are not stored; the others are.
-type refusedChanges struct {
-	changes []store.Change
-	err     error
-}
-
-func (r *refusedChanges) Error() string {
-	return fmt.Sprintf("%d changes: %v", len(r.changes), r.err)
-}
-
-func (r *refusedChanges) Unwrap() error { return r.err }
 
 // salvage commits the independent changes of a batch of one call, except those that the database refuses.
 // why is the error for all of them together.

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -16,8 +14,6 @@ import (
 
 const (
 	textPlain = "text/plain"
-	// maxDisplay bounds a display name that is passed on, in characters.
-	maxDisplay = 64
 )
 
 // nameAddr writes a From value: the room, under the sender's display name after cleanDisplay.
@@ -181,36 +177,6 @@ func (e *Engine) composeNotice(from store.Name, text, callID string, at time.Tim
 func (e *Engine) composeCount(r *room, m *member, notice string, n uint64) (*evapi.Outgoing, error) {
 	return e.composeText(r.name, e.notices.ofMany(notice, n,
 		vars{"room": r.name.User, "user": r.show(m.name()), "cmd": e.cfg.CmdStartChar}), "")
-}
-
-// headers that the engine or Kamailio writes itself.
-var ownHeaders = "|from|to|via|call-id|cseq|contact|content-type|content-length|max-forwards|route|f|t|v|i|m|c|l|" +
-	"date|expires|auto-submitted|x-imc-path|content-encoding|e|content-transfer-encoding|content-disposition|" +
-	"content-language|content-id|mime-version|"
-
-// parseExtraHeaders reads extra_hdrs: lines of "Name: value", with CRLF (or the
-// two characters \r\n, as in a kamailio.cfg string) between and perhaps after.
-func parseExtraHeaders(s string) ([]evapi.Header, error) {
-	s = strings.ReplaceAll(s, `\r\n`, "\r\n")
-	var headers []evapi.Header
-	for line := range strings.SplitSeq(s, "\n") {
-		line = strings.TrimSuffix(line, "\r")
-		if line == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(line, ":")
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		switch {
-		case !ok || name == "" || !onlyOf(name, tokenChars):
-			return nil, fmt.Errorf("%q is not a header line (Name: value)", line)
-		case strings.Contains(ownHeaders, "|"+strings.ToLower(name)+"|"):
-			return nil, fmt.Errorf("header %s is set by imcd or Kamailio", name)
-		case strings.ContainsAny(value, "\r\n\x00"):
-			return nil, errors.New("a value has a control character")
-		}
-		headers = append(headers, evapi.Header{Name: name, Value: value})
-	}
-	return headers, nil
 }
 
 // plainUTF8 is the content type of an operator's texts.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"imcd/evapi"
 )
 
 // What the exit of a room's last owner does (Config.OwnerLeave).
@@ -274,4 +276,41 @@ const (
 	JoinsAll     = "all"     // of each by itself
 	JoinsCounted = "counted" // of each by itself up to joinsEach members, above that of several together
 	JoinsOff     = "off"     // of nobody
+)
+
+// headers that the engine or Kamailio writes itself.
+var ownHeaders = "|from|to|via|call-id|cseq|contact|content-type|content-length|max-forwards|route|f|t|v|i|m|c|l|" +
+	"date|expires|auto-submitted|x-imc-path|content-encoding|e|content-transfer-encoding|content-disposition|" +
+	"content-language|content-id|mime-version|"
+
+// parseExtraHeaders reads extra_hdrs: lines of "Name: value", with CRLF (or the
+// two characters \r\n, as in a kamailio.cfg string) between and perhaps after.
+func parseExtraHeaders(s string) ([]evapi.Header, error) {
+	s = strings.ReplaceAll(s, `\r\n`, "\r\n")
+	var headers []evapi.Header
+	for line := range strings.SplitSeq(s, "\n") {
+		line = strings.TrimSuffix(line, "\r")
+		if line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		switch {
+		case !ok || name == "" || !onlyOf(name, tokenChars):
+			return nil, fmt.Errorf("%q is not a header line (Name: value)", line)
+		case strings.Contains(ownHeaders, "|"+strings.ToLower(name)+"|"):
+			return nil, fmt.Errorf("header %s is set by imcd or Kamailio", name)
+		case strings.ContainsAny(value, "\r\n\x00"):
+			return nil, errors.New("a value has a control character")
+		}
+		headers = append(headers, evapi.Header{Name: name, Value: value})
+	}
+	return headers, nil
+}
+
+// How members are called (Config.ShowNames).
+const (
+	ShowUser    = "user"    // by the user part of their address, with the domain if it is not the room's
+	ShowDisplay = "display" // by their display name, where they have one that nobody else has
+	ShowBoth    = "both"    // by both
 )

@@ -30,3 +30,15 @@ func (d *delivery) caughtUp(m *member) {
 		d.catching--
 	}
 }
+
+// dropPage takes the page of m away, if it has one.
+func (d *delivery) dropPage(m *member) {
+	if m.page == nil {
+		return
+	}
+	if m.page.users--; m.page.users == 0 {
+		d.engine.held.pages.Add(int64(-m.page.bytes))
+		m.page.bytes = 0 // others may still get the page, see loaded
+	}
+	m.page = nil
+}

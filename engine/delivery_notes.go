@@ -7,31 +7,6 @@ import (
 	"imcd/evapi"
 )
 
-// sendNote sends the first note of st. False: it cannot be sent now.
-func (d *delivery) sendNote(st *stream) bool {
-	n := &st.notes[0]
-	f := &sentCopy{id: d.idOf(n), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
-	if !d.engine.credits.takeFirst(d.inbox, f.credit) {
-		return false
-	}
-	seen := d.engine.credits.drained.Load()
-	var err error
-	f.conn, err = d.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
-	st.inFlight = f
-	switch {
-	case later(err) && (n.keeps() || d.now.Sub(n.made) < noteAge):
-		st.inFlight = nil
-		d.notSent(f.credit, seen, err)
-		return false
-	case err != nil:
-		d.engine.log.Warn().Err(err).Str("user", st.key).Msg("notice not sent")
-		d.complete(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
-	default:
-		d.trackInFlight(f)
-	}
-	return true
-}
-
 // idOf names a copy of a note. A kept one has the same name each time it is sent, also after a restart,
 // so that nobody reads it twice.
 func (d *delivery) idOf(n *note) string {
@@ -75,12 +50,5 @@ func (d *delivery) noteDone(f *sentCopy, r evapi.Result) {
 	d.forgetStream(st)
 	if done.greets != nil {
 		d.owner.greeted(done, r)
-	}
-}
-
-// forgetStream drops a stream that is empty.
-func (d *delivery) forgetStream(st *stream) {
-	if len(st.notes) == 0 && len(st.kept) == 0 && d.streams[st.key] == st {
-		delete(d.streams, st.key)
 	}
 }

@@ -10,8 +10,6 @@ import (
 const (
 	// pageSize is how many messages are loaded at a time for members that lag (see pageLimit).
 	pageSize = 32
-	// loadTimeout is the deadline of a query.
-	loadTimeout = 3 * time.Second
 	// loadRetry is how long members wait after a query failed for the first time.
 	loadRetry = time.Second
 )
@@ -93,18 +91,6 @@ func (d *delivery) givePage(m *member, p *page) {
 	}
 	p.users++
 	m.page, m.at = p, 0
-}
-
-// dropPage takes the page of m away, if it has one.
-func (d *delivery) dropPage(m *member) {
-	if m.page == nil {
-		return
-	}
-	if m.page.users--; m.page.users == 0 {
-		d.engine.held.pages.Add(int64(-m.page.bytes))
-		m.page.bytes = 0 // others may still get the page, see loaded
-	}
-	m.page = nil
 }
 
 // loadLater lets m wait after a failed query, longer after each failure.

@@ -40,3 +40,10 @@ func (d *delivery) streamOf(user store.Name) *stream {
 	}
 	return st
 }
+
+// forgetStream drops a stream that is empty.
+func (d *delivery) forgetStream(st *stream) {
+	if len(st.notes) == 0 && len(st.kept) == 0 && d.streams[st.key] == st {
+		delete(d.streams, st.key)
+	}
+}

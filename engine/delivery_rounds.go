@@ -107,9 +107,6 @@ func (d *delivery) stuck(f *sentCopy, age time.Duration) bool {
 		c.answered.Load() <= d.at(f)+int64(pacedSoon)
 }
 
-// at is when f was sent last, comparable among shards.
-func (d *delivery) at(f *sentCopy) int64 { return d.began.UnixNano() + int64(f.since) }
-
 // countCopies updates what copies under way count in held.copies.
 func (d *delivery) countCopies() {
 	for len(d.evicted) > 0 && d.now.Sub(d.evicted[0].at) >= d.engine.cfg.ResultTimeout {

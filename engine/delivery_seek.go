@@ -186,3 +186,16 @@ func (d *delivery) enterLater(r *room, m *member, cursor uint64) {
 	m.live, m.cursor, m.mode = true, cursor, waiting
 	d.await(m, &wait{room: r, member: m, index: -1, due: d.now.Add(rand.N(d.spread()))})
 }
+
+// enqueue gives r, which has ready members, its place among the rooms that wait for their turn.
+func (d *delivery) enqueue(r *room) {
+	switch {
+	case r.turn:
+		return
+	case r.atMost(smallRoom):
+		d.small = append(d.small, r)
+	default:
+		d.turns = append(d.turns, r)
+	}
+	r.turn = true
+}

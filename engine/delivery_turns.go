@@ -55,19 +55,6 @@ func (d *delivery) pump() {
 	}
 }
 
-// enqueue gives r, which has ready members, its place among the rooms that wait for their turn.
-func (d *delivery) enqueue(r *room) {
-	switch {
-	case r.turn:
-		return
-	case r.atMost(smallRoom):
-		d.small = append(d.small, r)
-	default:
-		d.turns = append(d.turns, r)
-	}
-	r.turn = true
-}
-
 // nextTurn is the queue whose first room has its turn. Small rooms go ahead, but not by more than
 // turnCopies: then another room has a turn.
 func (d *delivery) nextTurn() *[]*room {
@@ -168,4 +155,29 @@ func (d *delivery) nextCopy(r *room, m *member) (f *sentCopy, next ahead, err er
 		f.out, err = d.engine.composeCount(r, m, "not_shown", uint64(f.losses))
 	}
 	return f, next, err
+}
+
+// sendNote sends the first note of st. False: it cannot be sent now.
+func (d *delivery) sendNote(st *stream) bool {
+	n := &st.notes[0]
+	f := &sentCopy{id: d.idOf(n), stream: st, out: n.out, credit: weigh(n.out.BodyLen())}
+	if !d.engine.credits.takeFirst(d.inbox, f.credit) {
+		return false
+	}
+	seen := d.engine.credits.drained.Load()
+	var err error
+	f.conn, err = d.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
+	st.inFlight = f
+	switch {
+	case later(err) && (n.keeps() || d.now.Sub(n.made) < noteAge):
+		st.inFlight = nil
+		d.notSent(f.credit, seen, err)
+		return false
+	case err != nil:
+		d.engine.log.Warn().Err(err).Str("user", st.key).Msg("notice not sent")
+		d.complete(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
+	default:
+		d.trackInFlight(f)
+	}
+	return true
 }

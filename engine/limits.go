@@ -5,16 +5,6 @@ import (
 	"time"
 )
 
-// Limits of Config by their keys, which are also the labels of imc_limited_total.
-const (
-	limitSenderMessages = "rate_sender_messages"
-	limitSenderCommands = "rate_sender_commands"
-	limitRoomMessages   = "rate_room_messages"
-	limitRoomJoins      = "rate_room_joins"
-	// limitQuestions is no key: the limit is questionRate.
-	limitQuestions = "questions"
-)
-
 // questionRate, which is never changed, bounds the commands of one user that read stored messages, as #history does.
 var questionRate = Rate{Count: 20, Per: 2 * time.Second}
 

@@ -136,3 +136,6 @@ func (l *loader) failed(err error) bool {
 	defer l.mu.Unlock()
 	return l.outage.failed(time.Now(), err)
 }
+
+// loadTimeout is the deadline of a query.
+const loadTimeout = 3 * time.Second

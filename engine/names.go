@@ -14,13 +14,6 @@ import (
 // What members are called (Config.ShowNames). A user can write any display name into From: one that could
 // be taken for another one is shown with the user part.
 
-// How members are called (Config.ShowNames).
-const (
-	ShowUser    = "user"    // by the user part of their address, with the domain if it is not the room's
-	ShowDisplay = "display" // by their display name, where they have one that nobody else has
-	ShowBoth    = "both"    // by both
-)
-
 const (
 	// maxNames bounds the display names that a room keeps, of members that have sent
 	// something since imcd was started. Others are called by their user part.
@@ -207,3 +200,6 @@ func (e *Engine) author(r *room, row *store.MessageRow) string {
 	}
 	return e.called(r, row.Sender, row.Display)
 }
+
+// maxDisplay bounds a display name that is passed on, in characters.
+const maxDisplay = 64

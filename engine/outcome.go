@@ -112,3 +112,14 @@ func newLastResult(code int, at time.Time) lastResult {
 
 func (l lastResult) code() int     { return int(l & (1<<lastResultBits - 1)) }
 func (l lastResult) at() time.Time { return time.UnixMilli(int64(l >> lastResultBits)) }
+
+// Why messages are skipped; also the label of the metric.
+const (
+	lossRefused    = "refused"     // the phone refused the content
+	lossUnsendable = "unsendable"  // the copy cannot be made or sent
+	lossPoison     = "no answer"   // the phone registers, and never answers this message
+	lossOperator   = "by operator" // an operator skipped it
+)
+
+// lossReasons lists all of them. Never changed.
+var lossReasons = []string{lossRefused, lossUnsendable, lossPoison, lossOperator}

@@ -208,3 +208,93 @@ func (e *Engine) Moves(within time.Duration) bool {
 	}
 	return true
 }
+
+// RoomSummary is one room in an overview (RPC imc.overview).
+type RoomSummary struct {
+	Room     string `json:"room"` // SIP URI
+	Private  bool   `json:"private"`
+	Members  int    `json:"members"` // invited ones left out
+	Invited  int    `json:"invited"`
+	Owner    string `json:"owner"`    // SIP URI of the oldest owner; empty if none
+	Sequence uint64 `json:"sequence"` // number of the last message
+	Backlog  uint64 `json:"backlog"`  // messages that have not reached members, each counted once per member
+	Away     int    `json:"away"`     // members that are offline or tried again later
+}
+
+// Overview sums up every room, in no order.
+func (e *Engine) Overview(ctx context.Context) ([]RoomSummary, error) {
+	return gather(ctx, e, func(s *shard) []RoomSummary {
+		rooms := make([]RoomSummary, 0, len(s.rooms))
+		for _, r := range s.rooms {
+			rooms = append(rooms, r.summary())
+		}
+		return rooms
+	})
+}
+
+func (r *room) summary() RoomSummary {
+	sum := RoomSummary{Room: r.name.URI(), Private: r.private, Sequence: r.last}
+	for _, m := range r.order {
+		if m.invited() {
+			sum.Invited++
+			continue
+		}
+		sum.Members++
+		sum.Backlog += r.lag(m)
+		if m.wait != nil {
+			sum.Away++
+		}
+		if sum.Owner == "" && m.owner() {
+			sum.Owner = m.uri
+		}
+	}
+	return sum
+}
+
+// MaxFound bounds what FindRooms returns.
+const MaxFound = 20
+
+// FindRooms lists the rooms that somebody may mean by a name without a domain, by
+// name, at most MaxFound: those whose user part it is, and only if there is none,
+// those whose user part ends with "-" and the name ("garden" is chat-garden).
+// A leading "sip:" and a domain are taken as part of what is meant. Case does not
+// matter. None is no error.
+func (e *Engine) FindRooms(ctx context.Context, name string) ([]string, error) {
+	name, _ = cutScheme(name)
+	name = strings.ToLower(name)
+	if name == "" {
+		return []string{}, nil
+	}
+	_, _, full := strings.Cut(name, "@")
+	found, err := gather(ctx, e, func(s *shard) []foundRoom {
+		var near []foundRoom
+		for _, r := range s.rooms {
+			at := r.name.Key()
+			if !full {
+				at, _, _ = strings.Cut(at, "@")
+			}
+			if at == name || strings.HasSuffix(at, "-"+name) {
+				near = append(near, foundRoom{uri: r.name.URI(), exact: at == name})
+			}
+		}
+		return near
+	})
+	if err != nil {
+		return nil, err
+	}
+	exact := slices.ContainsFunc(found, func(f foundRoom) bool { return f.exact })
+	uris := []string{}
+	for _, f := range found {
+		if f.exact == exact {
+			uris = append(uris, f.uri)
+		}
+	}
+	slices.Sort(uris)
+	return uris[:min(len(uris), MaxFound)], nil
+}
+
+// foundRoom is a room that a name may mean.
+type foundRoom struct {
+	uri   string
+	exact bool // the name is its user part, not only the end of it
+}

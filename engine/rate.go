@@ -78,3 +78,13 @@ func (b *bucket) take(now time.Time, perSecond float64) bool {
 	b.left--
 	return true
 }
+
+// Limits of Config by their keys, which are also the labels of imc_limited_total.
+const (
+	limitSenderMessages = "rate_sender_messages"
+	limitSenderCommands = "rate_sender_commands"
+	limitRoomMessages   = "rate_room_messages"
+	limitRoomJoins      = "rate_room_joins"
+	// limitQuestions is no key: the limit is questionRate.
+	limitQuestions = "questions"
+)

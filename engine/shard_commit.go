@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"errors"
 	"slices"
 
 	"imcd/engine/store"
-	"imcd/evapi"
 )
 
 // submit sends t on its way: at once if it changes nothing and its room has no commit under way, else
@@ -28,44 +26,6 @@ func (s *shard) submit(t *call) {
 // store implements deliveryOwner.
 func (s *shard) store(changes []store.Change, lazy bool, after func(error)) {
 	s.engine.committer.put(&call{shard: s, changes: changes, lazy: lazy, apart: true, after: after})
-}
-
-// done takes a call back from the committer.
-func (s *shard) done(t *call, err error) {
-	if t.room != nil {
-		t.room.committing--
-	}
-	if t.after != nil {
-		t.after(err)
-	}
-	if err == nil {
-		s.apply(t)
-		return
-	}
-	again := false
-	switch {
-	case errors.Is(err, errSuperseded):
-		again = s.superseded(t)
-	case errors.Is(err, store.ErrUnavailable):
-		if t.room != nil {
-			s.distrust(t.room, t.left)
-		}
-	default:
-		s.refused(t)
-	}
-	switch {
-	case !t.asked() || t.early || again:
-	case t.unsure:
-		s.dedupe.endLate(t.req.seen, evapi.Answer{Code: 503}, s.now) // it was not done
-	default:
-		s.refuse(t.req, t.room, refuseCommit(err))
-	}
-	for _, y := range t.says {
-		s.engine.charge(-y.size)
-	}
-	if t.reading != nil {
-		s.engine.reads.end(t.req.fromKey())
-	}
 }
 
 // apply sends the answer and the notices of a call.
@@ -132,4 +92,11 @@ func (s *shard) unresolved(t *call) {
 	c.refuse(&refusal{code: 503, detail: rcUnavailable, reason: "Database unavailable"})
 	s.replyAs(t.req, c.reply, false)
 	s.dedupe.endUnsure(t.req.seen, c.reply)
+}
+
+// refuse answers a request outside of any room's order.
+func (s *shard) refuse(req *request, r *room, why *refusal) {
+	c := &call{shard: s, req: req, room: r}
+	c.refuse(why)
+	s.apply(c)
 }

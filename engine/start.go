@@ -235,3 +235,12 @@ func (e *Engine) loop(name string, run func()) {
 // without Stop, which would write data from memory. Messages that were answered 200 are in the database,
 // and are delivered after the next start.
 func (e *Engine) Failed() <-chan error { return e.failed }
+
+func newShard(e *Engine, index int) *shard {
+	s := &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize), now: time.Now(),
+		rooms: make(map[string]*room), stale: make(map[string]*room)}
+	s.dedupe = dedupe{reply: s.replyRepeated, most: seenTotal / (1 << e.cfg.HashSize), window: e.cfg.DuplicateWindow,
+		known: make(map[seenKey]*seen)}
+	s.delivery = newDelivery(e, index, s, s.inbox, s.rooms, s.stale)
+	return s
+}
