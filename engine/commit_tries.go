@@ -84,3 +84,16 @@ func (c *committer) ping(ctx context.Context) error {
 	defer cancel()
 	return c.store.Ping(ctx)
 }
+
+// answerBy is when the first sender of batch must have an answer: Kamailio gives its own soon after.
+func answerBy(batch []*call) time.Time {
+	by := time.Now().Add(lateAfter)
+	for _, t := range batch {
+		if t.asked() && !t.early {
+			if at := t.req.msg.Received.Add(lateAfter - t.req.msg.Age); at.Before(by) {
+				by = at
+			}
+		}
+	}
+	return by
+}

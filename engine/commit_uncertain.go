@@ -83,16 +83,3 @@ func (c *committer) resolve(
 		Msg("it is known what became of the commit")
 	return behind, err
 }
-
-// answerBy is when the first sender of batch must have an answer: Kamailio gives its own soon after.
-func answerBy(batch []*call) time.Time {
-	by := time.Now().Add(lateAfter)
-	for _, t := range batch {
-		if t.asked() && !t.early {
-			if at := t.req.msg.Received.Add(lateAfter - t.req.msg.Age); at.Before(by) {
-				by = at
-			}
-		}
-	}
-	return by
-}

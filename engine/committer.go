@@ -49,12 +49,6 @@ type committer struct {
 	awayLogged bool   // the log says that the database is away, and not yet that it is back
 }
 
-func newCommitter(store store.Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
-	return &committer{store: store, timeout: cfg.CommitTimeout, linger: cfg.CursorFlush / 2, limit: cfg.CommitQueue,
-		tryTime: firstTry, log: log, metrics: m, wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64),
-		suspended: make(map[*shard]map[string]struct{})}
-}
-
 // Why a change is not written.
 var (
 	errBroken     = fmt.Errorf("%w: it is away", store.ErrUnavailable)

@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// smallRoom is how many members a room has at most whose copies go ahead of those of other rooms: they
+// are few, and would wait for many.
+const smallRoom = 16
+
 // setReady queues m for its turn if there is something to send and its window is open.
 func (d *delivery) setReady(r *room, m *member) {
 	if !m.live || m.queued != noQueue || m.loading || !d.hasNext(r, m) {

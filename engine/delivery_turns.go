@@ -6,9 +6,6 @@ const (
 	// turnCopies is how many copies a room sends in its turn. Copies of one message travel together, which
 	// is cheaper the more there are.
 	turnCopies = 64
-	// smallRoom is how many members a room has at most whose copies go ahead of those of other rooms: they
-	// are few, and would wait for many.
-	smallRoom = 16
 )
 
 // pump sends notices first, and then copies of each room in turn, as long as there are credits. When the

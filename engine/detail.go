@@ -91,8 +91,6 @@ func (r *room) detail(m *member, now time.Time) MemberDetail {
 	return d
 }
 
-func (r *room) lag(m *member) uint64 { return r.last - min(m.cursor, r.last) }
-
 // Pending lists the rooms that owe something to a user: ErrBadName.
 func (e *Engine) Pending(ctx context.Context, user string) ([]PendingRoom, error) {
 	name, err := ParseName(user, "")

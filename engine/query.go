@@ -298,3 +298,5 @@ type foundRoom struct {
 	uri   string
 	exact bool // the name is its user part, not only the end of it
 }
+
+func (r *room) lag(m *member) uint64 { return r.last - min(m.cursor, r.last) }

@@ -33,8 +33,6 @@ func (s *shard) reply(req *request, a evapi.Answer) {
 	s.dedupe.end(req.seen, a)
 }
 
-func (s *shard) replyRepeated(req *request, a evapi.Answer) { s.replyAs(req, a, true) }
-
 func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 	if req.order != nil {
 		req.order.done <- struct{}{} // never waits: there is one answer

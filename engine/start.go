@@ -239,8 +239,15 @@ func (e *Engine) Failed() <-chan error { return e.failed }
 func newShard(e *Engine, index int) *shard {
 	s := &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize), now: time.Now(),
 		rooms: make(map[string]*room), stale: make(map[string]*room)}
-	s.dedupe = dedupe{reply: s.replyRepeated, most: seenTotal / (1 << e.cfg.HashSize), window: e.cfg.DuplicateWindow,
+	s.dedupe = dedupe{reply: func(req *request, a evapi.Answer) { s.replyAs(req, a, true) },
+		most: seenTotal / (1 << e.cfg.HashSize), window: e.cfg.DuplicateWindow,
 		known: make(map[seenKey]*seen)}
 	s.delivery = newDelivery(e, index, s, s.inbox, s.rooms, s.stale)
 	return s
+}
+
+func newCommitter(store store.Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
+	return &committer{store: store, timeout: cfg.CommitTimeout, linger: cfg.CursorFlush / 2, limit: cfg.CommitQueue,
+		tryTime: firstTry, log: log, metrics: m, wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64),
+		suspended: make(map[*shard]map[string]struct{})}
 }
