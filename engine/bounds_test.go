@@ -148,7 +148,7 @@ func TestSeenIsBounded(t *testing.T) {
 	got := make(chan int)
 	onShard(h.e.shards[0], func(s *shard) {
 		for i := range 2 * most {
-			s.dedupe.remember(&seen{key: seenKey{byte(i), byte(i >> 8), 1}, at: s.now}, s.now)
+			s.dedupe.remember(&seenRequest{key: seenKey{byte(i), byte(i >> 8), 1}, at: s.now}, s.now)
 		}
 		got <- max(len(s.dedupe.known), len(s.dedupe.order))
 	})

@@ -146,3 +146,10 @@ func (c *call) checkJoining() *refusal {
 	}
 	return nil
 }
+
+// heardName keeps the display name of a member that sends something.
+func (c *call) heardName() {
+	if c.shard.engine.usesNames && c.me != nil && c.req.order == nil {
+		c.room.noteName(c.me, c.req.display)
+	}
+}

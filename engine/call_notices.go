@@ -135,7 +135,7 @@ func (c *call) list(to store.Name, header, sep string, items []string, v vars) {
 }
 
 // members is the number of members in words.
-func (c *call) members() string { return c.shard.engine.count("member", c.room.full()) }
+func (c *call) members() string { return c.shard.engine.notices.count("member", c.room.full()) }
 
 // actor names the user who acts, for notices.
 func (c *call) actor() string {

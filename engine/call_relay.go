@@ -57,13 +57,6 @@ func (c *call) check(n need) *refusal {
 	return nil
 }
 
-// heardName keeps the display name of a member that sends something.
-func (c *call) heardName() {
-	if c.shard.engine.usesNames && c.me != nil && c.req.order == nil {
-		c.room.noteName(c.me, c.req.display)
-	}
-}
-
 // relay sends a message to the other members.
 func (c *call) relay() *refusal {
 	if r := c.check(needMember); r != nil {
@@ -226,7 +219,7 @@ func sizeInWords(err error, req *request) string {
 	}
 	fits := func(n int) int { return n * (e.Limit - e.Limit/20) / e.Size }
 	if req.content.Kind == sipmsg.Attachment {
-		return fmt.Sprintf("it has %s, about %s are possible", size(len(req.body)), size(fits(len(req.body))))
+		return fmt.Sprintf("it has %s, about %s are possible", formatBytes(len(req.body)), formatBytes(fits(len(req.body))))
 	}
 	n := utf8.RuneCount(req.body)
 	return fmt.Sprintf("it has %d characters, about %d are possible", n, fits(n)/100*100)

@@ -102,7 +102,7 @@ func runList(c *call) *refusal {
 		if m.away() {
 			away = "offline"
 		}
-		items = append(items, c.shard.engine.marked(m.mark()+c.show(m.name()), role, away))
+		items = append(items, c.shard.engine.notices.marked(m.mark()+c.show(m.name()), role, away))
 	}
 	c.list(c.req.from, "members_header", inLine, items, vars{"members": c.members()})
 	return nil

@@ -39,8 +39,8 @@ type dedupe struct {
 	most   int                          // answers that are remembered
 	window time.Duration                // for how long
 
-	known map[seenKey]*seen
-	order []*seen // oldest first; some are not in known any more
+	known map[seenKey]*seenRequest
+	order []*seenRequest // oldest first; some are not in known any more
 }
 
 // begin reports whether req repeats another request; then it has its answer, or gets it when it is known.
@@ -58,12 +58,12 @@ func (d *dedupe) begin(req *request, now time.Time) bool {
 		}
 		return true
 	}
-	req.seen = &seen{key: key, at: now}
+	req.seen = &seenRequest{key: key, at: now}
 	return false
 }
 
 // remember lets repetitions of n be found. n may be nil.
-func (d *dedupe) remember(n *seen, now time.Time) {
+func (d *dedupe) remember(n *seenRequest, now time.Time) {
 	if n == nil {
 		return
 	}
@@ -80,7 +80,7 @@ func (d *dedupe) remember(n *seen, now time.Time) {
 	}
 }
 
-func (d *dedupe) forget(n *seen) {
+func (d *dedupe) forget(n *seenRequest) {
 	if d.known[n.key] == n {
 		delete(d.known, n.key)
 	}
@@ -88,7 +88,7 @@ func (d *dedupe) forget(n *seen) {
 
 // end notes the answer of n, which may be nil, and gives it to repetitions. A request that failed for the
 // moment is evaluated again when it is repeated.
-func (d *dedupe) end(n *seen, a evapi.Answer) {
+func (d *dedupe) end(n *seenRequest, a evapi.Answer) {
 	if n == nil {
 		return
 	}
@@ -99,7 +99,7 @@ func (d *dedupe) end(n *seen, a evapi.Answer) {
 }
 
 // endUnsure gives repetitions an answer that may turn out to be wrong: see endLate.
-func (d *dedupe) endUnsure(n *seen, a evapi.Answer) {
+func (d *dedupe) endUnsure(n *seenRequest, a evapi.Answer) {
 	if n == nil {
 		return
 	}
@@ -111,7 +111,7 @@ func (d *dedupe) endUnsure(n *seen, a evapi.Answer) {
 }
 
 // endLate notes the true answer of a request whose sender could not wait for it.
-func (d *dedupe) endLate(n *seen, a evapi.Answer, now time.Time) {
+func (d *dedupe) endLate(n *seenRequest, a evapi.Answer, now time.Time) {
 	if n != nil && a.Code < 500 && d.known[n.key] == nil { // answers are not remembered for that long
 		n.at = now
 		d.remember(n, now)

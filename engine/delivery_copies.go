@@ -185,8 +185,8 @@ func (d *delivery) notSent(k credit, seen uint64, err error) {
 	}
 }
 
-// later reports whether a new try may succeed.
-func later(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull) }
+// retryable reports whether a new try may succeed.
+func retryable(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull) }
 
 // When a user registers, a copy under way may have gone to a device that is not there any more: its
 // outcome takes long, or never comes. So it is sent again to the new device, with the same Call-ID. Each
@@ -247,7 +247,7 @@ func (d *delivery) repeat(f *sentCopy) bool {
 	conn, err := d.engine.relay.Send(f.conn, cp)
 	if err != nil {
 		d.notSent(c, seen, err)
-		f.repeats = later(err)
+		f.repeats = retryable(err)
 		return !f.repeats
 	}
 	f.repeats = false

@@ -7,8 +7,8 @@ import (
 	"imcd/engine/store"
 )
 
-// unknown is a stored number that must be written again in any case.
-const unknown = ^uint64(0)
+// unknownCursor is a stored number that must be written again in any case.
+const unknownCursor = ^uint64(0)
 
 // markDirty notes that members of r have moved. Their cursors are written a moment later, together with
 // those of other rooms: half of cursor_flush passes here, half in the committer.
@@ -155,7 +155,7 @@ func (d *delivery) rewrite(rooms []*room) {
 			continue
 		}
 		for _, m := range r.order {
-			m.tracked, m.stored = true, unknown
+			m.tracked, m.stored = true, unknownCursor
 		}
 		r.done = 0
 		if len(r.places) > 0 {
@@ -195,7 +195,7 @@ func (d *delivery) unstored(rooms []*room, changes []store.Change) {
 		case key.op == store.PutPlaces:
 			d.placed[r] = true
 		case key.op == store.PutCursor && m != nil:
-			m.tracked, m.stored = true, unknown
+			m.tracked, m.stored = true, unknownCursor
 		}
 	}
 }
@@ -221,3 +221,18 @@ func (d *delivery) isRefused(key cursorKey) bool {
 	refused, known := d.refusedCursors[key]
 	return known && d.now.Before(refused.next)
 }
+
+// writePlaces lets the changed places be written with the cursors of their rooms.
+func (d *delivery) writePlaces() {
+	if len(d.placed) == 0 || d.now.Sub(d.placesAt) < placesFlush && !d.ending {
+		return
+	}
+	d.placesAt = d.now
+	for r := range d.placed {
+		d.placed[r] = true
+		d.markDirty(r)
+	}
+}
+
+// placesFlush is how long places may wait to be written. A crash sets them back by so much.
+const placesFlush = time.Second

@@ -1,5 +1,7 @@
 package engine
 
+// Where a member stands: in the log of its room, or in a page; and how it passes messages.
+
 // follow lets m get its copies from the log, from entry n on.
 func (d *delivery) follow(r *room, m *member, n uint64) {
 	m.mode, m.next = following, n
@@ -28,6 +30,64 @@ func (d *delivery) caughtUp(m *member) {
 	if m.resumed {
 		m.resumed = false
 		d.catching--
+	}
+}
+
+// passOne moves a member over a copy with an outcome. Meanwhile the log may have dropped the message, or
+// the room may have been loaded again.
+func (d *delivery) passOne(f *sentCopy) {
+	r, m := f.room, f.member
+	switch {
+	case f.missed > 0:
+		d.passGap(f)
+	case f.line:
+		if m.page != nil && m.item() != nil && m.item().line {
+			m.at++
+		}
+	case m.page != nil && m.item() != nil && m.item().seq == f.seq:
+		d.passItem(r, m)
+	case m.mode == following && f.entry == m.next+1 && m.next >= r.log.base:
+		d.pass(r, m)
+	case f.seq > m.cursor:
+		m.cursor = f.seq
+		d.markDirty(r)
+	}
+}
+
+// pass moves m over one entry of the log.
+func (d *delivery) pass(r *room, m *member) {
+	if m.next >= r.log.base {
+		e := r.log.at(m.next)
+		e.owed--
+		if e.seq > m.cursor {
+			m.cursor = e.seq
+			d.markDirty(r)
+		}
+		d.engine.charge(-r.log.trim())
+	}
+	m.next++
+}
+
+func (d *delivery) passItem(r *room, m *member) {
+	if item := m.item(); !item.line {
+		m.cursor = item.seq
+	}
+	m.at++
+	d.markDirty(r)
+}
+
+// passGap moves m over messages that were dropped.
+func (d *delivery) passGap(f *sentCopy) {
+	d.engine.metrics.dropped.Add(float64(f.missed))
+	d.gaveUp(f.room, f.member, f.seq-f.missed, f.seq)
+	f.member.cursor = f.seq
+	d.markDirty(f.room)
+}
+
+// countExpired counts a message that has expired before m got it; 0 is a line before one.
+func (d *delivery) countExpired(seq uint64) {
+	if seq > 0 {
+		d.engine.metrics.expired.Inc()
 	}
 }
 

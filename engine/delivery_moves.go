@@ -120,9 +120,9 @@ func (e *Engine) several(names []string, n int) string {
 	var last string
 	switch k := len(names); {
 	case k == 0:
-		return e.count("member", n)
+		return e.notices.count("member", n)
 	case k < n:
-		last = e.count("other", n-k)
+		last = e.notices.count("other", n-k)
 	case k == 1:
 		return names[0]
 	default:

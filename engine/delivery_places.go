@@ -2,7 +2,6 @@ package engine
 
 import (
 	"encoding/binary"
-	"time"
 
 	"imcd/engine/store"
 )
@@ -75,21 +74,6 @@ func (d *delivery) showed(r *room, m *member, seq uint64) bool {
 	p.displayed = seq
 	d.setPlace(r, m, p)
 	return r.places[m] == p
-}
-
-// placesFlush is how long places may wait to be written. A crash sets them back by so much.
-const placesFlush = time.Second
-
-// writePlaces lets the changed places be written with the cursors of their rooms.
-func (d *delivery) writePlaces() {
-	if len(d.placed) == 0 || d.now.Sub(d.placesAt) < placesFlush && !d.ending {
-		return
-	}
-	d.placesAt = d.now
-	for r := range d.placed {
-		d.placed[r] = true
-		d.markDirty(r)
-	}
 }
 
 // placesChange is the row with the places of all members of r. An entry is the hash of the member (8

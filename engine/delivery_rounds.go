@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"container/heap"
+	"time"
+)
 
 // tick is called a few times a second.
 func (d *delivery) tick() {
@@ -117,5 +120,35 @@ func (d *delivery) countCopies() {
 	if bytes != d.copyBytes {
 		d.engine.held.copies.Add(int64(bytes - d.copyBytes))
 		d.copyBytes = bytes
+	}
+}
+
+// resume ends a wait and loads what the member has missed. The number of tries is kept until something
+// arrives.
+func (d *delivery) resume(w *wait) {
+	d.forgetWait(w)
+	d.catching++
+	w.looked = false
+	w.member.resumed = true
+	w.member.mode, w.member.exempt = lagging, w.room.last
+	d.setReady(w.room, w.member)
+}
+
+// maxSilent bounds those of the members that catch up which did not answer the last try and gave no sign since: each
+// keeps its place for as long as a device may take. Others are looked at again after silentAgain.
+const (
+	maxSilent   = maxCatching / 2
+	silentAgain = time.Second
+)
+
+// resumeDue tries members whose time has come.
+func (d *delivery) resumeDue() {
+	for len(d.waits) > 0 && d.catching < maxCatching && !d.waits[0].due.After(d.now) {
+		if w := d.waits[0]; w.why == silent && !w.due.IsZero() && d.catching >= maxSilent {
+			w.due = d.now.Add(silentAgain)
+			heap.Fix(&d.waits, 0)
+			continue
+		}
+		d.resume(d.waits[0])
 	}
 }

@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"container/heap"
-	"math/rand/v2"
-	"time"
-)
+import "imcd/engine/store"
 
 // smallRoom is how many members a room has at most whose copies go ahead of those of other rooms: they
 // are few, and would wait for many.
@@ -18,6 +14,19 @@ func (d *delivery) setReady(r *room, m *member) {
 	m.queued = ready
 	r.ready = append(r.ready, m)
 	d.enqueue(r)
+}
+
+// enqueue gives r, which has ready members, its place among the rooms that wait for their turn.
+func (d *delivery) enqueue(r *room) {
+	switch {
+	case r.turn:
+		return
+	case r.atMost(smallRoom):
+		d.small = append(d.small, r)
+	default:
+		d.turns = append(d.turns, r)
+	}
+	r.turn = true
 }
 
 // hasNext reports whether there is something to send to m now.
@@ -67,45 +76,110 @@ func (d *delivery) seek(r *room, m *member) bool {
 	return false
 }
 
-// countExpired counts a message that has expired before m got it; 0 is a line before one.
-func (d *delivery) countExpired(seq uint64) {
-	if seq > 0 {
-		d.engine.metrics.expired.Inc()
+// seekPage moves m over messages of its page that it must not get. It reports whether there is something
+// to send; if not, m follows the log again or its next page is loaded.
+func (d *delivery) seekPage(r *room, m *member) bool {
+	if m.page == nil {
+		d.catchUp(r, m)
+		return m.mode == following && d.seek(r, m)
 	}
-}
-
-// pass moves m over one entry of the log.
-func (d *delivery) pass(r *room, m *member) {
-	if m.next >= r.log.base {
-		e := r.log.at(m.next)
-		e.owed--
-		if e.seq > m.cursor {
-			m.cursor = e.seq
-			d.markDirty(r)
-		}
-		d.engine.charge(-r.log.trim())
-	}
-	m.next++
-}
-
-// passOne moves a member over a copy with an outcome. Meanwhile the log may have dropped the message, or
-// the room may have been loaded again.
-func (d *delivery) passOne(f *sentCopy) {
-	r, m := f.room, f.member
-	switch {
-	case f.missed > 0:
-		d.passGap(f)
-	case f.line:
-		if m.page != nil && m.item() != nil && m.item().line {
+	for item := m.item(); item != nil; item = m.item() {
+		if item.seq <= m.cursor { // skipped while the page was loaded
 			m.at++
+			continue
 		}
-	case m.page != nil && m.item() != nil && m.item().seq == f.seq:
+		had := item.seq == m.cursor+1 && r.hasHad(m, item.seq)
+		if item.seq > m.cursor+1 || !had && item.out != nil && item.sender != m.key && !d.expired(item.expires) {
+			return true
+		}
+		if !had && item.out != nil && item.sender != m.key && !item.line {
+			d.countExpired(item.seq)
+		}
 		d.passItem(r, m)
-	case m.mode == following && f.entry == m.next+1 && m.next >= r.log.base:
-		d.pass(r, m)
-	case f.seq > m.cursor:
-		m.cursor = f.seq
-		d.markDirty(r)
+		if item.out == nil && item.sender != m.key {
+			d.noteLoss(r, m, item.seq, lossUnsendable, 0)
+			m.oweLossNotice()
+		}
+	}
+	if m.unshown > 0 && !m.deaf {
+		return true
+	}
+	if m.page.last > m.cursor {
+		return true
+	}
+	d.dropPage(m)
+	d.catchUp(r, m)
+	return m.mode == following && d.seek(r, m)
+}
+
+// catchUp lets m follow the log if the log has everything that m must get, and else loads more.
+func (d *delivery) catchUp(r *room, m *member) {
+	if m.cursor < r.log.gone {
+		d.load(r, m)
+		return
+	}
+	n := r.log.end()
+	for i := range r.log.entries {
+		if r.log.entries[i].seq > m.cursor {
+			n = r.log.base + uint64(i)
+			break
+		}
+	}
+	d.follow(r, m, n)
+}
+
+// load asks for the next messages of m. Members at the same place share a query.
+func (d *delivery) load(r *room, m *member) {
+	after := d.pageStart(r, m)
+	m.from = after
+	if r.loads == nil {
+		r.loads = make(map[uint64][]*member)
+	}
+	m.loading = true
+	r.loads[after] = append(r.loads[after], m)
+	if len(r.loads[after]) > 1 {
+		return
+	}
+	last, limit := r.last, pageLimit(m)
+	d.engine.loader.put(query{room: r.id, after: after, limit: limit, answer: func(rows []store.MessageRow, err error) {
+		d.inbox.post(func() {
+			d.loaded(r, after, last, limit, rows, err)
+			d.engine.held.pages.Add(-rowsSize(rows))
+		})
+	}})
+}
+
+// loaded gives the messages, limit at most, to the members that waited for them. last was the number of
+// the last durable message when they were asked for.
+func (d *delivery) loaded(r *room, after, last uint64, limit int, rows []store.MessageRow, err error) {
+	members := r.loads[after]
+	delete(r.loads, after)
+	for _, m := range members {
+		m.loading = false
+	}
+	if d.rooms[r.key] != r && d.stale[r.key] != r {
+		return // destroyed, or about to be
+	}
+	p := &page{last: last}
+	if n := len(rows); n > 0 {
+		p.items = d.composeRows(r, rows)
+		if p.last = max(last, rows[n-1].Seq); n == limit {
+			p.last = rows[n-1].Seq
+		}
+	}
+	for _, m := range members {
+		if !m.live || m.mode != lagging || m.from != after || m.page != nil {
+			continue
+		}
+		if err != nil {
+			d.loadLater(r, m, err)
+			continue
+		}
+		if m.wait != nil {
+			m.wait.unread = 0
+		}
+		d.givePage(m, p)
+		d.setReady(r, m)
 	}
 }
 
@@ -174,32 +248,4 @@ func (d *delivery) nextAhead(r *room, m *member) (f sentCopy, next ahead, ok boo
 		return f, ahead{page: p, at: at + 1}, true
 	}
 	return f, next, false
-}
-
-// hasten makes w the next wait to end: its user is there.
-func (d *delivery) hasten(w *wait) {
-	w.back = true
-	w.tries = 0
-	w.due = time.Time{}
-	heap.Fix(&d.waits, w.index)
-}
-
-// enterLater lets m, which lagged when the engine ended, take part: soon, but not at once with all
-// others.
-func (d *delivery) enterLater(r *room, m *member, cursor uint64) {
-	m.live, m.cursor, m.mode = true, cursor, waiting
-	d.await(m, &wait{room: r, member: m, index: -1, due: d.now.Add(rand.N(d.spread()))})
-}
-
-// enqueue gives r, which has ready members, its place among the rooms that wait for their turn.
-func (d *delivery) enqueue(r *room) {
-	switch {
-	case r.turn:
-		return
-	case r.atMost(smallRoom):
-		d.small = append(d.small, r)
-	default:
-		d.turns = append(d.turns, r)
-	}
-	r.turn = true
 }

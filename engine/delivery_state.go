@@ -203,6 +203,10 @@ func (w *waits) Pop() any {
 	return last
 }
 
+// hurryEach is the time between two members, or two users with kept notices, that are tried one after the
+// other: a shard tries 100 a second.
+const hurryEach = 10 * time.Millisecond
+
 // lateness says whether messages of a room arrive late because of the load. Only the members that are
 // furthest count: not those that are slow, offline or catching up.
 type lateness struct {

@@ -111,7 +111,7 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 	if err == nil {
 		f.conn, err = d.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id, First: small})
 	}
-	if later(err) {
+	if retryable(err) {
 		d.notSent(f.credit, seen, err)
 		return false
 	}
@@ -166,7 +166,7 @@ func (d *delivery) sendNote(st *stream) bool {
 	f.conn, err = d.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	st.inFlight = f
 	switch {
-	case later(err) && (n.keeps() || d.now.Sub(n.made) < noteAge):
+	case retryable(err) && (n.keeps() || d.now.Sub(n.made) < noteAge):
 		st.inFlight = nil
 		d.notSent(f.credit, seen, err)
 		return false

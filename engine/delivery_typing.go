@@ -21,8 +21,8 @@ const (
 	typingRequests = 256
 	// typingCopies is how many copies a shard makes in a second.
 	typingCopies = 200
-	// typingID begins the last part of their Call-IDs.
-	typingID = "-t"
+	// typingMark begins the last part of their Call-IDs.
+	typingMark = "-t"
 )
 
 // typing takes an "is typing".
@@ -74,7 +74,7 @@ func (d *delivery) passTyping(r *room, req *request) {
 			return
 		}
 		d.serial++
-		id := d.prefix + d.engine.tag + typingID + strconv.FormatUint(d.serial, 36)
+		id := d.prefix + d.engine.tag + typingMark + strconv.FormatUint(d.serial, 36)
 		if _, err := d.engine.relay.Send(req.msg.Conn, evapi.Copy{Out: out, To: to.uri, CallID: id}); err != nil {
 			d.engine.metrics.typing("dropped")
 			return

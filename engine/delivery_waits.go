@@ -71,42 +71,8 @@ func (d *delivery) forgetWait(w *wait) {
 	}
 }
 
-// resume ends a wait and loads what the member has missed. The number of tries is kept until something
-// arrives.
-func (d *delivery) resume(w *wait) {
-	d.forgetWait(w)
-	d.catching++
-	w.looked = false
-	w.member.resumed = true
-	w.member.mode, w.member.exempt = lagging, w.room.last
-	d.setReady(w.room, w.member)
-}
-
-// maxSilent bounds those of them that did not answer the last try and gave no sign since: each keeps its
-// place for as long as a device may take. Others are looked at again after silentAgain.
-const (
-	maxSilent   = maxCatching / 2
-	silentAgain = time.Second
-)
-
-// resumeDue tries members whose time has come.
-func (d *delivery) resumeDue() {
-	for len(d.waits) > 0 && d.catching < maxCatching && !d.waits[0].due.After(d.now) {
-		if w := d.waits[0]; w.why == silent && !w.due.IsZero() && d.catching >= maxSilent {
-			w.due = d.now.Add(silentAgain)
-			heap.Fix(&d.waits, 0)
-			continue
-		}
-		d.resume(d.waits[0])
-	}
-}
-
-const (
-	// frozenAfter is a gap between two rounds of a shard after which the process must have been stopped.
-	frozenAfter = 3 * time.Second
-	// hurryEach spreads what hurry brings forward: a shard tries 100 a second.
-	hurryEach = 10 * time.Millisecond
-)
+// frozenAfter is a gap between two rounds of a shard after which the process must have been stopped.
+const frozenAfter = 3 * time.Second
 
 // hurry brings forward the next try of members that are offline: their registrations may have been
 // missed.
@@ -177,4 +143,30 @@ func (d *delivery) mayProbe(w *wait) time.Time {
 		}
 	}
 	return at
+}
+
+// backoff is the wait before a copy is sent again. It doubles with each try, half of it is random, and a
+// Retry-After is its minimum.
+func (c *Config) backoff(tries int, after time.Duration) time.Duration {
+	d := c.RetryMax
+	if tries < 20 {
+		d = min(c.RetryMin<<tries, c.RetryMax)
+	}
+	d = d/2 + rand.N(d/2+1)
+	return max(d, min(after, c.RetryMax))
+}
+
+// hasten makes w the next wait to end: its user is there.
+func (d *delivery) hasten(w *wait) {
+	w.back = true
+	w.tries = 0
+	w.due = time.Time{}
+	heap.Fix(&d.waits, w.index)
+}
+
+// enterLater lets m, which lagged when the engine ended, take part: soon, but not at once with all
+// others.
+func (d *delivery) enterLater(r *room, m *member, cursor uint64) {
+	m.live, m.cursor, m.mode = true, cursor, waiting
+	d.await(m, &wait{room: r, member: m, index: -1, due: d.now.Add(rand.N(d.spread()))})
 }

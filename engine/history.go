@@ -89,8 +89,8 @@ func (c *call) historyLine(row *store.MessageRow) string {
 	if body = strings.ToValidUTF8(body, "?"); ok {
 		body = string(indent([]byte(body)))
 	} else {
-		body = e.describe(row.ContentType, len(row.Body))
+		body = e.notices.describe(row.ContentType, len(row.Body))
 	}
 	return e.notices.format("history", vars{"user": e.author(c.room, row), "room": c.room.name.User,
-		"time": when(row.At, c.shard.now), "body": body})
+		"time": historyTime(row.At, c.shard.now), "body": body})
 }

@@ -92,12 +92,12 @@ func (s *shard) answerRooms(req *request, rooms []shownRoom) {
 		case r.inside:
 			what = "inside"
 		}
-		items = append(items, s.engine.marked(c.show(r.name), what))
+		items = append(items, s.engine.notices.marked(c.show(r.name), what))
 	}
 	if len(items) == 0 {
 		c.answer("rooms_none", nil)
 	} else {
-		c.list(req.from, "rooms_header", inLine, items, vars{"rooms": s.engine.count("room", len(items))})
+		c.list(req.from, "rooms_header", inLine, items, vars{"rooms": s.engine.notices.count("room", len(items))})
 	}
 	c.reply = s.engine.accepted()
 	s.submit(c)

@@ -66,19 +66,19 @@ func cutUTF8(s string, n int) string {
 }
 
 // count words a number of things: 1 member, 3 members.
-func (e *Engine) count(what string, n int) string {
-	if n == 1 {
-		return e.notices.format(ofOne+what, nil)
+func (n notices) count(what string, many int) string {
+	if many == 1 {
+		return n.format(ofOne+what, nil)
 	}
-	return e.notices.format("many_"+what, vars{"count": strconv.Itoa(n)})
+	return n.format("many_"+what, vars{"count": strconv.Itoa(many)})
 }
 
 // marked adds a remark to a name, in words.
-func (e *Engine) marked(name string, words ...string) string {
+func (n notices) marked(name string, words ...string) string {
 	said := words[:0]
 	for _, w := range words {
 		if w != "" {
-			said = append(said, e.notices.format(w, nil))
+			said = append(said, n.format(w, nil))
 		}
 	}
 	if len(said) == 0 {
@@ -87,8 +87,8 @@ func (e *Engine) marked(name string, words ...string) string {
 	return name + " (" + strings.Join(said, ", ") + ")"
 }
 
-// when is the time of a message for a reader of the history at now, in UTC.
-func when(at, now time.Time) string {
+// historyTime is the time of a message for a reader of the history at now, in UTC.
+func historyTime(at, now time.Time) string {
 	at, now = at.UTC(), now.UTC()
 	switch {
 	case at.Format(time.DateOnly) == now.Format(time.DateOnly):
@@ -99,8 +99,8 @@ func when(at, now time.Time) string {
 	return at.Format("2 Jan 2006 15:04")
 }
 
-// size words a number of bytes.
-func size(n int) string {
+// formatBytes words a number of bytes.
+func formatBytes(n int) string {
 	switch {
 	case n < 1000:
 		return fmt.Sprintf("%d bytes", n)
@@ -111,16 +111,16 @@ func size(n int) string {
 }
 
 // describe words content that is no text: (picture, 12 kB).
-func (e *Engine) describe(contentType string, bytes int) string {
+func (n notices) describe(contentType string, bytes int) string {
 	what := mediaType(contentType)
 	kind, _, _ := strings.Cut(what, "/")
 	switch {
 	case kind == "image" || kind == "audio" || kind == "video":
-		what = e.notices.format(kind, nil)
+		what = n.format(kind, nil)
 	case what == "application/vnd.gsma.rcs-ft-http+xml":
-		what = e.notices.format("file", nil)
+		what = n.format("file", nil)
 	default:
 		what = clip(what)
 	}
-	return "(" + what + ", " + size(bytes) + ")"
+	return "(" + what + ", " + formatBytes(bytes) + ")"
 }

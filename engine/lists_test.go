@@ -110,7 +110,7 @@ func TestWhen(t *testing.T) {
 		now.Add(-24 * time.Hour): "27 Nov 13:00",
 		now.AddDate(-1, 0, 0):    "28 Nov 2025 13:00",
 	} {
-		if got := when(at, now); got != want {
+		if got := historyTime(at, now); got != want {
 			t.Errorf("%v is %q, want %q", at, got, want)
 		}
 	}
@@ -127,7 +127,7 @@ func TestDescribe(t *testing.T) {
 		{"audio/amr", 999_499, "(sound, 999 kB)"}, {"video/mp4", 1_250_000, "(video, 1.2 MB)"},
 		{"application/vnd.gsma.rcs-ft-http+xml", 1000, "(file, 1 kB)"}, {"application/pdf", 1500, "(application/pdf, 2 kB)"},
 	} {
-		if got := h.e.describe(c.contentType, c.bytes); got != c.want {
+		if got := h.e.notices.describe(c.contentType, c.bytes); got != c.want {
 			t.Errorf("%s: %q, want %q", c.contentType, got, c.want)
 		}
 	}

@@ -40,7 +40,7 @@ type metrics struct {
 func newMetrics(registerer prometheus.Registerer, c *credits, h *held) (*metrics, error) {
 	r := &registry{to: registerer}
 	m := &metrics{
-		rooms: registered(r, prometheus.NewGauge(prometheus.GaugeOpts{
+		rooms: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "imc_active_rooms", Help: "Rooms that exist."})),
 		messages: r.counter("imc_messages_total", "Messages to rooms that were accepted."),
 		requests: r.counters("imc_requests_total", "Requests by command (message for none) and final reply.",
@@ -99,27 +99,27 @@ type registry struct {
 	errs []error
 }
 
-// registered is c, once it is registered.
-func registered[C prometheus.Collector](r *registry, c C) C {
+// register registers c and returns it.
+func register[C prometheus.Collector](r *registry, c C) C {
 	r.errs = append(r.errs, r.to.Register(c))
 	return c
 }
 
 func (r *registry) value(name, help string, labels prometheus.Labels, value func() float64) {
-	registered(r, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+	register(r, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
 }
 
 func (r *registry) counter(name, help string) prometheus.Counter {
-	return registered(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
+	return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
 }
 
 func (r *registry) counters(name, help string, labels ...string) *prometheus.CounterVec {
-	return registered(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
+	return register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 }
 
 // histogram has n buckets, the first up to start, and each factor times as wide.
 func (r *registry) histogram(name, help string, start, factor float64, n int) prometheus.Histogram {
-	return registered(r, prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help,
+	return register(r, prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help,
 		Buckets: prometheus.ExponentialBuckets(start, factor, n)}))
 }
 

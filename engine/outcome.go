@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"imcd/evapi"
@@ -87,17 +86,6 @@ func outcome(r evapi.Result) string {
 		return "timeout"
 	}
 	return "error"
-}
-
-// backoff is the wait before a copy is sent again. It doubles with each try, half of it is random, and a
-// Retry-After is its minimum.
-func (c *Config) backoff(tries int, after time.Duration) time.Duration {
-	d := c.RetryMax
-	if tries < 20 {
-		d = min(c.RetryMin<<tries, c.RetryMax)
-	}
-	d = d/2 + rand.N(d/2+1)
-	return max(d, min(after, c.RetryMax))
 }
 
 // lastResult is the status of a member's last copy and its time, in milliseconds of Unix time. 0: none

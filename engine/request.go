@@ -28,12 +28,12 @@ type request struct {
 	contentType string         // of the content that is passed on; empty if there was none
 	body        []byte         // likewise
 
-	size    int      // bytes charged until it is answered
-	refused *refusal // why it is refused, found while it was read
-	metered bool     // it has counted against the limits of the sender
-	seq     uint64   // number of the message; 0 until it has one, and for commands
-	seen    *seen    // how repetitions find it; nil if they cannot
-	order   *order   // set if it comes from an operator, and not by SIP
+	size    int          // bytes charged until it is answered
+	refused *refusal     // why it is refused, found while it was read
+	metered bool         // it has counted against the limits of the sender
+	seq     uint64       // number of the message; 0 until it has one, and for commands
+	seen    *seenRequest // how repetitions find it; nil if they cannot
+	order   *order       // set if it comes from an operator, and not by SIP
 }
 
 // fromKey is from.Key(), made once: many maps have it as a key.
@@ -106,8 +106,8 @@ func (req *request) person() bool {
 // rooms is known by its path: it may come from several of them.
 type seenKey [16]byte
 
-// seen is a request that was evaluated, or is being evaluated.
-type seen struct {
+// seenRequest is a request that was evaluated, or is being evaluated.
+type seenRequest struct {
 	key     seenKey
 	at      time.Time
 	done    bool

@@ -102,3 +102,14 @@ func (s *shard) replace(r *room, state *store.RoomState) {
 	s.fill(r, *state, was)
 	s.delivery.rewrite([]*room{r})
 }
+
+// refused takes a call back that the database refuses. Nothing of it was done.
+func (s *shard) refused(t *call) {
+	if t.room == nil {
+		return
+	}
+	s.distrust(t.room, t.left)
+	r := s.stale[t.room.key]
+	r.parking = true
+	s.engine.committer.put(&call{shard: s, room: r, again: true})
+}

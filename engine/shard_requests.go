@@ -93,17 +93,6 @@ func (s *shard) refuseLate(r *room) *refusal {
 	return refuseOverloaded()
 }
 
-// refused takes a call back that the database refuses. Nothing of it was done.
-func (s *shard) refused(t *call) {
-	if t.room == nil {
-		return
-	}
-	s.distrust(t.room, t.left)
-	r := s.stale[t.room.key]
-	r.parking = true
-	s.engine.committer.put(&call{shard: s, room: r, again: true})
-}
-
 // superseded takes a call back that was made behind a refused one, and reports whether its request is
 // evaluated again.
 func (s *shard) superseded(t *call) bool {

@@ -33,7 +33,7 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	e.credits.soon.Store(int64(burstTime))
 	e.credits.usual.Store(int64(2 * nearTime)) // until it is known
 	e.served.Store(&served{silent: true, any: true})
-	e.typingID = e.tag + typingID
+	e.typingID = e.tag + typingMark
 	var err error
 	if e.notices, err = newNotices(cfg.Notices); err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (e *Engine) loadSeen(ctx context.Context) error {
 			continue // a sign, see signed
 		}
 		s := e.shards[row.Shard&uint32(len(e.shards)-1)]
-		s.dedupe.remember(&seen{key: row.Key, at: row.At, done: true,
+		s.dedupe.remember(&seenRequest{key: row.Key, at: row.At, done: true,
 			answer: evapi.Answer{Code: row.Code, RC: row.RC, Reason: row.Reason}}, time.Now())
 	}
 	return nil
@@ -241,7 +241,7 @@ func newShard(e *Engine, index int) *shard {
 		rooms: make(map[string]*room), stale: make(map[string]*room)}
 	s.dedupe = dedupe{reply: func(req *request, a evapi.Answer) { s.replyAs(req, a, true) },
 		most: seenTotal / (1 << e.cfg.HashSize), window: e.cfg.DuplicateWindow,
-		known: make(map[seenKey]*seen)}
+		known: make(map[seenKey]*seenRequest)}
 	s.delivery = newDelivery(e, index, s, s.inbox, s.rooms, s.stale)
 	return s
 }

@@ -43,14 +43,14 @@ func (m *member) state(now time.Time) string {
 	w := m.wait
 	switch code := m.stateCode(); code {
 	case StateOffline:
-		return "offline since " + clock(w.since, now) + ": no device registered"
+		return "offline since " + localTime(w.since, now) + ": no device registered"
 	case StateLost:
-		return "connection lost at " + clock(w.since, now) + ", waits for its registration"
+		return "connection lost at " + localTime(w.since, now) + ", waits for its registration"
 	case StateSilent:
-		return fmt.Sprintf("phone does not answer since %s, %s", clock(w.since, now), tries(w.tries))
+		return fmt.Sprintf("phone does not answer since %s, %s", localTime(w.since, now), triesInWords(w.tries))
 	case StateFailing:
 		code := m.last.code()
-		return fmt.Sprintf("not taken since %s, %s: %d %s", clock(w.since, now), tries(w.tries), code, Reason(code))
+		return fmt.Sprintf("not taken since %s, %s: %d %s", localTime(w.since, now), triesInWords(w.tries), code, Reason(code))
 	case StateWaiting:
 		return "has missed messages, is about to be tried"
 	case StateUnknown:
@@ -68,15 +68,15 @@ func (m *member) invitation() (words, code string) {
 	return "gets the invitation once a device is registered", StateUntold
 }
 
-func tries(n int) string {
+func triesInWords(n int) string {
 	if n == 1 {
 		return "1 try"
 	}
 	return fmt.Sprint(n, " tries")
 }
 
-// clock is a time for somebody who reads it now.
-func clock(at, now time.Time) string {
+// localTime is a time for somebody who reads it now.
+func localTime(at, now time.Time) string {
 	at, now = at.Local(), now.Local()
 	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
 		return at.Format("15:04")

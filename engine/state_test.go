@@ -69,7 +69,7 @@ func TestStates(t *testing.T) {
 func TestClock(t *testing.T) {
 	now := time.Date(2026, 11, 28, 13, 5, 0, 0, time.Local)
 	for at, want := range map[time.Time]string{now.Add(-time.Hour): "12:05", now.AddDate(0, 0, -1): "2026-11-27 13:05"} {
-		if got := clock(at, now); got != want {
+		if got := localTime(at, now); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
