@@ -62,7 +62,8 @@ type state struct {
 	// other owns shards, or works with the database without knowing of shards; zero if nobody does
 	// or nothing is known of it.
 	other holder
-	alive bool // other was seen to live
+	alive bool            // other was seen to live
+	heard map[int64]watch // of the other engines
 }
 
 // all reports whether this engine owns all shards.

@@ -109,6 +109,7 @@ func (m *member) read(ctx context.Context) (v view, err error) {
 		return nil
 	}, fmt.Sprintf(sqlLook, m.me))
 	v.got = time.Now()
+	slices.SortFunc(v.engines, func(a, b engineRow) int { return cmp.Compare(a.id, b.id) })
 	slices.SortFunc(v.shards, func(a, b shardRow) int { return cmp.Compare(a.shard, b.shard) })
 	return v, err
 }

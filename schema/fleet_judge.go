@@ -165,7 +165,10 @@ func (m *member) vacant(v *view) bool {
 
 // note keeps what v shows for own.
 func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
-	now := state{shards: len(v.shards)}
+	now := state{shards: len(v.shards), heard: make(map[int64]watch, len(watches))}
+	for id, w := range watches {
+		now.heard[id] = *w
+	}
 	owners := make(map[int64]bool)
 	for _, s := range v.shards {
 		if s.engine == m.me {
@@ -206,6 +209,9 @@ func (m *member) take(ctx context.Context, dead []engineRow) (bool, error) {
 		return false, wrap(ctx, "take over", err)
 	}
 	n, err := result.RowsAffected()
+	if n > 0 && len(dead) > 0 && m.want.TookOver != nil {
+		m.want.TookOver()
+	}
 	return n > 0, wrap(ctx, "take over", err)
 }
 

@@ -30,6 +30,9 @@ type Lease struct {
 	// Lost is called once if this engine was deposed, with an ErrDeposed: it can commit
 	// nothing any more. It must not block. May be nil.
 	Lost func(error)
+	// TookOver is called when this engine has taken the shards of one that it took for dead. It must not
+	// block. May be nil.
+	TookOver func()
 }
 
 // lease is what a dialect makes of a Lease. Its methods keep to their contexts.

@@ -144,7 +144,8 @@ func serve(cfg *config.Config, stderr *os.File) error {
 	if err := takeShortSlices(); err != nil {
 		log.Debug().Err(err).Msg("answers may wait a little longer for a processor")
 	}
-	start := func() (running, error) { return daemon.Start(ctx, cfg, version, log) }
+	history := daemon.NewHistory()
+	start := func() (running, error) { return daemon.Start(ctx, cfg, version, history, log) }
 	d, err := start()
 	if errors.Is(err, store.ErrDeposed) {
 		d, err = startAgain(ctx, start, log)

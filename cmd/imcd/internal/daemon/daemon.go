@@ -41,6 +41,7 @@ const (
 type Daemon struct {
 	cfg     *config.Config
 	version string
+	history *History
 	log     zerolog.Logger
 	reg     *prometheus.Registry
 	relay   *relay.Group
@@ -61,10 +62,26 @@ type Daemon struct {
 	undo      []func() // ends the parts that were started, the last first; owned by spare until that has ended
 }
 
-// Start starts imcd. If that fails or ctx ends, nothing of it is left. If another imcd owns the rooms, it
+// History outlives a Daemon, which ends when it is deposed: what has happened to the imcd of this process. Make one
+// with NewHistory.
+type History struct{ takeovers, deposed prometheus.Counter }
+
+// NewHistory returns that of an imcd to which nothing has happened.
+func NewHistory() *History {
+	return &History{
+		takeovers: prometheus.NewCounter(prometheus.CounterOpts{Name: "imc_takeovers_total",
+			Help: "How often this imcd took over the rooms of another one that it took for dead."}),
+		deposed: prometheus.NewCounter(prometheus.CounterOpts{Name: "imc_deposed_total",
+			Help: "How often another imcd took this one for dead, so that it began again as a spare."}),
+	}
+}
+
+// Start starts imcd. history is that of the process. If that fails or ctx ends, nothing of it is left. If another imcd owns the rooms, it
 // returns once this one waits for them, as a spare; ctx bounds that wait, too.
-func Start(ctx context.Context, cfg *config.Config, version string, log zerolog.Logger) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, version: version, log: log, reg: prometheus.NewRegistry(), lost: make(chan error, 1)}
+func Start(
+	ctx context.Context, cfg *config.Config, version string, history *History, log zerolog.Logger,
+) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, version: version, history: history, log: log, reg: prometheus.NewRegistry(), lost: make(chan error, 1)}
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
@@ -128,6 +145,12 @@ func (d *Daemon) lose(err error) {
 	}
 }
 
+// depose is lose for an engine that was deposed.
+func (d *Daemon) depose(err error) {
+	d.history.deposed.Inc()
+	d.lose(err)
+}
+
 // Failed gives the error of a part of imcd that has panicked: the process is to end at once, without Stop.
 func (d *Daemon) Failed() <-chan error { return d.rooms.Failed() }
 
@@ -182,7 +205,7 @@ func (d *Daemon) registerProcess(version string) error {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "imc_build_info", Help: "1, labelled with the version.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	for _, c := range []prometheus.Collector{info, collectors.NewGoCollector(),
+	for _, c := range []prometheus.Collector{info, d.history.takeovers, d.history.deposed, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := d.reg.Register(c); err != nil {
 			return err
@@ -202,8 +225,9 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	store, err := schema.Open(ctx, d.cfg.DB.URL, schema.Options{
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
-		Lease:        &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.lose, Alive: d.moves},
-		Log:          d.log,
+		Lease: &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.depose, Alive: d.moves,
+			TookOver: d.history.takeovers.Inc},
+		Log: d.log,
 	})
 	if err != nil {
 		return err // names the key that is wrong
@@ -248,8 +272,16 @@ func (d *Daemon) makeRooms(context.Context) error {
 			}
 			return 0
 		})
-	if err := d.reg.Register(health); err != nil {
-		return fmt.Errorf("registering the database's metric: %w", err)
+	owned := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_shards_owned",
+		Help: "Shards, parts of all rooms, that belong to this imcd; 0: it is a spare, or there is no fleet."},
+		func() float64 { own, _ := d.store.Owned(); return float64(own) })
+	all := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_fleet_shards",
+		Help: "Shards of all imcd that share the database; 0: there is no fleet."},
+		func() float64 { _, all := d.store.Owned(); return float64(all) })
+	for _, c := range []prometheus.Collector{health, owned, all} {
+		if err := d.reg.Register(c); err != nil {
+			return fmt.Errorf("registering the database's metrics: %w", err)
+		}
 	}
 	d.rpc = jsonrpc.NewServer(d.methods(d.version))
 	return nil

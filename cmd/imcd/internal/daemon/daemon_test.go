@@ -39,7 +39,7 @@ func TestStartStop(t *testing.T) {
 	ctx := kit.Context(t)
 	cfg := testConfig(t)
 	for range 3 {
-		d, err := Start(ctx, cfg, "test", zerolog.Nop())
+		d, err := Start(ctx, cfg, "test", NewHistory(), zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestInterruptedStart(t *testing.T) {
 	}
 	for looks := int64(1); looks < 1000; looks++ {
 		ctx := limit(t, looks)
-		d, err := Start(ctx, cfg, "test", zerolog.Nop())
+		d, err := Start(ctx, cfg, "test", NewHistory(), zerolog.Nop())
 		switch interrupted := ctx.looks.Load() <= 0; {
 		case err == nil:
 			d.Stop()

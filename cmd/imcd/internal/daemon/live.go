@@ -37,7 +37,9 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	all["imc.check"] = rpc.CheckMethod(d.rooms, func(ctx context.Context, room string) any {
 		return d.relay.Check(ctx, room)
 	})
-	return d.served(all)
+	all = d.served(all)
+	all["imc.fleet"] = rpc.FleetMethod(d.store) // spares know it as well
+	return all
 }
 
 // openLive adds the WebSocket and the console to the HTTP server.

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) fleetCommand() *cobra.Command {
+	return &cobra.Command{Use: "fleet", Short: "Show the imcd that share the database, and what each owns",
+		GroupID: groupLook, Args: cobra.NoArgs,
+		Long: `Show all imcd that share a PostgreSQL, as the one that is asked sees them; a spare knows
+it, too. The rooms are divided into shards, and each shard belongs to one engine, which is
+one start of an imcd. An epoch says how often a shard has changed its owner. SILENT is for
+how long no sign of life of an engine was seen: after 0.9 s another one takes over.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(t, cmd, "imc.fleet", nil, printFleet) }}
+}
+
+// fleet is the result of imc.fleet.
+type fleet struct {
+	Engine  int64 `json:"engine"`
+	Shards  int   `json:"shards"`
+	Unowned int   `json:"unowned"`
+	Engines []struct {
+		Engine int64     `json:"engine"`
+		Host   string    `json:"host"`
+		PID    int       `json:"pid"`
+		Since  time.Time `json:"since"`
+		HTTP   string    `json:"http"`
+		Silent float64   `json:"silent"`
+		Ending bool      `json:"ending"`
+		Owns   []struct {
+			Shard int64 `json:"shard"`
+			Epoch int64 `json:"epoch"`
+		} `json:"owns"`
+	} `json:"engines"`
+}
+
+func printFleet(w io.Writer, f fleet) {
+	if f.Engine == 0 {
+		fmt.Fprintln(w, "no fleet: the database is SQLite, which one imcd uses alone")
+		return
+	}
+	fmt.Fprintln(w, "ENGINE\tHOST\tPID\tSINCE\tHTTP\tSILENT\tSHARDS\tEPOCH\tSTATE")
+	for _, e := range f.Engines {
+		state := "owner"
+		switch {
+		case e.Ending:
+			state = "ending"
+		case len(e.Owns) == 0:
+			state = "spare"
+		}
+		if e.Engine == f.Engine {
+			state += ", asked"
+		}
+		newest := "-"
+		for i, s := range e.Owns {
+			if n, err := strconv.ParseInt(newest, 10, 64); i == 0 || err == nil && s.Epoch > n {
+				newest = strconv.FormatInt(s.Epoch, 10)
+			}
+		}
+		fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\t%.1f s\t%d\t%s\t%s\n", e.Engine, word(e.Host), e.PID,
+			e.Since.Local().Format(time.DateTime), word(e.HTTP), e.Silent, len(e.Owns), newest, state)
+	}
+	if f.Unowned > 0 {
+		fmt.Fprintf(w, "%d of %d shards belong to nobody: their rooms do not answer until an imcd takes them\n",
+			f.Unowned, f.Shards)
+	}
+}
+
+// word is a text of another process that is shown in a column.
+func word(s string) string {
+	if s = strings.TrimSpace(safe(s)); s == "" {
+		return "-"
+	}
+	return s
+}

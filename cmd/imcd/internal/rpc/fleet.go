@@ -1,0 +1,20 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+
+	"imcd/evapi/jsonrpc"
+	"imcd/schema"
+)
+
+// Fleet knows the imcd that share a database; *schema.Store is one.
+type Fleet interface {
+	Fleet(ctx context.Context) (schema.FleetView, error)
+}
+
+// FleetMethod is imc.fleet, which has no parameters.
+func FleetMethod(f Fleet) jsonrpc.Method {
+	m := method{run: func(ctx context.Context, _ values) (any, error) { return f.Fleet(ctx) }}
+	return func(ctx context.Context, raw json.RawMessage) (any, error) { return m.bounded(ctx, raw) }
+}
