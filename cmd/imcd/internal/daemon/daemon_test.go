@@ -79,13 +79,13 @@ func TestFailedStart(t *testing.T) {
 	for key, at := range map[string]*string{"rpc_listen": &cfg.RPC.Listen, "http_listen": &cfg.HTTP.Listen} {
 		free := *at
 		*at = busy.Addr().String()
-		_, err := Start(kit.Context(t), cfg, "test", zerolog.Nop())
+		_, err := Start(kit.Context(t), cfg, "test", NewHistory(), zerolog.Nop())
 		if wrong := new(config.Error); !errors.As(err, &wrong) || wrong.Key != key {
 			t.Errorf("the error is %v, should be about %s", err, key)
 		}
 		*at = free
 	}
-	d, err := Start(kit.Context(t), cfg, "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), cfg, "test", NewHistory(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestFailedStart(t *testing.T) {
 func TestNoDoors(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.RPC.Listen, cfg.HTTP.Listen = "", ""
-	d, err := Start(kit.Context(t), cfg, "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), cfg, "test", NewHistory(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestInterruptedStart(t *testing.T) {
 // TestStopWithSockets: who watches is told that imcd goes away, and does not hold
 // it up, reading or not.
 func TestStopWithSockets(t *testing.T) {
-	d, err := Start(kit.Context(t), testConfig(t), "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), testConfig(t), "test", NewHistory(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestStopWithSockets(t *testing.T) {
 
 // TestAnotherSitesPage: the doors of a running imcd are closed to it.
 func TestAnotherSitesPage(t *testing.T) {
-	d, err := Start(kit.Context(t), testConfig(t), "test", zerolog.Nop())
+	d, err := Start(kit.Context(t), testConfig(t), "test", NewHistory(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
