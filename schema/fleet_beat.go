@@ -18,13 +18,16 @@ const (
 	beatTimeout = 2 * time.Second
 )
 
-// sqlLook begins with a beat. It is one round trip, as it has no parameters. Nobody waits for the disk:
-// a crash of the database may take beats back, and the next ones differ all the same.
-const sqlLook = `WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
-	beat AS (UPDATE imcd_engines SET beat = beat + 1 FROM relaxed WHERE id = %d)
-	SELECT 1, e.id, e.beat, f.last, e.process FROM imcd_engines e JOIN imcd_fences f ON f.id = e.id WHERE NOT f.gone
+// sqlLook shows the fleet.
+const sqlLook = `SELECT 1, e.id, e.beat, f.last, e.process
+		FROM imcd_engines e JOIN imcd_fences f ON f.id = e.id WHERE NOT f.gone
 	UNION ALL SELECT 2, shard, engine, epoch, NULL FROM imcd_shards
 	UNION ALL SELECT 3, id, beat, NULL, holder FROM imcd_lease WHERE id <> 0`
+
+// sqlBeat is sqlLook after a beat. It is one round trip, as it has no parameters. Nobody waits for the disk:
+// a crash of the database may take beats back, and the next ones differ all the same.
+const sqlBeat = `WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+	beat AS (UPDATE imcd_engines SET beat = beat + 1 FROM relaxed WHERE id = %d) ` + sqlLook
 
 // view is the fleet as the database has it.
 type view struct {
@@ -87,7 +90,12 @@ func nextBeat(wait time.Duration, err error) time.Duration {
 }
 
 // read beats and looks.
-func (m *member) read(ctx context.Context) (v view, err error) {
+func (m *member) read(ctx context.Context) (view, error) {
+	return m.ask(ctx, fmt.Sprintf(sqlBeat, m.me))
+}
+
+// ask asks for a view.
+func (m *member) ask(ctx context.Context, query string) (v view, err error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
 	v.sent = time.Now()
@@ -107,7 +115,7 @@ func (m *member) read(ctx context.Context) (v view, err error) {
 			v.lease = engineRow{id: id, beat: a.Int64, process: text.String}
 		}
 		return nil
-	}, fmt.Sprintf(sqlLook, m.me))
+	}, query)
 	v.got = time.Now()
 	slices.SortFunc(v.engines, func(a, b engineRow) int { return cmp.Compare(a.id, b.id) })
 	slices.SortFunc(v.shards, func(a, b shardRow) int { return cmp.Compare(a.shard, b.shard) })

@@ -34,13 +34,13 @@ type ShardView struct {
 	Epoch int64 `json:"epoch"`
 }
 
-// Fleet asks the database for the engines and what they own. It beats, as every look does.
+// Fleet asks the database for the engines and what they own. Without a fleet there are none.
 func (s *Store) Fleet(ctx context.Context) (FleetView, error) {
 	m, ok := s.lease.(*member)
 	if !ok {
 		return FleetView{Engines: []EngineView{}}, nil
 	}
-	v, err := m.read(ctx)
+	v, err := m.ask(ctx, sqlLook)
 	if err != nil {
 		return FleetView{}, wrap(ctx, "look at the fleet", err)
 	}
@@ -50,7 +50,8 @@ func (s *Store) Fleet(ctx context.Context) (FleetView, error) {
 // show makes v readable.
 func (m *member) show(v *view) FleetView {
 	heard := m.look().heard
-	f := FleetView{Engine: m.me, Shards: len(v.shards), Unowned: len(v.shards), Engines: make([]EngineView, len(v.engines))}
+	f := FleetView{Engine: m.me, Shards: len(v.shards), Unowned: len(v.shards),
+		Engines: make([]EngineView, len(v.engines))}
 	for i, e := range v.engines {
 		h := decodeHolder(e.process)
 		one := EngineView{Engine: e.id, Host: h.Host, PID: h.PID, Since: h.Since, HTTP: h.Listen, Ending: h.Ending,

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,22 +24,36 @@ how long no sign of life of an engine was seen: after 0.9 s another one takes ov
 
 // fleet is the result of imc.fleet.
 type fleet struct {
-	Engine  int64 `json:"engine"`
-	Shards  int   `json:"shards"`
-	Unowned int   `json:"unowned"`
-	Engines []struct {
-		Engine int64     `json:"engine"`
-		Host   string    `json:"host"`
-		PID    int       `json:"pid"`
-		Since  time.Time `json:"since"`
-		HTTP   string    `json:"http"`
-		Silent float64   `json:"silent"`
-		Ending bool      `json:"ending"`
-		Owns   []struct {
-			Shard int64 `json:"shard"`
-			Epoch int64 `json:"epoch"`
-		} `json:"owns"`
-	} `json:"engines"`
+	Engine  int64    `json:"engine"`
+	Shards  int      `json:"shards"`
+	Unowned int      `json:"unowned"`
+	Engines []engine `json:"engines"`
+}
+
+type engine struct {
+	Engine int64        `json:"engine"`
+	Host   string       `json:"host"`
+	PID    int          `json:"pid"`
+	Since  time.Time    `json:"since"`
+	HTTP   string       `json:"http"`
+	Silent float64      `json:"silent"` // seconds
+	Ending bool         `json:"ending"`
+	Owns   []ownedShard `json:"owns"`
+}
+
+// ownedShard is a shard of an engine.
+type ownedShard struct {
+	Shard int64 `json:"shard"`
+	Epoch int64 `json:"epoch"`
+}
+
+// newest is the highest epoch, for people; "-": there is none.
+func newest(shards []ownedShard) string {
+	if len(shards) == 0 {
+		return "-"
+	}
+	byEpoch := func(a, b ownedShard) int { return cmp.Compare(a.Epoch, b.Epoch) }
+	return strconv.FormatInt(slices.MaxFunc(shards, byEpoch).Epoch, 10)
 }
 
 func printFleet(w io.Writer, f fleet) {
@@ -57,14 +73,8 @@ func printFleet(w io.Writer, f fleet) {
 		if e.Engine == f.Engine {
 			state += ", asked"
 		}
-		newest := "-"
-		for i, s := range e.Owns {
-			if n, err := strconv.ParseInt(newest, 10, 64); i == 0 || err == nil && s.Epoch > n {
-				newest = strconv.FormatInt(s.Epoch, 10)
-			}
-		}
 		fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\t%.1f s\t%d\t%s\t%s\n", e.Engine, word(e.Host), e.PID,
-			e.Since.Local().Format(time.DateTime), word(e.HTTP), e.Silent, len(e.Owns), newest, state)
+			e.Since.Local().Format(time.DateTime), word(e.HTTP), e.Silent, len(e.Owns), newest(e.Owns), state)
 	}
 	if f.Unowned > 0 {
 		fmt.Fprintf(w, "%d of %d shards belong to nobody: their rooms do not answer until an imcd takes them\n",

@@ -41,7 +41,7 @@ const (
 type Daemon struct {
 	cfg     *config.Config
 	version string
-	history *History
+	history *History // never nil
 	log     zerolog.Logger
 	reg     *prometheus.Registry
 	relay   *relay.Group
@@ -76,12 +76,13 @@ func NewHistory() *History {
 	}
 }
 
-// Start starts imcd. history is that of the process. If that fails or ctx ends, nothing of it is left. If another imcd owns the rooms, it
-// returns once this one waits for them, as a spare; ctx bounds that wait, too.
+// Start starts imcd. history is that of the process. If Start fails or ctx ends, nothing of it is left. If another
+// imcd owns the rooms, it returns once this one waits for them, as a spare; ctx bounds that wait, too.
 func Start(
 	ctx context.Context, cfg *config.Config, version string, history *History, log zerolog.Logger,
 ) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, version: version, history: history, log: log, reg: prometheus.NewRegistry(), lost: make(chan error, 1)}
+	d := &Daemon{cfg: cfg, version: version, history: history, log: log, reg: prometheus.NewRegistry(),
+		lost: make(chan error, 1)}
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}

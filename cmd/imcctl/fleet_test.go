@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest/kit"
+	"imcd/schema/schematest"
+)
+
+// TestFleet: owner and spare show the fleet. When the owner was frozen, the takeover and the deposition are
+// counted, also after the imcd that was deposed has begun again.
+func TestFleet(t *testing.T) {
+	url := "IMCD_DB_URL=" + schematest.New(t, schematest.Options{}).URL("postgres")
+	first := standalone(t, "first", url)
+	second := standalone(t, "second", url)
+	shows := func(i *imcdtest.Imcd, want ...string) bool {
+		code, stdout, stderr := imcctl(nil, "fleet", "--rpc", i.RPCAddr())
+		if code != exitOK {
+			t.Logf("exit code %d, %s", code, stderr)
+			return false
+		}
+		for _, line := range want {
+			if !regexp.MustCompile(`(?m)^` + line + `$`).MatchString(stdout) {
+				t.Logf("no line %s in\n%s", line, stdout)
+				return false
+			}
+		}
+		return strings.Count(stdout, "\n") == len(want)
+	}
+	const title = "ENGINE  HOST +PID +SINCE +HTTP +SILENT  SHARDS  EPOCH  STATE"
+	line := func(engine int, i *imcdtest.Imcd, rest string) string {
+		return fmt.Sprintf(`%d +\S+ +%d +\S+ \S+ +%s +\d\.\d s +%s`, engine, i.Pid(), i.HTTPAddr(), rest)
+	}
+	if !shows(first, title, line(1, first, "64 +1 +owner, asked"), line(2, second, "0 +- +spare")) ||
+		!shows(second, title, line(1, first, "64 +1 +owner"), line(2, second, "0 +- +spare, asked")) {
+		t.Error("the fleet is not shown")
+	}
+	counts := func(i *imcdtest.Imcd, takeovers, deposed, owned int) {
+		t.Helper()
+		_, text := kit.Get(t, "http://"+i.HTTPAddr()+"/metrics")
+		for name, want := range map[string]int{"imc_takeovers_total": takeovers, "imc_deposed_total": deposed,
+			"imc_shards_owned": owned, "imc_fleet_shards": 64} {
+			if !strings.Contains(string(text), "\n"+name+" "+strconv.Itoa(want)+"\n") {
+				t.Errorf("%s is not %d:\n%s", name, want, text)
+			}
+		}
+	}
+	counts(first, 0, 0, 64)
+	counts(second, 0, 0, 0)
+	if err := first.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "the second imcd has the shards",
+		func() bool { return shows(second, title, line(2, second, "64 +2 +owner, asked")) })
+	if err := first.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "the first imcd is a spare", func() bool {
+		return shows(first, title, line(2, second, "64 +2 +owner"), line(3, first, "0 +- +spare, asked"))
+	})
+	counts(first, 0, 1, 0)
+	counts(second, 1, 0, 64)
+	code, stdout, _ := imcctl(nil, "fleet", "--json", "--rpc", first.RPCAddr())
+	if code != exitOK || !json.Valid([]byte(stdout)) {
+		t.Errorf("exit code %d, %s", code, stdout)
+	}
+}
+
+// TestNoFleet: on SQLite there is none.
+func TestNoFleet(t *testing.T) {
+	code, stdout, stderr := imcctl(nil, "fleet", "--rpc", standalone(t, "sqlite").RPCAddr())
+	if code != exitOK || !strings.Contains(stdout, "no fleet") {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+}
+
+// Shards without an owner, and engines of which little is known, are shown.
+func TestPrintFleet(t *testing.T) {
+	var out strings.Builder
+	printFleet(&out, fleet{Engine: 2, Shards: 3, Unowned: 1, Engines: []engine{
+		{Engine: 1, Host: "a\x1b", Ending: true, Owns: []ownedShard{{Shard: 0, Epoch: 3}, {Shard: 1, Epoch: 2}}}}})
+	for _, want := range []string{"1\ta\uFFFD\t0\t", "\t-\t0.0 s\t2\t3\tending\n", "1 of 3 shards belong to nobody"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %q", want, out.String())
+		}
+	}
+}
