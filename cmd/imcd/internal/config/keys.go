@@ -144,7 +144,7 @@ func limitKeys() []key {
 			func(r *raw) *int { return &r.Engine.MailboxSize }),
 		intKey("commit_queue", "changes that may wait for the database; then 503", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.CommitQueue }),
-		durationKey("commit_timeout", "deadline of one commit", time.Millisecond, time.Minute,
+		durationKey("commit_timeout", "deadline of one try of a commit", time.Millisecond, time.Minute,
 			func(r *raw) *time.Duration { return &r.Engine.CommitTimeout }),
 		intKey("max_outstanding", "copies under way at a time that were sent just now", 0, math.MaxInt,
 			func(r *raw) *int { return &r.Engine.MaxOutstanding }),
