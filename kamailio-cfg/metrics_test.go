@@ -62,6 +62,7 @@ func TestMetricsCheck(t *testing.T) {
 		`rate(imc_x_total[5m]`:                         false,
 		`sum(imc_x_total) / sum(imc_y_total)`:          false,
 		`sum by (instance) (imc_x_total{job="imcd"})`:  true,
+		`max by (job) (imc_x_total{job="imcd"}) > 1`:   true,
 		`histogram_quantile(0.9, imc_x_total_bucket)`:  false,
 		`increase(imc_x_total{kamailio="a"}[1h]) > 10`: false,
 	} {
@@ -87,7 +88,7 @@ func examine(text string, shown map[string]map[string]bool) (names []string, wro
 	if err != nil {
 		return nil, err.Error()
 	}
-	known := make(map[string]bool)
+	known := map[string]bool{"job": true} // Prometheus' own
 	var grouped []string
 	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
 		switch n := n.(type) {
