@@ -96,7 +96,7 @@ func TestSilentEnginesAreShown(t *testing.T) {
 	now := epoch.Add(deadAfter)
 	f := m.show(&view{sent: now, got: now,
 		engines: []engineRow{{id: 1}, {id: 2, beat: 7}, {id: 3, beat: 8}, {id: 4, beat: 7}},
-		shards: []shardRow{{shard: 0, engine: 2, epoch: 3}, {shard: 1}, {shard: 2, engine: 9}}})
+		shards:  []shardRow{{shard: 0, engine: 2, epoch: 3}, {shard: 1}, {shard: 2, engine: 9}}})
 	if f.Shards != 3 || f.Unowned != 2 {
 		t.Errorf("%d of %d shards belong to nobody", f.Unowned, f.Shards)
 	}
