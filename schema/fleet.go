@@ -46,6 +46,7 @@ type member struct {
 	mu       sync.Mutex
 	self     holder              // by mu
 	state    state               // by mu; what judge has seen last
+	seen     time.Time           // by mu; when beat sent the last look that got an answer
 	suspects map[int64]time.Time // by mu; engines that seem to be dead, and since when
 
 	judged chan struct{} // state may have changed
@@ -121,6 +122,13 @@ func (m *member) release(ctx context.Context) error {
 	m.loops.Wait()
 	_, err := m.db.ExecContext(ctx, sqlLeave, m.me)
 	return err
+}
+
+// sure reports whether the fleet was seen a moment ago.
+func (m *member) sure(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return now.Sub(m.seen) < sureFor
 }
 
 // look returns what is known of the fleet.

@@ -73,6 +73,9 @@ func (m *member) beat(ctx context.Context) {
 			m.lost(err)
 			return
 		}
+		m.mu.Lock()
+		m.seen = v.sent
+		m.mu.Unlock()
 		select { // an older one
 		case <-m.views:
 		default:

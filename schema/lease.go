@@ -216,6 +216,17 @@ func (s *Store) Suspect(engine int64) {
 	}
 }
 
+// sureFor is how long after a look at the fleet an engine may believe that it is still the owner of its
+// shards: less than any other one takes to judge it.
+const sureFor = 700 * time.Millisecond
+
+// Sure reports whether this imcd has reason to believe that nobody else owns its rooms by now: it has seen
+// so a moment ago. Without a fleet it always has.
+func (s *Store) Sure() bool {
+	m, ok := s.lease.(*member)
+	return !ok || m.sure(time.Now())
+}
+
 // releaseTime bounds how long Close may take to release the lease.
 const releaseTime = 500 * time.Millisecond
 

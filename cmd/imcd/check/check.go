@@ -240,7 +240,8 @@ func (r *run) ownPaths(ctx context.Context) []relay.Path {
 		return nil
 	}
 	g.Refuse(retryLater)
-	g.Start(deaf{}, deaf{})
+	g.Serve(deaf{})
+	g.Start(deaf{})
 	defer g.Stop()
 	return g.Check(ctx, r.Room)
 }

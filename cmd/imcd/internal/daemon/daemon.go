@@ -257,6 +257,9 @@ func (d *Daemon) makeRooms(context.Context) error {
 	if d.cfg.LookupDomains {
 		d.relay.LookUp(nil)
 	}
+	if d.store.EngineID() != 0 {
+		d.relay.Join(relay.Others{Gone: d.suspect, Sure: d.store.Sure})
+	}
 	if err := d.reg.Register(d.relay.Collector()); err != nil {
 		return fmt.Errorf("registering the connections' metrics: %w", err)
 	}
@@ -286,6 +289,13 @@ func (d *Daemon) makeRooms(context.Context) error {
 	}
 	d.rpc = jsonrpc.NewServer(d.methods(d.version))
 	return nil
+}
+
+// suspect takes the name of an engine that has lost its connection to Kamailio.
+func (d *Daemon) suspect(engine string) {
+	if id, err := strconv.ParseInt(engine, 10, 64); err == nil {
+		d.store.Suspect(id)
+	}
 }
 
 func (d *Daemon) openRPC(context.Context) error {
@@ -349,14 +359,21 @@ func (d *Daemon) openHTTP(context.Context) error {
 	return nil
 }
 
+// connect begins to connect to Kamailio, which learns of this engine before it owns anything.
 func (d *Daemon) connect(context.Context) error {
+	d.pool = rpc.NewPool(d.rpc, d.log)
+	d.pool.Start()
+	d.relay.Start(d.pool)
+	d.undo = append(d.undo, d.pool.Stop, d.relay.Stop)
+	return nil
+}
+
+// serveRooms gives the rooms everything that comes from Kamailio.
+func (d *Daemon) serveRooms(context.Context) error {
 	if len(d.lost) > 0 {
 		return fmt.Errorf("%w: while it loaded the rooms", store.ErrDeposed) // Kamailio has the new owner
 	}
-	d.pool = rpc.NewPool(d.rpc, d.log)
-	d.pool.Start()
-	d.relay.Start(d.rooms, d.pool)
-	d.undo = append(d.undo, d.pool.Stop, d.relay.Stop)
+	d.relay.Serve(d.rooms)
 	d.serving.Store(true)
 	return nil
 }

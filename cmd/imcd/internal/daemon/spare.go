@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"slices"
 	"sync"
 
 	"imcd/cmd/imcd/internal/config"
@@ -12,8 +13,8 @@ import (
 	"imcd/evapi/jsonrpc"
 )
 
-// Several imcd may share a PostgreSQL. One owns the rooms and is connected to Kamailio. The others are
-// spares: their ports are open, they are registered in the database, and one of them takes over.
+// Several imcd may share a PostgreSQL. One owns the rooms. The others are spares: their ports are open, they
+// are registered in the database and connected to Kamailio, and one of them takes over.
 
 // spare is the goroutine that waits for the rooms and loads them.
 type spare struct {
@@ -56,12 +57,16 @@ func (d *Daemon) startServing(ctx context.Context) error {
 // owns them.
 func (d *Daemon) serve(ctx context.Context, spares func()) error {
 	doors := []func(context.Context) error{d.openRPC, d.openHTTP}
-	var failed error // of opening them
+	early, late := []func(context.Context) error{d.connect}, []func(context.Context) error(nil)
+	if d.store.EngineID() == 0 {
+		early, late = nil, early // Kamailio gives everything to an imcd without a name at once
+	}
+	var failed error // of them
 	fleet, err := d.store.Own(ctx, func(other string) error {
 		d.log.Info().Str("other", other).Str("rpc", d.cfg.RPC.Listen).Str("http", d.cfg.HTTP.Listen).
 			Msg("another imcd has the rooms, this one takes over when that ends")
-		if failed = steps(ctx, doors...); failed == nil {
-			doors = nil
+		if failed = steps(ctx, slices.Concat(doors, early)...); failed == nil {
+			doors, early = nil, nil
 			spares()
 		}
 		return failed
@@ -72,10 +77,13 @@ func (d *Daemon) serve(ctx context.Context, spares func()) error {
 	case err != nil:
 		return &config.Error{Key: "db_url", Err: err}
 	}
+	load := []func(context.Context) error{func(ctx context.Context) error { return d.startRooms(ctx, fleet) }}
+	serve := []func(context.Context) error{d.serveRooms}
+	if err := steps(ctx, slices.Concat(early, load, doors, serve, late)...); err != nil {
+		return err
+	}
 	d.announce(fleet)
-	load := func(ctx context.Context) error { return d.startRooms(ctx, fleet) }
-	all := append([]func(context.Context) error{load}, doors...)
-	if err := steps(ctx, append(all, d.connect, d.releaseMemory)...); err != nil {
+	if err := steps(ctx, d.releaseMemory); err != nil {
 		return err
 	}
 	d.log.Info().Str("version", d.version).Int("pid", os.Getpid()).

@@ -58,7 +58,8 @@ func TestCheckRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	rooms := &counter{}
-	g.Start(rooms, rooms)
+	g.Serve(rooms)
+	g.Start(rooms)
 	defer g.Stop()
 	for i, p := range g.Check(context.Background(), "") {
 		if p.Kamailio != cfgs[i].Addr || p.Connected || p.Cause != CauseRefused {

@@ -93,8 +93,8 @@ func (g *Group) Depose(engine string) {
 	g.tell("that engine "+engine+" is deposed", func(c *evapi.Conn) error { return c.Depose(engine) })
 }
 
-// welcomed tells a Kamailio everything again.
-func (g *Group) welcomed(c *evapi.Conn) {
+// repeat tells a Kamailio everything again.
+func (g *Group) repeat(c *evapi.Conn) {
 	f := &g.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -112,12 +112,24 @@ func (g *Group) welcomed(c *evapi.Conn) {
 	g.tellOne(c, "the shards that this engine owns", c.Own(all))
 }
 
-// owns reports whether this engine owns any shard: an older Kamailio may give it everything.
-func (g *Group) owns() bool {
+// Others is what a Group needs to know of the other engines, and they of it.
+type Others struct {
+	// Gone takes the name of an engine that has lost its connection to a Kamailio. It must not block.
+	Gone func(engine string)
+	// Sure reports whether this engine may still be the owner of its shards, as far as it knows.
+	Sure func() bool
+}
+
+// Join makes this engine one of several. It is called before Start.
+func (g *Group) Join(o Others) { g.others = o }
+
+// plain reports whether an older Kamailio may give everything to this engine: it owns the shards, and
+// has no reason to think that another one has taken them meanwhile.
+func (g *Group) plain() bool {
 	f := &g.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.owned) > 0
+	return len(f.owned) > 0 && (g.others.Sure == nil || g.others.Sure())
 }
 
 func (g *Group) tell(what string, send func(c *evapi.Conn) error) {
@@ -141,4 +153,7 @@ func absent(err error) bool { return errors.Is(err, evapi.ErrDown) || errors.Is(
 func (g *Group) Gone(c *evapi.Conn, engine string) {
 	g.log.Warn().Str("kamailio", c.Name()).Str("engine", engine).
 		Msg("another imcd has lost its connection to Kamailio")
+	if g.others.Gone != nil {
+		g.others.Gone(engine)
+	}
 }

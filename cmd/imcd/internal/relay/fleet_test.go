@@ -126,7 +126,8 @@ func TestKamailiosLearnTheFleet(t *testing.T) {
 	a, b := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes fleet")
 	g := engineAt(t, a, b)
 	rooms := &counter{}
-	g.Start(rooms, rooms)
+	g.Serve(rooms)
+	g.Start(rooms)
 	defer g.Stop()
 	connected := func() bool { names, _ := g.Missing(); return len(names) == 0 }
 	kit.Eventually(t, "connected", connected)
@@ -159,17 +160,18 @@ func TestFleetAbsent(t *testing.T) {
 	old, away := newEngineKamailio(t, "outcomes"), newEngineKamailio(t, "outcomes fleet")
 	away.ln.Close()
 	g := engineAt(t, old, away)
-	if g.owns() {
-		t.Error("it owns something at its start")
+	if g.plain() {
+		t.Error("it takes everything at its start")
 	}
 	rooms := &counter{}
-	g.Start(rooms, rooms)
+	g.Serve(rooms)
+	g.Start(rooms)
 	defer g.Stop()
 	kit.Eventually(t, "connected", g.conns[0].Ready)
 	g.Shards(4)
 	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}})
-	if !g.owns() {
-		t.Error("it owns nothing")
+	if !g.plain() {
+		t.Error("it does not take what it owns")
 	}
 	if err := g.Park(kit.Context(t), []int{0}); err != nil {
 		t.Error(err)
@@ -190,7 +192,8 @@ func TestParkEnds(t *testing.T) {
 	k := newEngineKamailio(t, "outcomes fleet")
 	g := engineAt(t, k)
 	rooms := &counter{}
-	g.Start(rooms, rooms)
+	g.Serve(rooms)
+	g.Start(rooms)
 	defer g.Stop()
 	kit.Eventually(t, "connected", g.conns[0].Ready)
 	k.mu.Lock()

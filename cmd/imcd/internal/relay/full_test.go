@@ -26,7 +26,8 @@ func TestOneIsFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Start(&counter{}, &counter{})
+	g.Serve(&counter{})
+	g.Start(&counter{})
 	defer g.Stop()
 	for end := time.Now().Add(20 * time.Second); len(g.Warnings()) == 0 || !g.conns[1].Ready(); {
 		if time.Now().After(end) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,8 +48,10 @@ type Group struct {
 	log   zerolog.Logger
 	conns []*evapi.Conn // fixed by New, in the order of the configuration
 
-	rooms Rooms // fixed by Start
-	calls Calls // fixed by Start
+	rooms    atomic.Pointer[Rooms]         // nil until Serve: this imcd has no rooms yet
+	linkMu   sync.Mutex                    // orders Serve among welcomes and ends of connections
+	welcomes map[*evapi.Conn]evapi.Welcome // by linkMu; of connected Kamailios
+	calls    Calls                         // fixed by Start
 
 	// closing is what a message is to be answered once no more are taken:
 	// seconds of Retry-After, 0 before that.
@@ -60,16 +63,17 @@ type Group struct {
 
 	probes probes
 
-	fleet fleet
+	others Others // fixed before Start
+	fleet  fleet
 }
 
 // New makes a connection for each configuration. None is begun before Start.
 func New(kamailios []evapi.Config, log zerolog.Logger) (*Group, error) {
-	g := &Group{log: log}
+	g := &Group{log: log, welcomes: make(map[*evapi.Conn]evapi.Welcome)}
 	for _, cfg := range kamailios {
 		cfg.Log = log
 		if cfg.Engine != "" {
-			cfg.Plain = g.owns
+			cfg.Plain = g.plain
 		}
 		c, err := evapi.NewConn(cfg, g)
 		if err != nil {
@@ -80,15 +84,46 @@ func New(kamailios []evapi.Config, log zerolog.Logger) (*Group, error) {
 	return g, nil
 }
 
-// Start begins to connect; from then on rooms and calls get everything that arrives.
-func (g *Group) Start(rooms Rooms, calls Calls) {
-	g.rooms, g.calls = rooms, calls
+// Start begins to connect; from then on calls gets the requests of operators. Until Serve there are no rooms:
+// requests for rooms are handed back, so that they wait in Kamailio.
+func (g *Group) Start(calls Calls) {
+	g.calls = calls
 	if g.book != nil {
 		g.book.Start()
 	}
 	for _, c := range g.conns {
 		c.Start()
 	}
+}
+
+// Serve gives rooms everything that arrives from now on. It may be called before Start, and is called once.
+func (g *Group) Serve(rooms Rooms) {
+	g.linkMu.Lock()
+	defer g.linkMu.Unlock()
+	for _, c := range g.conns {
+		if w, ok := g.welcomes[c]; ok {
+			welcomed(rooms, c, w)
+		}
+	}
+	g.rooms.Store(&rooms)
+}
+
+// welcomed lets rooms know that a Kamailio is connected.
+func welcomed(rooms Rooms, c *evapi.Conn, w evapi.Welcome) {
+	rooms.Welcomed(c.Name(), w)
+	if w.Restarted {
+		rooms.Lost(c)
+	}
+	rooms.Wake()
+	rooms.Linked(c.Name(), true)
+}
+
+// serving returns the rooms; nil: there are none yet.
+func (g *Group) serving() Rooms {
+	if rooms := g.rooms.Load(); rooms != nil {
+		return *rooms
+	}
+	return nil
 }
 
 // Stop closes all connections and waits until they are gone.
@@ -202,22 +237,33 @@ func (g *Group) send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 
 // Up implements evapi.Handler.
 func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
-	g.welcomed(c)
+	g.repeat(c)
 	g.own.welcomed(c, w)
-	g.rooms.Welcomed(c.Name(), w)
-	if w.Restarted {
-		g.rooms.Lost(c)
+	g.linkMu.Lock()
+	defer g.linkMu.Unlock()
+	g.welcomes[c] = w
+	if rooms := g.serving(); rooms != nil {
+		welcomed(rooms, c, w)
 	}
-	g.rooms.Wake()
-	g.rooms.Linked(c.Name(), true)
 }
 
 // Down implements evapi.Handler. What was under way has had its results before,
 // and the connection has written its log.
-func (g *Group) Down(c *evapi.Conn, _ error) { g.rooms.Linked(c.Name(), false) }
+func (g *Group) Down(c *evapi.Conn, _ error) {
+	g.linkMu.Lock()
+	defer g.linkMu.Unlock()
+	delete(g.welcomes, c)
+	if rooms := g.serving(); rooms != nil {
+		rooms.Linked(c.Name(), false)
+	}
+}
 
 // Drained implements evapi.DrainHandler.
-func (g *Group) Drained(*evapi.Conn) { g.rooms.Drained() }
+func (g *Group) Drained(*evapi.Conn) {
+	if rooms := g.serving(); rooms != nil {
+		rooms.Drained()
+	}
+}
 
 // Bounds implements engine.Relay: the narrowest bounds of those that are connected.
 func (g *Group) Bounds() evapi.Bounds {
@@ -247,32 +293,49 @@ func (g *Group) Message(m *evapi.Message) {
 			g.own.learn(from.Address.Host)
 		}
 	}
-	seconds := g.closing.Load()
-	if seconds == 0 {
-		g.rooms.Message(m)
-		return
+	seconds, rooms := g.closing.Load(), g.serving()
+	switch {
+	case seconds > 0:
+		g.refuse(m, "Chat service is shutting down", seconds)
+	case rooms != nil:
+		rooms.Message(m)
+	default:
+		// Another imcd has the room, and Kamailio learns that in a moment.
+		if err := g.Move(m, evapi.NoSlot); err != nil {
+			g.refuse(m, "Chat service is not ready", 1)
+		}
 	}
+}
+
+// refuse answers a message with 503.
+func (g *Group) refuse(m *evapi.Message, reason string, retryAfter int64) {
 	g.refused.Add(1)
-	g.Reply(m, evapi.Answer{
-		Code:       503,
-		Reason:     "Chat service is shutting down",
-		RC:         -1,
-		RetryAfter: time.Duration(seconds) * time.Second,
-	})
+	g.Reply(m, evapi.Answer{Code: 503, Reason: reason, RC: -1, RetryAfter: time.Duration(retryAfter) * time.Second})
 }
 
 // Result implements evapi.Handler.
 func (g *Group) Result(_ *evapi.Conn, r evapi.Result) {
-	if !g.probes.result(r) {
-		g.rooms.Result(r)
+	if g.probes.result(r) {
+		return
+	}
+	if rooms := g.serving(); rooms != nil {
+		rooms.Result(r)
 	}
 }
 
 // Receipt implements evapi.Handler.
-func (g *Group) Receipt(r *evapi.Receipt) { g.rooms.Receipt(r) }
+func (g *Group) Receipt(r *evapi.Receipt) {
+	if rooms := g.serving(); rooms != nil {
+		rooms.Receipt(r)
+	}
+}
 
 // Registered implements evapi.Handler.
-func (g *Group) Registered(_ *evapi.Conn, aor string) { g.rooms.Registered(aor) }
+func (g *Group) Registered(_ *evapi.Conn, aor string) {
+	if rooms := g.serving(); rooms != nil {
+		rooms.Registered(aor)
+	}
+}
 
 // Call implements evapi.Handler.
 func (g *Group) Call(q *evapi.Call) { g.calls.Call(q) }

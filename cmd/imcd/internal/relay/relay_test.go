@@ -44,7 +44,8 @@ func group(t *testing.T) *Group {
 func TestNothingConnected(t *testing.T) {
 	g := group(t)
 	rooms := &counter{}
-	g.Start(rooms, rooms)
+	g.Serve(rooms)
+	g.Start(rooms)
 	defer g.Stop()
 	names, connected := g.Missing()
 	if connected || len(names) != 2 {
@@ -66,7 +67,8 @@ func TestNothingConnected(t *testing.T) {
 func TestRefuse(t *testing.T) {
 	g := group(t)
 	rooms := &counter{}
-	g.rooms, g.calls = rooms, rooms
+	g.calls = rooms
+	g.Serve(rooms)
 	m := &evapi.Message{Conn: g.conns[0]}
 	g.Message(m)
 	g.Refuse(5 * time.Second)

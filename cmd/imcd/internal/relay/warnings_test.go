@@ -68,7 +68,8 @@ func TestWarnings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Start(&counter{}, &counter{})
+	g.Serve(&counter{})
+	g.Start(&counter{})
 	want := func(lines ...string) {
 		t.Helper()
 		for end := time.Now().Add(20 * time.Second); !slices.Equal(g.Warnings(), lines); {
