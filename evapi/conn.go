@@ -92,6 +92,8 @@ type Conn struct {
 	ungauged     bool          // in tests: there is no gauge
 	bufferLogged bool          // see enlarge; only for the reader
 
+	retry chan struct{} // ends the wait before the next try; holds one
+
 	mu     sync.Mutex         // guards the fields below
 	cancel context.CancelFunc // nil before Start and after a Stop before Start
 	done   chan struct{}      // closed when the reader has ended
@@ -109,7 +111,7 @@ func NewConn(cfg Config, h Handler) (*Conn, error) {
 		return nil, err
 	}
 	return &Conn{cfg: cfg, handler: h, box: newOutbox(cfg.QueueFrames, cfg.QueueCopies), done: make(chan struct{}),
-		linkLater: linkLater, batchLost: batchLost}, nil
+		retry: make(chan struct{}, 1), linkLater: linkLater, batchLost: batchLost}, nil
 }
 
 // checkConfig fills in the defaults.

@@ -74,10 +74,32 @@ func (c *Conn) run(ctx context.Context) {
 		}
 		d := wait.next()
 		c.cfg.Log.Warn().Err(err).Str("kamailio", c.cfg.Name).Dur("retry_in", d).Msg("no connection to Kamailio")
-		if !sleep(ctx, d) {
+		if !c.sleepRetry(ctx, d) {
 			return
 		}
 	}
+}
+
+// Retry ends the wait before the next try to connect, if there is one: an older Kamailio may take now what it did
+// not take before (Config.Plain).
+func (c *Conn) Retry() {
+	select {
+	case c.retry <- struct{}{}:
+	default:
+	}
+}
+
+// sleepRetry waits for d, or until Retry; false if ctx ended before.
+func (c *Conn) sleepRetry(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.retry:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // connect makes one connection and stays until it ends.
@@ -170,7 +192,7 @@ func (s *session) awaitWelcome() (*WelcomeEvent, error) {
 	for {
 		ev, err := s.next()
 		if err != nil {
-			return nil, welcomeError(err)
+			return nil, welcomeError(err, s.c.cfg.Engine != "")
 		}
 		switch ev := ev.(type) {
 		case *WelcomeEvent:
@@ -187,9 +209,14 @@ func (s *session) awaitWelcome() (*WelcomeEvent, error) {
 	}
 }
 
-// welcomeError adds the usual reason for silence after a hello.
-func welcomeError(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+// welcomeError adds the usual reasons for silence after a hello.
+func welcomeError(err error, named bool) error {
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+	case named:
+		return fmt.Errorf("no welcome from Kamailio, the secret may be wrong, or this imcd has no rooms and "+
+			"imc.cfg is older: %w", err)
+	default:
 		return fmt.Errorf("no welcome from Kamailio, the secret may be wrong: %w", err)
 	}
 	return fmt.Errorf("await welcome of Kamailio: %w", err)

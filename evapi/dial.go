@@ -57,7 +57,7 @@ func greet(ctx context.Context, c *jsonrpc.Client, secret string) error {
 	}
 	payload, err := c.Greet(ctx, helloPayload(secret, ""))
 	if err != nil {
-		return welcomeError(err)
+		return welcomeError(err, false)
 	}
 	if r, err := jsonrpc.DecodeResponse(payload); err == nil && r.Error != nil {
 		return r.Error

@@ -202,6 +202,23 @@ func TestPlainHello(t *testing.T) {
 	}
 }
 
+// TestRetry: whoever owns something now does not wait for the next try.
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(p *fakePeer) {
+		if p.n > 1 && p.fleetWelcome() {
+			p.polite(nil)
+		}
+	})
+	cfg := fleetConfig(f.addr())
+	cfg.BackoffMin, cfg.BackoffMax = 24*time.Hour, 24*time.Hour
+	c := startConn(t, cfg, &recorder{})
+	kit.Eventually(t, "refused", func() bool { return c.State().Err != nil })
+	c.Retry()
+	c.Retry() // one is enough
+	up(t, c)
+}
+
 // goneRecorder hears of other engines.
 type goneRecorder struct {
 	recorder

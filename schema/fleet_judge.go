@@ -118,12 +118,18 @@ func (m *member) suspect(engine int64, now time.Time) {
 
 // limit is how long an engine may be seen not to beat.
 func (m *member) limit(engine int64, now time.Time) time.Duration {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if at, suspected := m.suspects[engine]; suspected && now.Sub(at) <= suspectFor {
+	if m.suspected(engine, now) {
 		return suspectAfter
 	}
 	return deadAfter
+}
+
+// suspected reports whether an engine seemed to be dead a moment ago.
+func (m *member) suspected(engine int64, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, suspected := m.suspects[engine]
+	return suspected && now.Sub(at) <= suspectFor
 }
 
 // failed logs that a takeover failed; the next look tries again.
@@ -202,7 +208,8 @@ func (m *member) take(ctx context.Context, dead []engineRow) (bool, error) {
 	ids, beats := make([]int64, len(dead)), make([]int64, len(dead))
 	for i, e := range dead {
 		ids[i], beats[i] = e.id, e.beat
-		m.log.Warn().Int64("engine", e.id).Str("process", decodeHolder(e.process).String()).Msg("an engine is taken for dead")
+		m.log.Warn().Int64("engine", e.id).Str("process", decodeHolder(e.process).String()).
+			Bool("suspected", m.suspected(e.id, time.Now())).Msg("an engine is taken for dead")
 	}
 	result, err := m.db.ExecContext(ctx, sqlTake, m.me, pq.Array(ids), pq.Array(beats))
 	if err != nil {

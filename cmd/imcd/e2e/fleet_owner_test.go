@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,12 +17,13 @@ import (
 // fails and another one is there.
 const takeoverSilence = 2 * time.Second
 
-// startTwo starts a crowd at one Kamailio with two imcd, each with a network of its own to the database.
-func startTwo(t *testing.T, b *stacktest.Binary) *fleet {
+// startTwo starts a crowd at one Kamailio with two imcd, each with a network of its own to the database. opts are
+// further options of both.
+func startTwo(t *testing.T, b *stacktest.Binary, opts stack.Options) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
 	for i := range 2 {
-		opts := stack.Options{Binary: b.Path(t), DBURL: f.between(t)}
+		opts.Binary, opts.DBURL = b.Path(t), f.between(t)
 		if i > 0 {
 			opts.Beside, opts.Spare = f.imcd[0], true
 		}
@@ -54,7 +56,7 @@ func (f *fleet) judgeTakeovers(t *testing.T) {
 
 // TestFleetOwnerKilled: the owner is killed again and again, and starts again as the spare.
 func TestFleetOwnerKilled(t *testing.T) {
-	f := startTwo(t, &plain)
+	f := startTwo(t, &plain, stack.Options{})
 	for round := range 3 {
 		owner, spare := f.imcd[round%2], 1-round%2
 		if err := owner.Kill9(); err != nil {
@@ -69,9 +71,25 @@ func TestFleetOwnerKilled(t *testing.T) {
 	f.judgeTakeovers(t)
 }
 
+// TestFleetOwnerUnseen: the spare cannot see that the owner's process has ended, as on another host. It hears of that
+// by Kamailio, and takes over sooner than from a frozen one.
+func TestFleetOwnerUnseen(t *testing.T) {
+	f := startTwo(t, &plain, stack.Options{OwnPIDs: true})
+	if err := f.imcd[0].Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	f.takesOver(t, 1)
+	const line = "an engine is taken for dead"
+	log := f.imcd[1].LogTail()
+	if i := strings.Index(log, line); i < 0 || !strings.Contains(log[strings.LastIndexByte(log[:i], '\n')+1:i], `"suspected":true`) {
+		t.Errorf("the spare has not heard that the owner is gone:\n%s", log)
+	}
+	f.judgeTakeovers(t)
+}
+
 // TestFleetAllKilled: all imcd are killed at once, and started again.
 func TestFleetAllKilled(t *testing.T) {
-	f := startTwo(t, &plain)
+	f := startTwo(t, &plain, stack.Options{})
 	for _, s := range f.imcd {
 		if err := s.Kill9(); err != nil {
 			t.Fatal(err)
@@ -91,7 +109,7 @@ func TestFleetAllKilled(t *testing.T) {
 func TestFleetOwnerFrozen(t *testing.T) {
 	for _, frozen := range []time.Duration{1500 * time.Millisecond, 6 * time.Second} {
 		t.Run(frozen.String(), func(t *testing.T) {
-			f := startTwo(t, &plain)
+			f := startTwo(t, &plain, stack.Options{})
 			if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +129,7 @@ func TestFleetOwnerFrozen(t *testing.T) {
 // TestFleetWithoutFence: an imcd that commits without a fence, and does not notice that it was replaced, is
 // found out when it was frozen.
 func TestFleetWithoutFence(t *testing.T) {
-	f := startTwo(t, &noFence)
+	f := startTwo(t, &noFence, stack.Options{})
 	if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +162,7 @@ func TestFleetOwnerCutOff(t *testing.T) {
 		"reset": func(p *schematest.Proxy) { p.Reset() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := startTwo(t, &plain)
+			f := startTwo(t, &plain, stack.Options{})
 			f.networks[0].each(fault)
 			f.takesOver(t, 1)
 			f.networks[0].each(func(p *schematest.Proxy) { p.Pass(0) })
@@ -156,7 +174,7 @@ func TestFleetOwnerCutOff(t *testing.T) {
 
 // TestFleetOwnerFarAway: the owner has a slow way to the database. It may be deposed for that or not.
 func TestFleetOwnerFarAway(t *testing.T) {
-	f := startTwo(t, &plain)
+	f := startTwo(t, &plain, stack.Options{})
 	f.networks[0].each(func(p *schematest.Proxy) { p.Pass(300 * time.Millisecond) })
 	pause(t, outage)
 	f.networks[0].each(func(p *schematest.Proxy) { p.Pass(0) })

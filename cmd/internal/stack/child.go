@@ -28,6 +28,9 @@ type Command struct {
 	// SameGroup leaves the child in our process group. Otherwise it leads one
 	// of its own, and a Ctrl-C in our terminal does not reach it.
 	SameGroup bool
+	// OwnPIDs gives the child a namespace of process ids: other processes cannot see that it has ended. Without
+	// the right to that, the start fails with EPERM.
+	OwnPIDs bool
 }
 
 // Child is a process that ends with us at the latest.
@@ -43,6 +46,9 @@ func StartChild(c Command) (*Child, error) {
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = c.Out, c.Out, c.Extra
 	if c.In != nil {
 		cmd.Stdin = c.In
+	}
+	if c.OwnPIDs {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	}
 	p, err := child.Start(cmd, !c.SameGroup)
 	if err != nil {

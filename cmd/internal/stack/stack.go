@@ -35,6 +35,7 @@ type Options struct {
 	Beside *Stack
 	// Spare: another imcd has the database. This one is not ready when Start and StartImcd return, but alive.
 	Spare    bool
+	OwnPIDs  bool      // see Command
 	RPCPort  int       // 0: a free one
 	HTTPPort int       // 0: a free one
 	Log      io.Writer // gets the output of imcd; may be nil
@@ -130,7 +131,7 @@ func (s *Stack) LaunchImcd() error {
 	if s.imcd != nil {
 		return ErrRunning
 	}
-	child, err := StartChild(Command{Path: s.opts.Binary, Env: s.environ(), Out: s.out})
+	child, err := StartChild(Command{Path: s.opts.Binary, Env: s.environ(), Out: s.out, OwnPIDs: s.opts.OwnPIDs})
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,13 @@ type Child struct {
 	err  error         // of Wait; read after done
 }
 
-// Start starts cmd. With ownGroup the process leads a process group of its own, and a Ctrl-C in our terminal does not
+// Start starts cmd, with the attributes that it has. With ownGroup the process leads a process group of its own, and a Ctrl-C in our terminal does not
 // reach it.
 func Start(cmd *exec.Cmd, ownGroup bool) (*Child, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: ownGroup, Pdeathsig: syscall.SIGTERM}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = ownGroup, syscall.SIGTERM
 	cmd.WaitDelay = 2 * time.Second // grandchildren may hold the pipe open after the child has ended
 	c := &Child{done: make(chan struct{})}
 	started := make(chan error, 1)

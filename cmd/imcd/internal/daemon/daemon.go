@@ -131,6 +131,7 @@ func (d *Daemon) Abandon() {
 	d.stopping.Store(true)
 	d.spare.end()
 	d.abandoned = true
+	d.relay.Stop() // frames that are not sent yet are not to be sent
 	d.unwind()
 }
 

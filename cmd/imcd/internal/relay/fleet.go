@@ -45,6 +45,9 @@ func (g *Group) Own(shards []evapi.Shard) {
 	for _, s := range shards {
 		f.owned[s.Shard] = s.Epoch
 	}
+	for _, c := range g.conns {
+		c.Retry() // an older Kamailio may give everything to this engine now
+	}
 	g.tell("the shards that this engine owns", func(c *evapi.Conn) error { return c.Own(shards) })
 }
 
