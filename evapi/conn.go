@@ -23,7 +23,7 @@ type Config struct {
 	// share a database: 1 to 32 letters and digits. Empty: there are no others, and
 	// Kamailio gives it all requests.
 	Engine string
-	// Plain reports whether an engine with a name may say hello without it: to an older
+	// Plain reports whether an engine with a name may say hello without it now: to an older
 	// imc.cfg, which knows one engine only and gives it all requests. nil: it may not.
 	Plain func() bool
 

@@ -91,7 +91,8 @@
 // owner again.
 //
 // Kamailio knows no more than it was told over the present connections, so an engine repeats
-// imc.fleet and imc.own after each welcome.
+// imc.fleet and imc.own after each welcome. An engine that owns nothing yet is connected, too: it
+// hears of those that are gone, and gets requests at the moment of its imc.own.
 //
 // # Copies by SIP
 //
