@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,9 @@ type fleet struct {
 	imcd             []*stack.Stack
 	networks         []network // of each imcd to the servers; nobody else uses them
 }
+
+// quietRoom is a room in which the crowd says nothing.
+const quietRoom = "chat-quiet"
 
 // network is the way to the primary and to the standby.
 type network [2]*schematest.Proxy
@@ -65,8 +69,9 @@ func startPair(t *testing.T) (f *fleet, rooms []filling) {
 		}
 		rooms = append(rooms, r)
 	}
-	fillRooms(t, f.primary.URL("imcd"), rooms)
-	f.audit(t, rooms)
+	all := append(slices.Clone(rooms), filling{room: quietRoom, id: 999, members: users[:2]})
+	fillRooms(t, f.primary.URL("imcd"), all)
+	f.audit(t, all)
 	return f, rooms
 }
 
