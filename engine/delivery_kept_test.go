@@ -90,7 +90,7 @@ func TestInvitationWaits(t *testing.T) {
 				h.wantTo("alice", "carol has been invited", "carol is offline and will get your invitation to room r")
 				h.e.Registered("sip:carol@x.org")
 				h.pass(20 * time.Second)
-				h.wantTo("alice") // it is not told again
+				h.wantTo("alice") // it does not hear it again
 				h.answers("carol", result(200))
 				h.relay.take()
 				h.registers("carol")
@@ -154,7 +154,7 @@ func TestInvitationTakenBack(t *testing.T) {
 	}
 }
 
-// TestNoticesWait: who was removed, or whose room was destroyed, is told when it is back,
+// TestNoticesWait: a user who was removed, or whose room was destroyed, hears of it when it is back,
 // after a restart, too. An answer to a command is not kept.
 func TestNoticesWait(t *testing.T) {
 	for _, restart := range []bool{false, true} {
@@ -201,7 +201,7 @@ func noticesWait(t *testing.T, restart bool) {
 	h = startHouse(t, store, nil)
 	h.pass(time.Minute)
 	if got := h.heard(); len(got) != 0 {
-		t.Errorf("told again: %q", got)
+		t.Errorf("heard again: %q", got)
 	}
 	h.close()
 }

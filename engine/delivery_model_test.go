@@ -323,7 +323,7 @@ func (w *world) result(once bool) evapi.Result {
 
 func (w *world) registerStep() { w.register(w.user()) }
 
-// heard: what waits for a user may be sent as soon as it has sent something.
+// heard: waiting copies for a user may be sent as soon as it has sent something.
 func (w *world) heard(user string) { w.heardOf(user, time.Now()) }
 
 func (w *world) heardOf(user string, at time.Time) {

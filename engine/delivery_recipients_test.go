@@ -123,8 +123,8 @@ func TestAsideHoldsDownNobody(t *testing.T) {
 	}
 }
 
-// TestFlightIsSmall: a hundred thousand may be under way.
-func TestFlightIsSmall(t *testing.T) {
+// TestSentCopyIsSmall: a hundred thousand may be under way.
+func TestSentCopyIsSmall(t *testing.T) {
 	if n := unsafe.Sizeof(sentCopy{}); n > 128 {
 		t.Errorf("a copy under way takes %d bytes", n)
 	}

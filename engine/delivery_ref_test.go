@@ -55,7 +55,7 @@ const (
 type refMember struct {
 	room  *refRoom
 	user  string
-	at    uint64            // the last number that is surely done with: arrived, refused, told as missed
+	at    uint64            // the last number that is surely done with: arrived, refused, counted as missed
 	extra uint64            // how many more may be: of what is dropped, its own may have been passed before
 	ids   map[string]string // Call-IDs by what was sent
 	wait  string
@@ -84,7 +84,7 @@ type refMember struct {
 	silent  int // times that message number at+1 was sent and not answered
 	said400 int // times that what leads to of400 was answered 400
 	of400   uint64
-	unshown int  // messages that were skipped, of which it is to be told
+	unshown int  // messages that were skipped, of which it is to hear
 	deaf    bool // it does not take that
 }
 
@@ -193,7 +193,7 @@ func (m *refMember) skips(w *world, n int, c got, s sent) error {
 	case m.unshown == 0 && n == 1 && w.cfg.PoisonTries > 0 && m.silent >= w.cfg.PoisonTries:
 		n = 0
 	default:
-		return fmt.Errorf("is told of %d that were skipped, and there were %d, and %d that it did not answer",
+		return fmt.Errorf("hears of %d that were skipped, and there were %d, and %d that it did not answer",
 			n, m.unshown, m.silent)
 	}
 	if m.noticeID == c.callID && !m.notice.IsZero() && refClass(s.result) != "ok" {
@@ -317,7 +317,7 @@ func (m *refMember) mayMiss(w *world, upto uint64) error {
 	return nil
 }
 
-// gap finds the last of n messages that m is told to have missed, and how many
+// gap finds the last of n messages that m, as a notice says, has missed, and how many
 // more there may be.
 func (m *refMember) gap(w *world, n int) (upto, extra uint64, err error) {
 	upto = m.at + uint64(n)

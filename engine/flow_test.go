@@ -186,9 +186,9 @@ func TestOneUserInManyRooms(t *testing.T) {
 	})
 }
 
-// TestFinishedFlightsAreForgotten: one phone that does not answer does not keep what went
+// TestFinishedCopiesAreForgotten: one phone that does not answer does not keep what went
 // to others in memory.
-func TestFinishedFlightsAreForgotten(t *testing.T) {
+func TestFinishedCopiesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTown(t, map[string][]string{"r": people("m", 100), "q": {"speaker", "silent"}},
 			&phones{bounds: evapi.Bounds{Paced: true}, away: func(user string) time.Duration {

@@ -42,7 +42,7 @@ func TestMissedRegistration(t *testing.T) {
 
 // A member that was tried without success after messages were dropped gets a notice of them when it is
 // there again, once.
-func TestToldOnceBackAgain(t *testing.T) {
+func TestCountOfMissedOnceBackAgain(t *testing.T) {
 	h := pair(t, func(c *Config) { c.MemberBacklog, c.OfflineRetry = 5, 20*time.Millisecond })
 	h.answers("bob", result(404))
 	for i := 1; i <= 12; i++ {

@@ -43,7 +43,7 @@ func TestMeter(t *testing.T) {
 }
 
 // TestSendersAreBounded: the memory of who sent is bounded, forgets those who have
-// been silent, and lets through whom it has no room for.
+// been silent, and lets through users that it has no space for.
 func TestSendersAreBounded(t *testing.T) {
 	const most = 64 * senderParts
 	s, now, rate := newSenders(most), time.Now(), Rate{Count: 1, Per: time.Minute}

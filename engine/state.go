@@ -50,7 +50,8 @@ func (m *member) state(now time.Time) string {
 		return fmt.Sprintf("phone does not answer since %s, %s", localTime(w.since, now), triesInWords(w.tries))
 	case StateFailing:
 		code := m.last.code()
-		return fmt.Sprintf("not taken since %s, %s: %d %s", localTime(w.since, now), triesInWords(w.tries), code, Reason(code))
+		return fmt.Sprintf("not taken since %s, %s: %d %s", localTime(w.since, now), triesInWords(w.tries), code,
+			Reason(code))
 	case StateWaiting:
 		return "has missed messages, is about to be tried"
 	case StateUnknown:

@@ -138,7 +138,7 @@ func isQuoted(word string) bool {
 	return len(word) > 1 && word[0] == '"' && word[len(word)-1] == '"'
 }
 
-// trimWord takes off quotes around a word and the punctuation of a sentence behind it.
+// trimWord removes quotes around a word and the punctuation of a sentence behind it.
 func trimWord(word string) string {
 	for {
 		was := word

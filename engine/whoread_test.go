@@ -7,8 +7,8 @@ import (
 	"imcd/engine/store"
 )
 
-// wantTold sends a command and compares the one notice for it.
-func (h *house) wantTold(from, room, command, want string) {
+// wantNotice sends a command and compares the one notice for it.
+func (h *house) wantNotice(from, room, command, want string) {
 	h.t.Helper()
 	h.relay.take()
 	h.want(h.say(from, room, command), 200, 1)
@@ -21,26 +21,26 @@ func (h *house) wantTold(from, room, command, want string) {
 func TestSeen(t *testing.T) {
 	h := newHouse(t, nil)
 	h.roomOf("r", "bob", "carol", "dave")
-	h.wantTold("alice", "r", "#seen", "*** Nothing has been said in room r yet.")
+	h.wantNotice("alice", "r", "#seen", "*** Nothing has been said in room r yet.")
 	h.say("alice", "r", "#invite eve")
 	h.relay.set(func() { h.relay.codes["dave"] = result(404) })
 	one := h.copiesOf("alice", "r", "one")
-	h.wantTold("alice", "r", "#seen", "*** Your last message: delivered to 2 of 3, read by nobody yet")
-	h.wantTold("bob", "r", "#seen", "*** Last message, by alice: delivered to 2 of 3, read by nobody yet")
+	h.wantNotice("alice", "r", "#seen", "*** Your last message: delivered to 2 of 3, read by nobody yet")
+	h.wantNotice("bob", "r", "#seen", "*** Last message, by alice: delivered to 2 of 3, read by nobody yet")
 	h.receipt("carol", "r", imdn(one["carol"], "displayed"))
 	h.receipt("bob", "r", imdn(one["bob"], "displayed"))
-	h.wantTold("alice", "r", "#SEEN", "*** Your last message: delivered to 2 of 3, read by 2: bob, carol")
+	h.wantNotice("alice", "r", "#SEEN", "*** Your last message: delivered to 2 of 3, read by 2: bob, carol")
 	two := h.copiesOf("bob", "r", "two")
 	h.receipt("alice", "r", imdn(two["alice"], "displayed"))
-	h.wantTold("alice", "r", "#seen", "*** Last message, by bob: delivered to 2 of 3, read by 1: alice\n"+
+	h.wantNotice("alice", "r", "#seen", "*** Last message, by bob: delivered to 2 of 3, read by 1: alice\n"+
 		"*** Your last message: delivered to 2 of 3, read by 2: bob, carol")
 
 	// Who came later has missed nothing.
 	h.want(h.say("frank", "r", "#join"), 200, 1)
-	h.wantTold("bob", "r", "#seen", "*** Your last message: delivered to 2 of 3, read by 1: alice")
+	h.wantNotice("bob", "r", "#seen", "*** Your last message: delivered to 2 of 3, read by 1: alice")
 	three := h.copiesOf("alice", "r", "three")
 	h.receipt("frank", "r", imdn(three["frank"], "displayed"))
-	h.wantTold("frank", "r", "#seen", "*** Last message, by alice: delivered to 3 of 4, read by 1: frank")
+	h.wantNotice("frank", "r", "#seen", "*** Last message, by alice: delivered to 3 of 4, read by 1: frank")
 	h.relay.take()
 	h.want(h.say("bob", "r", "#seen 2"), 200, 1)
 	h.settled()
@@ -76,7 +76,7 @@ func TestSeenOfMany(t *testing.T) {
 	for _, user := range others {
 		h.receipt(user, "r", imdn(last[user], "displayed"))
 	}
-	h.wantTold("a", "r", "#seen",
+	h.wantNotice("a", "r", "#seen",
 		"*** Last message, by alice: delivered to 15 of 15, read by 15: a, b, c, d, e, f, g, h, i, j, k, l …")
 	h.relay.take()
 	h.say("a", "r", "#seen 500")
@@ -93,7 +93,7 @@ func TestSeenAfterLosses(t *testing.T) {
 	h.relay.set(func() { h.relay.codes["bob"] = result(415) })
 	h.copiesOf("alice", "r", "one")
 	h.copiesOf("bob", "r", "mine")
-	h.wantTold("alice", "r", "#seen", "*** Last message, by bob: delivered to 2 of 2, read by nobody yet\n"+
+	h.wantNotice("alice", "r", "#seen", "*** Last message, by bob: delivered to 2 of 2, read by nobody yet\n"+
 		"*** Your last message: delivered to 1 of 2, read by nobody yet")
 }
 

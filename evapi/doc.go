@@ -90,7 +90,7 @@
 // which the script cannot read out of the URI; without SLOT it waits until the shard has an
 // owner again.
 //
-// Kamailio knows no more than it was told over the present connections, so an engine repeats
+// Kamailio knows no more than what it heard over the present connections, so an engine repeats
 // imc.fleet and imc.own after each welcome. An engine that owns nothing yet is connected, too: it
 // hears of those that are gone, and gets requests at the moment of its imc.own.
 //

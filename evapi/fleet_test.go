@@ -142,7 +142,7 @@ func TestParkWaits(t *testing.T) {
 	}
 }
 
-// TestAlone: an imc.cfg that knows one engine is not told of fleets.
+// TestAlone: an imc.cfg that knows one engine hears nothing of fleets.
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, func(p *fakePeer) {

@@ -146,7 +146,7 @@ func TestLinkQueue(t *testing.T) {
 	}
 }
 
-// drainRecorder counts what DrainHandler is told.
+// drainRecorder counts the calls of DrainHandler.
 type drainRecorder struct {
 	recorder
 	drains atomic.Int64
@@ -190,7 +190,7 @@ func TestDrained(t *testing.T) {
 		}
 		was := r.drains.Load()
 		close(end)
-		kit.Eventually(t, "told at the end", func() bool { return r.has("down") && r.drains.Load() > was })
+		kit.Eventually(t, "both calls at the end", func() bool { return r.has("down") && r.drains.Load() > was })
 		c.Stop()
 	}
 }

@@ -14,7 +14,7 @@ type entry struct {
 	size int // of the netstring, at most
 }
 
-// queue is a ring buffer that grows as needed. It gives its memory back when it becomes
+// queue is a circular buffer that grows as needed. It gives its memory back when it becomes
 // empty.
 type queue struct {
 	buf  []entry // length is 0 or a power of two

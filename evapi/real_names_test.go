@@ -31,8 +31,8 @@ func (n *namer) Unresolved(_ *evapi.Conn, cp evapi.Copy, host string, port uint1
 	return !n.leave
 }
 
-// A contact whose host is a name is not looked up by the worker that has the copy: imcd is
-// told the name, and says where the copy goes.
+// A contact whose host is a name is not looked up by the worker that has the copy: imcd
+// gets the name, and says where the copy goes.
 // (Kamailio's cache of names does not know /etc/hosts.)
 func TestContactsWithNames(t *testing.T) {
 	k := kit.Kamailio(t, evapitest.Options{Config: natConfig(t),

@@ -233,7 +233,7 @@ func status(t *testing.T, h *rawUA) string {
 }
 
 // TestThroughAway: a response reaches the imcd that sent the copy also when the
-// connection is another one's, unless that has told where it sends copies from.
+// connection is another one's, unless that has said where it sends copies from.
 func TestThroughAway(t *testing.T) {
 	t.Parallel()
 	k, hop, c, results := startThrough(t, "")

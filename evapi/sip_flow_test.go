@@ -32,7 +32,7 @@ func TestSIPPace(t *testing.T) {
 	for name, steps := range map[string][]paced{
 		"a batch goes after a batch": {{send: batch}},
 		"the window is full":         {{send: blind, wait: markAfter}},
-		"room for a batch": {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter},
+		"space for a batch": {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter},
 			{read: blind + batch}},
 		"less is not enough": {{send: blind, wait: markAfter}, {read: blind}, {send: window, wait: markAfter},
 			{read: blind + batch - 1, wait: markAfter}},
@@ -81,9 +81,9 @@ func TestSIPPace(t *testing.T) {
 	}
 }
 
-// TestRoomOfDatagrams: what waits in a socket takes no more room than we count, nor much
+// TestSpaceOfDatagrams: waiting datagrams take no more space in a socket than we count, nor much
 // less.
-func TestRoomOfDatagrams(t *testing.T) {
+func TestSpaceOfDatagrams(t *testing.T) {
 	t.Parallel()
 	const n = 4
 	for _, size := range []int{1, 300, 640, 641, 1000, 1664, 1665, 3700, 4000, 8000, 20000, maxDatagram} {
@@ -120,11 +120,11 @@ func TestRoomOfDatagrams(t *testing.T) {
 		p.next(socketBytes(8000), time.Now())
 	}
 	if p.left() {
-		t.Errorf("large requests take %d and there is room left", p.sent)
+		t.Errorf("large requests take %d and there is space left", p.sent)
 	}
 }
 
-// waiting is what waits in a socket, in bytes as Linux counts them.
+// waiting is the size of the datagrams that wait in a socket, in bytes as Linux counts them.
 func waiting(t *testing.T, conn *net.UDPConn) uint64 {
 	t.Helper()
 	lines, err := os.ReadFile("/proc/net/udp")

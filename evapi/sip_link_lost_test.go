@@ -140,7 +140,7 @@ func TestSIPLinkOtherWayIsNarrow(t *testing.T) {
 	kit.Eventually(t, "its result", func() bool { return r.has("result one 413 local=true") })
 }
 
-// welcomes keeps what Up was told.
+// welcomes keeps the welcomes that Up got.
 type welcomes struct {
 	recorder
 	restarts []bool // guarded by mu

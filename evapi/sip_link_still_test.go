@@ -161,7 +161,7 @@ func TestSIPLinkProvisional(t *testing.T) {
 	}
 }
 
-// TestSIPLinkIsWoken: the response that makes room for a batch wakes the writer, and no other does.
+// TestSIPLinkIsWoken: the response that makes space for a batch wakes the writer, and no other does.
 func TestSIPLinkIsWoken(t *testing.T) {
 	t.Parallel()
 	for _, status := range []string{"200 OK", "100 Trying"} {
@@ -169,7 +169,7 @@ func TestSIPLinkIsWoken(t *testing.T) {
 		all := l.fill(t)
 		woken(l.wake)
 		if l.hears(all[0], status); l.flow.full() || !woken(l.wake) {
-			t.Errorf("%s: there is room for a batch, and nobody is woken", status)
+			t.Errorf("%s: there is space for a batch, and nobody is woken", status)
 		}
 		if l.hears(all[1], status); woken(l.wake) {
 			t.Errorf("%s: woken although there was room before", status)

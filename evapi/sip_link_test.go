@@ -178,7 +178,7 @@ func TestSIPLink(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.froms) != 1 || !p.froms[params[2]+":"+params[0]] {
-		t.Errorf("requests from %v, Kamailio was told %q", p.froms, params)
+		t.Errorf("requests from %v, Kamailio heard %q", p.froms, params)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestSIPLinkIsRefused(t *testing.T) {
 	}
 }
 
-// TestSIPLinkWaits: no more copies are on their way to Kamailio than it has room for,
+// TestSIPLinkWaits: no more copies are on their way to Kamailio than it has space for,
 // until it is known to have read them: a mark tells if devices are silent.
 func TestSIPLinkWaits(t *testing.T) {
 	t.Parallel()
@@ -334,7 +334,7 @@ func TestSIPLinkAgain(t *testing.T) {
 }
 
 // TestSIPLinkOutlivesConnections: a response that comes while evapi is away counts;
-// what was not sent is told of, and so is what a Kamailio that was restarted had.
+// copies that were not sent are reported, and so are those of a Kamailio that was restarted.
 func TestSIPLinkOutlivesConnections(t *testing.T) {
 	t.Parallel()
 	p := newSIPPeer(t)

@@ -31,7 +31,7 @@ func TestWindowGroups(t *testing.T) {
 	for i := range 100 {
 		for _, o := range []*Outgoing{a, b} {
 			if !c.add(copyEntry(o, i), p) {
-				t.Fatalf("no room for copy %d", i)
+				t.Fatalf("no space for copy %d", i)
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func TestFeatures(t *testing.T) {
 		}
 		send(t, engine, call("imc.batch", "1", "batch", "", "", "", "", "."))
 		// What is not offered is refused, and does no harm. The end of the batch may
-		// be told before the pong.
+		// be reported before the pong.
 		send(t, engine, call("imc.ping", "barrier"))
 		nextBut(t, engine, "imc.pong", "imc.outcome")
 	}

@@ -53,7 +53,7 @@ func TestRestartWithoutRefusal(t *testing.T) {
 	nothingIsLeft(t, k)
 }
 
-// TestPlaces: seven engines with names have a place; the next is told that there is none.
+// TestPlaces: seven engines with names have a place; the next hears that there is none.
 func TestPlaces(t *testing.T) {
 	k, _ := fleet(t, "")
 	places := make(map[string]bool)

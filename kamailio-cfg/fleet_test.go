@@ -24,7 +24,7 @@ func fleet(t *testing.T, imcLocal string) (*evapitest.Kamailio, *evapitest.UA) {
 	return k, kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: k.SIPAddr(), Domain: "chat.test"})
 }
 
-// engineOf is a stand-in that has told the number of shards.
+// engineOf is a stand-in that has said the number of shards.
 func engineOf(t *testing.T, k *evapitest.Kamailio, name string) *standIn {
 	t.Helper()
 	s := startEngine(t, k, name)

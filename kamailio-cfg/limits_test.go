@@ -145,7 +145,7 @@ func TestSuspendedEnd(t *testing.T) {
 	}
 }
 
-// Copies that go to another host: its silence is told.
+// Copies that go to another host: its silence is reported.
 func TestLocalTimeouts(t *testing.T) {
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

@@ -37,7 +37,7 @@ func (t *tool) createCommand() *cobra.Command {
 	var private bool
 	var owner string
 	cmd := &cobra.Command{Use: "create ROOM", Short: "Make a room", GroupID: groupAct,
-		Long: `Make a room. The owner becomes its first member and is told. Without one the room
+		Long: `Make a room. The owner becomes its first member and gets a notice. Without one the room
 is empty: add members, or let people join, and give a role with "imcctl role".
 The room's domain may be left out if the owner has one.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,

@@ -13,7 +13,7 @@ import (
 func (t *tool) destroyCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{Use: "destroy ROOM", Short: "End a room, and tell its members", GroupID: groupAct,
-		Long: `End a room: its members are told, and its messages are deleted, also those that
+		Long: `End a room: its members get a notice, and its messages are deleted, also those that
 have not reached everybody. On a terminal the room's name has to be typed once more;
 elsewhere, --yes must be given.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,

@@ -134,8 +134,8 @@ func TestInstalled(t *testing.T) {
 	}
 }
 
-// TestHiddenConfiguration: who may not read the configuration, and so not the token, is
-// told who may.
+// TestHiddenConfiguration: somebody who may not read the configuration, and so not the token,
+// learns who may.
 func TestHiddenConfiguration(t *testing.T) {
 	i := standalone(t, "hidden", "IMCD_RPC_TOKEN=a-token-of-some-length")
 	usual := filepath.Join(t.TempDir(), "imcd.yaml")

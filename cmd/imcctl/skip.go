@@ -11,7 +11,7 @@ func (t *tool) skipCommand() *cobra.Command {
 	return &cobra.Command{Use: "skip ROOM USER", Short: "Take the next message for a member out of the way",
 		GroupID: groupAct,
 		Long: `Take the next message that a member has not got out of its way, if its phone ends at
-it, or refuses it again and again. The member is told that 1 message could not be
+it, or refuses it again and again. A notice tells the member that 1 message could not be
 shown, and gets what follows. imcd does so by itself for what a phone does not answer
 (poison_tries). "imcctl room ROOM" shows what a member is owed, and has lost.`,
 		Args: cobra.ExactArgs(2), ValidArgsFunction: t.completeMember,

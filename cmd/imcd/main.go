@@ -212,8 +212,8 @@ func attend(ctx context.Context, d running, log zerolog.Logger) (err error) {
 	return err
 }
 
-// tellSystemd says how far imcd is, if systemd started it. That it cannot be told
-// is for systemd to complain about: it waits.
+// tellSystemd says how far imcd is, if systemd started it. If that fails, systemd
+// complains: it waits for it.
 func tellSystemd(state string) { _, _ = sddaemon.SdNotify(false, state) }
 
 // newLog returns a logger that writes to out, in the form that suits terminal.

@@ -13,7 +13,7 @@ import (
 )
 
 // TestRefusedDataDisturbsNobody: of several who speak in one room at the same time, one
-// says what the database refuses. That one is told, and all others are heard.
+// says what the database refuses. That one is answered, and all others are heard.
 func TestRefusedDataDisturbsNobody(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	k, i := startBoth(t, imcdtest.Options{DBURL: pg.URL("postgres")})

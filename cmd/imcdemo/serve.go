@@ -22,9 +22,9 @@ const (
 	// imcd promises to be gone within 10 s.
 	stopGrace     = 12 * time.Second
 	kamailioGrace = 4 * time.Second
-	// toldTimeout is how long imcd has to show that it was asked to stop by
+	// askedTimeout is how long imcd has to show that it was asked to stop by
 	// somebody else.
-	toldTimeout = 500 * time.Millisecond
+	askedTimeout = 500 * time.Millisecond
 )
 
 // service is what -run keeps running.
@@ -118,7 +118,7 @@ func (s *service) wait(ctx context.Context) error {
 		ended = "imcd"
 	}
 	// Ctrl-C reaches all of us, and they may be faster.
-	if stack.Pause(ctx, toldTimeout) != nil {
+	if stack.Pause(ctx, askedTimeout) != nil {
 		return nil
 	}
 	return fmt.Errorf("%s has ended by itself\n%s", ended, s.tail(ended))
@@ -137,7 +137,7 @@ func (s *service) stop() error {
 }
 
 // stopKamailio ends Kamailio. It sometimes hangs at its end when its processes
-// are told to stop all at once, as by Ctrl-C; it has nothing to lose then.
+// have to stop all at once, as by Ctrl-C; it has nothing to lose then.
 func (s *service) stopKamailio() error {
 	if err := s.kamailio.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -151,10 +151,10 @@ func (s *service) stopKamailio() error {
 }
 
 // stopImcd ends imcd. A Ctrl-C, or a signal to our process group, reaches imcd as
-// well, and to be told twice makes it end at once: so it has a moment to show
+// well, and a second signal makes it end at once: so it has a moment to show
 // that it is stopping already.
 func (s *service) stopImcd() error {
-	ctx, cancel := context.WithTimeout(context.Background(), toldTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), askedTimeout)
 	defer cancel()
 	for !s.imcdStopping(ctx) {
 		if stack.Pause(ctx, poll) != nil {

@@ -7,7 +7,7 @@ type Op uint8
 const (
 	PutRoom      Op = iota + 1 // insert Room, or update its flag
 	DeleteRoom                 // delete Room with all its members, messages and cursors
-	PutMember                  // insert Member, or update its flag, inviter and told
+	PutMember                  // insert Member, or update its flag, inviter and delivered
 	DeleteMember               // delete Member, and its cursor
 	PutMessage                 // insert Message
 	PutCursor                  // insert, update or delete a cursor

@@ -18,7 +18,7 @@ const t2 = 4 * time.Second
 
 // clientTx is a request that waits for its responses.
 type clientTx struct {
-	responses chan *sip.Response // room for more than a proxy sends
+	responses chan *sip.Response // space for more than a proxy sends
 }
 
 // branchPattern finds the topmost branch of a request given as bytes.

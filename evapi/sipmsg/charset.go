@@ -88,7 +88,7 @@ func marked(body []byte) encoding.Encoding {
 }
 
 // utf16Of finds the order of bytes where it is not named: by the mark, else by the place of
-// the zero bytes in common letters. By RFC 2781 the big end is first in doubtful cases.
+// the zero bytes in common letters. By RFC 2781 the big end is first where nothing says which.
 func utf16Of(body []byte) encoding.Encoding {
 	zeros := [2]int{}
 	for i, b := range body {

@@ -30,7 +30,7 @@ func decode(e *Entity) ([]byte, error) {
 	if len(codings) > maxCodings {
 		return nil, fmt.Errorf("%d encodings, limit is %d", len(codings), maxCodings)
 	}
-	for i := len(codings) - 1; i >= 0; i-- { // the last applied is the first to be taken off
+	for i := len(codings) - 1; i >= 0; i-- { // the last applied is the first to be undone
 		var err error
 		if body, err = uncode(codings[i], body); err != nil {
 			return nil, fmt.Errorf("encoding %.20q: %w", codings[i], err)

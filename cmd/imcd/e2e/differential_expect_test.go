@@ -7,7 +7,7 @@ import (
 	"imcd/engine/store"
 )
 
-// refusalVoice is as whom a refusal of imcd is told.
+// refusalVoice is the sender of the notice of a refusal of imcd.
 func refusalVoice(sc *scene) string {
 	if at, ok := roomArg[sc.cmd]; ok && at < len(sc.args) && isBad(sc.args[at]) {
 		return sc.target
@@ -76,7 +76,7 @@ func expectSaid(sc *scene, o *outcome) {
 	}
 }
 
-// hearDenial adds who is told that the sender declined: the inviter; the owners,
+// hearDenial adds who gets the notice that the sender declined: the inviter; the owners,
 // if only the module knew who that was.
 func hearDenial(sc *scene, o *outcome) {
 	if sc.mine.inviter != "" {

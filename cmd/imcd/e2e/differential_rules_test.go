@@ -31,7 +31,7 @@ func ruleTable() []rule {
 
 func refusalRules() []rule {
 	return []rule{{
-		name:   "refusals are told",
+		name:   "refusals have a notice",
 		reason: "The module only logs why it does nothing; imcd says so to the sender, from the room if there is one.",
 		when:   func(_ *scene, m outcome) bool { return !m.ok },
 		expect: func(sc *scene, o *outcome) { o.hear(sc.me, refusalVoice(sc), 1) },
@@ -59,7 +59,7 @@ func refusalRules() []rule {
 		when:   func(sc *scene, _ outcome) bool { return sc.contentType == "image/png" },
 		expect: expectSaid,
 	}, {
-		name:   "nobody is told that something else than a text was refused",
+		name:   "nobody gets a notice that something else than a text was refused",
 		reason: "It may be a program's, which would answer.",
 		when: func(sc *scene, _ outcome) bool {
 			return sc.contentType != "" && !strings.HasPrefix(sc.contentType, "text/")
@@ -103,7 +103,7 @@ func joinRules() []rule {
 			return sc.again(sc.room, "#accept")
 		},
 	}, {
-		name:   "join by an invited user is told to the room",
+		name:   "the room gets a notice of a join by an invited user",
 		reason: "The module lets the user in silently, with the words that they are in the room already.",
 		when:   func(sc *scene, _ outcome) bool { return joins(sc, "join") && sc.invited() },
 		expect: func(sc *scene, o *outcome) {
@@ -112,7 +112,7 @@ func joinRules() []rule {
 			}
 		},
 	}, {
-		name: "an attempt to join a private room is refused and told to owners and admins",
+		name: "an attempt to join a private room is refused, and owners and admins get a notice",
 		reason: "The module tells all members, though it says to the user that the owners were notified, and returns " +
 			"success.",
 		when: func(sc *scene, m outcome) bool { return m.ok && joins(sc, "join") && sc.rs.private && !sc.present },
@@ -135,7 +135,7 @@ func invitationRules() []rule {
 		when:   invites,
 		expect: func(sc *scene, o *outcome) { o.hear(sc.me, sc.room, 1) },
 	}, {
-		name:   "a failed invitation is told to the inviter",
+		name:   "the inviter gets a notice of a failed invitation",
 		reason: "The module tells it to the invited user, of all people.",
 		when: func(sc *scene, m outcome) bool {
 			return invites(sc, m) && isUser(sc.user, declines)
@@ -157,7 +157,7 @@ func invitationRules() []rule {
 		},
 		onImcd: func(sc *scene) step { return sc.again(sc.room, "#remove "+sc.user) },
 	}, {
-		name:   "a declined invitation is told",
+		name:   "a declined invitation has a notice",
 		reason: "The module tells nobody (its code for it is disabled); imcd tells the sender and the inviter.",
 		when:   func(sc *scene, m outcome) bool { return sc.cmd == "deny" && m.ok },
 		expect: func(sc *scene, o *outcome) {
@@ -195,7 +195,7 @@ func memberRules() []rule {
 		},
 		expect: func(_ *scene, o *outcome) { o.ok = false },
 	}, {
-		name:   "who adds somebody that is not registered is told",
+		name:   "who adds somebody that is not registered gets a notice",
 		reason: "The module adds without a word whom messages cannot reach now.",
 		when: func(sc *scene, m outcome) bool {
 			return sc.cmd == "add" && m.ok && sc.mine.rights() && !sc.known && isUser(sc.user, gone) &&

@@ -8,7 +8,7 @@ import (
 	"imcd/evapi/evapitest/kit"
 )
 
-// TestRetryAfter: a client that is too fast is told how long to wait, and is let
+// TestRetryAfter: a client that is too fast learns how long to wait, and is let
 // through after that, with the same request.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()

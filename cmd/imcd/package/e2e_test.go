@@ -197,7 +197,7 @@ func (b *box) checkUpgraded(secret string) {
 	b.checkKamailioSide()
 }
 
-// remove takes the package away as the README says; too early, it is told so.
+// remove takes the package away as the README says; too early, it gets an error.
 func (b *box) remove(secret string) {
 	b.t.Helper()
 	if out := b.apt("remove", "imcd"); !strings.Contains(out, "still includes imc.cfg") {

@@ -7,7 +7,7 @@ import (
 )
 
 // linphones: three Linphones with their defaults, which acknowledge each text. Each of
-// them is told everything once.
+// them hears everything once.
 func linphones(t *testing.T, s *site) {
 	const room, other = "sip:chat-linphones@" + domain, "sip:chat-others@" + domain
 	addr := s.Kamailio().SIPAddr()

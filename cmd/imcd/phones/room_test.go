@@ -130,7 +130,7 @@ func (c *conversation) typing() {
 		}
 	}
 	if n != 1 {
-		c.t.Errorf("frank was told %d times that eve types", n)
+		c.t.Errorf("frank heard %d times that eve types", n)
 	}
 }
 

@@ -142,13 +142,13 @@ func checkInReplyTo(s *Step, user string, m evapitest.Received, callID string) e
 }
 
 // end destroys the rooms that are left, as their owners, and forgets what
-// everybody is told of it.
+// everybody hears of it.
 func (p *play) end(ctx context.Context) error {
 	var rooms []roomInfo
 	if err := p.Stack.Call(ctx, "imc.list_rooms", nil, &rooms); err != nil {
 		return err
 	}
-	for _, a := range p.agents { // what waits for them belongs to this conversation
+	for _, a := range p.agents { // waiting copies for them belong to this conversation
 		a.AnswerWith(200)
 		if err := a.come(ctx); err != nil {
 			return err

@@ -158,7 +158,7 @@ func TestInterruptedStart(t *testing.T) {
 	t.Error("never started")
 }
 
-// TestStopWithSockets: who watches is told that imcd goes away, and does not hold
+// TestStopWithSockets: watching clients learn that imcd goes away, and do not hold
 // it up, reading or not.
 func TestStopWithSockets(t *testing.T) {
 	d, err := Start(kit.Context(t), testConfig(t), "test", NewHistory(), zerolog.Nop())

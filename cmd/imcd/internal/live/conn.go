@@ -94,8 +94,8 @@ func (c *conn) serve(ws *websocket.Conn) {
 
 var errNoText = errors.New("only text messages are understood")
 
-// read answers requests until the connection ends. What the client does wrong
-// against the protocol it is told by the library.
+// read answers requests until the connection ends. The library answers violations of
+// the protocol.
 func (c *conn) read() error {
 	c.ws.SetReadLimit(c.hub.limits.Request)
 	alive := func(string) error { return c.ws.SetReadDeadline(time.Now().Add(2 * c.hub.limits.Ping)) }

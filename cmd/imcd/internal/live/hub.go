@@ -129,7 +129,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.leave(c)
 	ws, err := h.upgrader.Upgrade(w, r, nil)
 	if err != nil {
-		h.log.Debug().Err(err).Str("peer", r.RemoteAddr).Msg("no WebSocket") // the client has been told
+		h.log.Debug().Err(err).Str("peer", r.RemoteAddr).Msg("no WebSocket") // the client has its answer
 		return
 	}
 	c.serve(ws)

@@ -181,7 +181,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestStop: clients are told that imcd goes away, even those that do not read.
+// TestStop: clients learn that imcd goes away, even those that do not read.
 func TestStop(t *testing.T) {
 	p := open(t, false, nil)
 	c := p.dial()

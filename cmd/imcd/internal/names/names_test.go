@@ -283,7 +283,7 @@ func TestSilentForOnce(t *testing.T) {
 }
 
 // However many names there are: so many are looked up at a time, so many copies wait, and
-// the others are told to come again later, at once.
+// the others are asked to come again later, at once.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := &zone{silent: func(string) bool { return true }}

@@ -57,7 +57,7 @@ type Path struct {
 // Registrations are those at one Kamailio, since its start.
 type Registrations struct {
 	Accepted int64 `json:"accepted"` // -1: it has no registrar
-	Reported bool  `json:"reported"` // it has told imcd of one, or would have
+	Reported bool  `json:"reported"` // it has reported one to imcd, or would have
 }
 
 // Leg is one way through a Kamailio.
@@ -106,7 +106,7 @@ func (p *probes) result(r evapi.Result) bool {
 	if ok {
 		select {
 		case ch <- r:
-		default: // told again
+		default: // reported again
 		}
 	}
 	return ok

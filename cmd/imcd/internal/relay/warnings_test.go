@@ -58,7 +58,7 @@ func kamailio(t *testing.T, free *atomic.Int64) (addr string) {
 	return ln.Addr().String()
 }
 
-// TestWarnings: an operator is told of a Kamailio that is short of shared memory, as long as
+// TestWarnings: an operator learns of a Kamailio that is short of shared memory, as long as
 // it is and is connected.
 func TestWarnings(t *testing.T) {
 	var free atomic.Int64

@@ -107,7 +107,7 @@ func TestPipelinedCalls(t *testing.T) {
 	}
 }
 
-// TestTooManyConnections: the client over the limit is told so, and a place that
+// TestTooManyConnections: the client over the limit learns that, and a place that
 // becomes free is free for the next.
 func TestTooManyConnections(t *testing.T) {
 	l := listen(t, 1, fakeRooms{})
@@ -188,7 +188,7 @@ func TestErrorCodes(t *testing.T) {
 		}
 		if got.Error.Code != c.code || !strings.Contains(got.Error.Message, c.says) || strings.Contains(got.Error.Message,
 			"hunter2") {
-			t.Errorf("%v is told as %s", c.err, answer)
+			t.Errorf("%v is reported as %s", c.err, answer)
 		}
 	}
 }

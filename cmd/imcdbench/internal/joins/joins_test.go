@@ -20,7 +20,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In a small room each member is told of each join: the member that was there and
+	// In a small room each member hears of each join: the member that was there and
 	// those that joined before, for the owner has no phone; and who joins is answered.
 	if res.Copies != 6*(6+1)/2+6 || res.Answers.Codes[200] != 6 || strings.Count(raw.String(), "\n") != 1 {
 		t.Errorf("%+v, %d copies", res.Answers, res.Copies)
