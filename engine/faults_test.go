@@ -426,3 +426,54 @@ func TestOutcomeAfterLeavingInVain(t *testing.T) {
 	more(h, &copies)
 	h.wantBodies(copies, "bob", []string{"one"})
 }
+
+// Finish waits until everybody who has asked something is answered.
+func TestFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHouse(t, newMemStore(), nil)
+		defer h.close()
+		gate := make(chan struct{})
+		h.store.mu.Lock()
+		h.store.gate = gate
+		h.store.mu.Unlock()
+		answer := h.post("alice", "r@x.org", "#create")
+		finished := make(chan struct{})
+		go func() { h.e.Finish(t.Context()); close(finished) }()
+		<-time.After(time.Second)
+		select {
+		case <-finished:
+			t.Error("it did not wait for a commit")
+		case a := <-answer:
+			t.Errorf("answered %d", a.Code)
+		default:
+		}
+		close(gate)
+		<-finished
+		if a := <-answer; a.Code != 200 {
+			t.Errorf("answered %d", a.Code)
+		}
+	})
+}
+
+// An end without time sends no more messages, and waits a moment for the outcomes of those that were sent.
+func TestStopWaitsForLastOutcomes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHouse(t, newMemStore(), nil)
+		for _, user := range []string{"alice", "bob"} {
+			h.post(user, "r@x.org", "#join")
+			<-time.After(time.Second)
+		}
+		h.relay.take()
+		h.relay.set(func() { h.relay.rtt = outcomeTime / 2 })
+		h.post("alice", "r@x.org", "sent")
+		h.post("alice", "r@x.org", "stays")
+		synctest.Wait()
+		out, cancel := context.WithCancel(t.Context())
+		cancel()
+		h.e.Stop(out)
+		h.wantHeard("bob<r: [alice]: sent")
+		if owed := h.store.owed(); owed != "r@x.org: bob has 1 of 2 (own cursor: true)\n" {
+			t.Errorf("after the end: %s", owed)
+		}
+	})
+}

@@ -116,6 +116,28 @@ func (e *Engine) loadRooms(ctx context.Context) error {
 // lastFlush is how long Stop waits for the cursors to be written after ctx has ended.
 const lastFlush = time.Second
 
+// finishPoll is how often Finish and quiet look.
+const finishPoll = 5 * time.Millisecond
+
+// Finish waits until all requests are answered, or ctx ends. Nobody gives the engine new ones by now: Stop,
+// which follows, refuses those that it has.
+func (e *Engine) Finish(ctx context.Context) {
+	poll(ctx, func() bool { return e.requests.Load() == 0 })
+}
+
+// poll waits until done, or ctx ends.
+func poll(ctx context.Context, done func() bool) {
+	ticker := time.NewTicker(finishPoll)
+	defer ticker.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
 // Stop refuses new requests, waits until nothing is under way or ctx ends, and ends all goroutines. It
 // may be called twice, and before Start.
 func (e *Engine) Stop(ctx context.Context) {
@@ -130,6 +152,7 @@ func (e *Engine) Stop(ctx context.Context) {
 		select {
 		case <-e.idle:
 		case <-ctx.Done():
+			e.quiet()
 		}
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 		defer cancel()
@@ -137,6 +160,20 @@ func (e *Engine) Stop(ctx context.Context) {
 		e.cancel()
 		e.loops.Wait()
 	})
+}
+
+// outcomeTime is how long outcomes of the last copies may take, after which their members get them again.
+const outcomeTime = 100 * time.Millisecond
+
+// quiet sends no more copies of messages, and waits for the outcomes of those that were sent just now.
+func (e *Engine) quiet() {
+	ctx, cancel := context.WithTimeout(context.Background(), outcomeTime)
+	defer cancel()
+	_, _ = gather(ctx, e, func(s *shard) []struct{} { // a shard that is stuck sends nothing either
+		s.delivery.ending = true
+		return nil
+	})
+	poll(ctx, func() bool { return e.credits.inUse() == 0 })
 }
 
 // Abandon ends all goroutines of an engine that was deposed, and writes nothing. Nobody gets an answer. It

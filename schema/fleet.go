@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,6 +116,21 @@ func (m *member) ending(ctx context.Context) error {
 	m.mu.Unlock()
 	_, err := m.db.ExecContext(ctx, sqlDescribe, m.me, text)
 	return err
+}
+
+// heir reports whether another engine waits for the shards of this one, and lives.
+func (m *member) heir(ctx context.Context) (bool, error) {
+	v, err := m.ask(ctx, sqlLook)
+	if err != nil {
+		return false, err
+	}
+	heard := m.look().heard
+	return slices.ContainsFunc(v.engines, func(e engineRow) bool {
+		at, known := heard[e.id]
+		silent := known && at.beat == e.beat && v.sent.Sub(at.since) >= silentAfter
+		h := decodeHolder(e.process)
+		return e.id != m.me && !silent && !h.Ending && !h.dead()
+	}), nil
 }
 
 func (m *member) release(ctx context.Context) error {

@@ -14,6 +14,8 @@ const (
 	beatEvery = 150 * time.Millisecond
 	// beatAway is how often it tries at least while the database is away.
 	beatAway = 4 * beatEvery
+	// beatSoon is how often it looks while the owner of shards is about to give them up.
+	beatSoon = 20 * time.Millisecond
 	// beatTimeout is the deadline of one try.
 	beatTimeout = 2 * time.Second
 )
@@ -41,6 +43,14 @@ type view struct {
 type engineRow struct {
 	id, beat, last int64
 	process        string
+}
+
+// ending reports whether an engine other than me that owns shards is about to give them up.
+func (v *view) ending(me int64) bool {
+	return slices.ContainsFunc(v.engines, func(e engineRow) bool {
+		return e.id != me && decodeHolder(e.process).Ending &&
+			slices.ContainsFunc(v.shards, func(s shardRow) bool { return s.engine == e.id })
+	})
 }
 
 type shardRow struct{ shard, engine, epoch int64 } // engine 0: nobody
@@ -76,6 +86,9 @@ func (m *member) beat(ctx context.Context) {
 		m.mu.Lock()
 		m.seen = v.sent
 		m.mu.Unlock()
+		if v.ending(m.me) {
+			wait = beatSoon
+		}
 		select { // an older one
 		case <-m.views:
 		default:

@@ -15,6 +15,8 @@ const (
 	// suspectAfter is deadAfter for an engine that is suspected, which lasts for suspectFor.
 	suspectAfter = 400 * time.Millisecond
 	suspectFor   = 2 * time.Second
+	// silentAfter is how long another engine may not beat until nobody expects it to take shards over.
+	silentAfter = 3 * beatEvery
 	// viewGap is how far apart two looks may be, and slowView how long one may take. Else the
 	// database may have been away, for the other engine as well: the time begins again, and awayGrace
 	// later, as the other one may still be waiting for the end of a try.

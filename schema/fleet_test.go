@@ -3,6 +3,7 @@ package schema
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -418,5 +419,67 @@ func TestImcdThatKnowsNoFleet(t *testing.T) {
 	owns(t, open(t, next, leased()))
 	if took := time.Since(began); took > leaseDeadAfter/2 {
 		t.Errorf("the start took %v", took)
+	}
+}
+
+// TestHeir: an engine knows whether another one would take its shards over.
+func TestHeir(t *testing.T) {
+	t.Parallel()
+	url := schematest.NewDatabase(t)
+	s, _ := engineOf(t, url)
+	owns(t, s)
+	has := func() bool {
+		t.Helper()
+		is, err := s.Heir(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	if has() {
+		t.Error("it is not alone")
+	}
+	spare, _ := engineOf(t, url)
+	if !has() {
+		t.Error("it does not know of the spare")
+	}
+	freeze(spare)
+	kit.Eventually(t, "the spare is silent", func() bool { return !has() })
+	ending, _ := engineOf(t, url)
+	if err := ending.Ending(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if has() {
+		t.Error("one that ends would take over")
+	}
+	file := open(t, "sqlite://"+t.TempDir()+"/imcd.db", leased())
+	if is, err := file.Heir(testContext(t)); is || err != nil {
+		t.Errorf("a file has an heir: %t, %v", is, err)
+	}
+}
+
+// TestSpareLooksSoon: a spare looks more often while the owner is about to give its shards up, and has them
+// once that has released them, although it is not closed yet.
+func TestSpareLooksSoon(t *testing.T) {
+	t.Parallel()
+	url := schematest.NewDatabase(t)
+	s, _ := engineOf(t, url)
+	owns(t, s)
+	spare, _ := engineOf(t, url)
+	beats := func(of *Store) int {
+		return count(t, s, fmt.Sprint("SELECT beat FROM imcd_engines WHERE id = ", of.EngineID()))
+	}
+	if err := s.Ending(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	owner, other := beats(s), beats(spare)
+	kit.Eventually(t, "beats of the owner", func() bool { return beats(s) >= owner+10 })
+	if n, often := beats(s)-owner, beats(spare)-other; often < n*3/2 {
+		t.Errorf("%d beats of the spare, %d of the owner", often, n)
+	}
+	s.Release()
+	owns(t, spare)
+	if err := s.Commit(testContext(t), store.Fence{Batch: 1}, kinds["a member"]); !errors.Is(err, ErrDeposed) {
+		t.Errorf("a commit after the release: %v", err)
 	}
 }

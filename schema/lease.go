@@ -208,6 +208,20 @@ func (s *Store) Ending(ctx context.Context) error {
 	return wrap(ctx, "announce the end", s.lease.ending(ctx))
 }
 
+// Heir reports whether another imcd is there, and takes the rooms over at once when this one gives them up.
+// Errors are ErrUnavailable.
+func (s *Store) Heir(ctx context.Context) (bool, error) {
+	m, ok := s.lease.(*member)
+	if !ok {
+		return false, nil
+	}
+	is, err := m.heir(ctx)
+	return is, wrap(ctx, "look for another imcd", err)
+}
+
+// Release gives the rooms up, as Close does: commits fail from now on. Another imcd has them the sooner.
+func (s *Store) Release() { s.released.Do(s.releaseLease) }
+
 // Suspect says that an engine of the fleet seems to be dead: Kamailio has lost its connection. It is
 // taken for dead sooner then, if it does not beat either. Without a fleet it does nothing.
 func (s *Store) Suspect(engine int64) {

@@ -26,6 +26,7 @@ type Store struct {
 	leftovers leftovers // by mu
 
 	closeOnce sync.Once
+	released  sync.Once
 	closeErr  error // by closeOnce
 }
 
@@ -108,7 +109,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close implements store.Store. It may be called more than once.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
-		s.releaseLease()
+		s.Release()
 		if err := s.db.Close(); err != nil {
 			s.closeErr = fmt.Errorf("close the database: %w", err)
 		}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,9 +22,14 @@ const takeoverSilence = 2 * time.Second
 // startTwo starts a crowd at one Kamailio with two imcd, each with a network of its own to the database. opts are
 // further options of both.
 func startTwo(t *testing.T, b *stacktest.Binary, opts stack.Options) *fleet {
+	return startFleet(t, b, 2, opts)
+}
+
+// startFleet is startTwo with n imcd.
+func startFleet(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
-	for i := range 2 {
+	for i := range n {
 		opts.Binary, opts.DBURL = b.Path(t), f.between(t)
 		if i > 0 {
 			opts.Beside, opts.Spare = f.imcd[0], true
@@ -90,6 +96,25 @@ func TestFleetOwnerUnseen(t *testing.T) {
 	log := f.imcd[1].LogTail()
 	if i := strings.Index(log, line); i < 0 || !strings.Contains(log[strings.LastIndexByte(log[:i], '\n')+1:i], `"suspected":true`) {
 		t.Errorf("the spare has not heard that the owner is gone:\n%s", log)
+	}
+	f.judgeTakeovers(t)
+}
+
+// TestFleetOwnerStopped: each of three imcd is stopped and started again, as in an upgrade, twice. Nobody
+// hears anything else than 200.
+func TestFleetOwnerStopped(t *testing.T) {
+	f := startFleet(t, &plain, 3, stack.Options{})
+	for round := range 2 * len(f.imcd) {
+		s := f.imcd[round%len(f.imcd)]
+		if err := s.StopImcd(); err != nil {
+			t.Fatal(err)
+		}
+		kit.Eventually(t, "another imcd takes over", func() bool { return slices.ContainsFunc(f.imcd, running(t)) })
+		f.more(t, 2*fleetRate)
+		if err := s.LaunchImcd(); err != nil {
+			t.Fatal(err)
+		}
+		kit.Eventually(t, "it is a spare", func() bool { return alive(t, s) })
 	}
 	f.judgeTakeovers(t)
 }
@@ -196,6 +221,11 @@ func TestFleetOwnerFarAway(t *testing.T) {
 
 // alive reports whether an imcd runs, as the owner or as a spare.
 func alive(t *testing.T, s *stack.Stack) bool { return s.Probe(kit.Context(t), "/healthz") == nil }
+
+// running reports whether an imcd runs and has the rooms.
+func running(t *testing.T) func(s *stack.Stack) bool {
+	return func(s *stack.Stack) bool { return s.ImcdPid() != 0 && owns(t, s) }
+}
 
 // owns reports whether an imcd has the rooms.
 func owns(t *testing.T, s *stack.Stack) bool { return s.Probe(kit.Context(t), "/readyz") == nil }

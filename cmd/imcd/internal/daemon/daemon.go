@@ -33,6 +33,9 @@ import (
 const (
 	openTimeout   = 15 * time.Second       // opening the database; loading the rooms
 	finishTimeout = 4 * time.Second        // requests and copies under way when imcd is stopped
+	parkTimeout   = time.Second            // for Kamailio to keep requests, when another imcd takes over
+	answerTimeout = time.Second            // requests under way then
+	copyTimeout   = 200 * time.Millisecond // copies under way then
 	flushTimeout  = 500 * time.Millisecond // the last frames to Kamailio
 	httpTimeout   = 500 * time.Millisecond // HTTP requests under way after that
 )
@@ -106,17 +109,21 @@ func steps(ctx context.Context, all ...func(context.Context) error) error {
 	return nil
 }
 
-// Stop refuses new messages, finishes requests and copies under way, and ends everything.
-// It takes less than 10 s.
+// Stop finishes requests and copies under way, and ends everything. New messages are refused, or wait in
+// Kamailio if another imcd is there to take the rooms over. It takes less than 10 s.
 func (d *Daemon) Stop() {
 	d.log.Info().Msg("stopping")
 	d.stopping.Store(true)
 	d.spare.end()
-	d.relay.Refuse(d.cfg.Engine.RetryAfter)
-	d.announceEnd()
-	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
-	defer cancel()
-	d.rooms.Stop(ctx)
+	if d.hasHeir() {
+		d.handOver()
+	} else {
+		d.relay.Refuse(d.cfg.Engine.RetryAfter)
+		d.announceEnd()
+		ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
+		defer cancel()
+		d.rooms.Stop(ctx)
+	}
 	// The last answers deserve their way out even if the time is up.
 	flush, cancelFlush := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancelFlush()

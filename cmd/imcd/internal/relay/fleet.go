@@ -74,6 +74,19 @@ func (g *Group) Park(ctx context.Context, shards []int) error {
 	return errors.Join(errs...)
 }
 
+// Leave lets requests for all rooms wait in all Kamailios, for an engine that takes the shards over. When it
+// returns, no more of them come, as with Park. A Kamailio that cannot do this gives this engine further
+// requests: Refuse answers them.
+func (g *Group) Leave(ctx context.Context) error {
+	f := &g.fleet
+	f.mu.Lock()
+	all := slices.Sorted(maps.Keys(f.owned))
+	f.mu.Unlock()
+	err := g.Park(ctx, all)
+	g.leaving.Store(true)
+	return err
+}
+
 // Move hands a request back to its Kamailio: it is about a room of another slot (evapi.Conn.Move). The
 // error is that of a Kamailio that cannot do this: then this engine must answer.
 func (g *Group) Move(m *evapi.Message, slot int) error {

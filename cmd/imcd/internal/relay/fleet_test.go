@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -213,5 +214,43 @@ func TestParkEnds(t *testing.T) {
 	cancel()
 	if err := kit.Await(t, "the end", done); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestLeave: Kamailios keep requests for whoever takes the rooms over. One that knows no fleets hears that
+// this imcd ends.
+func TestLeave(t *testing.T) {
+	k, old := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes")
+	g := engineAt(t, k, old)
+	rooms := &counter{}
+	g.Serve(rooms)
+	g.Start(rooms)
+	defer g.Stop()
+	kit.Eventually(t, "connected", func() bool { return g.conns[0].Ready() && g.conns[1].Ready() })
+	g.Shards(4)
+	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}})
+	if err := g.Leave(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`imc.fleet","params":["4"]}`, `imc.own","params":["0 3 2 5 ."]}`, `imc.park","params":["0 2 ."]}`}
+	if !k.has(want...) {
+		t.Error("Leave has returned before Kamailio knew")
+	}
+	g.Message(&evapi.Message{Conn: g.conns[0], Tx: evapi.TxID{Index: 5, Label: 6}, Err: errors.New("not read")})
+	kit.Eventually(t, "it is handed back", func() bool { return k.has(`imc.move","params":["5","6",""]}`) })
+	m := &evapi.Message{Conn: g.conns[1], Tx: evapi.TxID{Index: 5, Label: 7}, Err: errors.New("not read")}
+	g.Message(m)
+	if rooms.messages.Load() != 1 {
+		t.Error("the rooms did not get what Kamailio cannot keep")
+	}
+	g.Refuse(time.Second)
+	g.Message(m)
+	kit.Eventually(t, "it is answered", func() bool {
+		old.mu.Lock()
+		defer old.mu.Unlock()
+		return len(old.frames) == 1 && strings.HasPrefix(old.frames[0], "imc.reply")
+	})
+	if n := rooms.messages.Load(); n != 1 || g.refused.Load() != 1 {
+		t.Errorf("the rooms got %d, %d were refused", n, g.refused.Load())
 	}
 }

@@ -57,6 +57,7 @@ type Group struct {
 	// seconds of Retry-After, 0 before that.
 	closing atomic.Int64
 	refused atomic.Uint64 // messages answered so
+	leaving atomic.Bool   // messages that come all the same are handed back: see Leave
 
 	book *names.Book // nil: Kamailio looks names up; fixed before Start
 	own  ownHosts
@@ -292,6 +293,9 @@ func (g *Group) Message(m *evapi.Message) {
 		if from := m.Request.From(); from != nil {
 			g.own.learn(from.Address.Host)
 		}
+	}
+	if g.leaving.Load() && g.Move(m, evapi.NoSlot) == nil {
+		return
 	}
 	seconds, rooms := g.closing.Load(), g.serving()
 	switch {

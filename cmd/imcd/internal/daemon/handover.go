@@ -1,0 +1,48 @@
+package daemon
+
+import (
+	"context"
+	"time"
+)
+
+// When imcd is stopped while another one waits as a spare, that one takes the rooms over: nobody is to notice
+// more than a moment's silence.
+
+// hasHeir reports whether this imcd has rooms, and another one waits for them.
+func (d *Daemon) hasHeir() bool {
+	if !d.serving.Load() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	heir, err := d.store.Heir(ctx)
+	if err != nil {
+		d.log.Debug().Err(err).Msg("whether another imcd would take over is not known")
+	}
+	return heir
+}
+
+// handOver ends the rooms such that another imcd has them soon. Requests wait in Kamailio meanwhile. Those that
+// this imcd has are answered; copies that are under way for longer come to their members again, with
+// the same Call-IDs.
+func (d *Daemon) handOver() {
+	began := time.Now()
+	d.announceEnd()
+	d.within(parkTimeout, func(ctx context.Context) {
+		if err := d.relay.Leave(ctx); err != nil {
+			d.log.Warn().Err(err).Msg("requests may be refused until another imcd has the rooms")
+		}
+	})
+	d.within(answerTimeout, d.rooms.Finish)
+	d.relay.Refuse(d.cfg.Engine.RetryAfter)
+	d.within(copyTimeout, d.rooms.Stop)
+	d.store.Release()
+	d.log.Info().Dur("took", time.Since(began)).Msg("another imcd has the rooms from now on")
+}
+
+// within gives f some time.
+func (d *Daemon) within(limit time.Duration, f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	f(ctx)
+}
