@@ -94,7 +94,8 @@ func TestFleetOwnerUnseen(t *testing.T) {
 	f.takesOver(t, 1)
 	const line = "an engine is taken for dead"
 	log := f.imcd[1].LogTail()
-	if i := strings.Index(log, line); i < 0 || !strings.Contains(log[strings.LastIndexByte(log[:i], '\n')+1:i], `"suspected":true`) {
+	i := strings.Index(log, line)
+	if i < 0 || !strings.Contains(log[strings.LastIndexByte(log[:i], '\n')+1:i], `"suspected":true`) {
 		t.Errorf("the spare has not heard that the owner is gone:\n%s", log)
 	}
 	f.judgeTakeovers(t)

@@ -16,8 +16,8 @@ type Child struct {
 	err  error         // of Wait; read after done
 }
 
-// Start starts cmd, with the attributes that it has. With ownGroup the process leads a process group of its own, and a Ctrl-C in our terminal does not
-// reach it.
+// Start starts cmd, with the attributes that it has. With ownGroup the process leads a process group of its
+// own, and a Ctrl-C in our terminal does not reach it.
 func Start(cmd *exec.Cmd, ownGroup bool) (*Child, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

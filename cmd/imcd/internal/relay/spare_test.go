@@ -34,13 +34,15 @@ func TestSpareConnects(t *testing.T) {
 	rooms := &linked{}
 	g.Start(rooms)
 	defer g.Stop()
+	const message = `{"jsonrpc":"2.0","method":"imc.message","params":` +
+		`{"tindex":8,"tlabel":9,"ruri":"c2lwOnJAeA==","msg":"TUVTU0FHRQ=="}}`
 	connected := func() bool { names, _ := g.Missing(); return len(names) == 0 }
 	kit.Eventually(t, "connected", connected)
 	a.say(`{"jsonrpc":"2.0","method":"imc.gone","params":{"engine":"5"}}`)
 	if engine := kit.Await(t, "an engine that is gone", gone); engine != "5" {
 		t.Errorf("engine %s is gone", engine)
 	}
-	a.say(`{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":8,"tlabel":9,"ruri":"c2lwOnJAeA==","msg":"TUVTU0FHRQ=="}}`)
+	a.say(message)
 	kit.Eventually(t, "the request comes back", func() bool { return a.has(`imc.move","params":["8","9",""]}`) })
 	b.say(`{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"c2lwOnVAeA=="}}`)
 	b.cut()
@@ -50,7 +52,7 @@ func TestSpareConnects(t *testing.T) {
 	if rooms.messages.Load() != 0 || rooms.up.Load() != 2 || rooms.welcomed.Load() != 2 || rooms.wakes.Load() != 2 {
 		t.Errorf("%d messages, %d Kamailios, %d welcomes", rooms.messages.Load(), rooms.up.Load(), rooms.welcomed.Load())
 	}
-	a.say(`{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":8,"tlabel":9,"ruri":"c2lwOnJAeA==","msg":"TUVTU0FHRQ=="}}`)
+	a.say(message)
 	kit.Eventually(t, "the request", func() bool { return rooms.messages.Load() == 1 })
 	b.cut()
 	kit.Eventually(t, "a Kamailio is away", func() bool { return rooms.up.Load() == 1 })
