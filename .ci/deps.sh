@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what imcd's demonstration or tests need and this machine lacks, from
-# Debian's packages: deps.sh demo | fleet | test | chroot. Does nothing if all is there.
+# Debian's packages: deps.sh demo | fleet | test | patroni | chroot. Does nothing if all is there.
 # The user agents for browsers come from npm, as package-lock.json pins them.
 set -euo pipefail
 
@@ -13,6 +13,8 @@ tests=("${fleet[@]}" kamailio-tls-modules kamailio-postgres-modules pgbouncer gc
 # Node may be here from elsewhere, and Debian's packages would be in conflict with it.
 command -v node >/dev/null || tests+=(nodejs)
 command -v npm >/dev/null || tests+=(npm)
+# Whoever watches over several PostgreSQL servers.
+patroni=("${tests[@]}" patroni etcd-server)
 # For another Debian in a folder, and a network of its own.
 chroot=(debootstrap iproute2)
 
@@ -25,8 +27,9 @@ case "${1:-}" in
 demo) wanted=("${demo[@]}") ;;
 fleet) wanted=("${fleet[@]}") ;;
 test) wanted=("${tests[@]}") ;;
+patroni) wanted=("${patroni[@]}") ;;
 chroot) wanted=("${chroot[@]}") ;;
-*) die "usage: deps.sh demo|fleet|test|chroot" ;;
+*) die "usage: deps.sh demo|fleet|test|patroni|chroot" ;;
 esac
 
 installed() {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -31,6 +32,7 @@ type fleet struct {
 	primary, standby *schematest.Postgres
 	crowd            *chatter.Crowd
 	imcd             []*stack.Stack
+	rate             int       // messages a second; 0: fleetRate
 	networks         []network // of each imcd to the servers; nobody else uses them
 }
 
@@ -53,6 +55,9 @@ func (n network) each(do func(*schematest.Proxy)) {
 	}
 }
 
+// server is a PostgreSQL.
+type server interface{ URL(database string) string }
+
 // startPair starts PostgreSQL with a standby that confirms each commit, and rooms in its database.
 func startPair(t *testing.T) (f *fleet, rooms []filling) {
 	t.Helper()
@@ -61,6 +66,12 @@ func startPair(t *testing.T) (f *fleet, rooms []filling) {
 	if err := f.primary.CreateDatabase("imcd"); err != nil {
 		t.Fatal(err)
 	}
+	return f, fillFleet(t, f.primary)
+}
+
+// fillFleet makes the rooms of a fleet, and lets its database write down who writes.
+func fillFleet(t *testing.T, pg server) (rooms []filling) {
+	t.Helper()
 	users := names("u", fleetPhones)
 	for i := range fleetRooms {
 		r := filling{room: fmt.Sprint("chat-f", i), id: int64(1000 + i)}
@@ -70,33 +81,27 @@ func startPair(t *testing.T) (f *fleet, rooms []filling) {
 		rooms = append(rooms, r)
 	}
 	all := append(slices.Clone(rooms), filling{room: quietRoom, id: 999, members: users[:2]})
-	fillRooms(t, f.primary.URL("imcd"), all)
-	f.audit(t, all)
-	return f, rooms
-}
-
-// audit lets the database write down who writes.
-func (f *fleet) audit(t *testing.T, rooms []filling) {
-	t.Helper()
-	db, err := judge.Open(f.primary.URL("imcd"))
+	fillRooms(t, pg.URL("imcd"), all)
+	db, err := judge.Open(pg.URL("imcd"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close() // the triggers are made
 	slots := make(map[string]int)
-	for _, r := range rooms {
+	for _, r := range all {
 		slots[roomURI(r.room)] = int(store.Hash(store.Name{User: r.room, Host: chatHost}.Key()) % slotsMax)
 	}
 	if err := db.Audit(kit.Context(t), slots); err != nil {
 		t.Fatal(err)
 	}
+	return rooms
 }
 
 // talk lets a crowd talk at the Kamailios of f.
 func (f *fleet) talk(t *testing.T, rooms []filling) {
 	t.Helper()
 	ctx := kit.Within(t, fleetTime)
-	opts := chatter.Options{Domain: chatHost, Rate: fleetRate}
+	opts := chatter.Options{Domain: chatHost, Rate: cmp.Or(f.rate, fleetRate)}
 	for _, s := range f.imcd {
 		opts.Proxies = append(opts.Proxies, s.Kamailio().SIPAddr())
 	}
@@ -113,7 +118,7 @@ func (f *fleet) talk(t *testing.T, rooms []filling) {
 		}
 	})
 	f.crowd.Talk()
-	f.more(t, 3*fleetRate)
+	f.more(t, 3*opts.Rate)
 }
 
 // more waits until n more messages have been answered 2xx.
@@ -125,7 +130,7 @@ func (f *fleet) more(t *testing.T, n int) {
 }
 
 // evidence is what phones saw, and what is stored at pg. The talk must be over.
-func (f *fleet) evidence(t *testing.T, pg *schematest.Postgres) *judge.Evidence {
+func (f *fleet) evidence(t *testing.T, pg server) *judge.Evidence {
 	t.Helper()
 	db, err := judge.Open(pg.URL("imcd"))
 	if err != nil {
@@ -141,7 +146,7 @@ func (f *fleet) evidence(t *testing.T, pg *schematest.Postgres) *judge.Evidence 
 
 // judge ends the talk, and compares what phones saw with what is stored at pg. It returns the longest
 // silence of a room.
-func (f *fleet) judge(t *testing.T, pg *schematest.Postgres) judge.Silence {
+func (f *fleet) judge(t *testing.T, pg server) judge.Silence {
 	t.Helper()
 	f.crowd.Hush()
 	log := f.crowd.Log()
