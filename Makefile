@@ -18,7 +18,7 @@ go-problem := $(shell .ci/go.sh $(GO))
 $(if $(go-problem),$(error $(go-problem)))
 endif
 
-.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-chroot deb dist e2e-deb test-trixie
+.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -48,6 +48,9 @@ e2e-deb: deps-chroot ## as root: the package in a clean Debian 12: install, chat
 test-trixie: deps-chroot ## as root: imc.cfg and conversations with Debian 13's Kamailio
 	GO='$(GO)' .ci/trixie.sh
 
+test-patroni: deps-patroni ## imcd while Patroni changes the primary: killed, frozen, by order; installs Patroni and etcd
+	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) -tags patroni -v -run '^TestPatroni' ./cmd/imcd/e2e
+
 BENCH ?=
 
 bench: deps-test bin/imcdbench ## imcd beside Kamailio's imc module (BENCH="-quick", BENCH=-help)
@@ -57,6 +60,7 @@ lint: ## gofmt, go vet, staticcheck
 	@unformatted="$$($(GOFMT) -l .)"; \
 	if [ -n "$$unformatted" ]; then echo "not gofmted (make fmt):"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags patroni ./cmd/imcd/e2e
 	$(GO) tool staticcheck ./...
 
 # Another copy of the Go vulnerability database: VULNDB=file:///path or https://…
@@ -100,6 +104,9 @@ deps-fleet:
 
 deps-test:
 	@.ci/deps.sh test
+
+deps-patroni: deps-test
+	@.ci/deps.sh patroni
 
 deps-chroot: deps-test
 	@.ci/deps.sh chroot

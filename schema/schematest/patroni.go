@@ -25,7 +25,7 @@ import (
 const patroniTimeout = 90 * time.Second
 
 // Cluster is some PostgreSQL servers that Patroni watches over, by etcd: one is the primary, and a standby
-// confirms each commit. Its times are the shortest that Patroni takes. It is for one goroutine.
+// confirms each commit. Its times are the shortest that Patroni takes, and those that OPERATING.md names. It is for one goroutine.
 type Cluster struct {
 	t     testing.TB
 	dir   string
@@ -153,7 +153,8 @@ bootstrap:
     synchronous_mode_strict: true
     postgresql:
       use_pg_rewind: true
-      parameters: {fsync: "off", full_page_writes: "on", max_connections: 60, shared_buffers: 64MB, wal_log_hints: "on"}
+      parameters: {fsync: "off", full_page_writes: "on", max_connections: 60, shared_buffers: 64MB,
+        wal_log_hints: "on", wal_retrieve_retry_interval: 500ms}
   initdb: [{encoding: UTF8}, {locale: C.UTF-8}, no-sync]
 postgresql:
   listen: "127.0.0.1:%[4]d"
