@@ -25,7 +25,8 @@ import (
 const patroniTimeout = 90 * time.Second
 
 // Cluster is some PostgreSQL servers that Patroni watches over, by etcd: one is the primary, and a standby
-// confirms each commit. Its times are the shortest that Patroni takes, and those that OPERATING.md names. It is for one goroutine.
+// confirms each commit. Its times are the shortest that Patroni takes, which OPERATING.md recommends. It is for one
+// goroutine.
 type Cluster struct {
 	t     testing.TB
 	dir   string

@@ -45,6 +45,9 @@ func (f *fleet) goesOn(t *testing.T, c *schematest.Cluster, old *schematest.Node
 		t.Errorf("the first answer comes %v after the first commit could be confirmed", silent)
 	}
 	f.more(t, 3*patroniRate)
+	if codes := f.crowd.Log().Codes(); ready.Sub(failed)+takeoverSilence < answered && len(codes) != 1 {
+		t.Errorf("answers are %v", codes)
+	}
 }
 
 // finish waits until all servers are there again, and judges.
