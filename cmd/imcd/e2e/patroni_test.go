@@ -11,9 +11,9 @@ import (
 	"imcd/schema/schematest"
 )
 
-// These tests need Patroni and etcd (make test-patroni), and take minutes: Patroni waits for 20 s before it takes a
-// host for dead. Requests are answered 503 after 4 s of that. The crowd says less than in other tests of a fleet, as all
-// that it has said meanwhile is said again and again.
+// These tests need Patroni and etcd (make test-patroni), and take minutes: Patroni waits for 20 s before it takes
+// a host for dead. Requests are answered 503 after 4 s of that. The crowd says less than in other tests of a
+// fleet, as all that it has said meanwhile is said again and again.
 const patroniRate = 20
 
 // startPatroni starts a crowd at one imcd whose PostgreSQL is a cluster.
