@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Members know who speaks by what stands at the beginning of a line. So that nobody can
+// Members know who speaks by the beginning of a line. So that nobody can
 // write a line in another's name, or a notice, the following lines of a text that has
 // such a line begin with spaces.
 

@@ -18,8 +18,8 @@ const (
 	maxRoomURI  = 64 // imc_members.room, which holds sip:name@domain
 )
 
-// ParseName reads "sip:user@host", "user@host" or "user"; what is missing is
-// completed with host. A port, a password, URI parameters and the scheme sips do
+// ParseName reads "sip:user@host", "user@host" or "user"; a name without a host
+// gets host. A port, a password, URI parameters and the scheme sips do
 // not make another Name and are dropped. host may be empty if s has one.
 func ParseName(s, host string) (store.Name, error) {
 	if s == "" {

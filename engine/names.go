@@ -48,8 +48,8 @@ func newShownName(display string, user store.Name) shownName {
 	return n
 }
 
-// plainName leaves out of a name what could be taken for what stands around names:
-// brackets, commas, colons, stars. Letters, digits, emoji and a few marks stay.
+// plainName leaves characters out of a name that stand around names in notices: brackets,
+// commas, colons, stars. Letters, digits, emoji and a few marks stay.
 func plainName(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -62,8 +62,8 @@ func (e *Engine) submit(req *request) bool {
 	return true
 }
 
-// outcome waits for the answer to req, until ctx ends at most. What is under way
-// then may still be carried out.
+// outcome waits for the answer to req, until ctx ends at most. The request may still
+// be carried out after that.
 func (req *request) outcome(ctx context.Context) error {
 	select {
 	case <-req.order.done:

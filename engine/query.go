@@ -257,7 +257,7 @@ const MaxFound = 20
 // FindRooms lists the rooms that somebody may mean by a name without a domain, by
 // name, at most MaxFound: those whose user part it is, and only if there is none,
 // those whose user part ends with "-" and the name ("garden" is chat-garden).
-// A leading "sip:" and a domain are taken as part of what is meant. Case does not
+// A leading "sip:" and a domain are taken as part of the name. Case does not
 // matter. None is no error.
 func (e *Engine) FindRooms(ctx context.Context, name string) ([]string, error) {
 	name, _ = cutScheme(name)

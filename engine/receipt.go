@@ -12,8 +12,8 @@ import (
 // A receipt (message/imdn+xml) names a copy by its Call-ID. It moves a place of the member, and may cause
 // a receipt for the sender of the message (openReceipt). It is not passed on.
 
-// Receipt takes a receipt that Kamailio has answered. It never blocks: what a shard has
-// no space for is dropped and counted.
+// Receipt takes a receipt that Kamailio has answered. It never blocks: a receipt for
+// which a shard has no space is dropped and counted.
 func (e *Engine) Receipt(r *evapi.Receipt) {
 	room, err := ParseName(r.RURI, "")
 	if err != nil || r.Err != nil || r.Request.From() == nil {

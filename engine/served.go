@@ -129,8 +129,8 @@ func (s *served) isRoomName(n store.Name, target store.Name) bool {
 var errRule = errors.New("is not read alike everywhere")
 
 // compileRule compiles an expression so that it matches what Kamailio's =~ does: the C
-// library's extended expressions in any case. What the two may read in different ways is
-// an error.
+// library's extended expressions in any case. An expression that the two may read in different
+// ways is an error.
 func compileRule(expr string) (*regexp.Regexp, error) {
 	if err := checkRule(expr); err != nil {
 		return nil, fmt.Errorf("expression %q: %w", clip(expr), err)

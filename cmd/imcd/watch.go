@@ -9,7 +9,7 @@ import (
 )
 
 // startWatch keeps systemd's watchdog from ending imcd (WatchdogSec), for as long as alive says that it
-// should. Without a watchdog it does nothing. What it returns ends that and waits; it may be called twice.
+// should. Without a watchdog it does nothing. end ends that and waits; it may be called twice.
 func startWatch(alive func(context.Context) error, log zerolog.Logger) (end func()) {
 	limit, err := sddaemon.SdWatchdogEnabled(false)
 	if err != nil {

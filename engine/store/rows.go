@@ -66,7 +66,7 @@ type MessageRow struct {
 	Body        []byte    // any bytes
 	At          time.Time // when it was accepted; stored with milliseconds
 
-	// Headers go on with the message beside those that each copy has: what the body is
+	// Headers go on with the message beside those that each copy has: the form of the body
 	// (Content-Encoding and so on), and marks of machines and of rooms that it has
 	// passed. They have passed evapi.NewOutgoing. nil for most.
 	Headers []sipmsg.Header

@@ -19,7 +19,7 @@ var ErrUnavailable = errors.New("database unavailable")
 var ErrUncertain = fmt.Errorf("%w: whether it was done is not known", ErrUnavailable)
 
 // ErrDeposed marks the error of a Commit that did nothing because another imcd has taken over: this
-// engine will never commit anything again, and what it knows of rooms is outdated. It is an
+// engine will never commit anything again, and its knowledge of rooms is outdated. It is an
 // ErrUnavailable.
 var ErrDeposed = fmt.Errorf("%w: another imcd has taken over", ErrUnavailable)
 

@@ -113,7 +113,7 @@ func (u *UA) Clear() {
 }
 
 // Wait waits until pred holds for all that has arrived, and returns that. The
-// error is ctx's or ErrClosed; what has arrived is returned with it.
+// error is ctx's or ErrClosed; the requests that have arrived are returned with it.
 func (u *UA) Wait(ctx context.Context, pred func(all []Received) bool) ([]Received, error) {
 	b := u.inbox
 	for {

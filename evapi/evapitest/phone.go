@@ -68,7 +68,7 @@ const phoneQueue = 1024
 // phonePatience is how long a Phone waits for the answer to a request of its own.
 const phonePatience = 2 * time.Second
 
-// Phone is a user agent with the manners of a bad phone. What it has received is found
+// Phone is a user agent with the manners of a bad phone. Its requests are found
 // as with any user agent; SetAnswer and AnswerWith take its manners away.
 type Phone struct {
 	*UA

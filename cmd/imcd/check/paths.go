@@ -107,8 +107,7 @@ func (r *run) sipAddr(evapiAddr string) string {
 	return net.JoinHostPort(host, "5060")
 }
 
-// options reports whether somebody answers SIP at addr; what is answered does not
-// matter.
+// options reports whether somebody answers SIP at addr, with any response.
 func options(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, optionsWait)
 	defer cancel()

@@ -125,7 +125,7 @@ func (p *play) wellFormed(key string, m evapitest.Received) error {
 	return nil
 }
 
-// checkInReplyTo: what answers a request names its Call-ID; what is passed on
+// checkInReplyTo: an answer to a request names its Call-ID; a copy of a message
 // does not.
 func checkInReplyTo(s *Step, user string, m evapitest.Received, callID string) error {
 	got := m.Header("In-Reply-To")

@@ -1,8 +1,8 @@
 // Package judge decides whether a system of imcd, Kamailio and PostgreSQL has kept its word. Its
-// evidence is what phones have seen and written down (Log), and what the database's own tables and
-// triggers say (Database). imcd is not asked.
+// evidence is the phones' own logs (Log), and the database's own tables and
+// triggers (Database). imcd is not asked.
 //
-// There are seven counts of what is wrong; all of them must be 0:
+// There are seven counts of faults; all of them must be 0:
 //
 //  1. a message that was answered 2xx and is not stored exactly once;
 //  2. a message that is stored more than once, whatever it was answered;

@@ -1,5 +1,5 @@
 // Package config reads imcd's configuration: defaults, a YAML file, the
-// environment and flags, in this order of growing priority. What it returns is
+// environment and flags, in this order of growing priority. The result is
 // checked; every error names the key and where its value came from.
 package config
 

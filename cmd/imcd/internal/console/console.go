@@ -1,5 +1,5 @@
 // Package console is the operator's page at /: files that are part of the
-// program and hold no data. What they show they ask for over the WebSocket.
+// program and hold no data. They ask for the data over the WebSocket.
 package console
 
 import (

@@ -10,7 +10,7 @@ import (
 	"imcd/engine/store"
 )
 
-// eventParams are the parameters of imc.event. What does not concern an event is
+// eventParams are the parameters of imc.event. Those that do not concern an event are
 // left out.
 type eventParams struct {
 	Subscription int       `json:"subscription"`

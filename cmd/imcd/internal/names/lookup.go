@@ -80,9 +80,8 @@ func addresses(ctx context.Context, r Resolver, host string, port uint16, proto 
 	return dests[:min(maxDests, len(dests))], nil
 }
 
-// sendable refuses what is no address of a server, whatever a name server says: those of
-// the link, where clouds tell hosts their secrets, too; and that a connection is made to
-// other programs of the host.
+// sendable refuses addresses that are not those of a server, even if a name server says them: addresses of
+// the link, where clouds keep secrets of their hosts, too; and connections to other programs of the host.
 func sendable(a netip.Addr, proto string) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() &&
 		a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) &&

@@ -248,7 +248,7 @@ func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
 	}
 }
 
-// Down implements evapi.Handler. What was under way has had its results before,
+// Down implements evapi.Handler. Copies under way have had their results before,
 // and the connection has written its log.
 func (g *Group) Down(c *evapi.Conn, _ error) {
 	g.linkMu.Lock()

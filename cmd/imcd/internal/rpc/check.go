@@ -17,7 +17,7 @@ import (
 const checkTimeout = 20 * time.Second
 
 // Paths tries the ways through every Kamailio; room is a SIP URI to write to, or
-// empty. What it returns is the result of the method.
+// empty. Its result is the result of the method.
 type Paths func(ctx context.Context, room string) any
 
 // CheckMethod is imc.check: [room?] tries the ways through every Kamailio. Without

@@ -98,8 +98,8 @@ func (m method) bounded(ctx context.Context, raw json.RawMessage) (any, error) {
 	return result, nil
 }
 
-// coded makes an error that the caller gets to see. What is not known to be
-// meant for them stays as it is and is shown as an internal error.
+// coded makes an error that the caller gets to see. Other errors
+// stay as they are and are shown as an internal error.
 func coded(err error) error {
 	refused := new(engine.Refused)
 	code := 0

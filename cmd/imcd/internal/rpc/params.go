@@ -49,7 +49,7 @@ func mapped(ps []param, f func(param) string) []string {
 	return list
 }
 
-// values are a call's parameters by name. What was not given is missing.
+// values are a call's parameters by name. Those that were not given are missing.
 type values map[string]any
 
 func (v values) text(name string) string { s, _ := v[name].(string); return s }

@@ -53,8 +53,8 @@ func (p *Pool) Start() {
 	}
 }
 
-// Stop ends the requests under way and waits for the workers. What is still
-// queued, or comes later, gets no answer.
+// Stop ends the requests under way and waits for the workers. Requests that are
+// still queued, or come later, get no answer.
 func (p *Pool) Stop() {
 	p.stop()
 	p.done.Wait()

@@ -13,8 +13,8 @@ import (
 const (
 	// pingTime is the deadline of asking the database.
 	pingTime = 2 * time.Second
-	// pingAge is how old its answer may be. Whoever can connect may ask for /readyz, as often
-	// as it likes, and takes nothing from commits.
+	// pingAge is how old its answer may be. A client may ask for /readyz as often as it likes,
+	// and takes nothing from commits.
 	pingAge = time.Second
 )
 

@@ -22,7 +22,7 @@ type Machine struct {
 	Imcd       string `json:"imcd"`
 }
 
-// ThisMachine looks around. What cannot be found out is empty.
+// ThisMachine looks around. A field that cannot be found out is empty.
 func ThisMachine(binary string) Machine {
 	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(),
 		CPU: lineOf("/proc/cpuinfo", "model name"), Kernel: lineOf("/proc/sys/kernel/osrelease", ""),

@@ -32,8 +32,8 @@ type timedReply struct {
 	at time.Time // when the socket had it: the sender shares its cores with what is measured
 }
 
-// runs numbers the runs of this process, which never repeat: what comes late is
-// of no other run.
+// runs numbers the runs of this process, which never repeat: a late answer
+// is of no other run.
 type runs struct{ last atomic.Uint32 }
 
 func (r *runs) next() uint32 { return r.last.Add(1) }

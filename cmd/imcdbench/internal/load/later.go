@@ -9,8 +9,8 @@ import (
 )
 
 // laterBatches is how many batches of answers may wait in a socket of the sink. Once
-// there are so many, the socket is not read, and what comes is dropped by the kernel,
-// which counts it: see Drops.
+// there are so many, the socket is not read, and the kernel drops further datagrams,
+// and counts them: see Drops.
 const laterBatches = 1 << 16
 
 // later is a batch of answers that is sent when it is due. All phones are equally far

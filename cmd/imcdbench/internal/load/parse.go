@@ -28,7 +28,7 @@ type parser struct {
 }
 
 // answer reads a MESSAGE and appends the 200 to dst. Not ok: it is something else,
-// or has no Via. What is not to a member has no mark.
+// or has no Via. A request to nobody of the members has no mark.
 func (p parser) answer(dst, packet []byte) (response []byte, a arrival, ok bool) {
 	rest, found := bytes.CutPrefix(packet, requestStart)
 	end := bytes.Index(packet, emptyLine)
