@@ -133,6 +133,21 @@ func (m *member) heir(ctx context.Context) (bool, error) {
 	}), nil
 }
 
+// given waits until somebody owns all shards.
+func (m *member) given(ctx context.Context) error {
+	for {
+		v, err := m.ask(ctx, sqlLook)
+		if err != nil || !m.vacant(&v) {
+			return err
+		}
+		select {
+		case <-time.After(beatSoon):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func (m *member) release(ctx context.Context) error {
 	m.stop()
 	m.loops.Wait()

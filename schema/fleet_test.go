@@ -478,6 +478,12 @@ func TestSpareLooksSoon(t *testing.T) {
 		t.Errorf("%d beats of the spare, %d of the owner", often, n)
 	}
 	s.Release()
+	if err := s.Given(testContext(t)); err != nil {
+		t.Error(err)
+	}
+	if n := count(t, s, fmt.Sprint("SELECT count(*) FROM imcd_shards WHERE engine = ", spare.EngineID())); n != 64 {
+		t.Errorf("the spare has %d shards", n)
+	}
 	owns(t, spare)
 	if err := s.Commit(testContext(t), store.Fence{Batch: 1}, kinds["a member"]); !errors.Is(err, ErrDeposed) {
 		t.Errorf("a commit after the release: %v", err)

@@ -222,6 +222,16 @@ func (s *Store) Heir(ctx context.Context) (bool, error) {
 // Release gives the rooms up, as Close does: commits fail from now on. Another imcd has them the sooner.
 func (s *Store) Release() { s.released.Do(s.releaseLease) }
 
+// Given returns once another imcd has the rooms that Release has given up. Without a fleet it returns at once.
+// Errors are ErrUnavailable; if ctx ends, nobody has them yet.
+func (s *Store) Given(ctx context.Context) error {
+	m, ok := s.lease.(*member)
+	if !ok {
+		return nil
+	}
+	return wrap(ctx, "wait until another imcd has the rooms", m.given(ctx))
+}
+
 // Suspect says that an engine of the fleet seems to be dead: Kamailio has lost its connection. It is
 // taken for dead sooner then, if it does not beat either. Without a fleet it does nothing.
 func (s *Store) Suspect(engine int64) {

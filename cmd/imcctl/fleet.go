@@ -13,13 +13,28 @@ import (
 )
 
 func (t *tool) fleetCommand() *cobra.Command {
-	return &cobra.Command{Use: "fleet", Short: "Show the imcd that share the database, and what each owns",
+	cmd := &cobra.Command{Use: "fleet", Short: "Show the imcd that share the database, and what each owns",
 		GroupID: groupLook, Args: cobra.NoArgs,
 		Long: `Show all imcd that share a PostgreSQL, as the one that is asked sees them; a spare knows
 it, too. The rooms are divided into shards, and each shard belongs to one engine, which is
 one start of an imcd. An epoch says how often a shard has changed its owner. SILENT is for
 how long no sign of life of an engine was seen: after 0.9 s another one takes over.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return ask(t, cmd, "imc.fleet", nil, printFleet) }}
+	cmd.AddCommand(t.drainCommand())
+	return cmd
+}
+
+func (t *tool) drainCommand() *cobra.Command {
+	return &cobra.Command{Use: "drain", Short: "Give the rooms of the imcd that is asked to another one",
+		Args: cobra.NoArgs,
+		Long: `Give the rooms of the imcd that is asked, which must own them, to a spare. Requests wait in
+Kamailio meanwhile, which takes a moment: nobody is answered 503. The imcd goes on as a spare;
+"imcctl fleet" shows when that is so.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return ask(t, cmd, "imc.drain", nil, func(w io.Writer, _ struct{}) {
+				fmt.Fprintln(w, "another imcd takes the rooms over")
+			})
+		}}
 }
 
 // fleet is the result of imc.fleet.

@@ -73,6 +73,36 @@ func TestFleet(t *testing.T) {
 	}
 }
 
+// TestDrain: the owner gives its rooms to a spare and becomes one, and neither a spare nor a lone imcd does.
+func TestDrain(t *testing.T) {
+	url := "IMCD_DB_URL=" + schematest.New(t, schematest.Options{}).URL("postgres")
+	owner := standalone(t, "first", url)
+	drain := func(i *imcdtest.Imcd, want int, says string) {
+		t.Helper()
+		code, stdout, stderr := imcctl(nil, "fleet", "drain", "--rpc", i.RPCAddr())
+		if code != want || !strings.Contains(stdout+stderr, says) {
+			t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+		}
+	}
+	drain(owner, exitError, "there is no other imcd")
+	spare := standalone(t, "second", url)
+	drain(spare, exitError, "this one is a spare")
+	shows := func(i *imcdtest.Imcd, state string) bool {
+		code, stdout, _ := imcctl(nil, "fleet", "--rpc", i.RPCAddr())
+		return code == exitOK && strings.Contains(stdout, state)
+	}
+	for range 2 {
+		pid := owner.Pid()
+		drain(owner, exitOK, "another imcd takes the rooms over")
+		kit.Eventually(t, "the spare is the owner", func() bool { return shows(spare, "owner, asked") })
+		kit.Eventually(t, "the owner is a spare", func() bool { return shows(owner, "spare, asked") })
+		if owner.Pid() != pid {
+			t.Error("it is another process")
+		}
+		owner, spare = spare, owner
+	}
+}
+
 // TestNoFleet: on SQLite there is none.
 func TestNoFleet(t *testing.T) {
 	code, stdout, stderr := imcctl(nil, "fleet", "--rpc", standalone(t, "sqlite").RPCAddr())

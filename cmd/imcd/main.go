@@ -151,7 +151,8 @@ func serve(cfg *config.Config, stderr *os.File) error {
 		d, err = startAgain(ctx, start, log)
 	}
 	for err == nil {
-		if err = attend(ctx, d, log); !errors.Is(err, store.ErrUnavailable) {
+		err = attend(ctx, d, log)
+		if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, daemon.ErrDrained) {
 			return err
 		}
 		log.Warn().Err(err).Msg("imcd starts again, as a spare")
@@ -207,7 +208,9 @@ func attend(ctx context.Context, d running, log zerolog.Logger) (err error) {
 		return err // its memory may be wrong, and must not be written
 	}
 	endWatch()
-	tellSystemd(sddaemon.SdNotifyStopping)
+	if !errors.Is(err, daemon.ErrDrained) { // then it starts again
+		tellSystemd(sddaemon.SdNotifyStopping)
+	}
 	d.Stop()
 	return err
 }

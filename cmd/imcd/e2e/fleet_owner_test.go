@@ -120,6 +120,28 @@ func TestFleetOwnerStopped(t *testing.T) {
 	f.judgeTakeovers(t)
 }
 
+// drainedLatency is how long a sender may wait, for 99 of 100 messages, while rooms go from one imcd to another.
+const drainedLatency = 600 * time.Millisecond
+
+// TestFleetDrained: an operator sends the rooms from one imcd to another, as often as the spare is ready. Nobody
+// hears anything else than 200.
+func TestFleetDrained(t *testing.T) {
+	f := startTwo(t, &plain, stack.Options{})
+	for round := range 8 {
+		owner, spare := f.imcd[round%2], 1-round%2
+		if err := owner.Call(kit.Context(t), "imc.drain", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		f.takesOver(t, spare)
+		kit.Eventually(t, "the owner is a spare", func() bool { return alive(t, owner) && !owns(t, owner) })
+	}
+	f.judgeTakeovers(t)
+	took := f.crowd.Log().Latencies()
+	if late := took[len(took)*99/100]; late > drainedLatency+f.crowd.Stall() {
+		t.Errorf("one of 100 messages waited for more than %v", late)
+	}
+}
+
 // TestFleetAllKilled: all imcd are killed at once, and started again.
 func TestFleetAllKilled(t *testing.T) {
 	f := startTwo(t, &plain, stack.Options{})

@@ -36,6 +36,7 @@ const (
 	parkTimeout   = time.Second            // for Kamailio to keep requests, when another imcd takes over
 	answerTimeout = time.Second            // requests under way then
 	copyTimeout   = 200 * time.Millisecond // copies under way then
+	takeTimeout   = time.Second            // for the other imcd to take them, if this one goes on
 	flushTimeout  = 500 * time.Millisecond // the last frames to Kamailio
 	httpTimeout   = 500 * time.Millisecond // HTTP requests under way after that
 )
@@ -59,6 +60,7 @@ type Daemon struct {
 	http *web.Server   // nil if there is none
 
 	stopping  atomic.Bool
+	drained   atomic.Bool // an operator wants the rooms to go to another imcd
 	serving   atomic.Bool // this imcd owns the rooms, and they are loaded
 	spare     spare
 	abandoned bool     // owned by Abandon
@@ -143,7 +145,8 @@ func (d *Daemon) Abandon() {
 }
 
 // Lost gives the error with which imcd cannot go on. After an ErrUnavailable, such as ErrDeposed, it is to
-// be abandoned and started again, after any other, which comes when a spare is to take the rooms over, stopped.
+// be abandoned and started again, after ErrDrained stopped and started again, and after any other, which comes
+// when a spare is to take the rooms over, stopped.
 func (d *Daemon) Lost() <-chan error { return d.lost }
 
 // lose reports an error to Lost; the first one counts.

@@ -2,11 +2,35 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"imcd/evapi/jsonrpc"
 )
 
 // When imcd is stopped while another one waits as a spare, that one takes the rooms over: nobody is to notice
 // more than a moment's silence.
+
+// ErrDrained is the error of Lost when an operator wants the rooms to go to another imcd: this one is to be
+// stopped, and started again as a spare.
+var ErrDrained = errors.New("an operator has given its rooms to another imcd")
+
+// errNoHeir is the answer to that if they would come back at once.
+var errNoHeir = &jsonrpc.Error{Code: codeSpare, Message: "there is no other imcd that could take the rooms over"}
+
+// drain begins to give the rooms to another imcd: see ErrDrained.
+func (d *Daemon) drain(ctx context.Context) error {
+	heir, err := d.store.Heir(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !heir:
+		return errNoHeir
+	}
+	d.drained.Store(true)
+	d.lose(ErrDrained)
+	return nil
+}
 
 // hasHeir reports whether this imcd has rooms, and another one waits for them.
 func (d *Daemon) hasHeir() bool {
@@ -37,6 +61,13 @@ func (d *Daemon) handOver() {
 	d.relay.Refuse(d.cfg.Engine.RetryAfter)
 	d.within(copyTimeout, d.rooms.Stop)
 	d.store.Release()
+	if d.drained.Load() { // else this imcd might be the first to take them, when it starts again
+		d.within(takeTimeout, func(ctx context.Context) {
+			if err := d.store.Given(ctx); err != nil {
+				d.log.Warn().Err(err).Msg("the rooms may come back to this imcd")
+			}
+		})
+	}
 	d.log.Info().Dur("took", time.Since(began)).Msg("another imcd has the rooms from now on")
 }
 

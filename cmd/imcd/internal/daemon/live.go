@@ -37,6 +37,7 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	all["imc.check"] = rpc.CheckMethod(d.rooms, func(ctx context.Context, room string) any {
 		return d.relay.Check(ctx, room)
 	})
+	all["imc.drain"] = rpc.DrainMethod(d.drain)
 	all = d.served(all)
 	all["imc.fleet"] = rpc.FleetMethod(d.store) // spares know it as well
 	return all

@@ -18,3 +18,9 @@ func FleetMethod(f Fleet) jsonrpc.Method {
 	m := method{run: func(ctx context.Context, _ values) (any, error) { return f.Fleet(ctx) }}
 	return func(ctx context.Context, raw json.RawMessage) (any, error) { return m.bounded(ctx, raw) }
 }
+
+// DrainMethod is imc.drain, which has no parameters. drain begins to give the rooms away.
+func DrainMethod(drain func(ctx context.Context) error) jsonrpc.Method {
+	m := method{run: func(ctx context.Context, _ values) (any, error) { return struct{}{}, drain(ctx) }}
+	return func(ctx context.Context, raw json.RawMessage) (any, error) { return m.bounded(ctx, raw) }
+}
