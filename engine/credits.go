@@ -29,9 +29,9 @@ const (
 	// copies that are too fast would wait in Kamailio, and delay other rooms.
 	unpacedBurst = 40
 	unpacedSoon  = 10 * time.Millisecond
-	// sharedPart is the part of pacedBurst and pacedSoon that holds for sharedTime after a copy of a small
-	// room: what such rooms say waits behind the other copies in Kamailio's socket.
-	sharedPart = 4
+	// sharedPart is the part of these bounds that holds for sharedTime after a copy of a small room: what
+	// such rooms say waits behind the other copies, in Kamailio's socket and for its processes.
+	sharedPart = 8
 	sharedTime = 100 * time.Millisecond
 	// unknownOutstanding bounds the copies under way until the connections have reported their bounds.
 	unknownOutstanding = 1500
@@ -119,7 +119,7 @@ func (c *credits) burst() int {
 // burstOfMany is burst for copies of large rooms.
 func (c *credits) burstOfMany() int {
 	if c.shared() {
-		return pacedBurst / sharedPart
+		return c.burst() / sharedPart
 	}
 	return c.burst()
 }
@@ -238,7 +238,7 @@ func (c *credits) fit(b evapi.Bounds) {
 	}
 	c.less = min(c.less, float64(burstTime/pacedSoon))
 	c.soon.Store(int64(soon))
-	c.shares.Store(b.Paced && c.most == 0)
+	c.shares.Store(c.most == 0)
 	c.mu.Unlock()
 	c.drain()
 }

@@ -358,32 +358,44 @@ func TestBurst(t *testing.T) {
 // TestLargeRoomsLeaveSpace: while a small room speaks, few copies of a large one are under way, and as many as before
 // a moment later.
 func TestLargeRoomsLeaveSpace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newTown(t, map[string][]string{"big": people("big", 6000), "small": people("small", 5)},
-			&phones{bounds: evapi.Bounds{Paced: true}, away: func(string) time.Duration { return 4 * time.Millisecond }}, true,
-			func(c *Config) { c.MaxDelay = 0 })
-		most := func() int {
-			h.accepted(h.talk("big0", "big", 1))
-			h.pass(8 * time.Millisecond)
-			h.mu.Lock()
-			h.mostAll = 0
-			h.mu.Unlock()
-			h.pass(20 * time.Millisecond)
-			n := h.mostAtATime()
-			h.pass(5 * time.Second)
-			return n
-		}
-		if n := most(); n < pacedBurst/2 {
-			t.Errorf("%d copies at a time without a small room", n)
-		}
-		h.accepted(h.talk("small0", "small", 1))
-		if n := most(); n > pacedBurst/sharedPart+4 {
-			t.Errorf("%d copies at a time beside a small room", n)
-		}
-		if n := most(); n < pacedBurst/2 {
-			t.Errorf("%d copies at a time, long after the small room spoke", n)
-		}
-	})
+	for name, c := range map[string]struct {
+		bounds evapi.Bounds
+		burst  int
+	}{
+		"paced":   {evapi.Bounds{Paced: true}, pacedBurst},
+		"unpaced": {evapi.Bounds{}, unpacedBurst},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { largeRoomsLeaveSpace(t, c.bounds, c.burst) })
+		})
+	}
+}
+
+func largeRoomsLeaveSpace(t *testing.T, bounds evapi.Bounds, burst int) {
+	h := newTown(t, map[string][]string{"big": people("big", 6000), "small": people("small", 5)},
+		&phones{bounds: bounds, away: func(string) time.Duration { return 4 * time.Millisecond }}, true,
+		func(c *Config) { c.MaxDelay = 0 })
+	most := func() int {
+		h.accepted(h.talk("big0", "big", 1))
+		h.pass(8 * time.Millisecond)
+		h.mu.Lock()
+		h.mostAll = 0
+		h.mu.Unlock()
+		h.pass(20 * time.Millisecond)
+		n := h.mostAtATime()
+		h.pass(5 * time.Second)
+		return n
+	}
+	if n := most(); n < burst/2 {
+		t.Errorf("%d copies at a time without a small room", n)
+	}
+	h.accepted(h.talk("small0", "small", 1))
+	if n := most(); n > burst/sharedPart+4 {
+		t.Errorf("%d copies at a time beside a small room", n)
+	}
+	if n := most(); n < burst/2 {
+		t.Errorf("%d copies at a time, long after the small room spoke", n)
+	}
 }
 
 // TestStuck: when near phones stop to answer, few copies go until they do: all that was sent
