@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +42,8 @@ type member struct {
 
 	views chan view     // from beat to judge; the newest only
 	again chan struct{} // from judge to beat: look at once
+
+	describing sync.Mutex // held while self and its row change
 
 	mu       sync.Mutex
 	self     holder              // by mu
@@ -110,27 +111,58 @@ func (m *member) lost(err error) {
 }
 
 func (m *member) ending(ctx context.Context) error {
-	m.mu.Lock()
-	m.self.Ending = true
-	text := m.self.encode()
-	m.mu.Unlock()
-	_, err := m.db.ExecContext(ctx, sqlDescribe, m.me, text)
-	return err
+	return m.describe(ctx, func(h *holder) { h.Ending = true })
 }
 
-// heir reports whether another engine waits for the shards of this one, and lives.
-func (m *member) heir(ctx context.Context) (bool, error) {
+// describe changes how this engine is described to others.
+func (m *member) describe(ctx context.Context, change func(h *holder)) error {
+	m.describing.Lock() // the row has the later text, too
+	defer m.describing.Unlock()
+	m.mu.Lock()
+	h := m.self
+	m.mu.Unlock()
+	change(&h)
+	if _, err := m.db.ExecContext(ctx, sqlDescribe, m.me, h.encode()); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.self = h
+	m.mu.Unlock()
+	return nil
+}
+
+// sayReady lets others know whether this engine is ready, if that has changed.
+func (m *member) sayReady(ctx context.Context) {
+	ready := m.want.Ready != nil && m.want.Ready()
+	m.mu.Lock()
+	same := m.self.Ready == ready
+	m.mu.Unlock()
+	if same {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	_ = m.describe(ctx, func(h *holder) { h.Ready = ready }) // after an error the next beat tries it again
+}
+
+// heir reports whether another engine waits for the shards of this one, and lives; equal: it is ready, or this
+// one is not.
+func (m *member) heir(ctx context.Context) (is, equal bool, err error) {
 	v, err := m.ask(ctx, sqlLook)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	heard := m.look().heard
-	return slices.ContainsFunc(v.engines, func(e engineRow) bool {
+	m.mu.Lock()
+	heard, ready := m.state.heard, m.self.Ready
+	m.mu.Unlock()
+	for _, e := range v.engines {
 		at, known := heard[e.id]
 		silent := known && at.beat == e.beat && v.sent.Sub(at.since) >= silentAfter
-		h := decodeHolder(e.process)
-		return e.id != m.me && !silent && !h.Ending && !h.dead()
-	}), nil
+		if h := decodeHolder(e.process); e.id != m.me && !silent && !h.Ending && !h.dead() {
+			is, equal = true, equal || h.Ready || !ready
+		}
+	}
+	return is, equal, nil
 }
 
 // given waits until somebody owns all shards.

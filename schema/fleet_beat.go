@@ -73,6 +73,7 @@ func (m *member) beat(ctx context.Context) {
 			continue
 		}
 		durable := m.durable.batch.Load()
+		m.sayReady(ctx)
 		v, err := m.read(ctx)
 		// An error means that the database is away, and commits report that.
 		if wait = nextBeat(wait, err); err != nil {

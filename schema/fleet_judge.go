@@ -83,7 +83,7 @@ func (m *member) judge(ctx context.Context) {
 				m.failed(ctx, err)
 				continue
 			}
-			if len(dead) == 0 && !m.vacant(&v) {
+			if len(dead) == 0 && !m.vacant(&v) || m.yields(&v, watches, dead) {
 				continue
 			}
 			took, err := m.take(ctx, dead)
@@ -162,6 +162,22 @@ func (m *member) dead(v *view, watches map[int64]*watch) (dead []engineRow) {
 		}
 	}
 	return dead
+}
+
+// yields reports whether this engine leaves shards to another one, which is connected to a Kamailio as this one
+// is not.
+func (m *member) yields(v *view, watches map[int64]*watch, dead []engineRow) bool {
+	m.mu.Lock()
+	ready := m.self.Ready
+	m.mu.Unlock()
+	return !ready && slices.ContainsFunc(v.engines, func(e engineRow) bool {
+		w := watches[e.id]
+		if w == nil || v.sent.Sub(w.since) >= silentAfter || slices.Contains(dead, e) {
+			return false
+		}
+		h := decodeHolder(e.process)
+		return h.Ready && !h.Ending
+	})
 }
 
 // vacant reports whether an engine that is gone, or nobody, owns a shard.

@@ -23,6 +23,7 @@ type EngineView struct {
 	// Silent is for how many seconds the engine that was asked has seen no beat of this one. Beats come each
 	// 0.15 s.
 	Silent float64     `json:"silent"`
+	Ready  bool        `json:"ready"`  // it is connected to a Kamailio
 	Ending bool        `json:"ending"` // it is being stopped
 	Batch  int64       `json:"batch"`  // the number of its last commit
 	Owns   []ShardView `json:"owns"`   // by their numbers; not nil
@@ -54,7 +55,7 @@ func (m *member) show(v *view) FleetView {
 		Engines: make([]EngineView, len(v.engines))}
 	for i, e := range v.engines {
 		h := decodeHolder(e.process)
-		one := EngineView{Engine: e.id, Host: h.Host, PID: h.PID, Since: h.Since, HTTP: h.Listen, Ending: h.Ending,
+		one := EngineView{Engine: e.id, Host: h.Host, PID: h.PID, Since: h.Since, HTTP: h.Listen, Ending: h.Ending, Ready: h.Ready,
 			Batch: e.last, Owns: []ShardView{}}
 		if at, known := heard[e.id]; known && at.beat == e.beat {
 			one.Silent = max(0, v.sent.Sub(at.since).Seconds())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -430,9 +431,12 @@ func TestHeir(t *testing.T) {
 	owns(t, s)
 	has := func() bool {
 		t.Helper()
-		is, err := s.Heir(testContext(t))
+		is, equal, err := s.Heir(testContext(t))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if is != equal {
+			t.Errorf("nobody is ready, so all are equal: %t, %t", is, equal)
 		}
 		return is
 	}
@@ -453,7 +457,7 @@ func TestHeir(t *testing.T) {
 		t.Error("one that ends would take over")
 	}
 	file := open(t, "sqlite://"+t.TempDir()+"/imcd.db", leased())
-	if is, err := file.Heir(testContext(t)); is || err != nil {
+	if is, _, err := file.Heir(testContext(t)); is || err != nil {
 		t.Errorf("a file has an heir: %t, %v", is, err)
 	}
 }
@@ -488,4 +492,52 @@ func TestSpareLooksSoon(t *testing.T) {
 	if err := s.Commit(testContext(t), store.Fence{Batch: 1}, kinds["a member"]); !errors.Is(err, ErrDeposed) {
 		t.Errorf("a commit after the release: %v", err)
 	}
+}
+
+// TestReadyFirst: of several spares, one that is connected to a Kamailio takes over; a lone one takes over whatever it
+// is connected to.
+func TestReadyFirst(t *testing.T) {
+	t.Parallel()
+	url := schematest.NewDatabase(t)
+	ready := make([]atomic.Bool, 3)
+	var engines []*Store
+	for i := range ready {
+		engines = append(engines, open(t, url, Options{Lease: &Lease{Ready: ready[i].Load}}))
+		if i == 0 {
+			owns(t, engines[0])
+		}
+	}
+	equal := func() bool {
+		t.Helper()
+		is, equal, err := engines[0].Heir(testContext(t))
+		if err != nil || !is {
+			t.Fatal(is, err)
+		}
+		return equal
+	}
+	shows := func(i int) bool { // what everybody sees by now
+		return fleetOf(t, engines[0]).Engines[i].Ready
+	}
+	if !equal() {
+		t.Error("nobody is ready, and that is not equal")
+	}
+	ready[0].Store(true)
+	kit.Eventually(t, "the owner is ready", func() bool { return shows(0) })
+	if equal() {
+		t.Error("only the owner is ready, and that is equal")
+	}
+	ready[2].Store(true)
+	kit.Eventually(t, "the last one is ready", func() bool { return shows(2) && equal() })
+	sees := func(s *Store) bool { // that engine 2 is ready, as its judge does
+		m := s.lease.(*member)
+		v, err := m.ask(testContext(t), sqlLook)
+		return err == nil && m.yields(&v, map[int64]*watch{engines[2].EngineID(): {since: v.sent}}, nil)
+	}
+	if !sees(engines[1]) || sees(engines[0]) || sees(engines[2]) {
+		t.Error("the wrong ones yield")
+	}
+	freeze(engines[0])
+	owns(t, engines[2])
+	freeze(engines[2])
+	owns(t, engines[1])
 }

@@ -27,6 +27,9 @@ type Lease struct {
 	// Alive reports whether this imcd does its work. While it does not, an engine does not
 	// beat, so that a spare takes over. It must not block. May be nil.
 	Alive func() bool
+	// Ready reports whether this imcd is connected to a Kamailio: one that is takes rooms over rather than one
+	// that is not. It must not block. Nil: it never is.
+	Ready func() bool
 	// Lost is called once if this engine was deposed, with an ErrDeposed: it can commit
 	// nothing any more. It must not block. May be nil.
 	Lost func(error)
@@ -56,6 +59,7 @@ type holder struct {
 	Since  time.Time `json:"since"`
 	Listen string    `json:"listen,omitempty"`
 	Ending bool      `json:"ending,omitempty"` // it gives the lease up soon
+	Ready  bool      `json:"ready,omitempty"`  // an engine of a fleet: it is connected to a Kamailio
 	Run    string    `json:"run,omitempty"`    // of an engine of a fleet: its own word for this start
 
 	// What makes PID that of one process; empty where the system does not tell.
@@ -208,15 +212,15 @@ func (s *Store) Ending(ctx context.Context) error {
 	return wrap(ctx, "announce the end", s.lease.ending(ctx))
 }
 
-// Heir reports whether another imcd is there, and takes the rooms over at once when this one gives them up.
-// Errors are ErrUnavailable.
-func (s *Store) Heir(ctx context.Context) (bool, error) {
+// Heir reports whether another imcd is there, and takes the rooms over at once when this one gives them up. If
+// this one is connected to a Kamailio, equal says whether another one is, too. Errors are ErrUnavailable.
+func (s *Store) Heir(ctx context.Context) (is, equal bool, err error) {
 	m, ok := s.lease.(*member)
 	if !ok {
-		return false, nil
+		return false, false, nil
 	}
-	is, err := m.heir(ctx)
-	return is, wrap(ctx, "look for another imcd", err)
+	is, equal, err = m.heir(ctx)
+	return is, equal, wrap(ctx, "look for another imcd", err)
 }
 
 // Release gives the rooms up, as Close does: commits fail from now on. Another imcd has them the sooner.

@@ -28,7 +28,8 @@ func (t *tool) drainCommand() *cobra.Command {
 	return &cobra.Command{Use: "drain", Short: "Give the rooms of the imcd that is asked to another one",
 		Args: cobra.NoArgs,
 		Long: `Give the rooms of the imcd that is asked, which must own them, to a spare. Requests wait in
-Kamailio meanwhile, which takes a moment: nobody is answered 503. The imcd goes on as a spare;
+Kamailio meanwhile, which takes a moment: nobody is answered 503. If the imcd is connected to
+a Kamailio, one of the spares must be so, too. The imcd goes on as a spare;
 "imcctl fleet" shows when that is so.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(t, cmd, "imc.drain", nil, func(w io.Writer, _ struct{}) {
@@ -52,6 +53,7 @@ type engine struct {
 	Since  time.Time    `json:"since"`
 	HTTP   string       `json:"http"`
 	Silent float64      `json:"silent"` // seconds
+	Ready  bool         `json:"ready"`
 	Ending bool         `json:"ending"`
 	Owns   []ownedShard `json:"owns"`
 }
@@ -84,6 +86,9 @@ func printFleet(w io.Writer, f fleet) {
 			state = "ending"
 		case len(e.Owns) == 0:
 			state = "spare"
+		}
+		if !e.Ready {
+			state += ", no Kamailio"
 		}
 		if e.Engine == f.Engine {
 			state += ", asked"

@@ -59,12 +59,13 @@ type Daemon struct {
 	port *rpc.Listener // nil if there is none
 	http *web.Server   // nil if there is none
 
-	stopping  atomic.Bool
-	drained   atomic.Bool // an operator wants the rooms to go to another imcd
-	serving   atomic.Bool // this imcd owns the rooms, and they are loaded
-	spare     spare
-	abandoned bool     // owned by Abandon
-	undo      []func() // ends the parts that were started, the last first; owned by spare until that has ended
+	stopping   atomic.Bool
+	connecting atomic.Bool // relay was started
+	drained    atomic.Bool // an operator wants the rooms to go to another imcd
+	serving    atomic.Bool // this imcd owns the rooms, and they are loaded
+	spare      spare
+	abandoned  bool     // owned by Abandon
+	undo       []func() // ends the parts that were started, the last first; owned by spare until that has ended
 }
 
 // History outlives a Daemon, which ends when it is deposed: what has happened to the imcd of this process. Make one
@@ -180,6 +181,15 @@ const stuckAfter = time.Second
 // moves reports whether the rooms' goroutines do their work.
 func (d *Daemon) moves() bool { return !d.serving.Load() || d.rooms.Moves(stuckAfter) }
 
+// connected reports whether any Kamailio is connected.
+func (d *Daemon) connected() bool {
+	if !d.connecting.Load() {
+		return false
+	}
+	_, is := d.relay.Missing()
+	return is
+}
+
 // announceEnd lets an imcd that is started already wait for this one, which stops.
 func (d *Daemon) announceEnd() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
@@ -238,7 +248,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
 		Lease: &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.depose, Alive: d.moves,
-			TookOver: d.history.takeovers.Inc},
+			Ready: d.connected, TookOver: d.history.takeovers.Inc},
 		Log: d.log,
 	})
 	if err != nil {
@@ -375,6 +385,7 @@ func (d *Daemon) connect(context.Context) error {
 	d.pool = rpc.NewPool(d.rpc, d.log)
 	d.pool.Start()
 	d.relay.Start(d.pool)
+	d.connecting.Store(true)
 	d.undo = append(d.undo, d.pool.Stop, d.relay.Stop)
 	return nil
 }

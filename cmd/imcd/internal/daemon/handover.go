@@ -18,14 +18,19 @@ var ErrDrained = errors.New("an operator has given its rooms to another imcd")
 // errNoHeir is the answer to that if they would come back at once.
 var errNoHeir = &jsonrpc.Error{Code: codeSpare, Message: "there is no other imcd that could take the rooms over"}
 
+// errUnconnected is the answer if nobody could send anything afterwards.
+var errUnconnected = &jsonrpc.Error{Code: codeSpare, Message: "no other imcd is connected to a Kamailio"}
+
 // drain begins to give the rooms to another imcd: see ErrDrained.
 func (d *Daemon) drain(ctx context.Context) error {
-	heir, err := d.store.Heir(ctx)
+	heir, equal, err := d.store.Heir(ctx)
 	switch {
 	case err != nil:
 		return err
 	case !heir:
 		return errNoHeir
+	case !equal:
+		return errUnconnected
 	}
 	d.drained.Store(true)
 	d.lose(ErrDrained)
@@ -39,7 +44,7 @@ func (d *Daemon) hasHeir() bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	heir, err := d.store.Heir(ctx)
+	heir, _, err := d.store.Heir(ctx)
 	if err != nil {
 		d.log.Debug().Err(err).Msg("whether another imcd would take over is not known")
 	}
