@@ -50,7 +50,7 @@ func (d *dedupe) begin(req *request, now time.Time) bool {
 	if key == (seenKey{}) {
 		return false
 	}
-	if old := d.known[key]; old != nil {
+	if old := d.known[key]; old != nil && recognises {
 		if old.done {
 			d.reply(req, old.answer)
 		} else {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
@@ -121,4 +122,20 @@ func TestPrintFleet(t *testing.T) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
 	}
+}
+
+// TestCheckFleet: the check names all imcd of a fleet, and does not find fault with a spare.
+func TestCheckFleet(t *testing.T) {
+	s := newSite(t, evapitest.Options{}).set("IMCD_DB_URL", schematest.New(t, schematest.Options{}).URL("postgres"))
+	owner := s.startImcd().imcd
+	if err := owner.AwaitReady(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.check(append([]string{"ok fleet: there is no spare"}, waysOpen...)...)
+	spare := s.startImcd("--state_dir", t.TempDir()).imcd
+	s.check(fmt.Sprintf("ok fleet: this imcd is a spare; the rooms have: pid %d on host ", owner.Pid()),
+		"warn ways: where imcd has the rooms")
+	s.set("IMCD_RPC_LISTEN", owner.RPCAddr()).
+		check(append([]string{fmt.Sprintf("ok fleet: this imcd has the rooms; spares: pid %d on host ", spare.Pid())},
+			waysOpen...)...)
 }

@@ -166,6 +166,9 @@ func (r *run) askImcd(ctx context.Context) (paths []relay.Path, ok bool) {
 		return nil, true
 	}
 	defer client.Close()
+	if !r.fleet(ctx, client) {
+		return nil, false
+	}
 	var stats struct {
 		Rooms      int  `json:"active_rooms"`
 		DatabaseOK bool `json:"database_ok"`

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/cmd/internal/judge"
 	"imcd/cmd/internal/stack"
 	"imcd/cmd/internal/stack/stacktest"
 	"imcd/evapi/evapitest/kit"
@@ -40,6 +41,15 @@ func TestFleetWithoutStandby(t *testing.T) {
 	if startOne(t, &noStandby).freezeStandby(t) == 0 {
 		t.Error("nothing was answered 2xx without the standby")
 	}
+}
+
+// TestFleetWithoutSeen: an imcd that does not recognise repetitions is found out: what it could not answer in time
+// is stored once more.
+func TestFleetWithoutSeen(t *testing.T) {
+	t.Parallel()
+	f := startOne(t, &noSeen)
+	f.freezeStandby(t)
+	kit.Eventually(t, "count 2 fails", func() bool { return judge.Judge(f.evidence(t, f.primary))[1].Wrong > 0 })
 }
 
 // freezeStandby freezes the standby for a while, and returns how many messages were answered 2xx meanwhile.

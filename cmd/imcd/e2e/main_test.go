@@ -20,9 +20,10 @@ var (
 	// Each of these lacks a guard, so that tests of a fleet are seen to fail.
 	noFence   = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_fence")}
 	noStandby = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_standby")}
+	noSeen    = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_seen")}
 )
 
-func TestMain(m *testing.M) { stacktest.Main(m, &binary, &plain, &noFence, &noStandby) }
+func TestMain(m *testing.M) { stacktest.Main(m, &binary, &plain, &noFence, &noStandby, &noSeen) }
 
 // databases are what everything is tried on.
 func databases() []string { return []string{"sqlite", "postgres"} }

@@ -3,7 +3,9 @@ package rpc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
+	"imcd/engine/store"
 	"imcd/evapi/jsonrpc"
 	"imcd/schema"
 )
@@ -15,7 +17,13 @@ type Fleet interface {
 
 // FleetMethod is imc.fleet, which has no parameters.
 func FleetMethod(f Fleet) jsonrpc.Method {
-	m := method{run: func(ctx context.Context, _ values) (any, error) { return f.Fleet(ctx) }}
+	m := method{run: func(ctx context.Context, _ values) (any, error) {
+		view, err := f.Fleet(ctx)
+		if errors.Is(err, store.ErrUnavailable) {
+			return nil, &jsonrpc.Error{Code: codeBusy, Message: "the database is away"}
+		}
+		return view, err
+	}}
 	return func(ctx context.Context, raw json.RawMessage) (any, error) { return m.bounded(ctx, raw) }
 }
 
