@@ -247,6 +247,7 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 		c.useLink()
 	}
 	p.fleet = slices.Contains(welcome.Features, featureFleet) && c.cfg.Engine != ""
+	p.peers = p.fleet && slices.Contains(welcome.Features, featurePeers)
 	c.box.open(p)
 	c.handler.Up(c, welcome.Welcome)
 	w := newWriter(s, p)

@@ -179,13 +179,14 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 		Prefix   b64
 		Domains  b64
 		Any      int
+		Peer     b64
 	}
 	if err := json.Unmarshal(params, &p); err != nil || p.Role == nil {
 		return nil, badParams(err)
 	}
 	w := &WelcomeEvent{Role: *p.Role, Time: p.Time}
 	w.Gen, w.Place, w.Start, w.Version = p.Gen, p.Place, p.Start, string(p.Version)
-	w.HeaderSecret, w.NextHop = string(p.Header), string(p.NextHop)
+	w.HeaderSecret, w.NextHop, w.Peer = string(p.Header), string(p.NextHop), string(p.Peer)
 	w.Features = strings.Fields(string(p.Features))
 	if p.Room != nil {
 		w.Rooms = &RoomRule{Expression: string(*p.Room), Prefix: string(p.Prefix)}

@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // featureFleet says that imc.cfg knows several engines.
 const featureFleet = "fleet"
+
+// featurePeers says that Kamailio passes requests on to other hosts.
+const featurePeers = "peers"
 
 const (
 	// MaxShards bounds the shards of a fleet.
@@ -21,6 +25,7 @@ const (
 const (
 	imcFleet  = `{"jsonrpc":"2.0","method":"imc.fleet","params":["`
 	imcOwn    = `{"jsonrpc":"2.0","method":"imc.own","params":["`
+	imcAt     = `{"jsonrpc":"2.0","method":"imc.at","params":["`
 	imcPark   = `{"jsonrpc":"2.0","method":"imc.park","params":["`
 	imcMove   = `{"jsonrpc":"2.0","method":"imc.move","params":["`
 	imcDepose = `{"jsonrpc":"2.0","method":"imc.depose","params":["`
@@ -34,11 +39,11 @@ var ErrAlone = errors.New("evapi: imc.cfg at Kamailio knows one engine only")
 // Shard is a shard with the number of its present ownership: each new owner counts one more.
 type Shard struct {
 	Shard int // 0 to MaxShards-1
-	Epoch int // 0 to 1<<26
+	Epoch int // 0 to 1<<25
 }
 
 // maxEpoch is the largest that the routing script can keep beside a place.
-const maxEpoch = 1 << 26
+const maxEpoch = 1 << 25
 
 // checkEngine refuses a name that the routing script could not keep; empty is fine.
 func checkEngine(name string) error {
@@ -68,19 +73,50 @@ func (c *Conn) Fleet(shards int) error {
 // engine, those that wait at once. Kamailio ignores an ownership that is older than another engine's, and
 // deposes an engine that loses a shard which it has not parked.
 func (c *Conn) Own(shards []Shard) error {
-	var payloads [][]byte
+	payloads, err := shardFrames(imcOwn, shards)
+	if err != nil {
+		return err
+	}
+	return c.box.putFleet(payloads...)
+}
+
+// At tells Kamailio that engines at another host own shards: requests for their rooms go to the Kamailio there, whose
+// SIP URI is peer (its Welcome.Peer). Kamailio ignores what is older than what it knows, and its own URI. The error is
+// ErrAlone, too, if Kamailio has no peers (IMC_PEERS).
+func (c *Conn) At(peer string, shards []Shard) error {
+	if !isPeer(peer) {
+		return fmt.Errorf("evapi: %.100q is not the SIP URI of a peer", peer)
+	}
+	payloads, err := shardFrames(imcAt+peer+paramSep, shards)
+	if err != nil {
+		return err
+	}
+	return c.box.putPeers(payloads...)
+}
+
+// isPeer reports whether the routing script can keep a URI.
+func isPeer(uri string) bool {
+	ok := strings.HasPrefix(uri, "sip:") && len(uri) <= 255
+	for i := 0; i < len(uri) && ok; i++ {
+		ok = uri[i] > ' ' && uri[i] < 0x7f && uri[i] != '"' && uri[i] != '\\'
+	}
+	return ok
+}
+
+// shardFrames lists shards with their epochs in frames.
+func shardFrames(begin string, shards []Shard) (payloads [][]byte, err error) {
 	for part := range slices.Chunk(shards, shardsPerFrame) {
-		payload := []byte(imcOwn)
+		payload := []byte(begin)
 		for _, s := range part {
 			if s.Shard < 0 || s.Shard >= MaxShards || s.Epoch < 0 || s.Epoch > maxEpoch {
-				return fmt.Errorf("evapi: shard %d with epoch %d", s.Shard, s.Epoch)
+				return nil, fmt.Errorf("evapi: shard %d with epoch %d", s.Shard, s.Epoch)
 			}
 			payload = appendNumber(payload, s.Shard, " ")
 			payload = appendNumber(payload, s.Epoch, " ")
 		}
 		payloads = append(payloads, append(payload, listEnd...))
 	}
-	return c.box.putFleet(payloads...)
+	return payloads, nil
 }
 
 // Park lets requests for rooms of shards wait in Kamailio from now on. When it returns,
@@ -148,6 +184,16 @@ func appendNumber(dst []byte, n int, then string) []byte {
 func (b *outbox) putFleet(payloads ...[]byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.pushFleet(payloads)
+}
+
+// putPeers is putFleet for a Kamailio that has peers.
+func (b *outbox) putPeers(payloads ...[]byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.peer != nil && !b.peer.peers {
+		return ErrAlone
+	}
 	return b.pushFleet(payloads)
 }
 

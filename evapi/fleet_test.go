@@ -51,7 +51,7 @@ func TestFleetFrames(t *testing.T) {
 		many = append(many, Shard{Shard: i, Epoch: 2 * i})
 	}
 	for _, err := range []error{
-		c.Fleet(64), c.Own([]Shard{{3, 17}, {1023, 1 << 26}}), c.Own(many),
+		c.Fleet(64), c.Own([]Shard{{3, 17}, {1023, 1 << 25}}), c.Own(many),
 		c.Move(TxID{Index: 5, Label: 1<<32 - 1}, 1000), c.Move(TxID{Index: 5, Label: 6}, NoSlot), c.Depose("8"),
 	} {
 		if err != nil {
@@ -66,7 +66,7 @@ func TestFleetFrames(t *testing.T) {
 		fmt.Fprintf(&list, "%d %d ", i, 2*i)
 	}
 	for _, want := range []string{
-		`imc.fleet","params":["64"]}`, `imc.own","params":["3 17 1023 67108864 ."]}`,
+		`imc.fleet","params":["64"]}`, `imc.own","params":["3 17 1023 33554432 ."]}`,
 		`imc.own","params":["` + list.String() + `."]}`, `imc.own","params":["64 128 ."]}`,
 		`imc.move","params":["5","-1","1000"]}`, `imc.move","params":["5","6",""]}`,
 		`imc.depose","params":["8"]}`, `imc.park","params":["3 1023 ."]}`,
@@ -77,7 +77,7 @@ func TestFleetFrames(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"no shards": c.Fleet(0), "3 shards": c.Fleet(3), "2048 shards": c.Fleet(2048),
-		"own -1": c.Own([]Shard{{-1, 1}}), "own 1024": c.Own([]Shard{{1024, 1}}), "epoch": c.Own([]Shard{{1, 1<<26 + 1}}),
+		"own -1": c.Own([]Shard{{-1, 1}}), "own 1024": c.Own([]Shard{{1024, 1}}), "epoch": c.Own([]Shard{{1, 1<<25 + 1}}),
 		"slot 1024": c.Move(TxID{}, 1024), "slot -2": c.Move(TxID{}, -2), "park 1024": c.Park(t.Context(), []int{1024}),
 		"depose nobody": c.Depose(""), "depose a quote": c.Depose(`8"`),
 	} {

@@ -29,6 +29,7 @@ type peer struct {
 	bySIP  bool // copies go over the Conn's sipLink; frames carry only the rest
 	later  bool // bySIP is to be tried again
 	fleet  bool // it knows several engines, and this one by its name
+	peers  bool // it knows Kamailios of other hosts
 }
 
 // fanout is the lane as the operator knows it.

@@ -107,7 +107,9 @@ type Welcome struct {
 	Version      string // Kamailio's version
 	HeaderSecret string // value for the X-IMC-Secret header of all copies
 	NextHop      string // SIP URI of Kamailio itself, for the fan-out
-	Features     []string
+	// Peer is the SIP URI of Kamailio for those of other hosts (IMC_PEER_URIS); empty: it has no peers.
+	Peer     string
+	Features []string
 
 	Rooms     *RoomRule // which user parts are rooms; nil: an older imc.cfg
 	Domains   []string  // hosts that are Kamailio's own, as far as it knows; may be empty

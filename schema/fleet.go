@@ -26,6 +26,9 @@ const (
 	sqlRegister = `WITH e AS (INSERT INTO imcd_engines (process) VALUES ($1) RETURNING id)
 		INSERT INTO imcd_fences (id) SELECT id FROM e RETURNING id`
 	sqlDescribe = `UPDATE imcd_engines SET process = $2 WHERE id = $1`
+	// sqlReside is sqlDescribe between beats, which wait for no standby.
+	sqlReside = `WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+		UPDATE imcd_engines SET process = $2 FROM relaxed WHERE id = $1`
 	// sqlLeave waits for a commit under way.
 	sqlLeave = `WITH me AS (UPDATE imcd_fences SET gone = true WHERE id = $1 AND NOT gone RETURNING id)
 		UPDATE imcd_shards SET engine = NULL, epoch = epoch + 1 FROM me WHERE engine = me.id`
@@ -111,18 +114,18 @@ func (m *member) lost(err error) {
 }
 
 func (m *member) ending(ctx context.Context) error {
-	return m.describe(ctx, func(h *holder) { h.Ending = true })
+	return m.describe(ctx, sqlDescribe, func(h *holder) { h.Ending = true })
 }
 
 // describe changes how this engine is described to others.
-func (m *member) describe(ctx context.Context, change func(h *holder)) error {
+func (m *member) describe(ctx context.Context, sql string, change func(h *holder)) error {
 	m.describing.Lock() // the row has the later text, too
 	defer m.describing.Unlock()
 	m.mu.Lock()
 	h := m.self
 	m.mu.Unlock()
 	change(&h)
-	if _, err := m.db.ExecContext(ctx, sqlDescribe, m.me, h.encode()); err != nil {
+	if _, err := m.db.ExecContext(ctx, sql, m.me, h.encode()); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -131,18 +134,22 @@ func (m *member) describe(ctx context.Context, change func(h *holder)) error {
 	return nil
 }
 
-// sayReady lets others know whether this engine is ready, if that has changed.
-func (m *member) sayReady(ctx context.Context) {
-	ready := m.want.Ready != nil && m.want.Ready()
+// sayWhere lets others know whether this engine is ready, and where, if that has changed.
+func (m *member) sayWhere(ctx context.Context) {
+	ready, home := m.want.Ready != nil && m.want.Ready(), ""
+	if m.want.Home != nil {
+		home = m.want.Home()
+	}
 	m.mu.Lock()
-	same := m.self.Ready == ready
+	same := m.self.Ready == ready && m.self.Home == home
 	m.mu.Unlock()
 	if same {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	_ = m.describe(ctx, func(h *holder) { h.Ready = ready }) // after an error the next beat tries it again
+	// After an error the next beat tries it again.
+	_ = m.describe(ctx, sqlReside, func(h *holder) { h.Ready, h.Home = ready, home })
 }
 
 // heir reports whether another engine waits for the shards of this one, and lives; equal: it is ready, or this

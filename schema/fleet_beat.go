@@ -73,7 +73,7 @@ func (m *member) beat(ctx context.Context) {
 			continue
 		}
 		durable := m.durable.batch.Load()
-		m.sayReady(ctx)
+		m.sayWhere(ctx)
 		v, err := m.read(ctx)
 		// An error means that the database is away, and commits report that.
 		if wait = nextBeat(wait, err); err != nil {

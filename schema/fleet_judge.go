@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -72,6 +73,7 @@ func (w *watch) look(beat int64, v *view) time.Duration {
 func (m *member) judge(ctx context.Context) {
 	watches := make(map[int64]*watch) // by engine
 	lease := &watch{}
+	var kept unready
 	for {
 		select {
 		case <-ctx.Done():
@@ -83,7 +85,13 @@ func (m *member) judge(ctx context.Context) {
 				m.failed(ctx, err)
 				continue
 			}
-			if len(dead) == 0 && !m.vacant(&v) || m.yields(&v, watches, dead) {
+			m.elsewhere(&v)
+			other := m.yields(&v, watches, dead)
+			if kept.over(&v, other) && ownsAny(&v, m.me) {
+				m.lost(fmt.Errorf("%w: no Kamailio is connected here, and another imcd has one", ErrDeposed))
+				return
+			}
+			if other || len(dead) == 0 && !m.vacant(&v) {
 				continue
 			}
 			took, err := m.take(ctx, dead)

@@ -36,6 +36,12 @@ type Lease struct {
 	// TookOver is called when this engine has taken the shards of one that it took for dead. It must not
 	// block. May be nil.
 	TookOver func()
+	// Home is the SIP URI of the Kamailio here for those of other hosts; empty: it has no peers, or is not connected.
+	// It must not block. May be nil.
+	Home func() string
+	// Elsewhere takes the number of shards, and which of them engines at other hosts own, by the URIs of the
+	// Kamailios there, again and again; the map is its own. It must not block. May be nil.
+	Elsewhere func(shards int, owned map[string]store.Owned)
 }
 
 // lease is what a dialect makes of a Lease. Its methods keep to their contexts.
@@ -61,6 +67,7 @@ type holder struct {
 	Ending bool      `json:"ending,omitempty"` // it gives the lease up soon
 	Ready  bool      `json:"ready,omitempty"`  // an engine of a fleet: it is connected to a Kamailio
 	Run    string    `json:"run,omitempty"`    // of an engine of a fleet: its own word for this start
+	Home   string    `json:"home,omitempty"`   // see Lease
 
 	// What makes PID that of one process; empty where the system does not tell.
 	Boot      string `json:"boot,omitempty"`

@@ -24,6 +24,7 @@ import (
 	"imcd/cmd/imcd/internal/web"
 	"imcd/engine"
 	"imcd/engine/store"
+	"imcd/evapi"
 	"imcd/evapi/jsonrpc"
 	"imcd/schema"
 )
@@ -248,7 +249,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
 		Lease: &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.depose, Alive: d.moves,
-			Ready: d.connected, TookOver: d.history.takeovers.Inc},
+			Ready: d.connected, TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere},
 		Log: d.log,
 	})
 	if err != nil {
@@ -317,6 +318,26 @@ func (d *Daemon) suspect(engine string) {
 	if id, err := strconv.ParseInt(engine, 10, 64); err == nil {
 		d.store.Suspect(id)
 	}
+}
+
+// home says where this imcd is, for those of other hosts (schema.Lease.Home).
+func (d *Daemon) home() string {
+	if !d.connecting.Load() {
+		return ""
+	}
+	return d.relay.Home()
+}
+
+// elsewhere lets Kamailios know which shards engines at other hosts own.
+func (d *Daemon) elsewhere(all int, owned map[string]store.Owned) {
+	if !d.connecting.Load() {
+		return
+	}
+	shards := make(map[string][]evapi.Shard, len(owned))
+	for peer, o := range owned {
+		shards[peer] = shardsOf(o)
+	}
+	d.relay.At(all, shards)
 }
 
 func (d *Daemon) openRPC(context.Context) error {

@@ -97,12 +97,16 @@ func (d *Daemon) announce(fleet store.Fleet) {
 	if fleet.Shards == 0 {
 		return
 	}
-	owned := make([]evapi.Shard, len(fleet.Owned.Shards))
-	for i, s := range fleet.Owned.Shards {
-		owned[i] = evapi.Shard{Shard: int(s), Epoch: int(fleet.Owned.Epochs[i])}
-	}
 	d.relay.Shards(fleet.Shards)
-	d.relay.Own(owned)
+	d.relay.Own(shardsOf(fleet.Owned))
+}
+
+func shardsOf(o store.Owned) []evapi.Shard {
+	shards := make([]evapi.Shard, len(o.Shards))
+	for i, s := range o.Shards {
+		shards[i] = evapi.Shard{Shard: int(s), Epoch: int(o.Epochs[i])}
+	}
+	return shards
 }
 
 // startRooms loads the rooms.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,11 @@ type fleet struct {
 	shards  int         // 0: not known yet
 	owned   map[int]int // epochs of the shards of this engine
 	deposed []string    // other engines, the latest last; at most maxDeposed
+	away    elsewhere   // shards of engines at other hosts
 }
+
+// elsewhere has the epochs of shards that engines at other hosts own, by the SIP URI of the Kamailio there.
+type elsewhere map[string]map[int]int
 
 // Shards tells all Kamailios, the later ones too, into how many shards rooms are divided.
 func (g *Group) Shards(n int) {
@@ -49,6 +54,45 @@ func (g *Group) Own(shards []evapi.Shard) {
 		c.Retry() // an older Kamailio may give everything to this engine now
 	}
 	g.tell("the shards that this engine owns", func(c *evapi.Conn) error { return c.Own(shards) })
+}
+
+// At tells all Kamailios, the later ones too, into how many shards rooms are divided, and where those are that engines
+// at other hosts own. It replaces what the call before said.
+func (g *Group) At(n int, shards map[string][]evapi.Shard) {
+	f := &g.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n != f.shards {
+		f.shards = n
+		g.tell("the number of shards", func(c *evapi.Conn) error { return c.Fleet(n) })
+	}
+	before := f.away
+	f.away = make(elsewhere)
+	for peer, all := range shards {
+		var changed []evapi.Shard
+		f.away[peer] = make(map[int]int)
+		for _, s := range all {
+			f.away[peer][s.Shard] = s.Epoch
+			if epoch, was := before[peer][s.Shard]; !was || epoch != s.Epoch {
+				changed = append(changed, s)
+			}
+		}
+		if len(changed) > 0 {
+			g.tell("the shards of a peer", func(c *evapi.Conn) error { return c.At(peer, changed) })
+		}
+	}
+}
+
+// Home is the SIP URI of a connected Kamailio for those of other hosts; empty: there is none.
+func (g *Group) Home() (peer string) {
+	g.linkMu.Lock()
+	defer g.linkMu.Unlock()
+	for _, c := range g.conns {
+		if w, ok := g.welcomes[c]; ok {
+			peer = cmp.Or(peer, w.Peer)
+		}
+	}
+	return peer
 }
 
 // Park lets requests for rooms of shards wait in all Kamailios. When it returns without an error, no more
@@ -121,11 +165,18 @@ func (g *Group) repeat(c *evapi.Conn) {
 		return
 	}
 	g.tellOne(c, "the number of shards", c.Fleet(f.shards))
-	var all []evapi.Shard
-	for _, s := range slices.Sorted(maps.Keys(f.owned)) {
-		all = append(all, evapi.Shard{Shard: s, Epoch: f.owned[s]})
+	g.tellOne(c, "the shards that this engine owns", c.Own(listed(f.owned)))
+	for _, peer := range slices.Sorted(maps.Keys(f.away)) {
+		g.tellOne(c, "the shards of a peer", c.At(peer, listed(f.away[peer])))
 	}
-	g.tellOne(c, "the shards that this engine owns", c.Own(all))
+}
+
+// listed are shards with their epochs, in order.
+func listed(epochs map[int]int) (all []evapi.Shard) {
+	for _, s := range slices.Sorted(maps.Keys(epochs)) {
+		all = append(all, evapi.Shard{Shard: s, Epoch: epochs[s]})
+	}
+	return all
 }
 
 // Others is what a Group needs to know of the other engines, and they of it.
