@@ -1,8 +1,10 @@
 package evapitest
 
 import (
+	"bytes"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 )
 
@@ -61,8 +63,25 @@ func (l *udpLink) run(receive func([]byte)) {
 }
 
 func (l *udpLink) send(data []byte) error {
-	_, err := l.conn.WriteToUDP(data, l.proxy)
+	to := l.proxy
+	if via, ok := responseTo(data); ok {
+		to = net.UDPAddrFromAddrPort(via)
+	}
+	_, err := l.conn.WriteToUDP(data, to)
 	return err
+}
+
+// responseTo is the address in the first Via of a response: another Kamailio than the phone's own may have sent the
+// request. False: it is no response, or names no address.
+func responseTo(data []byte) (addr netip.AddrPort, ok bool) {
+	const via = "\r\nVia: SIP/2.0/UDP "
+	i := bytes.Index(data, []byte(via))
+	if i < 0 || !bytes.HasPrefix(data, []byte("SIP/2.0 ")) {
+		return addr, false
+	}
+	sentBy, _, _ := bytes.Cut(data[i+len(via):], []byte(";"))
+	addr, err := netip.ParseAddrPort(string(sentBy))
+	return addr, err == nil
 }
 
 func (l *udpLink) localAddr() string       { return l.conn.LocalAddr().String() }
