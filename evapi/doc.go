@@ -35,6 +35,7 @@
 //	{"jsonrpc":"2.0","method":"imc.answer","params":["TAG","B64 JSON"]}
 //	{"jsonrpc":"2.0","method":"imc.fleet","params":["SHARDS"]}
 //	{"jsonrpc":"2.0","method":"imc.own","params":["SHARD EPOCH SHARD EPOCH ."]}
+//	{"jsonrpc":"2.0","method":"imc.at","params":["SIP URI","SHARD EPOCH SHARD EPOCH ."]}
 //	{"jsonrpc":"2.0","method":"imc.park","params":["SHARD SHARD ."]}
 //	{"jsonrpc":"2.0","method":"imc.move","params":["TINDEX","TLABEL","SLOT"]}
 //	{"jsonrpc":"2.0","method":"imc.depose","params":["ENGINE"]}
@@ -94,6 +95,10 @@
 // imc.fleet and imc.own after each welcome. An engine that owns nothing yet is connected, too: it
 // hears of those that are gone, and gets requests at the moment of its imc.own.
 //
+// With "peers" among its features, Kamailio has peers at other hosts (imc-peers.cfg). imc.at says
+// which shards are owned by engines there: requests for these go to that Kamailio as SIP requests,
+// and the answers come back. An imc.own of the same epoch counts more.
+//
 // # Copies by SIP
 //
 // The cheapest way for a copy (LaneSIP) is not by evapi: imcd sends it to Kamailio as a SIP
@@ -140,7 +145,8 @@
 //
 //	{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","time":"SEC.USEC","start":"WORD","gen":N,
 //	  "place":N,"version":"B64 $version(full)","header":"B64 secret of X-IMC-Secret","next_hop":"B64 SIP URI",
-//	  "room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"features":"B64 words"}}
+//	  "room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"peer":"B64 SIP URI",
+//	  "features":"B64 words"}}
 //	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,
 //	  "dropped":N,"parked":N,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,

@@ -90,6 +90,47 @@ func TestFleetFrames(t *testing.T) {
 	}
 }
 
+// TestAt: Kamailio hears what is owned at a peer, if it has peers, and says which one it is itself.
+func TestAt(t *testing.T) {
+	t.Parallel()
+	frames := make(chan string, 100)
+	f := newFake(t, func(p *fakePeer) {
+		p.read()
+		p.send(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":1,"next_hop":"` + enc("sip:k@x") +
+			`","peer":"` + enc("sip:10.0.0.1") + `","features":"` + enc("outcomes fleet peers") + `"}}`)
+		p.polite(func(frame string) { frames <- frame })
+	})
+	h := &peerRecorder{home: make(chan string, 1)}
+	c := startConn(t, fleetConfig(f.addr()), h)
+	up(t, c)
+	if home := kit.Await(t, "welcome", h.home); home != "sip:10.0.0.1" {
+		t.Errorf("it is at %q", home)
+	}
+	if err := c.At("sip:10.0.0.2", []Shard{{3, 17}}); err != nil {
+		t.Error(err)
+	}
+	const want = `{"jsonrpc":"2.0","method":"imc.at","params":["sip:10.0.0.2","3 17 ."]}`
+	if got := kit.Await(t, want, frames); got != want {
+		t.Errorf("frame %s", got)
+	}
+	for _, peer := range []string{"", "10.0.0.2", `sip:"`, "sip:a b", "sip:\\", "sip:" + strings.Repeat("a", 300)} {
+		if err := c.At(peer, []Shard{{3, 17}}); err == nil || errors.Is(err, ErrAlone) {
+			t.Errorf("%q: %v", peer, err)
+		}
+	}
+	if err := c.At("sip:10.0.0.2", []Shard{{1024, 1}}); err == nil {
+		t.Error("shard 1024")
+	}
+}
+
+// peerRecorder hears where Kamailio is.
+type peerRecorder struct {
+	recorder
+	home chan string
+}
+
+func (r *peerRecorder) Up(_ *Conn, w Welcome) { r.home <- w.Peer }
+
 // TestParkWaits: until the pong of its window, for the end of its context, or of the connection.
 func TestParkWaits(t *testing.T) {
 	t.Parallel()
@@ -153,7 +194,8 @@ func TestAlone(t *testing.T) {
 	c := startConn(t, testConfig(f.addr()), &recorder{})
 	up(t, c)
 	for what, err := range map[string]error{"fleet": c.Fleet(64), "own": c.Own([]Shard{{1, 1}}),
-		"move": c.Move(TxID{}, 1), "park": c.Park(t.Context(), []int{1}), "depose": c.Depose("8")} {
+		"move": c.Move(TxID{}, 1), "park": c.Park(t.Context(), []int{1}), "depose": c.Depose("8"),
+		"at": c.At("sip:x", []Shard{{1, 1}})} {
 		if !errors.Is(err, ErrAlone) {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -89,7 +89,8 @@ func TestPeers(t *testing.T) {
 		}
 		for _, ev := range e[i].wait(t, "imc.message", 2) {
 			msg := unb64(t, ev.Params["msg"])
-			if !strings.HasSuffix(msg, "\r\n\r\n"+body) || strings.HasSuffix(p.uri[1-i], ":"+ev.Params["src_port"]) || ev.Params["src_ip"] != "127.0.0.1" ||
+			if !strings.HasSuffix(msg, "\r\n\r\n"+body) || strings.HasSuffix(p.uri[1-i], ":"+ev.Params["src_port"]) ||
+				ev.Params["src_ip"] != "127.0.0.1" ||
 				ev.Params["room"] != "1" || ev.Params["slot"] == "1" {
 				t.Errorf("event %s: %q", ev.Raw, msg)
 			}
@@ -148,7 +149,8 @@ func TestNobodyHere(t *testing.T) {
 	e[1].wait(t, "imc.message", 1)
 	e[1].peer.Close()
 	e[0].owns(t, 4, 0, fleetShards-1)
-	for _, got := range []<-chan said{first, say(t, p.alice[1], roomIn(41), "hello"), say(t, p.alice[1], roomIn(5), "hi")} {
+	second, third := say(t, p.alice[1], roomIn(41), "hello"), say(t, p.alice[1], roomIn(5), "hi")
+	for _, got := range []<-chan said{first, second, third} {
 		if s := expect(t, got, 202); s.reason != "1" {
 			t.Errorf("answer %s", s)
 		}

@@ -45,7 +45,8 @@ func hostKamailio(t *testing.T, ports []int, i int) evapitest.Options {
 	uri := func(port int) string { return fmt.Sprint("sip:127.0.0.1:", port) }
 	return evapitest.Options{
 		SIPPort: ports[i],
-		Config:  strings.Replace(config, begin, begin+"\tif (is_method(\"KDMQ\")) {\n\t\tdmq_handle_message();\n\t\texit;\n\t}\n", 1),
+		Config: strings.Replace(config, begin, begin+
+			"\tif (is_method(\"KDMQ\")) {\n\t\tdmq_handle_message();\n\t\texit;\n\t}\n", 1),
 		IMCLocal: fmt.Sprintf("#!define IMC_PEERS \"^127[.]0[.]0[.]1$\"\n#!define IMC_PEER_URIS \"%s %s\"\n"+
 			"#!define IMC_PEER_SECRET \"between-us\"\nloadmodule \"dmq.so\"\nloadmodule \"dmq_usrloc.so\"\n"+
 			"modparam(\"dmq\", \"server_address\", %q)\nmodparam(\"dmq\", \"notification_address\", %q)\n"+

@@ -23,6 +23,7 @@ import (
 type engineKamailio struct {
 	ln       net.Listener
 	features string
+	peer     string // fixed before the first connection
 	loops    sync.WaitGroup
 
 	mu     sync.Mutex
@@ -81,7 +82,8 @@ func (k *engineKamailio) serve(conn net.Conn) {
 	if b, err := in.Read(); err != nil || !strings.HasPrefix(string(b), "hello x") {
 		return
 	}
-	say(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":1,"features":"` +
+	say(`{"jsonrpc":"2.0","method":"imc.welcome","params":{"role":"engine","gen":1,"peer":"` +
+		base64.StdEncoding.EncodeToString([]byte(k.peer)) + `","features":"` +
 		base64.StdEncoding.EncodeToString([]byte(k.features)) + `"}}`)
 	for {
 		b, err := in.Read()
@@ -160,6 +162,43 @@ func TestKamailiosLearnTheFleet(t *testing.T) {
 	a.cut()
 	kit.Eventually(t, "it knows the rest", func() bool {
 		return a.has(all[0], all[1], `imc.own","params":["0 3 ."]}`)
+	})
+}
+
+// TestPeers: every Kamailio learns what is owned at other hosts: only what is new, and all of it after a lost
+// connection.
+func TestPeers(t *testing.T) {
+	a, b := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes fleet peers")
+	b.peer = "sip:10.0.0.1"
+	g := engineAt(t, a, b)
+	if home, ready := g.Home(); home != "" || ready {
+		t.Errorf("it is at %q, ready %v", home, ready)
+	}
+	rooms := &counter{}
+	g.Serve(rooms)
+	g.Start(rooms)
+	defer g.Stop()
+	connected := func() bool { names, _ := g.Missing(); return len(names) == 0 }
+	kit.Eventually(t, "connected", connected)
+	if home, ready := g.Home(); home != b.peer || !ready {
+		t.Errorf("it is at %q, ready %v", home, ready)
+	}
+	g.At(4, map[string][]evapi.Shard{"sip:2": {{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}}})
+	g.At(4, map[string][]evapi.Shard{"sip:2": {{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}}})
+	g.At(4, map[string][]evapi.Shard{"sip:2": {{Shard: 0, Epoch: 4}}, "sip:3": {{Shard: 2, Epoch: 6}}})
+	kit.Eventually(t, "it knows", func() bool {
+		return b.has(`imc.fleet","params":["4"]}`, `imc.at","params":["sip:2","0 3 2 5 ."]}`,
+			`imc.at","params":["sip:2","0 4 ."]}`, `imc.at","params":["sip:3","2 6 ."]}`) ||
+			b.has(`imc.fleet","params":["4"]}`, `imc.at","params":["sip:2","0 3 2 5 ."]}`,
+				`imc.at","params":["sip:3","2 6 ."]}`, `imc.at","params":["sip:2","0 4 ."]}`)
+	})
+	b.cut()
+	kit.Eventually(t, "it knows again", func() bool {
+		return b.has(`imc.fleet","params":["4"]}`, `imc.at","params":["sip:2","0 4 ."]}`,
+			`imc.at","params":["sip:3","2 6 ."]}`)
+	})
+	kit.Eventually(t, "the one without peers hears nothing of them", func() bool {
+		return a.has(`imc.fleet","params":["4"]}`)
 	})
 }
 
