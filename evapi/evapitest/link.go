@@ -25,12 +25,13 @@ type link interface {
 type udpLink struct {
 	conn  *net.UDPConn
 	proxy *net.UDPAddr
+	via   bool          // UAConfig.AnswerVia
 	gone  chan struct{} // closed by close
 	once  sync.Once
 	read  sync.WaitGroup
 }
 
-func openUDP(local, proxy string, receive func([]byte)) (link, error) {
+func openUDP(local, proxy string, via bool, receive func([]byte)) (link, error) {
 	addr, err := net.ResolveUDPAddr("udp", proxy)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func openUDP(local, proxy string, receive func([]byte)) (link, error) {
 	}
 	// Bursts of a big room's messages; the kernel may give less.
 	_ = conn.SetReadBuffer(4 << 20)
-	l := &udpLink{conn: conn, proxy: addr, gone: make(chan struct{})}
+	l := &udpLink{conn: conn, proxy: addr, via: via, gone: make(chan struct{})}
 	l.read.Add(1)
 	go l.run(receive)
 	return l, nil
@@ -64,15 +65,16 @@ func (l *udpLink) run(receive func([]byte)) {
 
 func (l *udpLink) send(data []byte) error {
 	to := l.proxy
-	if via, ok := responseTo(data); ok {
-		to = net.UDPAddrFromAddrPort(via)
+	if l.via {
+		if addr, ok := responseTo(data); ok {
+			to = net.UDPAddrFromAddrPort(addr)
+		}
 	}
 	_, err := l.conn.WriteToUDP(data, to)
 	return err
 }
 
-// responseTo is the address in the first Via of a response: another Kamailio than the phone's own may have sent the
-// request. False: it is no response, or names no address.
+// responseTo is the address in the first Via of a response. False: it is no response, or names no address.
 func responseTo(data []byte) (addr netip.AddrPort, ok bool) {
 	const via = "\r\nVia: SIP/2.0/UDP "
 	i := bytes.Index(data, []byte(via))

@@ -22,8 +22,11 @@ type UAConfig struct {
 	Transport   string // "udp", "tcp", "tls" or "ws"; empty: udp
 	LocalIP     string // of the socket; empty: 127.0.0.1
 	DisplayName string // in From; may be empty
-	AuthUser    string // digest user name; empty: User
-	Password    string // empty: a challenge is the answer
+	// AnswerVia lets responses over UDP go to the address in their first Via: a Kamailio other than Proxy may have sent
+	// the request. Otherwise everything goes to Proxy.
+	AnswerVia bool
+	AuthUser  string // digest user name; empty: User
+	Password  string // empty: a challenge is the answer
 
 	T1       time.Duration // RFC 3261 timer T1; 0: 500 ms
 	TLS      *tls.Config   // of "tls"; nil: any certificate will do
@@ -83,7 +86,7 @@ func NewUA(cfg UAConfig) (*UA, error) {
 	var err error
 	switch cfg.Transport {
 	case "udp":
-		u.link, err = openUDP(cfg.LocalIP, cfg.Proxy, u.receive)
+		u.link, err = openUDP(cfg.LocalIP, cfg.Proxy, cfg.AnswerVia, u.receive)
 	case "tcp":
 		u.link, err = openTCP(cfg.LocalIP, cfg.Proxy, nil, u.receive)
 	case "tls":

@@ -88,7 +88,7 @@ func New(ctx context.Context, opts Options) (*Crowd, error) {
 // open makes a user's phone.
 func (c *Crowd) open(ctx context.Context, user string) error {
 	proxy := c.opts.Proxies[len(c.phones)%len(c.opts.Proxies)]
-	u, err := evapitest.NewUA(evapitest.UAConfig{User: user, Domain: c.opts.Domain, Proxy: proxy})
+	u, err := evapitest.NewUA(evapitest.UAConfig{User: user, Domain: c.opts.Domain, Proxy: proxy, AnswerVia: true})
 	if err != nil {
 		return err
 	}
