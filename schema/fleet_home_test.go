@@ -13,32 +13,9 @@ func atHome(id int64, home string, ready bool) engineRow {
 	return engineRow{id: id, process: holder{Home: home, Ready: ready}.encode()}
 }
 
-// TestUnready: an engine without a Kamailio leaves the rooms to one that has had one for a second.
+// TestUnready: an engine without a Kamailio keeps its rooms for a second while another one has one.
 func TestUnready(t *testing.T) {
 	t.Parallel()
-	m := &member{me: 1, want: Lease{Home: func() (string, bool) { return "", false }}}
-	other := atHome(2, "", true)
-	v := view{engines: []engineRow{atHome(1, "", true), other}}
-	if !m.better(&v, nil) {
-		t.Error("the other one has a Kamailio")
-	}
-	if m.better(&v, []engineRow{other}) {
-		t.Error("the other one is dead")
-	}
-	if m.better(&view{engines: []engineRow{atHome(1, "", true), atHome(2, "", false)}}, nil) {
-		t.Error("nobody has a Kamailio")
-	}
-	if m.better(&view{engines: []engineRow{{id: 2, process: holder{Ready: true, Ending: true}.encode()}}}, nil) {
-		t.Error("the other one ends")
-	}
-	m.self.Ready = true
-	if m.better(&v, nil) {
-		t.Error("this one has a Kamailio")
-	}
-	m.self.Ready, m.want.Home = false, nil
-	if m.better(&v, nil) {
-		t.Error("a tool needs none")
-	}
 	var u unready
 	now := epoch
 	over := func(after time.Duration, other bool) bool {
