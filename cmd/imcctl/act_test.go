@@ -119,7 +119,7 @@ func TestLife(t *testing.T) {
 				return slices.ContainsFunc(all, func(r evapitest.Received) bool { return bytes.Contains(r.Body, []byte(text)) })
 			})
 			if err != nil {
-				t.Errorf("carol was not told %q: %v", text, err)
+				t.Errorf("carol did not hear %q: %v", text, err)
 			}
 		}
 		carol.Clear()

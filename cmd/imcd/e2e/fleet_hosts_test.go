@@ -61,15 +61,7 @@ func hostKamailio(t *testing.T, ports []int, i int) evapitest.Options {
 func TestFleetHosts(t *testing.T) {
 	f := startHosts(t)
 	for round := range 2 {
-		owner, spare := f.imcd[round%2], 1-round%2
-		if err := owner.Kill9(); err != nil {
-			t.Fatal(err)
-		}
-		f.takesOver(t, spare)
-		if err := owner.LaunchImcd(); err != nil {
-			t.Fatal(err)
-		}
-		kit.Eventually(t, "the killed one is a spare", func() bool { return alive(t, owner) })
+		f.killOwner(t, round%2)
 		f.more(t, 2*fleetRate)
 	}
 	f.judgeTakeovers(t)

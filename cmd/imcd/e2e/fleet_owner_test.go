@@ -65,24 +65,29 @@ func (f *fleet) judgeTakeovers(t *testing.T) {
 func TestFleetOwnerKilled(t *testing.T) {
 	f := startTwo(t, &plain, stack.Options{})
 	for round := range 3 {
-		owner, spare := f.imcd[round%2], 1-round%2
-		if err := owner.Kill9(); err != nil {
-			t.Fatal(err)
-		}
-		f.takesOver(t, spare)
-		if err := owner.LaunchImcd(); err != nil {
-			t.Fatal(err)
-		}
-		kit.Eventually(t, "the killed one is a spare", func() bool { return alive(t, owner) })
+		f.killOwner(t, round%2)
 	}
 	f.judgeTakeovers(t)
+}
+
+// killOwner kills an owner, and starts it again once the other one has taken over.
+func (f *fleet) killOwner(t *testing.T, owner int) {
+	t.Helper()
+	if err := f.imcd[owner].Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	f.takesOver(t, 1-owner)
+	if err := f.imcd[owner].LaunchImcd(); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "the killed one is a spare", func() bool { return alive(t, f.imcd[owner]) })
 }
 
 // TestFleetOwnerUnseen: the spare cannot see that the owner's process has ended, as on another host. It hears of that
 // by Kamailio, and takes over sooner than from a frozen one.
 func TestFleetOwnerUnseen(t *testing.T) {
 	switch c, err := stack.StartChild(stack.Command{Path: "/bin/true", OwnPIDs: true}); {
-	case errors.Is(err, syscall.EPERM):
+	case errors.Is(err, syscall.EPERM): // a PID namespace takes a privilege, which root has in CI
 		t.Skip("processes cannot be hidden from each other here: ", err)
 	case err == nil:
 		<-c.Done()
