@@ -30,9 +30,9 @@ const (
 	// Kamailio answers by itself once it has read everything before it. Devices that answer at
 	// once make marks needless.
 	markAfter = time.Millisecond
-	// gaugeFrom is the number of bytes, unread as far as responses report, from which the
-	// kernel is asked; it is asked again after gaugeAgain if that is too much.
-	gaugeFrom  = 40 << 10
+	// minWindow is the window in a small socket, in bytes.
+	minWindow = 80 << 10
+	// gaugeAgain is when the kernel is asked again if too much is unread.
 	gaugeAgain = time.Millisecond
 	// markLost is the time after which a mark, and everything before it, counts as lost.
 	markLost = 250 * time.Millisecond
@@ -133,8 +133,8 @@ func (f *sipFlow) gauged(l level) {
 	f.read, f.size = f.sent-l.used, l.size
 }
 
-// unsure reports whether so much may be unread that the kernel is to be asked.
-func (f *sipFlow) unsure() bool { return f.sent-f.read > gaugeFrom }
+// unsure reports whether so much may be unread, as far as responses report, that the kernel is to be asked.
+func (f *sipFlow) unsure() bool { return f.sent-f.read > f.limit()/2 }
 
 // verify stops all copies until a mark that is sent from now on is answered.
 func (f *sipFlow) verify() {
@@ -145,8 +145,8 @@ func (f *sipFlow) verify() {
 
 // limit is the number of bytes that may be unread.
 func (f *sipFlow) limit() uint64 {
-	if f.size > 0 { // never so little that the kernel would not be asked again
-		return min(linkWindow, max(f.size/2, 2*gaugeFrom))
+	if f.size > 0 {
+		return min(linkWindow, max(f.size/2, minWindow))
 	}
 	if f.responsive {
 		return linkWindow
