@@ -133,8 +133,9 @@ func (f *sipFlow) gauged(l level) {
 	f.read, f.size = f.sent-l.used, l.size
 }
 
-// unsure reports whether so much may be unread, as far as responses report, that the kernel is to be asked.
-func (f *sipFlow) unsure() bool { return f.sent-f.read > f.limit()/2 }
+// unsure reports whether so much may be unread, as far as responses report, that a batch would have to wait: the
+// kernel is to be asked.
+func (f *sipFlow) unsure() bool { return f.sent-f.read > f.limit()-linkBatch*minDatagram }
 
 // verify stops all copies until a mark that is sent from now on is answered.
 func (f *sipFlow) verify() {
@@ -158,9 +159,7 @@ func (f *sipFlow) limit() uint64 {
 func (f *sipFlow) left() bool { return f.sent-f.read < f.limit() }
 
 // full reports whether a batch must wait.
-func (f *sipFlow) full() bool {
-	return f.mustVerify || f.sent-f.read > f.limit()-linkBatch*minDatagram
-}
+func (f *sipFlow) full() bool { return f.mustVerify || f.unsure() }
 
 // hold is the time that a batch must wait, at most; 0: it may go. If ask, a mark is to be
 // sent now.
