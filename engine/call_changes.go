@@ -90,14 +90,14 @@ func (c *call) join() *refusal {
 	c.enter(c.me)
 	c.greet(c.me, "you_joined", store.Name{})
 	c.announce(c.me, "joined", nil)
-	if n := c.shard.engine.cfg.HistoryOnJoin; n > 0 && c.req.person() {
+	if n := c.room.settings.historyOnJoin(&c.shard.engine.cfg); n > 0 && c.req.person() {
 		_ = c.showHistory(n) // else there is too much to read
 	}
 	return nil
 }
 
 func (c *call) checkSpace() *refusal {
-	if limit := c.shard.engine.cfg.MaxMembers; limit > 0 && c.room.full() >= limit {
+	if limit := c.room.settings.maxMembers(&c.shard.engine.cfg); limit > 0 && c.room.full() >= limit {
 		return &refusal{code: 403, detail: rcFull, reason: "Room is full", notice: "room_full"}
 	}
 	return nil
@@ -108,7 +108,7 @@ const maxInvited = 10000
 
 // checkInvitations refuses more invitations than members are possible.
 func (c *call) checkInvitations() *refusal {
-	limit := c.shard.engine.cfg.MaxMembers
+	limit := c.room.settings.maxMembers(&c.shard.engine.cfg)
 	if limit == 0 {
 		limit = maxInvited
 	}

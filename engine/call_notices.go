@@ -65,6 +65,9 @@ func (c *call) broadcast(notice string, v vars) {
 // greet informs m that it is in the room now.
 func (c *call) greet(m *member, notice string, adder store.Name) {
 	text := c.format(notice, vars{"members": c.members()})
+	if topic := c.room.settings.topicText(); topic != "" {
+		text += "\n" + c.format("topic", vars{"value": topic})
+	}
 	c.keepText(m.name(), text, say{to: m.name(), greets: m, adder: adder})
 }
 
@@ -84,9 +87,9 @@ func (c *call) speak(text string, y say) {
 	if c.req != nil {
 		callID = c.req.callID
 	}
-	out, err := e.composeText(c.from(), text, callID)
+	out, err := e.composeText(c.from(), c.room.title(), text, callID)
 	if err != nil && callID != "" {
-		out, err = e.composeText(c.from(), text, "") // the Call-ID is no header value
+		out, err = e.composeText(c.from(), c.room.title(), text, "") // the Call-ID is no header value
 	}
 	if err != nil {
 		// A template that is too long: the command must not fail for it.
@@ -152,10 +155,10 @@ func (c *call) actor() string {
 // whether that happens at once. v, which may be nil, has the notice's variables.
 func (c *call) announce(m *member, notice string, v vars) bool {
 	_, moving := c.shard.delivery.moving[c.room]
-	switch cfg := &c.shard.engine.cfg; {
-	case cfg.JoinNotices == JoinsOff:
+	switch how := c.room.settings.joinNotices(&c.shard.engine.cfg); {
+	case how == JoinsOff:
 		return false
-	case cfg.JoinNotices == JoinsCounted && (c.room.full() > joinsEach || moving):
+	case how == JoinsCounted && (c.room.full() > joinsEach || moving):
 		mv := &move{member: m, left: notice == "left"}
 		if mv.left && c.shard.engine.usesNames {
 			mv.shown = newShownName(c.req.display, m.name())

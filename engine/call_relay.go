@@ -49,7 +49,7 @@ func (c *call) check(n need) *refusal {
 		return forbid("Not a member of the room", "not_member")
 	case c.me.invited():
 		return forbid("Only invited to the room", "only_invited")
-	case n == needAdmin && !c.me.rights():
+	case n == needAdmin && !c.me.rights(), n == needInviter && !c.me.rights() && !c.room.settings.membersInvite():
 		return forbid("Only for owners and admins", "need_admin")
 	case n == needOwner && !c.me.owner():
 		return forbid("Only for owners", "need_owner")
@@ -184,7 +184,8 @@ func (c *call) automatic() *refusal {
 // receiptFor says which receipts the sender of row gets; nil: none.
 func (c *call) receiptFor(row *store.MessageRow) *openReceipt {
 	cfg := &c.shard.engine.cfg
-	if cfg.Receipts != ReceiptsSender || c.me == nil {
+	members := c.room.settings.receiptMembers(cfg)
+	if members < 0 || c.me == nil {
 		return nil
 	}
 	cpim, delivered, displayed := c.req.content.CPIM, false, false
@@ -194,7 +195,7 @@ func (c *call) receiptFor(row *store.MessageRow) *openReceipt {
 	case c.room.places[c.me].displayed > 0 || c.shard.engine.speakers.has(c.me.key):
 		delivered, displayed = true, true
 	}
-	if !delivered && !displayed || row.MessageID == "" || !c.room.atMost(cfg.ReceiptMembers) {
+	if !delivered && !displayed || row.MessageID == "" || !c.room.atMost(members) {
 		return nil
 	}
 	return &openReceipt{seq: row.Seq, sender: c.me.key, id: row.MessageID, cpim: cpim, via: c.via(),

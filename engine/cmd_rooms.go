@@ -113,7 +113,11 @@ func runHelp(c *call) *refusal {
 	e := c.shard.engine
 	if len(c.req.args) > 0 {
 		if cmd := e.language.find(strings.TrimPrefix(c.req.args[0], e.cfg.CmdStartChar)); cmd != nil {
-			c.text(c.req.from, cmd.explain(e.cfg.CmdStartChar), nil)
+			if explained := cmd.explain(e.cfg.CmdStartChar); cmd.is("set") {
+				c.list(c.req.from, "set_help", below, explainSettings(explained), nil)
+			} else {
+				c.text(c.req.from, explained, nil)
+			}
 			return nil
 		}
 	}

@@ -11,6 +11,7 @@ const (
 	needMember              // in the room, not only invited
 	needAdmin               // owner or admin
 	needOwner               //
+	needInviter             // may bring people in: as needAdmin, or a member where the room allows it
 	needInvited             // holds an invitation
 )
 
@@ -23,6 +24,7 @@ type command struct {
 	min    int      // arguments
 	max    int
 	roomAt int // index of the room among the arguments, noRoom or noRoomArg
+	textAt int // how many words stand before a text that is taken as it was typed; 0: there is none
 	need   need
 	run    func(*call) *refusal
 }
@@ -83,7 +85,7 @@ func (n need) who() string {
 	switch n {
 	case needMember:
 		return "members"
-	case needAdmin:
+	case needAdmin, needInviter:
 		return "owners and admins"
 	case needOwner:
 		return "owners"

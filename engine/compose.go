@@ -36,6 +36,9 @@ func (e *Engine) compose(r *room, row *store.MessageRow) (*evapi.Outgoing, error
 			}
 		}
 		body = e.frameText(e.lineMarks.guard(body), names)
+		if display == "" {
+			display = r.title()
+		}
 	} else {
 		display = displayOf(row)
 	}
@@ -77,7 +80,7 @@ func (e *Engine) composeLine(r *room, row *store.MessageRow) *evapi.Outgoing {
 		}
 		return names(word)
 	})
-	out, err := e.composeText(r.name, line, "")
+	out, err := e.composeText(r.name, r.title(), line, "")
 	if err != nil {
 		e.log.Warn().Err(err).Msg("attachment_line cannot be sent")
 		return nil
@@ -158,24 +161,24 @@ func (e *Engine) noticeHeaders(room store.Name, at time.Time) []evapi.Header {
 		evapi.Header{Name: headerPath, Value: way.through(markOf(room.Key()))})
 }
 
-// composeText makes a notice from a room. callID is that of the command that it answers; it may be empty.
-func (e *Engine) composeText(from store.Name, text, callID string) (*evapi.Outgoing, error) {
-	return e.composeNotice(from, text, callID, time.Now())
+// composeText makes a notice from a room, under the room's title, which may be empty. callID is that of the command that it answers; it may be empty.
+func (e *Engine) composeText(from store.Name, title, text, callID string) (*evapi.Outgoing, error) {
+	return e.composeNotice(from, title, text, callID, time.Now())
 }
 
 // composeNotice is composeText for a notice about an event at a time.
-func (e *Engine) composeNotice(from store.Name, text, callID string, at time.Time) (*evapi.Outgoing, error) {
+func (e *Engine) composeNotice(from store.Name, title, text, callID string, at time.Time) (*evapi.Outgoing, error) {
 	headers := e.noticeHeaders(from, at)
 	if callID != "" {
 		headers = append(headers, evapi.Header{Name: "In-Reply-To", Value: callID})
 	}
 	return evapi.NewOutgoing(evapi.Content{Origin: e.origin(from, nil, text),
-		From: nameAddr("", from), ContentType: textPlain, Headers: headers, Body: []byte(text)})
+		From: nameAddr(title, from), ContentType: textPlain, Headers: headers, Body: []byte(text)})
 }
 
 // composeCount makes a notice about n messages that m does not get.
 func (e *Engine) composeCount(r *room, m *member, notice string, n uint64) (*evapi.Outgoing, error) {
-	return e.composeText(r.name, e.notices.ofMany(notice, n,
+	return e.composeText(r.name, r.title(), e.notices.ofMany(notice, n,
 		vars{"room": r.name.User, "user": r.show(m.name()), "cmd": e.cfg.CmdStartChar}), "")
 }
 

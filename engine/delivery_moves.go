@@ -79,7 +79,7 @@ func (d *delivery) announceMoves(r *room) {
 	}
 	r.moves.last = d.now
 	text := strings.Join(lines, "\n")
-	out, err := d.engine.composeText(r.name, text, "")
+	out, err := d.engine.composeText(r.name, r.title(), text, "")
 	if err != nil {
 		d.engine.log.Warn().Err(err).Str("room", r.key).Msg("notice cannot be sent")
 		return

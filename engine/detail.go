@@ -11,6 +11,8 @@ import (
 // RoomDetail is everything about a room (RPC imc.room_info).
 type RoomDetail struct {
 	Room      string         `json:"room"` // SIP URI
+	Title     string         `json:"title,omitempty"`
+	Topic     string         `json:"topic,omitempty"`
 	Private   bool           `json:"private"`
 	Sequence  uint64         `json:"sequence"`  // number of the last message
 	Following int            `json:"following"` // members that keep up
@@ -51,7 +53,8 @@ type PendingRoom struct {
 func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) {
 	now := time.Now()
 	return ask(ctx, e, uri, func(r *room) RoomDetail {
-		d := RoomDetail{Room: r.name.URI(), Private: r.private, Sequence: r.last, Following: r.followers,
+		d := RoomDetail{Room: r.name.URI(), Title: r.title(), Topic: r.settings.topicText(),
+			Private: r.private, Sequence: r.last, Following: r.followers,
 			Members: []MemberDetail{}}
 		if r.last > 0 {
 			d.ReadBy, d.ReadOf = len(r.readers(r.last, r.author)), len(r.audience(r.last, r.author))

@@ -209,7 +209,7 @@ func TestSlowMember(t *testing.T) {
 			t.Fatalf("bob's message %d is %q", i, b)
 		}
 	}
-	out, err := h.e.composeText(store.Name{User: "r", Host: "x.org"}, "[alice]: 50", "")
+	out, err := h.e.composeText(store.Name{User: "r", Host: "x.org"}, "", "[alice]: 50", "")
 	if err != nil {
 		t.Fatal(err)
 	}

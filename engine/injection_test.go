@@ -85,7 +85,7 @@ func FuzzInjection(f *testing.F) {
 				t.Fatal("the body is not as it was")
 			}
 		}
-		if out, err := h.e.composeText(room.name, "*** "+clip(req.word), req.callID); err == nil {
+		if out, err := h.e.composeText(room.name, "", "*** "+clip(req.word), req.callID); err == nil {
 			names := "Auto-Submitted Date X-IMC-Path"
 			if req.callID != "" {
 				names += " In-Reply-To"

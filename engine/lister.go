@@ -65,6 +65,7 @@ func (l *lister) answer(ctx context.Context, req *request) {
 // shownRoom is a room in the list of rooms.
 type shownRoom struct {
 	name    store.Name
+	title   string // may be empty
 	private bool
 	inside  bool // the user who asked is in it
 }
@@ -75,7 +76,7 @@ func (s *shard) visible(userKey string) []shownRoom {
 	for _, r := range s.rooms {
 		m := r.get(userKey)
 		if inside := m != nil && !m.invited(); inside || !r.private {
-			rooms = append(rooms, shownRoom{r.name, r.private, inside})
+			rooms = append(rooms, shownRoom{r.name, r.title(), r.private, inside})
 		}
 	}
 	return rooms
@@ -92,7 +93,11 @@ func (s *shard) answerRooms(req *request, rooms []shownRoom) {
 		case r.inside:
 			what = "inside"
 		}
-		items = append(items, s.engine.notices.marked(c.show(r.name), what))
+		name := c.show(r.name)
+		if r.title != "" {
+			name += " \"" + r.title + "\""
+		}
+		items = append(items, s.engine.notices.marked(name, what))
 	}
 	if len(items) == 0 {
 		c.answer("rooms_none", nil)

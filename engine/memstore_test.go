@@ -24,6 +24,7 @@ type memStore struct {
 	answers map[[16]byte]store.SeenRow
 	notes   map[int64]store.NoteRow
 	places  map[int64][]byte
+	sets    map[store.SettingRow]string // values; the key has none
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
@@ -43,7 +44,8 @@ type memStore struct {
 func newMemStore() *memStore {
 	return &memStore{rooms: map[string]store.RoomState{}, said: map[int64][]store.MessageRow{},
 		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]store.NoteRow{},
-		answers: map[[16]byte]store.SeenRow{}, places: map[int64][]byte{}, calls: map[string]int{}}
+		answers: map[[16]byte]store.SeenRow{}, places: map[int64][]byte{},
+		sets: map[store.SettingRow]string{}, calls: map[string]int{}}
 }
 
 // committed is how many commits there were.
@@ -151,6 +153,7 @@ func (s *memStore) apply(changes []store.Change) {
 			delete(s.said, r.Room.ID)
 			delete(s.cursors, r.Room.ID)
 			delete(s.places, r.Room.ID)
+			maps.DeleteFunc(s.sets, func(k store.SettingRow, _ string) bool { return k.Room == r.Room.ID })
 			continue
 		case c.Op == store.PutMember && at < 0:
 			r.Members = append(r.Members, c.Member)
@@ -177,6 +180,12 @@ func (s *memStore) state(key string) store.RoomState {
 	r := s.rooms[key]
 	r.Members = slices.Clone(r.Members)
 	r.Places = slices.Clone(s.places[r.Room.ID])
+	for k, value := range s.sets {
+		if k.Room == r.Room.ID {
+			k.Value = value
+			r.Settings = append(r.Settings, k)
+		}
+	}
 	if said := s.said[r.Room.ID]; len(said) > 0 {
 		r.Room.Seq = said[len(said)-1].Seq
 	}
@@ -218,6 +227,13 @@ func (s *memStore) applyDelivery(c store.Change) {
 		}
 	case store.PutPlaces:
 		s.places[c.Places.Room] = c.Places.Places
+	case store.PutSetting:
+		k := *c.Setting
+		if k.Value = ""; c.Setting.Value == "" {
+			delete(s.sets, k)
+		} else {
+			s.sets[k] = c.Setting.Value
+		}
 	case store.PutNote:
 		s.notes[c.Note.ID] = *c.Note
 	case store.DeleteNote:
@@ -373,6 +389,7 @@ func (s *memStore) duplicate() *memStore {
 	c := newMemStore()
 	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
 	c.places = maps.Clone(s.places)
+	c.sets = maps.Clone(s.sets)
 	c.notes = maps.Clone(s.notes)
 	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
 	for room, said := range s.said {

@@ -212,6 +212,7 @@ func (e *Engine) Moves(within time.Duration) bool {
 // RoomSummary is one room in an overview (RPC imc.overview).
 type RoomSummary struct {
 	Room     string `json:"room"` // SIP URI
+	Title    string `json:"title,omitempty"`
 	Private  bool   `json:"private"`
 	Members  int    `json:"members"` // invited ones left out
 	Invited  int    `json:"invited"`
@@ -233,7 +234,7 @@ func (e *Engine) Overview(ctx context.Context) ([]RoomSummary, error) {
 }
 
 func (r *room) summary() RoomSummary {
-	sum := RoomSummary{Room: r.name.URI(), Private: r.private, Sequence: r.last}
+	sum := RoomSummary{Room: r.name.URI(), Title: r.title(), Private: r.private, Sequence: r.last}
 	for _, m := range r.order {
 		if m.invited() {
 			sum.Invited++

@@ -109,6 +109,9 @@ func (e *Engine) readCommand(req *request, text string) *refusal {
 		}
 		return r
 	}
+	if req.cmd.textAt > 0 {
+		req.text = behind(firstLine(text), req.cmd.textAt)
+	}
 	served := e.served.Load()
 	req.args = req.cmd.dropName(req.args, angled-1, req.target, served)
 	return req.cmd.locate(req, served)

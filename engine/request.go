@@ -21,6 +21,7 @@ type request struct {
 	cmd     *command                    // nil for a message to the room
 	word    string                      // the command as typed
 	args    []string                    // its arguments
+	text    string                      // of a command with textAt: the text, as it was typed
 
 	callID      string
 	marks       marks

@@ -110,10 +110,11 @@ func (m *member) mark() string {
 
 // room is a chat room. Its shard and the delivery of that own it and its members.
 type room struct {
-	name    store.Name
-	key     string // name.Key()
-	private bool
-	roster  // members, invited ones included
+	name     store.Name
+	key      string // name.Key()
+	private  bool
+	settings *settings // that differ from imcd.yaml's; nil: none. Never changed, but replaced
+	roster             // members, invited ones included
 
 	id         int64 // of this incarnation, see RoomRow
 	stored     bool  // the database knows id

@@ -43,4 +43,5 @@ func (s *shard) fill(r *room, state store.RoomState, was map[string]*member) {
 		}
 	}
 	r.fillPlaces(state.Places)
+	s.fillSettings(r, state.Settings)
 }

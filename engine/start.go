@@ -238,7 +238,7 @@ func (e *Engine) loadNotes(ctx context.Context) error {
 		if time.Since(row.At) > keptAge {
 			continue
 		}
-		out, err := e.composeNotice(row.Room, string(row.Body), "", row.At)
+		out, err := e.composeNotice(row.Room, e.shardOf(row.Room).rooms[row.Room.Key()].title(), string(row.Body), "", row.At)
 		if err != nil {
 			e.log.Warn().Err(err).Msg("notice cannot be sent")
 			continue

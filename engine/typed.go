@@ -107,6 +107,19 @@ func splitLine(line string) (words []string, first int) {
 	return words, first
 }
 
+// behind is the rest of a line behind its first n words, as it was typed.
+func behind(line string, n int) string {
+	for range n {
+		line = strings.TrimLeftFunc(line, unseen)
+		end := strings.IndexFunc(line, unicode.IsSpace)
+		if end < 0 {
+			return ""
+		}
+		line = line[end:]
+	}
+	return strings.TrimFunc(line, unseen)
+}
+
 // nextWord cuts the first word off a line that begins with one.
 func nextWord(line string) (word, rest string, angled bool) {
 	if line[0] == '<' {

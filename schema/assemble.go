@@ -24,6 +24,7 @@ type storedRoom struct {
 	members packed // in the order in which they came; their number is the id of their row
 	cursors packed // their number is the seq
 	places  []byte // as in store.PlacesRow
+	set     []store.SettingRow
 
 	count    int   // of members
 	newest   int64 // the highest id of a member
@@ -158,6 +159,13 @@ func (a *assembler) addCursorRow(row *row) {
 func (a *assembler) addPlaces(row *row) {
 	if r := a.byID[row.number(0)]; r != nil {
 		r.places = []byte(row.text(1))
+	}
+}
+
+// addSetting takes a row of sqlLoadSettings.
+func (a *assembler) addSetting(row *row) {
+	if r := a.byID[row.number(0)]; r != nil {
+		r.set = append(r.set, store.SettingRow{Room: r.row.ID, Name: row.text(1), Who: row.text(2), Value: row.text(3)})
 	}
 }
 

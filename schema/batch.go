@@ -27,6 +27,8 @@ type batch struct {
 	dropCursors []cursorRow
 	putCursors  []cursorRow
 	places      []placesRow
+	dropSet     []settingRow
+	putSet      []settingRow
 	seen        []seenRow
 	dropNotes   []idRow
 	putNotes    []noteRow

@@ -66,6 +66,8 @@ func checkDelivery(c store.Change) error {
 			return errors.New("places need a room")
 		}
 		return nil
+	case c.Op == store.PutSetting && c.Setting != nil:
+		return checkSetting(c.Setting)
 	case c.Op == store.PutNote && c.Note != nil:
 		if c.Note.ID <= 0 {
 			return errors.New("a note needs an ID")
@@ -77,6 +79,13 @@ func checkDelivery(c store.Change) error {
 		return checkPlain("reason", c.Seen.Reason)
 	}
 	return fmt.Errorf("unknown operation %d, or one without its row", c.Op)
+}
+
+func checkSetting(s *store.SettingRow) error {
+	if s.Room <= 0 || len(s.Value) > store.MaxSetting || len(s.Who) > store.MaxSetting {
+		return errors.New("a setting needs a room and has a bounded length")
+	}
+	return cmp.Or(checkText("setting", s.Name), checkPlain("user of a setting", s.Who), checkPlain("setting", s.Value))
 }
 
 func checkMessage(m *store.MessageRow) error {

@@ -172,6 +172,8 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.dropCursors, sqlDropCursors) },
 		func() error { return execRows(ctx, s, tx, b.putCursors, sqlPutCursors) },
 		func() error { return execRows(ctx, s, tx, b.places, sqlPutPlaces) },
+		func() error { return execRows(ctx, s, tx, b.dropSet, sqlDropSettings) },
+		func() error { return execRows(ctx, s, tx, b.putSet, sqlPutSettings) },
 		func() error { return execRows(ctx, s, tx, b.seen, sqlPutSeen) },
 		func() error { return execRows(ctx, s, tx, b.dropNotes, sqlDropNotes) },
 		func() error { return execRows(ctx, s, tx, b.putNotes, sqlPutNotes) },

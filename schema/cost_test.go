@@ -9,7 +9,7 @@ import (
 
 // countedTables are those whose rows count.
 var countedTables = []string{"imc_rooms", "imc_members", "imcd_rooms", "imcd_messages", "imcd_cursors", "imcd_places",
-	"imcd_invitations", "imcd_destroyed"}
+	"imcd_settings", "imcd_invitations", "imcd_destroyed"}
 
 // countRows makes the database count the rows that are written from now on.
 func countRows(t *testing.T, s *Store) {
@@ -90,7 +90,7 @@ func TestDestroyingCostsNoMessages(t *testing.T) {
 		largeRoom(t, s, "small", 1, 10, 10)
 		largeRoom(t, s, "talk", 2, 10, 10000)
 		largeRoom(t, s, "crowd", 3, 10000, 10)
-		commit(t, s, putPlaces(2, []byte("x")))
+		commit(t, s, putPlaces(2, []byte("x")), putSetting(2, "title", "", "x"))
 		countRows(t, s)
 		const fixed = 3 // in imc_rooms, imcd_rooms and imcd_destroyed
 		for room, members := range map[string]int{"small": 10, "talk": 10, "crowd": 10000} {
@@ -115,7 +115,7 @@ func TestDestroyingCostsNoMessages(t *testing.T) {
 // wantEmpty checks that nothing of rooms is left in imcd's own tables.
 func wantEmpty(t *testing.T, s *Store, where string) {
 	t.Helper()
-	for _, table := range []string{"imcd_messages", "imcd_cursors", "imcd_places", "imcd_destroyed"} {
+	for _, table := range []string{"imcd_messages", "imcd_cursors", "imcd_places", "imcd_settings", "imcd_destroyed"} {
 		if n := count(t, s, "SELECT count(*) FROM "+table+where); n != 0 {
 			t.Errorf("%s: %d rows are left", table, n)
 		}
@@ -128,7 +128,7 @@ func TestDestroyedAndInterrupted(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		largeRoom(t, s, "r", 1, 10, 2*pruneMessages)
-		commit(t, s, putPlaces(1, []byte("x")))
+		commit(t, s, putPlaces(1, []byte("x")), putSetting(1, "title", "", "x"))
 		commit(t, s, deleteRoom("r"))
 		args, err := s.dialect.args([]idRow{{ID: 1}})
 		if err != nil {

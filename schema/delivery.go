@@ -20,6 +20,7 @@ type deliveries struct {
 	progress map[int64]int64
 	cursors  map[int64]map[store.Name]cursorOutcome
 	places   map[int64][]byte
+	settings map[int64]map[settingKey]string // empty: to be deleted
 	seen     map[[16]byte]*store.SeenRow
 	notes    map[int64]*store.NoteRow // by ID; nil: to be deleted
 }
@@ -30,11 +31,15 @@ type cursorOutcome struct {
 	seq  int64
 }
 
+// settingKey names a setting of a room.
+type settingKey struct{ name, who string }
+
 func newDeliveries(ids map[store.Name]int64) deliveries {
 	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]store.Name),
 		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
 		cursors: make(map[int64]map[store.Name]cursorOutcome), places: make(map[int64][]byte),
-		seen: make(map[[16]byte]*store.SeenRow), notes: make(map[int64]*store.NoteRow)}
+		settings: make(map[int64]map[settingKey]string),
+		seen:     make(map[[16]byte]*store.SeenRow), notes: make(map[int64]*store.NoteRow)}
 }
 
 // begin gives a room its id. Another id is another incarnation.
@@ -62,6 +67,7 @@ func (d *deliveries) end(room store.Name) {
 	delete(d.progress, id)
 	delete(d.cursors, id)
 	delete(d.places, id)
+	delete(d.settings, id)
 }
 
 // memberCursor notes the cursor that comes with a member.
@@ -96,6 +102,8 @@ func (d *deliveries) addDelivery(c store.Change) {
 		d.progress[c.Progress.Room] = int64(c.Progress.Done)
 	case store.PutPlaces:
 		d.places[c.Places.Room] = c.Places.Places
+	case store.PutSetting:
+		d.set(c.Setting)
 	case store.PutSeen:
 		d.seen[c.Seen.Key] = c.Seen
 	case store.PutNote:
@@ -103,6 +111,13 @@ func (d *deliveries) addDelivery(c store.Change) {
 	case store.DeleteNote:
 		d.notes[c.Note.ID] = nil
 	}
+}
+
+func (d *deliveries) set(s *store.SettingRow) {
+	if d.settings[s.Room] == nil {
+		d.settings[s.Room] = make(map[settingKey]string)
+	}
+	d.settings[s.Room][settingKey{s.Name, s.Who}] = s.Value
 }
 
 // into adds the rows, in an order that two processes share.
@@ -132,6 +147,16 @@ func (d *deliveries) into(b *batch) {
 	}
 	for id, places := range d.places {
 		b.places = append(b.places, placesRow{RoomID: id, Places: places})
+	}
+	for id, settings := range d.settings {
+		for key, value := range settings {
+			row := settingRow{RoomID: id, Name: key.name, Who: key.who, Value: value}
+			if value == "" {
+				b.dropSet = append(b.dropSet, row)
+			} else {
+				b.putSet = append(b.putSet, row)
+			}
+		}
 	}
 	for _, s := range d.seen {
 		b.seen = append(b.seen, *seenOf(s))
@@ -166,6 +191,11 @@ func (b *batch) sortDeliveries() {
 		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), strings.Compare(x.Username, y.Username), strings.Compare(x.Domain,
 			y.Domain))
 	}
+	bySetting := func(x, y settingRow) int {
+		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), strings.Compare(x.Name, y.Name), strings.Compare(x.Who, y.Who))
+	}
+	slices.SortFunc(b.dropSet, bySetting)
+	slices.SortFunc(b.putSet, bySetting)
 	slices.SortFunc(b.dropIDs, byID)
 	slices.SortFunc(b.dropNotes, byID)
 	slices.SortFunc(b.putNotes, func(x, y noteRow) int { return cmp.Compare(x.ID, y.ID) })

@@ -25,7 +25,7 @@ func (a *assembler) handOn(fn func(store.RoomState) error) error {
 
 // assemble makes a room of its rows.
 func (a *assembler) assemble(r *storedRoom) store.RoomState {
-	state := store.RoomState{Room: r.row, Places: r.places}
+	state := store.RoomState{Room: r.row, Places: r.places, Settings: r.set}
 	if r.count > 0 {
 		state.Members = make([]store.MemberRow, 0, r.count)
 	}

@@ -106,6 +106,7 @@ func (s *Store) read(ctx context.Context, a *assembler, some bool, args ...any) 
 			{"imcd_invitations", query(sqlLoadInvitations, sqlOfInvitations), a.addInvitation},
 			{"imcd_cursors", query(sqlLoadCursors, sqlOfCursors), a.addCursorRow},
 			{"imcd_places", query(sqlLoadPlaces, sqlOfPlaces), a.addPlaces},
+			{"imcd_settings", query(sqlLoadSettings, sqlOfSettings), a.addSetting},
 		} {
 			if err := s.scan(ctx, snap, step.what, step.add, step.query, args...); err != nil {
 				return err

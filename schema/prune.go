@@ -201,7 +201,8 @@ func (s *Store) pruneDestroyed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, step := range []string{sqlDropMessagesOfIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs, sqlDropDestroyed} {
+		for _, step := range []string{sqlDropMessagesOfIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs,
+			sqlDropSettingsOfIDs, sqlDropDestroyed} {
 			if err := s.inSlices(ctx, pruneMessages, step, args...); err != nil {
 				return err
 			}

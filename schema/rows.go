@@ -91,6 +91,14 @@ type placesRow struct {
 	Places blob  `json:"places"`
 }
 
+// settingRow is a row of imcd_settings.
+type settingRow struct {
+	RoomID int64  `json:"room_id"`
+	Name   string `json:"name"`
+	Who    string `json:"who"`
+	Value  string `json:"value"`
+}
+
 // seenRow is a row of imcd_seen.
 type seenRow struct {
 	Key    blob   `json:"key"`

@@ -9,9 +9,10 @@ const (
 	// it wrote it.
 	sqlLoadInvitations = `SELECT i.room, i.username, i.domain, i.inviter_username, i.inviter_domain, i.told
 		FROM imcd_invitations i`
-	sqlLoadCursors = `SELECT c.room_id, c.username, c.domain, c.seq FROM imcd_cursors c`
-	sqlLoadPlaces  = `SELECT p.room_id, p.places FROM imcd_places p`
-	sqlLoadMembers = `SELECT COALESCE(m.id, 0) AS id, m.room, m.username, m.domain, COALESCE(m.flag, 0) AS flag
+	sqlLoadCursors  = `SELECT c.room_id, c.username, c.domain, c.seq FROM imcd_cursors c`
+	sqlLoadPlaces   = `SELECT p.room_id, p.places FROM imcd_places p`
+	sqlLoadSettings = `SELECT t.room_id, t.name, t.who, t.value FROM imcd_settings t`
+	sqlLoadMembers  = `SELECT COALESCE(m.id, 0) AS id, m.room, m.username, m.domain, COALESCE(m.flag, 0) AS flag
 		FROM {members} m
 		WHERE (COALESCE(m.flag, 0) & 8) = 0`
 )
@@ -23,5 +24,6 @@ const (
 	sqlOfInvitations = ` WHERE i.room {of_rooms}`
 	sqlOfCursors     = ` JOIN imcd_rooms s ON s.id = c.room_id WHERE s.room {of_rooms}`
 	sqlOfPlaces      = ` JOIN imcd_rooms s ON s.id = p.room_id WHERE s.room {of_rooms}`
+	sqlOfSettings    = ` JOIN imcd_rooms s ON s.id = t.room_id WHERE s.room {of_rooms}`
 	sqlOfMembers     = ` AND m.room {of_rooms}`
 )

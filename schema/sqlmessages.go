@@ -32,6 +32,11 @@ const (
 	sqlPutPlaces   = `INSERT INTO imcd_places (room_id, places)
 		SELECT v.room_id, v.places FROM {places_rows} JOIN imcd_rooms s ON s.id = v.room_id WHERE true
 		` + sqlPlacesAgain
+	sqlDropSettings = `DELETE FROM imcd_settings
+		WHERE (room_id, name, who) IN (SELECT v.room_id, v.name, v.who FROM {setting_rows})`
+	sqlPutSettings = `INSERT INTO imcd_settings (room_id, name, who, value)
+		SELECT v.room_id, v.name, v.who, v.value FROM {setting_rows} JOIN imcd_rooms s ON s.id = v.room_id WHERE true
+		ON CONFLICT (room_id, name, who) DO UPDATE SET value = excluded.value`
 	sqlSeenAgain = `ON CONFLICT (key) DO UPDATE SET shard = excluded.shard, code = excluded.code, rc = excluded.rc,
 			reason = excluded.reason, at = excluded.at`
 	sqlPutSeen = `INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
@@ -64,8 +69,10 @@ const (
 		(SELECT room_id, seq FROM imcd_messages WHERE room_id {of_ids} LIMIT {slice})`
 	sqlDropCursorsOfIDs = `DELETE FROM imcd_cursors WHERE (room_id, username, domain) IN
 		(SELECT room_id, username, domain FROM imcd_cursors WHERE room_id {of_ids} LIMIT {slice})`
-	sqlDropPlacesOfIDs = `DELETE FROM imcd_places WHERE room_id {of_ids}`
-	sqlDropDestroyed   = `DELETE FROM imcd_destroyed WHERE room_id {of_ids}`
+	sqlDropPlacesOfIDs   = `DELETE FROM imcd_places WHERE room_id {of_ids}`
+	sqlDropSettingsOfIDs = `DELETE FROM imcd_settings WHERE (room_id, name, who) IN
+		(SELECT room_id, name, who FROM imcd_settings WHERE room_id {of_ids} LIMIT {slice})`
+	sqlDropDestroyed = `DELETE FROM imcd_destroyed WHERE room_id {of_ids}`
 
 	sqlDropSeen = `DELETE FROM imcd_seen WHERE key IN (SELECT key FROM imcd_seen WHERE at < $1 ORDER BY at LIMIT $2)`
 

@@ -84,6 +84,17 @@ func TestLife(t *testing.T) {
 			{"rooms x* --json", 0, "[]\n"},
 			{"rooms --sort size", 2, "--sort"},
 			{"rooms [", 2, "PATTERN"},
+			{"set chat-team@example.org topic The_roses are_out.", 0, "sip:chat-team@example.org: topic was set\n"},
+			{"set team title The_team", 0, "title was set\n"},
+			{"set team limit 5", 0, "limit was set\n"},
+			{"set team", 0, "limit     5                   the room   number|off"},
+			{"set team", 0, "history   off                 imcd.yaml  number|off"},
+			{"set team --json", 0, `"name":"topic","value":"The roses are out.","set":true`},
+			{"set team colour blue", 1, "There is no setting 'colour'"},
+			{"set team limit x", 1, "neither off nor a number"},
+			{"set team limit", 2, "which value for limit?"},
+			{"set chat-none@example.org limit 5", 3, "no such room"},
+			{"room chat-team@example.org", 0, "Title: The team\nTopic: The roses are out.\n\nMEMBER"},
 			{"pending carol@example.org", 0, "owed"},
 			{"pending carol", 2, "as in carol@example.org"},
 			{"remove chat-team@example.org bob", 3, "bob"},
@@ -92,6 +103,8 @@ func TestLife(t *testing.T) {
 			{"destroy chat-team@example.org -y", 3, "no such room"},
 			{"frobnicate", 2, "frobnicate"},
 			{"@complete members ", 0, "sip:chat-lobby@example.org\n"},
+			{"@complete set sip:chat-lobby@example.org ", 0, "joins\n"},
+			{"@complete set sip:chat-lobby@example.org joins ", 0, "counted\n"},
 			{"@complete role sip:chat-lobby@example.org ", 0, "sip:bob@example.org\n"},
 			{"@complete role sip:chat-lobby@example.org bob ", 0, "admin\n"},
 		} {
@@ -112,7 +125,8 @@ func TestLife(t *testing.T) {
 				t.Errorf("%s: %q is no JSON", l.command, stdout)
 			}
 		}
-		for _, text := range []string{"created", "alice has joined", "alice is now admin", "alice is now owner",
+		for _, text := range []string{"created", "alice has joined", "operator has set the topic: The roses are out.",
+			"operator has set title to The team.", "alice is now admin", "alice is now owner",
 			"[operator]: The gate is open.", "[alice]: from alice", "[operator]: Good night", "alice was removed",
 			"destroyed by operator"} {
 			_, err := carol.Wait(ctx, func(all []evapitest.Received) bool {

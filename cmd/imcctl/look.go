@@ -58,6 +58,8 @@ func (t *tool) roomCommand() *cobra.Command {
 // detail is the result of imc.room_info.
 type detail struct {
 	Room      string `json:"room"`
+	Title     string `json:"title"`
+	Topic     string `json:"topic"`
 	Private   bool   `json:"private"`
 	Sequence  uint64 `json:"sequence"`
 	Following int    `json:"following"`
@@ -102,7 +104,14 @@ func printDetail(w io.Writer, d detail) {
 	if d.ReadOf > 0 {
 		fmt.Fprintf(w, ", the last one read by %d of %d", d.ReadBy, d.ReadOf)
 	}
-	fmt.Fprint(w, "\n\n")
+	fmt.Fprintln(w)
+	if d.Title != "" {
+		fmt.Fprintf(w, "Title: %s\n", safe(d.Title))
+	}
+	if d.Topic != "" {
+		fmt.Fprintf(w, "Topic: %s\n", safe(d.Topic))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintln(w, "MEMBER\tROLE\tSTATE\tOWED\tGOT\tREAD\tLAST RESPONSE")
 	for _, m := range d.Members {
 		last := "-"

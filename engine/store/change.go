@@ -16,6 +16,7 @@ const (
 	PutPlaces                  // insert or update Places; of a room that is not stored: nothing
 	PutNote                    // insert Note
 	DeleteNote                 // delete the note with the ID of Note; nothing if there is none
+	PutSetting                 // insert or update Setting, or delete it if it has no value; of a room that is not stored: nothing
 )
 
 // Change is one change of stored state. The names are always in the case in
@@ -31,4 +32,5 @@ type Change struct {
 	Seen     *SeenRow     // PutSeen
 	Places   *PlacesRow   // PutPlaces
 	Note     *NoteRow     // PutNote, DeleteNote
+	Setting  *SettingRow  // PutSetting
 }

@@ -112,6 +112,17 @@ type PlacesRow struct {
 	Places []byte // the engine's own form, opaque to a Store; not nil
 }
 
+// SettingRow is something that is set in a room.
+type SettingRow struct {
+	Room  int64  // RoomRow.ID
+	Name  string // what is set
+	Who   string // the user that it is about, or a pattern of users; empty: the room
+	Value string // the engine's own form, UTF-8; empty in a PutSetting: it is not set any more
+}
+
+// MaxSetting bounds SettingRow.Value, in bytes.
+const MaxSetting = 1000
+
 // SeenRow remembers how a request was answered, so that the same request is
 // answered the same way again and not carried out twice.
 type SeenRow struct {
@@ -146,4 +157,6 @@ type RoomState struct {
 	Room    RoomRow
 	Members []MemberRow
 	Places  []byte // as the last PutPlaces of the room had them; empty if there was none
+	// Settings are those that have a value, in no order.
+	Settings []SettingRow
 }

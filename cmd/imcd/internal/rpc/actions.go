@@ -19,6 +19,7 @@ type Actions interface {
 	AddMember(ctx context.Context, room, user, role string) error
 	RemoveMember(ctx context.Context, room, user string) error
 	SetRole(ctx context.Context, room, user, role string) error
+	SetRoom(ctx context.Context, room, name, value string) error
 	Say(ctx context.Context, room, text, from string) error
 	SayAll(ctx context.Context, text string) (int, error)
 	SkipMessage(ctx context.Context, room, user string) (uint64, error)
@@ -54,6 +55,10 @@ func actionMethods(a Actions) map[string]method {
 		"imc.set_role": one([]param{text("room"), text("user"), text("role")},
 			func(ctx context.Context, v values) error {
 				return a.SetRole(ctx, v.text("room"), v.text("user"), v.text("role"))
+			}),
+		"imc.room_set": one([]param{text("room"), text("name"), text("value")},
+			func(ctx context.Context, v values) error {
+				return a.SetRoom(ctx, v.text("room"), v.text("name"), v.text("value"))
 			}),
 		"imc.skip": {params: []param{text("room"), text("user")},
 			run: func(ctx context.Context, v values) (any, error) {

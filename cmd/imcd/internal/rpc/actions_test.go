@@ -37,6 +37,9 @@ func (f fakeRooms) RemoveMember(_ context.Context, room, user string) error {
 func (f fakeRooms) SetRole(_ context.Context, room, user, role string) error {
 	return f.did("role %s %s %s", room, user, role)
 }
+func (f fakeRooms) SetRoom(_ context.Context, room, name, value string) error {
+	return f.did("set %s %s %q", room, name, value)
+}
 func (f fakeRooms) Say(_ context.Context, room, text, from string) error {
 	return f.did("say %s %q %s", room, text, from)
 }
@@ -64,6 +67,7 @@ func TestActions(t *testing.T) {
 		{"remove_member", `{"user":"bob","room":"c@x"}`, "remove c@x bob", ``},
 		{"skip", `["c@x","bob"]`, "skip c@x bob", `{"room":"sip:c@x","seq":7}`},
 		{"set_role", `["c@x","bob","owner"]`, "role c@x bob owner", ``},
+		{"room_set", `["c@x","topic","Roses, and more"]`, `set c@x topic "Roses, and more"`, `{"room":"sip:c@x"}`},
 		{"say", `["c@x","hello \"you\""]`, `say c@x "hello \"you\"" `, `{"room":"sip:c@x"}`},
 		{"say", `{"room":"c@x","text":"hi","from":"echo"}`, `say c@x "hi" echo`, ``},
 		{"say", `{"all":true,"text":"hi"}`, `say to all "hi"`, `{"rooms":3}`},
@@ -86,6 +90,7 @@ func TestActions(t *testing.T) {
 		{"add_member", `["c@x","b","c","d"]`, "too many parameters"},
 		{"set_role", `["c@x","bob"]`, "no role given"},
 		{"set_role", `["c@x",null,"owner"]`, "user must be a string"},
+		{"room_set", `["c@x","topic",""]`, "no value given; parameters are [room, name, value]"},
 		{"say", `["c@x"]`, "no text given"},
 		{"say", `{"text":"x"}`, "either room or all"},
 		{"say", `{"text":"x","all":true,"room":"c@x"}`, "all excludes room"},

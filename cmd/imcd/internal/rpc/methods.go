@@ -35,6 +35,7 @@ type Rooms interface {
 	RoomMember(ctx context.Context, room, user string) (bool, error)
 	Stats(ctx context.Context) (engine.Stats, error)
 	RoomState(ctx context.Context, room string) (engine.RoomDetail, error)
+	RoomSettings(ctx context.Context, room string) ([]engine.SettingInfo, error)
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 	FindRooms(ctx context.Context, name string) ([]string, error)
 }
@@ -71,6 +72,8 @@ func queryMethods(rooms Rooms) map[string]method {
 			}},
 		"imc.room_info": {params: []param{text("room")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomState(ctx, v.text("room")) }},
+		"imc.room_settings": {params: []param{text("room")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomSettings(ctx, v.text("room")) }},
 		"imc.pending": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
 		"imc.find_rooms": {params: []param{text("name")},

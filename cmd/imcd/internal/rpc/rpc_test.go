@@ -46,6 +46,9 @@ func (f fakeRooms) RoomState(context.Context, string) (engine.RoomDetail, error)
 func (f fakeRooms) FindRooms(_ context.Context, name string) ([]string, error) {
 	return []string{name}, f.err
 }
+func (f fakeRooms) RoomSettings(context.Context, string) ([]engine.SettingInfo, error) {
+	return []engine.SettingInfo{}, f.err
+}
 func (f fakeRooms) Pending(context.Context, string) ([]engine.PendingRoom, error) { return nil, f.err }
 
 func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {

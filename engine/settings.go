@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"imcd/engine/store"
+	"imcd/evapi/sipmsg"
+)
+
+// settings are what is set in a room, in a form that is fast to use. Never changed once made; nil: nothing
+// is set.
+type settings struct {
+	stored map[string]string // values as they are stored, by name; those that this imcd does not know, too
+
+	title, topic string
+	joins        string // a value of Config.JoinNotices; empty: not set
+	limit        setNumber
+	history      setNumber
+	typing       setSwitch
+	receipts     setSwitch
+	invite       bool // members may invite and add
+}
+
+// setNumber is a number that may not be set; 0 may mean that there is no limit.
+type setNumber struct {
+	set bool
+	n   int
+}
+
+// setSwitch is a switch that may not be set.
+type setSwitch uint8
+
+const (
+	unset setSwitch = iota
+	on
+	off
+)
+
+// Words for values.
+const (
+	wordOn      = "on"
+	wordOff     = "off"
+	wordDefault = "default" // takes a setting back
+)
+
+const (
+	maxTopic = 200 // characters
+	// settingMembers bounds the rooms in which "is typing" and receipts are passed on because the room has
+	// set so, as it bounds typing_members and receipt_members.
+	settingMembers = 1000
+)
+
+// The methods of a nil *settings answer with cfg.
+
+func (s *settings) joinNotices(cfg *Config) string {
+	if s == nil || s.joins == "" {
+		return cfg.JoinNotices
+	}
+	return s.joins
+}
+
+// maxMembers is 0 if there is no limit.
+func (s *settings) maxMembers(cfg *Config) int {
+	if s == nil || !s.limit.set {
+		return cfg.MaxMembers
+	}
+	return s.limit.n
+}
+
+func (s *settings) historyOnJoin(cfg *Config) int {
+	if s == nil || !s.history.set {
+		return cfg.HistoryOnJoin
+	}
+	return min(s.history.n, cfg.HistoryMax)
+}
+
+// typingMembers is up to how many members "is typing" is passed on.
+func (s *settings) typingMembers(cfg *Config) int {
+	switch {
+	case s == nil || s.typing == unset:
+		return cfg.TypingMembers
+	case s.typing == off:
+		return 0
+	}
+	return settingMembers
+}
+
+// receiptMembers is up to how many members senders get receipts; -1: in no room.
+func (s *settings) receiptMembers(cfg *Config) int {
+	switch {
+	case s == nil || s.receipts == unset:
+		if cfg.Receipts != ReceiptsSender {
+			return -1
+		}
+		return cfg.ReceiptMembers
+	case s.receipts == off:
+		return -1
+	}
+	return settingMembers
+}
+
+func (s *settings) membersInvite() bool { return s != nil && s.invite }
+
+func (s *settings) topicText() string {
+	if s == nil {
+		return ""
+	}
+	return s.topic
+}
+
+// title is the name of a room for people; empty if it has none. r may be nil.
+func (r *room) title() string {
+	if r == nil || r.settings == nil {
+		return ""
+	}
+	return r.settings.title
+}
+
+// value is how a setting is stored; empty: it is not set.
+func (s *settings) value(name string) string {
+	if s == nil {
+		return ""
+	}
+	return s.stored[name]
+}
+
+// with returns s with another value, which can be read; empty: it is not set any more. s may be nil.
+func (s *settings) with(name, value string) *settings {
+	stored := map[string]string{}
+	if s != nil {
+		maps.Copy(stored, s.stored)
+	}
+	if stored[name] = value; value == "" {
+		delete(stored, name)
+	}
+	next, _ := newSettings(stored) // others that cannot be read do not count, as before
+	return next
+}
+
+// newSettings reads stored values; nil if there are none. Those that cannot be read do not count, and the
+// error names the last of them.
+func newSettings(stored map[string]string) (*settings, error) {
+	if len(stored) == 0 {
+		return nil, nil
+	}
+	s := &settings{stored: stored}
+	var bad error
+	for name, value := range stored {
+		if row := findSetting(name); row != nil && row.fill != nil {
+			if err := row.fill(s, value); err != nil {
+				bad = fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return s, bad
+}
+
+// fillSettings gives r its stored settings.
+func (s *shard) fillSettings(r *room, rows []store.SettingRow) {
+	stored := make(map[string]string, len(rows))
+	for _, row := range rows {
+		if row.Who == "" {
+			stored[row.Name] = row.Value
+		}
+	}
+	var err error
+	if r.settings, err = newSettings(stored); err != nil {
+		s.engine.log.Warn().Err(err).Str("room", r.key).Msg("a setting of a room cannot be read and does not count")
+	}
+}
+
+// plainText reads a text for a setting: one line, at most so many characters.
+func plainText(text string, most int) (string, error) {
+	if text = strings.TrimSpace(printable(strings.Map(withoutInvisible, text))); sipmsg.IsBlank(text) {
+		return "", nil
+	}
+	if n := utf8.RuneCountInString(text); n > most {
+		return "", fmt.Errorf("that has %d characters, at most %d are possible", n, most)
+	}
+	return text, nil
+}
+
+// withoutInvisible drops characters that nobody sees, such as marks of direction.
+func withoutInvisible(r rune) rune {
+	if invisible(r) && r != 0x200d && r != 0xfe0f { // these two make emoji
+		return -1
+	}
+	return r
+}
+
+func readSwitch(value string) (setSwitch, error) {
+	switch value {
+	case wordOn:
+		return on, nil
+	case wordOff:
+		return off, nil
+	}
+	return unset, fmt.Errorf("'%s' is neither on nor off", clip(value))
+}
+
+// readNumber reads a number of 1 to most, or off, which is 0.
+func readNumber(value string, most int) (setNumber, error) {
+	if value == wordOff {
+		return setNumber{set: true}, nil
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > most {
+		return setNumber{}, fmt.Errorf("'%s' is neither off nor a number from 1 to %d", clip(value), most)
+	}
+	return setNumber{true, n}, nil
+}
+
+func showSwitch(yes bool) string {
+	if yes {
+		return wordOn
+	}
+	return wordOff
+}
+
+func showNumber(n int) string {
+	if n == 0 {
+		return wordOff
+	}
+	return strconv.Itoa(n)
+}
+
+func showText(text string) string {
+	if text == "" {
+		return wordOff
+	}
+	return text
+}
