@@ -161,7 +161,8 @@ func (e *Engine) noticeHeaders(room store.Name, at time.Time) []evapi.Header {
 		evapi.Header{Name: headerPath, Value: way.through(markOf(room.Key()))})
 }
 
-// composeText makes a notice from a room, under the room's title, which may be empty. callID is that of the command that it answers; it may be empty.
+// composeText makes a notice from a room, under the room's title, which may be empty. callID is that of the
+// command that it answers; it may be empty.
 func (e *Engine) composeText(from store.Name, title, text, callID string) (*evapi.Outgoing, error) {
 	return e.composeNotice(from, title, text, callID, time.Now())
 }

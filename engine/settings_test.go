@@ -71,9 +71,11 @@ func TestBadSettings(t *testing.T) {
 	h := newTrio(t, func(c *Config) { c.MaxMembers, c.HistoryMax = 100, 50 })
 	long := strings.Repeat("ü", 65)
 	runSteps(t, h, []step{
-		{"alice", "r", "#set colour blue", 400, -160, []string{"alice<r: *** There is no setting 'colour'. Usage: #set [name]"}},
+		{"alice", "r", "#set colour blue", 400, -160,
+			[]string{"alice<r: *** There is no setting 'colour'. Usage: #set [name]"}},
 		{"alice", "r", "#set limit", 200, 1, []string{"alice<r: *** limit: 100"}},
-		{"alice", "r", "#set limit many", 400, -160, []string{"alice<r: *** limit: 'many' is neither off nor a number from 1"}},
+		{"alice", "r", "#set limit many", 400, -160,
+			[]string{"alice<r: *** limit: 'many' is neither off nor a number from 1"}},
 		{"alice", "r", "#set limit 0", 400, -160, []string{"alice<r: *** limit: '0' is neither"}},
 		{"alice", "r", "#set limit 5 6", 400, -160, []string{"alice<r: *** limit takes one value: number|off. Usage"}},
 		{"alice", "r", "#set limit 101", 400, -160, []string{"alice<r: *** limit: at most 100 are possible here"}},
@@ -84,7 +86,8 @@ func TestBadSettings(t *testing.T) {
 		{"alice", "r", "#set private yes", 400, -160, []string{"alice<r: *** 'yes' is neither"}},
 		{"alice", "r", "#set joins some", 400, -160, []string{"alice<r: *** joins: 'some' is none of all"}},
 		{"alice", "r", "#set invite all", 400, -160, []string{"alice<r: *** invite: 'all' is neither"}},
-		{"alice", "r", "#set title " + long, 400, -160, []string{"alice<r: *** title: that has 65 characters, at most 64"}},
+		{"alice", "r", "#set title " + long, 400, -160,
+			[]string{"alice<r: *** title: that has 65 characters, at most 64"}},
 		{"alice", "r", "#set title " + long[2:], 200, 1, all("*** alice has set title to üüü")},
 		{"alice", "r", "#topic " + strings.Repeat("x", 201), 400, -160, []string{"alice<r: *** topic: that has 201"}},
 		{"alice", "none", "#set", 404, -161, []string{"alice<none: *** There is no room none"}},
@@ -163,7 +166,8 @@ func TestSettingsAct(t *testing.T) {
 	}{
 		{"private", "on", nil,
 			[]step{{"dora", "r", "#join", 200, 1, []string{"alice<", "bob<", "carol<", "dora<r: *** You are"}}},
-			[]step{{"dora", "r", "#join", 403, -42, []string{"alice<r: *** dora wanted", "bob<", "dora<r: *** Room r is private"}}}},
+			[]step{{"dora", "r", "#join", 403, -42,
+				[]string{"alice<r: *** dora wanted", "bob<", "dora<r: *** Room r is private"}}}},
 		{"invite", "members", nil,
 			[]step{{"carol", "r", "#invite dora", 403, -52, []string{"carol<r: *** Only an owner or admin"}},
 				{"carol", "r", "#add dora", 403, -52, []string{"carol<r: *** Only an owner or admin"}}},
@@ -177,7 +181,8 @@ func TestSettingsAct(t *testing.T) {
 				{"alice", "r", "#invite dora", 403, -56, []string{"alice<r: *** Room r is full"}}}},
 		{"history", "2", nil,
 			[]step{{"dora", "r", "#join", 200, 1, []string{"alice<", "bob<", "carol<", "dora<"}}},
-			[]step{{"dora", "r", "#join", 200, 1, []string{"alice<", "bob<", "carol<", "dora<", "dora<r: Last messages"}}}},
+			[]step{{"dora", "r", "#join", 200, 1,
+				[]string{"alice<", "bob<", "carol<", "dora<", "dora<r: Last messages"}}}},
 		{"history", "off", func(c *Config) { c.HistoryOnJoin = 2 },
 			[]step{{"dora", "r", "#join", 200, 1, []string{"alice<", "bob<", "carol<", "dora<", "dora<r: Last messages"}}},
 			[]step{{"dora", "r", "#join", 200, 1, []string{"alice<", "bob<", "carol<", "dora<"}}}},
@@ -246,7 +251,8 @@ func TestOperatorSets(t *testing.T) {
 	const room = "sip:r@x.org"
 	o.want(e.SetRoom(ctx, room, "limit", "1000"), nil, all("*** operator has set limit to 1000.")...)
 	o.want(e.SetRoom(ctx, room, "limit", "1000"), nil)
-	o.want(e.SetRoom(ctx, room, "Topic", "Roses, and more."), nil, all("*** operator has set the topic: Roses, and more.")...)
+	o.want(e.SetRoom(ctx, room, "Topic", "Roses, and more."), nil,
+		all("*** operator has set the topic: Roses, and more.")...)
 	o.want(e.SetRoom(ctx, room, "limit", "x"), 400)
 	o.want(e.SetRoom(ctx, room, "colour", "x"), 400)
 	o.want(e.SetRoom(ctx, "sip:q@x.org", "limit", "3"), ErrNoRoom)

@@ -146,7 +146,8 @@ func (t *tool) command() *cobra.Command {
 	for _, make := range []func() *cobra.Command{
 		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.pendingCommand, t.statsCommand,
 		t.fleetCommand, t.watchCommand,
-		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.roleCommand, t.setCommand, t.sayCommand,
+		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.roleCommand, t.setCommand,
+		t.sayCommand,
 		t.checkCommand, t.importCommand, t.handbackCommand,
 	} {
 		root.AddCommand(make())

@@ -16,7 +16,7 @@ const (
 	PutPlaces                  // insert or update Places; of a room that is not stored: nothing
 	PutNote                    // insert Note
 	DeleteNote                 // delete the note with the ID of Note; nothing if there is none
-	PutSetting                 // insert or update Setting, or delete it if it has no value; of a room that is not stored: nothing
+	PutSetting                 // insert or update Setting, or delete it (no Value); of a room that is not stored: nothing
 )
 
 // Change is one change of stored state. The names are always in the case in
