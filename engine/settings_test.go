@@ -60,8 +60,8 @@ func TestWhoMaySet(t *testing.T) {
 	}
 	h.heard()
 	h.say("carol", "r", "#set")
-	h.wantHeard("title: off\ntopic: off\nprivate: off\ninvite: admins\nlimit: off\nhistory: off\njoins: all\ntyping: on\n" +
-		"receipts: on")
+	h.wantHeard("title: off\ntopic: off\nprivate: off\ninvite: admins\nlimit: off\nhistory: off\njoins: all\n" +
+		"typing: on\nreceipts: on")
 	if rows := h.store.copy().sets; len(rows) != 0 {
 		t.Errorf("stored are %v", rows)
 	}
