@@ -90,6 +90,9 @@ type Config struct {
 	RoomMessages    int           // room_messages: messages kept per room; 0: no limit
 	RoomBytes       int           // room_bytes: bytes of messages kept per room; 0: no limit
 	MessageAge      time.Duration // message_age: how long messages are kept; 0: no limit
+
+	DevicesPerUser int           // devices_per_user: devices of a user that are known at most; 0: none
+	DeviceKeep     time.Duration // device_keep: a device is forgotten that was not heard of for so long
 }
 
 // What a 200 to a room message means (Config.Durability).
@@ -144,6 +147,9 @@ func DefaultConfig() Config {
 		RoomMessages:    20000,
 		RoomBytes:       64 << 20,
 		MessageAge:      30 * 24 * time.Hour,
+
+		DevicesPerUser: 10,
+		DeviceKeep:     30 * 24 * time.Hour,
 	}
 }
 
@@ -174,6 +180,7 @@ func (c Config) Validate() error {
 		{"member_backlog", c.MemberBacklog, 0, 1 << 40},
 		{"room_messages", c.RoomMessages, 0, 1 << 40},
 		{"room_bytes", c.RoomBytes, 0, 1 << 50},
+		{"devices_per_user", c.DevicesPerUser, 0, 100},
 	} {
 		if n.val < n.min || n.val > n.max {
 			return fmt.Errorf("%s: %d is not in %d…%d", n.key, n.val, n.min, n.max)
@@ -184,7 +191,8 @@ func (c Config) Validate() error {
 		val time.Duration
 	}{{"commit_timeout", c.CommitTimeout}, {"result_timeout", c.ResultTimeout}, {"retry_after", c.RetryAfter},
 		{"cursor_flush", c.CursorFlush}, {"retry_max", c.RetryMax}, {"offline_retry", c.OfflineRetry},
-		{"retry_min", c.RetryMin}, {"sign_every", c.SignEvery}, {"duplicate_window", c.DuplicateWindow}} {
+		{"retry_min", c.RetryMin}, {"sign_every", c.SignEvery}, {"duplicate_window", c.DuplicateWindow},
+		{"device_keep", c.DeviceKeep}} {
 		if d.val <= 0 {
 			return fmt.Errorf("%s: %v is not a positive duration", d.key, d.val)
 		}

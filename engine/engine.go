@@ -52,6 +52,7 @@ type Engine struct {
 	welcomed   map[string]evapi.Welcome // guarded by welcomedMu: the last one of each Kamailio, by its name
 	served     atomic.Pointer[served]   // made of welcomed; never nil
 	users      *users
+	reports    *reports
 
 	requests atomic.Int64 // that are not answered yet
 	held     held

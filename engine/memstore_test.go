@@ -24,7 +24,8 @@ type memStore struct {
 	answers map[[16]byte]store.SeenRow
 	notes   map[int64]store.NoteRow
 	places  map[int64][]byte
-	sets    map[store.SettingRow]string // values; the key has none
+	sets    map[store.SettingRow]string  // values; the key has none
+	devices map[string][]store.DeviceRow // by user key; the one that was heard of last comes first
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
@@ -45,7 +46,7 @@ func newMemStore() *memStore {
 	return &memStore{rooms: map[string]store.RoomState{}, said: map[int64][]store.MessageRow{},
 		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]store.NoteRow{},
 		answers: map[[16]byte]store.SeenRow{}, places: map[int64][]byte{},
-		sets: map[store.SettingRow]string{}, calls: map[string]int{}}
+		sets: map[store.SettingRow]string{}, devices: map[string][]store.DeviceRow{}, calls: map[string]int{}}
 }
 
 // committed is how many commits there were.
@@ -390,7 +391,7 @@ func (s *memStore) duplicate() *memStore {
 	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
 	c.places = maps.Clone(s.places)
 	c.sets = maps.Clone(s.sets)
-	c.notes = maps.Clone(s.notes)
+	c.notes, c.devices = maps.Clone(s.notes), maps.Clone(s.devices)
 	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
 	for room, said := range s.said {
 		c.said[room] = slices.Clone(said)

@@ -29,6 +29,7 @@ type metrics struct {
 	// of these kinds, receipts for senders
 	receiptsSent prometheus.Counter
 	pruned       prometheus.Counter
+	unreported   prometheus.Counter
 	shed         prometheus.Counter
 	latency      prometheus.Histogram
 	retries      *prometheus.CounterVec // by reason
@@ -66,6 +67,8 @@ func newMetrics(registerer prometheus.Registerer, c *credits, h *held) (*metrics
 			"Receipts that senders were sent: delivered and displayed, one of each for a message."),
 		pruned: r.counter("imc_pruned_total",
 			"Stored messages deleted because of room_messages, room_bytes or message_age."),
+		unreported: r.counter("imc_device_reports_dropped_total",
+			"Reports of registered devices that were dropped because too many waited for the database."),
 		shed: r.counter("imc_shed_total",
 			"Messages answered 503 because earlier ones in the room wait too long to be delivered (max_delay)."),
 		latency: r.histogram("imc_delivery_seconds",

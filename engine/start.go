@@ -54,6 +54,7 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	if e.metrics, err = newMetrics(reg, e.credits, &e.held); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	e.reports = newReports(store, cfg, log, e.metrics.unreported)
 	e.committer = newCommitter(store, cfg, log, e.metrics)
 	e.lister = newLister(e)
 	e.loader, e.reads = newLoader(store, &e.held, log), newReads(newLoader(store, &e.held, log))
@@ -84,6 +85,7 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	e.loop("committer", func() { e.committer.run(run) })
 	e.loop("lister", func() { e.lister.run(run) })
 	e.loop("pruner", func() { e.prune(run) })
+	e.loop("devices", func() { e.reports.run(run) })
 	for range loaders {
 		e.loop("loader", func() { e.loader.run(run) })
 	}
@@ -157,6 +159,9 @@ func (e *Engine) Stop(ctx context.Context) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 		defer cancel()
 		e.flush(last)
+		if err := e.reports.flush(last); err != nil {
+			e.log.Warn().Err(err).Msg("devices are not noted in the database")
+		}
 		e.cancel()
 		e.loops.Wait()
 	})

@@ -153,7 +153,8 @@
 //	  "time":"SEC.USEC","age":MS,"tries":N,"slot":N,"auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
-//	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64","saved":N,"contact":"B64 Contact",
+//	  "expires":"B64 Expires","agent":"B64 User-Agent","proto":"udp","src_ip":"…","src_port":N,"ruid":"WORD","hash":"N","left":SECONDS}}
 //	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
 //	{"jsonrpc":"2.0","method":"imc.gone","params":{"engine":"ENGINE"}}
@@ -175,6 +176,10 @@
 // "time" is Kamailio's clock, and "age" the time for which it has had the request by then. If
 // imcd was frozen or overrun, Kamailio has answered 503 to an old message already, and imcd
 // must not execute it any more (Message.Age).
+//
+// imc.registered has the headers of a REGISTER request, and what save() returned (Registration). An older
+// imc.cfg says "aor" alone. "ruid", "hash" and "left" are there with IMC_DIRECT only: how the location table
+// names the contact, the hash of its address of record there, and for how long it keeps it.
 //
 // imc.receipt is a MESSAGE with a receipt (message/imdn+xml) that Kamailio has answered 200 by
 // itself, without a transaction; it needs no answer. Above a rate, or when imcd has much to

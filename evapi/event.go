@@ -27,7 +27,7 @@ const (
 var ErrUnknownEvent = errors.New("evapi: unknown event")
 
 // Event is one frame from Kamailio: *WelcomeEvent, PongEvent, *Message, *Receipt, ErrorEvent,
-// RegistrationsEvent, RegisteredEvent, GoneEvent, FullEvent or *Call. Message and Call have no Conn yet.
+// RegistrationsEvent, Registration, GoneEvent, FullEvent or *Call. Message and Call have no Conn yet.
 type Event interface{ event() }
 
 // WelcomeEvent is imc.welcome. Of an operator's only Role is set.
@@ -64,9 +64,6 @@ type RegistrationsEvent struct {
 	Reported bool  // its script has reported one, by imc.registered
 }
 
-// RegisteredEvent is imc.registered: a user has registered a contact.
-type RegisteredEvent struct{ AOR string }
-
 // GoneEvent is imc.gone: another engine has lost its connection to this Kamailio.
 type GoneEvent struct{ Engine string }
 
@@ -76,12 +73,12 @@ type FullEvent struct{}
 func (GoneEvent) event() {}
 func (FullEvent) event() {}
 
-func (*WelcomeEvent) event()   {}
-func (PongEvent) event()       {}
-func (*Message) event()        {}
-func (*Receipt) event()        {}
-func (ErrorEvent) event()      {}
-func (RegisteredEvent) event() {}
+func (*WelcomeEvent) event() {}
+func (PongEvent) event()     {}
+func (*Message) event()      {}
+func (*Receipt) event()      {}
+func (ErrorEvent) event()    {}
+func (Registration) event()  {}
 
 func (RegistrationsEvent) event() {}
 func (*Call) event()              {}
@@ -135,11 +132,7 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 		}
 		return RegistrationsEvent{Accepted: n, Reported: p.Reported != "0" && p.Reported != ""}, nil
 	case "imc.registered":
-		var p struct{ AOR *b64 }
-		if err := json.Unmarshal(params, &p); err != nil || p.AOR == nil {
-			return nil, badParams(err)
-		}
-		return RegisteredEvent{AOR: string(*p.AOR)}, nil
+		return decodeRegistration(params)
 	case "imc.call":
 		var p struct {
 			Tag *string

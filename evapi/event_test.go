@@ -53,7 +53,7 @@ func TestDecodeEvent(t *testing.T) {
 		{event("imc.error", `{"id":"5","code":500,"reply":""}`), ErrorEvent{ID: "5", Code: 500}},
 		{event("imc.error", `{"id":"5","code":500,"reply":"`+enc("no route")+`"}`), ErrorEvent{ID: "5", Code: 500,
 			Reason: "no route"}},
-		{event("imc.registered", `{"aor":"`+enc("sip:al@example.org")+`"}`), RegisteredEvent{AOR: "sip:al@example.org"}},
+		{event("imc.registered", `{"aor":"`+enc("sip:al@example.org")+`"}`), Registration{AOR: "sip:al@example.org"}},
 		{event("imc.pong", `{"id":"1","dropped":18446744073709551615}`), PongEvent{ID: "1", Dropped: math.MaxUint64}},
 		{event("imc.call", `{"tag":"op-1-5","msg":"`+enc("{}")+`"}`), &Call{Tag: "op-1-5", JSON: []byte("{}")}},
 	}
@@ -226,6 +226,8 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(event("imc.receipt", `{"ruri":"","msg":"`+enc(plainRequest)+`"}`)))
 	f.Add([]byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,`+
 		`"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`)))
+	f.Add([]byte(event("imc.registered", `{"aor":"","saved":1,"contact":"`+enc("<sip:a@b>;expires=5")+
+		`","ruid":"u","hash":"7"}`)))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		ev, err := DecodeEvent(in)
 		if (ev == nil) != (err != nil) {
@@ -236,6 +238,13 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		if m, ok := ev.(*Message); ok && (m.Request == nil) != (m.Err != nil) {
 			t.Fatalf("%+v", m)
+		}
+		if r, ok := ev.(Registration); ok {
+			for _, d := range r.Devices {
+				if d.Contact == "" || d.Left < 0 || d.Left > maxLeft || d.GRUU != "" && (d.Left == 0 || len(r.Devices) > 1) {
+					t.Fatalf("%+v", d)
+				}
+			}
 		}
 		if fast, ok := fastPong(in); ok {
 			if slow, err := DecodeEvent(append([]byte(" "), in...)); err != nil || !reflect.DeepEqual(slow, fast) {

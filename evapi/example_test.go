@@ -27,12 +27,12 @@ func (parrot) Message(m *evapi.Message) {
 	}
 }
 
-func (parrot) Up(_ *evapi.Conn, w evapi.Welcome)             { log.Print("Kamailio ", w.Version) }
-func (parrot) Down(_ *evapi.Conn, err error)                 { log.Print(err) }
-func (parrot) Result(_ *evapi.Conn, r evapi.Result)          { log.Print(r.CallID, " ", r.Code) }
-func (parrot) Registered(_ *evapi.Conn, addrOfRecord string) {}
-func (parrot) Receipt(*evapi.Receipt)                        {}
-func (parrot) Call(*evapi.Call)                              {}
+func (parrot) Up(_ *evapi.Conn, w evapi.Welcome)          { log.Print("Kamailio ", w.Version) }
+func (parrot) Down(_ *evapi.Conn, err error)              { log.Print(err) }
+func (parrot) Result(_ *evapi.Conn, r evapi.Result)       { log.Print(r.CallID, " ", r.Code) }
+func (parrot) Registered(*evapi.Conn, evapi.Registration) {}
+func (parrot) Receipt(*evapi.Receipt)                     {}
+func (parrot) Call(*evapi.Call)                           {}
 
 // A program that sends each message back to its sender.
 func Example() {

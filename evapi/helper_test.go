@@ -73,10 +73,10 @@ func (r *recorder) Receipt(rc *Receipt) {
 	r.receipts = append(r.receipts, rc)
 }
 
-func (r *recorder) Registered(_ *Conn, aor string) {
+func (r *recorder) Registered(_ *Conn, reg Registration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.add("registered %s", aor)
+	r.add("registered %s", reg.AOR)
 }
 
 func (r *recorder) Call(q *Call) {

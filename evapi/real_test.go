@@ -33,13 +33,13 @@ func newEvents(result func(evapi.Result)) *events {
 	}
 }
 
-func (e *events) Up(*evapi.Conn, evapi.Welcome)        { e.up <- struct{}{} }
-func (e *events) Down(*evapi.Conn, error)              { e.down <- struct{}{} }
-func (e *events) Message(m *evapi.Message)             { e.messages <- m }
-func (e *events) Receipt(r *evapi.Receipt)             { e.receipts <- r }
-func (e *events) Registered(*evapi.Conn, string)       {}
-func (e *events) Call(q *evapi.Call)                   { e.calls <- q }
-func (e *events) Result(_ *evapi.Conn, r evapi.Result) { e.result(r) }
+func (e *events) Up(*evapi.Conn, evapi.Welcome)              { e.up <- struct{}{} }
+func (e *events) Down(*evapi.Conn, error)                    { e.down <- struct{}{} }
+func (e *events) Message(m *evapi.Message)                   { e.messages <- m }
+func (e *events) Receipt(r *evapi.Receipt)                   { e.receipts <- r }
+func (e *events) Registered(*evapi.Conn, evapi.Registration) {}
+func (e *events) Call(q *evapi.Call)                         { e.calls <- q }
+func (e *events) Result(_ *evapi.Conn, r evapi.Result)       { e.result(r) }
 
 // connect starts a Conn whose copies go straight to next.
 func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, ev *events) *evapi.Conn {

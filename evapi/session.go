@@ -140,9 +140,10 @@ func (s *session) dispatch(ev Event) {
 		s.failed(ev)
 	case RegistrationsEvent:
 		c.note(func(s *State) { s.Registrations = &ev })
-	case RegisteredEvent:
+	case Registration:
 		c.count.registered.Add(1)
-		c.handler.Registered(c, ev.AOR)
+		ev.Conn = c
+		c.handler.Registered(c, ev)
 	case GoneEvent:
 		if h, ok := c.handler.(GoneHandler); ok {
 			h.Gone(c, ev.Engine)

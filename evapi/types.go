@@ -154,6 +154,6 @@ type Handler interface {
 	Message(m *Message)
 	Receipt(r *Receipt)
 	Result(c *Conn, r Result)
-	Registered(c *Conn, aor string)
+	Registered(c *Conn, r Registration)
 	Call(q *Call)
 }

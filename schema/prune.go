@@ -45,7 +45,10 @@ func (s *Store) Prune(ctx context.Context, l store.Limits, now time.Time) (int, 
 	if err == nil && l.NoteAge > 0 {
 		_, err = s.db.ExecContext(ctx, s.names.Replace(sqlOldNotes), now.Add(-l.NoteAge).UnixMilli(), pruneSeen)
 	}
-	return n, wrap(ctx, "delete old messages, answers and notices", err)
+	if err == nil && l.DeviceAge > 0 {
+		err = s.inSlices(ctx, pruneSeen, sqlOldDevices, now.Add(-l.DeviceAge).UnixMilli(), pruneSeen)
+	}
+	return n, wrap(ctx, "delete old messages, answers, notices and devices", err)
 }
 
 func (s *Store) pruneMessages(ctx context.Context, l store.Limits, now time.Time) (int, error) {

@@ -125,6 +125,23 @@ type noteRow struct {
 	At         int64  `json:"at"` // ms
 }
 
+// deviceRow is a row of imcd_devices.
+type deviceRow struct {
+	Username string `json:"username"`
+	Domain   string `json:"domain"`
+	Device   string `json:"device"`
+	Contact  string `json:"contact"`
+	GRUU     string `json:"gruu"`
+	Agent    string `json:"agent"`
+	Source   string `json:"source"`
+	Kamailio string `json:"kamailio"`
+	Expires  int64  `json:"expires"`   // ms
+	OKAt     int64  `json:"ok_at"`     // ms
+	GoneAt   int64  `json:"gone_at"`   // ms; 0: it is there
+	AsName   string `json:"as_name"`   // how the user has registered
+	AsDomain string `json:"as_domain"` //
+}
+
 // keyRow names a message.
 type keyRow struct {
 	RoomID int64 `json:"room_id"`

@@ -150,6 +150,8 @@ type Limits struct {
 	Age      time.Duration // of messages
 	SeenAge  time.Duration // of SeenRows
 	NoteAge  time.Duration // of NoteRows
+	// DeviceAge is the age of a DeviceRow, since the device was heard of.
+	DeviceAge time.Duration
 }
 
 // RoomState is a room with its members, oldest first.

@@ -56,6 +56,12 @@ type Store interface {
 	// Notes returns the last notes of rooms of part that wait, oldest first; of all rooms
 	// limit at most.
 	Notes(ctx context.Context, part Part, limit int) ([]NoteRow, error)
+	// PutDevices inserts or updates devices: no device twice. Users who are not in any room have none. A row that is
+	// older (OKAt) than the stored one changes nothing. Of each of these users the most devices that were heard of
+	// last are kept.
+	PutDevices(ctx context.Context, rows []DeviceRow, most int) error
+	// Devices returns the devices of a user; the one that was heard of last comes first.
+	Devices(ctx context.Context, user Name) ([]DeviceRow, error)
 	// Prune deletes messages over the limits, oldest first, and returns how
 	// many messages that were.
 	Prune(ctx context.Context, l Limits, now time.Time) (int, error)

@@ -267,6 +267,9 @@ func (deaf) Receipt(*evapi.Receipt) {}
 
 func (deaf) Registered(string) {}
 
+// Devices implements relay.Rooms.
+func (deaf) Devices(evapi.Registration) {}
+
 // Lost implements relay.Rooms.
 func (deaf) Lost(*evapi.Conn) {}
 

@@ -201,6 +201,11 @@ func deliveryKeys() []key {
 			func(r *raw) *int { return &r.Engine.RoomBytes }),
 		durationKey("message_age", "how long messages are kept; 0s: no limit", 0, 100*365*24*time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.MessageAge }),
+		intKey("devices_per_user", "devices of a user that imcd knows at most; 0: none", 0, 100,
+			func(r *raw) *int { return &r.Engine.DevicesPerUser }),
+		durationKey("device_keep", "a device that was not heard of for so long is forgotten", time.Minute,
+			100*365*24*time.Hour,
+			func(r *raw) *time.Duration { return &r.Engine.DeviceKeep }),
 	}
 }
 

@@ -24,6 +24,8 @@ type Rooms interface {
 	Receipt(r *evapi.Receipt)
 	// Registered says that a user can be reached now; aor is not checked.
 	Registered(aor string)
+	// Devices takes what a registration says of devices.
+	Devices(r evapi.Registration)
 	// Lost says that copies sent through c without a result will get none.
 	Lost(c *evapi.Conn)
 	// Welcomed reports the welcome of a Kamailio.
@@ -335,10 +337,15 @@ func (g *Group) Receipt(r *evapi.Receipt) {
 }
 
 // Registered implements evapi.Handler.
-func (g *Group) Registered(_ *evapi.Conn, aor string) {
-	if rooms := g.serving(); rooms != nil {
-		rooms.Registered(aor)
+func (g *Group) Registered(_ *evapi.Conn, r evapi.Registration) {
+	rooms := g.serving()
+	if rooms == nil {
+		return
 	}
+	if !r.Removed() {
+		rooms.Registered(r.AOR)
+	}
+	rooms.Devices(r)
 }
 
 // Call implements evapi.Handler.

@@ -19,14 +19,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // counter counts what reaches the rooms.
 type counter struct{ messages, results, wakes atomic.Int64 }
 
-func (c *counter) Message(*evapi.Message) { c.messages.Add(1) }
-func (c *counter) Result(evapi.Result)    { c.results.Add(1) }
-func (c *counter) Wake()                  { c.wakes.Add(1) }
-func (c *counter) Drained()               {}
-func (c *counter) Lost(*evapi.Conn)       {}
-func (c *counter) Receipt(*evapi.Receipt) {}
-func (c *counter) Registered(string)      {}
-func (c *counter) Linked(string, bool)    {}
+func (c *counter) Message(*evapi.Message)     { c.messages.Add(1) }
+func (c *counter) Result(evapi.Result)        { c.results.Add(1) }
+func (c *counter) Wake()                      { c.wakes.Add(1) }
+func (c *counter) Drained()                   {}
+func (c *counter) Lost(*evapi.Conn)           {}
+func (c *counter) Receipt(*evapi.Receipt)     {}
+func (c *counter) Registered(string)          {}
+func (c *counter) Devices(evapi.Registration) {}
+func (c *counter) Linked(string, bool)        {}
 
 func (c *counter) Welcomed(string, evapi.Welcome) {}
 func (c *counter) Call(*evapi.Call)               {}

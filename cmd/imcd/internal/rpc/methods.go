@@ -38,6 +38,7 @@ type Rooms interface {
 	RoomSettings(ctx context.Context, room string) ([]engine.SettingInfo, error)
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 	FindRooms(ctx context.Context, name string) ([]string, error)
+	UserDevices(ctx context.Context, user string) ([]engine.UserDevice, error)
 }
 
 // method is one row of the table: its parameters and its function.
@@ -76,6 +77,8 @@ func queryMethods(rooms Rooms) map[string]method {
 			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomSettings(ctx, v.text("room")) }},
 		"imc.pending": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
+		"imc.devices": {params: []param{text("user")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.UserDevices(ctx, v.text("user")) }},
 		"imc.find_rooms": {params: []param{text("name")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.FindRooms(ctx, v.text("name")) }},
 		"imc.stats": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Stats(ctx) }},

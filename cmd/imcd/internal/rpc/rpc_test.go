@@ -49,6 +49,9 @@ func (f fakeRooms) FindRooms(_ context.Context, name string) ([]string, error) {
 func (f fakeRooms) RoomSettings(context.Context, string) ([]engine.SettingInfo, error) {
 	return []engine.SettingInfo{}, f.err
 }
+func (f fakeRooms) UserDevices(_ context.Context, user string) ([]engine.UserDevice, error) {
+	return []engine.UserDevice{{Device: user}}, f.err
+}
 func (f fakeRooms) Pending(context.Context, string) ([]engine.PendingRoom, error) { return nil, f.err }
 
 func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {
@@ -234,10 +237,10 @@ func TestErrorResponseKeepsID(t *testing.T) {
 // noHandler takes what a Conn reports and does nothing.
 type noHandler struct{}
 
-func (noHandler) Up(*evapi.Conn, evapi.Welcome)    {}
-func (noHandler) Down(*evapi.Conn, error)          {}
-func (noHandler) Message(*evapi.Message)           {}
-func (noHandler) Result(*evapi.Conn, evapi.Result) {}
-func (noHandler) Receipt(*evapi.Receipt)           {}
-func (noHandler) Registered(*evapi.Conn, string)   {}
-func (noHandler) Call(*evapi.Call)                 {}
+func (noHandler) Up(*evapi.Conn, evapi.Welcome)              {}
+func (noHandler) Down(*evapi.Conn, error)                    {}
+func (noHandler) Message(*evapi.Message)                     {}
+func (noHandler) Result(*evapi.Conn, evapi.Result)           {}
+func (noHandler) Receipt(*evapi.Receipt)                     {}
+func (noHandler) Registered(*evapi.Conn, evapi.Registration) {}
+func (noHandler) Call(*evapi.Call)                           {}

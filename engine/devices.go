@@ -1,0 +1,301 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+const (
+	// maxReports bounds the reports of devices that wait to be written. Above it they are dropped: the next
+	// registration of the device says the same.
+	maxReports = 16384
+	// reportsBatch is how many are written in one transaction.
+	reportsBatch = 500
+	// reportsLinger is how long the first one waits for others.
+	reportsLinger = 100 * time.Millisecond
+	// reportsTimeout is the deadline of a transaction.
+	reportsTimeout = 10 * time.Second
+	// reportsRetry is how long they wait after a failure, and twice as long after the next …
+	reportsRetry = time.Second
+	// … up to this time.
+	reportsRetryMax = time.Minute
+)
+
+// allDevices is the device of a report about all devices of a user.
+const allDevices = "*"
+
+// reports are what registrations say of devices, until it is written to the store. Connections add to
+// them, and one goroutine writes them.
+type reports struct {
+	store   store.Store
+	log     zerolog.Logger
+	most    int // devices of a user that are kept; 0: there are no reports
+	dropped prometheus.Counter
+	wake    chan struct{} // holds one token while there may be some
+
+	mu      sync.Mutex
+	waiting map[deviceID]store.DeviceRow // guarded by mu
+	writing chan struct{}                // holds one token while somebody writes
+}
+
+// deviceID names a device of a user.
+type deviceID struct{ user, device string }
+
+func newReports(s store.Store, cfg Config, log zerolog.Logger, dropped prometheus.Counter) *reports {
+	return &reports{store: s, log: log, most: cfg.DevicesPerUser, dropped: dropped, wake: make(chan struct{}, 1),
+		writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow)}
+}
+
+// Devices takes what a registration says of the devices of its user. It never blocks.
+func (e *Engine) Devices(r evapi.Registration) {
+	if len(r.Devices) == 0 || e.reports.most == 0 {
+		return
+	}
+	name, err := ParseName(r.AOR, "")
+	if err != nil {
+		return
+	}
+	now := time.Now()
+	rows := make([]store.DeviceRow, len(r.Devices))
+	for i := range r.Devices {
+		rows[i] = deviceRow(name, &r, &r.Devices[i], now)
+	}
+	e.reports.add(rows...)
+}
+
+func deviceRow(user store.Name, r *evapi.Registration, d *evapi.Device, now time.Time) store.DeviceRow {
+	row := store.DeviceRow{User: user, Device: deviceName(d), Contact: deviceText(d.Contact), GRUU: d.GRUU,
+		Agent: deviceText(r.Agent), Source: deviceText(r.Source), Expires: now.Add(d.Left), OKAt: now}
+	if r.Conn != nil {
+		row.Kamailio = deviceText(r.Conn.Name())
+	}
+	if d.Left == 0 {
+		row.GoneAt = now
+	}
+	return row
+}
+
+// deviceName tells devices of a user apart: by the instance, or by those parts of the contact that stay the same.
+// Over a connection the port is another one each time.
+func deviceName(d *evapi.Device) string {
+	if d.Instance != "" {
+		return deviceText(d.Instance)
+	}
+	var uri sip.Uri
+	if d.Contact == allDevices || sip.ParseUri(d.Contact, &uri) != nil {
+		return deviceText(d.Contact)
+	}
+	name := uri.User + "@" + strings.ToLower(uri.Host)
+	transport, _ := uri.UriParams.Get("transport")
+	if transport = strings.ToLower(transport); transport == "" || transport == "udp" {
+		name += fmt.Sprint(":", uri.Port)
+	}
+	return deviceText(name)
+}
+
+// deviceText is what the store can keep of a text that came from a device.
+func deviceText(s string) string {
+	s = printable(s)
+	if runes := []rune(s); len(runes) > store.MaxDevice {
+		s = string(runes[:store.MaxDevice])
+	}
+	return s
+}
+
+// add takes reports; those of a device replace earlier ones.
+func (r *reports) add(rows ...store.DeviceRow) {
+	r.mu.Lock()
+	for i := range rows {
+		id := deviceID{rows[i].User.Key(), rows[i].Device}
+		if _, waits := r.waiting[id]; !waits && len(r.waiting) >= maxReports {
+			r.dropped.Inc()
+			continue
+		}
+		r.waiting[id] = rows[i]
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes reports until ctx ends.
+func (r *reports) run(ctx context.Context) {
+	for wait := reportsLinger; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		err := r.flush(ctx)
+		if err == nil {
+			wait = reportsLinger
+			continue
+		}
+		if wait == reportsLinger && ctx.Err() == nil {
+			r.log.Warn().Err(err).Msg("devices are not noted in the database")
+		}
+		wait = longer(max(wait, reportsRetry/2), reportsRetry, reportsRetryMax)
+		r.add() // so that they are tried again
+	}
+}
+
+// flush writes all that wait.
+func (r *reports) flush(ctx context.Context) error {
+	select {
+	case r.writing <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for devices to be written: %w", ctx.Err())
+	}
+	defer func() { <-r.writing }()
+	for {
+		rows := r.take()
+		if len(rows) == 0 {
+			return nil
+		}
+		switch err := r.write(ctx, rows); {
+		case errors.Is(err, store.ErrInvalid):
+			r.log.Error().Err(err).Int("devices", len(rows)).Msg("the database refuses devices: they are left out")
+		case err != nil:
+			r.putBack(rows)
+			return err
+		}
+	}
+}
+
+// take removes some of the reports and returns them.
+func (r *reports) take() []store.DeviceRow {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rows := make([]store.DeviceRow, 0, min(len(r.waiting), reportsBatch))
+	for id, row := range r.waiting {
+		if len(rows) == reportsBatch {
+			break
+		}
+		rows = append(rows, row)
+		delete(r.waiting, id)
+	}
+	return rows
+}
+
+// putBack returns reports that were not written, unless there are newer ones.
+func (r *reports) putBack(rows []store.DeviceRow) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range rows {
+		id := deviceID{rows[i].User.Key(), rows[i].Device}
+		if _, newer := r.waiting[id]; !newer {
+			r.waiting[id] = rows[i]
+		}
+	}
+}
+
+func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
+	ctx, cancel := context.WithTimeout(ctx, reportsTimeout)
+	defer cancel()
+	all := slices.IndexFunc(rows, func(row store.DeviceRow) bool { return row.Device == allDevices })
+	if all >= 0 {
+		var err error
+		if rows, err = r.resolve(ctx, rows); err != nil || len(rows) == 0 {
+			return err
+		}
+	}
+	return r.store.PutDevices(ctx, rows, r.most)
+}
+
+// resolve replaces reports about all devices of a user by one for each device.
+func (r *reports) resolve(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
+	latest := make(map[deviceID]store.DeviceRow)
+	keep := func(row store.DeviceRow) {
+		id := deviceID{row.User.Key(), row.Device}
+		if have, ok := latest[id]; !ok || have.OKAt.Before(row.OKAt) {
+			latest[id] = row
+		}
+	}
+	for _, row := range rows {
+		if row.Device != allDevices {
+			keep(row)
+			continue
+		}
+		devices, err := r.store.Devices(ctx, row.User)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range devices {
+			if d.OKAt.Before(row.OKAt) {
+				d.User, d.GRUU, d.Expires, d.OKAt, d.GoneAt = row.User, "", row.OKAt, row.OKAt, row.OKAt
+				keep(d)
+			}
+		}
+	}
+	rows = rows[:0]
+	for _, row := range latest {
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// UserDevice is a device of a user, as imc.devices shows it.
+type UserDevice struct {
+	Device     string     `json:"device"`     // its +sip.instance, or a part of its contact
+	Contact    string     `json:"contact"`    // URI
+	Agent      string     `json:"agent"`      // its User-Agent
+	Source     string     `json:"source"`     // transport, address and port of its last registration
+	Kamailio   string     `json:"kamailio"`   // at which it was
+	Registered bool       `json:"registered"` //
+	State      string     `json:"state"`      // in words
+	Expires    *time.Time `json:"expires"`    // when its registration ends or has ended
+	LastSeen   *time.Time `json:"last_seen"`  //
+}
+
+// UserDevices lists what is known of the devices of a user, the one that was heard of last first: ErrBadName.
+func (e *Engine) UserDevices(ctx context.Context, user string) ([]UserDevice, error) {
+	name, err := parseName("user", user)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.reports.flush(ctx); err != nil {
+		return nil, err
+	}
+	rows, err := e.store.Devices(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	now, list := time.Now(), []UserDevice{}
+	for i := range rows {
+		list = append(list, shownDevice(&rows[i], now))
+	}
+	return list, nil
+}
+
+func shownDevice(r *store.DeviceRow, now time.Time) UserDevice {
+	d := UserDevice{Device: r.Device, Contact: r.Contact, Agent: r.Agent, Source: r.Source, Kamailio: r.Kamailio,
+		Expires: &r.Expires, LastSeen: &r.OKAt}
+	switch {
+	case !r.GoneAt.IsZero():
+		d.State = "unregistered since " + localTime(r.GoneAt, now)
+	case r.Expires.After(now):
+		d.Registered, d.State = true, "registered until "+localTime(r.Expires, now)
+	default:
+		d.State = "registration ended " + localTime(r.Expires, now)
+	}
+	return d
+}

@@ -1,0 +1,21 @@
+package store
+
+import "time"
+
+// DeviceRow is a device of a user, as its last registration told.
+type DeviceRow struct {
+	User    Name   // as it was registered, or in lower case; Devices returns it as in Name.Key
+	Device  string // tells the user's devices apart: the +sip.instance, or what stays the same of the contact
+	Contact string // URI
+	GRUU    string // see evapi.Device; empty: not known
+	Agent   string // may be empty
+	Source  string // see evapi.Registration; may be empty
+	// Kamailio is the name of the connection to the Kamailio that it has registered at.
+	Kamailio string
+	Expires  time.Time // when the registration ends
+	OKAt     time.Time // when it was heard of last
+	GoneAt   time.Time // since when it gets nothing; zero: it is there
+}
+
+// MaxDevice bounds the texts of a DeviceRow, in characters; they are UTF-8 without NULs.
+const MaxDevice = 255

@@ -1,0 +1,134 @@
+package evapi
+
+import (
+	"encoding/json"
+	"math/bits"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"imcd/evapi/sipmsg"
+)
+
+// Registration is imc.registered: a REGISTER request that Kamailio has carried out.
+type Registration struct {
+	Conn *Conn  // to the Kamailio; nil from DecodeEvent
+	AOR  string // of the user: a SIP URI, not checked
+	// Devices are the contacts that it was about. Empty: an older imc.cfg does not tell, or nothing was
+	// registered.
+	Devices []Device
+	Agent   string // User-Agent of the request, any bytes; may be empty
+	Source  string // transport, address and port that the request came from, as in udp:192.0.2.1:5060
+}
+
+// Device is a contact as a REGISTER request has it, and as the registrar keeps it.
+type Device struct {
+	Contact  string // URI, any bytes; "*": all contacts of the user
+	Instance string // +sip.instance, any bytes; empty: it has none
+	// GRUU is the user part of a temporary GRUU (RFC 5627): a request to it, with the domain of the user and
+	// the parameter "gr", reaches this contact alone. Empty: it is not known.
+	GRUU string
+	// Left is how long it stays registered, 0 if it was removed.
+	Left time.Duration
+}
+
+// Removed reports whether the request has removed contacts, and added none.
+func (r *Registration) Removed() bool {
+	for i := range r.Devices {
+		if r.Devices[i].Left > 0 {
+			return false
+		}
+	}
+	return len(r.Devices) > 0
+}
+
+const (
+	// defaultLeft is what a registrar usually grants to a contact that does not say how long it wants to stay.
+	defaultLeft = time.Hour
+	// maxLeft bounds what a contact says.
+	maxLeft = 30 * 24 * time.Hour
+	// savedRemoved is what Kamailio's save() returns when it has removed contacts.
+	savedRemoved = 3
+)
+
+func decodeRegistration(params json.RawMessage) (Event, error) {
+	var p struct {
+		AOR     *b64
+		Saved   int // what save() returned; 0: an older imc.cfg; below 0: an error
+		Contact b64
+		Expires b64
+		Agent   b64
+		Proto   string
+		SrcIP   string `json:"src_ip"`
+		SrcPort uint16 `json:"src_port"`
+		RUID    string
+		Hash    string
+		Left    int64 // s
+	}
+	if err := json.Unmarshal(params, &p); err != nil || p.AOR == nil {
+		return nil, badParams(err)
+	}
+	r := Registration{AOR: string(*p.AOR), Agent: string(p.Agent)}
+	if ip, err := netip.ParseAddr(strings.Trim(p.SrcIP, "[]")); err == nil {
+		r.Source = p.Proto + ":" + netip.AddrPortFrom(ip, p.SrcPort).String()
+	}
+	if p.Saved < 0 || len(p.Contact) == 0 {
+		return r, nil
+	}
+	contacts, err := sipmsg.ParseContacts(string(p.Contact))
+	if err != nil {
+		return r, nil // imc.cfg passes on the beginning of a long one
+	}
+	header := -1
+	if n, err := strconv.ParseUint(strings.TrimSpace(string(p.Expires)), 10, 31); err == nil {
+		header = int(n)
+	}
+	for _, c := range contacts {
+		d := Device{Contact: c.URI, Instance: c.Instance, Left: left(c.Expires, header)}
+		if p.Saved == savedRemoved || c.URI == "*" {
+			d.Left = 0
+		}
+		if len(contacts) == 1 && d.Left > 0 {
+			d.GRUU = gruu(p.RUID, p.Hash)
+			if p.Left > 0 {
+				d.Left = left(int(min(p.Left, int64(maxLeft/time.Second))), -1)
+			}
+		}
+		r.Devices = append(r.Devices, d)
+	}
+	return r, nil
+}
+
+// left is how long a contact stays, by its parameter and the header Expires; -1: it does not say.
+func left(param, header int) time.Duration {
+	seconds := param
+	if seconds < 0 {
+		seconds = header
+	}
+	if seconds < 0 {
+		return defaultLeft
+	}
+	return min(time.Duration(seconds)*time.Second, maxLeft)
+}
+
+// gruu is how Kamailio's lookup() reads a temporary GRUU: the contact's ruid, "-", and the hash of the address of
+// record as hexadecimal digits, the last one first.
+func gruu(ruid, hash string) string {
+	n, err := strconv.ParseInt(hash, 10, 64)
+	if err != nil || ruid == "" || len(ruid) > 64 {
+		return ""
+	}
+	for i := 0; i < len(ruid); i++ {
+		if c := ruid[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>@:;,`, c) >= 0 {
+			return ""
+		}
+	}
+	out := []byte(ruid + "-")
+	h := uint32(n)
+	for range max(1, (bits.Len32(h)+3)/4) {
+		out = append(out, "0123456789abcdef"[h&15])
+		h >>= 4
+	}
+	return string(out)
+}

@@ -1,0 +1,19 @@
+-- +goose Up
+-- Devices of users, as their registrations tell. device is the +sip.instance, or else what stays the
+-- same of the contact; names are in lower case. kamailio is where it has registered, expires is the
+-- time (ms) until which it is registered, ok_at when it was heard of last, gone_at since when it gets nothing, 0 if it does.
+CREATE TABLE imcd_devices (
+    username VARCHAR(64) NOT NULL,
+    domain VARCHAR(64) NOT NULL,
+    device VARCHAR(255) NOT NULL,
+    contact VARCHAR(255) NOT NULL,
+    gruu VARCHAR(255) NOT NULL,
+    agent VARCHAR(255) NOT NULL,
+    source VARCHAR(255) NOT NULL,
+    kamailio VARCHAR(255) NOT NULL,
+    expires BIGINT NOT NULL,
+    ok_at BIGINT NOT NULL,
+    gone_at BIGINT NOT NULL,
+    PRIMARY KEY (username, domain, device)
+) WITH (fillfactor = 50);
+CREATE INDEX imcd_devices_ok_at_idx ON imcd_devices (ok_at);
