@@ -33,6 +33,8 @@ type call struct {
 	kept    int         // how many of its notices are kept for their users
 	left    []*member   // members that this removes from room
 	reading func()      // shows stored messages to the sender, who has a place among the reads; may be nil
+	proves  store.Owned // beside what its shard proves; of a change of the owner
+	stored  func()      // called by the committer once this is stored, before the next commit; may be nil
 	after   func(error) // called in the shard when this is settled; may be nil
 }
 

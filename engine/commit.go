@@ -57,6 +57,9 @@ func (c *committer) commit(ctx context.Context, batch []*call) {
 		return
 	case err == nil:
 		for _, t := range batch {
+			if t.stored != nil {
+				t.stored()
+			}
 			t.shard.inbox.post(func() { t.shard.done(t, nil) })
 		}
 	case errors.Is(err, store.ErrUnavailable):

@@ -21,15 +21,14 @@ type committer struct {
 	log     zerolog.Logger
 	metrics *metrics
 	wake    chan struct{}
-	// fences are what each shard proves: fixed by Start; nil: there are no fences.
-	fences map[*shard]store.Owned
 
 	mu      sync.Mutex
-	waiting []*call   // in the order in which they were made
-	urgent  int       // of these, those that are not lazy
-	since   time.Time // when the first of them came
-	writing bool      // a batch was taken and is not settled; owned by run
-	broken  bool      // the last commit failed and its rooms are not loaded again
+	fences  map[*shard]store.Owned // what each shard proves; nil: there are no fences
+	waiting []*call                // in the order in which they were made
+	urgent  int                    // of these, those that are not lazy
+	since   time.Time              // when the first of them came
+	writing bool                   // a batch was taken and is not settled; owned by run
+	broken  bool                   // the last commit failed and its rooms are not loaded again
 
 	// Owned by run. epoch counts how often rooms were loaded again. minEpoch holds, by key of the room, the
 	// epoch before which calls build on a change that failed while the database was away. suspended are

@@ -314,7 +314,7 @@ const maxCatching = 128
 type note struct {
 	out    *evapi.Outgoing
 	via    *evapi.Conn
-	room   *room      // of invite or greets
+	room   *room      // that it is about; of one that was loaded, only the name counts
 	invite *member    // whose invitation it is; nil for all others
 	greets *member    // the member that the notice greets in the room; nil for all others
 	adder  store.Name // who added greets; zero if nobody did

@@ -29,6 +29,7 @@ type Engine struct {
 	headers   []evapi.Header // extra_hdrs
 
 	shards    []*shard
+	ownership ownership // of the rooms, if there are other engines
 	committer *committer
 	lister    *lister
 	loader    *loader // for members that lag
@@ -62,6 +63,7 @@ type Engine struct {
 	failed   chan error // holds one: see Failed
 
 	cancel context.CancelFunc // nil before Start
+	ended  <-chan struct{}    // closed when the goroutines are to end; nil before Start
 	loops  sync.WaitGroup
 	stop   sync.Once
 }
@@ -77,9 +79,9 @@ func (e *Engine) checkIdle() {
 // shardOf returns the shard that owns a room.
 func (e *Engine) shardOf(room store.Name) *shard { return e.shardOfKey(room.Key()) }
 
-func (e *Engine) shardOfKey(roomKey string) *shard {
-	return e.shards[store.Hash(roomKey)&uint32(len(e.shards)-1)]
-}
+func (e *Engine) shardOfKey(roomKey string) *shard { return e.shardOfHash(store.Hash(roomKey)) }
+
+func (e *Engine) shardOfHash(hash uint32) *shard { return e.shards[hash&uint32(len(e.shards)-1)] }
 
 // newRoomID names an incarnation of a room for ever.
 func newRoomID() int64 {

@@ -55,6 +55,9 @@ type fakeRelay struct {
 	conns   []*evapi.Conn // that take copies, in turn
 }
 
+// Move says that there is no other engine.
+func (f *fakeRelay) Move(*evapi.Message, int) error { return evapi.ErrAlone }
+
 func (f *fakeRelay) Reply(m *evapi.Message, a evapi.Answer) {
 	f.mu.Lock()
 	ch := f.answers[m]

@@ -20,6 +20,9 @@ type echo struct {
 	left   int           // copies of the current message; the shard's
 }
 
+// Move says that there is no other engine.
+func (*echo) Move(*evapi.Message, int) error { return evapi.ErrAlone }
+
 func (r *echo) Reply(_ *evapi.Message, a evapi.Answer) { r.asked <- a }
 
 func (r *echo) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {

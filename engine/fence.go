@@ -28,9 +28,19 @@ func (e *Engine) fencesOf(fleet store.Fleet) map[*shard]store.Owned {
 	return fences
 }
 
+// prove says what commits have to prove from now on.
+func (c *committer) prove(fences map[*shard]store.Owned) {
+	c.mu.Lock()
+	c.fences = fences
+	c.mu.Unlock()
+}
+
 // fence is what the next commit, of batch, has to prove.
 func (c *committer) fence(batch []*call) store.Fence {
-	if c.fences == nil {
+	c.mu.Lock()
+	fences := c.fences
+	c.mu.Unlock()
+	if fences == nil {
 		return store.Fence{}
 	}
 	c.batches++
@@ -38,28 +48,31 @@ func (c *committer) fence(batch []*call) store.Fence {
 	if len(batch) == 0 {
 		return f
 	}
-	f.Owned = c.fences[batch[0].shard]
+	f.Owned = fences[batch[0].shard]
 	one := true
 	for _, t := range batch {
-		one = one && t.shard == batch[0].shard
+		one = one && t.shard == batch[0].shard && t.proves.Shards == nil
 	}
 	if !one {
-		f.Owned = c.joint(batch)
+		f.Owned = joint(fences, batch)
 	}
 	return f
 }
 
-// joint joins what the shards of a batch prove.
-func (c *committer) joint(batch []*call) store.Owned {
+// joint joins what the calls of a batch prove.
+func joint(fences map[*shard]store.Owned, batch []*call) store.Owned {
 	type owned struct{ shard, epoch int64 }
 	var all []owned
 	done := make(map[*shard]struct{})
 	for _, t := range batch {
+		for i, s := range t.proves.Shards {
+			all = append(all, owned{s, t.proves.Epochs[i]})
+		}
 		if _, is := done[t.shard]; is {
 			continue
 		}
 		done[t.shard] = struct{}{}
-		of := c.fences[t.shard]
+		of := fences[t.shard]
 		for i := range of.Shards {
 			all = append(all, owned{of.Shards[i], of.Epochs[i]})
 		}

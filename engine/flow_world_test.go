@@ -40,6 +40,8 @@ type phones struct {
 	mostAll int
 }
 
+func (p *phones) Move(*evapi.Message, int) error { return evapi.ErrAlone }
+
 func (p *phones) Reply(m *evapi.Message, a evapi.Answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

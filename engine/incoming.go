@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -36,7 +37,12 @@ func (e *Engine) Message(m *evapi.Message) {
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") && e.listRooms(req) {
 		return
 	}
-	if !e.shardOfKey(req.roomKey()).inbox.request(req) {
+	hash := store.Hash(req.roomKey())
+	if !e.ownership.has(hash) && req.ofRoom() {
+		e.elsewhere(req)
+		return
+	}
+	if !e.shardOfHash(hash).inbox.request(req) {
 		e.turnAway(req, "Overloaded")
 	}
 }

@@ -8,6 +8,9 @@ type Relay interface {
 	// Reply answers the suspended request; if the connection it came on is
 	// gone, Kamailio answers by itself.
 	Reply(m *evapi.Message, a evapi.Answer)
+	// Move hands a suspended request back to Kamailio: its room, of that slot, belongs to another engine. An
+	// error means that Kamailio cannot do this.
+	Move(m *evapi.Message, slot int) error
 	// Send queues one copy, through the Kamailio via if it is connected and its queue is not
 	// full, else through another, and says which; via may be nil. The outcome comes to Engine.Result.
 	// evapi.ErrDown and evapi.ErrFull mean later, other errors never.

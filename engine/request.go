@@ -87,6 +87,11 @@ func (req *request) base() int {
 	return rcMessage
 }
 
+// ofRoom reports whether only the engine that has the room can answer.
+func (req *request) ofRoom() bool {
+	return req.refused == nil && (req.cmd == nil || req.cmd.roomAt != noRoom)
+}
+
 // person reports whether the sender may get notices: a person has written a text. Programs get the SIP
 // response alone.
 func (req *request) person() bool {

@@ -1,9 +1,16 @@
 package engine
 
-import "imcd/evapi/sipmsg"
+import (
+	"imcd/engine/store"
+	"imcd/evapi/sipmsg"
+)
 
 // handle evaluates one request and answers it, unless a commit must come first.
 func (s *shard) handle(req *request) {
+	if s.engine.ownership.loaded != nil && !s.engine.ownership.has(store.Hash(req.roomKey())) && req.ofRoom() {
+		s.engine.elsewhere(req)
+		return
+	}
 	if req.refused == nil && req.content.Kind == sipmsg.Typing {
 		s.delivery.typing(req)
 		s.reply(req, s.engine.accepted())

@@ -9,7 +9,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,24 +64,17 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	return e, nil
 }
 
-// loadAhead is how many loaded rooms may wait to be installed.
-const loadAhead = 64
-
-// Start loads the rooms and begins to serve. fleet is what the Store has given this engine, which is all
-// rooms. ctx bounds the loading only.
+// Start begins to serve. Without a fleet it loads all rooms first, else those of the shards that fleet has
+// for this engine; Own and HandOver change them. ctx bounds the loading only.
 func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
-	e.committer.fences = e.fencesOf(fleet)
-	if err := e.loadRooms(ctx); err != nil {
-		return fmt.Errorf("loading rooms: %w", err)
-	}
-	if err := e.loadSeen(ctx); err != nil {
-		return fmt.Errorf("loading answers: %w", err)
-	}
-	if err := e.loadNotes(ctx); err != nil {
-		return err
+	if fleet.Shards > 0 {
+		e.ownership.mask = uint32(fleet.Shards - 1)
+		e.ownership.loaded = make([]atomic.Bool, fleet.Shards)
+		e.ownership.owned = make(map[int64]int64)
+		e.committer.prove(e.fencesOf(store.Fleet{Shards: fleet.Shards}))
 	}
 	run, cancel := context.WithCancel(context.Background())
-	e.cancel = cancel
+	e.cancel, e.ended = cancel, run.Done()
 	e.loop("committer", func() { e.committer.run(run) })
 	e.loop("lister", func() { e.lister.run(run) })
 	e.loop("pruner", func() { e.prune(run) })
@@ -93,26 +86,17 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	for _, s := range e.shards {
 		e.loop("shard "+strconv.Itoa(s.index), func() { s.run(run) })
 	}
+	load := func() error { return e.load(ctx, store.Part{}) }
+	if fleet.Shards > 0 {
+		load = func() error { return e.Own(ctx, fleet.Owned) }
+	}
+	if err := load(); err != nil {
+		e.cancel()
+		e.loops.Wait()
+		e.cancel = nil
+		return err
+	}
 	return nil
-}
-
-// loadRooms loads rooms in this goroutine and installs them in another one, which owns all shards until
-// they run.
-func (e *Engine) loadRooms(ctx context.Context) error {
-	loaded := make(chan store.RoomState, loadAhead)
-	var installing sync.WaitGroup
-	installing.Go(func() {
-		for state := range loaded {
-			e.shardOf(state.Room.Name).install(state)
-		}
-	})
-	err := e.store.Load(ctx, store.Part{}, func(state store.RoomState) error {
-		loaded <- state
-		return nil
-	})
-	close(loaded)
-	installing.Wait()
-	return err
 }
 
 // lastFlush is how long Stop waits for the cursors to be written after ctx has ended.
@@ -200,23 +184,6 @@ func randomTag() string {
 	return hex.EncodeToString(b)
 }
 
-// loadSeen loads the answers of an earlier run.
-func (e *Engine) loadSeen(ctx context.Context) error {
-	rows, err := e.store.Seen(ctx, store.Part{}, time.Now().Add(-e.cfg.DuplicateWindow))
-	if err != nil {
-		return err
-	}
-	for _, row := range rows {
-		if row.Code == 0 {
-			continue // a sign, see signed
-		}
-		s := e.shards[row.Shard&uint32(len(e.shards)-1)]
-		s.dedupe.remember(&seenRequest{key: row.Key, at: row.At, done: true,
-			answer: evapi.Answer{Code: row.Code, RC: row.RC, Reason: row.Reason}}, time.Now())
-	}
-	return nil
-}
-
 // flush writes all cursors and waits for that until ctx ends.
 func (e *Engine) flush(ctx context.Context) {
 	done := make(chan struct{}, len(e.shards))
@@ -230,27 +197,6 @@ func (e *Engine) flush(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// loadNotes loads kept notices. They are sent one after the other, as to users that are offline.
-func (e *Engine) loadNotes(ctx context.Context) error {
-	rows, err := e.store.Notes(ctx, store.Part{}, maxKept*len(e.shards))
-	if err != nil {
-		return fmt.Errorf("loading notices: %w", err)
-	}
-	for i := range rows {
-		row := &rows[i]
-		if time.Since(row.At) > keptAge {
-			continue
-		}
-		out, err := e.composeNotice(row.Room, e.shardOf(row.Room).rooms[row.Room.Key()].title(), string(row.Body), "", row.At)
-		if err != nil {
-			e.log.Warn().Err(err).Msg("notice cannot be sent")
-			continue
-		}
-		e.shardOf(row.Room).delivery.keepStored(row.User, note{out: out, stored: row.ID, made: row.At})
-	}
-	return nil
 }
 
 // loop runs one of the engine's goroutines until it ends. After a panic its data cannot be relied on, and

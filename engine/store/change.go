@@ -17,6 +17,7 @@ const (
 	PutNote                    // insert Note
 	DeleteNote                 // delete the note with the ID of Note; nothing if there is none
 	PutSetting                 // insert or update Setting, or delete it (no Value); of a room that is not stored: nothing
+	MoveShard                  // give a shard, which the fence proves, to another engine
 )
 
 // Change is one change of stored state. The names are always in the case in
@@ -33,4 +34,5 @@ type Change struct {
 	Places   *PlacesRow   // PutPlaces
 	Note     *NoteRow     // PutNote, DeleteNote
 	Setting  *SettingRow  // PutSetting
+	Move     *Move        // MoveShard
 }

@@ -21,6 +21,12 @@ type Owned struct {
 	Epochs []int64 // of each: counts its changes of owner, up to the one that gave it to the engine
 }
 
+// Move gives a shard to another engine. Its epoch counts one more then.
+type Move struct {
+	Shard int64
+	To    int64 // the engine
+}
+
 // Fleet is what an engine has been given. The zero Fleet is that of an engine that is alone by the nature
 // of its Store: it owns everything, and commits without a fence.
 type Fleet struct {

@@ -45,6 +45,9 @@ func (b *Bots) Start(rooms BotRooms) { b.rooms = rooms }
 // Reply implements engine.Relay.
 func (b *Bots) Reply(m *evapi.Message, a evapi.Answer) { b.next.Reply(m, a) }
 
+// Move implements engine.Relay.
+func (b *Bots) Move(m *evapi.Message, slot int) error { return b.next.Move(m, slot) }
+
 // Send implements engine.Relay.
 func (b *Bots) Send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	if t := b.byKey[strings.ToLower(strings.TrimPrefix(c.To, "sip:"))]; t != nil {

@@ -34,6 +34,9 @@ type phones struct {
 	copies []string // "user: body"; guarded by mu
 }
 
+// Move says that there is no other engine.
+func (*phones) Move(*evapi.Message, int) error { return evapi.ErrAlone }
+
 func (p *phones) Reply(*evapi.Message, evapi.Answer) {}
 
 func (p *phones) Bounds() evapi.Bounds { return evapi.Bounds{Paced: true} }

@@ -1,0 +1,331 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"imcd/engine/store"
+)
+
+// Several engines may share the rooms of one Store. Each room belongs to one of the fleet's shards by its
+// name, and each of those to one engine at a time. An engine takes shards (Own) and hands them over
+// (HandOver) while it works. Requests for rooms of other engines go back to Kamailio.
+
+// ownership is which of the fleet's shards this engine has.
+type ownership struct {
+	mask   uint32        // of the hash of a room
+	loaded []atomic.Bool // by shard: its rooms are here; nil: there is no fleet, and all are
+
+	mu    sync.Mutex      // held while shards are taken or handed over
+	owned map[int64]int64 // epochs of those whose commits prove that they belong to this engine; by mu
+}
+
+// has reports whether the rooms with this hash are here.
+func (o *ownership) has(hash uint32) bool { return o.loaded == nil || o.loaded[hash&o.mask].Load() }
+
+// all reports whether this engine has all rooms.
+func (o *ownership) all() bool {
+	for i := range o.loaded {
+		if !o.loaded[i].Load() {
+			return false
+		}
+	}
+	return true
+}
+
+func (o *ownership) set(shards []int64, loaded bool) {
+	for _, s := range shards {
+		o.loaded[s].Store(loaded)
+	}
+}
+
+// fleet is what the engine owns, as a Store has it. It is called with mu held.
+func (o *ownership) fleet() store.Fleet {
+	f := store.Fleet{Shards: len(o.loaded)}
+	for i := range int64(len(o.loaded)) {
+		if epoch, is := o.owned[i]; is {
+			f.Owned.Shards, f.Owned.Epochs = append(f.Owned.Shards, i), append(f.Owned.Epochs, epoch)
+		}
+	}
+	return f
+}
+
+// Own loads the rooms of shards that the Store has given to this engine, beside those that it has, and
+// serves them from then on. Shards that it has already are ignored. After an error it serves none of the new
+// ones, and Own may be called again.
+func (e *Engine) Own(ctx context.Context, owned store.Owned) error {
+	o := &e.ownership
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var fresh []int64
+	for i, s := range owned.Shards {
+		if _, is := o.owned[s]; !is {
+			fresh = append(fresh, s)
+			o.owned[s] = owned.Epochs[i]
+		}
+	}
+	return e.take(ctx, fresh)
+}
+
+// take loads the rooms of shards that are owned. It is called with mu held.
+func (e *Engine) take(ctx context.Context, shards []int64) error {
+	if len(shards) == 0 {
+		return nil
+	}
+	o := &e.ownership
+	e.committer.prove(e.fencesOf(o.fleet()))
+	part := store.Part{Of: len(o.loaded), Shards: shards}
+	if err := e.load(ctx, part); err != nil {
+		for _, s := range shards {
+			delete(o.owned, s)
+		}
+		_ = e.drop(context.WithoutCancel(ctx), part) // ends at once if the engine does
+		e.committer.prove(e.fencesOf(o.fleet()))
+		return err
+	}
+	o.set(shards, true)
+	return nil
+}
+
+// drop forgets what an incomplete load has installed.
+func (e *Engine) drop(ctx context.Context, part store.Part) error {
+	_, err := e.eachShard(ctx, func(s *shard) []store.Change { s.cut(part.Matcher()); return nil })
+	return err
+}
+
+const (
+	// landTime is how long copies under way may take before their rooms are handed over. The new owner
+	// sends those without an outcome again, with the same Call-IDs.
+	landTime = 300 * time.Millisecond
+	// settleTime bounds the wait for commits under way.
+	settleTime = time.Second
+	settlePoll = 5 * time.Millisecond
+)
+
+// errBusy: rooms are loaded again, or the database is slow.
+var errBusy = errors.New("commits of its rooms do not end")
+
+// HandOver gives shards to other engines. Kamailio gives this engine no more requests for their rooms by now
+// (Park). Requests that it has are answered first, and copies under way may arrive. The last state of
+// the rooms and the change of their owner are one commit. After an error that is not
+// ErrDeposed the engine still has all of them.
+func (e *Engine) HandOver(ctx context.Context, moves []store.Move) error {
+	o := &e.ownership
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	part := store.Part{Of: len(o.loaded)}
+	var changes []store.Change
+	for i := range moves {
+		part.Shards = append(part.Shards, moves[i].Shard)
+		changes = append(changes, store.Change{Op: store.MoveShard, Move: &moves[i]})
+	}
+	slices.Sort(part.Shards)
+	in := part.Matcher()
+	if err := e.settleRooms(ctx, in); err != nil {
+		return fmt.Errorf("hand over %d shards: %w", len(moves), err)
+	}
+	o.set(part.Shards, false)
+	last, err := e.eachShard(ctx, func(s *shard) []store.Change { return s.cut(in) })
+	if err == nil {
+		err = e.give(ctx, part.Shards, append(last, changes...))
+	}
+	if errors.Is(err, store.ErrInvalid) { // a row of the last state; the rest of it is not worth a refusal
+		err = e.give(ctx, part.Shards, changes)
+	}
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("hand over %d shards: %w", len(moves), err)
+	if errors.Is(err, store.ErrDeposed) || ctx.Err() != nil {
+		return err
+	}
+	if again := e.take(ctx, part.Shards); again != nil {
+		err = errors.Join(err, again)
+	}
+	return err
+}
+
+// settleRooms waits until requests and commits for some rooms are finished, and for a moment for copies.
+func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool) error {
+	began := time.Now()
+	for rounds := 0; ; rounds++ {
+		var commits, copies atomic.Int64
+		_, err := e.eachShard(ctx, func(s *shard) []store.Change {
+			c, u := s.busy(in)
+			commits.Add(int64(c))
+			copies.Add(int64(u))
+			return nil
+		})
+		since := time.Since(began)
+		switch {
+		case err != nil:
+			return err
+		case rounds == 0: // a shard handles the requests in its inbox after this
+			continue
+		case commits.Load() == 0 && (copies.Load() == 0 || since >= landTime):
+			return nil
+		case commits.Load() > 0 && since >= settleTime:
+			return errBusy
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settlePoll):
+		}
+	}
+}
+
+// give commits the change of owner. It is called with mu held.
+func (e *Engine) give(ctx context.Context, shards []int64, changes []store.Change) error {
+	o := &e.ownership
+	kept := store.Fleet{Shards: len(o.loaded)}
+	mine := o.fleet()
+	for i, s := range mine.Owned.Shards {
+		if !slices.Contains(shards, s) {
+			kept.Owned.Shards = append(kept.Owned.Shards, s)
+			kept.Owned.Epochs = append(kept.Owned.Epochs, mine.Owned.Epochs[i])
+		}
+	}
+	fences := e.fencesOf(kept)
+	done := make(chan error, 1)
+	e.committer.put(&call{shard: e.shards[0], changes: changes, proves: mine.Owned,
+		stored: func() { e.committer.prove(fences) }, after: func(err error) { done <- err }})
+	select {
+	case err := <-done:
+		if err == nil {
+			for _, s := range shards {
+				delete(o.owned, s)
+			}
+		}
+		return err
+	case <-e.ended:
+		return fmt.Errorf("%w: while shards were handed over", store.ErrDeposed)
+	}
+}
+
+// eachShard runs f in every goroutine of a shard and collects what it returns.
+func (e *Engine) eachShard(ctx context.Context, f func(*shard) []store.Change) (all []store.Change, err error) {
+	answers := make(chan []store.Change, len(e.shards))
+	for _, s := range e.shards {
+		s.inbox.post(func() { answers <- f(s) })
+	}
+	for range e.shards {
+		select {
+		case changes := <-answers:
+			all = append(all, changes...)
+		case <-e.ended:
+			return all, errEnded
+		case <-ctx.Done():
+			return all, ctx.Err()
+		}
+	}
+	return all, nil
+}
+
+// errEnded: the engine was stopped meanwhile.
+var errEnded = fmt.Errorf("%w: imcd ends", store.ErrUnavailable)
+
+// busy counts what has to end before some rooms can be handed over: commits, and copies.
+func (s *shard) busy(in func(hash uint32) bool) (commits, copies int) {
+	for key, r := range s.rooms {
+		if in(store.Hash(key)) {
+			commits += r.committing
+			copies += r.inFlight + len(r.ready)
+		}
+	}
+	for key := range s.stale {
+		if in(store.Hash(key)) {
+			commits++
+		}
+	}
+	return commits, copies
+}
+
+// cut forgets some rooms and returns what the database does not know of them yet.
+func (s *shard) cut(in func(hash uint32) bool) []store.Change {
+	var changes []store.Change
+	gone := make(map[*room]struct{})
+	for key, r := range s.rooms {
+		if !in(store.Hash(key)) {
+			continue
+		}
+		changes = append(changes, s.delivery.lastChanges(r)...)
+		gone[r] = struct{}{}
+		s.removeRoom(r)
+		s.delivery.discard(r)
+		s.countOwners(r)
+	}
+	s.delivery.forgetRooms(gone)
+	return changes
+}
+
+// lastChanges makes the rows for r, as for the end of the engine.
+func (d *delivery) lastChanges(r *room) []store.Change {
+	was := d.ending
+	d.ending = true
+	changes := d.cursorChanges(r)
+	d.ending = was
+	if d.placed[r] && r.stored {
+		changes = append(changes, d.placesChange(r))
+	}
+	return changes
+}
+
+// forgetRooms gives up copies under way and kept notices of rooms that another engine has from now on.
+func (d *delivery) forgetRooms(gone map[*room]struct{}) {
+	if len(gone) == 0 {
+		return
+	}
+	names := make(map[string]struct{}, len(gone))
+	for r := range gone {
+		names[r.key] = struct{}{}
+	}
+	for _, f := range d.inFlight {
+		if _, is := gone[f.room]; is {
+			d.abandon(f)
+		}
+	}
+	for _, st := range d.streams {
+		if len(st.kept) == 0 {
+			continue
+		}
+		st.kept = slices.DeleteFunc(st.kept, func(n note) bool {
+			if n.room == nil || n.stored == 0 && n.invite == nil {
+				return false
+			}
+			_, is := names[n.room.key]
+			if is {
+				d.countKept(-1, &n)
+			}
+			return is
+		})
+		if len(st.kept) == 0 {
+			d.engine.signs.forget(st.key)
+			d.forgetStream(st)
+		}
+	}
+}
+
+// elsewhere hands a request back to Kamailio: another engine has its room, or is about to.
+func (e *Engine) elsewhere(req *request) {
+	if req.order != nil {
+		req.order.why = &refusal{code: 503, detail: rcUnavailable, reason: "Another imcd has this room"}
+		req.order.done <- struct{}{} // never waits: there is one answer
+		e.closed(req)
+		return
+	}
+	if err := e.relay.Move(req.msg, int(store.Hash(req.roomKey())&(slots-1))); err != nil {
+		e.log.Debug().Err(err).Str("room", req.roomKey()).Msg("a request cannot be handed back")
+		e.turnAway(req, "Another imcd has this room")
+		return
+	}
+	e.closed(req)
+}
+
+// slots is into how many parts Kamailio divides rooms; a shard is some of them.
+const slots = 1024
