@@ -105,15 +105,18 @@ const (
 	// settleTime bounds the wait for commits under way.
 	settleTime = time.Second
 	settlePoll = 5 * time.Millisecond
+	// takeBackTime bounds the loading of rooms that could not be handed over.
+	takeBackTime = 5 * time.Second
 )
 
 // errBusy: rooms are loaded again, or the database is slow.
 var errBusy = errors.New("commits of its rooms do not end")
 
-// HandOver gives shards to other engines. Kamailio gives this engine no more requests for their rooms by now
-// (Park). Requests that it has are answered first, and copies under way may arrive. The last state of
-// the rooms and the change of their owner are one commit. After an error that is not
-// ErrDeposed the engine still has all of them.
+// HandOver gives shards that this engine has to other engines. Kamailio gives it no more requests for their
+// rooms by now. Requests that it has are answered first, and copies under way may arrive. The last state
+// of the rooms and the change of their owner are one commit. After an error the Store still has this engine as
+// the owner, unless it is an ErrDeposed. The engine serves the rooms again then, or, if it cannot load them, once
+// Own has succeeded. ctx bounds the wait for requests and copies only.
 func (e *Engine) HandOver(ctx context.Context, moves []store.Move) error {
 	o := &e.ownership
 	o.mu.Lock()
@@ -121,55 +124,86 @@ func (e *Engine) HandOver(ctx context.Context, moves []store.Move) error {
 	part := store.Part{Of: len(o.loaded)}
 	var changes []store.Change
 	for i := range moves {
+		if _, is := o.owned[moves[i].Shard]; !is {
+			return fmt.Errorf("hand over shard %d: it is not here", moves[i].Shard)
+		}
 		part.Shards = append(part.Shards, moves[i].Shard)
 		changes = append(changes, store.Change{Op: store.MoveShard, Move: &moves[i]})
 	}
 	slices.Sort(part.Shards)
-	in := part.Matcher()
-	if err := e.settleRooms(ctx, in); err != nil {
+	if err := e.handOver(ctx, part, changes); err != nil {
 		return fmt.Errorf("hand over %d shards: %w", len(moves), err)
 	}
-	o.set(part.Shards, false)
-	last, err := e.eachShard(ctx, func(s *shard) []store.Change { return s.cut(in) })
-	if err == nil {
-		err = e.give(ctx, part.Shards, append(last, changes...))
-	}
-	if errors.Is(err, store.ErrInvalid) { // a row of the last state; the rest of it is not worth a refusal
-		err = e.give(ctx, part.Shards, changes)
-	}
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("hand over %d shards: %w", len(moves), err)
-	if errors.Is(err, store.ErrDeposed) || ctx.Err() != nil {
+	return nil
+}
+
+func (e *Engine) handOver(ctx context.Context, part store.Part, moves []store.Change) error {
+	o, in := &e.ownership, part.Matcher()
+	if err := e.settleRooms(ctx, in, landTime); err != nil {
 		return err
 	}
+	o.set(part.Shards, false)
+	// Requests of operators, which no Kamailio holds back, may have come meanwhile.
+	if err := e.settleRooms(ctx, in, 0); err != nil {
+		o.set(part.Shards, true)
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // half of the rooms would be of no use
+	last, err := e.eachShard(ctx, func(s *shard) []store.Change { return s.cut(in) })
+	if err == nil {
+		err = e.give(part.Shards, append(last, moves...))
+	}
+	if errors.Is(err, store.ErrInvalid) && len(last) > 0 { // the rest is not worth a refusal
+		err = e.give(part.Shards, moves)
+	}
+	if err == nil || errors.Is(err, store.ErrDeposed) || errors.Is(err, errEnded) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeBackTime)
+	defer cancel()
 	if again := e.take(ctx, part.Shards); again != nil {
 		err = errors.Join(err, again)
 	}
 	return err
 }
 
-// settleRooms waits until requests and commits for some rooms are finished, and for a moment for copies.
-func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool) error {
+// settleRooms waits until requests and commits for some rooms are finished, and for some time for copies.
+func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool, copies time.Duration) error {
+	// A shard handles the requests in its inbox after the first round.
+	if _, err := e.eachShard(ctx, func(*shard) []store.Change { return nil }); err != nil {
+		return err
+	}
 	began := time.Now()
-	for rounds := 0; ; rounds++ {
-		var commits, copies atomic.Int64
+	rooms := make([][]*room, len(e.shards)) // of each shard, and its own
+	look := func(s *shard) (busy, sending bool) {
+		for _, r := range rooms[s.index] {
+			busy = busy || r.committing > 0 || s.stale[r.key] != nil
+			sending = sending || r.inFlight+len(r.ready) > 0
+		}
+		return busy, sending
+	}
+	for first := true; ; first = false {
+		var busy, sending atomic.Bool
 		_, err := e.eachShard(ctx, func(s *shard) []store.Change {
-			c, u := s.busy(in)
-			commits.Add(int64(c))
-			copies.Add(int64(u))
+			if first {
+				rooms[s.index] = s.roomsIn(in)
+			}
+			b, c := look(s)
+			if b {
+				busy.Store(true)
+			}
+			if c {
+				sending.Store(true)
+			}
 			return nil
 		})
 		since := time.Since(began)
 		switch {
 		case err != nil:
 			return err
-		case rounds == 0: // a shard handles the requests in its inbox after this
-			continue
-		case commits.Load() == 0 && (copies.Load() == 0 || since >= landTime):
+		case !busy.Load() && (!sending.Load() || since >= copies):
 			return nil
-		case commits.Load() > 0 && since >= settleTime:
+		case since >= settleTime:
 			return errBusy
 		}
 		select {
@@ -181,7 +215,7 @@ func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool) err
 }
 
 // give commits the change of owner. It is called with mu held.
-func (e *Engine) give(ctx context.Context, shards []int64, changes []store.Change) error {
+func (e *Engine) give(shards []int64, changes []store.Change) error {
 	o := &e.ownership
 	kept := store.Fleet{Shards: len(o.loaded)}
 	mine := o.fleet()
@@ -204,7 +238,7 @@ func (e *Engine) give(ctx context.Context, shards []int64, changes []store.Chang
 		}
 		return err
 	case <-e.ended:
-		return fmt.Errorf("%w: while shards were handed over", store.ErrDeposed)
+		return errEnded
 	}
 }
 
@@ -230,33 +264,30 @@ func (e *Engine) eachShard(ctx context.Context, f func(*shard) []store.Change) (
 // errEnded: the engine was stopped meanwhile.
 var errEnded = fmt.Errorf("%w: imcd ends", store.ErrUnavailable)
 
-// busy counts what has to end before some rooms can be handed over: commits, and copies.
-func (s *shard) busy(in func(hash uint32) bool) (commits, copies int) {
-	for key, r := range s.rooms {
-		if in(store.Hash(key)) {
-			commits += r.committing
-			copies += r.inFlight + len(r.ready)
+// roomsIn lists some rooms, with those that are being loaded again.
+func (s *shard) roomsIn(in func(hash uint32) bool) (some []*room) {
+	for _, all := range []map[string]*room{s.rooms, s.stale} {
+		for key, r := range all {
+			if in(store.Hash(key)) {
+				some = append(some, r)
+			}
 		}
 	}
-	for key := range s.stale {
-		if in(store.Hash(key)) {
-			commits++
-		}
-	}
-	return commits, copies
+	return some
 }
 
 // cut forgets some rooms and returns what the database does not know of them yet.
 func (s *shard) cut(in func(hash uint32) bool) []store.Change {
 	var changes []store.Change
 	gone := make(map[*room]struct{})
-	for key, r := range s.rooms {
-		if !in(store.Hash(key)) {
-			continue
+	for _, r := range s.roomsIn(in) {
+		if r.left = true; s.stale[r.key] == r {
+			delete(s.stale, r.key)
+		} else {
+			changes = append(changes, s.delivery.lastChanges(r)...)
+			s.removeRoom(r)
 		}
-		changes = append(changes, s.delivery.lastChanges(r)...)
 		gone[r] = struct{}{}
-		s.removeRoom(r)
 		s.delivery.discard(r)
 		s.countOwners(r)
 	}
@@ -319,7 +350,7 @@ func (e *Engine) elsewhere(req *request) {
 		e.closed(req)
 		return
 	}
-	if err := e.relay.Move(req.msg, int(store.Hash(req.roomKey())&(slots-1))); err != nil {
+	if err := e.relay.Move(req.msg, int(req.roomHash()&(slots-1))); err != nil {
 		e.log.Debug().Err(err).Str("room", req.roomKey()).Msg("a request cannot be handed back")
 		e.turnAway(req, "Another imcd has this room")
 		return

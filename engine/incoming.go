@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -37,18 +36,21 @@ func (e *Engine) Message(m *evapi.Message) {
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") && e.listRooms(req) {
 		return
 	}
-	hash := store.Hash(req.roomKey())
-	if !e.ownership.has(hash) && req.ofRoom() {
+	if !e.ownership.has(req.roomHash()) && req.ofRoom() {
 		e.elsewhere(req)
 		return
 	}
-	if !e.shardOfHash(hash).inbox.request(req) {
+	if !e.shardOfHash(req.roomHash()).inbox.request(req) {
 		e.turnAway(req, "Overloaded")
 	}
 }
 
 // answerReceipt answers a receipt that came as an ordinary request, as in CPIM. It is not passed on.
 func (e *Engine) answerReceipt(req *request) {
+	if !e.ownership.has(req.roomHash()) {
+		e.elsewhere(req)
+		return
+	}
 	e.settle(req, e.accepted())
 	if req.content.IMDN == nil {
 		e.metrics.receipt(receiptIgnored)

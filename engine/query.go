@@ -15,6 +15,8 @@ import (
 var (
 	ErrNoRoom  = errors.New("no such room")
 	ErrBadName = errors.New("bad URI")
+	// ErrElsewhere: another imcd of the fleet has the room.
+	ErrElsewhere = errors.New("another imcd has this room")
 )
 
 // RoomInfo is one room in a list, as the module's RPC imc.list_rooms shows it.
@@ -171,8 +173,13 @@ func askShard[T any](ctx context.Context, e *Engine, room store.Name, f func(*sh
 		err   error
 	}
 	answer := make(chan reply, 1)
-	s := e.shardOf(room)
+	hash := store.Hash(room.Key())
+	s := e.shardOfHash(hash)
 	s.inbox.post(func() {
+		if !e.ownership.has(hash) {
+			answer <- reply{err: fmt.Errorf("%w: %s", ErrElsewhere, room.URI())}
+			return
+		}
 		value, err := f(s)
 		answer <- reply{value, err}
 	})

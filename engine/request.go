@@ -17,6 +17,7 @@ type request struct {
 	target  store.Name                  // request URI
 	room    store.Name                  // the room that it concerns
 	keys    struct{ from, room string } // see fromKey and roomKey
+	hash    uint32                      // of the key of room, see roomHash; 0: not made yet
 	foreign bool                        // the sender is of another domain, as Kamailio says
 	cmd     *command                    // nil for a message to the room
 	word    string                      // the command as typed
@@ -51,6 +52,14 @@ func (req *request) roomKey() string {
 		req.keys.room = req.room.Key()
 	}
 	return req.keys.room
+}
+
+// roomHash is the Hash of roomKey, made once.
+func (req *request) roomHash() uint32 {
+	if req.hash == 0 {
+		req.hash = store.Hash(req.roomKey())
+	}
+	return req.hash
 }
 
 // lateAfter is the age from which on a request is not carried out: soon Kamailio answers 503 by itself

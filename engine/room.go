@@ -119,6 +119,7 @@ type room struct {
 	id         int64 // of this incarnation, see RoomRow
 	stored     bool  // the database knows id
 	committing int   // commits under way
+	left       bool  // another engine has it, or this one has loaded it again
 
 	seq    uint64 // the last number given; its commit may be under way
 	last   uint64 // last message that is durable

@@ -22,6 +22,7 @@ func (s *shard) done(t *call, err error) {
 	}
 	again := false
 	switch {
+	case t.room != nil && t.room.left:
 	case errors.Is(err, errSuperseded):
 		again = s.superseded(t)
 	case errors.Is(err, store.ErrUnavailable):

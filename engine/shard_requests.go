@@ -1,13 +1,12 @@
 package engine
 
 import (
-	"imcd/engine/store"
 	"imcd/evapi/sipmsg"
 )
 
 // handle evaluates one request and answers it, unless a commit must come first.
 func (s *shard) handle(req *request) {
-	if s.engine.ownership.loaded != nil && !s.engine.ownership.has(store.Hash(req.roomKey())) && req.ofRoom() {
+	if !s.engine.ownership.has(req.roomHash()) && req.ofRoom() {
 		s.engine.elsewhere(req)
 		return
 	}
