@@ -97,7 +97,7 @@ func (w *fleetWorld) handOver(from, to *fleetEngine, some uint64) {
 		return
 	}
 	select {
-	case from.moves <- moves:
+	case from.moves <- handOver{moves, make(chan error, 1)}:
 	default: // it has not begun with the last ones
 	}
 }

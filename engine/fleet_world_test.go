@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
-	"pgregory.net/rapid"
 
 	"imcd/engine/store"
 	"imcd/evapi"
@@ -25,6 +24,20 @@ type memFleet struct {
 	last   map[int64]uint64
 	writes [fleetShards][]string // "engine epoch" of each commit that was carried out
 	faults []string              // commits that wrote to shards which they did not name
+
+	loadErr error // of loads of rooms, behind the first room; nil: none
+}
+
+func (f *memFleet) Load(ctx context.Context, part store.Part, fn func(store.RoomState) error) error {
+	f.mu.Lock()
+	fails := f.loadErr
+	f.mu.Unlock()
+	return f.memStore.Load(ctx, part, func(state store.RoomState) error {
+		if err := fn(state); err != nil || fails == nil {
+			return err
+		}
+		return fails
+	})
 }
 
 const fleetShards = 8
@@ -230,8 +243,14 @@ type fleetEngine struct {
 	e     *Engine
 	store *fleetStore
 	relay *fleetRelay
-	moves chan []store.Move
+	moves chan handOver
 	cease chan struct{} // closed to end the goroutine
+}
+
+// handOver asks an engine to hand shards over.
+type handOver struct {
+	moves []store.Move
+	done  chan error // takes the outcome
 }
 
 // fleetRequest is a message that a client has sent, maybe more than once.
@@ -252,7 +271,7 @@ type parkedRequest struct {
 
 // fleetWorld is a Kamailio with several engines.
 type fleetWorld struct {
-	t        *rapid.T
+	t        tester
 	fleet    *memFleet
 	engines  []*fleetEngine
 	requests []*fleetRequest
@@ -267,7 +286,7 @@ type fleetWorld struct {
 	parked []parkedRequest           // by mu
 }
 
-func newFleetWorld(t *rapid.T) *fleetWorld {
+func newFleetWorld(t tester) *fleetWorld {
 	w := &fleetWorld{t: t, fleet: newMemFleet(), relay: &fakeRelay{}}
 	w.maker = &house{t: t, store: w.fleet.memStore}
 	return w
@@ -276,7 +295,7 @@ func newFleetWorld(t *rapid.T) *fleetWorld {
 // start starts an engine that owns nothing.
 func (w *fleetWorld) start() *fleetEngine {
 	s := &fleetStore{memFleet: w.fleet, id: int64(len(w.engines) + 1)}
-	f := &fleetEngine{store: s, moves: make(chan []store.Move, 1), cease: make(chan struct{})}
+	f := &fleetEngine{store: s, moves: make(chan handOver, 1), cease: make(chan struct{})}
 	f.relay = &fleetRelay{world: w, engine: f, fakeRelay: &fakeRelay{answers: map[*evapi.Message]chan evapi.Answer{},
 		codes: map[string]evapi.Result{}, once: map[string]evapi.Result{}, rtt: time.Millisecond}}
 	cfg := DefaultConfig()
@@ -300,12 +319,12 @@ func (w *fleetWorld) follow(f *fleetEngine) {
 		select {
 		case <-f.cease:
 			return
-		case moves := <-f.moves:
-			w.park(f, moves)
-			err := f.e.HandOver(context.Background(), moves)
-			if err == nil {
+		case h := <-f.moves:
+			w.park(f, h.moves)
+			err := f.e.HandOver(context.Background(), h.moves)
+			if h.done <- err; err == nil {
 				w.mu.Lock()
-				w.handed += len(moves)
+				w.handed += len(h.moves)
 				w.mu.Unlock()
 			} else if errors.Is(err, store.ErrDeposed) || errors.Is(err, errEnded) {
 				continue

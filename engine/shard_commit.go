@@ -81,9 +81,10 @@ func (s *shard) countOwners(r *room) {
 }
 
 // unresolved answers the sender of t, of which it is not known whether it is stored. Until that is
-// known, repetitions get the same answer.
+// known, repetitions get the same answer. It may be called again: each half of a batch that the database
+// refuses is a commit of its own.
 func (s *shard) unresolved(t *call) {
-	if !t.asked() || t.early {
+	if !t.asked() || t.early || t.unsure {
 		return
 	}
 	t.unsure = true

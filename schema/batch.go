@@ -32,6 +32,7 @@ type batch struct {
 	seen        []seenRow
 	dropNotes   []idRow
 	putNotes    []noteRow
+	moves       []store.Move
 }
 
 // idsNeeded returns the rooms whose stored ids compact must know: rooms that may get
@@ -66,6 +67,7 @@ type outcomes struct {
 	rooms   map[store.Name]*outcome[store.RoomRow]
 	members map[store.Name]map[store.Name]*outcome[store.MemberRow]
 	left    *leftovers
+	moves   []store.Move
 	seq     int
 	deliveries
 }
@@ -106,6 +108,8 @@ func (f *outcomes) add(c store.Change) {
 		for _, duplicate := range f.left.members[memberKey(c.Member.Room, c.Member.User)] {
 			f.dropMember(c.Member.Room, duplicate)
 		}
+	case store.MoveShard:
+		f.moves = append(f.moves, *c.Move)
 	default:
 		f.addDelivery(c)
 	}
@@ -165,6 +169,7 @@ func (f *outcomes) batch() batch {
 		}
 	}
 	b.sort()
+	b.moves = f.moves
 	f.deliveries.into(&b)
 	return b
 }

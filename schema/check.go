@@ -77,6 +77,8 @@ func checkDelivery(c store.Change) error {
 		return nil
 	case c.Op == store.PutSeen && c.Seen != nil:
 		return checkPlain("reason", c.Seen.Reason)
+	case c.Op == store.MoveShard && c.Move != nil:
+		return nil
 	}
 	return fmt.Errorf("unknown operation %d, or one without its row", c.Op)
 }

@@ -50,7 +50,7 @@ func (s *Store) commit(ctx context.Context, f store.Fence, changes []store.Chang
 	if s.EngineID() == 0 {
 		f = store.Fence{}
 	}
-	if err := cmp.Or(s.checkFence(f), checkChanges(changes)); err != nil {
+	if err := cmp.Or(s.checkFence(f), checkChanges(changes), checkMoves(f, changes)); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	err := s.carryOut(ctx, f, changes, again)
@@ -177,6 +177,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.seen, sqlPutSeen) },
 		func() error { return execRows(ctx, s, tx, b.dropNotes, sqlDropNotes) },
 		func() error { return execRows(ctx, s, tx, b.putNotes, sqlPutNotes) },
+		func() error { return s.moveShards(ctx, tx, b.moves) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

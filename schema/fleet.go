@@ -18,8 +18,10 @@ import (
 // all shards, and the others are spares: they judge it by its beats, and one of them takes over.
 
 const (
-	// sqlSweep forgets engines that are gone and own nothing. One that only sleeps will find no row
-	// of its own, and sees that it was deposed.
+	// sqlGone locks engines that are gone, and waits for moves of shards to them. sqlSweep, which sees these,
+	// forgets those that own nothing. One that only sleeps will find no row of its own, and sees that it was
+	// deposed.
+	sqlGone  = `SELECT id FROM imcd_fences WHERE gone ORDER BY id FOR UPDATE`
 	sqlSweep = `WITH swept AS (DELETE FROM imcd_fences f
 			WHERE gone AND NOT EXISTS (SELECT 1 FROM imcd_shards s WHERE s.engine = f.id) RETURNING id)
 		DELETE FROM imcd_engines WHERE id IN (SELECT id FROM swept)`
@@ -93,13 +95,28 @@ func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerol
 		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1),
 		judged: make(chan struct{}, 1)}
 	m.self.Run = m.run
-	if _, err := db.ExecContext(ctx, sqlSweep); err != nil {
+	if err := sweep(ctx, db); err != nil {
 		return nil, err
 	}
 	if err := db.QueryRowContext(ctx, sqlRegister, m.self.encode()).Scan(&m.me); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// sweep forgets engines that have ended.
+func sweep(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	for _, statement := range []string{sqlGone, sqlSweep} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 func (m *member) id() int64 { return m.me }

@@ -68,6 +68,10 @@ func (m *fleetModel) commits(me int64, f store.Fence) bool {
 	return true
 }
 
+func putMove(shard, to int64) store.Change {
+	return store.Change{Op: store.MoveShard, Move: &store.Move{Shard: shard, To: to}}
+}
+
 // TestFleetModel: whatever several engines believe and do, in whatever order, only the owner of a shard
 // writes to its room, each batch once.
 func TestFleetModel(t *testing.T) {
@@ -172,6 +176,40 @@ func TestFleetModel(t *testing.T) {
 				model.last[e.id] = f.Batch
 			}
 		}
+		move := func(*rapid.T) {
+			e, to := any(), any()
+			var moves []store.Change
+			f := store.Fence{Batch: e.batch + 1, Owned: e.owned}
+			for _, shard := range e.owned.Shards {
+				if rapid.IntRange(0, 3).Draw(r, "move") == 0 {
+					moves = append(moves, putMove(shard, to.id))
+				}
+			}
+			if len(moves) == 0 {
+				return
+			}
+			e.batch++
+			room := rapid.IntRange(0, rooms-1).Draw(r, "room")
+			says := slices.Contains(e.owned.Shards, int64(room))
+			if e.changes = moves; says {
+				e.changes = append(e.changes, putMessage(int64(room+1), e.said[room]+1, nil))
+			}
+			err := e.s.Commit(testContext(t), f, e.changes)
+			switch holds := model.commits(e.id, f); {
+			case !holds && errors.Is(err, ErrDeposed) || holds && model.gone[to.id] && errors.Is(err, ErrInvalid):
+				return
+			case !holds || model.gone[to.id] || err != nil:
+				r.Fatalf("move %+v by %d to %d: %v", f, e.id, to.id, err)
+			}
+			model.last[e.id] = f.Batch
+			if says {
+				model.seq[room]++
+			}
+			for _, c := range moves {
+				model.owner[c.Move.Shard] = to.id
+				model.epoch[c.Move.Shard]++
+			}
+		}
 		leave := func(*rapid.T) {
 			e := any()
 			if _, err := plain.db.ExecContext(testContext(t), sqlLeave, e.id); err != nil {
@@ -206,7 +244,7 @@ func TestFleetModel(t *testing.T) {
 				}
 			}
 		}
-		r.Repeat(map[string]func(*rapid.T){"start": start, "look": look, "take": take, "say": say, "leave": leave,
+		r.Repeat(map[string]func(*rapid.T){"start": start, "look": look, "take": take, "say": say, "move": move, "leave": leave,
 			"": check})
 	})
 }

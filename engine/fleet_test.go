@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// roomShard is the shard of room r.
+var roomShard = int64(store.Hash("r@x.org") % fleetShards)
+
+// twoEngines is a world with two engines, of which the first has everything, and a room r with alice and bob.
+func twoEngines(t *testing.T, test func(w *fleetWorld, a, b *fleetEngine)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFleetWorld(t)
+		a, b := w.start(), w.start()
+		defer w.end()
+		w.takeOver(nil, a)
+		w.must(w.say("alice", "r", "#create"))
+		w.must(w.say("bob", "r", "#join"))
+		test(w, a, b)
+	})
+}
+
+// move lets a hand the shard of r over to an engine.
+func (w *fleetWorld) move(a *fleetEngine, to int64) error {
+	done := make(chan error, 1)
+	a.moves <- handOver{[]store.Move{{Shard: roomShard, To: to}}, done}
+	return <-done
+}
+
+// copiesTo are the Call-IDs and texts of what a user has got.
+func (w *fleetWorld) copiesTo(user, text string) (ids []string) {
+	for _, c := range w.relay.copies {
+		if strings.HasPrefix(c.to, "sip:"+user+"@") && strings.Contains(c.body, text) {
+			ids = append(ids, c.callID)
+		}
+	}
+	return ids
+}
+
+// TestHandOverWhileCopiesAreUnderWay: a copy that has no outcome holds a move up for a moment only. The new owner
+// sends it again under the same Call-ID, and the old one knows nothing of the room any more.
+func TestHandOverWhileCopiesAreUnderWay(t *testing.T) {
+	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+		a.relay.set(func() { a.relay.codes["bob"] = evapi.Result{} })
+		w.must(w.say("alice", "r", "hello"))
+		began := time.Now()
+		if err := w.move(a, b.store.id); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < landTime || took > 2*landTime {
+			t.Errorf("it took %v", took)
+		}
+		w.must(w.say("alice", "r", "again"))
+		if ids := w.copiesTo("bob", "hello"); len(ids) != 2 || ids[0] != ids[1] {
+			t.Errorf("the copies are %v", ids)
+		}
+		if ids := w.copiesTo("bob", "again"); len(ids) != 1 {
+			t.Errorf("the copies of the next message are %v", ids)
+		}
+		a.e.Result(evapi.Result{CallID: w.copiesTo("bob", "hello")[0], Code: 200}) // at last
+		var refused *Refused
+		if err := a.e.DestroyRoom(context.Background(), "sip:r@x.org"); !errors.As(err, &refused) || refused.Code != 503 {
+			t.Errorf("an operator gets %v", err)
+		}
+		if _, err := a.e.Members(context.Background(), "sip:r@x.org"); !errors.Is(err, ErrElsewhere) {
+			t.Errorf("a query gets %v", err)
+		}
+		if m, err := b.e.Members(context.Background(), "sip:r@x.org"); err != nil || m.Count != 2 {
+			t.Errorf("the members are %v, %v", m, err)
+		}
+		if n := a.e.credits.inUse(); n != 0 {
+			t.Errorf("%d copies are under way", n)
+		}
+	})
+}
+
+// TestHandOverWaitsForCommits: a request whose commit is under way is answered by the engine that has it, and its
+// message is sent once.
+func TestHandOverWaitsForCommits(t *testing.T) {
+	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+		w.freeze(a)
+		a.relay.set(func() { a.relay.down = false })
+		q := w.say("alice", "r", "hello")
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() { done <- w.move(a, b.store.id) }()
+		<-time.After(settleTime / 2)
+		w.wake(a)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if w.listen(); q.code != 200 {
+			t.Errorf("it is answered %d", q.code)
+		}
+		<-time.After(time.Second)
+		if ids := w.copiesTo("bob", "hello"); len(ids) != 1 {
+			t.Errorf("the copies are %v", ids)
+		}
+	})
+}
+
+// TestHandOverInVain: the engine goes on with rooms that it cannot hand over.
+func TestHandOverInVain(t *testing.T) {
+	for what, c := range map[string]struct {
+		prepare func(w *fleetWorld, a, b *fleetEngine)
+		want    error
+	}{
+		"the other one is gone": {func(w *fleetWorld, a, b *fleetEngine) { w.takeOver(b, a) }, store.ErrInvalid},
+		"a commit does not end": {func(w *fleetWorld, a, b *fleetEngine) {
+			w.freeze(a)
+			w.say("alice", "r", "before")
+			synctest.Wait()
+			time.AfterFunc(settleTime+100*time.Millisecond, func() { w.wake(a) })
+		}, errBusy},
+	} {
+		t.Run(what, func(t *testing.T) {
+			twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+				c.prepare(w, a, b)
+				if err := w.move(a, b.store.id); !errors.Is(err, c.want) {
+					t.Errorf("the error is %v", err)
+				}
+				<-time.After(time.Second)
+				w.must(w.say("alice", "r", "hello"))
+				<-time.After(time.Second)
+				if ids := w.copiesTo("bob", "hello"); len(ids) != 1 {
+					t.Errorf("the copies are %v", ids)
+				}
+				if owned := w.fleet.owned(a.store.id).Shards; !slices.Contains(owned, roomShard) {
+					t.Errorf("it owns %v", owned)
+				}
+			})
+		})
+	}
+}
+
+// TestHandOverOfOthers: nobody hands over the shards of others.
+func TestHandOverOfOthers(t *testing.T) {
+	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+		if err := w.move(b, a.store.id); err == nil {
+			t.Error("it has handed over a shard of another engine")
+		}
+		w.must(w.say("alice", "r", "hello"))
+	})
+}
+
+// TestOwnAgain: an engine that could not load its rooms hands requests back, and can try it again.
+func TestOwnAgain(t *testing.T) {
+	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+		w.fleet.mu.Lock()
+		w.fleet.loadErr = fmt.Errorf("%w: for now", store.ErrUnavailable)
+		w.fleet.mu.Unlock()
+		if err := w.move(a, b.store.id); err != nil {
+			t.Fatal(err)
+		}
+		q := w.say("alice", "r", "hello")
+		<-time.After(time.Second)
+		if w.listen(); q.code != 0 {
+			t.Errorf("it is answered %d by nobody", q.code)
+		}
+		w.fleet.mu.Lock()
+		w.fleet.loadErr = nil
+		w.fleet.mu.Unlock()
+		<-time.After(time.Second)
+		if w.listen(); q.code != 200 {
+			t.Errorf("it is answered %d", q.code)
+		}
+		if rooms := len(b.e.shardOf(store.Name{User: "r", Host: "x.org"}).rooms); rooms != 1 {
+			t.Errorf("it has %d rooms", rooms)
+		}
+	})
+}
