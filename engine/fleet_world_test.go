@@ -94,6 +94,8 @@ func (f *memFleet) touches(changes []store.Change) (shards []int64) {
 			byID(c.Progress.Room)
 		case store.PutPlaces:
 			byID(c.Places.Room)
+		case store.PutSetting:
+			byID(c.Setting.Room)
 		case store.MoveShard:
 			shards = append(shards, c.Move.Shard)
 		}

@@ -116,6 +116,8 @@ func coded(err error) error {
 		code = codeUnknownUser
 	case errors.Is(err, engine.ErrBadName):
 		code = jsonrpc.CodeInvalidParams
+	case errors.Is(err, engine.ErrElsewhere):
+		code = codeBusy
 	case errors.As(err, &refused):
 		code = refusedCode(refused.Code)
 	case errors.Is(err, context.DeadlineExceeded):
