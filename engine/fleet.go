@@ -173,7 +173,7 @@ func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool, cop
 	if _, err := e.eachShard(ctx, func(*shard) []store.Change { return nil }); err != nil {
 		return err
 	}
-	began := time.Now()
+	began, calm := time.Now(), time.Now() // calm: since then there were no commits
 	rooms := make([][]*room, len(e.shards)) // of each shard, and its own
 	look := func(s *shard) (busy, sending bool) {
 		for _, r := range rooms[s.index] {
@@ -197,14 +197,15 @@ func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool, cop
 			}
 			return nil
 		})
-		since := time.Since(began)
 		switch {
 		case err != nil:
 			return err
-		case !busy.Load() && (!sending.Load() || since >= copies):
+		case busy.Load():
+			if calm = time.Now(); calm.Sub(began) >= settleTime {
+				return errBusy
+			}
+		case !sending.Load() || time.Since(calm) >= copies:
 			return nil
-		case since >= settleTime:
-			return errBusy
 		}
 		select {
 		case <-ctx.Done():
