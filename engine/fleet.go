@@ -173,7 +173,7 @@ func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool, cop
 	if _, err := e.eachShard(ctx, func(*shard) []store.Change { return nil }); err != nil {
 		return err
 	}
-	began, calm := time.Now(), time.Now() // calm: since then there were no commits
+	began, calm := time.Now(), time.Now()   // calm: since then there were no commits
 	rooms := make([][]*room, len(e.shards)) // of each shard, and its own
 	look := func(s *shard) (busy, sending bool) {
 		for _, r := range rooms[s.index] {
