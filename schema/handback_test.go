@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"imcd/engine/store"
+	"imcd/evapi/evapitest/imcmodule"
 	"imcd/schema/schematest"
 )
 
@@ -48,28 +49,28 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	m := startModule(t, url)
+	m := imcmodule.Start(t, url)
 	wantOwners := map[string]string{"sip:chat-a@example.org": "sip:alice@example.org",
 		"sip:chat-p@example.org": "sip:bob@example.org", "sip:chat-t@example.org": "sip:heidi@example.org"}
-	if got := m.owners(t); !reflect.DeepEqual(got, wantOwners) {
+	if got := m.Owners(t); !reflect.DeepEqual(got, wantOwners) {
 		t.Errorf("the module sees the owners %v, want %v", got, wantOwners)
 	}
-	if got := m.members(t, "chat-p"); len(got) != 4 {
+	if got := m.Members(t, "chat-p"); len(got) != 4 {
 		t.Errorf("the module sees %v in chat-p", got)
 	}
 	// What the module lets its users do shows the flags: a member may speak, an
 	// invited one may not; an admin may remove, a member may not; a private
 	// room is joined by invitation.
-	m.say(t, "carol", "chat-p", "hello")
-	if code := m.try(t, "dave", "chat-p", "hello"); code == 200 {
+	m.Say(t, "carol", "chat-p", "hello")
+	if code := m.Try(t, "dave", "chat-p", "hello"); code == 200 {
 		t.Error("an invited user speaks")
 	}
-	m.say(t, "dave", "chat-p", "#accept")
-	m.say(t, "dave", "chat-p", "hello")
-	m.try(t, "mallory", "chat-p", "#join")
-	m.try(t, "grace", "chat-t", "#remove frank")
-	m.say(t, "ben", "chat-a", "#remove cliff")
-	m.stop(t)
+	m.Say(t, "dave", "chat-p", "#accept")
+	m.Say(t, "dave", "chat-p", "hello")
+	m.Try(t, "mallory", "chat-p", "#join")
+	m.Try(t, "grace", "chat-t", "#remove frank")
+	m.Say(t, "ben", "chat-a", "#remove cliff")
+	m.Stop(t)
 
 	want["chat-p dave"] = 0
 	delete(want, "chat-a cliff")
@@ -78,7 +79,7 @@ func TestModuleTakesOverWhatWeWrote(t *testing.T) {
 	got := flagsOf(rooms)
 	delete(got, "chat-p mallory") // the module notes who knocked as invited, so far without an invitation
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("taken back\n%v, want\n%v\n%s", got, want, m.log)
+		t.Errorf("taken back\n%v, want\n%v\n%s", got, want, m.Log())
 	}
 	i := slices.IndexFunc(rooms["sip:chat-p@example.org"].Members,
 		func(m store.MemberRow) bool { return m.User == at("erin") })
@@ -101,24 +102,24 @@ func TestWeTakeOverWhatTheModuleWrote(t *testing.T) {
 	if err := schematest.Server(t).Exec(testContext(t), name, kamailioSQL(t)); err != nil {
 		t.Fatal(err)
 	}
-	m := startModule(t, url)
-	m.say(t, "alice", "chat-a", "#create chat-a")
-	m.say(t, "ben", "chat-a", "#join chat-a")
-	m.say(t, "cliff", "chat-a", "#join chat-a")
-	m.say(t, "bob", "chat-p", "#create chat-p private")
-	m.say(t, "bob", "chat-p", "#invite dave chat-p")
-	m.say(t, "bob", "chat-p", "#invite erin chat-p")
-	m.say(t, "erin", "chat-p", "#accept chat-p")
-	m.say(t, "zoe", "chat-z", "#create chat-z")
-	m.say(t, "zoe", "chat-z", "#destroy chat-z")
-	m.say(t, "cliff", "chat-a", "#leave chat-a")
-	m.stop(t)
+	m := imcmodule.Start(t, url)
+	m.Say(t, "alice", "chat-a", "#create chat-a")
+	m.Say(t, "ben", "chat-a", "#join chat-a")
+	m.Say(t, "cliff", "chat-a", "#join chat-a")
+	m.Say(t, "bob", "chat-p", "#create chat-p private")
+	m.Say(t, "bob", "chat-p", "#invite dave chat-p")
+	m.Say(t, "bob", "chat-p", "#invite erin chat-p")
+	m.Say(t, "erin", "chat-p", "#accept chat-p")
+	m.Say(t, "zoe", "chat-z", "#create chat-z")
+	m.Say(t, "zoe", "chat-z", "#destroy chat-z")
+	m.Say(t, "cliff", "chat-a", "#leave chat-a")
+	m.Stop(t)
 	s := open(t, url, Options{})
 	rooms := load(t, s)
 	want := map[string]int{"chat-a": 0, "chat-a alice": store.MemberOwner, "chat-a ben": 0,
 		"chat-p": store.RoomPrivate, "chat-p bob": store.MemberOwner, "chat-p dave": store.MemberInvited, "chat-p erin": 0}
 	if got := flagsOf(rooms); !maps.Equal(got, want) {
-		t.Errorf("taken over\n%v, want\n%v\n%s", got, want, m.log)
+		t.Errorf("taken over\n%v, want\n%v\n%s", got, want, m.Log())
 	}
 	for _, r := range rooms {
 		if r.Members[0].Flag != store.MemberOwner {

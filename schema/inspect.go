@@ -33,32 +33,51 @@ func ownTables(d dialect) []string {
 // and written to, and which tables are missing. The errors are those of Open, and
 // ErrNoFile. Target is set whenever dbURL can be read.
 func Inspect(ctx context.Context, dbURL string, opts Options) (Inspection, error) {
-	opts = opts.withDefaults()
+	s, found, err := look(ctx, dbURL, opts.withDefaults())
+	if err == nil {
+		_ = s.Close() // it was only read
+	}
+	return found, err
+}
+
+// look opens a database for Inspect, or for somebody who reads.
+func look(ctx context.Context, dbURL string, opts Options) (_ *Store, found Inspection, err error) {
 	if err := opts.check(); err != nil {
-		return Inspection{}, err
+		return nil, found, err
 	}
 	d, err := openDialect(dbURL, opts)
 	if err != nil {
-		return Inspection{}, err
+		return nil, found, err
 	}
-	found := Inspection{Target: d.target()}
+	found.Target = d.target()
 	if file, ok := d.(*sqliteDialect); ok {
 		if _, err := os.Stat(file.path); errors.Is(err, fs.ErrNotExist) {
-			return found, fmt.Errorf("%w: %s", ErrNoFile, file.path)
+			return nil, found, fmt.Errorf("%w: %s", ErrNoFile, file.path)
 		}
 	}
 	db, err := d.open()
 	if err != nil {
-		return found, errURL("%w", err)
+		return nil, found, errURL("%w", err)
 	}
-	defer db.Close() // it was only read
+	s := &Store{opts: opts, db: db, dialect: d, names: replacer(d, opts)}
+	defer func() {
+		if err != nil {
+			_ = db.Close() // it was only read
+		}
+	}()
 	if err := d.ping(ctx, db); err != nil {
-		return found, wrap(ctx, "reach "+d.target(), err)
+		return nil, found, wrap(ctx, "reach "+d.target(), err)
 	}
-	s := &Store{opts: opts, db: db, dialect: d}
 	if err := s.checkEncoding(ctx); err != nil {
-		return found, wrap(ctx, d.target(), err)
+		return nil, found, wrap(ctx, d.target(), err)
 	}
+	err = s.inspect(ctx, &found)
+	return s, found, err
+}
+
+// inspect looks at the tables.
+func (s *Store) inspect(ctx context.Context, found *Inspection) error {
+	d, db := s.dialect, s.db
 	for _, t := range s.baseTables() {
 		found.Tables = append(found.Tables, t.table)
 		info, err := d.table(ctx, db, t.table)
@@ -66,18 +85,18 @@ func Inspect(ctx context.Context, dbURL string, opts Options) (Inspection, error
 			err = s.checkTable(ctx, db, t, info)
 		}
 		if err != nil {
-			return found, wrap(ctx, "look at table "+t.table, err)
+			return wrap(ctx, "look at table "+t.table, err)
 		}
 	}
 	found.Tables = append(found.Tables, ownTables(d)...)
 	for _, table := range found.Tables {
 		info, err := d.table(ctx, db, table)
 		if err != nil {
-			return found, wrap(ctx, "look at table "+table, err)
+			return wrap(ctx, "look at table "+table, err)
 		}
 		if len(info.columns) == 0 {
 			found.Missing = append(found.Missing, table)
 		}
 	}
-	return found, nil
+	return nil
 }

@@ -56,7 +56,7 @@ func replacer(d dialect, opts Options) *strings.Replacer {
 	for name, row := range map[string]any{"room": roomRow{}, "member": memberRow{}, "id": idRow{},
 		"message": messageRow{}, "head": headRow{}, "cursor": cursorRow{}, "progress": progressRow{}, "places": placesRow{},
 		"seen": seenRow{}, "setting": settingRow{}, "note": noteRow{}, "key": keyRow{}, "kept": keptRow{},
-		"device": deviceRow{}} {
+		"device": deviceRow{}, "module_room": ModuleRoom{}, "module_member": ModuleMember{}} {
 		names = append(names, "{"+name+"_rows}", d.rows(columnsOf(row)))
 	}
 	return strings.NewReplacer(names...)

@@ -110,7 +110,7 @@ func TestImportErrors(t *testing.T) {
 	checkError(t, nil, []string{"import-cfg"}, exitUsage, "1 arg")
 	code, stdout, stderr := imcctl(nil, "import-cfg", hidden, "-A", "WITH_IMC")
 	if code != 0 || stderr != "" || !strings.Contains(stdout, "# db_url (") || !strings.Contains(stdout,
-		"move the tables") || strings.Contains(stdout, "hunter2") {
+		"copy --from 'mysql://u@h/d' -c imcd.yaml") || strings.Contains(stdout, "hunter2") {
 		t.Errorf("exit code %d, %q\n%s", code, stderr, stdout)
 	}
 }

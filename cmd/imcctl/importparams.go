@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"imcd/cmd/imcctl/internal/dbcopy"
 	"imcd/cmd/imcctl/internal/kamcfg"
 	"imcd/cmd/imcd/check"
 )
@@ -47,6 +48,10 @@ func convertURL(v string) (string, string, error) {
 	switch scheme, _, _ := strings.Cut(v, ":"); scheme {
 	case "postgres":
 		return v, "", nil
+	case "mysql", "mariadb":
+		return "", "", fmt.Errorf("imcd works with PostgreSQL or SQLite: set db_url for it, or leave it out for an SQLite "+
+			"file of imcd's own, stop Kamailio, and copy the rooms: MYSQL_PWD=... imcctl copy --from '%s' -c imcd.yaml",
+			dbcopy.WithoutPassword(v))
 	case "sqlite":
 		return "", "", fmt.Errorf("SQLite files are written sqlite://FILE here; move the tables and set db_url")
 	default:
@@ -95,7 +100,8 @@ func writeParams(b *bytes.Buffer, found *kamcfg.Result) error {
 		p, given := last[m.name]
 		if !given {
 			if m.name == "db_url" {
-				b.WriteString("# db_url was not set; the module then takes a MySQL server. Without it imcd has an SQLite file.\n")
+				b.WriteString("# db_url was not set; the module then takes a MySQL server. Without it imcd has an SQLite file.\n" +
+					"# The rooms move by: MYSQL_PWD=... imcctl copy --from mysql://kamailio@localhost/kamailio -c imcd.yaml\n")
 			}
 			continue
 		}

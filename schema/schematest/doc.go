@@ -1,4 +1,4 @@
-// Package schematest runs real PostgreSQL servers for tests, demonstrations and
+// Package schematest runs real PostgreSQL servers (and for imcctl copy MariaDB) for tests, demonstrations and
 // benchmarks: one of its own per server, in a folder of its own, on a free port
 // of 127.0.0.1. Nothing of a server that runs on the machine anyway is touched.
 //

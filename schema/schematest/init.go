@@ -103,14 +103,17 @@ func (p *Postgres) command(ctx context.Context, program string, args ...string) 
 }
 
 // credential returns whom to run PostgreSQL as; nil: ourselves.
-func credential() (*syscall.Credential, error) {
+func credential() (*syscall.Credential, error) { return credentialOf("postgres") }
+
+// credentialOf returns whom to run a server as that refuses to run as root: the user of that name, or nobody.
+func credentialOf(name string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	u, err := user.Lookup("postgres")
+	u, err := user.Lookup(name)
 	if err != nil {
 		if u, err = user.Lookup("nobody"); err != nil {
-			return nil, fmt.Errorf("PostgreSQL does not run as root: %w", err)
+			return nil, fmt.Errorf("the server does not run as root: %w", err)
 		}
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)

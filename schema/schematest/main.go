@@ -26,18 +26,19 @@ type shared struct {
 	made int // databases, by mu
 }
 
-// Main runs a package's tests, ends the shared server and exits; with failure
+// Main runs a package's tests, ends the shared servers and exits; with failure
 // also if a goroutine is left running. Use it in TestMain.
 func Main(m *testing.M, options ...goleak.Option) {
 	goleak.VerifyTestMain(run{m}, options...)
 }
 
-// run ends the shared server when the tests have run.
+// run ends the shared servers when the tests have run.
 type run struct{ m *testing.M }
 
 // Run implements goleak.TestingM.
 func (r run) Run() int {
 	code := r.m.Run()
+	maria.stop()
 	if err := server.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return max(code, 1)

@@ -1,4 +1,5 @@
-package schema
+// Package imcmodule runs a Kamailio with its own imc module on a database, for tests.
+package imcmodule
 
 import (
 	"context"
@@ -10,18 +11,20 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
 )
 
-// moduleConfig is a Kamailio that runs its own imc module on a database. The
+// config is a Kamailio that runs its own imc module on a database. The
 // module sends everything to one place, which answers 200. Without TCP: Kamailio's
 // process for it sometimes hangs when Kamailio stops, and the module then never
 // writes its rooms back.
-const moduleConfig = `
+const config = `
 debug=2
 log_stderror=yes
 disable_tcp=yes
@@ -32,7 +35,7 @@ loadmodule "sl.so"
 loadmodule "pv.so"
 loadmodule "textops.so"
 loadmodule "jsonrpcs.so"
-loadmodule "db_postgres.so"
+loadmodule "db_%s.so"
 loadmodule "imc.so"
 modparam("jsonrpcs", "transport", 4)
 modparam("jsonrpcs", "dgram_socket", "udp:%s")
@@ -45,37 +48,42 @@ request_route {
 }
 `
 
-// module is a running Kamailio with the imc module.
-type module struct {
+// Domain is that of all rooms and users.
+const Domain = "example.org"
+
+// Module is a running Kamailio with the imc module. Its methods are for one goroutine.
+type Module struct {
 	port int
 	rpc  string // host:port
 	ua   map[string]*evapitest.UA
 	cmd  *exec.Cmd
-	log  *logBuffer
+	log  *kit.Output
 	done chan struct{} // closed when Kamailio has ended
 }
 
-func startModule(t *testing.T, dbURL string) *module {
+// Start starts a Kamailio that ends with the test; dbURL is in its own form, postgres://… or mysql://….
+func Start(t testing.TB, dbURL string) *Module {
 	t.Helper()
 	ports, err := evapitest.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &module{port: ports[0], rpc: fmt.Sprint("127.0.0.1:", ports[1]), ua: make(map[string]*evapitest.UA),
-		log: &logBuffer{}, done: make(chan struct{})}
+	m := &Module{port: ports[0], rpc: fmt.Sprint("127.0.0.1:", ports[1]), ua: make(map[string]*evapitest.UA),
+		log: &kit.Output{}, done: make(chan struct{})}
 	sink := m.user(t, "sink")
 	sink.AnswerWith(200)
+	driver, _, _ := strings.Cut(dbURL, ":")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "kamailio.cfg")
-	if err := os.WriteFile(file, fmt.Appendf(nil, moduleConfig, m.port, m.rpc, dbURL, sink.Contact()), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, m.port, driver, m.rpc, dbURL, sink.Contact()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m.cmd = exec.Command("kamailio", "-f", file, "-DD", "-E", "-m", "64", "-M", "8", "-w", dir, "-Y", dir)
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	m.cmd.WaitDelay = patience
+	m.cmd.WaitDelay = kit.Patience
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	m.start(t)
-	t.Cleanup(func() { m.stop(t) })
+	t.Cleanup(func() { m.Stop(t) })
 	for m.options(t) != 200 {
 		select {
 		case <-m.done:
@@ -86,7 +94,7 @@ func startModule(t *testing.T, dbURL string) *module {
 	return m
 }
 
-func (m *module) start(t *testing.T) {
+func (m *Module) start(t testing.TB) {
 	t.Helper()
 	started := make(chan error, 1)
 	go func() {
@@ -104,13 +112,13 @@ func (m *module) start(t *testing.T) {
 	}
 }
 
-// stop ends Kamailio cleanly, so that the module writes its rooms back.
-func (m *module) stop(t *testing.T) {
+// Stop ends Kamailio cleanly, so that the module writes its rooms back.
+func (m *Module) Stop(t testing.TB) {
 	t.Helper()
 	_ = m.cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended already
 	select {
 	case <-m.done:
-	case <-time.After(patience):
+	case <-time.After(kit.Patience):
 		t.Errorf("Kamailio does not stop: %s", m.log)
 		_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
 		<-m.done
@@ -118,9 +126,9 @@ func (m *module) stop(t *testing.T) {
 }
 
 // options asks Kamailio for a sign of life and waits a little for it.
-func (m *module) options(t *testing.T) int {
+func (m *Module) options(t testing.TB) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(testContext(t), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(kit.Context(t), 100*time.Millisecond)
 	defer cancel()
 	res, err := m.user(t, "sink").Options(ctx, "sip:127.0.0.1")
 	if err != nil {
@@ -129,13 +137,18 @@ func (m *module) options(t *testing.T) int {
 	return res.StatusCode
 }
 
+// Log is what Kamailio has written.
+func (m *Module) Log() string { return m.log.String() }
+
+func uri(room string) string { return "sip:" + room + "@" + Domain }
+
 // user returns the user agent of a user@example.org.
-func (m *module) user(t *testing.T, name string) *evapitest.UA {
+func (m *Module) user(t testing.TB, name string) *evapitest.UA {
 	t.Helper()
 	if ua := m.ua[name]; ua != nil {
 		return ua
 	}
-	ua, err := evapitest.NewUA(evapitest.UAConfig{User: name, Domain: "example.org",
+	ua, err := evapitest.NewUA(evapitest.UAConfig{User: name, Domain: Domain,
 		Proxy: fmt.Sprint("127.0.0.1:", m.port)})
 	if err != nil {
 		t.Fatal(err)
@@ -149,25 +162,26 @@ func (m *module) user(t *testing.T, name string) *evapitest.UA {
 	return ua
 }
 
-// say sends a message to a room, which must be accepted.
-func (m *module) say(t *testing.T, user, room, text string) {
+// Say sends a message to a room, which must be accepted.
+func (m *Module) Say(t testing.TB, user, room, text string) {
 	t.Helper()
-	if code := m.try(t, user, room, text); code != 200 {
+	if code := m.Try(t, user, room, text); code != 200 {
 		t.Fatalf("%s says %q to %s: %d\n%s", user, text, room, code, m.log)
 	}
 }
 
-func (m *module) try(t *testing.T, user, room, text string) int {
+// Try sends a message to a room and returns the code of the answer.
+func (m *Module) Try(t testing.TB, user, room, text string) int {
 	t.Helper()
-	res, err := m.user(t, user).Say(testContext(t), at(room).URI(), text)
+	res, err := m.user(t, user).Say(kit.Context(t), uri(room), text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return res.StatusCode
 }
 
-// call makes a JSON-RPC call and decodes its result.
-func (m *module) call(t *testing.T, result any, method string, params ...string) {
+// Call makes a JSON-RPC call and decodes its result.
+func (m *Module) Call(t testing.TB, result any, method string, params ...string) {
 	t.Helper()
 	message := map[string]any{"jsonrpc": "2.0", "id": 1, "method": method}
 	if len(params) > 0 {
@@ -182,7 +196,7 @@ func (m *module) call(t *testing.T, result any, method string, params ...string)
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(kit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Write(request); err != nil {
@@ -202,14 +216,14 @@ func (m *module) call(t *testing.T, result any, method string, params ...string)
 	}
 }
 
-// owners returns the owner of each room, as the module sees it.
-func (m *module) owners(t *testing.T) map[string]string {
+// Owners returns the owner of each room, as the module sees it.
+func (m *Module) Owners(t testing.TB) map[string]string {
 	t.Helper()
 	var list []struct {
 		Room, Owner string
 		Members     int
 	}
-	m.call(t, &list, "imc.list_rooms")
+	m.Call(t, &list, "imc.list_rooms")
 	owners := make(map[string]string)
 	for _, r := range list {
 		owners[r.Room] = r.Owner
@@ -217,11 +231,11 @@ func (m *module) owners(t *testing.T) map[string]string {
 	return owners
 }
 
-// members returns the members of a room, invited ones included, sorted.
-func (m *module) members(t *testing.T, room string) []string {
+// Members returns the members of a room, invited ones included, sorted.
+func (m *Module) Members(t testing.TB, room string) []string {
 	t.Helper()
 	var r struct{ Members []string }
-	m.call(t, &r, "imc.list_members", at(room).URI())
+	m.Call(t, &r, "imc.list_members", uri(room))
 	slices.Sort(r.Members)
 	return r.Members
 }
