@@ -31,8 +31,8 @@ func TestCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "imcd.yaml")
-	text := "db_url: sqlite://" + filepath.Join(dir, "imcd.db") + "\nevapi_secret: s3cret\nrooms_table: chat_rooms\nstate_dir: " +
-		dir + "\n"
+	text := "db_url: sqlite://" + filepath.Join(dir, "imcd.db") + "\nevapi_secret: s3cret\n" +
+		"rooms_table: chat_rooms\nstate_dir: " + dir + "\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,8 @@ func TestCopy(t *testing.T) {
 		{"copy --from " + from + " -c " + file, exitOK, []string{"imcd.db: 1 room, 2 members, in "}},
 		{"copy --from " + from + " -c " + file, exitError, []string{"FAIL  copy: --to: ", "already", "-> Give --replace"}},
 		{"copy --from " + from + " --dry-run -c " + file, exitError, []string{"FAIL  to: ", "already: 1 room, 2 members"}},
-		{"copy --to " + from + " --dry-run --replace --json -c " + file, exitOK, []string{`"status":"warn"`, "lose what is there"}},
+		{"copy --to " + from + " --dry-run --replace --json -c " + file, exitOK,
+			[]string{`"status":"warn"`, "lose what is there"}},
 		{"copy --to " + from + " --replace -c " + file, exitOK, []string{other + ": 1 room, 2 members"}},
 		{"copy --from " + from + " --to " + from, exitError, []string{"FAIL  copy: --from: ", "has no table imc_rooms"}},
 		{"copy --from " + from + " --to " + from + " --rooms-table chat_rooms", exitError, []string{"the same database"}},

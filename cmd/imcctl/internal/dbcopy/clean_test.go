@@ -37,8 +37,8 @@ func TestFindings(t *testing.T) {
 		fmt.Sprintf("1 x %d sip:a@x.org", twiceRooms),
 		fmt.Sprintf("1 x %d sip:dan@x.org in sip:a@x.org", deletedMembers),
 		fmt.Sprintf("1 x %d sip:e e@x.org in sip:a@x.org", oddMembers),
-		fmt.Sprintf("3 x %d sip:fay@x.org in sip:gone@x.org, sip:gus@x.org in sip:nowhere@x.org, sip:kim@x.org in sip:R@x.org",
-			orphans),
+		fmt.Sprintf("3 x %d sip:fay@x.org in sip:gone@x.org, sip:gus@x.org in sip:nowhere@x.org, "+
+			"sip:kim@x.org in sip:R@x.org", orphans),
 		fmt.Sprintf("1 x %d sip:BOB@x.org in sip:a@x.org", otherCase),
 		fmt.Sprintf("1 x %d sip:bob@x.org in sip:a@x.org", twiceMembers),
 		fmt.Sprintf("1 x %d sip:a@x.org", reordered),
@@ -64,7 +64,8 @@ func TestFindings(t *testing.T) {
 // TestNewIDs: ids that cannot be taken over.
 func TestNewIDs(t *testing.T) {
 	t.Parallel()
-	for name, ids := range map[string][2]int64{"twice": {3, 3}, "none": {0, 1}, "negative": {-1, 1}, "large": {1, 1 << 31}} {
+	for name, ids := range map[string][2]int64{"twice": {3, 3}, "none": {0, 1}, "negative": {-1, 1},
+		"large": {1, 1 << 31}} {
 		all := rowsOf(map[string]int{"r": 0}, "r alice 1", "r bob 0")
 		all.Members[0].ID, all.Members[1].ID = ids[0], ids[1]
 		kept, found := clean(all, false, true)

@@ -63,6 +63,8 @@ type tables interface {
 	missing() []string // those of the two tables that are not there
 	folds() bool       // names are compared without case
 	forImcd() bool     // imcd may work with the database
+	// own keeps every imcd away, where there may be one.
+	own(ctx context.Context, toWrite bool) error
 	count(ctx context.Context) (Counts, error)
 	read(ctx context.Context, progress func(rows int)) (schema.ModuleRows, error)
 	// left are rows that read does not return, and imcd would miss.
@@ -89,7 +91,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if o.MembersTable == "" {
 		o.MembersTable = "imc_members"
 	}
-	from, err := openSource(ctx, &o)
+	from, err := open(ctx, o.From, &o)
 	if err != nil {
 		return r, fmt.Errorf("--from: %w", err)
 	}
@@ -98,13 +100,21 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if missing := from.missing(); len(missing) > 0 {
 		return r, fmt.Errorf("--from: %s has no table %s", r.From, missing[0])
 	}
-	to, err := openTarget(ctx, &o)
+	to, err := open(ctx, o.To, &o)
 	if err != nil {
 		return r, fmt.Errorf("--to: %w", err)
 	}
 	defer to.close()
 	if r.To = to.target(); r.To == r.From {
 		return r, ErrSame
+	}
+	if !o.DryRun {
+		if err := from.own(ctx, false); err != nil {
+			return r, fmt.Errorf("--from: %w", err)
+		}
+		if err := to.own(ctx, true); err != nil {
+			return r, fmt.Errorf("--to: %w", err)
+		}
 	}
 	err = copyTables(ctx, &o, from, to, &r)
 	return r, err

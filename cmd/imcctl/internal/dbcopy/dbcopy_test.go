@@ -14,11 +14,15 @@ import (
 )
 
 // fillMySQL adds some rooms with members, one of them in several rooms.
-const fillMySQL = `INSERT INTO imc_rooms (id, name, domain, flag) VALUES (2, 'chat-a', 'x.org', 0), (5, 'chat-é', 'x.org', 1),
+const fillMySQL = `INSERT INTO imc_rooms (id, name, domain, flag) VALUES
+		(2, 'chat-a', 'x.org', 0), (5, 'chat-é', 'x.org', 1),
 		(9, 'Chat-%20b', 'y.org', 0);
 	INSERT INTO imc_members (id, username, domain, room, flag) VALUES (3, 'alice', 'x.org', 'sip:chat-a@x.org', 1),
 		(7, 'bob', 'x.org', 'sip:chat-a@x.org', 2), (8, 'alice', 'x.org', 'sip:chat-é@x.org', 1),
 		(11, 'Żaneta', 'x.org', 'sip:chat-é@x.org', 4), (12, 'alice', 'x.org', 'sip:Chat-%20b@y.org', 17)`
+
+const oldMember = `INSERT INTO imc_members (id, username, domain, room, flag)
+	VALUES (1, 'old', 'x.org', 'sip:old@x.org', 1)`
 
 // TestSameRows: MySQL, PostgreSQL, SQLite and MySQL have the same rows, ids included, and the next id is free.
 func TestSameRows(t *testing.T) {
@@ -29,7 +33,8 @@ func TestSameRows(t *testing.T) {
 	pg := schematest.NewDatabase(t)
 	file := filepath.Join(t.TempDir(), "chat.db")
 	last := schematest.NewMariaDB(t, "utf8mb4")
-	for _, o := range []Options{{From: first, To: pg}, {From: pg, To: "sqlite://" + file}, {From: "sqlite://" + file, To: last}} {
+	lite := "sqlite://" + file
+	for _, o := range []Options{{From: first, To: pg}, {From: pg, To: lite}, {From: lite, To: last}} {
 		if r := run(t, o); len(r.Findings) > 0 || r.Read != (Counts{3, 5}) || r.Written != r.Read {
 			t.Errorf("%+v", r)
 		}
@@ -51,8 +56,9 @@ func TestSameRows(t *testing.T) {
 	exec(t, liteDB, more)
 	exec(t, lastDB, more)
 	var versions int
-	if err := lastDB.QueryRowContext(kit.Context(t), `SELECT COUNT(*) FROM version
-		WHERE table_name IN ('imc_rooms', 'imc_members') AND table_version = 1`).Scan(&versions); err != nil || versions != 2 {
+	err := lastDB.QueryRowContext(kit.Context(t), `SELECT COUNT(*) FROM version
+		WHERE table_name IN ('imc_rooms', 'imc_members') AND table_version = 1`).Scan(&versions)
+	if err != nil || versions != 2 {
 		t.Errorf("%d rows in version, %v", versions, err)
 	}
 }
@@ -70,10 +76,9 @@ func TestTargetWithRows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "chat.db")
 	run(t, Options{From: from, To: "sqlite://" + file})
 	liteDB := openSQL(t, "sqlite", file, "")
-	const other = "INSERT INTO imc_members (id, username, domain, room, flag) VALUES (1, 'old', 'x.org', 'sip:old@x.org', 1)"
-	exec(t, toDB, other)
-	exec(t, pgDB, other)
-	exec(t, liteDB, other)
+	exec(t, toDB, oldMember)
+	exec(t, pgDB, oldMember)
+	exec(t, liteDB, oldMember)
 	for _, target := range []string{to, pg, "sqlite://" + file} {
 		db := pgDB
 		if target == to {
@@ -188,11 +193,11 @@ func TestUnfitMySQL(t *testing.T) {
 		"ALTER TABLE imc_rooms MODIFY name VARCHAR(3) NOT NULL":                      "narrower",
 		"ALTER TABLE imc_rooms DROP flag":                                            "it has no column flag",
 		"ALTER TABLE imc_rooms MODIFY flag VARCHAR(3)":                               "column flag has the type varchar",
-		"ALTER TABLE imc_rooms ADD more INT NOT NULL":                                "column more, which imc.so does not know",
+		"ALTER TABLE imc_rooms ADD more INT NOT NULL":                                "column more, which imc.so does not",
 		"DROP TABLE imc_rooms; CREATE VIEW imc_rooms AS SELECT 1 AS id":              "must be a table",
 	} {
 		to, db := newMySQL(t, "utf8mb4")
-		exec(t, db, "INSERT INTO imc_members (id, username, domain, room, flag) VALUES (1, 'old', 'x.org', 'sip:old@x.org', 1)")
+		exec(t, db, oldMember)
 		if change != "" {
 			exec(t, db, change)
 		}
@@ -220,7 +225,8 @@ func TestErrors(t *testing.T) {
 		from + "x":                                                        "Unknown database",
 	} {
 		for _, o := range []Options{{From: url, To: "sqlite:///nowhere"}, {From: from, To: url}} {
-			if _, err := Run(kit.Context(t), o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			_, err := Run(kit.Context(t), o)
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%s: %v", url, err)
 			}
 		}

@@ -64,7 +64,8 @@ func TestModuleAtBothEnds(t *testing.T) {
 		t.Errorf("what was written is not as it should be: %+v", r)
 	}
 	m = imcmodule.Start(t, last)
-	wantOwners := map[string]string{"sip:chat-a@example.org": "sip:alice@example.org", "sip:chat-ä@example.org": "sip:alice@example.org",
+	wantOwners := map[string]string{"sip:chat-a@example.org": "sip:alice@example.org",
+		"sip:chat-ä@example.org": "sip:alice@example.org",
 		"sip:chat-p@example.org": "sip:bob@example.org", "sip:chat-c@example.org": "sip:ben@example.org"}
 	if got := m.Owners(t); !maps.Equal(got, wantOwners) {
 		t.Errorf("the module sees the owners %v, want %v", got, wantOwners)

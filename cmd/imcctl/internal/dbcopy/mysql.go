@@ -70,10 +70,11 @@ func openMySQL(ctx context.Context, dbURL string, o *Options) (*mysqlTables, err
 	return m, nil
 }
 
-func (m *mysqlTables) target() string { return m.name }
-func (m *mysqlTables) folds() bool    { return m.folding }
-func (m *mysqlTables) close()         { _ = m.db.Close() } // what was to be written is committed
-func (m *mysqlTables) forImcd() bool  { return false }
+func (m *mysqlTables) target() string                  { return m.name }
+func (m *mysqlTables) folds() bool                     { return m.folding }
+func (m *mysqlTables) forImcd() bool                   { return false }
+func (m *mysqlTables) own(context.Context, bool) error { return nil }
+func (m *mysqlTables) close()                          { _ = m.db.Close() } // all is committed by then
 
 func (m *mysqlTables) missing() (list []string) {
 	for _, t := range m.tables {
@@ -176,7 +177,8 @@ func (m *mysqlTables) read(ctx context.Context, progress func(rows int)) (all sc
 	}
 	defer tx.Rollback() // it only reads
 	rooms, members := m.tables[0].name, m.tables[1].name
-	err = eachRow(ctx, tx, "SELECT COALESCE(id, 0), name, domain, COALESCE(flag, 0) FROM "+rooms, func(rows *sql.Rows) error {
+	query := "SELECT COALESCE(id, 0), name, domain, COALESCE(flag, 0) FROM " + rooms
+	err = eachRow(ctx, tx, query, func(rows *sql.Rows) error {
 		var r schema.ModuleRoom
 		var name, domain sql.NullString
 		err := rows.Scan(&r.ID, &name, &domain, &r.Flag)

@@ -26,16 +26,17 @@ func TestMySQLURL(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 			continue
 		}
-		if got := strings.Join([]string{cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName, cfg.TLSConfig}, " "); got != want {
+		got := strings.Join([]string{cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName, cfg.TLSConfig}, " ")
+		if got != want {
 			t.Errorf("%s: %q, want %q", url, got, want)
 		}
 	}
 	if cfg, err := mysqlConfig("mysql://u:p@localhost/d", "", none); err != nil || cfg.Addr != "localhost:3306" {
 		t.Errorf("without a socket: %+v, %v", cfg, err)
 	}
-	for _, url := range []string{"mysql://u:secret@h", "mysql://u:secret@h/", "mysql://u:secret@h/a/b", "mysql://u:secret@h:port/d",
-		"mysql://[group]/d", "mysql://u:secret@h/d?charset=klingon&x=1", "mysql://u:secret@h/d?timeout=3", "mysql://u:secret@h/d?%zz",
-		"mysql://u:secret@h h/d"} {
+	for _, url := range []string{"mysql://u:secret@h", "mysql://u:secret@h/", "mysql://u:secret@h/a/b",
+		"mysql://u:secret@h:port/d", "mysql://[group]/d", "mysql://u:secret@h/d?charset=klingon&x=1", "mysql://u:secret@h/d?timeout=3",
+		"mysql://u:secret@h/d?%zz", "mysql://u:secret@h h/d"} {
 		if cfg, err := mysqlConfig(url, "", none); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %+v, %v", url, cfg, err)
 		}

@@ -11,66 +11,44 @@ import (
 // storeTables are the module's tables on PostgreSQL or SQLite, where imcd may work with them.
 type storeTables struct {
 	store  *schema.Store // nil: an SQLite file that is not there
+	url    string
+	opts   schema.Options
 	name   string
-	absent []string
+	absent []string // tables of the module and of imcd that are not there
 }
 
-// openSource opens the database of From. If imcd has tables there, it is kept away, but for a dry run.
-func openSource(ctx context.Context, o *Options) (tables, error) {
-	if isMySQL(o.From) {
-		return openMySQL(ctx, o.From, o)
+// open opens a database without any change.
+func open(ctx context.Context, dbURL string, o *Options) (tables, error) {
+	if isMySQL(dbURL) {
+		return openMySQL(ctx, dbURL, o)
 	}
-	s, err := lookAt(ctx, o.From, o)
-	if err != nil || o.DryRun || len(s.missing()) > 0 || slices.Contains(s.absent, "imcd_rooms") {
-		return s, err
-	}
-	s.close()
-	return ownTables(ctx, o.From, s, o)
-}
-
-// openTarget opens the database of To. Tables that are not there are made, imcd's, too, but for a dry run.
-func openTarget(ctx context.Context, o *Options) (tables, error) {
-	if isMySQL(o.To) {
-		return openMySQL(ctx, o.To, o)
-	}
-	s, err := lookAt(ctx, o.To, o)
+	s := &storeTables{url: dbURL, opts: schema.Options{RoomsTable: o.RoomsTable, MembersTable: o.MembersTable}}
+	store, found, err := schema.Look(ctx, dbURL, s.opts)
+	s.store, s.name, s.absent = store, found.Target, found.Missing
 	if errors.Is(err, schema.ErrNoFile) {
-		err = nil
-	}
-	if err != nil || o.DryRun {
-		return s, err
-	}
-	s.close()
-	return ownTables(ctx, o.To, s, o)
-}
-
-func (o *Options) ofSchema() schema.Options {
-	return schema.Options{RoomsTable: o.RoomsTable, MembersTable: o.MembersTable}
-}
-
-// lookAt opens a database without any change. With ErrNoFile, the tables are missing.
-func lookAt(ctx context.Context, dbURL string, o *Options) (*storeTables, error) {
-	store, found, err := schema.Look(ctx, dbURL, o.ofSchema())
-	s := &storeTables{store: store, name: found.Target, absent: found.Missing}
-	if err != nil {
-		s.absent = []string{o.RoomsTable, o.MembersTable}
+		s.absent, err = []string{o.RoomsTable, o.MembersTable, imcdTable}, nil
 	}
 	return s, err
 }
 
-// ownTables opens a database as imcd does, so that no imcd can work with it.
-func ownTables(ctx context.Context, dbURL string, seen *storeTables, o *Options) (tables, error) {
-	opts := o.ofSchema()
-	opts.Lease = &schema.Lease{}
-	store, err := schema.Open(ctx, dbURL, opts)
-	if err != nil {
-		return nil, err
+// imcdTable is there if imcd has ever worked with the database.
+const imcdTable = "imcd_rooms"
+
+// own opens the database again, as imcd does: no imcd can work with it then. Where imcd has never been, it has no
+// business to do so in a database that is only read.
+func (s *storeTables) own(ctx context.Context, toWrite bool) error {
+	if !toWrite && slices.Contains(s.absent, imcdTable) {
+		return nil
 	}
-	if err := store.OwnNow(ctx); err != nil {
-		_ = store.Close() // the first error tells more
-		return nil, err
+	s.close()
+	s.opts.Lease = &schema.Lease{}
+	var err error
+	if s.store, err = schema.Open(ctx, s.url, s.opts); err != nil {
+		s.store = nil
+		return err
 	}
-	return &storeTables{store: store, name: seen.name}, nil
+	s.absent = nil
+	return s.store.OwnNow(ctx)
 }
 
 func (s *storeTables) target() string { return s.name }
@@ -78,8 +56,8 @@ func (s *storeTables) folds() bool    { return false }
 func (s *storeTables) forImcd() bool  { return true }
 
 func (s *storeTables) missing() (list []string) {
-	for _, table := range s.absent {
-		if len(table) < 5 || table[:5] != "imcd_" && table != "version" {
+	for _, table := range []string{s.opts.RoomsTable, s.opts.MembersTable} {
+		if slices.Contains(s.absent, table) {
 			list = append(list, table)
 		}
 	}
