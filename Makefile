@@ -18,7 +18,7 @@ go-problem := $(shell .ci/go.sh $(GO))
 $(if $(go-problem),$(error $(go-problem)))
 endif
 
-.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni
+.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -50,6 +50,9 @@ test-trixie: deps-chroot ## as root: imc.cfg and conversations with Debian 13's 
 
 test-patroni: deps-patroni ## imcd while Patroni changes the primary: killed, frozen, by order; installs Patroni and etcd
 	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) -tags patroni -v -run '^TestPatroni' ./cmd/imcd/e2e
+
+copy-large: deps-test ## imcctl copy of 10^6 members from MariaDB to PostgreSQL and back, beside their own dump and load
+	IMCD_LARGE=1 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestLarge$$' ./cmd/imcctl/internal/dbcopy
 
 BENCH ?=
 

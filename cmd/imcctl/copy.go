@@ -35,8 +35,8 @@ are rows already, nothing is written without --replace, which deletes them. Each
 of the report says how many rows are left out or changed, and why; --dry-run prints it
 and writes nothing, while imcd may go on.
 
-What imcd keeps in tables of its own (imcd_…) is not copied: messages, and what members
-have not got yet. It stays where it is.
+What imcd keeps in tables of its own (imcd_…) is not copied: messages, what members
+have not got yet, and settings of rooms (#set). It stays where it is.
 
 Exit code 1 if any line says FAIL.`
 

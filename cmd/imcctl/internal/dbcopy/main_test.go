@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/lib/pq"
 	_ "modernc.org/sqlite"
@@ -71,7 +72,7 @@ const looseTables = `CREATE TABLE version (table_name TEXT, table_version INTEGE
 func exec(t *testing.T, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, s := range statements {
-		if _, err := db.ExecContext(kit.Context(t), s); err != nil {
+		if _, err := db.ExecContext(kit.Within(t, 5*time.Minute), s); err != nil {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
@@ -105,7 +106,7 @@ func dump(t *testing.T, db *sql.DB) (list []string) {
 // run copies, and fails the test if that fails.
 func run(t *testing.T, o Options) Report {
 	t.Helper()
-	r, err := Run(kit.Context(t), o)
+	r, err := Run(kit.Within(t, 5*time.Minute), o)
 	if err != nil {
 		t.Fatalf("%s -> %s: %v", o.From, o.To, err)
 	}

@@ -53,11 +53,15 @@ func TestModuleAtBothEnds(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	exec(t, openSQL(t, "postgres", middle+"?sslmode=disable", ""),
+		`INSERT INTO imcd_messages (room_id, seq, sender_username, sender_domain, display, content_type, body, at)
+			VALUES (1, 1, 'a', 'b', '', '', '', 1)`)
 
 	last, db := newMySQL(t, "")
 	r := run(t, Options{From: middle, To: last})
 	if len(r.Findings) != 2 || r.Findings[0].Names[0] != "sip:chat-empty@example.org" ||
-		r.Findings[1].Names[0] != "sip:chat-c@example.org" || r.Written != (Counts{4, 8}) {
+		r.Findings[1].Names[0] != "sip:chat-c@example.org" || r.Written != (Counts{4, 8}) ||
+		len(r.Left) != 1 || r.Left[0].Rows != 1 {
 		t.Errorf("%+v", r)
 	}
 	if r := run(t, Options{From: last, To: middle, DryRun: true}); len(r.Findings) > 0 || r.There != (Counts{5, 8}) {

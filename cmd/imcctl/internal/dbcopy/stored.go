@@ -90,6 +90,7 @@ func (s *storeTables) left(ctx context.Context) (list []Left, err error) {
 	for _, own := range []struct{ table, what string }{
 		{"imcd_messages", "messages, for #history and for members that have not got them yet"},
 		{"imcd_notes", "notices that users have not got yet"},
+		{"imcd_settings", "settings of rooms (#set)"},
 		{"imcd_invitations", "names of those who have invited somebody"},
 	} {
 		n, err := s.store.CountOwn(ctx, own.table)
