@@ -54,8 +54,11 @@ type Report struct {
 // ErrSame: From and To are one database.
 var ErrSame = errors.New("both URLs name the same database")
 
-// longest bounds Run, whatever the databases do.
-const longest = time.Hour
+// longest bounds Run, whatever the databases do, and looking how long it may take to reach one and look at its tables.
+const (
+	longest = time.Hour
+	looking = 30 * time.Second
+)
 
 // tables are the module's tables in a database.
 type tables interface {

@@ -19,6 +19,8 @@ type storeTables struct {
 
 // open opens a database without any change.
 func open(ctx context.Context, dbURL string, o *Options) (tables, error) {
+	ctx, cancel := context.WithTimeout(ctx, looking)
+	defer cancel()
 	if isMySQL(dbURL) {
 		return openMySQL(ctx, dbURL, o)
 	}
