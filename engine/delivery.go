@@ -41,13 +41,15 @@ type delivery struct {
 	aside      []aside    // suspects that wait until fewer copies go to such
 
 	// Copies under way.
-	inFlight   map[string]*sentCopy // by Call-ID
-	expiry     []*sentCopy          // the same and finished ones, once for each time that they were sent
-	repeats    []*sentCopy          // those that are to be sent again now
-	fresh      []*sentCopy          // the last of them: those that were sent just now, and finished ones
-	tried      time.Time            // when a copy went last in spite of stuck ones
-	older      []*sentCopy          // the same a moment later, until they are burstTime old
-	freshTimer *time.Timer          // runs while fresh is not empty
+	inFlight   map[string]*sentCopy   // by Call-ID
+	expiry     []*sentCopy            // the same and finished ones, once for each time that they were sent
+	repeats    []*sentCopy            // those that are to be sent again now
+	fresh      []*sentCopy            // the last of them: those that were sent just now, and finished ones
+	tried      time.Time              // when a copy went last in spite of stuck ones
+	brought    map[*sentCopy]*backlog // those for one device
+	backlogs   []*backlog             // that go on, and ended ones
+	older      []*sentCopy            // the same a moment later, until they are burstTime old
+	freshTimer *time.Timer            // runs while fresh is not empty
 
 	evicted      []evicted // oldest first
 	evictedBytes int       // of these
@@ -57,6 +59,8 @@ type delivery struct {
 	waits    waits
 	probes   bucket                        // tries that messages have brought forward
 	catching int                           // members that were, and have not caught up yet
+	catchers map[*member]*room             // the same
+	returns  map[*member][]userReturn      // registrations of users of which members had not caught up
 	away     map[string]map[*wait]struct{} // the same by user key
 
 	// Cursors and places to write.
@@ -81,6 +85,7 @@ func newDelivery(e *Engine, index int, owner deliveryOwner, b *inbox, rooms, sta
 		prefix: fmt.Sprintf("%03x-", index), began: now, now: now, streams: make(map[string]*stream),
 		inFlight: make(map[string]*sentCopy), away: make(map[string]map[*wait]struct{}),
 		dirty: make(map[*room]struct{}), held: make(map[*room]struct{}), placed: make(map[*room]bool),
+		catchers: make(map[*member]*room), returns: make(map[*member][]userReturn),
 		moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(), freshTimer: newStoppedTimer(),
 		recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor)}
 }

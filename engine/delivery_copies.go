@@ -151,6 +151,10 @@ func (d *delivery) complete(f *sentCopy, r evapi.Result) {
 	d.abandon(f)
 	d.engine.metrics.delivery(outcome(r))
 	d.logDelivery(f, r)
+	if len(d.brought) > 0 && d.brought[f] != nil {
+		d.broughtCopy(d.brought[f], f, r)
+		return
+	}
 	if f.stream != nil {
 		d.noteDone(f, r)
 		return

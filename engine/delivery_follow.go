@@ -29,6 +29,7 @@ func (d *delivery) unfollow(r *room, m *member) {
 func (d *delivery) caughtUp(m *member) {
 	if m.resumed {
 		m.resumed = false
+		delete(d.catchers, m)
 		d.catching--
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 // tick is called a few times a second.
 func (d *delivery) tick() {
+	d.forgetReturns()
 	d.writeHeld()
 	d.writePlaces()
 	d.announceDue()
@@ -26,6 +27,7 @@ func (d *delivery) passTime() {
 // sendDue sends what can be sent in this round.
 func (d *delivery) sendDue() {
 	d.pump()
+	d.bringDue()
 	d.sendTyping()
 	d.countCopies()
 }
@@ -34,6 +36,7 @@ func (d *delivery) sendDue() {
 // (false). After a registration, copies under way are sent again as well. A user who has only sent
 // something may have them, and be slow: they are sent again once they have failed.
 func (d *delivery) heard(users map[string]bool) {
+	d.noteReturns(users)
 	for user := range users {
 		for w := range d.away[user] {
 			d.hasten(w)
@@ -130,6 +133,7 @@ func (d *delivery) resume(w *wait) {
 	d.catching++
 	w.looked = false
 	w.member.resumed = true
+	d.catchers[w.member] = w.room
 	w.member.mode, w.member.exempt = lagging, w.room.last
 	d.setReady(w.room, w.member)
 }

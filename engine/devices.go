@@ -47,6 +47,8 @@ type reports struct {
 
 	mu      sync.Mutex
 	waiting map[deviceID]store.DeviceRow // guarded by mu
+	conns   map[string]*evapi.Conn       // guarded by mu: that registrations have come through, by name
+	back    func(comeback)               // takes a registered device that is owed something; nil: nobody does
 	writing chan struct{}                // holds one token while somebody writes
 }
 
@@ -55,7 +57,7 @@ type deviceID struct{ user, device string }
 
 func newReports(s store.Store, cfg Config, log zerolog.Logger, dropped prometheus.Counter) *reports {
 	return &reports{store: s, log: log, most: cfg.DevicesPerUser, dropped: dropped, wake: make(chan struct{}, 1),
-		writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow)}
+		writing: make(chan struct{}, 1), conns: make(map[string]*evapi.Conn), waiting: make(map[deviceID]store.DeviceRow)}
 }
 
 // Devices takes what a registration says of the devices of its user. It never blocks.
@@ -72,6 +74,9 @@ func (e *Engine) Devices(r evapi.Registration) {
 	for i := range r.Devices {
 		rows[i] = deviceRow(name, &r, &r.Devices[i], now)
 	}
+	if r.Conn != nil {
+		e.reports.through(r.Conn)
+	}
 	e.reports.add(rows...)
 }
 
@@ -82,7 +87,7 @@ func deviceRow(user store.Name, r *evapi.Registration, d *evapi.Device, now time
 		row.Kamailio = deviceText(r.Conn.Name())
 	}
 	if d.Left == 0 {
-		row.GoneAt = now
+		row.GoneAt = now.Add(-goneBefore)
 	}
 	return row
 }
@@ -112,6 +117,19 @@ func deviceText(s string) string {
 		s = string(runes[:store.MaxDevice])
 	}
 	return s
+}
+
+// through notes a connection.
+func (r *reports) through(c *evapi.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns[deviceText(c.Name())] = c
+}
+
+func (r *reports) conn(kamailio string) *evapi.Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.conns[kamailio]
 }
 
 // add takes reports; those of a device replace earlier ones.
@@ -218,7 +236,51 @@ func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
 			return err
 		}
 	}
-	return r.store.PutDevices(ctx, rows, r.most)
+	if err := r.store.PutDevices(ctx, rows, r.most); err != nil || r.back == nil {
+		return err
+	}
+	return r.comeBack(ctx, rows)
+}
+
+// comeBack looks which of these devices are registered again and owed something. A device is owed what another device
+// of its user may have got, so the only device of a user is owed nothing.
+func (r *reports) comeBack(ctx context.Context, rows []store.DeviceRow) error {
+	var users []store.Name
+	listed := make(map[string]bool)
+	reported := make(map[deviceID]bool, len(rows))
+	for i := range rows {
+		if user := rows[i].User.Key(); rows[i].Expires.After(rows[i].OKAt) {
+			reported[deviceID{user, rows[i].Device}] = true
+			if !listed[user] {
+				listed[user] = true
+				users = append(users, rows[i].User)
+			}
+		}
+	}
+	stored, err := r.store.Devices(ctx, users...)
+	if err != nil {
+		return err
+	}
+	byUser := make(map[string][]store.DeviceRow)
+	for _, d := range stored {
+		byUser[d.User.Key()] = append(byUser[d.User.Key()], d)
+	}
+	var nothing []store.GoneMove
+	for _, d := range stored {
+		switch {
+		case d.GoneAt.IsZero() || !d.Expires.After(d.OKAt) || !reported[deviceID{d.User.Key(), d.Device}]:
+		case d.GRUU == "" || !slices.ContainsFunc(byUser[d.User.Key()], func(o store.DeviceRow) bool {
+			return o.Device != d.Device && o.Expires.After(d.GoneAt)
+		}):
+			nothing = append(nothing, store.GoneMove{User: d.User, Device: d.Device, Was: d.GoneAt})
+		default:
+			r.back(comeback{row: d, via: r.conn(d.Kamailio)})
+		}
+	}
+	if len(nothing) == 0 {
+		return nil
+	}
+	return r.store.PutGone(ctx, nothing)
 }
 
 // resolve replaces reports about all devices of a user by one for each device.
@@ -241,7 +303,7 @@ func (r *reports) resolve(ctx context.Context, rows []store.DeviceRow) ([]store.
 		}
 		for _, d := range devices {
 			if d.OKAt.Before(row.OKAt) {
-				d.User, d.GRUU, d.Expires, d.OKAt, d.GoneAt = row.User, "", row.OKAt, row.OKAt, row.OKAt
+				d.User, d.GRUU, d.Expires, d.OKAt, d.GoneAt = row.User, "", row.OKAt, row.OKAt, row.GoneAt
 				keep(d)
 			}
 		}
@@ -290,10 +352,13 @@ func shownDevice(r *store.DeviceRow, now time.Time) UserDevice {
 	d := UserDevice{Device: r.Device, Contact: r.Contact, Agent: r.Agent, Source: r.Source, Kamailio: r.Kamailio,
 		Expires: &r.Expires, LastSeen: &r.OKAt}
 	switch {
-	case !r.GoneAt.IsZero():
-		d.State = "unregistered since " + localTime(r.GoneAt, now)
 	case r.Expires.After(now):
 		d.Registered, d.State = true, "registered until "+localTime(r.Expires, now)
+		if !r.GoneAt.IsZero() {
+			d.State += ", has not got all messages since " + localTime(r.GoneAt, now)
+		}
+	case !r.Expires.After(r.OKAt):
+		d.State = "unregistered since " + localTime(r.OKAt, now)
 	default:
 		d.State = "registration ended " + localTime(r.Expires, now)
 	}

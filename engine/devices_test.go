@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,11 @@ func (s *memStore) PutDevices(_ context.Context, rows []store.DeviceRow, most in
 		case i < 0:
 			list = append(list, r)
 		case !list[i].OKAt.After(r.OKAt):
+			if old := list[i]; !old.GoneAt.IsZero() {
+				r.GoneAt = old.GoneAt
+			} else if old.Expires.Before(r.OKAt) {
+				r.GoneAt = old.Expires
+			}
 			list[i] = r
 		}
 		slices.SortFunc(list, func(a, b store.DeviceRow) int { return b.OKAt.Compare(a.OKAt) })
@@ -38,10 +44,66 @@ func (s *memStore) PutDevices(_ context.Context, rows []store.DeviceRow, most in
 	return nil
 }
 
-func (s *memStore) Devices(_ context.Context, user store.Name) ([]store.DeviceRow, error) {
+func (s *memStore) Devices(_ context.Context, users ...store.Name) (list []store.DeviceRow, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.devices[user.Key()]), s.called("Devices")
+	for _, u := range users {
+		list = append(list, s.devices[u.Key()]...)
+	}
+	return list, s.called("Devices")
+}
+
+func (s *memStore) OwedDevices(_ context.Context, now time.Time, limit int) (list []store.DeviceRow, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(s.devices)) {
+		for _, d := range s.devices[key] {
+			if !d.GoneAt.IsZero() && d.Expires.After(now) && len(list) < limit {
+				list = append(list, d)
+			}
+		}
+	}
+	return list, s.called("OwedDevices")
+}
+
+func (s *memStore) PutGone(_ context.Context, moves []store.GoneMove) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range moves {
+		list := slices.Clone(s.devices[m.User.Key()])
+		for i := range list {
+			if d := &list[i]; d.Device == m.Device && d.GoneAt.Equal(m.Was) && d.Expires.After(d.OKAt) {
+				d.GoneAt = m.Is
+			}
+		}
+		s.devices[m.User.Key()] = list
+	}
+	return s.called("PutGone")
+}
+
+// join notes the last message before a member came.
+func (s *memStore) join(r store.RoomState, m store.MemberRow, at int) {
+	if m.Flag&store.MemberInvited != 0 || at >= 0 && r.Members[at].Flag&store.MemberInvited == 0 {
+		return
+	}
+	joins := maps.Clone(s.joins[r.Room.ID])
+	if joins == nil {
+		joins = map[string]uint64{}
+	}
+	joins[m.User.Key()] = uint64(len(s.said[r.Room.ID]))
+	s.joins[r.Room.ID] = joins
+}
+
+func (s *memStore) Backlog(_ context.Context, room int64, user store.Name, since time.Time) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after := s.joins[room][user.Key()]
+	for _, m := range s.said[room] {
+		if m.At.Before(since) {
+			after = max(after, m.Seq)
+		}
+	}
+	return after, s.called("Backlog")
 }
 
 // registers reports a registration of a user, which may be the removal of a contact.
@@ -110,7 +172,8 @@ func TestLongTextsOfDevices(t *testing.T) {
 	registers(h.e, "al", evapi.Device{Contact: long, Left: time.Hour}, evapi.Device{Contact: "sip:a@b", Instance: long,
 		Left: time.Hour})
 	for _, r := range h.store.devices["al@x.org"] {
-		if n := len([]rune(r.Device)); n > store.MaxDevice || len([]rune(r.Contact)) > store.MaxDevice || strings.ContainsRune(r.Device, 1) {
+		if n := len([]rune(r.Device)); n > store.MaxDevice || len([]rune(r.Contact)) > store.MaxDevice ||
+			strings.ContainsRune(r.Device, 1) {
 			t.Errorf("%d characters: %+v", n, r)
 		}
 	}
@@ -126,7 +189,8 @@ func TestReportsOfDevicesWait(t *testing.T) {
 	at := time.Now()
 	row := func(i int, contact string) store.DeviceRow {
 		at = at.Add(time.Millisecond)
-		return store.DeviceRow{User: store.Name{User: "al", Host: fmt.Sprint("x", i)}, Device: "phone", Contact: contact, OKAt: at}
+		user := store.Name{User: "al", Host: fmt.Sprint("x", i)}
+		return store.DeviceRow{User: user, Device: "phone", Contact: contact, OKAt: at}
 	}
 	s.errs = map[string]error{"PutDevices": store.ErrUnavailable}
 	for i := range maxReports + 10 {

@@ -46,6 +46,11 @@
 // keep up, and a row for each one that lags. After a crash copies may be sent again, with the same
 // Call-ID.
 //
+// A user may have several devices, which all get a message by one copy: Kamailio sends it to each. Registrations
+// tell of devices (reports), one row for each. A device that was gone, and comes back, is owed what the cursor of
+// the user has passed meanwhile: workers (comebacks) find out from which message on in each room, and the shards
+// send it to that device alone (backlog), with the same Call-IDs. How far that has come is noted once a second.
+//
 // A member may have two more places: the last message that its phone took, if later ones were given
 // up, and the last message that was displayed, as receipts say. A room has one row for them, which is
 // written once a second. A sender whose client uses receipts gets one of each kind for a message

@@ -54,6 +54,7 @@ type Engine struct {
 	served     atomic.Pointer[served]   // made of welcomed; never nil
 	users      *users
 	reports    *reports
+	comebacks  *comebacks
 
 	requests atomic.Int64 // that are not answered yet
 	held     held

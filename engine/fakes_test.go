@@ -29,6 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type got struct {
 	to, from, body, callID string
 	headers                string
+	device                 string // evapi.Copy.Device, or one of fakeRelay.phones
 }
 
 // sent is what became of a copy.
@@ -51,8 +52,10 @@ type fakeRelay struct {
 	codes   map[string]evapi.Result // by user part; Code 0: no result ever
 	once    map[string]evapi.Result // the same, for one copy
 	down    bool
-	rtt     time.Duration // after which phones answer; 0: at once
-	conns   []*evapi.Conn // that take copies, in turn
+	phones  map[string][]string // by user part: GRUUs of the devices that are there; users without an entry have one
+	silent  map[string]string   // by device: what it never answers
+	rtt     time.Duration       // after which phones answer; 0: at once
+	conns   []*evapi.Conn       // that take copies, in turn
 }
 
 // Move says that there is no other engine.
@@ -75,14 +78,20 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	if f.down {
 		return nil, evapi.ErrDown
 	}
-	f.copies = append(f.copies, decode(c))
 	user, _, _ := strings.Cut(strings.TrimPrefix(c.To, "sip:"), "@")
 	user = strings.ToLower(user)
+	there := f.arrives(user, decode(c))
+	if text := f.silent[c.Device]; text != "" && strings.HasSuffix(decode(c).body, text) {
+		return nil, nil
+	}
 	r, ok := f.once[user]
 	if delete(f.once, user); !ok {
 		r, ok = f.codes[user]
 	}
-	if !ok {
+	switch {
+	case !there:
+		r.Code = 404
+	case !ok:
 		r.Code = 200
 	}
 	var conn *evapi.Conn
@@ -106,6 +115,25 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	return conn, nil
 }
 
+// arrives notes a copy for each device that it reaches; false: it reaches none.
+func (f *fakeRelay) arrives(user string, g got) bool {
+	phones, several := f.phones[user]
+	if !several {
+		f.copies = append(f.copies, g)
+		return true
+	}
+	there := false
+	for _, p := range phones {
+		if g.device == "" || g.device == p {
+			one := g
+			one.device = p
+			f.copies = append(f.copies, one)
+			there = true
+		}
+	}
+	return there
+}
+
 func (f *fakeRelay) Bounds() evapi.Bounds { return evapi.Bounds{Paced: true} }
 
 // decode reads a copy back from its frame.
@@ -117,7 +145,7 @@ func decode(c evapi.Copy) got {
 	if err := json.Unmarshal(c.Out.Frame(c.To, c.CallID), &frame); err != nil {
 		panic(err)
 	}
-	g := got{to: c.To, callID: c.CallID}
+	g := got{to: c.To, callID: c.CallID, device: c.Device}
 	if frame.Method == "imc.send" {
 		plain := func(i int) string {
 			b, err := base64.StdEncoding.DecodeString(frame.Params[i])

@@ -25,6 +25,7 @@ type memStore struct {
 	notes   map[int64]store.NoteRow
 	places  map[int64][]byte
 	sets    map[store.SettingRow]string  // values; the key has none
+	joins   map[int64]map[string]uint64  // by room and user key: see store.Store.Backlog
 	devices map[string][]store.DeviceRow // by user key; the one that was heard of last comes first
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
@@ -46,7 +47,8 @@ func newMemStore() *memStore {
 	return &memStore{rooms: map[string]store.RoomState{}, said: map[int64][]store.MessageRow{},
 		codes: map[string]evapi.Result{}, cursors: map[int64]map[string]uint64{}, notes: map[int64]store.NoteRow{},
 		answers: map[[16]byte]store.SeenRow{}, places: map[int64][]byte{},
-		sets: map[store.SettingRow]string{}, devices: map[string][]store.DeviceRow{}, calls: map[string]int{}}
+		sets: map[store.SettingRow]string{}, devices: map[string][]store.DeviceRow{}, joins: map[int64]map[string]uint64{},
+		calls: map[string]int{}}
 }
 
 // committed is how many commits there were.
@@ -156,6 +158,11 @@ func (s *memStore) apply(changes []store.Change) {
 			delete(s.places, r.Room.ID)
 			maps.DeleteFunc(s.sets, func(k store.SettingRow, _ string) bool { return k.Room == r.Room.ID })
 			continue
+		case c.Op == store.PutMember:
+			s.join(r, c.Member, at)
+		}
+		switch {
+		case c.Op == store.PutRoom:
 		case c.Op == store.PutMember && at < 0:
 			r.Members = append(r.Members, c.Member)
 		case c.Op == store.PutMember:
@@ -391,7 +398,7 @@ func (s *memStore) duplicate() *memStore {
 	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
 	c.places = maps.Clone(s.places)
 	c.sets = maps.Clone(s.sets)
-	c.notes, c.devices = maps.Clone(s.notes), maps.Clone(s.devices)
+	c.notes, c.devices, c.joins = maps.Clone(s.notes), maps.Clone(s.devices), maps.Clone(s.joins)
 	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
 	for room, said := range s.said {
 		c.said[room] = slices.Clone(said)

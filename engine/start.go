@@ -54,7 +54,9 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	if e.metrics, err = newMetrics(reg, e.credits, &e.held); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	e.comebacks = newComebacks(e)
 	e.reports = newReports(store, cfg, log, e.metrics.unreported)
+	e.reports.back = e.comebacks.add
 	e.committer = newCommitter(store, cfg, log, e.metrics)
 	e.lister = newLister(e)
 	e.loader, e.reads = newLoader(store, &e.held, log), newReads(newLoader(store, &e.held, log))
@@ -73,12 +75,18 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 		e.ownership.owned = make(map[int64]int64)
 		e.committer.prove(e.fencesOf(store.Fleet{Shards: fleet.Shards}))
 	}
+	if err := e.loadComebacks(ctx); err != nil {
+		return err
+	}
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel, e.ended = cancel, run.Done()
 	e.loop("committer", func() { e.committer.run(run) })
 	e.loop("lister", func() { e.lister.run(run) })
 	e.loop("pruner", func() { e.prune(run) })
 	e.loop("devices", func() { e.reports.run(run) })
+	for range comebackWorkers {
+		e.loop("comebacks", func() { e.comebacks.run(run) })
+	}
 	for range loaders {
 		e.loop("loader", func() { e.loader.run(run) })
 	}

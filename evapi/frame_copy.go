@@ -19,8 +19,30 @@ type Copy struct {
 	CallID string    // unique; the Result carries it
 	// Dest is where Kamailio's routing sends the copy, whatever To's host is: a SIP URI with
 	// an IP address, as in sip:192.0.2.7:5060;transport=tcp. Empty: Kamailio finds it out.
-	Dest  string
-	First bool // answers: goes ahead of copies without it
+	Dest string
+	// Device is the GRUU of a device (see there), which alone gets the copy. It has no Dest. Empty: Kamailio sends
+	// it to all devices of To.
+	Device string
+	First  bool // answers: goes ahead of copies without it
+}
+
+const gruuParam = ";gr"
+
+// uriSize is the length of the request URI for a recipient and Copy.Device.
+func uriSize(to, device string) int {
+	if device == "" {
+		return len(to)
+	}
+	return len("sip:") + len(device) + len(to) + len(gruuParam) // at most
+}
+
+// appendURI appends the request URI: to, or the GRUU of a device of that user.
+func appendURI(dst []byte, to, device string) []byte {
+	if device == "" {
+		return append(dst, to...)
+	}
+	dst = append(append(dst, "sip:"...), device...)
+	return append(append(dst, to[strings.LastIndexByte(to, '@'):]...), gruuParam...)
 }
 
 const (
@@ -44,6 +66,10 @@ func checkCopy(c *Copy) error {
 	}
 	if i := indexUnsafe(c.To); i >= 0 {
 		return fmt.Errorf("%w: byte %q in To", ErrBadCopy, c.To[i])
+	}
+	if c.Device != "" && (!isGRUU(c.Device) || c.Dest != "" || strings.IndexByte(c.To, '@') < 0 ||
+		uriSize(c.To, c.Device) > maxURI-2) {
+		return fmt.Errorf("%w: Device %.*q is no GRUU of a user", ErrBadCopy, maxGRUU, c.Device)
 	}
 	if i := indexUnsafe(c.CallID); i >= 0 {
 		return fmt.Errorf("%w: byte %q in Call-ID", ErrBadCopy, c.CallID[i])
@@ -99,6 +125,14 @@ func (o *Outgoing) size(to, callID int, p *peer) int {
 		enc(len(o.fromValue())) + enc(to+2) + enc(o.headers+len(p.plainSecret)) + enc(o.body) + len(paramsEnd)
 }
 
+// deviceSize is how many more bytes a request URI with Copy.Device takes, as text or as base64, at most.
+func deviceSize(device string) int {
+	if device == "" {
+		return 0
+	}
+	return base64.StdEncoding.EncodedLen(len("sip:") + len(device) + len(gruuParam))
+}
+
 // destSize is the length of the header for Copy.Dest, as text or as base64, at most.
 func destSize(dest string) int {
 	if dest == "" {
@@ -107,15 +141,16 @@ func destSize(dest string) int {
 	return base64.StdEncoding.EncodedLen(len(destHeader) + len(dest) + 4)
 }
 
-// appendCopy appends the payload of one copy. To and Call-ID have passed checkCopy, so
+// appendCopy appends the payload of one copy. To, Call-ID and Device have passed checkCopy, so
 // there is nothing in them to escape.
-func (o *Outgoing) appendCopy(dst []byte, to, callID, dest string, id uint32, p *peer) []byte {
+func (o *Outgoing) appendCopy(dst []byte, e *entry, id uint32, p *peer) []byte {
 	if o.bySend {
-		return o.appendSend(dst, to, callID, dest, id, p)
+		return o.appendSend(dst, e, id, p)
 	}
+	to, callID, dest := e.to, e.callID, e.dest
 	parts := o.framed()
 	dst = append(dst, uacStart...)
-	dst = append(dst, to...)
+	dst = appendURI(dst, to, e.device)
 	dst = append(dst, paramSep...)
 	dst = append(dst, p.nextHop...)
 	dst = append(dst, `",".","`...)
@@ -135,8 +170,9 @@ func (o *Outgoing) appendCopy(dst []byte, to, callID, dest string, id uint32, p 
 	return append(dst, '}')
 }
 
-func (o *Outgoing) appendSend(dst []byte, to, callID, dest string, id uint32, p *peer) []byte {
+func (o *Outgoing) appendSend(dst []byte, e *entry, id uint32, p *peer) []byte {
 	enc, parts := base64.StdEncoding, o.framed()
+	to, callID, dest := e.to, e.callID, e.dest
 	headers := make([]byte, 0, o.headers+len(p.plainSecret)+destSize(dest))
 	headers = append(headers, o.headerLines()...)
 	if dest != "" {
@@ -147,7 +183,7 @@ func (o *Outgoing) appendSend(dst []byte, to, callID, dest string, id uint32, p 
 	dst = append(dst, imcSend...)
 	dst = strconv.AppendUint(dst, uint64(id), 10)
 	dst = append(dst, paramSep...)
-	dst = enc.AppendEncode(dst, []byte(to))
+	dst = enc.AppendEncode(dst, appendURI(nil, to, e.device))
 	dst = append(dst, paramSep...)
 	dst = append(dst, p.nextHop64...)
 	dst = append(dst, paramSep...)
@@ -167,5 +203,5 @@ func (o *Outgoing) appendSend(dst []byte, to, callID, dest string, id uint32, p 
 // without next hop and header secret: for tests, and to look at it. To and callID must be
 // fit to be sent.
 func (o *Outgoing) Frame(to, callID string) []byte {
-	return o.appendCopy(nil, to, callID, "", 0, &peer{})
+	return o.appendCopy(nil, &entry{to: to, callID: callID}, 0, &peer{})
 }

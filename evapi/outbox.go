@@ -71,7 +71,7 @@ func (b *outbox) putCopy(c Copy, again bool) error {
 	if b.peer == nil {
 		return ErrDown
 	}
-	n := c.Out.size(len(c.To), len(c.CallID), b.peer) + destSize(c.Dest)
+	n := c.Out.size(len(c.To), len(c.CallID), b.peer) + destSize(c.Dest) + deviceSize(c.Device)
 	if n > maxPayload {
 		return ErrTooLarge
 	}
@@ -83,7 +83,7 @@ func (b *outbox) putCopy(c Copy, again bool) error {
 		b.wanted = true
 		return ErrFull
 	}
-	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, dest: c.Dest, first: c.First,
+	return b.push(q, entry{out: c.Out, to: c.To, callID: c.CallID, dest: c.Dest, device: c.Device, first: c.First,
 		size: n + netstringOverhead})
 }
 

@@ -126,12 +126,12 @@ func TestOutgoingFrame(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			o := mustOutgoing(t, tt.c)
-			payload := o.appendCopy(nil, "sip:bob@example.org", "call-1", "", 17, testPeer)
+			payload := o.appendCopy(nil, &entry{to: "sip:bob@example.org", callID: "call-1"}, 17, testPeer)
 			if n := o.size(len("sip:bob@example.org"), len("call-1"), testPeer); n < len(payload) || n > len(payload)+idDigits {
 				t.Errorf("size says %d, it is %d", n, len(payload))
 			}
 			const dest = "sip:192.0.2.7:5060;transport=tcp"
-			led := o.appendCopy(nil, "sip:bob@example.org", "call-1", dest, 17, testPeer)
+			led := o.appendCopy(nil, &entry{to: "sip:bob@example.org", callID: "call-1", dest: dest}, 17, testPeer)
 			if n := o.size(len("sip:bob@example.org"), len("call-1"), testPeer) + destSize(dest); n < len(led) {
 				t.Errorf("size with a destination says %d, it is %d", n, len(led))
 			}
@@ -207,7 +207,7 @@ func TestNewOutgoingTooLarge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := mustOutgoing(t, tt.fits)
 			to := "sip:" + strings.Repeat("b", 150) + "@h.org"
-			payload := o.appendCopy(nil, to, strings.Repeat("c", maxCallID), "", maxFrameID, testPeer)
+			payload := o.appendCopy(nil, &entry{to: to, callID: strings.Repeat("c", maxCallID)}, maxFrameID, testPeer)
 			window := netstring.Append(netstring.Append(nil, payload), appendPing(nil, 1<<63))
 			if len(payload) > maxPayload || len(window) > MaxFrame+7 {
 				t.Errorf("payload of %d bytes, with ping %d", len(payload), len(window))
@@ -237,7 +237,7 @@ func FuzzOutgoing(f *testing.F) {
 		if checkCopy(&c) != nil {
 			return
 		}
-		payload := o.appendCopy(nil, to, callID, "", 7, p)
+		payload := o.appendCopy(nil, &entry{to: to, callID: callID}, 7, p)
 		if n := o.size(len(to), len(callID), p); len(payload) > n {
 			t.Fatalf("size %d, payload %d", n, len(payload))
 		}

@@ -6,9 +6,10 @@ type entry struct {
 	to     string
 	callID string
 	dest   string // Copy.Dest
-	first  bool   // Copy.First
+	device string // Copy.Device
 
 	payload []byte
+	first   bool // Copy.First
 	answer  bool // payload is an imc.answer
 
 	size int // of the netstring, at most

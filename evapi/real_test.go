@@ -22,6 +22,7 @@ type events struct {
 	messages chan *evapi.Message
 	receipts chan *evapi.Receipt
 	calls    chan *evapi.Call
+	regs     chan evapi.Registration
 	result   func(evapi.Result)
 }
 
@@ -29,17 +30,22 @@ func newEvents(result func(evapi.Result)) *events {
 	return &events{
 		up: make(chan struct{}, 100), down: make(chan struct{}, 100),
 		messages: make(chan *evapi.Message, 1000), receipts: make(chan *evapi.Receipt, 1000),
-		calls: make(chan *evapi.Call, 1000), result: result,
+		calls: make(chan *evapi.Call, 1000), regs: make(chan evapi.Registration, 1000), result: result,
 	}
 }
 
-func (e *events) Up(*evapi.Conn, evapi.Welcome)              { e.up <- struct{}{} }
-func (e *events) Down(*evapi.Conn, error)                    { e.down <- struct{}{} }
-func (e *events) Message(m *evapi.Message)                   { e.messages <- m }
-func (e *events) Receipt(r *evapi.Receipt)                   { e.receipts <- r }
-func (e *events) Registered(*evapi.Conn, evapi.Registration) {}
-func (e *events) Call(q *evapi.Call)                         { e.calls <- q }
-func (e *events) Result(_ *evapi.Conn, r evapi.Result)       { e.result(r) }
+func (e *events) Up(*evapi.Conn, evapi.Welcome) { e.up <- struct{}{} }
+func (e *events) Down(*evapi.Conn, error)       { e.down <- struct{}{} }
+func (e *events) Message(m *evapi.Message)      { e.messages <- m }
+func (e *events) Receipt(r *evapi.Receipt)      { e.receipts <- r }
+func (e *events) Registered(_ *evapi.Conn, r evapi.Registration) {
+	select {
+	case e.regs <- r:
+	default:
+	}
+}
+func (e *events) Call(q *evapi.Call)                   { e.calls <- q }
+func (e *events) Result(_ *evapi.Conn, r evapi.Result) { e.result(r) }
 
 // connect starts a Conn whose copies go straight to next.
 func connect(t *testing.T, k *evapitest.Kamailio, lane evapi.Lane, next string, ev *events) *evapi.Conn {

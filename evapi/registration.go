@@ -116,13 +116,8 @@ func left(param, header int) time.Duration {
 // record as hexadecimal digits, the last one first.
 func gruu(ruid, hash string) string {
 	n, err := strconv.ParseInt(hash, 10, 64)
-	if err != nil || ruid == "" || len(ruid) > 64 {
+	if err != nil || !isGRUU(ruid) {
 		return ""
-	}
-	for i := 0; i < len(ruid); i++ {
-		if c := ruid[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>@:;,`, c) >= 0 {
-			return ""
-		}
 	}
 	out := []byte(ruid + "-")
 	h := uint32(n)
@@ -130,5 +125,21 @@ func gruu(ruid, hash string) string {
 		out = append(out, "0123456789abcdef"[h&15])
 		h >>= 4
 	}
+	if !isGRUU(string(out)) {
+		return ""
+	}
 	return string(out)
+}
+
+// maxGRUU bounds the user part of a temporary GRUU, in bytes.
+const maxGRUU = 80
+
+// isGRUU reports whether s may be one, or the ruid in it: it can stand in a URI.
+func isGRUU(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>@:;,!\\?%", c) >= 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxGRUU
 }

@@ -56,7 +56,9 @@ func (o *Outgoing) sipSize(to, callID int) int {
 }
 
 // size is the length of the request, at most.
-func (tx *sipTx) size() int { return tx.out.sipSize(len(tx.to), len(tx.callID)) + destSize(tx.dest) }
+func (tx *sipTx) size() int {
+	return tx.out.sipSize(len(tx.to), len(tx.callID)) + destSize(tx.dest) + deviceSize(tx.device)
+}
 
 // appendRequest appends the request of a transaction; through if Kamailio passes it on as
 // it is. To and Call-ID have passed checkCopy. The tag is a new one each time, as the branch
@@ -64,7 +66,7 @@ func (tx *sipTx) size() int { return tx.out.sipSize(len(tx.to), len(tx.callID)) 
 // still has the first (RFC 3261, 8.2.2.2).
 func (f *sipFormat) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
 	dst = append(dst, "MESSAGE "...)
-	dst = append(dst, tx.to...)
+	dst = appendURI(dst, tx.to, tx.device)
 	if through {
 		dst = append(dst, f.through...)
 		dst = appendBranch(dst, tx.branch)

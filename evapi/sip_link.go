@@ -183,7 +183,7 @@ func (l *sipLink) forget() {
 
 // put queues a checked copy.
 func (l *sipLink) put(cp *Copy) error {
-	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destSize(cp.Dest) > maxDatagram {
+	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destSize(cp.Dest)+deviceSize(cp.Device) > maxDatagram {
 		return ErrTooLarge
 	}
 	l.mu.Lock()
@@ -204,7 +204,8 @@ func (l *sipLink) put(cp *Copy) error {
 		l.wanted = true
 		return ErrFull
 	}
-	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, dest: cp.Dest, first: cp.First})
+	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, dest: cp.Dest, device: cp.Device,
+		first: cp.First})
 	l.wake.set()
 	return nil
 }

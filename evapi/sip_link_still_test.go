@@ -41,11 +41,11 @@ func (l *sipLink) round() (sent []string, r round) {
 }
 
 // hears takes a response with a status line to a transaction.
-func (l *sipLink) hears(tx *sipTx, status string) ([]Result, []*sipTx) {
+func (l *sipLink) hears(tx *sipTx, status string) ([]Result, []otherwise) {
 	return l.hearsTo(l.format.appendRequest(nil, tx, false), status)
 }
 
-func (l *sipLink) hearsTo(request []byte, status string) ([]Result, []*sipTx) {
+func (l *sipLink) hearsTo(request []byte, status string) ([]Result, []otherwise) {
 	b := response(string(request), status)
 	return l.responses([]ipv4.Message{{Buffers: [][]byte{b}, N: len(b)}}, nil, nil)
 }
@@ -246,8 +246,8 @@ func TestSIPLinkRefused(t *testing.T) {
 		}
 		_, others := l.hearsTo(l.format.appendOptions(nil, r.mark), answer)
 		var moved []string
-		for _, tx := range others {
-			moved = append(moved, tx.callID)
+		for _, o := range others {
+			moved = append(moved, o.tx.callID)
 		}
 		if answer == "200 imc 1" {
 			if sent, _ = l.round(); len(moved) > 0 || woken(l.refused) || !slices.Equal(sent, want) {

@@ -24,7 +24,7 @@ func (l *sipLink) read() {
 		packets[i].Buffers = [][]byte{make([]byte, maxReply)}
 	}
 	results := make([]Result, 0, linkBatch)
-	var others []*sipTx
+	var others []otherwise
 	failing := false // since the last packet
 	for {
 		n, err := l.pc.ReadBatch(packets, 0)
@@ -47,13 +47,13 @@ func (l *sipLink) read() {
 		failing = false
 		clear(others)
 		results, others = l.responses(packets[:n], results[:0], others[:0])
-		for _, tx := range others {
-			if err := l.sendOtherwise(tx); err != nil {
+		for _, o := range others {
+			if err := l.sendOtherwise(o); err != nil {
 				code := 503
 				if errors.Is(err, ErrTooLarge) {
 					code = 413 // for good
 				}
-				results = append(results, Result{CallID: tx.callID, Code: code, Local: true, Reason: err.Error()})
+				results = append(results, Result{CallID: o.tx.callID, Code: code, Local: true, Reason: err.Error()})
 			}
 		}
 		for i := range results {
@@ -62,18 +62,25 @@ func (l *sipLink) read() {
 	}
 }
 
+// otherwise is a copy that is to go on another lane.
+type otherwise struct {
+	tx   *sipTx
+	name string // of a host, to be looked up, see nameWay; may be empty
+}
+
 // sendOtherwise sends a copy again on another lane, or once its name is looked up.
-func (l *sipLink) sendOtherwise(tx *sipTx) error {
-	cp := Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first, Dest: tx.dest}
-	if tx.name != "" && l.c.unresolved(cp, tx.name) {
+func (l *sipLink) sendOtherwise(o otherwise) error {
+	tx := o.tx
+	cp := Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first, Dest: tx.dest, Device: tx.device}
+	if o.name != "" && l.c.unresolved(cp, o.name) {
 		return nil
 	}
 	return l.c.box.putCopy(cp, true)
 }
 
 // responses ends the transactions of the responses in packets. It appends their Results,
-// and to others the transactions of copies that are to go on another lane.
-func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*sipTx) ([]Result, []*sipTx) {
+// and to others the copies that are to go on another lane.
+func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []otherwise) ([]Result, []otherwise) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,9 +118,11 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 			l.flow.verify()
 			l.wake.set()
 		}
-		if r.code == 300 && l.isOtherwise(tx, &r) {
-			others = append(others, tx)
-			continue
+		if r.code == 300 {
+			if name, ok := l.isOtherwise(tx, &r); ok {
+				others = append(others, otherwise{tx, name})
+				continue
+			}
 		}
 		l.missed(tx, r.code)
 		l.c.count.results.Add(1)
@@ -126,23 +135,23 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []*
 }
 
 // isOtherwise reports whether a 300 is imc.cfg's own: the copy is to be sent again, on
-// another lane or with its name looked up. It is called with mu held.
-func (l *sipLink) isOtherwise(tx *sipTx, r *sipReply) bool {
+// another lane, or with a name looked up. It is called with mu held. A copy for one device of which the
+// contact has a name does not go there: with a Dest it would be one for all devices.
+func (l *sipLink) isOtherwise(tx *sipTx, r *sipReply) (name string, ok bool) {
 	if string(r.reason) == otherWay {
-		return r.isOwn(l.mark)
+		return "", r.isOwn(l.mark)
 	}
-	name, ok := bytes.CutPrefix(r.reason, []byte(nameWay))
-	if !ok || tx.dest != "" || !r.isOwn(l.mark) {
-		return false
+	host, ok := bytes.CutPrefix(r.reason, []byte(nameWay))
+	if !ok || tx.dest != "" || tx.device != "" || !r.isOwn(l.mark) {
+		return "", false
 	}
-	tx.name = string(name)
-	return true
+	return string(host), true
 }
 
 // answered takes the answer to a mark; false if it is none. If it is not from a Kamailio
 // that knows our copies, no more are sent like this, and the queued ones are appended to
 // others. It is called with mu held.
-func (l *sipLink) answered(r *sipReply, now time.Time, others []*sipTx) ([]*sipTx, bool) {
+func (l *sipLink) answered(r *sipReply, now time.Time, others []otherwise) ([]otherwise, bool) {
 	if !l.flow.answered(r.branch, now) {
 		return others, false
 	}
@@ -152,7 +161,7 @@ func (l *sipLink) answered(r *sipReply, now time.Time, others []*sipTx) ([]*sipT
 	l.open = false
 	for _, q := range []*queue{&l.first, &l.rest, &l.routed} {
 		for q.n > 0 {
-			others = append(others, newSIPTx(q.pop()))
+			others = append(others, otherwise{tx: newSIPTx(q.pop())})
 		}
 	}
 	l.refused.set()

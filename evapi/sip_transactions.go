@@ -19,12 +19,12 @@ type sipTx struct {
 	to     string
 	callID string
 	dest   string // Copy.Dest
-	first  bool   // Copy.First
-	name   string // of a host, to be looked up, see nameWay; may be empty
+	device string // Copy.Device
 	place  uint64 // see sipFlow
 
-	due  time.Time // when it is sent again
-	over bool
+	due   time.Time // when it is sent again
+	first bool      // Copy.First
+	over  bool
 }
 
 // newBranch makes a number that nobody can guess who has not seen the request.
@@ -32,7 +32,8 @@ func newBranch() uint64 { return rand.Uint64() }
 
 // newSIPTx makes the transaction of a queued copy.
 func newSIPTx(e entry) *sipTx {
-	return &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, dest: e.dest, first: e.first}
+	return &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, dest: e.dest, device: e.device,
+		first: e.first}
 }
 
 // sipTransactions are the open transactions of a link, whose mutex guards them.

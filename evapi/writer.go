@@ -133,7 +133,7 @@ func (w *writer) build() *window {
 		if f.batched {
 			w.frame = appendBatch(w.frame[:0], f.entries, w.nextID, w.peer)
 		} else {
-			w.frame = e.out.appendCopy(w.frame[:0], e.to, e.callID, e.dest, w.nextID, w.peer)
+			w.frame = e.out.appendCopy(w.frame[:0], e, w.nextID, w.peer)
 		}
 		w.buf = netstring.Append(w.buf, w.frame)
 		win.add(f)

@@ -2,8 +2,11 @@ package kamailiocfg_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
@@ -18,7 +21,8 @@ func TestRegistrationTellsOfTheDevice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			opts := evapitest.Options{}
 			if !direct {
-				opts.Config = strings.ReplaceAll(kamailiocfg.File(kamailiocfg.Demo), "#!trydef IMC_DIRECT", "#!trydef NOT_IMC_DIRECT")
+				opts.Config = strings.ReplaceAll(kamailiocfg.File(kamailiocfg.Demo), "#!trydef IMC_DIRECT",
+					"#!trydef NOT_IMC_DIRECT")
 			}
 			k := kit.Kamailio(t, opts)
 			engine, _ := hello(t, k, k.Secret())
@@ -103,4 +107,113 @@ func TestDevices(t *testing.T) {
 	if list := devices("bob@chat.test"); len(list) != 0 {
 		t.Errorf("bob is in no room, and has %+v", list)
 	}
+}
+
+// TestDeviceComesBack: a tablet that was off gets what the phone of its user has got meanwhile, in order, and the phone
+// gets nothing twice.
+func TestDeviceComesBack(t *testing.T) {
+	for _, c := range []struct{ fanout, transport string }{{"sip", "udp"}, {"sip", "tcp"}, {"batch", "ws"},
+		{"rpc", "udp"}} {
+		t.Run(c.fanout+" "+c.transport, func(t *testing.T) { deviceComesBack(t, c.fanout, c.transport) })
+	}
+}
+
+func deviceComesBack(t *testing.T, fanout, transport string) {
+	const messages = 500
+	port, err := evapitest.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := startChat(t, evapitest.Options{}.WithWebSocket(port), [2]string{}, "-fanout", fanout)
+	const room = "sip:chat-1@chat.test"
+	kit.Say(t, c.alice, room, "#create", 200)
+	kit.Say(t, c.bob, room, "#join", 200)
+	cfg := evapitest.UAConfig{User: "bob", Domain: "chat.test", Transport: transport, Proxy: c.k.SIPAddr()}
+	if transport == "ws" {
+		cfg.Proxy = fmt.Sprint("127.0.0.1:", port)
+	}
+	tablet := kit.UA(t, cfg)
+	for _, u := range []*evapitest.UA{tablet, c.bob} {
+		if err := u.Register(kit.Context(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.awaitDevices(t, "bob", func(registered int) bool { return registered == 2 })
+	said := func(u *evapitest.UA) (texts []string, ids map[string]int) {
+		ids = make(map[string]int)
+		for _, m := range u.Received() {
+			if text, ok := strings.CutPrefix(m.Text(), "[alice]: "); ok {
+				texts = append(texts, text)
+				ids[m.CallID]++
+			}
+		}
+		return texts, ids
+	}
+	kit.Say(t, c.alice, room, "both", 200)
+	kit.Eventually(t, "both have it", func() bool {
+		a, _ := said(tablet)
+		b, _ := said(c.bob)
+		return len(a) == 1 && len(b) == 1
+	})
+	time.Sleep(100 * time.Millisecond) // a device that goes sooner gets its last message again
+	if err := tablet.Unregister(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitDevices(t, "bob", func(registered int) bool { return registered == 1 })
+	want := []string{"both"}
+	for i := range messages {
+		want = append(want, fmt.Sprint("text ", i))
+		kit.Say(t, c.alice, room, want[i+1], 200)
+	}
+	kit.Eventually(t, "the phone has all", func() bool { texts, _ := said(c.bob); return len(texts) == len(want) })
+	began := time.Now()
+	if err := tablet.Register(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "the tablet has all", func() bool { texts, _ := said(tablet); return len(texts) >= len(want) })
+	t.Logf("the tablet had %d messages after %v", messages, time.Since(began))
+	kit.Say(t, c.alice, room, "both again", 200)
+	want = append(want, "both again")
+	for name, u := range map[string]*evapitest.UA{"phone": c.bob, "tablet": tablet} {
+		kit.Eventually(t, name+" has the last one", func() bool {
+			texts, _ := said(u)
+			return len(texts) > 0 && texts[len(texts)-1] == "both again"
+		})
+		texts, ids := said(u)
+		if !slices.Equal(texts, want) {
+			t.Errorf("the %s got %d messages: %.300q", name, len(texts), texts)
+		}
+		for id, n := range ids {
+			if n > 1 {
+				t.Errorf("the %s got %s %d times", name, id, n)
+			}
+		}
+	}
+	_, a := said(c.bob)
+	if _, b := said(tablet); !maps.Equal(a, b) {
+		t.Error("Call-IDs differ from device to device")
+	}
+}
+
+// awaitDevices waits until imcd knows that so many devices of a user are registered.
+func (c *chat) awaitDevices(t *testing.T, user string, ok func(registered int) bool) {
+	t.Helper()
+	client, err := evapi.Dial(kit.Context(t), c.imcd.RPCAddr(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	kit.Eventually(t, "the devices of "+user, func() bool {
+		var list []struct{ Registered bool }
+		if err := client.Call(kit.Context(t), "imc.devices", []string{"sip:" + user + "@chat.test"}, &list); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, d := range list {
+			if d.Registered {
+				n++
+			}
+		}
+		return ok(n)
+	})
 }

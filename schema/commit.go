@@ -156,7 +156,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 			return execRows(ctx, s, tx, b.dropRooms, sqlDropInvitesOfRooms, sqlDropMembersOfRooms, sqlDropRooms)
 		},
 		func() error { return execRows(ctx, s, tx, b.dropInvites, sqlDropInvites) },
-		func() error { return execRows(ctx, s, tx, b.dropMembers, sqlDropMembers) },
+		func() error { return execRows(ctx, s, tx, b.dropMembers, sqlDropMembers, sqlDropJoins) },
 		func() error {
 			if s.EngineID() == 0 { // else Load may not have seen them
 				return nil
@@ -164,7 +164,9 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 			return execRows(ctx, s, tx, b.putRooms, sqlDropOrphans)
 		},
 		func() error { return execRows(ctx, s, tx, b.putRooms, sqlUpdateRooms, sqlInsertRooms) },
-		func() error { return execRows(ctx, s, tx, b.putMembers, sqlUpdateMembers, sqlInsertMembers) },
+		func() error {
+			return execRows(ctx, s, tx, b.putMembers, sqlPutJoins, sqlUpdateMembers, sqlInsertMembers)
+		},
 		func() error { return execRows(ctx, s, tx, b.putInvites, sqlPutInvites) },
 		func() error { return execRows(ctx, s, tx, b.putIDs, sqlPutIDs) },
 		func() error { return s.putMessages(ctx, tx, b) },

@@ -21,17 +21,35 @@ const (
 			OR EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.as_name AND m.domain = v.as_domain)
 		ON CONFLICT (username, domain, device) DO UPDATE SET contact = excluded.contact, gruu = excluded.gruu,
 			agent = excluded.agent, source = excluded.source, kamailio = excluded.kamailio, expires = excluded.expires,
-			ok_at = excluded.ok_at,
-			gone_at = excluded.gone_at
+			ok_at = excluded.ok_at, gone_at = CASE WHEN imcd_devices.gone_at <> 0 THEN imcd_devices.gone_at
+				WHEN imcd_devices.expires < excluded.ok_at THEN imcd_devices.expires ELSE excluded.gone_at END
 		WHERE imcd_devices.ok_at <= excluded.ok_at`
 	// {most} is a number.
 	sqlDropDevices = `DELETE FROM imcd_devices WHERE (username, domain, device) IN (
 		SELECT d.username, d.domain, d.device FROM (SELECT username, domain, device,
 			row_number() OVER (PARTITION BY username, domain ORDER BY ok_at DESC, device) AS place FROM imcd_devices
 			WHERE (username, domain) IN (SELECT v.username, v.domain FROM {device_rows})) d WHERE d.place > {most})`
-	sqlDevices = `SELECT username, domain, device, contact, gruu, agent, source, kamailio, expires, ok_at, gone_at
-		FROM imcd_devices
-		WHERE username = $1 AND domain = $2 ORDER BY ok_at DESC, device`
+	sqlDeviceColumns = `username, domain, device, contact, gruu, agent, source, kamailio, expires, ok_at, gone_at`
+	sqlDevices       = `SELECT ` + sqlDeviceColumns + ` FROM imcd_devices
+		WHERE (username, domain) IN (SELECT v.username, v.domain FROM {device_rows})
+		ORDER BY username, domain, ok_at DESC, device`
+	sqlOwedDevices = `SELECT ` + sqlDeviceColumns + ` FROM imcd_devices WHERE gone_at <> 0 AND expires > $1 LIMIT $2`
+	// expires has the new time here. A device that was removed has one that ended when it was heard of last.
+	sqlPutGone = `UPDATE imcd_devices SET gone_at = v.expires FROM {device_rows}
+		WHERE imcd_devices.username = v.username AND imcd_devices.domain = v.domain AND imcd_devices.device = v.device
+			AND imcd_devices.gone_at = v.gone_at AND imcd_devices.expires > imcd_devices.ok_at`
+
+	sqlPutJoins = `INSERT INTO imcd_joins (room_id, username, domain, seq)
+		SELECT s.id, v.username, v.domain, s.seq FROM {member_rows} JOIN imcd_rooms s ON s.room = v.room
+		WHERE (v.flag & 4) = 0 AND NOT EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.username
+			AND m.domain = v.domain AND m.room = v.room AND (COALESCE(m.flag, 0) & 4) = 0)
+		ON CONFLICT (room_id, username, domain) DO UPDATE SET seq = excluded.seq`
+	sqlDropJoins = `DELETE FROM imcd_joins WHERE (room_id, username, domain) IN
+		(SELECT s.id, v.username, v.domain FROM {member_rows} JOIN imcd_rooms s ON s.room = v.room)`
+	sqlDropJoinsOfIDs = `DELETE FROM imcd_joins WHERE room_id {of_ids}`
+	sqlBacklog        = `SELECT COALESCE((SELECT m.seq FROM imcd_messages m WHERE m.room_id = $1 AND m.at < $2
+			ORDER BY m.seq DESC LIMIT 1), 0),
+		COALESCE((SELECT j.seq FROM imcd_joins j WHERE j.room_id = $1 AND j.username = $3 AND j.domain = $4), 0)`
 	sqlOldDevices = `DELETE FROM imcd_devices WHERE (username, domain, device) IN
 		(SELECT username, domain, device FROM imcd_devices WHERE ok_at < $1 ORDER BY ok_at LIMIT $2)`
 )
@@ -73,10 +91,29 @@ func checkDevice(r *store.DeviceRow) error {
 }
 
 // Devices implements store.Store.
-func (s *Store) Devices(ctx context.Context, user store.Name) ([]store.DeviceRow, error) {
-	var list []store.DeviceRow
-	key := keyName(user)
-	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
+func (s *Store) Devices(ctx context.Context, users ...store.Name) ([]store.DeviceRow, error) {
+	list := make([]deviceRow, len(users))
+	for i, u := range users {
+		key := keyName(u)
+		list[i] = deviceRow{Username: key.User, Domain: key.Host}
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	args, err := s.dialect.args(list)
+	if err != nil {
+		return nil, err
+	}
+	return s.devices(ctx, sqlDevices, args...)
+}
+
+// OwedDevices implements store.Store.
+func (s *Store) OwedDevices(ctx context.Context, now time.Time, limit int) ([]store.DeviceRow, error) {
+	return s.devices(ctx, sqlOwedDevices, now.UnixMilli(), limit)
+}
+
+func (s *Store) devices(ctx context.Context, query string, args ...any) (list []store.DeviceRow, err error) {
+	err = s.query(ctx, s.db, func(rows *sql.Rows) error {
 		var r store.DeviceRow
 		var expires, ok, gone int64
 		if err := rows.Scan(&r.User.User, &r.User.Host, &r.Device, &r.Contact, &r.GRUU, &r.Agent, &r.Source,
@@ -86,11 +123,34 @@ func (s *Store) Devices(ctx context.Context, user store.Name) ([]store.DeviceRow
 		r.Expires, r.OKAt, r.GoneAt = atMillis(expires), atMillis(ok), atMillis(gone)
 		list = append(list, r)
 		return nil
-	}, sqlDevices, key.User, key.Host)
+	}, query, args...)
 	if err != nil {
 		return nil, wrap(ctx, "load devices", err)
 	}
 	return list, nil
+}
+
+// PutGone implements store.Store.
+func (s *Store) PutGone(ctx context.Context, moves []store.GoneMove) error {
+	list := make([]deviceRow, len(moves))
+	for i := range moves {
+		m := &moves[i]
+		key := keyName(m.User)
+		list[i] = deviceRow{Username: key.User, Domain: key.Host, Device: m.Device, GoneAt: millis(m.Was),
+			Expires: millis(m.Is)}
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error { return execRows(ctx, s, tx, list, sqlPutGone) })
+	return wrap(ctx, "write what devices are owed", err)
+}
+
+// Backlog implements store.Store.
+func (s *Store) Backlog(ctx context.Context, room int64, user store.Name, since time.Time) (uint64, error) {
+	var before, joined uint64
+	err := s.db.QueryRowContext(ctx, sqlBacklog, room, since.UnixMilli(), user.User, user.Host).Scan(&before, &joined)
+	if err != nil {
+		return 0, wrap(ctx, "look for what a device is owed", err)
+	}
+	return max(before, joined), nil
 }
 
 // atMillis is the inverse of millis.

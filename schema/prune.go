@@ -204,7 +204,7 @@ func (s *Store) pruneDestroyed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, step := range []string{sqlDropMessagesOfIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs,
+		for _, step := range []string{sqlDropMessagesOfIDs, sqlDropCursorsOfIDs, sqlDropPlacesOfIDs, sqlDropJoinsOfIDs,
 			sqlDropSettingsOfIDs, sqlDropDestroyed} {
 			if err := s.inSlices(ctx, pruneMessages, step, args...); err != nil {
 				return err

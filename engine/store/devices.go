@@ -14,8 +14,18 @@ type DeviceRow struct {
 	Kamailio string
 	Expires  time.Time // when the registration ends
 	OKAt     time.Time // when it was heard of last
-	GoneAt   time.Time // since when it gets nothing; zero: it is there
+	// GoneAt: it is owed messages that were accepted from that time on and that other devices of the user have got;
+	// zero: nothing.
+	GoneAt time.Time
 }
 
 // MaxDevice bounds the texts of a DeviceRow, in characters; they are UTF-8 without NULs.
 const MaxDevice = 255
+
+// GoneMove changes DeviceRow.GoneAt of a device of a user.
+type GoneMove struct {
+	User   Name
+	Device string
+	Was    time.Time
+	Is     time.Time // zero: it is not owed anything any more
+}

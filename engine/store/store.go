@@ -57,11 +57,20 @@ type Store interface {
 	// limit at most.
 	Notes(ctx context.Context, part Part, limit int) ([]NoteRow, error)
 	// PutDevices inserts or updates devices: no device twice. Users who are not in any room have none. A row that is
-	// older (OKAt) than the stored one changes nothing. Of each of these users the most devices that were heard of
+	// older (OKAt) than the stored one changes nothing. The GoneAt of a stored row stays if it is not zero; else it
+	// is the end of the old registration, if that is over. Of each of these users the most devices that were heard of
 	// last are kept.
 	PutDevices(ctx context.Context, rows []DeviceRow, most int) error
-	// Devices returns the devices of a user; the one that was heard of last comes first.
-	Devices(ctx context.Context, user Name) ([]DeviceRow, error)
+	// Devices returns the devices of users, of each user the one that was heard of last first.
+	Devices(ctx context.Context, users ...Name) ([]DeviceRow, error)
+	// OwedDevices returns registered devices that are owed something (GoneAt), limit at most.
+	OwedDevices(ctx context.Context, now time.Time, limit int) ([]DeviceRow, error)
+	// PutGone moves or ends what registered devices are owed. A device that is owed something else by now stays
+	// as it is.
+	PutGone(ctx context.Context, moves []GoneMove) error
+	// Backlog returns the number of the last message of a room that a device of a member is not owed, if it is owed
+	// those that were accepted at since and later: it is older, or from before the user came into the room.
+	Backlog(ctx context.Context, room int64, user Name, since time.Time) (uint64, error)
 	// Prune deletes messages over the limits, oldest first, and returns how
 	// many messages that were.
 	Prune(ctx context.Context, l Limits, now time.Time) (int, error)

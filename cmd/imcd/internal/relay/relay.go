@@ -218,8 +218,8 @@ func (g *Group) send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	later := evapi.ErrDown
 	if via != nil {
 		err := via.Send(c)
-		if !errors.Is(err, evapi.ErrDown) && !errors.Is(err, evapi.ErrFull) {
-			return via, err
+		if !errors.Is(err, evapi.ErrDown) && !errors.Is(err, evapi.ErrFull) || c.Device != "" {
+			return via, err // another Kamailio does not know this device
 		}
 		later = err
 	}

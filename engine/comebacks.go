@@ -1,0 +1,252 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+const (
+	// comebackWorkers is how many devices get at a time what they are owed.
+	comebackWorkers = 16
+	// maxComebacks bounds the devices that wait for that. Above it a device gets it with its next registration.
+	maxComebacks = 16384
+	// comebackTimeout is the deadline of the queries for one device.
+	comebackTimeout = 10 * time.Second
+	// comebackNotes is how often the database learns how far a device has come.
+	comebackNotes = time.Second
+	// goneBefore is how much earlier than its unregistration a device may have got its last message: imcd learns of the
+	// one a moment after Kamailio.
+	goneBefore = 50 * time.Millisecond
+)
+
+// comebacks are devices that have come back and are owed something. Workers bring it.
+type comebacks struct {
+	engine *Engine
+	wake   chan struct{} // holds one token for each worker that is to look
+
+	mu      sync.Mutex
+	waiting []comeback            // guarded by mu
+	known   map[deviceID]struct{} // guarded by mu: those in waiting, and those that workers have
+	stuck   map[deviceID]stuck    // guarded by mu
+}
+
+// stuck is a message that a device has not taken: it may crash of it.
+type stuck struct {
+	at    time.Time // when it was accepted
+	tries int       // comebacks in which it was the first one that was not taken
+}
+
+// maxStuck bounds the devices with such a message; above it they are forgotten, and tried more often.
+const maxStuck = 4096
+
+// comeback is a device that is owed what its user's other devices have got from row.GoneAt to row.OKAt.
+type comeback struct {
+	row store.DeviceRow
+	via *evapi.Conn // may be nil: imcd was started after the registration
+}
+
+func newComebacks(e *Engine) *comebacks {
+	return &comebacks{engine: e, wake: make(chan struct{}, comebackWorkers), known: make(map[deviceID]struct{}),
+		stuck: make(map[deviceID]stuck)}
+}
+
+// add queues a device, unless it gets already what it is owed.
+func (c *comebacks) add(b comeback) {
+	id := deviceID{b.row.User.Key(), b.row.Device}
+	c.mu.Lock()
+	_, known := c.known[id]
+	full := len(c.waiting) >= maxComebacks
+	if !known && !full {
+		c.known[id] = struct{}{}
+		c.waiting = append(c.waiting, b)
+	}
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *comebacks) take() (b comeback, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) == 0 {
+		c.waiting = nil
+		return b, false
+	}
+	b = c.waiting[0]
+	c.waiting[0] = comeback{}
+	c.waiting = c.waiting[1:]
+	return b, true
+}
+
+func (c *comebacks) over(b *comeback) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, deviceID{b.row.User.Key(), b.row.Device})
+}
+
+// run serves devices until ctx ends.
+func (c *comebacks) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		}
+		for b, ok := c.take(); ok && ctx.Err() == nil; b, ok = c.take() {
+			if err := c.serve(ctx, &b); err != nil && ctx.Err() == nil {
+				c.engine.log.Debug().Err(err).Str("user", b.row.User.Key()).Str("device", b.row.Device).
+					Msg("a device has not got all that it is owed")
+			}
+			c.over(&b)
+		}
+	}
+}
+
+// owedRoom is a room in which a device may be owed something.
+type owedRoom struct {
+	shard  *shard
+	room   *room   // of the shard
+	member *member // of the room
+	id     int64   // of the room
+	user   store.Name
+}
+
+// serve brings a device what it is owed, and notes how far that went.
+func (c *comebacks) serve(ctx context.Context, b *comeback) error {
+	backlogs, err := c.begin(ctx, b)
+	if err != nil {
+		return err
+	}
+	ends := make(chan error, len(backlogs))
+	for f, s := range backlogs {
+		f.done = func(err error) { ends <- err }
+		s.inbox.post(func() { s.delivery.bring(f) })
+	}
+	ticker := time.NewTicker(comebackNotes)
+	defer ticker.Stop()
+	for left := len(backlogs); left > 0; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e := <-ends:
+			left--
+			err = errors.Join(err, e)
+		case <-ticker.C:
+			_ = c.moved(ctx, b, backlogs) // a failure shows in the end
+		}
+	}
+	if at := placeOf(backlogs); errors.Is(err, errNotTaken) && !at.IsZero() && c.notTaken(b, at) {
+		return errors.Join(err, c.note(ctx, b, at.Add(time.Millisecond)))
+	}
+	if err != nil {
+		return errors.Join(err, c.moved(ctx, b, backlogs))
+	}
+	return c.note(ctx, b, time.Time{})
+}
+
+// notTaken counts that a device has not taken the message that was accepted at a time. True: it is not tried again.
+func (c *comebacks) notTaken(b *comeback, at time.Time) bool {
+	id := deviceID{b.row.User.Key(), b.row.Device}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stuck[id]
+	if !s.at.Equal(at) {
+		s = stuck{at: at}
+	}
+	s.tries++
+	if most := c.engine.cfg.PoisonTries; most > 0 && s.tries >= most {
+		delete(c.stuck, id)
+		return true
+	}
+	if len(c.stuck) >= maxStuck {
+		clear(c.stuck)
+	}
+	c.stuck[id] = s
+	return false
+}
+
+// moved notes how far a device has come by now.
+func (c *comebacks) moved(ctx context.Context, b *comeback, backlogs map[*backlog]*shard) error {
+	if is := placeOf(backlogs); is.After(b.row.GoneAt) {
+		return c.note(ctx, b, is)
+	}
+	return nil
+}
+
+// note writes what a device is owed from now on; zero: nothing.
+func (c *comebacks) note(ctx context.Context, b *comeback, is time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, comebackTimeout)
+	defer cancel()
+	err := c.engine.store.PutGone(ctx, []store.GoneMove{{User: b.row.User, Device: b.row.Device, Was: b.row.GoneAt,
+		Is: is}})
+	if err == nil {
+		b.row.GoneAt = is
+	}
+	return err
+}
+
+// begin makes the backlogs of a device.
+func (c *comebacks) begin(ctx context.Context, b *comeback) (map[*backlog]*shard, error) {
+	ctx, cancel := context.WithTimeout(ctx, comebackTimeout)
+	defer cancel()
+	key := b.row.User.Key()
+	rooms, err := gather(ctx, c.engine, func(s *shard) (list []owedRoom) {
+		for _, r := range s.rooms {
+			if m := r.get(key); m != nil && m.live && !m.invited() && r.last > 0 {
+				list = append(list, owedRoom{s, r, m, r.id, m.name()})
+			}
+		}
+		return list
+	})
+	if err != nil {
+		return nil, err
+	}
+	backlogs := make(map[*backlog]*shard, len(rooms))
+	for _, o := range rooms {
+		after, err := c.engine.store.Backlog(ctx, o.id, o.user, b.row.GoneAt)
+		if err != nil {
+			return nil, fmt.Errorf("room %s: %w", o.room.key, err)
+		}
+		backlogs[&backlog{room: o.room, member: o.member, device: b.row.GRUU, via: b.via, after: after,
+			until: b.row.OKAt}] = o.shard
+	}
+	return backlogs, nil
+}
+
+// placeOf is when the first message was accepted that a device has not got; zero: that is not known yet.
+func placeOf(backlogs map[*backlog]*shard) time.Time {
+	first := int64(math.MaxInt64)
+	for f := range backlogs {
+		first = min(first, f.place.Load())
+	}
+	if first == 0 || len(backlogs) == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(first)
+}
+
+// loadComebacks continues what an earlier run has begun.
+func (e *Engine) loadComebacks(ctx context.Context) error {
+	if e.reports.most == 0 {
+		return nil
+	}
+	rows, err := e.store.OwedDevices(ctx, time.Now(), maxComebacks)
+	if err != nil {
+		return fmt.Errorf("loading devices: %w", err)
+	}
+	for _, row := range rows {
+		if row.GRUU != "" {
+			e.comebacks.add(comeback{row: row})
+		}
+	}
+	return nil
+}

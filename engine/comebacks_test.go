@@ -1,0 +1,298 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// bobs are bob's devices, some of which are there.
+type bobs struct {
+	*house
+	there []string
+}
+
+// comes registers a device of bob's.
+func (b *bobs) comes(device string) {
+	b.there = append(b.there, device)
+	b.relay.set(func() { b.relay.phones = map[string][]string{"bob": slices.Clone(b.there)} })
+	b.reports(device, time.Hour)
+	b.e.Registered("sip:bob@x.org")
+}
+
+func (b *bobs) goes(device string) {
+	b.there = slices.DeleteFunc(b.there, func(d string) bool { return d == device })
+	b.relay.set(func() { b.relay.phones = map[string][]string{"bob": slices.Clone(b.there)} })
+	b.reports(device, 0)
+}
+
+// reports is a registration of a device of bob's: left is 0 if it ends, and negative if it is one without a GRUU.
+func (b *bobs) reports(device string, left time.Duration) {
+	d := evapi.Device{Contact: "sip:bob@" + device, Instance: device, Left: left.Abs()}
+	if left > 0 {
+		d.GRUU = device
+	}
+	registers(b.e, "bob", d)
+}
+
+// texts are what the devices of bob have got since the last call, by device.
+func (b *bobs) texts() map[string][]string {
+	all := make(map[string][]string)
+	for _, g := range b.relay.take() {
+		if strings.HasPrefix(g.to, "sip:bob@") && !strings.HasPrefix(g.body, "***") {
+			all[g.device] = append(all[g.device], strings.TrimPrefix(g.body, "[alice]: "))
+		}
+	}
+	return all
+}
+
+// owed are bob's devices that are owed something, as the store has it.
+func (b *bobs) owed() (list []string) {
+	rows, err := b.store.Devices(context.Background(), store.Name{User: "bob", Host: "x.org"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, r := range rows {
+		if !r.GoneAt.IsZero() {
+			list = append(list, r.Device)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// settle lets everything happen that is to happen soon.
+func settle() {
+	time.Sleep(5 * time.Second)
+	synctest.Wait()
+}
+
+func TestDeviceGetsWhatOthersGot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bobs{house: startHouse(t, newMemStore(), nil)}
+		defer b.close()
+		b.say("alice", "r", "#create")
+		b.say("alice", "late", "#create")
+		b.say("alice", "late", "before bob came")
+		b.say("bob", "r", "#join")
+		b.comes("phone")
+		b.comes("tablet")
+		settle()
+		b.texts()
+		b.say("alice", "r", "both")
+		settle()
+		b.goes("tablet")
+		settle()
+		b.say("bob", "late", "#join")
+		var want []string
+		for i := range 100 {
+			want = append(want, fmt.Sprint("text ", i))
+			b.say("alice", "r", want[i])
+			b.say("bob", "r", "mine")
+		}
+		b.say("alice", "late", "after bob came")
+		settle()
+		if got := b.texts(); len(got["phone"]) != 102 || len(got["tablet"]) != 1 {
+			t.Errorf("phone %d, tablet %q", len(got["phone"]), got["tablet"])
+		}
+		b.comes("tablet")
+		time.Sleep(10 * time.Millisecond)
+		b.say("alice", "r", "again both")
+		settle()
+		got := b.texts()
+		if len(got["phone"]) != 1 {
+			t.Errorf("the phone got %q", got["phone"])
+		}
+		inOrder := slices.DeleteFunc(slices.Clone(got["tablet"]), func(s string) bool { return !strings.HasPrefix(s, "text") })
+		if !slices.Equal(inOrder, want) || len(got["tablet"]) != 102 || !slices.Contains(got["tablet"], "after bob came") {
+			t.Errorf("the tablet got %q", got["tablet"])
+		}
+		if owed := b.owed(); len(owed) > 0 {
+			t.Errorf("%q are still owed something", owed)
+		}
+	})
+}
+
+// TestOnlyDeviceIsOwedNothing: with one device everything is as without devices. So it is with one that Kamailio cannot
+// tell from others.
+func TestOnlyDeviceIsOwedNothing(t *testing.T) {
+	for name, others := range map[string]bool{"one device": false, "no GRUU": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &bobs{house: startHouse(t, newMemStore(), nil)}
+				defer b.close()
+				b.say("alice", "r", "#create")
+				b.say("bob", "r", "#join")
+				if others {
+					b.comes("tablet")
+				}
+				b.comes("phone")
+				settle()
+				b.texts()
+				b.say("alice", "r", "one")
+				synctest.Wait()
+				b.goes("phone")
+				settle()
+				if got := b.owed(); !slices.Equal(got, []string{"phone"}) {
+					t.Errorf("%q are owed something", got)
+				}
+				b.say("alice", "r", "two")
+				settle()
+				if others {
+					b.reports("phone", -time.Hour)
+				} else {
+					b.comes("phone")
+				}
+				settle()
+				want := []string{"one", "two"}
+				if others {
+					want = []string{"one"}
+				}
+				if got := b.texts()["phone"]; !slices.Equal(got, want) || len(b.owed()) > 0 {
+					t.Errorf("the phone got %q; %q are owed something", got, b.owed())
+				}
+			})
+		})
+	}
+}
+
+// TestDeviceDoesNotTakeAMessage: a device that does not answer a message gets it again when it registers again, and, if
+// it never answers it, those after it in the end.
+func TestDeviceDoesNotTakeAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bobs{house: startHouse(t, newMemStore(), func(c *Config) { c.PoisonTries = 3 })}
+		defer b.close()
+		b.say("alice", "r", "#create")
+		b.say("bob", "r", "#join")
+		b.comes("phone")
+		b.comes("tablet")
+		settle()
+		b.goes("tablet")
+		for i := range 3 {
+			b.say("alice", "r", fmt.Sprint("text ", i))
+			time.Sleep(10 * time.Millisecond)
+		}
+		settle()
+		b.texts()
+		for try := range 4 {
+			b.relay.set(func() { b.relay.silent = map[string]string{"tablet": "text 1"} })
+			b.comes("tablet")
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			want := []string{"text 1"}
+			switch try {
+			case 0:
+				want = []string{"text 0", "text 1"}
+			case 3:
+				want = []string{"text 2"}
+			}
+			if got := b.texts()["tablet"]; !slices.Equal(got, want) {
+				t.Errorf("try %d: %q, want %q", try, got, want)
+			}
+			if owed := len(b.owed()); (owed > 0) != (try < 3) {
+				t.Errorf("try %d: %d devices are owed something", try, owed)
+			}
+			b.goes("tablet")
+			settle()
+		}
+	})
+}
+
+// TestDevicesModel: whenever devices come and go, and wherever imcd is killed, each device has in the end what was said
+// since it is known, in order as far as it was owed it, and, if imcd was not killed, once.
+func TestDevicesModel(t *testing.T) {
+	checkTimed(t, func(rt *rapid.T) {
+		b := &bobs{house: startHouse(rt, newMemStore(), nil)}
+		defer func() { b.close() }()
+		rooms, devices := []string{"r", "q"}, []string{"d0", "d1", "d2"}
+		for _, room := range rooms {
+			b.say("alice", room, "#create")
+			b.say("bob", room, "#join")
+		}
+		got := make(map[string][]string)
+		collect := func() {
+			for d, texts := range b.texts() {
+				got[d] = append(got[d], texts...)
+			}
+		}
+		want := make(map[string][]string) // by device that is known
+		said, killed := 0, false
+		rt.Repeat(map[string]func(*rapid.T){
+			"": func(*rapid.T) {},
+			"come": func(rt *rapid.T) {
+				d := rapid.SampledFrom(devices).Draw(rt, "device")
+				if slices.Contains(b.there, d) {
+					return
+				}
+				b.comes(d)
+				if want[d] == nil {
+					want[d] = []string{}
+				}
+				time.Sleep(time.Duration(rapid.IntRange(200, 3000).Draw(rt, "ms")) * time.Millisecond)
+			},
+			"go": func(rt *rapid.T) {
+				if len(b.there) == 0 {
+					return
+				}
+				settle() // what it has just got is not owed it
+				b.goes(rapid.SampledFrom(b.there).Draw(rt, "device"))
+				time.Sleep(200 * time.Millisecond)
+			},
+			"say": func(rt *rapid.T) {
+				for range rapid.IntRange(1, 40).Draw(rt, "n") {
+					said++
+					text := fmt.Sprint("text ", said)
+					b.say("alice", rapid.SampledFrom(rooms).Draw(rt, "room"), text)
+					for d := range want {
+						want[d] = append(want[d], text)
+					}
+				}
+				time.Sleep(200 * time.Millisecond)
+			},
+			"kill": func(rt *rapid.T) {
+				b.relay.set(func() { b.relay.down = true })
+				kept := b.store.crash()
+				b.cut()
+				collect()
+				phones := b.relay.phones
+				b.house = startHouse(rt, kept, nil)
+				b.relay.set(func() { b.relay.phones = phones })
+				killed = true
+			},
+		})
+		for _, d := range devices {
+			if !slices.Contains(b.there, d) && want[d] != nil {
+				b.comes(d)
+			}
+		}
+		settle()
+		time.Sleep(time.Hour / 2) // members that were tried in vain
+		synctest.Wait()
+		collect()
+		for d, texts := range want {
+			for _, text := range texts {
+				n := 0
+				for _, g := range got[d] {
+					if g == text {
+						n++
+					}
+				}
+				if n == 0 || n > 1 && !killed {
+					rt.Errorf("%s has %s %d times", d, text, n)
+				}
+			}
+		}
+		if owed := b.owed(); len(owed) > 0 {
+			rt.Errorf("%q are still owed something", owed)
+		}
+	})
+}

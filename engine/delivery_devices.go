@@ -1,0 +1,296 @@
+package engine
+
+import (
+	"errors"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// A device that comes back gets what the other devices of its user have got meanwhile: messages that the
+// cursor of the user has passed. The others come to all devices alike.
+
+const (
+	// backlogPoll is how often a backlog is looked at again that waits for something other than an answer.
+	backlogPoll = 50 * time.Millisecond
+	// backlogTries is how often a copy is tried that may succeed later.
+	backlogTries = 3
+)
+
+// Why a device does not get the rest now.
+var (
+	errNotTaken = errors.New("it does not take a message")
+	errNotNow   = errors.New("it is not there, or the room is not")
+)
+
+// backlog sends a device what it is owed in one room, one message after the other. The shard of the room owns it.
+type backlog struct {
+	room   *room
+	member *member
+	device string      // GRUU
+	via    *evapi.Conn // to the Kamailio that knows it; may be nil
+	after  uint64      // number of the last message that it has got or need not get
+	until  time.Time   // when it came back: what was accepted later comes to all devices
+	done   func(error) // called once, in the shard; an error: it is owed the rest
+
+	page    *page // nil: none is loaded
+	next    int   // index in it
+	loading bool
+	copy    *sentCopy // under way; nil: none
+	failed  int       // tries of the next message
+	due     time.Time // when it goes on; zero: now
+	upto    uint64    // number of the last message that it is owed; those after it came to all devices
+
+	// place is when the next message was accepted, in ms of Unix time: the device has got all before. Anybody may
+	// read it; 0: not known yet.
+	place atomic.Int64
+}
+
+// bring begins to send what a device is owed.
+func (d *delivery) bring(f *backlog) {
+	d.backlogs = append(d.backlogs, f)
+	f.upto = d.gotBy(f.member, f.until)
+	d.bringNext(f)
+}
+
+// userReturn is a registration of the user of a member that had not caught up. What comes after it reaches the
+// registered device as well.
+type userReturn struct {
+	at  time.Time
+	had uint64 // number of the last message that was sent to the member before
+}
+
+const (
+	// returnsKept is how long these are remembered: until the database has said what the device is owed.
+	returnsKept = time.Minute
+	// maxReturns bounds those of a member, and the members of a shard that have some. Beyond that devices may get
+	// messages twice, with the same Call-ID.
+	maxReturns, maxReturned = 16, 1024
+)
+
+// noteReturns notes how far members were whose users have registered.
+func (d *delivery) noteReturns(users map[string]bool) {
+	for user, registered := range users {
+		if registered {
+			for w := range d.away[user] {
+				d.noteReturn(w.member, w.member.cursor)
+			}
+		}
+	}
+	for m := range d.catchers {
+		if users[m.key] {
+			had := m.cursor
+			if m.inFlight != nil {
+				had = max(had, m.inFlight.seq)
+			}
+			d.noteReturn(m, had)
+		}
+	}
+}
+
+func (d *delivery) noteReturn(m *member, had uint64) {
+	list, known := d.returns[m]
+	if known && len(list) < maxReturns || !known && len(d.returns) < maxReturned {
+		d.returns[m] = append(list, userReturn{at: d.now, had: had})
+	}
+}
+
+// forgetReturns forgets old ones.
+func (d *delivery) forgetReturns() {
+	for m, list := range d.returns {
+		if d.now.Sub(list[len(list)-1].at) > returnsKept {
+			delete(d.returns, m)
+		}
+	}
+}
+
+// gotBy is the number of the last message that was sent to m before a registration at a time.
+func (d *delivery) gotBy(m *member, at time.Time) uint64 {
+	for _, b := range d.returns[m] {
+		if !b.at.Before(at) {
+			return b.had
+		}
+	}
+	return math.MaxUint64 // it had caught up
+}
+
+// bringDue lets backlogs go on that wait, and forgets those that have ended.
+func (d *delivery) bringDue() {
+	if len(d.backlogs) == 0 {
+		return
+	}
+	for _, f := range d.backlogs {
+		if !d.now.Before(f.due) {
+			d.bringNext(f)
+		}
+	}
+	n := 0
+	for _, f := range d.backlogs {
+		if f.done != nil {
+			d.backlogs[n] = f
+			n++
+		}
+	}
+	clear(d.backlogs[n:])
+	d.backlogs = d.backlogs[:n]
+}
+
+// endBacklog ends f; err is nil if the device has got everything.
+func (d *delivery) endBacklog(f *backlog, err error) {
+	d.dropBacklogPage(f)
+	if err == nil {
+		f.place.Store(f.until.UnixMilli())
+	}
+	done := f.done
+	f.done = nil
+	done(err)
+}
+
+// bringNext sends the next message of f, or loads more of them.
+func (d *delivery) bringNext(f *backlog) {
+	if f.done == nil || f.loading || f.copy != nil {
+		return
+	}
+	f.due = time.Time{}
+	r, m := f.room, f.member
+	if d.rooms[r.key] != r || !m.live || d.ending || d.engine.stopping.Load() {
+		d.endBacklog(f, errNotNow)
+		return
+	}
+	for f.page != nil && f.next < len(f.page.items) {
+		item := &f.page.items[f.next]
+		f.place.Store(item.at.UnixMilli())
+		switch {
+		case !item.at.Before(f.until) || item.seq > f.upto:
+			d.endBacklog(f, nil)
+			return
+		case item.seq > m.cursor && !r.hasHad(m, item.seq):
+			if m.inFlight != nil && m.inFlight.seq >= item.seq {
+				f.due = d.now.Add(backlogPoll) // its outcome decides
+				return
+			}
+			d.endBacklog(f, nil) // the rest comes to all devices
+			return
+		case item.sender == m.key || item.out == nil || d.expired(item.expires):
+		case d.bringCopy(f, item):
+			return
+		}
+		d.passBrought(f)
+	}
+	if f.page != nil && f.page.last == 0 {
+		d.endBacklog(f, nil)
+		return
+	}
+	d.dropBacklogPage(f)
+	f.loading = true
+	after := f.after
+	d.engine.loader.put(query{room: r.id, after: after, limit: pageSize,
+		answer: func(rows []store.MessageRow, err error) {
+			d.inbox.post(func() {
+				d.backlogLoaded(f, rows, err)
+				d.engine.held.pages.Add(-rowsSize(rows))
+			})
+		}})
+}
+
+// backlogLoaded takes messages for f.
+func (d *delivery) backlogLoaded(f *backlog, rows []store.MessageRow, err error) {
+	f.loading = false
+	if err != nil {
+		d.endBacklog(f, err)
+		return
+	}
+	p := &page{items: d.composeRows(f.room, rows)}
+	if len(rows) == pageSize {
+		p.last = rows[len(rows)-1].Seq // there may be more
+	}
+	for i := range p.items {
+		if out := p.items[i].out; out != nil {
+			p.bytes += d.engine.sizeOf(out)
+		}
+	}
+	d.engine.held.pages.Add(int64(p.bytes))
+	f.page, f.next = p, 0
+	d.bringNext(f)
+}
+
+func (d *delivery) dropBacklogPage(f *backlog) {
+	if f.page != nil {
+		d.engine.held.pages.Add(-int64(f.page.bytes))
+		f.page = nil
+	}
+}
+
+// passBrought moves f over its next message.
+func (d *delivery) passBrought(f *backlog) {
+	if item := &f.page.items[f.next]; !item.line {
+		f.after = item.seq
+	}
+	f.next++
+	f.failed = 0
+}
+
+// bringCopy sends a message to the device of f. False: it can never be sent.
+func (d *delivery) bringCopy(f *backlog, item *pageItem) bool {
+	c := &sentCopy{room: f.room, member: f.member, out: item.out, at: d.clock(item.at), line: item.line,
+		credit: weigh(item.out.BodyLen())}
+	if !item.line {
+		c.seq = item.seq
+	}
+	c.id = d.copyID(c)
+	if d.inFlight[c.id] != nil || !d.engine.credits.take(d.inbox, c.credit) {
+		f.due = d.now.Add(backlogPoll) // it is under way to another device
+		return true
+	}
+	seen := d.engine.credits.drained.Load()
+	var err error
+	c.conn, err = d.engine.relay.Send(f.via, evapi.Copy{Out: c.out, To: f.member.uri, Device: f.device, CallID: c.id})
+	if err != nil {
+		d.notSent(c.credit, seen, err)
+		if !retryable(err) {
+			d.engine.log.Warn().Err(err).Str("room", f.room.key).Str("member", f.member.key).Msg("copy not sent")
+			return false
+		}
+		f.due = d.now.Add(backlogPoll)
+		return true
+	}
+	if d.brought == nil {
+		d.brought = make(map[*sentCopy]*backlog)
+	}
+	d.brought[c], f.copy = f, c
+	d.trackInFlight(c)
+	return true
+}
+
+// broughtCopy takes the outcome of a copy of a backlog.
+func (d *delivery) broughtCopy(f *backlog, c *sentCopy, res evapi.Result) {
+	delete(d.brought, c)
+	f.copy = nil
+	if f.done == nil {
+		return
+	}
+	switch v := judge(res); {
+	case v.final():
+		d.passBrought(f)
+	case v == offline || v == gone:
+		d.endBacklog(f, errNotNow)
+		return
+	case v == silent:
+		d.endBacklog(f, errNotTaken)
+		return
+	default:
+		if f.failed++; f.failed >= backlogTries {
+			d.endBacklog(f, errNotTaken)
+			return
+		}
+		f.due = d.now.Add(d.engine.cfg.backoff(f.failed, res.RetryAfter))
+		if v == resend {
+			f.due = d.now.Add(backlogPoll)
+		}
+		return
+	}
+	d.bringNext(f)
+}
