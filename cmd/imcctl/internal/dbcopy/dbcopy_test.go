@@ -1,6 +1,7 @@
 package dbcopy
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -51,10 +52,12 @@ func TestSameRows(t *testing.T) {
 	if got := dump(t, lastDB); !slices.Equal(got, want) {
 		t.Errorf("MySQL has\n%q, want\n%q", got, want)
 	}
-	const more = "INSERT INTO imc_members (username, domain, room, flag) VALUES ('eve', 'x.org', 'sip:chat-a@x.org', 0)"
-	exec(t, pgDB, more)
-	exec(t, liteDB, more)
-	exec(t, lastDB, more)
+	for name, db := range map[string]*sql.DB{"PostgreSQL": pgDB, "SQLite": liteDB, "MySQL": lastDB} {
+		exec(t, db, "INSERT INTO imc_members (username, domain, room, flag) VALUES ('eve', 'x.org', 'sip:chat-a@x.org', 0)")
+		if got := dump(t, db); !strings.HasPrefix(got[len(got)-1], "sip:chat-a@x.org 13 eve") {
+			t.Errorf("%s: the next id is not that after the highest: %q", name, got)
+		}
+	}
 	var versions int
 	err := lastDB.QueryRowContext(kit.Context(t), `SELECT COUNT(*) FROM version
 		WHERE table_name IN ('imc_rooms', 'imc_members') AND table_version = 1`).Scan(&versions)
@@ -148,6 +151,26 @@ func TestHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 		run(t, Options{From: from, To: held})
+	}
+}
+
+// TestMySQLSpelling: MySQL finds a room by another spelling, if its collation does.
+func TestMySQLSpelling(t *testing.T) {
+	t.Parallel()
+	from, db := newMySQL(t, "utf8mb4")
+	exec(t, db, "INSERT INTO imc_rooms (name, domain, flag) VALUES ('Garden', 'x.org', 0)",
+		"INSERT INTO imc_members (username, domain, room, flag) VALUES ('alice', 'x.org', 'sip:garden@X.org', 1)")
+	to := schematest.NewDatabase(t)
+	if r := run(t, Options{From: from, To: to}); r.Written != (Counts{1, 1}) || len(r.Findings) != 1 ||
+		r.Findings[0].What != kinds[respelt].what {
+		t.Errorf("%+v", r)
+	}
+	// The sequence of the id stands behind it.
+	exec(t, openSQL(t, "postgres", to+"?sslmode=disable", ""),
+		"INSERT INTO imc_members (username, domain, room, flag) VALUES ('eve', 'x.org', 'sip:Garden@x.org', 0)")
+	exec(t, db, "ALTER TABLE imc_members MODIFY room VARCHAR(64) COLLATE utf8mb4_bin NOT NULL")
+	if r := run(t, Options{From: from, To: to, DryRun: true, Replace: true}); r.Written != (Counts{1, 0}) {
+		t.Errorf("a collation that compares bytes: %+v", r)
 	}
 }
 

@@ -36,7 +36,8 @@ func TestLarge(t *testing.T) {
 	t.Logf("MySQL to PostgreSQL %v, PostgreSQL to MySQL %v", there, back)
 	loaded := schematest.NewMariaDB(t, "utf8mb4")
 	file := filepath.Join(t.TempDir(), "dump.sql")
-	client := fmt.Sprintf("--no-defaults -S '%s' -u%s -p%s", schematest.MariaDBSocket(), schematest.User, schematest.Password)
+	client := fmt.Sprintf("--no-defaults -S '%s' -u%s -p%s", schematest.MariaDBSocket(), schematest.User,
+		schematest.Password)
 	mysql := timed(t, func() {
 		shell(t, fmt.Sprintf("mariadb-dump %s %s imc_rooms imc_members > %s && mariadb %[1]s %[4]s < %[3]s", client,
 			database(first), file, database(loaded)))
@@ -45,8 +46,9 @@ func TestLarge(t *testing.T) {
 	postgres := timed(t, func() {
 		shell(t, fmt.Sprintf("pg_dump -t 'imc_*' '%s' > %s && psql -q '%s' < %[2]s", pg, file, pgLoaded))
 	})
-	t.Logf("mariadb-dump and mariadb %v, pg_dump and psql %v: the copies took %.1f times as long as a dump and load of the "+
-		"target there, %.1f times back", mysql, postgres, there.Seconds()/postgres.Seconds(), back.Seconds()/mysql.Seconds())
+	t.Logf("mariadb-dump and mariadb %v, pg_dump and psql %v: the copies took %.1f times as long as a dump and load of "+
+		"the target there, %.1f times back", mysql, postgres, there.Seconds()/postgres.Seconds(),
+		back.Seconds()/mysql.Seconds())
 }
 
 func timed(t *testing.T, work func()) time.Duration {
@@ -58,7 +60,7 @@ func timed(t *testing.T, work func()) time.Duration {
 
 func shell(t *testing.T, script string) {
 	t.Helper()
-	if out, err := osexec.CommandContext(t.Context(), "bash", "-c", "set -o pipefail; "+script).CombinedOutput(); err != nil {
+	if out, err := osexec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 }
@@ -69,8 +71,10 @@ func database(url string) string { return url[strings.LastIndexByte(url, '/')+1:
 // sums depend on each value of each row.
 func sums(t *testing.T, db *sql.DB) (got [2]string) {
 	t.Helper()
-	for i, query := range []string{"SELECT COUNT(*), BIT_XOR(CRC32(CONCAT_WS('|', id, name, domain, flag))) FROM imc_rooms",
-		"SELECT COUNT(*), BIT_XOR(CRC32(CONCAT_WS('|', id, username, domain, room, flag))) FROM imc_members"} {
+	for i, query := range []string{
+		"SELECT COUNT(*), BIT_XOR(CRC32(CONCAT_WS('|', id, name, domain, flag))) FROM imc_rooms",
+		"SELECT COUNT(*), BIT_XOR(CRC32(CONCAT_WS('|', id, username, domain, room, flag))) FROM imc_members",
+	} {
 		var n, sum int64
 		if err := db.QueryRowContext(kit.Within(t, 5*time.Minute), query).Scan(&n, &sum); err != nil {
 			t.Fatal(err)

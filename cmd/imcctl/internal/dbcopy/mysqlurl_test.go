@@ -35,7 +35,8 @@ func TestMySQLURL(t *testing.T) {
 		t.Errorf("without a socket: %+v, %v", cfg, err)
 	}
 	for _, url := range []string{"mysql://u:secret@h", "mysql://u:secret@h/", "mysql://u:secret@h/a/b",
-		"mysql://u:secret@h:port/d", "mysql://[group]/d", "mysql://u:secret@h/d?charset=klingon&x=1", "mysql://u:secret@h/d?timeout=3",
+		"mysql://u:secret@h:port/d", "mysql://[group]/d", "mysql://u:secret@h/d?charset=klingon&x=1",
+		"mysql://u:secret@h/d?timeout=3",
 		"mysql://u:secret@h/d?%zz", "mysql://u:secret@h h/d"} {
 		if cfg, err := mysqlConfig(url, "", none); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %+v, %v", url, cfg, err)
