@@ -55,6 +55,15 @@ func (o *ownership) fleet() store.Fleet {
 	return f
 }
 
+// Owned are the shards that this engine has, loaded or about to be; without a fleet there are none. It waits for the end of
+// Own and HandOver.
+func (e *Engine) Owned() store.Owned {
+	o := &e.ownership
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.fleet().Owned
+}
+
 // Own loads the rooms of shards that the Store has given to this engine, beside those that it has, and
 // serves them from then on. Shards that it has already are ignored. After an error it serves none of the new
 // ones, and Own may be called again.

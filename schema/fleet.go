@@ -15,7 +15,8 @@ import (
 )
 
 // All imcd on one PostgreSQL are a fleet. Each of them is registered as an engine, and beats. One owns
-// all shards, and the others are spares: they judge it by its beats, and one of them takes over.
+// all shards, unless an operator has moved some, and the others are spares: they judge each other by
+// beats, and one of them takes over what belonged to one that is dead.
 
 const (
 	// sqlGone locks engines that are gone, and waits for moves of shards to them. sqlSweep, which sees these,
@@ -72,6 +73,7 @@ type state struct {
 	other holder
 	alive bool            // other was seen to live
 	heard map[int64]watch // of the other engines
+	at    time.Time       // when judge asked for this
 }
 
 // all reports whether this engine owns all shards.
@@ -94,7 +96,7 @@ func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerol
 	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen), run: rand.Text(),
 		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1),
 		judged: make(chan struct{}, 1)}
-	m.self.Run = m.run
+	m.self.Run, m.self.Shares = m.run, true
 	if err := sweep(ctx, db); err != nil {
 		return nil, err
 	}
@@ -225,13 +227,13 @@ func (m *member) look() state {
 	return m.state
 }
 
-// own waits until this engine owns all shards. waits is called once, if another imcd owns some and is
+// own waits until this engine owns shards, or all. waits is called once, if another imcd owns some and is
 // seen to live; an error of it ends own.
-func (m *member) own(ctx context.Context, waits func(holder) error) (store.Fleet, error) {
+func (m *member) own(ctx context.Context, all bool, waits func(holder) error) (store.Fleet, error) {
 	waiting := false
 	for {
 		s := m.look()
-		if s.all() {
+		if s.all() || !all && len(s.owned.Shards) > 0 {
 			err := m.confirm(ctx)
 			if err == nil {
 				return store.Fleet{Shards: s.shards, Owned: s.owned}, nil

@@ -45,10 +45,11 @@ type engineRow struct {
 	process        string
 }
 
-// ending reports whether an engine other than me that owns shards is about to give them up.
+// ending reports whether an engine other than me that owns shards is about to give some up.
 func (v *view) ending(me int64) bool {
 	return slices.ContainsFunc(v.engines, func(e engineRow) bool {
-		return e.id != me && decodeHolder(e.process).Ending &&
+		h := decodeHolder(e.process)
+		return e.id != me && (h.Ending || h.Moving) &&
 			slices.ContainsFunc(v.shards, func(s shardRow) bool { return s.engine == e.id })
 	})
 }

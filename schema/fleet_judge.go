@@ -197,7 +197,7 @@ func (m *member) vacant(v *view) bool {
 
 // note keeps what v shows for own.
 func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
-	now := state{shards: len(v.shards), heard: make(map[int64]watch, len(watches))}
+	now := state{shards: len(v.shards), at: v.sent, heard: make(map[int64]watch, len(watches))}
 	for id, w := range watches {
 		now.heard[id] = *w
 	}

@@ -48,8 +48,8 @@ type Lease struct {
 type lease interface {
 	// id is that of an engine of a fleet; 0: there is none, and commits prove nothing.
 	id() int64
-	// own waits until this process owns all rooms: see Store.Own.
-	own(ctx context.Context, waits func(holder) error) (store.Fleet, error)
+	// own waits until this process owns rooms, or all: see Store.Own.
+	own(ctx context.Context, all bool, waits func(holder) error) (store.Fleet, error)
 	// lost reports that this process was deposed.
 	lost(err error)
 	// ending says that this process gives the database up soon: another one waits.
@@ -68,6 +68,8 @@ type holder struct {
 	Ready  bool      `json:"ready,omitempty"`  // an engine of a fleet: it is connected to a Kamailio
 	Run    string    `json:"run,omitempty"`    // of an engine of a fleet: its own word for this start
 	Home   string    `json:"home,omitempty"`   // see Lease
+	Shares bool      `json:"shares,omitempty"` // an engine of a fleet: it can own some shards of many
+	Moving bool      `json:"moving,omitempty"` // it is about to give shards away
 
 	// What makes PID that of one process; empty where the system does not tell.
 	Boot      string `json:"boot,omitempty"`
@@ -186,8 +188,8 @@ func (s *Store) EngineID() int64 {
 	return s.lease.id()
 }
 
-// Own returns once this imcd owns all rooms, and nobody else can write to them any more: on SQLite, and
-// without a Lease, at once. On PostgreSQL it may wait for as long as another imcd owns them. waits is
+// Own returns once this imcd owns rooms, and nobody else can write to them any more: on SQLite, and
+// without a Lease, at once, and all of them. On PostgreSQL it may wait for as long as others own them all. waits is
 // called once then, with a text about that one; an error of it ends Own. ErrDeposed: another imcd
 // took this one for dead. Other errors are ErrUnavailable, and the end of ctx, which is an ErrHeld if
 // another imcd is known.
@@ -195,16 +197,16 @@ func (s *Store) Own(ctx context.Context, waits func(other string) error) (store.
 	if s.lease == nil {
 		return store.Fleet{}, nil
 	}
-	fleet, err := s.lease.own(ctx, func(h holder) error { return waits(h.String()) })
+	fleet, err := s.lease.own(ctx, false, func(h holder) error { return waits(h.String()) })
 	return fleet, wrap(ctx, "own the rooms", err)
 }
 
-// OwnNow is Own for tools, which do not wait for an imcd that lives: ErrHeld names it.
+// OwnNow is Own for tools, which want all rooms, and do not wait for an imcd that lives: ErrHeld names it.
 func (s *Store) OwnNow(ctx context.Context) error {
 	if s.lease == nil {
 		return nil
 	}
-	if _, err := s.lease.own(ctx, errHeld); err != nil {
+	if _, err := s.lease.own(ctx, true, errHeld); err != nil {
 		return errURL("%w", wrap(ctx, s.dialect.target(), err))
 	}
 	return nil

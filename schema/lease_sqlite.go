@@ -83,7 +83,7 @@ func lockLease(ctx context.Context, f *os.File) error {
 
 func (l *fileLease) id() int64  { return 0 }
 func (l *fileLease) lost(error) {}
-func (l *fileLease) own(context.Context, func(holder) error) (store.Fleet, error) {
+func (l *fileLease) own(context.Context, bool, func(holder) error) (store.Fleet, error) {
 	return store.Fleet{}, nil
 }
 

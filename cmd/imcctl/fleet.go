@@ -20,8 +20,32 @@ it, too. The rooms are divided into shards, and each shard belongs to one engine
 one start of an imcd. An epoch says how often a shard has changed its owner. SILENT is for
 how long no sign of life of an engine was seen: after 0.9 s another one takes over.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return ask(t, cmd, "imc.fleet", nil, printFleet) }}
-	cmd.AddCommand(t.drainCommand())
+	cmd.AddCommand(t.drainCommand(), t.moveCommand())
 	return cmd
+}
+
+func (t *tool) moveCommand() *cobra.Command {
+	return &cobra.Command{Use: "move SHARD ENGINE", Short: "Give a shard of the imcd that is asked to another one",
+		Args: cobra.ExactArgs(2),
+		Long: `Give the rooms of one shard, which the imcd that is asked must own, to another engine. Requests
+for them wait in Kamailio for a moment; nobody is answered 503. An imcd that ends gives what
+it has to any other, so shards do not come back by themselves.
+
+As long as several imcd have rooms, "#rooms" and the questions of operators show only the
+rooms of the imcd that answers.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			shard, err := strconv.ParseInt(args[0], 10, 32)
+			if err != nil {
+				return fmt.Errorf("SHARD must be a number: %w", err)
+			}
+			engine, err := strconv.ParseInt(args[1], 10, 32)
+			if err != nil {
+				return fmt.Errorf("ENGINE must be a number: %w", err)
+			}
+			return ask(t, cmd, "imc.move", []any{shard, engine}, func(w io.Writer, _ struct{}) {
+				fmt.Fprintf(w, "shard %d belongs to engine %d now\n", shard, engine)
+			})
+		}}
 }
 
 func (t *tool) drainCommand() *cobra.Command {

@@ -65,13 +65,17 @@ type Daemon struct {
 	drained    atomic.Bool // an operator wants the rooms to go to another imcd
 	serving    atomic.Bool // this imcd owns the rooms, and they are loaded
 	spare      spare
+	share      share
 	abandoned  bool     // owned by Abandon
 	undo       []func() // ends the parts that were started, the last first; owned by spare until that has ended
 }
 
 // History outlives a Daemon, which ends when it is deposed: what has happened to the imcd of this process. Make one
 // with NewHistory.
-type History struct{ takeovers, deposed prometheus.Counter }
+type History struct {
+	takeovers, deposed prometheus.Counter
+	moves              prometheus.Histogram
+}
 
 // NewHistory returns that of an imcd to which nothing has happened.
 func NewHistory() *History {
@@ -80,6 +84,9 @@ func NewHistory() *History {
 			Help: "How often this imcd took over the rooms of another one that it took for dead."}),
 		deposed: prometheus.NewCounter(prometheus.CounterOpts{Name: "imc_deposed_total",
 			Help: "How often another imcd took this one for dead, so that it began again as a spare."}),
+		moves: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "imc_moves_seconds",
+			Help:    "How long it took to give shards to another imcd, from the moment at which requests waited.",
+			Buckets: []float64{.02, .05, .1, .2, .3, .4, .5, .75, 1, 1.5, 2, 5}}),
 	}
 }
 
@@ -89,7 +96,7 @@ func Start(
 	ctx context.Context, cfg *config.Config, version string, history *History, log zerolog.Logger,
 ) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, version: version, history: history, log: log, reg: prometheus.NewRegistry(),
-		lost: make(chan error, 1)}
+		lost: make(chan error, 1), share: newShare()}
 	if err := d.registerProcess(version); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
@@ -119,6 +126,7 @@ func (d *Daemon) Stop() {
 	d.log.Info().Msg("stopping")
 	d.stopping.Store(true)
 	d.spare.end()
+	d.share.end(moveTimeout)
 	if d.hasHeir() {
 		d.handOver()
 	} else {
@@ -141,6 +149,7 @@ func (d *Daemon) Stop() {
 func (d *Daemon) Abandon() {
 	d.stopping.Store(true)
 	d.spare.end()
+	d.share.end(0)
 	d.abandoned = true
 	d.relay.Stop() // frames that are not sent yet are not to be sent
 	d.unwind()
@@ -228,7 +237,7 @@ func (d *Daemon) registerProcess(version string) error {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "imc_build_info", Help: "1, labelled with the version.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	for _, c := range []prometheus.Collector{info, d.history.takeovers, d.history.deposed, collectors.NewGoCollector(),
+	for _, c := range []prometheus.Collector{info, d.history.takeovers, d.history.deposed, d.history.moves, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := d.reg.Register(c); err != nil {
 			return err

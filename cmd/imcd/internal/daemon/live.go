@@ -38,6 +38,7 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 		return d.relay.Check(ctx, room)
 	})
 	all["imc.drain"] = rpc.DrainMethod(d.drain)
+	all["imc.move"] = rpc.MoveMethod(d.move)
 	all = d.served(all)
 	all["imc.fleet"] = rpc.FleetMethod(d.store) // spares know it as well
 	return all

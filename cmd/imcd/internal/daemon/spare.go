@@ -77,12 +77,14 @@ func (d *Daemon) serve(ctx context.Context, spares func()) error {
 	case err != nil:
 		return &config.Error{Key: "db_url", Err: err}
 	}
+	d.undo = append(d.undo, d.share.loop.Wait) // after the rooms, for whose commits it may wait
 	load := []func(context.Context) error{func(ctx context.Context) error { return d.startRooms(ctx, fleet) }}
 	serve := []func(context.Context) error{d.serveRooms}
 	if err := steps(ctx, slices.Concat(early, load, doors, serve, late)...); err != nil {
 		return err
 	}
 	d.announce(fleet)
+	d.startSharing(ctx)
 	if err := steps(ctx, d.releaseMemory); err != nil {
 		return err
 	}

@@ -118,6 +118,18 @@ func (g *Group) Park(ctx context.Context, shards []int) error {
 	return errors.Join(errs...)
 }
 
+// Keeps reports whether all connected Kamailios can keep requests for another engine, and there is one.
+func (g *Group) Keeps() bool {
+	g.linkMu.Lock()
+	defer g.linkMu.Unlock()
+	for _, w := range g.welcomes {
+		if w.Place == 0 {
+			return false
+		}
+	}
+	return len(g.welcomes) > 0
+}
+
 // Leave lets requests for all rooms wait in all Kamailios, for an engine that takes the shards over. When it
 // returns, no more of them come, as with Park. A Kamailio that cannot do this gives this engine further
 // requests: Refuse answers them.
