@@ -29,9 +29,9 @@ type Stats struct {
 	Reading      int   `json:"reading"`
 }
 
-// Call calls a JSON-RPC method of imcd over a connection of its own. params may
-// be nil, result nil or a pointer.
-func (s *Stack) Call(ctx context.Context, method string, params []string, result any) error {
+// Call calls a JSON-RPC method of imcd over a connection of its own. params is
+// what becomes a JSON array, or nil; result is nil or a pointer.
+func (s *Stack) Call(ctx context.Context, method string, params, result any) error {
 	c, err := evapi.Dial(ctx, s.RPCAddr(), "")
 	if err != nil {
 		return err

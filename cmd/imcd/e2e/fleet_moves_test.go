@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"slices"
+	"testing"
+
+	"imcd/cmd/internal/stack"
+	"imcd/engine/store"
+	"imcd/evapi/evapitest/kit"
+	"imcd/schema"
+)
+
+// fleetMoves is how many shards go from one imcd to another under load, as fast as they can.
+const fleetMoves = 20
+
+// owners returns the imcd of each shard as f sees it: its number in f and its engine; -1: nobody has it.
+func (f *fleet) owners(t *testing.T) (imcd map[int64]int, engines []int64) {
+	t.Helper()
+	imcd, engines = make(map[int64]int), make([]int64, len(f.imcd))
+	var view schema.FleetView
+	asked := slices.IndexFunc(f.imcd, func(s *stack.Stack) bool { return s.ImcdPid() != 0 })
+	if err := f.imcd[asked].Call(kit.Context(t), "imc.fleet", nil, &view); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range view.Engines {
+		i := slices.IndexFunc(f.imcd, func(s *stack.Stack) bool { return s.ImcdPid() == e.PID })
+		if i < 0 {
+			continue
+		}
+		engines[i] = e.Engine
+		for _, s := range e.Owns {
+			imcd[s.Shard] = i
+		}
+	}
+	return imcd, engines
+}
+
+// move gives a shard to an imcd of f, and waits until it is there.
+func (f *fleet) move(t *testing.T, shard int64, to int) {
+	t.Helper()
+	owners, engines := f.owners(t)
+	from, is := owners[shard]
+	if !is {
+		t.Fatalf("shard %d belongs to nobody", shard)
+	}
+	if from == to {
+		return
+	}
+	kit.Eventually(t, "the other imcd can take a shard, and it goes there", func() bool {
+		err := f.imcd[from].Call(kit.Context(t), "imc.move", []any{shard, engines[to]}, nil)
+		if err != nil {
+			t.Log(err)
+		}
+		return err == nil
+	})
+}
+
+// shardOf is the shard of a room of a fleet.
+func shardOf(room string) int64 {
+	return int64(store.Hash(store.Name{User: room, Host: chatHost}.Key()) % 64)
+}
+
+// TestFleetMoves: shards go from one of three imcd to another while people talk. Nobody hears anything else than 200.
+func TestFleetMoves(t *testing.T) {
+	f := startFleet(t, &plain, 3, stack.Options{})
+	for i := range fleetMoves {
+		shard := shardOf(names("chat-f", fleetRooms)[i%fleetRooms])
+		owners, _ := f.owners(t)
+		f.move(t, shard, (owners[shard]+1+i%2)%len(f.imcd))
+		f.more(t, fleetRate/2)
+	}
+	f.judgeTakeovers(t)
+	took := f.crowd.Log().Latencies()
+	if late := took[len(took)*99/100]; late > drainedLatency+f.crowd.Stall() {
+		t.Errorf("one of 100 messages waited for more than %v", late)
+	}
+}
+
+// TestFleetPartKilled: one of three imcd, which share the rooms, is killed.
+func TestFleetPartKilled(t *testing.T) {
+	f := startFleet(t, &plain, 3, stack.Options{})
+	for shard := range int64(64) {
+		f.move(t, shard, int(shard)%len(f.imcd))
+	}
+	f.more(t, fleetRate)
+	if err := f.imcd[0].Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	f.more(t, 3*fleetRate)
+	owners, _ := f.owners(t)
+	if len(owners) != 64 {
+		t.Errorf("%d shards have an owner", len(owners))
+	}
+	f.judgeTakeovers(t)
+}
