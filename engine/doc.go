@@ -20,6 +20,14 @@
 // If it is not known whether a commit was done, the committer repeats it, which has no effect twice,
 // until the database says; senders wait as long as Kamailio does (commit_uncertain.go).
 //
+// # Several engines
+//
+// Each engine of a fleet has the rooms of some of the fleet's shards, which are other shards than those
+// above: hash_size belongs to an engine, the fleet's number to the database. Own loads rooms while the engine
+// works, and HandOver gives them away: requests are answered, copies under way may
+// arrive, and the last cursors and the change of the owner are one commit. A request for a room that is not
+// here goes back to Kamailio, which gives it to the owner, or keeps it until there is one (fleet.go).
+//
 // # Content and programs
 //
 // The content of a request (sipmsg.Read) decides: text is a command or a message; other content is a

@@ -33,12 +33,13 @@
 //
 // On PostgreSQL each start of an imcd is an engine, with a number of its own, and all of them are a
 // fleet. Rooms are divided into shards by their names, and imcd_shards says which engine owns each. One
-// engine owns all of them, and the others are spares (Store.Own). Two rules are
+// engine owns all of them, unless some were moved, and the others are spares (Store.Own). Two rules are
 // enough for that, and no clock is needed:
 //
 //   - every commit changes the row of its engine in imcd_fences, and only if that is not gone, and
 //     finds that the shards that it is about still belong to the engine (fence.go);
-//   - a shard changes its owner only where the owner is gone, or there is none.
+//   - a shard changes its owner only in a commit of the owner (move.go), or where the owner is gone, or
+//     there is none.
 //
 // Whoever sets gone waits for a commit under way, which has locked the row, and the former owner can
 // commit nothing after that, whatever has frozen it. There are no session locks, which a pooler in

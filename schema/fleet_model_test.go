@@ -203,6 +203,7 @@ func TestFleetModel(t *testing.T) {
 			}
 			model.last[e.id] = f.Batch
 			if says {
+				e.said[room]++
 				model.seq[room]++
 			}
 			for _, c := range moves {

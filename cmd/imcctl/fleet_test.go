@@ -104,6 +104,32 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestMove: imcctl says why a shard cannot be moved. Moves that succeed need a Kamailio, and are tried elsewhere.
+func TestMove(t *testing.T) {
+	url := "IMCD_DB_URL=" + schematest.New(t, schematest.Options{}).URL("postgres")
+	owner := standalone(t, "first", url)
+	spare := standalone(t, "second", url)
+	for _, c := range []struct {
+		asked         *imcdtest.Imcd
+		shard, engine string
+		says          string
+	}{
+		{owner, "3", "2", "engine 2 is not connected to a Kamailio"},
+		{owner, "3", "1", "it is here"},
+		{owner, "3", "7", "there is no engine 7"},
+		{owner, "64", "2", "there is no shard 64"},
+		{owner, "x", "2", "SHARD must be a number"},
+		{owner, "3", "x", "ENGINE must be a number"},
+		{spare, "3", "1", "this one is a spare"},
+		{standalone(t, "sqlite"), "3", "1", "there is no fleet"},
+	} {
+		code, stdout, stderr := imcctl(nil, "fleet", "move", c.shard, c.engine, "--rpc", c.asked.RPCAddr())
+		if code == exitOK || !strings.Contains(stderr, c.says) {
+			t.Errorf("move %s %s: exit code %d, %s%s", c.shard, c.engine, code, stdout, stderr)
+		}
+	}
+}
+
 // TestNoFleet: on SQLite there is none.
 func TestNoFleet(t *testing.T) {
 	code, stdout, stderr := imcctl(nil, "fleet", "--rpc", standalone(t, "sqlite").RPCAddr())
