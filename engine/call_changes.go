@@ -80,6 +80,9 @@ func (c *call) join() *refusal {
 	if r := c.checkJoining(); r != nil {
 		return r
 	}
+	if r := c.refuseBanned(c.req.from, "You are banned from this room", "ban"); r != nil {
+		return r
+	}
 	if r := c.checkSpace(); r != nil {
 		return r
 	}

@@ -66,6 +66,9 @@ func (c *call) relay() *refusal {
 	if r != nil {
 		return r
 	}
+	if r := c.silenced(); r != nil {
+		return r
+	}
 	if r := c.automatic(); r != nil {
 		return r
 	}

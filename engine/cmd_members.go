@@ -68,6 +68,9 @@ func (c *call) newcomer() (store.Name, *refusal) {
 			return store.Name{}, refuseExists("User is invited already", "already_invited", v)
 		}
 	}
+	if r := c.refuseBanned(user, "User is banned from the room", "user_banned"); r != nil {
+		return store.Name{}, r
+	}
 	if r := c.checkNewcomer(user); r != nil {
 		return store.Name{}, r
 	}

@@ -43,6 +43,9 @@ func runJoin(c *call) *refusal {
 		c.answer("already_member", nil)
 		return nil
 	case c.me == nil && c.room.private:
+		if r := c.refuseBanned(c.req.from, "You are banned from this room", "ban"); r != nil {
+			return r // nobody is told that it wants to join
+		}
 		for _, m := range c.room.having((*member).rights) {
 			c.tell(m.name(), "join_attempt", vars{"uri": c.req.from.URI()})
 		}
@@ -95,14 +98,19 @@ func runList(c *call) *refusal {
 		if m.invited() {
 			continue
 		}
-		role, away := roleName(m.flag), ""
+		role, away, says := roleName(m.flag), "", ""
 		if role == "member" {
 			role = ""
 		}
 		if m.away() {
 			away = "offline"
 		}
-		items = append(items, c.shard.engine.notices.marked(m.mark()+c.show(m.name()), role, away))
+		if _, muted := c.room.rules.muted(m, c.shard.now); muted {
+			says = "is_muted"
+		} else if c.room.hasVoice(m, c.shard.now) {
+			says = "voice"
+		}
+		items = append(items, c.shard.engine.notices.marked(m.mark()+c.show(m.name()), role, says, away))
 	}
 	c.list(c.req.from, "members_header", inLine, items, vars{"members": c.members()})
 	return nil

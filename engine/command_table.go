@@ -19,6 +19,14 @@ func commandTable() []*command {
 		{[]string{"modify"}, "user owner|admin|member [room]", "change a role", -120, 2, 3, 2, 0, needAdmin, runModify},
 		{[]string{"topic"}, "[text]", "what the room is about", -160, 0, 999, noRoomArg, 1, needMember, runTopic},
 		{[]string{"set"}, "[name] [value]", "the room's settings", -160, 0, 999, noRoomArg, 2, needMember, runSet},
+		{[]string{"mute"}, "user [time] [why]", "let somebody not write", -170, 1, 999, noRoomArg, 2, needAdmin, runMute},
+		{[]string{"unmute"}, "user", "let somebody write again", -170, 1, 1, noRoomArg, 0, needAdmin, runUnmute},
+		{[]string{"ban"}, "user [time] [why]", "put somebody out for good", -180, 1, 999, noRoomArg, 2, needAdmin, runBan},
+		{[]string{"unban"}, "user", "lift a ban", -180, 1, 1, noRoomArg, 0, needAdmin, runUnban},
+		{[]string{"bans"}, "", "who is banned", -180, 0, 0, noRoomArg, 0, needAdmin, runBans},
+		{[]string{"voice"}, "user", "let somebody write while moderated", -190, 1, 1, noRoomArg, 0, needAdmin, runVoice},
+		{[]string{"unvoice"}, "user", "take that back", -190, 1, 1, noRoomArg, 0, needAdmin, runUnvoice},
+		{[]string{"warn"}, "user text", "warn somebody", -190, 2, 999, noRoomArg, 2, needAdmin, runWarn},
 		{[]string{"help"}, "[command]", "this list, or more of one", -120, 0, 99, noRoom, 0, needNobody, runHelp},
 	}
 }

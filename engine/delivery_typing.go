@@ -54,7 +54,8 @@ func (d *delivery) sendTyping() {
 // passTyping sends the "is typing" of one member to others.
 func (d *delivery) passTyping(r *room, req *request) {
 	m := r.get(req.fromKey())
-	if m == nil || m.invited() || m.key == r.key || !r.atMost(r.settings.typingMembers(&d.engine.cfg)) {
+	if m == nil || m.invited() || m.key == r.key || !r.maySpeak(m, d.now) ||
+		!r.atMost(r.settings.typingMembers(&d.engine.cfg)) {
 		return
 	}
 	if !r.mayType(m, d.now) {

@@ -137,7 +137,7 @@ func TestHelp(t *testing.T) {
 	h := newHouse(t, nil)
 	h.want(h.say("alice", "r", "#help me please"), 200, 1)
 	heard := h.heard()
-	if len(heard) != 1 || len(heard[0]) > 700 || !strings.Contains(heard[0], "\n#exit, #leave - leave the room\n") ||
+	if len(heard) != 1 || len(heard[0]) > 1000 || !strings.Contains(heard[0], "\n#exit, #leave - leave the room\n") ||
 		!strings.Contains(heard[0], "\n#invite user - ask somebody in\n") {
 		t.Errorf("%q", heard)
 	}

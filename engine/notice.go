@@ -16,7 +16,8 @@ const sayIt = " To say it to the room, begin with {cmd}{cmd}."
 // room, {role} a role, {cmd} the command character, {command} the typed word,
 // {usage} how to type it, {why} a reason, {n} and {of} count parts or members,
 // {read} and {names} are who has read something; {members} and {rooms} are a number of
-// them in words, {setting} and {value} are a setting of the room.
+// them in words, {setting} and {value} are a setting of the room, {until} is when something
+// ends.
 var defaultNotices = map[string]string{
 	"created":         "*** Room {room} created. You are its owner; {cmd}help lists the commands.",
 	"created_private": "*** Private room {room} created. You are its owner; {cmd}invite brings people in.",
@@ -124,6 +125,34 @@ var defaultNotices = map[string]string{
 	"settings_header_n": "Settings of {room} ({n}/{of}):",
 	"set_help":          "Settings ({cmd}set name value changes one, default takes it back):",
 	"set_help_n":        "Settings ({n}/{of}):",
+
+	"until":           " until {time} UTC",
+	"because":         " Reason: {why}",
+	"muted":           "*** {user} was muted by {by}{until}.",
+	"you_muted":       "*** {by} has muted you in room {room}{until}: you read what is said and cannot write.",
+	"unmuted":         "*** {user} may write again.",
+	"you_unmuted":     "*** You may write in room {room} again.",
+	"not_muted":       "*** {user} is not muted.",
+	"mute":            "*** You are muted in room {room}{until}, and your message went to nobody.",
+	"moderated":       "*** Room {room} is moderated: who has no voice there cannot write. Your message went to nobody.",
+	"voiced":          "*** {user} has a voice now.",
+	"unvoiced":        "*** {user} has no voice any more.",
+	"no_voice":        "*** {user} has no voice.",
+	"voice":           "voice",
+	"is_muted":        "muted",
+	"banned":          "*** {user} was banned from the room by {by}{until}.",
+	"you_banned":      "*** You were banned from room {room} by {by}{until}.",
+	"ban":             "*** You are banned from room {room}{until}.",
+	"user_banned":     "*** {user} is banned from room {room}{until}: {cmd}unban first.",
+	"unbanned":        "*** {user} is not banned any more.",
+	"not_banned":      "*** {user} is not banned from room {room}.",
+	"bans_none":       "*** Nobody is banned from room {room}.",
+	"bans_header":     "Banned:",
+	"bans_header_n":   "Banned ({n}/{of}):",
+	"you_warned":      "*** {by} warns you in room {room}: {why}",
+	"warned":          "*** {user} was warned.",
+	"owner_moderated": "*** {user} owns room {room}, and cannot be moderated.",
+	"many_rules":      "*** In room {room} there are {n} bans, mutes and voices already: take some back first.",
 }
 
 // vars are the values for a template's placeholders.
@@ -131,7 +160,7 @@ type vars map[string]string
 
 // placeholders that a notice may use.
 var noticeWords = []string{"user", "uri", "by", "room", "role", "cmd", "command", "usage", "why", "n", "of", "time",
-	"read", "names", "members", "rooms", "count", "setting", "value"}
+	"read", "names", "members", "rooms", "count", "setting", "value", "until"}
 
 // notices hold the templates in force; immutable.
 type notices struct{ text map[string]string }

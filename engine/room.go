@@ -114,6 +114,7 @@ type room struct {
 	key      string // name.Key()
 	private  bool
 	settings *settings // that differ from imcd.yaml's; nil: none. Never changed, but replaced
+	rules    rules     // about single users; nil: none
 	roster             // members, invited ones included
 
 	id         int64 // of this incarnation, see RoomRow

@@ -23,6 +23,7 @@ type settings struct {
 	typing       setSwitch
 	receipts     setSwitch
 	invite       bool // members may invite and add
+	moderated    bool // only who has a voice may write
 }
 
 // setNumber is a number that may not be set; 0 may mean that there is no limit.
@@ -159,8 +160,9 @@ func newSettings(stored map[string]string) (*settings, error) {
 	return s, bad
 }
 
-// fillSettings gives r its stored settings.
+// fillSettings gives r its stored settings and rules.
 func (s *shard) fillSettings(r *room, rows []store.SettingRow) {
+	r.fillRules(rows)
 	stored := make(map[string]string, len(rows))
 	for _, row := range rows {
 		if row.Who == "" {

@@ -38,6 +38,9 @@ var settingsTable = []*setting{
 		show: func(r *room, _ *Config) string { return showSwitch(r.private) }},
 	{name: "invite", values: "admins|members", fill: fillInvite,
 		help: "who may invite and add users", show: showInvite},
+	{name: "moderated", values: "on|off", admins: true, fill: fillModerated,
+		help: "only owners, admins and who has a voice may write",
+		show: func(r *room, _ *Config) string { return showSwitch(r.settings != nil && r.settings.moderated) }},
 	{name: "limit", values: "number|off", fill: fillLimit, bound: boundLimit,
 		help: "members at most",
 		show: func(r *room, cfg *Config) string { return showNumber(r.settings.maxMembers(cfg)) }},
@@ -95,6 +98,12 @@ func showInvite(r *room, _ *Config) string {
 		return "members"
 	}
 	return "admins"
+}
+
+func fillModerated(s *settings, value string) error {
+	to, err := readSwitch(value)
+	s.moderated = to == on
+	return err
 }
 
 func fillLimit(s *settings, value string) (err error) {

@@ -27,7 +27,7 @@ func TestWhoMaySet(t *testing.T) {
 	h := newTrio(t, nil)
 	admin, owner := []string{"carol<r: *** Only an owner or admin of"}, []string{"carol<r: *** Only an owner of"}
 	values := map[string]string{"title": "Roses", "topic": "Roses, and more.", "private": "on", "invite": "members",
-		"limit": "7", "history": "3", "joins": "counted", "typing": "off", "receipts": "off"}
+		"moderated": "on", "limit": "7", "history": "3", "joins": "counted", "typing": "off", "receipts": "off"}
 	for _, row := range settingsTable {
 		value := values[row.name]
 		told := "*** alice has set " + row.name + " to " + value + "."
@@ -36,7 +36,9 @@ func TestWhoMaySet(t *testing.T) {
 		}
 		if row.admins {
 			runSteps(t, h, []step{{"carol", "r", "#set " + row.name + " " + value, 403, -162, admin},
-				{"bob", "r", "#set " + row.name + " x", 200, 1, all("*** bob has set")}})
+				{"bob", "r", "#set " + row.name + " " + strings.Replace(value, "on", "off", 1), 200, 1, all("*** bob has set")}})
+			h.say("bob", "r", "#set "+row.name+" default")
+			h.heard()
 		} else {
 			runSteps(t, h, []step{{"carol", "r", "#set " + row.name + " " + value, 403, -162, owner},
 				{"bob", "r", "#set " + row.name + " " + value, 403, -162, []string{"bob<r: *** Only an owner of"}}})
@@ -51,7 +53,7 @@ func TestWhoMaySet(t *testing.T) {
 	listed := h.say("carol", "r", "#set")
 	h.want(listed, 200, 1)
 	h.wantHeard("carol<r: Settings of r (#help set explains them):\ntitle: Roses\ntopic: Roses, and more.\nprivate: on\n" +
-		"invite: members\nlimit: 7\nhistory: 3\njoins: counted\ntyping: off\nreceipts: off")
+		"invite: members\nmoderated: on\nlimit: 7\nhistory: 3\njoins: counted\ntyping: off\nreceipts: off")
 	if rows := h.store.copy().sets; len(rows) != len(settingsTable)-1 {
 		t.Errorf("stored are %v", rows)
 	}
@@ -60,8 +62,8 @@ func TestWhoMaySet(t *testing.T) {
 	}
 	h.heard()
 	h.say("carol", "r", "#set")
-	h.wantHeard("title: off\ntopic: off\nprivate: off\ninvite: admins\nlimit: off\nhistory: off\njoins: all\n" +
-		"typing: on\nreceipts: on")
+	h.wantHeard("title: off\ntopic: off\nprivate: off\ninvite: admins\nmoderated: off\nlimit: off\nhistory: off\n" +
+		"joins: all\ntyping: on\nreceipts: on")
 	if rows := h.store.copy().sets; len(rows) != 0 {
 		t.Errorf("stored are %v", rows)
 	}

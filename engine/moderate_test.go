@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"imcd/engine/store"
+)
+
+func TestMute(t *testing.T) {
+	h := newTrio(t, nil)
+	runSteps(t, h, []step{
+		{"carol", "r", "#mute bob", 403, -172, []string{"carol<r: *** Only an owner or admin"}},
+		{"bob", "r", "#mute alice", 403, -175, []string{"bob<r: *** alice owns room r, and cannot be moderated."}},
+		{"bob", "r", "#mute bob", 403, -172, []string{"bob<r: *** Only an owner of"}},
+		{"bob", "r", "#mute dora", 404, -173, []string{"bob<r: *** dora is not in room r"}},
+		{"bob", "r", "#mute", 400, -170, []string{"bob<r: *** Argument missing. Usage: #mute user [time] [why]"}},
+		{"bob", "r", "#mute carol 10x", 400, -170, []string{"bob<r: *** '10x' is no time like 10m, 2h or 7d"}},
+		{"bob", "r", "#mute carol 400d", 400, -170, []string{"bob<r: *** '400d' is no time"}},
+		{"bob", "r", "#mute carol " + strings.Repeat("x", 201), 400, -170, []string{"bob<r: *** that has 201 characters"}},
+		{"bob", "r", "#mute Carol too loud", 200, 1, []string{"alice<r: *** carol was muted by bob. Reason: too loud",
+			"bob<r: *** carol was muted by bob. Reason: too loud",
+			"carol<r: *** bob has muted you in room r: you read what is said and cannot write. Reason: too loud"}},
+		{"carol", "r", "hello", 403, -202,
+			[]string{"carol<r: *** You are muted in room r, and your message went to nobody."}},
+		{"carol", "r", "#list", 200, 1, []string{"carol<r: 3 members: *alice (owner), ~bob (admin), carol (muted)"}},
+		{"alice", "r", "hello", 200, 1, []string{"bob<r: [alice]: hello", "carol<r: [alice]: hello"}},
+		{"carol", "r", "#leave", 200, 1, []string{"alice<", "bob<", "carol<"}},
+		{"carol", "r", "#join", 200, 1, []string{"alice<", "bob<", "carol<"}},
+		{"carol", "r", "I am back", 403, -202, nil},
+		{"alice", "r", "#mute bob 1h", 200, 1, []string{"alice<r: *** bob was muted by alice until ",
+			"bob<r: *** alice has muted you in room r until ", "carol<r: *** bob was muted by alice until "}},
+		{"bob", "r", "hello", 403, -202, []string{"bob<r: *** You are muted in room r until "}},
+		{"bob", "r", "#unmute bob", 403, -172, []string{"bob<r: *** Only an owner of"}},
+		{"alice", "r", "#modify bob owner", 200, 1, all("*** bob is now owner.")},
+		{"bob", "r", "owners speak", 200, 1, []string{"alice<", "carol<"}},
+		{"bob", "r", "#unmute carol", 200, 1, []string{"alice<r: *** carol may write again.", "bob<r: *** carol may",
+			"carol<r: *** You may write in room r again."}},
+		{"bob", "r", "#unmute carol", 200, 1, []string{"bob<r: *** carol is not muted."}},
+		{"carol", "r", "thanks", 200, 1, []string{"alice<", "bob<"}},
+	})
+}
+
+func TestModerated(t *testing.T) {
+	h := newTrio(t, nil)
+	runSteps(t, h, []step{
+		{"bob", "r", "#set moderated on", 200, 1, all("*** bob has set moderated to on.")},
+		{"carol", "r", "hello", 403, -202,
+			[]string{"carol<r: *** Room r is moderated: who has no voice there cannot write."}},
+		{"bob", "r", "hello", 200, 1, []string{"alice<", "carol<"}},
+		{"carol", "r", "#voice carol", 403, -192, []string{"carol<r: *** Only an owner or admin"}},
+		{"bob", "r", "#voice dora", 404, -193, []string{"bob<r: *** dora is not"}},
+		{"bob", "r", "#voice carol", 200, 1, all("*** carol has a voice now.")},
+		{"carol", "r", "#list", 200, 1, []string{"carol<r: 3 members: *alice (owner), ~bob (admin), carol (voice)"}},
+		{"carol", "r", "hello", 200, 1, []string{"alice<", "bob<"}},
+		{"bob", "r", "#unvoice carol", 200, 1, all("*** carol has no voice any more.")},
+		{"bob", "r", "#unvoice carol", 200, 1, []string{"bob<r: *** carol has no voice."}},
+		{"carol", "r", "hello again", 403, -202, nil},
+		{"bob", "r", "#set moderated off", 200, 1, all("*** bob has set moderated to off.")},
+		{"carol", "r", "hello", 200, 1, []string{"alice<", "bob<"}},
+	})
+	h.heard()
+	h.say("alice", "r", "#set moderated on")
+	h.say("bob", "r", "all are online")
+	h.heard()
+	h.say("carol", "r", typingXML(t), "Content-Type: application/im-iscomposing+xml\r\n")
+	h.wantHeard()
+	o := operator{t, h}
+	o.want(h.e.Say(o.ctx(), "sip:r@x.org", "The service speaks.", ""), nil, "alice<", "bob<", "carol<")
+	o.want(h.e.Say(o.ctx(), "sip:r@x.org", "x", "carol"), 403)
+}
+
+func TestBan(t *testing.T) {
+	h := newTrio(t, func(c *Config) { c.ForeignUsers = ForeignAllow })
+	h.say("alice", "r", "#invite eve")
+	h.heard()
+	runSteps(t, h, []step{
+		{"carol", "r", "#ban bob", 403, -182, []string{"carol<r: *** Only an owner or admin"}},
+		{"bob", "r", "#ban alice", 403, -185, []string{"bob<r: *** alice owns room r"}},
+		{"bob", "r", "#ban *@x.org", 403, -185, []string{"bob<r: *** alice owns room r"}},
+		{"bob", "r", "#ban *@", 400, -180, []string{"bob<r: *** Bad domain"}},
+		{"bob", "r", "#bans", 200, 1, []string{"bob<r: *** Nobody is banned"}},
+		{"bob", "r", "#unban carol", 404, -183, []string{"bob<r: *** carol is not banned from room r."}},
+		{"bob", "r", "#ban carol 2h spam, again", 200, 1,
+			[]string{"alice<r: *** carol was banned from the room by bob until ",
+				"bob<r: *** carol was banned", "carol<r: *** You were banned from room r by bob until "}},
+		{"carol", "r", "hello", 403, -202, []string{"carol<r: *** You are not in room r"}},
+		{"carol", "r", "#join", 403, -42, []string{"carol<r: *** You are banned from room r until "}},
+		{"carol", "r", "#create", 403, -32, []string{"carol<r: *** You are banned from room r until "}},
+		{"bob", "r", "#invite carol", 403, -52, []string{"bob<r: *** carol is banned from room r until "}},
+		{"alice", "r", "#add carol", 403, -52, []string{"alice<r: *** carol is banned from room r until "}},
+		{"bob", "r", "#ban Eve", 200, 1,
+			[]string{"alice<r: *** eve was banned from the room by bob.", "bob<", "eve<r: *** You"}},
+		{"eve", "r", "#accept", 403, -62, []string{"eve<r: *** You have no invitation"}},
+		{"bob", "r", "#ban *@Spam.example spam", 200, 1, []string{"alice<r: *** *@spam.example was banned", "bob<"}},
+		{"alice", "r", "#add mal@spam.EXAMPLE", 403, -52,
+			[]string{"alice<r: *** mal@spam.EXAMPLE is banned from room r: #unban"}},
+		{"<sip:mal@spam.example>", "r", "#join", 403, -42, []string{"mal<r: *** You are banned from room r."}},
+		{"bob", "r", "#bans", 200, 1, []string{"bob<r: Banned: *@spam.example, carol until "}},
+		{"bob", "r", "#unban *@spam.example", 200, 1,
+			[]string{"alice<r: *** *@spam.example is not banned any more.", "bob<"}},
+		{"<sip:mal@spam.example>", "r", "#join", 200, 1, []string{"alice<", "bob<", "mal<r: *** You are in r"}},
+		{"alice", "r", "#set private on", 200, 1, []string{"alice<", "bob<", "mal<"}},
+		{"carol", "r", "#join", 403, -42, []string{"carol<r: *** You are banned"}},
+		{"bob", "r", "#unban carol", 200, 1, []string{"alice<", "bob<", "mal<"}},
+		{"bob", "r", "#add carol", 200, 1, []string{"alice<", "bob<", "carol<", "mal<"}},
+		{"bob", "r", "#warn carol", 400, -190, []string{"bob<r: *** Argument missing. Usage: #warn user text"}},
+		{"carol", "r", "#warn bob you", 403, -192, []string{"carol<r: *** Only"}},
+		{"bob", "r", "#warn carol No spam, please.", 200, 1, []string{"bob<r: *** carol was warned.",
+			"carol<r: *** bob warns you in room r: No spam, please."}},
+		{"alice", "r", "#ban bob", 200, 1, []string{"alice<r: *** bob was banned", "bob<", "carol<", "mal<"}},
+	})
+	o := operator{t, h}
+	o.want(h.e.AddMember(o.ctx(), "sip:r@x.org", "bob", ""), 403)
+	h.heard()
+	h.close()
+	h = openHouse(t, h.store, nil)
+	h.quiet()
+	h.heard()
+	runSteps(t, h, []step{{"bob", "r", "#join", 403, -42, []string{"bob<r: *** You are banned from room r."}},
+		{"alice", "r", "#bans", 200, 1, []string{"alice<r: Banned: bob, eve"}}})
+}
+
+// TestTerms: what was for a time ends with it, also if imcd was started again since, and its row goes.
+func TestTerms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := newMemStore()
+		h := startHouse(t, kept, nil)
+		for _, user := range []string{"bob", "carol", "dora"} {
+			h.say(user, "r", "#join")
+		}
+		h.say("bob", "r", "#mute carol 10m")
+		h.say("bob", "r", "#ban dora 2h")
+		h.pass(9 * time.Minute)
+		h.want(h.say("carol", "r", "x"), 403, -202)
+		h.close()
+		h = startHouse(t, kept, nil)
+		h.want(h.say("carol", "r", "x"), 403, -202)
+		h.pass(time.Minute)
+		h.want(h.say("carol", "r", "x"), 200, 1)
+		h.want(h.say("dora", "r", "#join"), 403, -42)
+		h.pass(2 * time.Hour)
+		h.want(h.say("dora", "r", "#join"), 200, 1)
+		if n := len(kept.copy().sets); n != 2 {
+			t.Errorf("%d rows", n)
+		}
+		h.say("bob", "r", "#mute carol")
+		if n := len(kept.copy().sets); n != 1 {
+			t.Errorf("%d rows after another mute", n)
+		}
+		h.close()
+	})
+}
+
+// TestManyRules: a room has a bounded number.
+func TestManyRules(t *testing.T) {
+	h := newTrio(t, nil)
+	onShard(h.e.shardOf(store.Name{User: "r", Host: "x.org"}), func(s *shard) {
+		r := s.rooms["r@x.org"]
+		for i := range maxRules - 1 {
+			r.rules = r.rules.with(rule{ruleBan, fmt.Sprint("u", i, "@x.org")}, time.Time{})
+		}
+	})
+	runSteps(t, h, []step{
+		{"alice", "r", "#ban mal", 200, 1, all("*** mal was banned")},
+		{"alice", "r", "#ban mal 2h", 200, 1, all("*** mal was banned")},
+		{"alice", "r", "#ban moe", 403, -186, []string{"alice<r: *** In room r there are 1000 bans"}},
+		{"alice", "r", "#mute carol", 403, -176, []string{"alice<r: *** In room r there are"}},
+		{"alice", "r", "#unban u1", 200, 1, all("*** u1 is not")},
+		{"alice", "r", "#ban moe", 200, 1, all("*** moe was banned")},
+	})
+}
+
+func TestReadTerm(t *testing.T) {
+	for word, want := range map[string]time.Duration{"10m": 10 * time.Minute, "2H": 2 * time.Hour, "7d": 168 * time.Hour,
+		"366d": maxTerm, "367d": 0, "0m": 0, "-1m": 0, "m": 0, "": 0, "1.5h": 0, "99999999999999999999m": 0, "10s": 0} {
+		if got, ok := readTerm(word); got != want || ok != (want > 0) {
+			t.Errorf("%q: %v, %t", word, got, ok)
+		}
+	}
+}
