@@ -1,6 +1,10 @@
 package engine
 
-import "imcd/engine/store"
+import (
+	"time"
+
+	"imcd/engine/store"
+)
 
 func (c *call) putRoom() {
 	c.changes = append(c.changes, store.Change{Op: store.PutRoom, Room: c.room.row()})
@@ -63,6 +67,7 @@ func (c *call) create(private bool) *refusal {
 
 // destroy ends the room and informs its members.
 func (c *call) destroy() {
+	c.acted(actDestroy, "", time.Time{}, "")
 	for _, m := range c.room.order {
 		if !m.invited() {
 			c.tellKept(m.name(), "destroyed", nil)

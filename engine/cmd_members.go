@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strconv"
+	"time"
 
 	"imcd/engine/store"
 )
@@ -105,6 +106,7 @@ func runRemove(c *call) *refusal {
 			notice: "owner_protected", vars: vars{"user": c.show(m.name())}}
 	}
 	c.drop(m)
+	c.acted(actRemove, m.uri, time.Time{}, "")
 	c.tellRemoved(m)
 	if !m.invited() && c.room.full() == 0 {
 		c.destroy()
@@ -186,6 +188,7 @@ func runModify(c *call) *refusal {
 	}
 	m.flag = flag
 	c.put(m)
+	c.acted(actRole, m.uri, time.Time{}, roleName(flag))
 	c.tellRole(m)
 	return nil
 }

@@ -90,6 +90,7 @@ func runMute(c *call) *refusal {
 	if r := c.putRule(ruleMute, m.key, until); r != nil {
 		return r
 	}
+	c.acted(ruleMute, m.uri, until, why)
 	c.inform(m, "you_muted", "muted", vars{"until": c.until(until)}, why)
 	return nil
 }
@@ -104,6 +105,7 @@ func runUnmute(c *call) *refusal {
 		return nil
 	}
 	c.dropRule(rule{ruleMute, m.key})
+	c.acted("unmute", m.uri, time.Time{}, "")
 	c.inform(m, "you_unmuted", "unmuted", nil, "")
 	return nil
 }
@@ -120,6 +122,7 @@ func runVoice(c *call) *refusal {
 		if r := c.putRule(ruleVoice, m.key, time.Time{}); r != nil {
 			return r
 		}
+		c.acted(ruleVoice, m.uri, time.Time{}, "")
 	}
 	c.tellAbout(m, "voiced", vars{"user": c.show(m.name())})
 	return nil
@@ -135,6 +138,7 @@ func runUnvoice(c *call) *refusal {
 		return nil
 	}
 	c.dropRule(rule{ruleVoice, m.key})
+	c.acted("unvoice", m.uri, time.Time{}, "")
 	c.tellAbout(m, "unvoiced", vars{"user": c.show(m.name())})
 	return nil
 }
@@ -151,6 +155,7 @@ func runWarn(c *call) *refusal {
 	case why == "":
 		return refuseArguments("Argument missing")
 	}
+	c.acted("warn", m.uri, time.Time{}, why)
 	c.tellKept(m.name(), "you_warned", vars{"why": why})
 	c.answer("warned", vars{"user": c.show(m.name())})
 	return nil
@@ -179,6 +184,7 @@ func runBan(c *call) *refusal {
 	if r := c.putRule(ruleBan, who, until); r != nil {
 		return r
 	}
+	c.acted(ruleBan, actOn(who), until, why)
 	v := vars{"user": c.showRule(who), "until": c.until(until)}
 	for _, m := range out {
 		c.drop(m)
@@ -214,6 +220,14 @@ func (c *call) banned() (who string, matches func(*member) bool, r *refusal) {
 	return key, func(m *member) bool { return m.key == key }, nil
 }
 
+// actOn is how the user or the domain of a rule is kept with an act.
+func actOn(who string) string {
+	if strings.HasPrefix(who, everybody) {
+		return who
+	}
+	return "sip:" + who
+}
+
 // showRule names the user or the domain of a rule for people.
 func (c *call) showRule(who string) string {
 	user, host, _ := strings.Cut(who, "@")
@@ -233,6 +247,7 @@ func runUnban(c *call) *refusal {
 			vars: vars{"user": c.showRule(who)}}
 	}
 	c.dropRule(rule{ruleBan, who})
+	c.acted("unban", actOn(who), time.Time{}, "")
 	c.broadcast("unbanned", vars{"user": c.showRule(who)})
 	return nil
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"strings"
+	"time"
 
 	"imcd/engine/store"
 )
@@ -61,6 +62,9 @@ func (c *call) set(row *setting, value string) *refusal {
 	changed, r := c.change(row, value)
 	if r != nil {
 		return r
+	}
+	if changed {
+		c.acted(actSet, "", time.Time{}, row.name+": "+row.show(c.room, &c.shard.engine.cfg))
 	}
 	v := vars{"setting": row.name, "value": row.show(c.room, &c.shard.engine.cfg)}
 	switch {

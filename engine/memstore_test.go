@@ -24,6 +24,7 @@ type memStore struct {
 	answers map[[16]byte]store.SeenRow
 	notes   map[int64]store.NoteRow
 	places  map[int64][]byte
+	acts    []store.ActRow
 	sets    map[store.SettingRow]string  // values; the key has none
 	joins   map[int64]map[string]uint64  // by room and user key: see store.Store.Backlog
 	devices map[string][]store.DeviceRow // by user key; the one that was heard of last comes first
@@ -235,6 +236,8 @@ func (s *memStore) applyDelivery(c store.Change) {
 		}
 	case store.PutPlaces:
 		s.places[c.Places.Room] = c.Places.Places
+	case store.PutAct:
+		s.acts = append(s.acts, *c.Act)
 	case store.PutSetting:
 		k := *c.Setting
 		if k.Value = ""; c.Setting.Value == "" {
@@ -310,6 +313,16 @@ func (s *memStore) Notes(_ context.Context, part store.Part, limit int) ([]store
 	rows = rows[max(0, len(rows)-limit):]
 	in := part.Matcher()
 	return slices.DeleteFunc(rows, func(r store.NoteRow) bool { return !in(store.Hash(r.Room.Key())) }), nil
+}
+
+func (s *memStore) Acts(_ context.Context, room store.Name, limit int) ([]store.ActRow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.called("Acts"); err != nil {
+		return nil, err
+	}
+	list := slices.DeleteFunc(slices.Clone(s.acts), func(a store.ActRow) bool { return a.Room.Key() != room.Key() })
+	return list[max(0, len(list)-limit):], nil
 }
 
 // Prune takes the bodies of messages that are over the limits, oldest first.
@@ -397,7 +410,7 @@ func (s *memStore) duplicate() *memStore {
 	c := newMemStore()
 	c.rooms, c.answers, c.serial = maps.Clone(s.rooms), maps.Clone(s.answers), s.serial
 	c.places = maps.Clone(s.places)
-	c.sets = maps.Clone(s.sets)
+	c.sets, c.acts = maps.Clone(s.sets), slices.Clone(s.acts)
 	c.notes, c.devices, c.joins = maps.Clone(s.notes), maps.Clone(s.devices), maps.Clone(s.joins)
 	c.codes, c.prunes = maps.Clone(s.codes), slices.Clone(s.prunes)
 	for room, said := range s.said {

@@ -182,3 +182,52 @@ func TestReadTerm(t *testing.T) {
 		}
 	}
 }
+
+// TestActs: what was done is kept with who, when, whom and why, also after the end of the room.
+func TestActs(t *testing.T) {
+	h := newTrio(t, nil)
+	o := operator{t, h}
+	ctx, e := o.ctx(), h.e
+	const room = "sip:r@x.org"
+	for _, line := range []string{"mute carol 10m too loud", "mute carol", "unmute carol", "voice carol", "voice carol", "unvoice carol",
+		"warn carol you", "ban *@Spam.example", "unban *@spam.example", "ban carol 2h spam", "topic Roses", "topic Roses", "ban alice"} {
+		h.say("bob", "r", "#"+line)
+	}
+	h.say("alice", "r", "#remove bob")
+	if err := e.SetRoom(ctx, room, "limit", "3"); err != nil {
+		t.Error(err)
+	}
+	h.heard()
+	h.say("alice", "r", "#exit")
+	h.heard()
+	acts, err := e.Acts(ctx, "sip:R@x.org", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range acts {
+		line := strings.Join([]string{a.By, a.Act, a.User, a.Why}, "|")
+		if a.Until != nil {
+			line += "|" + a.Until.Sub(a.Time).String()
+		}
+		got = append(got, strings.NewReplacer("sip:", "", "@x.org", "").Replace(line))
+	}
+	want := []string{"alice|role|bob|admin", "bob|mute|carol|too loud|10m0s", "bob|mute|carol|", "bob|unmute|carol|",
+		"bob|voice|carol|", "bob|unvoice|carol|", "bob|warn|carol|you", "bob|ban|*@spam.example|", "bob|unban|*@spam.example|",
+		"bob|ban|carol|spam|2h0m0s", "bob|set||topic: Roses", "alice|remove|bob|", "|set||limit: 3", "alice|destroy||"}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("acts are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if acts, err := e.Acts(ctx, room, 1); err != nil || len(acts) != 1 || acts[0].Act != "destroy" {
+		t.Errorf("the last act: %v, %v", acts, err)
+	}
+	_, err = e.Acts(ctx, room, 1001)
+	o.want(err, 400)
+	_, err = e.Acts(ctx, "", 1)
+	o.want(err, ErrBadName)
+	h.store.mu.Lock()
+	h.store.away = true
+	h.store.mu.Unlock()
+	_, err = e.Acts(ctx, room, 1)
+	o.want(err, 503)
+}

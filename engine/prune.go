@@ -40,7 +40,7 @@ func (e *Engine) pruneOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
 	n, err := e.store.Prune(ctx, store.Limits{Messages: e.cfg.RoomMessages, Bytes: int64(e.cfg.RoomBytes),
-		Age: e.cfg.MessageAge, SeenAge: 2 * e.cfg.DuplicateWindow, NoteAge: keptAge,
+		Age: e.cfg.MessageAge, SeenAge: 2 * e.cfg.DuplicateWindow, NoteAge: keptAge, ActAge: actAge,
 		DeviceAge: e.cfg.DeviceKeep}, time.Now())
 	e.metrics.pruned.Add(float64(n))
 	return err

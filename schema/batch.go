@@ -32,6 +32,7 @@ type batch struct {
 	seen        []seenRow
 	dropNotes   []idRow
 	putNotes    []noteRow
+	acts        []actRow
 	moves       []store.Move
 }
 

@@ -68,6 +68,8 @@ func checkDelivery(c store.Change) error {
 		return nil
 	case c.Op == store.PutSetting && c.Setting != nil:
 		return checkSetting(c.Setting)
+	case c.Op == store.PutAct && c.Act != nil:
+		return checkAct(c.Act)
 	case c.Op == store.PutNote && c.Note != nil:
 		if c.Note.ID <= 0 {
 			return errors.New("a note needs an ID")
@@ -88,6 +90,14 @@ func checkSetting(s *store.SettingRow) error {
 		return errors.New("a setting needs a room and has a bounded length")
 	}
 	return cmp.Or(checkText("setting", s.Name), checkPlain("user of a setting", s.Who), checkPlain("setting", s.Value))
+}
+
+func checkAct(a *store.ActRow) error {
+	if a.ID <= 0 || a.Act == "" || len(a.Why) > store.MaxSetting {
+		return errors.New("an act needs an ID and a name, and has a bounded reason")
+	}
+	return cmp.Or(checkRoom(a.Room), checkPlain("act", a.Act), checkPlain("user of an act", a.By),
+		checkPlain("user of an act", a.Who), checkPlain("reason of an act", a.Why))
 }
 
 func checkMessage(m *store.MessageRow) error {

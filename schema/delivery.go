@@ -23,6 +23,7 @@ type deliveries struct {
 	settings map[int64]map[settingKey]string // empty: to be deleted
 	seen     map[[16]byte]*store.SeenRow
 	notes    map[int64]*store.NoteRow // by ID; nil: to be deleted
+	acts     []actRow
 }
 
 // cursorOutcome is that of all changes of one cursor.
@@ -108,6 +109,8 @@ func (d *deliveries) addDelivery(c store.Change) {
 		d.seen[c.Seen.Key] = c.Seen
 	case store.PutNote:
 		d.notes[c.Note.ID] = c.Note
+	case store.PutAct:
+		d.acts = append(d.acts, actOf(c.Act))
 	case store.DeleteNote:
 		d.notes[c.Note.ID] = nil
 	}
@@ -169,6 +172,7 @@ func (d *deliveries) into(b *batch) {
 		b.putNotes = append(b.putNotes, noteRow{ID: id, RoomName: n.Room.User, RoomDomain: n.Room.Host,
 			Username: n.User.User, Domain: n.User.Host, Body: n.Body, At: n.At.UnixMilli()})
 	}
+	b.acts = d.acts
 	b.sortDeliveries()
 }
 
@@ -200,6 +204,7 @@ func (b *batch) sortDeliveries() {
 	slices.SortFunc(b.dropNotes, byID)
 	slices.SortFunc(b.putNotes, func(x, y noteRow) int { return cmp.Compare(x.ID, y.ID) })
 	slices.SortFunc(b.putIDs, byID)
+	slices.SortFunc(b.acts, func(x, y actRow) int { return cmp.Compare(x.ID, y.ID) })
 	slices.SortFunc(b.messages, func(x, y messageRow) int {
 		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), cmp.Compare(x.Seq, y.Seq))
 	})

@@ -21,7 +21,7 @@ type Inspection struct {
 // ownTables are those that the migrations make.
 func ownTables(d dialect) []string {
 	tables := []string{versionTable, "imcd_invitations", "imcd_rooms", "imcd_messages", "imcd_cursors",
-		"imcd_places", "imcd_settings", "imcd_seen", "imcd_notes", "imcd_destroyed", "imcd_devices",
+		"imcd_places", "imcd_settings", "imcd_acts", "imcd_seen", "imcd_notes", "imcd_destroyed", "imcd_devices",
 		"imcd_joins"}
 	if d.name() == "postgres" {
 		// SQLite has a file for that

@@ -48,7 +48,10 @@ func (s *Store) Prune(ctx context.Context, l store.Limits, now time.Time) (int, 
 	if err == nil && l.DeviceAge > 0 {
 		err = s.inSlices(ctx, pruneSeen, sqlOldDevices, now.Add(-l.DeviceAge).UnixMilli(), pruneSeen)
 	}
-	return n, wrap(ctx, "delete old messages, answers, notices and devices", err)
+	if err == nil && l.ActAge > 0 {
+		err = s.inSlices(ctx, pruneSeen, sqlOldActs, now.Add(-l.ActAge).UnixMilli(), pruneSeen)
+	}
+	return n, wrap(ctx, "delete old messages, answers, notices, devices and acts", err)
 }
 
 func (s *Store) pruneMessages(ctx context.Context, l store.Limits, now time.Time) (int, error) {

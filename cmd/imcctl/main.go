@@ -144,8 +144,8 @@ func (t *tool) command() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupAct, Title: "Change:"},
 		&cobra.Group{ID: groupHelp, Title: "Install and move:"})
 	for _, make := range []func() *cobra.Command{
-		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.pendingCommand, t.devicesCommand,
-		t.statsCommand,
+		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.actsCommand, t.pendingCommand,
+		t.devicesCommand, t.statsCommand,
 		t.fleetCommand, t.watchCommand,
 		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.roleCommand, t.setCommand,
 		t.sayCommand,

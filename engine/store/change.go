@@ -17,6 +17,7 @@ const (
 	PutNote                    // insert Note
 	DeleteNote                 // delete the note with the ID of Note; nothing if there is none
 	PutSetting                 // insert or update Setting, or delete it (no Value); of a room that is not stored: nothing
+	PutAct                     // insert Act; nothing if there is one with its ID
 	MoveShard                  // give a shard, which the fence proves, to another engine
 )
 
@@ -34,5 +35,6 @@ type Change struct {
 	Places   *PlacesRow   // PutPlaces
 	Note     *NoteRow     // PutNote, DeleteNote
 	Setting  *SettingRow  // PutSetting
+	Act      *ActRow      // PutAct
 	Move     *Move        // MoveShard
 }

@@ -143,6 +143,18 @@ type NoteRow struct {
 	At   time.Time // when it was made; stored with milliseconds
 }
 
+// ActRow is something that was done in a room, for those who ask later.
+type ActRow struct {
+	ID    int64     // positive
+	Room  Name      // which need not exist any more
+	At    time.Time // stored with milliseconds
+	By    string    // URI of the user who did it; empty: an operator
+	Act   string    // what was done
+	Who   string    // the user that it was done to, as a URI, or a pattern of users; may be empty
+	Until time.Time // when it ends; zero: it does not. Stored with milliseconds
+	Why   string    // a reason, or a value; UTF-8; may be empty
+}
+
 // Limits say which messages are deleted (Prune). 0 means no limit.
 type Limits struct {
 	Messages int           // kept per room
@@ -150,6 +162,7 @@ type Limits struct {
 	Age      time.Duration // of messages
 	SeenAge  time.Duration // of SeenRows
 	NoteAge  time.Duration // of NoteRows
+	ActAge   time.Duration // of ActRows
 	// DeviceAge is the age of a DeviceRow, since the device was heard of.
 	DeviceAge time.Duration
 }

@@ -71,6 +71,8 @@ type Store interface {
 	// Backlog returns the number of the last message of a room that a device of a member is not owed, if it is owed
 	// those that were accepted at since and later: it is older, or from before the user came into the room.
 	Backlog(ctx context.Context, room int64, user Name, since time.Time) (uint64, error)
+	// Acts returns the last acts in a room, limit at most, oldest first.
+	Acts(ctx context.Context, room Name, limit int) ([]ActRow, error)
 	// Prune deletes messages over the limits, oldest first, and returns how
 	// many messages that were.
 	Prune(ctx context.Context, l Limits, now time.Time) (int, error)

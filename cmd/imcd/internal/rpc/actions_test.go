@@ -71,6 +71,8 @@ func TestActions(t *testing.T) {
 		{"say", `["c@x","hello \"you\""]`, `say c@x "hello \"you\"" `, `{"room":"sip:c@x"}`},
 		{"say", `{"room":"c@x","text":"hi","from":"echo"}`, `say c@x "hi" echo`, ``},
 		{"say", `{"all":true,"text":"hi"}`, `say to all "hi"`, `{"rooms":3}`},
+		{"acts", `["c@x"]`, "acts c@x 0", `[]`},
+		{"acts", `{"room":"c@x","n":7}`, "acts c@x 7", ``},
 		{"history", `["c@x"]`, "history c@x 0", `[]`},
 		{"history", `["c@x",7]`, "history c@x 7", ``},
 	} {

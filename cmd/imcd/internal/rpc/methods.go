@@ -36,6 +36,7 @@ type Rooms interface {
 	Stats(ctx context.Context) (engine.Stats, error)
 	RoomState(ctx context.Context, room string) (engine.RoomDetail, error)
 	RoomSettings(ctx context.Context, room string) ([]engine.SettingInfo, error)
+	Acts(ctx context.Context, room string, n int) ([]engine.ActInfo, error)
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 	FindRooms(ctx context.Context, name string) ([]string, error)
 	UserDevices(ctx context.Context, user string) ([]engine.UserDevice, error)
@@ -75,6 +76,10 @@ func queryMethods(rooms Rooms) map[string]method {
 			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomState(ctx, v.text("room")) }},
 		"imc.room_settings": {params: []param{text("room")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.RoomSettings(ctx, v.text("room")) }},
+		"imc.acts": {params: []param{text("room"), optional(number("n"))},
+			run: func(ctx context.Context, v values) (any, error) {
+				return rooms.Acts(ctx, v.text("room"), v.number("n"))
+			}},
 		"imc.pending": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
 		"imc.devices": {params: []param{text("user")},

@@ -52,6 +52,9 @@ func (f fakeRooms) RoomSettings(context.Context, string) ([]engine.SettingInfo, 
 func (f fakeRooms) UserDevices(_ context.Context, user string) ([]engine.UserDevice, error) {
 	return []engine.UserDevice{{Device: user}}, f.err
 }
+func (f fakeRooms) Acts(_ context.Context, room string, n int) ([]engine.ActInfo, error) {
+	return []engine.ActInfo{}, f.did("acts %s %d", room, n)
+}
 func (f fakeRooms) Pending(context.Context, string) ([]engine.PendingRoom, error) { return nil, f.err }
 
 func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {
