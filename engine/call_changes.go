@@ -73,6 +73,9 @@ func (c *call) destroy() {
 			c.tellKept(m.name(), "destroyed", nil)
 		}
 	}
+	if c.outside() {
+		c.answer("destroyed", nil)
+	}
 	c.shard.removeRoom(c.room)
 	c.shard.delivery.discard(c.room)
 	c.owners = true

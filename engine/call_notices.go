@@ -99,6 +99,9 @@ func (c *call) speak(text string, y say) {
 	y.out, y.size = out, e.sizeOf(out)
 	e.charge(y.size)
 	c.says = append(c.says, y)
+	if y.to.IsZero() && c.outside() && y.skip != c.req.fromKey() {
+		c.speak(text, say{to: c.req.from})
+	}
 }
 
 // tellKept is tell for a notice that is kept while its user is offline.

@@ -175,7 +175,7 @@ func runModify(c *call) *refusal {
 		return refuseArguments("'" + clip(word) + "' is no role: owner, admin or member")
 	case m.invited():
 		return refuseUser(c.show(m.name()))
-	case (flag == store.MemberOwner || m.owner()) && !c.service() && !c.me.owner():
+	case (flag == store.MemberOwner || m.owner()) && !c.owns():
 		return forbid("Only for owners", "need_owner")
 	case m.owner() && flag != store.MemberOwner && len(c.room.owners()) == 1:
 		return &refusal{code: 403, detail: rcProtected, reason: "Room would have no owner",

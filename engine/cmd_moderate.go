@@ -54,7 +54,7 @@ func (c *call) mayActOn(m *member) *refusal {
 	case m.owner():
 		return &refusal{code: 403, detail: rcProtected, reason: "Owners cannot be moderated",
 			notice: "owner_moderated", vars: vars{"user": c.show(m.name())}}
-	case m.rights() && !c.me.owner():
+	case m.rights() && !c.owns():
 		return forbid("Only for owners", "need_owner")
 	}
 	return nil

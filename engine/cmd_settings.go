@@ -53,10 +53,9 @@ func runSet(c *call) *refusal {
 // set changes a setting of the room, and informs the members.
 func (c *call) set(row *setting, value string) *refusal {
 	switch {
-	case c.service():
-	case row.admins && !c.me.rights():
+	case row.admins && !c.administers():
 		return forbid("Only for owners and admins", "need_admin")
-	case !row.admins && !c.me.owner():
+	case !row.admins && !c.owns():
 		return forbid("Only for owners", "need_owner")
 	}
 	changed, r := c.change(row, value)

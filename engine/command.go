@@ -9,6 +9,7 @@ const (
 	needNobody  need = iota // the room need not exist
 	needRoom                // any sender, but there must be a room
 	needMember              // in the room, not only invited
+	needLook                // as needMember, or one of service_admins
 	needAdmin               // owner or admin
 	needOwner               //
 	needInviter             // may bring people in: as needAdmin, or a member where the room allows it
@@ -83,7 +84,7 @@ func (c *command) explain(start string) string {
 // who may give such a command, in words; empty: anybody.
 func (n need) who() string {
 	switch n {
-	case needMember:
+	case needMember, needLook:
 		return "members"
 	case needAdmin, needInviter:
 		return "owners and admins"

@@ -49,6 +49,8 @@ type Config struct {
 	MaxRooms    int    // max_rooms_per_user: that one user owns; 0 for no limit
 	CreateAllow string // create_allow: who makes rooms: a regular expression of URIs, or CreateOperators; empty: all
 
+	ServiceAdmins string // service_admins: URIs of users who may do in every room what its owner may, with commas
+
 	ForeignUsers string // foreign_users: who of another domain may be a member: refuse, invited or allow
 
 	RateSenderMessages Rate // rate_sender_messages: messages of one user to all rooms
@@ -220,6 +222,9 @@ func (c Config) validateWords() error {
 	}
 	if _, err := newCreators(c.CreateAllow); err != nil {
 		return fmt.Errorf("create_allow: %w", err)
+	}
+	if _, err := newServiceAdmins(c.ServiceAdmins); err != nil {
+		return fmt.Errorf("service_admins: %w", err)
 	}
 	if c.Receipts != ReceiptsSender && c.Receipts != ReceiptsOff {
 		return fmt.Errorf("receipts: %q is neither sender nor off", c.Receipts)

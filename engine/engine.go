@@ -40,7 +40,8 @@ type Engine struct {
 	ledger    *ledger
 	signs     *signs
 	creators  creators
-	traced    bool // the log has requests and deliveries
+	admins    map[string]bool // keys of service_admins; never changed
+	traced    bool            // the log has requests and deliveries
 	events    feed
 	noticed   *noticed
 	texts     atomic.Uint64 // counts the texts of the engine, for their marks

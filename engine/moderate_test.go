@@ -231,3 +231,35 @@ func TestActs(t *testing.T) {
 	_, err = e.Acts(ctx, room, 1)
 	o.want(err, 503)
 }
+
+// TestServiceAdmins: they may do what an owner may, and are no members.
+func TestServiceAdmins(t *testing.T) {
+	h := newTrio(t, func(c *Config) { c.ServiceAdmins = "sip:Root@X.org, eve@y.org," })
+	runSteps(t, h, []step{
+		{"root", "r", "#list", 200, 1, []string{"root<r: 3 members"}},
+		{"root", "r", "#history", 403, -142, []string{"root<r: *** You are not in"}},
+		{"root", "r", "hello", 403, -202, []string{"root<r: *** You are not in"}},
+		{"root", "r", "#leave", 403, -92, []string{"root<r: *** You are not in"}},
+		{"root", "r", "#set private on", 200, 1, append(all("*** root has set private to on."), "root<r: *** root has set")},
+		{"root", "r", "#set limit 3", 200, 1, append(all("*** root has"), "root<")},
+		{"root", "r", "#mute bob", 200, 1, []string{"alice<r: *** bob was muted by root.", "bob<", "carol<", "root<"}},
+		{"root", "r", "#mute alice", 403, -175, []string{"root<r: *** alice owns"}},
+		{"root", "r", "#modify carol owner", 200, 1, append(all("*** carol is now owner."), "root<")},
+		{"root", "r", "#remove alice", 403, -85, []string{"root<r: *** alice owns"}},
+		{"root", "r", "#modify alice member", 200, 1, append(all("*** alice is now member."), "root<")},
+		{"root", "r", "#ban alice", 200, 1, []string{"alice<r: *** You were banned", "bob<", "carol<", "root<"}},
+		{"root", "r", "#add root", 200, 1, []string{"bob<", "carol<", "root<r: *** root has added you"}},
+		{"root", "r", "#ban bob", 200, 1, []string{"bob<", "carol<", "root<"}},
+		{"root", "r", "#leave", 200, 1, []string{"carol<", "root<"}},
+		{"eve", "r", "#destroy", 403, -112, []string{"eve<r: *** You are not"}},
+		{"root", "r", "#destroy", 200, 1, []string{"carol<r: *** Room r was destroyed by root", "root<r: *** Room r was destroyed"}},
+	})
+	h.say("alice", "r", "#create")
+	h.heard()
+	foreign := h.request("<sip:eve@y.org>", "r@x.org", "#destroy")
+	foreign.Foreign = true
+	h.want(<-h.send(foreign), 403, -112)
+	if _, err := newServiceAdmins("a@x.org,@"); err == nil {
+		t.Error("a bad URI is taken")
+	}
+}

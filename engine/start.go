@@ -43,6 +43,9 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	if e.creators, err = newCreators(cfg.CreateAllow); err != nil {
 		return nil, fmt.Errorf("create_allow: %w", err)
 	}
+	if e.admins, err = newServiceAdmins(cfg.ServiceAdmins); err != nil {
+		return nil, fmt.Errorf("service_admins: %w", err)
+	}
 	e.ledger = newLedger(cfg.MaxRooms)
 	e.speakers = newSpeakers(speakersHalf)
 	e.noticed = newNoticed(cfg.NoticeRepeat, maxNoticed)

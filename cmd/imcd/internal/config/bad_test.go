@@ -81,6 +81,7 @@ var badFiles = map[string]string{
 	"notices: {joined: }":                                  "notices",
 	"list_bytes: 1":                                        "list_bytes",
 	"max_rooms_per_user: -1":                               "max_rooms_per_user",
+	"service_admins: '@'":                                  "service_admins",
 	"create_allow: '['":                                    "create_allow",
 	"rate_sender_messages: 60":                             "rate_sender_messages",
 	"rate_sender_messages: '60'":                           "rate_sender_messages",

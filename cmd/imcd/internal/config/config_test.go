@@ -157,7 +157,8 @@ func TestSeveralKamailios(t *testing.T) {
 
 func TestRates(t *testing.T) {
 	c, err := load(t, "rate_sender_messages: 60/10s\nrate_room_joins: '5/m'\nmax_rooms_per_user: 3\n",
-		[]string{secretEnv, "IMCD_RATE_ROOM_MESSAGES=100/1m30s", "IMCD_CREATE_ALLOW=operators"})
+		[]string{secretEnv, "IMCD_RATE_ROOM_MESSAGES=100/1m30s", "IMCD_CREATE_ALLOW=operators",
+			"IMCD_SERVICE_ADMINS=sip:a@x.org, sip:b@x.org"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +166,7 @@ func TestRates(t *testing.T) {
 	if e.RateSenderMessages != (engine.Rate{Count: 60, Per: 10 * time.Second}) ||
 		e.RateRoomJoins != (engine.Rate{Count: 5, Per: time.Minute}) ||
 		e.RateRoomMessages != (engine.Rate{Count: 100, Per: 90 * time.Second}) || e.RateSenderCommands != (engine.Rate{}) ||
-		e.MaxRooms != 3 || e.CreateAllow != engine.CreateOperators {
+		e.MaxRooms != 3 || e.CreateAllow != engine.CreateOperators || e.ServiceAdmins != "sip:a@x.org, sip:b@x.org" {
 		t.Errorf("got %+v", e)
 	}
 }

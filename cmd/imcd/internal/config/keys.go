@@ -114,6 +114,8 @@ func roomKeys() []key {
 			func(r *raw) *int { return &r.Engine.MaxRooms }),
 		textKey("create_allow", `who makes rooms: a regular expression of their whole URIs, "operators", or empty for all`,
 			func(r *raw) *string { return &r.Engine.CreateAllow }),
+		textKey("service_admins", "URIs of users who may do in every room what its owner may, with commas; empty: nobody",
+			func(r *raw) *string { return &r.Engine.ServiceAdmins }),
 		choiceKey("foreign_users", "who of another domain may be a member: refuse, invited (or added), allow",
 			func(r *raw) *string { return &r.Engine.ForeignUsers }, engine.ForeignRefuse,
 			engine.ForeignInvited, engine.ForeignAllow),
