@@ -189,8 +189,9 @@ func TestActs(t *testing.T) {
 	o := operator{t, h}
 	ctx, e := o.ctx(), h.e
 	const room = "sip:r@x.org"
-	for _, line := range []string{"mute carol 10m too loud", "mute carol", "unmute carol", "voice carol", "voice carol", "unvoice carol",
-		"warn carol you", "ban *@Spam.example", "unban *@spam.example", "ban carol 2h spam", "topic Roses", "topic Roses", "ban alice"} {
+	for _, line := range []string{"mute carol 10m too loud", "mute carol", "unmute carol", "voice carol", "voice carol",
+		"unvoice carol", "warn carol you", "ban *@Spam.example", "unban *@spam.example", "ban carol 2h spam", "topic Roses",
+		"topic Roses", "ban alice"} {
 		h.say("bob", "r", "#"+line)
 	}
 	h.say("alice", "r", "#remove bob")
@@ -213,7 +214,8 @@ func TestActs(t *testing.T) {
 		got = append(got, strings.NewReplacer("sip:", "", "@x.org", "").Replace(line))
 	}
 	want := []string{"alice|role|bob|admin", "bob|mute|carol|too loud|10m0s", "bob|mute|carol|", "bob|unmute|carol|",
-		"bob|voice|carol|", "bob|unvoice|carol|", "bob|warn|carol|you", "bob|ban|*@spam.example|", "bob|unban|*@spam.example|",
+		"bob|voice|carol|", "bob|unvoice|carol|", "bob|warn|carol|you", "bob|ban|*@spam.example|",
+		"bob|unban|*@spam.example|",
 		"bob|ban|carol|spam|2h0m0s", "bob|set||topic: Roses", "alice|remove|bob|", "|set||limit: 3", "alice|destroy||"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("acts are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -252,7 +254,8 @@ func TestServiceAdmins(t *testing.T) {
 		{"root", "r", "#ban bob", 200, 1, []string{"bob<", "carol<", "root<"}},
 		{"root", "r", "#leave", 200, 1, []string{"carol<", "root<"}},
 		{"eve", "r", "#destroy", 403, -112, []string{"eve<r: *** You are not"}},
-		{"root", "r", "#destroy", 200, 1, []string{"carol<r: *** Room r was destroyed by root", "root<r: *** Room r was destroyed"}},
+		{"root", "r", "#destroy", 200, 1,
+			[]string{"carol<r: *** Room r was destroyed by root", "root<r: *** Room r was destroyed"}},
 	})
 	h.say("alice", "r", "#create")
 	h.heard()
@@ -262,4 +265,27 @@ func TestServiceAdmins(t *testing.T) {
 	if _, err := newServiceAdmins("a@x.org,@"); err == nil {
 		t.Error("a bad URI is taken")
 	}
+}
+
+func TestOperatorModerates(t *testing.T) {
+	h := newTrio(t, nil)
+	o := operator{t, h}
+	ctx, e := o.ctx(), h.e
+	const room = "sip:r@x.org"
+	o.want(e.Moderate(ctx, room, "mute", "bob", "2h", "too loud"), nil, "alice<r: *** bob was muted by operator until ",
+		"bob<r: *** operator has muted you in room r until ", "carol<")
+	o.want(e.Moderate(ctx, room, "unmute", "bob", "", ""), nil, "alice<", "bob<", "carol<")
+	o.want(e.Moderate(ctx, room, "warn", "carol", "", "Not so loud."), nil,
+		"carol<r: *** operator warns you in room r: Not so loud.")
+	o.want(e.Moderate(ctx, room, "voice", "carol", "", ""), nil, all("*** carol has a voice now.")...)
+	o.want(e.Moderate(ctx, room, "unvoice", "carol", "", ""), nil, all("*** carol has no voice any more.")...)
+	o.want(e.Moderate(ctx, room, "ban", "*@spam.example", "", ""), nil, all("*** *@spam.example was banned")...)
+	o.want(e.Moderate(ctx, room, "unban", "dora", "", ""), ErrNoUser)
+	o.want(e.Moderate(ctx, room, "mute", "dora", "", ""), ErrNoUser)
+	o.want(e.Moderate(ctx, "sip:q@x.org", "mute", "dora", "", ""), ErrNoRoom)
+	o.want(e.Moderate(ctx, room, "destroy", "bob", "", ""), 400)
+	o.want(e.Moderate(ctx, room, "mute", "bob", "soon", ""), 400)
+	// An owner is not protected: the oldest admin inherits.
+	o.want(e.Moderate(ctx, room, "ban", "alice", "", ""), nil, "alice<r: *** You were banned",
+		"bob<r: *** alice was banned", "bob<r: *** bob is now owner", "carol<", "carol<")
 }

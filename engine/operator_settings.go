@@ -1,6 +1,10 @@
 package engine
 
-import "context"
+import (
+	"context"
+	"slices"
+	"strings"
+)
 
 // SettingInfo is one setting of a room (RPC imc.room_settings).
 type SettingInfo struct {
@@ -36,3 +40,25 @@ func (e *Engine) SetRoom(ctx context.Context, room, name, value string) error {
 	req.text = value
 	return e.execute(ctx, req)
 }
+
+// Moderate mutes, bans or warns a user, gives a voice, or takes that back: act is mute, unmute, ban, unban,
+// voice, unvoice or warn. term is how long a mute or ban lasts, such as 10m, 2h or 7d, and why is its reason
+// or the warning; both may be empty. Owners are not protected. ErrBadName, ErrNoRoom, ErrNoUser, *Refused.
+func (e *Engine) Moderate(ctx context.Context, room, act, user, term, why string) error {
+	if !slices.Contains(moderating, act) {
+		return &Refused{Code: 400, Reason: "act: must be one of " + strings.Join(moderating, ", ")}
+	}
+	if _, ok := readTerm(term); !ok && term != "" {
+		return &Refused{Code: 400, Reason: "for: must be a time like 10m, 2h or 7d"}
+	}
+	req, err := e.newOrder(room)
+	if err != nil {
+		return err
+	}
+	e.command(req, act, user)
+	req.text = strings.TrimSpace(term + " " + why)
+	return e.execute(ctx, req)
+}
+
+// moderating are the commands that Moderate gives.
+var moderating = []string{ruleMute, "unmute", ruleBan, "unban", ruleVoice, "unvoice", "warn"}

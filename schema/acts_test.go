@@ -57,7 +57,8 @@ func TestActsComeBack(t *testing.T) {
 		if got := acts(s, "r", 10); !reflect.DeepEqual(got, []string{"unban", "destroy"}) {
 			t.Errorf("acts after pruning %v", got)
 		}
-		for name, change := range map[string]store.Change{"no row": {Op: store.PutAct}, "no id": putAct(0, "r", when(1), "ban"),
+		for name, change := range map[string]store.Change{"no row": {Op: store.PutAct},
+			"no id":  putAct(0, "r", when(1), "ban"),
 			"no act": putAct(9, "r", when(1), ""), "no UTF-8": putAct(9, "r", when(1), "\xff"),
 			"no room": putAct(9, "", when(1), "ban"), "long room": putAct(9, strings.Repeat("x", 65), when(1), "ban")} {
 			if err := s.Commit(testContext(t), store.Fence{}, []store.Change{change}); !errors.Is(err, ErrInvalid) {

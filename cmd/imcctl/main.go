@@ -148,7 +148,7 @@ func (t *tool) command() *cobra.Command {
 		t.devicesCommand, t.statsCommand,
 		t.fleetCommand, t.watchCommand,
 		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.roleCommand, t.setCommand,
-		t.sayCommand,
+		t.moderateCommand, t.sayCommand,
 		t.checkCommand, t.importCommand, t.copyCommand, t.handbackCommand,
 	} {
 		root.AddCommand(make())

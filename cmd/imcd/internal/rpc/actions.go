@@ -19,6 +19,7 @@ type Actions interface {
 	AddMember(ctx context.Context, room, user, role string) error
 	RemoveMember(ctx context.Context, room, user string) error
 	SetRole(ctx context.Context, room, user, role string) error
+	Moderate(ctx context.Context, room, act, user, term, why string) error
 	SetRoom(ctx context.Context, room, name, value string) error
 	Say(ctx context.Context, room, text, from string) error
 	SayAll(ctx context.Context, text string) (int, error)
@@ -59,6 +60,10 @@ func actionMethods(a Actions) map[string]method {
 		"imc.room_set": one([]param{text("room"), text("name"), text("value")},
 			func(ctx context.Context, v values) error {
 				return a.SetRoom(ctx, v.text("room"), v.text("name"), v.text("value"))
+			}),
+		"imc.moderate": one([]param{text("room"), text("act"), text("user"), optional(text("for")), optional(text("why"))},
+			func(ctx context.Context, v values) error {
+				return a.Moderate(ctx, v.text("room"), v.text("act"), v.text("user"), v.text("for"), v.text("why"))
 			}),
 		"imc.skip": {params: []param{text("room"), text("user")},
 			run: func(ctx context.Context, v values) (any, error) {

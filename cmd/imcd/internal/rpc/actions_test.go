@@ -37,6 +37,9 @@ func (f fakeRooms) RemoveMember(_ context.Context, room, user string) error {
 func (f fakeRooms) SetRole(_ context.Context, room, user, role string) error {
 	return f.did("role %s %s %s", room, user, role)
 }
+func (f fakeRooms) Moderate(_ context.Context, room, act, user, term, why string) error {
+	return f.did("%s in %s: %s %s %q", act, room, user, term, why)
+}
 func (f fakeRooms) SetRoom(_ context.Context, room, name, value string) error {
 	return f.did("set %s %s %q", room, name, value)
 }
@@ -67,6 +70,8 @@ func TestActions(t *testing.T) {
 		{"remove_member", `{"user":"bob","room":"c@x"}`, "remove c@x bob", ``},
 		{"skip", `["c@x","bob"]`, "skip c@x bob", `{"room":"sip:c@x","seq":7}`},
 		{"set_role", `["c@x","bob","owner"]`, "role c@x bob owner", ``},
+		{"moderate", `["c@x","ban","bob","2h","too loud"]`, `ban in c@x: bob 2h "too loud"`, `{"room":"sip:c@x"}`},
+		{"moderate", `{"room":"c@x","act":"warn","user":"bob","why":"you"}`, `warn in c@x: bob  "you"`, ``},
 		{"room_set", `["c@x","topic","Roses, and more"]`, `set c@x topic "Roses, and more"`, `{"room":"sip:c@x"}`},
 		{"say", `["c@x","hello \"you\""]`, `say c@x "hello \"you\"" `, `{"room":"sip:c@x"}`},
 		{"say", `{"room":"c@x","text":"hi","from":"echo"}`, `say c@x "hi" echo`, ``},
