@@ -265,7 +265,7 @@ func TestReadOnlyConnection(t *testing.T) {
 	newDatabase(t, primary, "x")
 	s := open(t, primary.URL("x"), Options{})
 	kit.Eventually(t, "the standby has the tables", func() bool {
-		return standby.Exec(testContext(t), "x", "TABLE imcd_lease") == nil
+		return standby.Exec(testContext(t), "x", "TABLE imcd_fences") == nil
 	})
 	d, err := openDialect(standby.URL("x"), Options{}.withDefaults())
 	if err != nil {
