@@ -338,6 +338,7 @@ func (w *world) heardOf(user string, at time.Time) {
 
 func (w *world) register(user string) {
 	w.registered[user] = time.Now()
+	w.settles[user] = time.Now()
 	for m := range w.members() {
 		if m.user != user {
 			continue

@@ -16,6 +16,12 @@ func (d *delivery) idOf(n *note) string {
 	return d.noteID()
 }
 
+// settles reports whether a note that would be given up is sent once more: its user has just registered, and was
+// not found.
+func (d *delivery) settles(st *stream, n *note, r evapi.Result) bool {
+	return judge(r) == offline && n.tries < maxTries && d.engine.arrivals.has(st.key, d.now)
+}
+
 // noteDone takes the outcome of a note and goes on to the next one.
 func (d *delivery) noteDone(f *sentCopy, r evapi.Result) {
 	st := f.stream
@@ -30,7 +36,10 @@ func (d *delivery) noteDone(f *sentCopy, r evapi.Result) {
 	st.notes[0] = note{}
 	st.notes = st.notes[1:]
 	d.engine.charge(-done.size)
+	settles := d.settles(st, &done, r)
 	switch {
+	case settles:
+		d.keep(st, done, d.now.Add(settleRetry))
 	case done.mustKeep(r):
 		kept := done
 		kept.adder = store.Name{} // the adder is informed once
@@ -48,7 +57,7 @@ func (d *delivery) noteDone(f *sentCopy, r evapi.Result) {
 		d.release(st) // its user is there
 	}
 	d.forgetStream(st)
-	if done.greets != nil {
+	if done.greets != nil && !settles {
 		d.owner.greeted(done, r)
 	}
 }

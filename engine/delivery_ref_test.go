@@ -415,12 +415,15 @@ func (m *refMember) outcome(w *world, p place, s sent) {
 			m.unshown++
 		}
 	case "offline":
-		until := s.at.Add(w.cfg.OfflineRetry)
+		until, due := s.at.Add(w.cfg.OfflineRetry), s.at.Add(w.cfg.OfflineRetry+time.Second)
+		if s.at.Sub(w.settles[m.user]) < settleFor {
+			until, due = s.at.Add(settleRetry), s.at.Add(settleRetry+time.Second)
+		}
 		if !s.at.After(w.woke) {
 			until = time.Time{} // its shard may have heard of that after this
 		}
 		m.tried, m.notBefore = s.at, time.Time{}
-		m.putOff(refOffline, until, s.at.Add(w.cfg.OfflineRetry+time.Second))
+		m.putOff(refOffline, until, due)
 	case "retry":
 		if s.result.Code == 408 {
 			m.silent++

@@ -21,6 +21,9 @@ func (d *delivery) postpone(f *sentCopy, v verdict, after time.Duration) {
 	pause := d.engine.cfg.backoff(w.tries, after)
 	if v == offline {
 		pause = d.engine.cfg.OfflineRetry
+		if d.engine.arrivals.has(m.key, d.now) {
+			pause = min(settleRetry, pause)
+		}
 	}
 	if f.back {
 		pause, w.tries = 0, 0 // the user has registered since the copy was sent

@@ -33,6 +33,7 @@ type world struct {
 	sentIDs         map[string]bool      // Call-IDs of all copies
 	heardAt         map[string]time.Time // when a user has sent something last
 	registered      map[string]time.Time // when it has registered last
+	settles         map[string]time.Time // likewise, since the engine was started
 	trace           []string
 }
 
@@ -57,6 +58,7 @@ func (w *world) open(store *memStore) {
 	w.conns = []*evapi.Conn{{}, {}}
 	w.relay.set(func() { w.relay.conns = slices.Clone(w.conns) })
 	w.missed, w.refused = 0, 0
+	w.settles = map[string]time.Time{}
 }
 
 // pass lets time go by.

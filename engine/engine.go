@@ -56,6 +56,7 @@ type Engine struct {
 	users      *users
 	reports    *reports
 	comebacks  *comebacks
+	arrivals   *arrivals
 
 	requests atomic.Int64 // that are not answered yet
 	held     held

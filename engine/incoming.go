@@ -131,6 +131,7 @@ func (e *Engine) Registered(aor string) {
 	}
 	key := name.Key()
 	e.users.met(key)
+	e.arrivals.add(key, time.Now())
 	for _, s := range e.shards {
 		s.inbox.heard(key, true)
 	}

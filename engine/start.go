@@ -28,7 +28,8 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
 		credits: &credits{limit: cfg.MaxOutstanding, most: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
 		failed: make(chan error, 1), seed: maphash.MakeSeed(),
-		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), signs: newSigns()}
+		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), arrivals: newArrivals(),
+		signs: newSigns()}
 	e.held.limit = int64(cfg.TotalBytes)
 	e.credits.soon.Store(int64(burstTime))
 	e.credits.usual.Store(int64(2 * nearTime)) // until it is known

@@ -50,6 +50,9 @@
 // Commits are numbered, and the row in imcd_fences has the number of the last one: so an engine can ask
 // what became of a commit whose answer was lost, and repeats it without doing it twice.
 //
+// What one engine has to say to others is in imcd_bus for some seconds. All read it with their beats: there is
+// no LISTEN, which poolers in transaction mode lose (bus.go).
+//
 // imcd_lease is for an imcd that knows no fleet. It keeps the database from others as long as it lives, and
 // cannot be started again once the tables of the fleet are there.
 //

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -60,6 +61,9 @@ type member struct {
 	judged chan struct{} // state may have changed
 	gone   sync.Once     // lost is reported once
 
+	bus    *bus
+	shared atomic.Bool // another engine owned shards when judge looked last
+
 	stop  context.CancelFunc // ends the loops
 	loops sync.WaitGroup
 }
@@ -70,10 +74,11 @@ type state struct {
 	owned  store.Owned // by this engine
 	// other owns shards, or works with the database without knowing of shards; zero if nobody does
 	// or nothing is known of it.
-	other holder
-	alive bool            // other was seen to live
-	heard map[int64]watch // of the other engines
-	at    time.Time       // when judge asked for this
+	other  holder
+	alive  bool            // other was seen to live
+	heard  map[int64]watch // of the other engines
+	owners []int64         // the engine of each shard; 0: nobody
+	at     time.Time       // when judge asked for this
 }
 
 // all reports whether this engine owns all shards.
@@ -88,6 +93,7 @@ func join(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.L
 	ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
 	m.loops.Go(func() { m.beat(ctx) })
 	m.loops.Go(func() { m.judge(ctx) })
+	m.loops.Go(func() { m.speak(ctx) })
 	return m, nil
 }
 
@@ -95,7 +101,7 @@ func join(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.L
 func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerolog.Logger) (*member, error) {
 	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen), run: rand.Text(),
 		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1),
-		judged: make(chan struct{}, 1)}
+		judged: make(chan struct{}, 1), bus: newBus()}
 	m.self.Run, m.self.Shares = m.run, true
 	if err := sweep(ctx, db); err != nil {
 		return nil, err
@@ -113,7 +119,7 @@ func sweep(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-	for _, statement := range []string{sqlGone, sqlSweep} {
+	for _, statement := range []string{sqlGone, sqlSweep, sqlSweepBus} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ type view struct {
 	engines   []engineRow
 	shards    []shardRow
 	lease     engineRow // of an imcd that knows no fleet; id 0: there is none
+	heard     []heardRow
 }
 
 // engineRow is an engine that is not gone.
@@ -58,7 +59,7 @@ type shardRow struct{ shard, engine, epoch int64 } // engine 0: nobody
 
 // beat beats until ctx ends or the engine is deposed, and hands what it sees to judge.
 func (m *member) beat(ctx context.Context) {
-	wait := time.Duration(0)
+	wait, listener := time.Duration(0), listener{read: make(map[int64]lastRead)}
 	for {
 		timer := time.NewTimer(wait)
 		select {
@@ -75,7 +76,7 @@ func (m *member) beat(ctx context.Context) {
 		}
 		durable := m.durable.batch.Load()
 		m.sayWhere(ctx)
-		v, err := m.read(ctx)
+		v, err := m.read(ctx, &listener)
 		// An error means that the database is away, and commits report that.
 		if wait = nextBeat(wait, err); err != nil {
 			continue
@@ -96,6 +97,20 @@ func (m *member) beat(ctx context.Context) {
 		default:
 		}
 		m.views <- v
+		m.hear(listener.take(v.heard, v.got))
+	}
+}
+
+// hear passes on what other engines have published.
+func (m *member) hear(rows []BusRow) {
+	if len(rows) == 0 {
+		return
+	}
+	m.bus.heardOthers(time.Now())
+	for _, r := range rows {
+		if m.want.Heard != nil {
+			m.want.Heard(r)
+		}
 	}
 }
 
@@ -108,8 +123,8 @@ func nextBeat(wait time.Duration, err error) time.Duration {
 }
 
 // read beats and looks.
-func (m *member) read(ctx context.Context) (view, error) {
-	return m.ask(ctx, fmt.Sprintf(sqlBeat, m.me))
+func (m *member) read(ctx context.Context, l *listener) (view, error) {
+	return m.ask(ctx, fmt.Sprintf(sqlBeat, m.me)+l.query(m.me))
 }
 
 // ask asks for a view.
@@ -131,6 +146,8 @@ func (m *member) ask(ctx context.Context, query string) (v view, err error) {
 			v.shards = append(v.shards, shardRow{shard: id, engine: a.Int64, epoch: b.Int64})
 		case 3:
 			v.lease = engineRow{id: id, beat: a.Int64, process: text.String}
+		case 4:
+			v.heard = append(v.heard, newHeardRow(id, a.Int64, b.Int64, text.String))
 		}
 		return nil
 	}, query)

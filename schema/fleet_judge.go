@@ -203,6 +203,7 @@ func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
 	}
 	owners := make(map[int64]bool)
 	for _, s := range v.shards {
+		now.owners = append(now.owners, s.engine)
 		if s.engine == m.me {
 			now.owned.Shards = append(now.owned.Shards, s.shard)
 			now.owned.Epochs = append(now.owned.Epochs, s.epoch)
@@ -218,6 +219,7 @@ func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
 		h := decodeHolder(v.lease.process)
 		now.other, now.alive = h, lease.moved && !h.Ending
 	}
+	m.shared.Store(slices.ContainsFunc(v.shards, func(s shardRow) bool { return s.engine != 0 && s.engine != m.me }))
 	m.mu.Lock()
 	m.state = now
 	m.mu.Unlock()

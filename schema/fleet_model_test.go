@@ -105,7 +105,7 @@ func TestFleetModel(t *testing.T) {
 		start(r)
 		look := func(*rapid.T) {
 			e := any()
-			v, err := e.s.lease.(*member).read(testContext(t))
+			v, err := e.s.lease.(*member).read(testContext(t), &listener{})
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -225,7 +225,7 @@ func TestFleetModel(t *testing.T) {
 			model.gone[e.id] = true
 		}
 		check := func(*rapid.T) {
-			v, err := engines[0].s.lease.(*member).read(testContext(t))
+			v, err := engines[0].s.lease.(*member).read(testContext(t), &listener{})
 			if err != nil {
 				r.Fatal(err)
 			}

@@ -263,7 +263,7 @@ func TestTakeoverWaitsForCommits(t *testing.T) {
 		}
 		began := time.Now()
 		// A beat does not wait.
-		if _, err := s.lease.(*member).read(testContext(t)); err != nil {
+		if _, err := s.lease.(*member).read(testContext(t), &listener{}); err != nil {
 			t.Error(err)
 		}
 		freeze(s)

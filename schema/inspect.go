@@ -25,7 +25,8 @@ func ownTables(d dialect) []string {
 		"imcd_joins"}
 	if d.name() == "postgres" {
 		// SQLite has a file for that
-		tables = append(tables, "imcd_lease", "imcd_fleet", "imcd_engines", "imcd_fences", "imcd_shards")
+		tables = append(tables, "imcd_lease", "imcd_fleet", "imcd_engines", "imcd_fences", "imcd_shards",
+			"imcd_bus")
 	}
 	return tables
 }

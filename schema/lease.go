@@ -42,6 +42,9 @@ type Lease struct {
 	// Elsewhere takes the number of shards, and which of them engines at other hosts own, by the URIs of the
 	// Kamailios there, again and again; the map is its own. It must not block. May be nil.
 	Elsewhere func(shards int, owned map[string]store.Owned)
+	// Heard takes what another engine of the fleet has published for this one: in the order of its rows, each once as a
+	// rule, and again only after a crash of the database. It must not block. May be nil.
+	Heard func(BusRow)
 }
 
 // lease is what a dialect makes of a Lease. Its methods keep to their contexts.

@@ -165,3 +165,44 @@ func TestCheckFleet(t *testing.T) {
 		check(append([]string{fmt.Sprintf("ok fleet: this imcd has the rooms; spares: pid %d on host ", spare.Pid())},
 			waysOpen...)...)
 }
+
+// TestSpareAnswers: an operator may ask a spare, which passes everything about rooms on to the imcd that has them.
+func TestSpareAnswers(t *testing.T) {
+	url := "IMCD_DB_URL=" + schematest.New(t, schematest.Options{}).URL("postgres")
+	owner := standalone(t, "first", url)
+	spare := standalone(t, "second", url)
+	const room = "sip:chat-a@one.example"
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"create", room, "--owner", "sip:ann@one.example"}, exitOK, room},
+		{[]string{"add", room, "sip:bob@one.example"}, exitOK, room},
+		{[]string{"members", room}, exitOK, "sip:bob@one.example"},
+		{[]string{"members", "a"}, exitOK, "sip:ann@one.example"},
+		{[]string{"rooms"}, exitOK, room},
+		{[]string{"stats"}, exitOK, "2"},
+		{[]string{"say", room, "h\u00e9llo"}, exitOK, room},
+		{[]string{"history", room}, exitOK, "h\u00e9llo"},
+		{[]string{"create", room}, exitError, "exists"},
+		{[]string{"members", "sip:chat-b@one.example"}, exitNotFound, "no such room"},
+		{[]string{"role", room, "sip:bob@one.example", "king"}, exitError, "role"},
+		{[]string{"destroy", room, "--yes"}, exitOK, room},
+	} {
+		code, stdout, stderr := imcctl(nil, append(c.args, "--rpc", spare.RPCAddr())...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.says) {
+			t.Errorf("%q: exit code %d, %s%s", c.args, code, stdout, stderr)
+		}
+	}
+	if err := owner.Signal(syscall.SIGSTOP); err != nil { // the spare is not to answer from its memory, of which there is none
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "the spare has the rooms", func() bool {
+		code, stdout, _ := imcctl(nil, "rooms", "--rpc", spare.RPCAddr())
+		return code == exitOK && !strings.Contains(stdout, room)
+	})
+	if err := owner.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}

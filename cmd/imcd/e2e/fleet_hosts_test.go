@@ -22,16 +22,24 @@ const hostSilence = 4 * time.Second
 func startHosts(t *testing.T) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
+	f.imcd = twoHosts(t, func(int) string { return f.between(t) })
+	f.talk(t, rooms)
+	return f
+}
+
+// twoHosts starts two Kamailios that share locations, each with an imcd of its own, at a database with one URL for each
+// of them. The first one has the rooms.
+func twoHosts(t *testing.T, url func(host int) string) (hosts []*stack.Stack) {
+	t.Helper()
 	ports, err := evapitest.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		f.imcd = append(f.imcd, stacktest.Start(t, stack.Options{
-			Binary: plain.Path(t), DBURL: f.between(t), Spare: i > 0, Kamailio: hostKamailio(t, ports, i)}))
+		hosts = append(hosts, stacktest.Start(t, stack.Options{
+			Binary: plain.Path(t), DBURL: url(i), Spare: i > 0, Kamailio: hostKamailio(t, ports, i)}))
 	}
-	f.talk(t, rooms)
-	return f
+	return hosts
 }
 
 // hostKamailio is one of two Kamailios at these ports.

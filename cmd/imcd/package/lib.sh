@@ -46,6 +46,13 @@ pages() {
 	rm -f "$1"/imcctl-completion*
 }
 
+# instances DIR: the unit of further imcd on this host, imcd@2 to imcd@254, which listen on addresses of their own.
+instances() {
+	sed -e 's/^Description=.*/& (%i)/' -e 's/^StateDirectory=imcd$/&-%i/' \
+		-e 's,^ExecStart=.*,& --state_dir /var/lib/imcd-%i --rpc_listen 127.0.0.%i:8449 --http_listen 127.0.0.%i:8450,' \
+		"$pkg/imcd.service" >"$1/imcd@.service"
+}
+
 # dated DIR: every file in it gets the date.
 dated() {
 	find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +

@@ -46,6 +46,62 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// TestInstances: the unit of further imcd differs from that of the first one by what two on one host may not share.
+func TestInstances(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", `. cmd/imcd/package/lib.sh; instances "$0"`, dir)
+	cmd.Dir = "../../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	path := filepath.Join(dir, "imcd@.service")
+	first, more := readUnit(t, "imcd.service"), readUnit(t, path)
+	for key := range first {
+		differs := key == "Description" || key == "ExecStart" || key == "StateDirectory"
+		if (first[key] != more[key]) != differs || len(first) != len(more) {
+			t.Errorf("%s is %q and %q", key, first[key], more[key])
+		}
+	}
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("word\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Fields(strings.ReplaceAll(more["ExecStart"], "%i", "2"))
+	args := append(words[1:], "--evapi_secret_file", secret, "--rpc_token_file", secret)
+	flags := pflag.NewFlagSet("imcd", pflag.ContinueOnError)
+	file := flags.StringP("config", "c", "", "")
+	config.AddFlags(flags)
+	if err := flags.Parse(args); err != nil || *file != "/etc/imcd/imcd.yaml" {
+		t.Fatalf("%q: %v", args, err)
+	}
+	cfg, err := config.Load(config.Sources{File: "imcd.yaml", Flags: flags})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.StateDir != "/var/lib/imcd-2" || more["StateDirectory"] != "imcd-%i" || cfg.RPC.Listen != "127.0.0.2:8449" ||
+		cfg.HTTP.Listen != "127.0.0.2:8450" {
+		t.Errorf("%s %s %s", cfg.StateDir, cfg.RPC.Listen, cfg.HTTP.Listen)
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("there is no systemd-analyze")
+	}
+	instance := filepath.Join(dir, "imcd@2.service")
+	text, err := os.ReadFile(path)
+	if err == nil { // systemd wants the program to be there
+		err = os.WriteFile(instance, []byte(strings.ReplaceAll(string(text), "/usr/bin/imcd", "/bin/true")), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", instance).CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "imcd@2") {
+			t.Errorf("systemd-analyze: %v %s", err, line)
+		}
+	}
+}
+
 // TestScripts: the shells take the scripts.
 func TestScripts(t *testing.T) {
 	for _, script := range []string{"debian/postinst", "debian/prerm", "debian/postrm", "deb.sh", "dist.sh", "e2e.sh",

@@ -86,7 +86,8 @@ func TestLeftOnTheBus(t *testing.T) {
 	}
 	defer d.Close() // everything is read
 	must(t, d.exec(kit.Context(t), tables+`
-		CREATE TABLE imcd_bus (id bigint, kind text); INSERT INTO imcd_bus VALUES (7, 'x')`))
+		CREATE TABLE imcd_bus (origin bigint, n bigint, kind text, at timestamptz);
+		INSERT INTO imcd_bus VALUES (7, 1, 'x', now() - interval '1 minute'), (7, 2, 'y', now())`))
 	e := NewLog().Evidence(nil)
 	must(t, d.Read(kit.Context(t), e))
 	if v := Judge(e); e.Audited || v[6].Wrong != 1 {

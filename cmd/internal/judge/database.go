@@ -73,7 +73,8 @@ func readBus(ctx context.Context, tx *sql.Tx, e *Evidence) error {
 	if err != nil || !there {
 		return err
 	}
-	return each(ctx, tx, `SELECT 'imcd_bus ' || id || ': ' || kind FROM imcd_bus`, func(rows *sql.Rows) error {
+	return each(ctx, tx, `SELECT 'imcd_bus ' || origin || '/' || n || ': ' || kind FROM imcd_bus
+		WHERE at < now() - interval '30 seconds'`, func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		e.Left = append(e.Left, name)

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
 
+	"imcd/cmd/imcd/internal/bus"
 	"imcd/cmd/imcd/internal/config"
 	"imcd/cmd/imcd/internal/live"
 	"imcd/cmd/imcd/internal/relay"
@@ -51,11 +52,14 @@ type Daemon struct {
 	reg     *prometheus.Registry
 	relay   *relay.Group
 	bots    *live.Bots
-	rooms   *engine.Engine
-	store   *schema.Store
-	lost    chan error // holds one: see Lost
-	rpc     *jsonrpc.Server
-	pool    *rpc.Pool
+	// registrations passes them on; it runs in a fleet only
+	registrations *bus.Registrations
+	calls         *bus.Calls // of operators; nil without a fleet
+	rooms         *engine.Engine
+	store         *schema.Store
+	lost          chan error // holds one: see Lost
+	rpc           *jsonrpc.Server
+	pool          *rpc.Pool
 
 	port *rpc.Listener // nil if there is none
 	http *web.Server   // nil if there is none
@@ -258,7 +262,8 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
 		Lease: &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.depose, Alive: d.moves,
-			Ready: d.connected, TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere},
+			Ready: d.connected, TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere,
+			Heard: d.heard},
 		Log: d.log,
 	})
 	if err != nil {
@@ -288,8 +293,13 @@ func (d *Daemon) makeRooms(context.Context) error {
 	if d.cfg.LookupDomains {
 		d.relay.LookUp(nil)
 	}
+	d.registrations = bus.NewRegistrations(d.store, d.log)
+	if err := d.reg.Register(d.registrations); err != nil {
+		return fmt.Errorf("registering the metrics of registrations: %w", err)
+	}
 	if d.store.EngineID() != 0 {
-		d.relay.Join(relay.Others{Gone: d.suspect, Sure: d.store.Sure})
+		d.relay.Join(relay.Others{Gone: d.suspect, Sure: d.store.Sure,
+			Registered: d.registrations.Registered, Missed: d.registrations.Missed})
 	}
 	if err := d.reg.Register(d.relay.Collector()); err != nil {
 		return fmt.Errorf("registering the connections' metrics: %w", err)
@@ -347,6 +357,17 @@ func (d *Daemon) elsewhere(all int, owned map[string]store.Owned) {
 		shards[peer] = shardsOf(o)
 	}
 	d.relay.At(all, shards)
+}
+
+// heard takes what another imcd of the fleet has said.
+func (d *Daemon) heard(row schema.BusRow) {
+	if !d.connecting.Load() {
+		return // nobody has asked for anything yet, and rooms will be loaded
+	}
+	d.calls.Hear(row)
+	if d.serving.Load() {
+		d.registrations.Hear(row, d.rooms)
+	}
 }
 
 func (d *Daemon) openRPC(context.Context) error {
@@ -414,6 +435,11 @@ func (d *Daemon) openHTTP(context.Context) error {
 func (d *Daemon) connect(context.Context) error {
 	d.pool = rpc.NewPool(d.rpc, d.log)
 	d.pool.Start()
+	if d.calls != nil {
+		d.registrations.Start()
+		d.calls.Start()
+		d.undo = append(d.undo, d.registrations.Stop, d.calls.Stop)
+	}
 	d.relay.Start(d.pool)
 	d.connecting.Store(true)
 	d.undo = append(d.undo, d.pool.Stop, d.relay.Stop)

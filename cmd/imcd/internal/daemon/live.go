@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"imcd/cmd/imcd/internal/bus"
 	"imcd/cmd/imcd/internal/console"
 	"imcd/cmd/imcd/internal/live"
 	"imcd/cmd/imcd/internal/rpc"
@@ -31,15 +32,20 @@ func (d *Daemon) carrier() engine.Relay {
 func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	board := &live.Board{Rooms: d.rooms, Kamailios: d.relay.States, Metrics: d.reg,
 		Version: version, Started: time.Now(), Bodies: d.cfg.Access.EventBodies}
-	all := rpc.Methods(d.rooms)
-	maps.Copy(all, live.Methods(d.bots))
-	maps.Copy(all, board.Methods())
+	rooms := rpc.Methods(d.rooms)
+	maps.Copy(rooms, board.Methods())
+	if d.store.EngineID() != 0 {
+		d.calls = bus.NewCalls(d.store, d.served(rooms), d.log)
+		rooms = d.passedOn(rooms)
+	}
+	all := live.Methods(d.bots)
 	all["imc.check"] = rpc.CheckMethod(d.rooms, func(ctx context.Context, room string) any {
 		return d.relay.Check(ctx, room)
 	})
 	all["imc.drain"] = rpc.DrainMethod(d.drain)
 	all["imc.move"] = rpc.MoveMethod(d.move)
 	all = d.served(all)
+	maps.Copy(all, rooms)
 	all["imc.fleet"] = rpc.FleetMethod(d.store) // spares know it as well
 	return all
 }

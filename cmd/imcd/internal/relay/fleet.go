@@ -193,8 +193,13 @@ func listed(epochs map[int]int) (all []evapi.Shard) {
 
 // Others is what a Group needs to know of the other engines, and they of it.
 type Others struct {
-	// Gone takes the name of an engine that has lost its connection to a Kamailio. It must not block.
+	// Gone takes the name of an engine that has lost its connection to a Kamailio. It must not block. All of them may be
+	// nil.
 	Gone func(engine string)
+	// Registered takes who has registered at a Kamailio here, and Missed says that this may have been missed: a Kamailio
+	// is connected again. They must not block.
+	Registered func(aor string)
+	Missed     func()
 	// Sure reports whether this engine may still be the owner of its shards, as far as it knows.
 	Sure func() bool
 }

@@ -242,6 +242,9 @@ func (g *Group) send(via *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 func (g *Group) Up(c *evapi.Conn, w evapi.Welcome) {
 	g.repeat(c)
 	g.own.welcomed(c, w)
+	if g.others.Missed != nil {
+		g.others.Missed()
+	}
 	g.linkMu.Lock()
 	defer g.linkMu.Unlock()
 	g.welcomes[c] = w
@@ -339,13 +342,15 @@ func (g *Group) Receipt(r *evapi.Receipt) {
 // Registered implements evapi.Handler.
 func (g *Group) Registered(_ *evapi.Conn, r evapi.Registration) {
 	rooms := g.serving()
-	if rooms == nil {
-		return
+	if rooms != nil {
+		if !r.Removed() {
+			rooms.Registered(r.AOR)
+		}
+		rooms.Devices(r)
 	}
-	if !r.Removed() {
-		rooms.Registered(r.AOR)
+	if g.others.Registered != nil && !r.Removed() {
+		g.others.Registered(r.AOR)
 	}
-	rooms.Devices(r)
 }
 
 // Call implements evapi.Handler.
