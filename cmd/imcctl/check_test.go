@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,6 +170,10 @@ func TestCheckWrongSecret(t *testing.T) {
 func TestCheckKamailioDown(t *testing.T) {
 	s := newSite(t, evapitest.Options{}).startImcd()
 	if err := s.k.Halt(); err != nil {
+		t.Fatal(err)
+	}
+	// On a busy machine, imcd sees that some time later.
+	if err := s.imcd.Await(kit.Context(t), "/readyz", http.StatusServiceUnavailable); err != nil {
 		t.Fatal(err)
 	}
 	s.check("ok imcd: ", "FAIL kamailio: it is not running")
