@@ -79,8 +79,8 @@ func TestFleetMoves(t *testing.T) {
 // TestFleetPartKilled: one of three imcd, which share the rooms, is killed.
 func TestFleetPartKilled(t *testing.T) {
 	f := startFleet(t, &plain, 3, stack.Options{})
-	for shard := range int64(64) {
-		f.move(t, shard, int(shard)%len(f.imcd))
+	for i, room := range names("chat-f", fleetRooms) {
+		f.move(t, shardOf(room), i%len(f.imcd))
 	}
 	f.more(t, fleetRate)
 	if err := f.imcd[0].Kill9(); err != nil {
