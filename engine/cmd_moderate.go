@@ -21,7 +21,7 @@ func (c *call) term() (until time.Time, why string, r *refusal) {
 	if end := strings.IndexFunc(why, unicode.IsSpace); end >= 0 {
 		word, rest = why[:end], why[end:]
 	}
-	switch d, ok := readTerm(word); {
+	switch d, ok := store.ReadTerm(word); {
 	case ok:
 		until, why = c.shard.now.Add(d), rest
 	case word != "" && word[0] >= '0' && word[0] <= '9':

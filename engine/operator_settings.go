@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"imcd/engine/store"
 )
 
 // SettingInfo is one setting of a room (RPC imc.room_settings).
@@ -48,7 +50,7 @@ func (e *Engine) Moderate(ctx context.Context, room, act, user, term, why string
 	if !slices.Contains(moderating, act) {
 		return &Refused{Code: 400, Reason: "act: must be one of " + strings.Join(moderating, ", ")}
 	}
-	if _, ok := readTerm(term); !ok && term != "" {
+	if _, ok := store.ReadTerm(term); !ok && term != "" {
 		return &Refused{Code: 400, Reason: "for: must be a time like 10m, 2h or 7d"}
 	}
 	req, err := e.newOrder(room)

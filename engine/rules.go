@@ -144,23 +144,6 @@ func (c *call) dropRule(which rule) {
 	c.putSetting(which.kind, which.who, "")
 }
 
-// readTerm reads for how long something holds: 10m, 2h, 7d.
-func readTerm(word string) (time.Duration, bool) {
-	units := map[byte]time.Duration{'m': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}
-	if len(word) < 2 {
-		return 0, false
-	}
-	unit := units[word[len(word)-1]|0x20]
-	n, err := strconv.Atoi(word[:len(word)-1])
-	if err != nil || unit == 0 || n < 1 || n > int(maxTerm/unit) {
-		return 0, false
-	}
-	return time.Duration(n) * unit, true
-}
-
-// maxTerm bounds how long something holds that does not hold for good.
-const maxTerm = 366 * 24 * time.Hour
-
 // silenced refuses a message of a member that may not write.
 func (c *call) silenced() *refusal {
 	if c.service() || c.room.maySpeak(c.me, c.shard.now) {

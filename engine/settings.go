@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"imcd/engine/store"
@@ -20,6 +21,7 @@ type settings struct {
 	joins        string // a value of Config.JoinNotices; empty: not set
 	limit        setNumber
 	history      setNumber
+	keep         setTerm
 	typing       setSwitch
 	receipts     setSwitch
 	invite       bool // members may invite and add
@@ -30,6 +32,12 @@ type settings struct {
 type setNumber struct {
 	set bool
 	n   int
+}
+
+// setTerm is a time that may not be set; 0: for ever.
+type setTerm struct {
+	set bool
+	d   time.Duration
 }
 
 // setSwitch is a switch that may not be set.
@@ -44,7 +52,7 @@ const (
 // Words for values.
 const (
 	wordOn      = "on"
-	wordOff     = "off"
+	wordOff     = store.SettingOff
 	wordDefault = "default" // takes a setting back
 )
 
@@ -77,6 +85,14 @@ func (s *settings) historyOnJoin(cfg *Config) int {
 		return cfg.HistoryOnJoin
 	}
 	return min(s.history.n, cfg.HistoryMax)
+}
+
+// messageAge is how long messages are kept; 0: there is no limit.
+func (s *settings) messageAge(cfg *Config) time.Duration {
+	if s == nil || !s.keep.set {
+		return cfg.MessageAge
+	}
+	return s.keep.d
 }
 
 // typingMembers is up to how many members "is typing" is passed on.

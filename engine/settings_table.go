@@ -3,6 +3,9 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
+
+	"imcd/engine/store"
 )
 
 // setting is one row of the table of settings, which #set, #help, the operator's methods and the Store
@@ -47,6 +50,8 @@ var settingsTable = []*setting{
 	{name: "history", values: "number|off", fill: fillHistory, bound: boundHistory,
 		help: "messages that are shown to who joins",
 		show: func(r *room, cfg *Config) string { return showNumber(r.settings.historyOnJoin(cfg)) }},
+	{name: store.SettingKeep, values: "1h ... 366d|off", fill: fillKeep, bound: boundKeep,
+		help: "how long messages are kept", show: showKeep},
 	{name: "joins", values: "all|counted|off", fill: fillJoins,
 		help: "notices of who joins and leaves: one each, put together in rooms of more than 50, or none",
 		show: func(r *room, cfg *Config) string { return r.settings.joinNotices(cfg) }},
@@ -131,6 +136,29 @@ func boundHistory(s *settings, cfg *Config) error {
 		return fmt.Errorf("at most %d are possible here", cfg.HistoryMax)
 	}
 	return nil
+}
+
+func fillKeep(s *settings, value string) error {
+	d, ok := store.ReadTerm(value)
+	if value != wordOff && (!ok || d < time.Hour) {
+		return fmt.Errorf("'%s' is neither off nor a time from 1h to 366d", clip(value))
+	}
+	s.keep = setTerm{true, d}
+	return nil
+}
+
+func boundKeep(s *settings, cfg *Config) error {
+	if most := cfg.MessageAge; most > 0 && (s.keep.d == 0 || s.keep.d > most) {
+		return fmt.Errorf("at most %s are possible here", store.ShowTerm(most))
+	}
+	return nil
+}
+
+func showKeep(r *room, cfg *Config) string {
+	if d := r.settings.messageAge(cfg); d > 0 {
+		return store.ShowTerm(d)
+	}
+	return wordOff
 }
 
 func fillJoins(s *settings, value string) error {

@@ -27,7 +27,7 @@ func TestWhoMaySet(t *testing.T) {
 	h := newTrio(t, nil)
 	admin, owner := []string{"carol<r: *** Only an owner or admin of"}, []string{"carol<r: *** Only an owner of"}
 	values := map[string]string{"title": "Roses", "topic": "Roses, and more.", "private": "on", "invite": "members",
-		"moderated": "on", "limit": "7", "history": "3", "joins": "counted", "typing": "off", "receipts": "off"}
+		"moderated": "on", "limit": "7", "history": "3", "keep": "7d", "joins": "counted", "typing": "off", "receipts": "off"}
 	for _, row := range settingsTable {
 		value := values[row.name]
 		told := "*** alice has set " + row.name + " to " + value + "."
@@ -53,7 +53,7 @@ func TestWhoMaySet(t *testing.T) {
 	listed := h.say("carol", "r", "#set")
 	h.want(listed, 200, 1)
 	h.wantHeard("carol<r: Settings of r (#help set explains them):\ntitle: Roses\ntopic: Roses, and more.\nprivate: on\n" +
-		"invite: members\nmoderated: on\nlimit: 7\nhistory: 3\njoins: counted\ntyping: off\nreceipts: off")
+		"invite: members\nmoderated: on\nlimit: 7\nhistory: 3\nkeep: 7d\njoins: counted\ntyping: off\nreceipts: off")
 	if rows := h.store.copy().sets; len(rows) != len(settingsTable)-1 {
 		t.Errorf("stored are %v", rows)
 	}
@@ -63,7 +63,7 @@ func TestWhoMaySet(t *testing.T) {
 	h.heard()
 	h.say("carol", "r", "#set")
 	h.wantHeard("title: off\ntopic: off\nprivate: off\ninvite: admins\nmoderated: off\nlimit: off\nhistory: off\n" +
-		"joins: all\ntyping: on\nreceipts: on")
+		"keep: 30d\njoins: all\ntyping: on\nreceipts: on")
 	if rows := h.store.copy().sets; len(rows) != 0 {
 		t.Errorf("stored are %v", rows)
 	}
@@ -84,6 +84,10 @@ func TestBadSettings(t *testing.T) {
 		{"alice", "r", "#set limit off", 400, -160, []string{"alice<r: *** limit: at most 100"}},
 		{"alice", "r", "#set limit 100", 200, 1, all("*** alice has set limit to 100.")},
 		{"alice", "r", "#set history 51", 400, -160, []string{"alice<r: *** history: at most 50"}},
+		{"alice", "r", "#set keep 31d", 400, -160, []string{"alice<r: *** keep: at most 30d are possible here"}},
+		{"alice", "r", "#set keep off", 400, -160, []string{"alice<r: *** keep: at most 30d"}},
+		{"alice", "r", "#set keep 30m", 400, -160, []string{"alice<r: *** keep: '30m' is neither off nor a time"}},
+		{"alice", "r", "#set keep 36h", 200, 1, all("*** alice has set keep to 36h.")},
 		{"alice", "r", "#set typing yes", 400, -160, []string{"alice<r: *** typing: 'yes' is neither on nor off"}},
 		{"alice", "r", "#set private yes", 400, -160, []string{"alice<r: *** 'yes' is neither"}},
 		{"alice", "r", "#set joins some", 400, -160, []string{"alice<r: *** joins: 'some' is none of all"}},

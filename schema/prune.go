@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -24,6 +25,8 @@ type limits struct {
 	messages int64 // kept
 	bytes    int64 // kept
 	before   int64 // ms; older messages are deleted
+
+	own map[int64]int64 // before of rooms that have their own, by id
 }
 
 // Prune implements store.Store: one look at each room's row, and steps of
@@ -69,6 +72,9 @@ func (s *Store) pruneMessages(ctx context.Context, l store.Limits, now time.Time
 	if err != nil {
 		return 0, err
 	}
+	if over, err = s.addKeeps(ctx, &to, over, now); err != nil {
+		return 0, err
+	}
 	total := 0
 	for rooms := range slices.Chunk(over, pruneRooms) {
 		for more := true; more; {
@@ -80,6 +86,32 @@ func (s *Store) pruneMessages(ctx context.Context, l store.Limits, now time.Time
 		}
 	}
 	return total, nil
+}
+
+// addKeeps reads how long rooms keep their messages, if they have set that, and adds the rooms that have
+// older ones to over.
+func (s *Store) addKeeps(ctx context.Context, to *limits, over []idRow, now time.Time) ([]idRow, error) {
+	to.own = make(map[int64]int64)
+	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
+		var id, seq, pruned, oldest int64
+		var keep string
+		if err := rows.Scan(&id, &keep, &seq, &pruned, &oldest); err != nil {
+			return err
+		}
+		before := int64(math.MinInt64)
+		if d, ok := store.ReadTerm(keep); ok {
+			before = now.Add(-d).UnixMilli()
+		} else if keep != store.SettingOff {
+			return nil
+		}
+		to.own[id] = before
+		if pruned < seq && oldest < before {
+			over = append(over, idRow{ID: id})
+		}
+		return nil
+	}, sqlKeeps, store.SettingKeep)
+	slices.SortFunc(over, func(x, y idRow) int { return cmp.Compare(x.ID, y.ID) })
+	return slices.CompactFunc(over, func(x, y idRow) bool { return x.ID == y.ID }), err
 }
 
 // pruneStep returns how many messages it deleted and whether there may be more.
@@ -125,6 +157,9 @@ type prunedRoom struct {
 type oldMessage struct{ seq, at, size int64 }
 
 func (r *prunedRoom) over(to limits) bool {
+	if own, has := to.own[r.kept.RoomID]; has {
+		to.before = own
+	}
 	return r.kept.Pruned < r.seq &&
 		(r.seq-r.kept.Pruned > to.messages || r.kept.Bytes > to.bytes || r.kept.Oldest < to.before)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imcd/engine/store"
 )
@@ -84,5 +85,50 @@ func TestSettingsComeBack(t *testing.T) {
 				t.Errorf("%s: error %v", name, err)
 			}
 		}
+	})
+}
+
+// TestRoomsKeepTheirMessages as long as they say, whatever the limit of all is.
+func TestRoomsKeepTheirMessages(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		for i, keep := range []string{"", "1h", "3h", store.SettingOff, "sometimes"} {
+			id := int64(i + 1)
+			changes := []store.Change{putRoomID("r"+keep, id)}
+			if keep != "" {
+				changes = append(changes, putSetting(id, store.SettingKeep, "", keep))
+			}
+			for seq := range uint64(10) { // a second apart, the first at 1 s
+				changes = append(changes, putMessage(id, seq+1, []byte("x")))
+			}
+			commit(t, s, changes...)
+		}
+		run(t, s, "INSERT INTO imcd_settings (room_id, name, who, value) VALUES (1, 'keep', 'a@x', '1h')")
+		check := func(age, passed time.Duration, left ...int) {
+			t.Helper()
+			before := 0
+			for id := range left {
+				before += len(seqs(t, s, int64(id+1)))
+			}
+			n, err := s.Prune(testContext(t), store.Limits{Age: age}, epoch.Add(passed))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for id, want := range left {
+				got := len(seqs(t, s, int64(id+1)))
+				if before -= got; got != want {
+					t.Errorf("after %v, limit %v: room %d has %d messages, want %d", passed, age, id+1, got, want)
+				}
+			}
+			if n != before {
+				t.Errorf("after %v: %d deleted, want %d", passed, n, before)
+			}
+		}
+		check(2*time.Hour, time.Hour, 10, 10, 10, 10, 10)
+		check(0, time.Hour+4*time.Second, 10, 7, 10, 10, 10)
+		check(2*time.Hour, 2*time.Hour+6*time.Second, 5, 0, 10, 10, 5)
+		check(2*time.Hour, 10*time.Hour, 0, 0, 0, 10, 0)
+		commit(t, s, putSetting(4, store.SettingKeep, "", ""))
+		check(2*time.Hour, 10*time.Hour, 0, 0, 0, 0, 0)
 	})
 }

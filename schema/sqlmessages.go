@@ -55,7 +55,10 @@ const (
 	sqlSeen = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
 
 	// Rooms that may be over the limits.
-	sqlOver       = `SELECT '', id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`
+	sqlOver = `SELECT '', id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`
+	// Rooms that say themselves how long they keep their messages.
+	sqlKeeps = `SELECT s.id, t.value, s.seq, s.pruned, s.oldest FROM imcd_settings t JOIN imcd_rooms s ON s.id = t.room_id
+		WHERE t.name = $1 AND t.who = ''`
 	sqlOverLocked = `SELECT id, seq, pruned, bytes, oldest FROM imcd_rooms
 		WHERE id {of_ids} AND pruned < seq ORDER BY id {skip_locked}`
 	sqlOldest = `SELECT room_id, seq, at, length(body) FROM imcd_messages

@@ -74,7 +74,7 @@ type Store interface {
 	// Acts returns the last acts in a room, limit at most, oldest first.
 	Acts(ctx context.Context, room Name, limit int) ([]ActRow, error)
 	// Prune deletes messages over the limits, oldest first, and returns how
-	// many messages that were.
+	// many messages that were. A room's SettingKeep replaces Limits.Age.
 	Prune(ctx context.Context, l Limits, now time.Time) (int, error)
 	// Ping reports whether the database can be reached and written to.
 	Ping(ctx context.Context) error
