@@ -109,7 +109,7 @@ func TestLife(t *testing.T) {
 			{"room chat-team@example.org", 0, "Title: The team\nTopic: The roses are out.\n\nMEMBER"},
 			{"pending carol@example.org", 0, "owed"},
 			{"pending carol", 2, "as in carol@example.org"},
-			{"devices carol@example.org", 0, "No device is known"},
+			{"devices dora@example.org", 0, "No device is known"},
 			{"devices carol", 2, "as in carol@example.org"},
 			{"remove chat-team@example.org bob", 3, "bob"},
 			{"remove chat-team@example.org alice", 0, "alice was removed\n"},
