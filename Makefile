@@ -59,9 +59,12 @@ BENCH ?=
 bench: deps-test bin/imcdbench ## imcd beside Kamailio's imc module (BENCH="-quick", BENCH=-help)
 	bin/imcdbench $(BENCH)
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, the length of files and lines
 	@unformatted="$$($(GOFMT) -l .)"; \
 	if [ -n "$$unformatted" ]; then echo "not gofmted (make fmt):"; echo "$$unformatted"; exit 1; fi
+	@if LC_ALL=C.UTF-8 grep -rnE --include='*.go' '^.{121,}' .; then echo "these lines are longer than 120 columns"; exit 1; fi
+	@if find . -name '*.go' -exec awk 'END {if (NR > 500) print FILENAME}' {} \; | grep .; then \
+		echo "these files have more than 500 lines"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags patroni ./cmd/imcd/e2e
 	$(GO) tool staticcheck ./...

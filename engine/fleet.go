@@ -185,7 +185,7 @@ func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool, cop
 		var busy, sending atomic.Bool
 		_, err := e.eachShard(ctx, func(s *shard) []store.Change {
 			if first {
-				rooms[s.index] = s.roomsIn(in)
+				rooms[s.index] = s.delivery.roomsIn(in)
 			}
 			b, c := look(s)
 			if b {
@@ -265,8 +265,8 @@ func (e *Engine) eachShard(ctx context.Context, f func(*shard) []store.Change) (
 var errEnded = fmt.Errorf("%w: imcd ends", store.ErrUnavailable)
 
 // roomsIn lists some rooms, with those that are being loaded again.
-func (s *shard) roomsIn(in func(hash uint32) bool) (some []*room) {
-	for _, all := range []map[string]*room{s.rooms, s.stale} {
+func (d *delivery) roomsIn(in func(hash uint32) bool) (some []*room) {
+	for _, all := range []map[string]*room{d.rooms, d.stale} {
 		for key, r := range all {
 			if in(store.Hash(key)) {
 				some = append(some, r)
@@ -280,7 +280,7 @@ func (s *shard) roomsIn(in func(hash uint32) bool) (some []*room) {
 func (s *shard) cut(in func(hash uint32) bool) []store.Change {
 	var changes []store.Change
 	gone := make(map[*room]struct{})
-	for _, r := range s.roomsIn(in) {
+	for _, r := range s.delivery.roomsIn(in) {
 		if r.left = true; s.stale[r.key] == r {
 			delete(s.stale, r.key)
 		} else {

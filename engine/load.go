@@ -90,17 +90,17 @@ func (e *Engine) loadNotes(ctx context.Context, part store.Part) error {
 			rooms[key] = newRoom(row.Room, 0)
 		}
 		s, of := e.shardOfKey(key), rooms[key]
-		s.inbox.post(func() { s.keepLoaded(row, of) })
+		s.inbox.post(func() { s.delivery.keepLoaded(row, of) })
 	}
 	return nil
 }
 
 // keepLoaded keeps a notice for its user. of is its room, of which only the name counts.
-func (s *shard) keepLoaded(row *store.NoteRow, of *room) {
-	out, err := s.engine.composeNotice(row.Room, s.rooms[of.key].title(), string(row.Body), "", row.At)
+func (d *delivery) keepLoaded(row *store.NoteRow, of *room) {
+	out, err := d.engine.composeNotice(row.Room, d.rooms[of.key].title(), string(row.Body), "", row.At)
 	if err != nil {
-		s.engine.log.Warn().Err(err).Msg("notice cannot be sent")
+		d.engine.log.Warn().Err(err).Msg("notice cannot be sent")
 		return
 	}
-	s.delivery.keepStored(row.User, note{out: out, room: of, stored: row.ID, made: row.At})
+	d.keepStored(row.User, note{out: out, room: of, stored: row.ID, made: row.At})
 }

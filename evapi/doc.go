@@ -154,7 +154,8 @@
 //	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64","saved":N,"contact":"B64 Contact",
-//	  "expires":"B64 Expires","agent":"B64 User-Agent","proto":"udp","src_ip":"…","src_port":N,"ruid":"WORD","hash":"N","left":SECONDS}}
+//	  "expires":"B64 Expires","agent":"B64 User-Agent","proto":"udp","src_ip":"…","src_port":N,
+//	  "ruid":"WORD","hash":"N","left":SECONDS}}
 //	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
 //	{"jsonrpc":"2.0","method":"imc.gone","params":{"engine":"ENGINE"}}

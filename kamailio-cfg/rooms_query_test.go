@@ -34,7 +34,8 @@ func TestRoomsInRouting(t *testing.T) {
 	member := func(user string, flag int) store.Change {
 		return store.Change{Op: store.PutMember, Member: store.MemberRow{Room: name("chat-a"), User: name(user), Flag: flag}}
 	}
-	err = s.Commit(kit.Context(t), store.Fence{}, []store.Change{{Op: store.PutRoom, Room: store.RoomRow{Name: name("chat-a")}},
+	err = s.Commit(kit.Context(t), store.Fence{}, []store.Change{
+		{Op: store.PutRoom, Room: store.RoomRow{Name: name("chat-a")}},
 		{Op: store.PutRoom, Room: store.RoomRow{Name: name("chat-p"), Flag: store.RoomPrivate}},
 		member("alice", store.MemberOwner), member("bob", 0), member("carl", store.MemberInvited)})
 	if err != nil {

@@ -38,7 +38,8 @@ func TestDevices(t *testing.T) {
 		want("al")
 		put(10, device("nobody", "phone", now))
 		want("nobody")
-		phone, tablet, other := device("al", "phone", now), device("al", "tablet", now.Add(time.Second)), device("Bo", "phone", now)
+		phone, tablet := device("al", "phone", now), device("al", "tablet", now.Add(time.Second))
+		other := device("Bo", "phone", now)
 		put(10, phone, tablet, other)
 		want("al", tablet, phone)
 		other.User = at("bo")
@@ -54,7 +55,8 @@ func TestDevices(t *testing.T) {
 		want("al", gone, desk)
 		want("bo", other)
 		put(10)
-		if _, err := s.Prune(testContext(t), store.Limits{DeviceAge: time.Minute}, now.Add(time.Minute+time.Second)); err != nil {
+		_, err := s.Prune(testContext(t), store.Limits{DeviceAge: time.Minute}, now.Add(time.Minute+time.Second))
+		if err != nil {
 			t.Fatal(err)
 		}
 		want("al", gone, desk)

@@ -55,7 +55,8 @@ func (m *member) show(v *view) FleetView {
 		Engines: make([]EngineView, len(v.engines))}
 	for i, e := range v.engines {
 		h := decodeHolder(e.process)
-		one := EngineView{Engine: e.id, Host: h.Host, PID: h.PID, Since: h.Since, HTTP: h.Listen, Ending: h.Ending, Ready: h.Ready,
+		one := EngineView{Engine: e.id, Host: h.Host, PID: h.PID, Since: h.Since, HTTP: h.Listen,
+			Ending: h.Ending, Ready: h.Ready,
 			Batch: e.last, Owns: []ShardView{}}
 		if at, known := heard[e.id]; known && at.beat == e.beat {
 			one.Silent = max(0, v.sent.Sub(at.since).Seconds())

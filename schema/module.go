@@ -13,7 +13,8 @@ import (
 // Tools copy the tables of Kamailio's imc module as they are, between databases: see cmd/imcctl. The rows that
 // Load leaves out are among them.
 
-// ModuleRoom is a row of the module's table of rooms. In the database, any text may be a name, and NULL is "" or 0 here.
+// ModuleRoom is a row of the module's table of rooms. In the database, any text may be a name, and NULL is
+// "" or 0 here.
 type ModuleRoom struct {
 	ID     int64  `json:"id"`
 	Name   string `json:"name"`
@@ -156,7 +157,8 @@ func (s *Store) emptyModule(ctx context.Context, tx *sql.Tx, replace bool) error
 			"SELECT set_config('idle_in_transaction_session_timeout', '60000', true)"); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, s.names.Replace("LOCK TABLE {rooms}, {members} IN ACCESS EXCLUSIVE MODE")); err != nil {
+		lock := s.names.Replace("LOCK TABLE {rooms}, {members} IN ACCESS EXCLUSIVE MODE")
+		if _, err := tx.ExecContext(ctx, lock); err != nil {
 			return err
 		}
 	}
@@ -183,7 +185,8 @@ func (s *Store) emptyModule(ctx context.Context, tx *sql.Tx, replace bool) error
 }
 
 // fillTable adds rows to one of the tables.
-func fillTable[T any](ctx context.Context, s *Store, tx *sql.Tx, query string, rows []T, progress func(rows int)) error {
+func fillTable[T any](ctx context.Context, s *Store, tx *sql.Tx, query string, rows []T,
+	progress func(rows int)) error {
 	query = s.names.Replace(query)
 	for done := 0; done < len(rows); {
 		some := rows[done:min(done+moduleRows, len(rows))]

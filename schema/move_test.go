@@ -43,10 +43,12 @@ func TestMoveIsAllOrNothing(t *testing.T) {
 	}
 	unproven := f
 	unproven.Owned = store.Owned{Shards: f.Owned.Shards[5:], Epochs: f.Owned.Epochs[5:]}
-	if err := s.Commit(testContext(t), unproven, []store.Change{putMove(3, other.EngineID())}); !errors.Is(err, ErrInvalid) {
+	err := s.Commit(testContext(t), unproven, []store.Change{putMove(3, other.EngineID())})
+	if !errors.Is(err, ErrInvalid) {
 		t.Errorf("a move that the fence does not prove: %v", err)
 	}
-	if err := s.Commit(testContext(t), f, []store.Change{putMove(3, other.EngineID()), putMessage(7, 1, nil)}); err != nil {
+	err = s.Commit(testContext(t), f, []store.Change{putMove(3, other.EngineID()), putMessage(7, 1, nil)})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.CommitAgain(testContext(t), f, []store.Change{putMove(3, other.EngineID())}); err != nil {
@@ -105,7 +107,8 @@ func TestMoveHoldsNobodyUp(t *testing.T) {
 	swept := make(chan error, 1)
 	go func() { swept <- sweep(testContext(t), plain.db) }()
 	kit.Eventually(t, "somebody waits", func() bool {
-		return count(t, plain, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()") > 0
+		return count(t, plain, `SELECT count(*) FROM pg_stat_activity
+			WHERE wait_event_type = 'Lock' AND datname = current_database()`) > 0
 	})
 	close(finish)
 	for what, end := range map[string]chan error{"the move": done, "the sweep": swept} {

@@ -8,8 +8,10 @@ import (
 
 func TestDevicesAreShown(t *testing.T) {
 	var list []device
-	if err := json.Unmarshal([]byte(`[{"device":"urn:uuid:1","contact":"sip:a@h;ob","agent":"A\u001b[1m B","source":"udp:192.0.2.1:5060",
-		"registered":true,"state":"registered until 12:30","expires":"2026-01-02T03:04:05Z","last_seen":"2026-01-02T03:04:05Z"},
+	if err := json.Unmarshal([]byte(`[{"device":"urn:uuid:1","contact":"sip:a@h;ob","agent":"A\u001b[1m B",
+		"source":"udp:192.0.2.1:5060",
+		"registered":true,"state":"registered until 12:30","expires":"2026-01-02T03:04:05Z",
+		"last_seen":"2026-01-02T03:04:05Z"},
 		{"device":"a@h:5060","state":"unregistered since 11:02"}]`), &list); err != nil {
 		t.Fatal(err)
 	}

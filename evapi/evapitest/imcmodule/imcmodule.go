@@ -75,7 +75,8 @@ func Start(t testing.TB, dbURL string) *Module {
 	driver, _, _ := strings.Cut(dbURL, ":")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "kamailio.cfg")
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, m.port, driver, m.rpc, dbURL, sink.Contact()), 0o600); err != nil {
+	text := fmt.Appendf(nil, config, m.port, driver, m.rpc, dbURL, sink.Contact())
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m.cmd = exec.Command("kamailio", "-f", file, "-DD", "-E", "-m", "64", "-M", "8", "-w", dir, "-Y", dir)
