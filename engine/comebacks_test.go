@@ -112,7 +112,8 @@ func TestDeviceGetsWhatOthersGot(t *testing.T) {
 		if len(got["phone"]) != 1 {
 			t.Errorf("the phone got %q", got["phone"])
 		}
-		inOrder := slices.DeleteFunc(slices.Clone(got["tablet"]), func(s string) bool { return !strings.HasPrefix(s, "text") })
+		inOrder := slices.DeleteFunc(slices.Clone(got["tablet"]),
+			func(s string) bool { return !strings.HasPrefix(s, "text") })
 		if !slices.Equal(inOrder, want) || len(got["tablet"]) != 102 || !slices.Contains(got["tablet"], "after bob came") {
 			t.Errorf("the tablet got %q", got["tablet"])
 		}

@@ -45,8 +45,8 @@ func (o *ownership) fleet() store.Fleet {
 	return f
 }
 
-// Owned are the shards that this engine has, loaded or about to be; without a fleet there are none. It waits for the end of
-// Own and HandOver.
+// Owned are the shards that this engine has, loaded or about to be; without a fleet there are none. It
+// waits for the end of Own and HandOver.
 func (e *Engine) Owned() store.Owned {
 	o := &e.ownership
 	o.mu.Lock()

@@ -221,7 +221,8 @@ func (m *member) write(ctx context.Context, rows []publishedRow, over int64) (la
 		ns, targets = append(ns, last), append(targets, rows[i].To)
 		kinds, bodies = append(kinds, rows[i].Kind), append(bodies, rows[i].Body)
 	}
-	_, err = m.db.ExecContext(ctx, sqlPublish, m.me, over, pq.Array(ns), pq.Array(targets), pq.Array(kinds), pq.Array(bodies))
+	_, err = m.db.ExecContext(ctx, sqlPublish, m.me, over, pq.Array(ns), pq.Array(targets), pq.Array(kinds),
+		pq.Array(bodies))
 	return last, wrap(ctx, "say something to other imcd", err)
 }
 

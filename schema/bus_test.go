@@ -273,7 +273,8 @@ func TestOwners(t *testing.T) {
 	}
 	kit.Eventually(t, "a does not live any more", func() bool { return !b.Lives(a.EngineID()) })
 	plain := open(t, url, Options{})
-	if plain.Shared() || plain.Lives(b.EngineID()) || plain.Owner(5) != 0 || plain.Owners() != nil || plain.Publish(BusRow{}) != nil {
+	if plain.Shared() || plain.Lives(b.EngineID()) || plain.Owner(5) != 0 || plain.Owners() != nil ||
+		plain.Publish(BusRow{}) != nil {
 		t.Error("there is a fleet without a lease")
 	}
 }

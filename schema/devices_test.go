@@ -106,7 +106,8 @@ func TestOwedDevices(t *testing.T) {
 		}
 		move := func(was, is time.Time) {
 			t.Helper()
-			if err := s.PutGone(testContext(t), []store.GoneMove{{User: at("AL"), Device: "phone", Was: was, Is: is}}); err != nil {
+			move := store.GoneMove{User: at("AL"), Device: "phone", Was: was, Is: is}
+			if err := s.PutGone(testContext(t), []store.GoneMove{move}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -245,7 +245,8 @@ func TestFleetModel(t *testing.T) {
 				}
 			}
 		}
-		r.Repeat(map[string]func(*rapid.T){"start": start, "look": look, "take": take, "say": say, "move": move, "leave": leave,
+		r.Repeat(map[string]func(*rapid.T){"start": start, "look": look, "take": take, "say": say,
+			"move": move, "leave": leave,
 			"": check})
 	})
 }

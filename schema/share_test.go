@@ -15,15 +15,18 @@ import (
 // TestMayMove: why a shard may not go to another engine.
 func TestMayMove(t *testing.T) {
 	for want, change := range map[string]func(v *view, h *holder) (shard int64){
-		"":                                  func(*view, *holder) int64 { return 3 },
-		"there is no shard 64":              func(*view, *holder) int64 { return 64 },
-		"shard 5 belongs to engine 9":       func(*view, *holder) int64 { return 5 },
-		"engine 2 is an older imcd":         func(_ *view, h *holder) int64 { h.Shares = false; return 3 },
-		"engine 2 is about to end":          func(_ *view, h *holder) int64 { h.Ending = true; return 3 },
-		"shows no sign of life":             func(v *view, _ *holder) int64 { v.sent = epoch.Add(silentAfter); return 3 },
-		"is not connected to a Kamailio":    func(_ *view, h *holder) int64 { h.Ready = false; return 3 },
-		"there is no engine 2":              func(v *view, _ *holder) int64 { v.engines[1].id = 3; return 3 },
-		"engine 4 is an older imcd, which ": func(v *view, _ *holder) int64 { v.engines = append(v.engines, engineRow{id: 4}); return 3 },
+		"":                               func(*view, *holder) int64 { return 3 },
+		"there is no shard 64":           func(*view, *holder) int64 { return 64 },
+		"shard 5 belongs to engine 9":    func(*view, *holder) int64 { return 5 },
+		"engine 2 is an older imcd":      func(_ *view, h *holder) int64 { h.Shares = false; return 3 },
+		"engine 2 is about to end":       func(_ *view, h *holder) int64 { h.Ending = true; return 3 },
+		"shows no sign of life":          func(v *view, _ *holder) int64 { v.sent = epoch.Add(silentAfter); return 3 },
+		"is not connected to a Kamailio": func(_ *view, h *holder) int64 { h.Ready = false; return 3 },
+		"there is no engine 2":           func(v *view, _ *holder) int64 { v.engines[1].id = 3; return 3 },
+		"engine 4 is an older imcd, which ": func(v *view, _ *holder) int64 {
+			v.engines = append(v.engines, engineRow{id: 4})
+			return 3
+		},
 	} {
 		m := &member{me: 1, state: state{heard: map[int64]watch{2: {beat: 7, since: epoch}}}}
 		me, h := holder{Shares: true}, holder{Shares: true, Ready: true}
@@ -65,7 +68,8 @@ func TestSpareGetsAShard(t *testing.T) {
 		t.Fatal(err)
 	}
 	fleet := kit.Await(t, "the shard", waited)
-	if fleet.Shards != 64 || !slices.Equal(fleet.Owned.Shards, []int64{3}) || !slices.Equal(fleet.Owned.Epochs, []int64{2}) {
+	if fleet.Shards != 64 || !slices.Equal(fleet.Owned.Shards, []int64{3}) ||
+		!slices.Equal(fleet.Owned.Epochs, []int64{2}) {
 		t.Errorf("it has %+v", fleet)
 	}
 	kit.Eventually(t, "the former owner sees it", func() bool {

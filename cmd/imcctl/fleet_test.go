@@ -39,8 +39,10 @@ func TestFleet(t *testing.T) {
 	line := func(engine int, i *imcdtest.Imcd, rest string) string {
 		return fmt.Sprintf(`%d +\S+ +%d +\S+ \S+ +%s +\d\.\d s +%s`, engine, i.Pid(), i.HTTPAddr(), rest)
 	}
-	if !shows(first, title, line(1, first, "64 +1 +owner, no Kamailio, asked"), line(2, second, "0 +- +spare, no Kamailio")) ||
-		!shows(second, title, line(1, first, "64 +1 +owner, no Kamailio"), line(2, second, "0 +- +spare, no Kamailio, asked")) {
+	if !shows(first, title, line(1, first, "64 +1 +owner, no Kamailio, asked"),
+		line(2, second, "0 +- +spare, no Kamailio")) ||
+		!shows(second, title, line(1, first, "64 +1 +owner, no Kamailio"),
+			line(2, second, "0 +- +spare, no Kamailio, asked")) {
 		t.Error("the fleet is not shown")
 	}
 	counts := func(i *imcdtest.Imcd, takeovers, deposed, owned int) {
@@ -64,7 +66,8 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	kit.Eventually(t, "the first imcd is a spare", func() bool {
-		return shows(first, title, line(2, second, "64 +2 +owner, no Kamailio"), line(3, first, "0 +- +spare, no Kamailio, asked"))
+		return shows(first, title, line(2, second, "64 +2 +owner, no Kamailio"),
+			line(3, first, "0 +- +spare, no Kamailio, asked"))
 	})
 	counts(first, 0, 1, 0)
 	counts(second, 1, 0, 64)
@@ -143,7 +146,8 @@ func TestPrintFleet(t *testing.T) {
 	var out strings.Builder
 	printFleet(&out, fleet{Engine: 2, Shards: 3, Unowned: 1, Engines: []engine{
 		{Engine: 1, Host: "a\x1b", Ending: true, Owns: []ownedShard{{Shard: 0, Epoch: 3}, {Shard: 1, Epoch: 2}}}}})
-	for _, want := range []string{"1\ta\uFFFD\t0\t", "\t-\t0.0 s\t2\t3\tending, no Kamailio\n", "1 of 3 shards belong to nobody"} {
+	for _, want := range []string{"1\ta\uFFFD\t0\t", "\t-\t0.0 s\t2\t3\tending, no Kamailio\n",
+		"1 of 3 shards belong to nobody"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
@@ -195,7 +199,8 @@ func TestSpareAnswers(t *testing.T) {
 			t.Errorf("%q: exit code %d, %s%s", c.args, code, stdout, stderr)
 		}
 	}
-	if err := owner.Signal(syscall.SIGSTOP); err != nil { // the spare is not to answer from its memory, of which there is none
+	// The spare is not to answer from its memory, of which there is none.
+	if err := owner.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	kit.Eventually(t, "the spare has the rooms", func() bool {

@@ -130,7 +130,8 @@ func (c *Calls) Ask(ctx context.Context, engine int64, method string, params jso
 			}
 			return a.Result, nil
 		case <-ctx.Done():
-			return nil, refused("imcd %d, which has the room, has not answered in time: what became of the request is not known", engine)
+			return nil, refused("imcd %d, which has the room, has not answered in time: what became of the request is not known",
+				engine)
 		case <-tick.C:
 			if !c.store.Lives(engine) {
 				return nil, refused("imcd %d, which had the room, has ended: what became of the request is not known", engine)

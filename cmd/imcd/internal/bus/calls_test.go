@@ -103,7 +103,8 @@ func TestCalls(t *testing.T) {
 			{"nothing", `[]`, ``, "no method"},
 		} {
 			got, err := asks.Ask(t.Context(), 2, c.method, json.RawMessage(c.params))
-			if string(got) != c.result || (err == nil) != (c.message == "") || err != nil && !strings.Contains(err.Error(), c.message) {
+			if string(got) != c.result || (err == nil) != (c.message == "") ||
+				err != nil && !strings.Contains(err.Error(), c.message) {
 				t.Errorf("%s: %s %v", c.method, got, err)
 			}
 		}

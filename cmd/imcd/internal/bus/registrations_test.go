@@ -152,7 +152,8 @@ func TestManyRegistrations(t *testing.T) {
 		}
 		all, rows := s.heard(r)
 		if rows > 22 || len(all.users) < 18000 || all.wakes != 0 || all.longest > maxUsers*30 {
-			t.Errorf("%d rows for %d users, %d wakes, the longest body has %d bytes", rows, len(all.users), all.wakes, all.longest)
+			t.Errorf("%d rows for %d users, %d wakes, the longest body has %d bytes", rows, len(all.users), all.wakes,
+				all.longest)
 		}
 	})
 }

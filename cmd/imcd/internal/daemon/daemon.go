@@ -241,7 +241,8 @@ func (d *Daemon) registerProcess(version string) error {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "imc_build_info", Help: "1, labelled with the version.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
-	for _, c := range []prometheus.Collector{info, d.history.takeovers, d.history.deposed, d.history.moves, collectors.NewGoCollector(),
+	for _, c := range []prometheus.Collector{info, d.history.takeovers, d.history.deposed, d.history.moves,
+		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := d.reg.Register(c); err != nil {
 			return err
