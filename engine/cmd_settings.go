@@ -51,7 +51,7 @@ func runSet(c *call) *refusal {
 }
 
 // set changes a setting of the room, and informs the members.
-func (c *call) set(row *setting, value string) *refusal {
+func (c *call) set(row *roomSetting, value string) *refusal {
 	switch {
 	case row.admins && !c.administers():
 		return forbid("Only for owners and admins", "need_admin")
@@ -78,7 +78,7 @@ func (c *call) set(row *setting, value string) *refusal {
 }
 
 // change gives a setting another value, and reports whether it had another one.
-func (c *call) change(row *setting, value string) (bool, *refusal) {
+func (c *call) change(row *roomSetting, value string) (bool, *refusal) {
 	if equalFold(value, wordDefault) || row.most > 0 && equalFold(value, wordOff) {
 		value = ""
 	}
@@ -114,10 +114,10 @@ func (c *call) changePrivate(value string) (bool, *refusal) {
 	if err != nil {
 		return false, refuseArguments(err.Error())
 	}
-	if c.room.private == (to == on) {
+	if c.room.private == (to == switchOn) {
 		return false, nil
 	}
-	c.room.private = to == on
+	c.room.private = to == switchOn
 	c.putRoom()
 	c.room.stored = true
 	return true, nil

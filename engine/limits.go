@@ -17,17 +17,16 @@ var limitTexts = map[string]struct{ reason, notice string }{
 	limitQuestions:      {"Too many questions from you", "many_commands"},
 }
 
-// limited returns the refusal of a request that exceeds a limit; nil if none. Operators have no limits. A
-// user who may not enter a room does not use up its limits.
-func (s *shard) limited(req *request) *refusal {
+// limited returns the refusal of a request that exceeds a limit; nil if none. room is the one that the
+// request is about, if that exists. Operators have no limits. A user who may not enter a room does not use up
+// its limits.
+func (e *Engine) limited(req *request, room *room, now time.Time) *refusal {
 	if req.order != nil || req.from.IsZero() || req.metered {
 		return nil
 	}
-	cfg := &s.engine.cfg
-	if r := s.engine.limitedSender(req, s.now); r != nil {
+	if r := e.limitedSender(req, now); r != nil {
 		return r
 	}
-	room := s.rooms[req.roomKey()]
 	if room == nil {
 		return nil
 	}
@@ -36,9 +35,9 @@ func (s *shard) limited(req *request) *refusal {
 	switch {
 	case req.refused != nil:
 	case req.cmd == nil && inside:
-		return s.engine.overRate(limitRoomMessages, &room.said, cfg.RateRoomMessages, s.now)
+		return e.overRate(limitRoomMessages, &room.said, e.cfg.RateRoomMessages, now)
 	case req.cmd != nil && !inside && (req.cmd.is("join") || req.cmd.is("create")):
-		return s.engine.overRate(limitRoomJoins, &room.joins, cfg.RateRoomJoins, s.now)
+		return e.overRate(limitRoomJoins, &room.joins, e.cfg.RateRoomJoins, now)
 	}
 	return nil
 }

@@ -281,3 +281,14 @@ type leaver struct{ key, name string }
 
 // due reports whether the room may get a notice now. v may be nil: there was none.
 func (v *moves) due(now time.Time) bool { return v == nil || now.Sub(v.last) >= joinsEvery }
+
+// title is the name of a room for people; empty if it has none. r may be nil.
+func (r *room) title() string {
+	if r == nil || r.settings == nil {
+		return ""
+	}
+	return r.settings.title
+}
+
+// within reports whether what is for rooms of at most n members is for this one.
+func (r *room) within(n int) bool { return n > 0 && r.atMost(n) }

@@ -44,9 +44,9 @@ type setTerm struct {
 type setSwitch uint8
 
 const (
-	unset setSwitch = iota
-	on
-	off
+	switchUnset setSwitch = iota
+	switchOn
+	switchOff
 )
 
 // Words for values.
@@ -98,9 +98,9 @@ func (s *settings) messageAge(cfg *Config) time.Duration {
 // typingMembers is up to how many members "is typing" is passed on.
 func (s *settings) typingMembers(cfg *Config) int {
 	switch {
-	case s == nil || s.typing == unset:
+	case s == nil || s.typing == switchUnset:
 		return cfg.TypingMembers
-	case s.typing == off:
+	case s.typing == switchOff:
 		return 0
 	}
 	return settingMembers
@@ -109,12 +109,12 @@ func (s *settings) typingMembers(cfg *Config) int {
 // receiptMembers is up to how many members senders get receipts; -1: in no room.
 func (s *settings) receiptMembers(cfg *Config) int {
 	switch {
-	case s == nil || s.receipts == unset:
+	case s == nil || s.receipts == switchUnset:
 		if cfg.Receipts != ReceiptsSender {
 			return -1
 		}
 		return cfg.ReceiptMembers
-	case s.receipts == off:
+	case s.receipts == switchOff:
 		return -1
 	}
 	return settingMembers
@@ -127,14 +127,6 @@ func (s *settings) topicText() string {
 		return ""
 	}
 	return s.topic
-}
-
-// title is the name of a room for people; empty if it has none. r may be nil.
-func (r *room) title() string {
-	if r == nil || r.settings == nil {
-		return ""
-	}
-	return r.settings.title
 }
 
 // value is how a setting is stored; empty: it is not set.
@@ -176,21 +168,6 @@ func newSettings(stored map[string]string) (*settings, error) {
 	return s, bad
 }
 
-// fillSettings gives r its stored settings and rules.
-func (s *shard) fillSettings(r *room, rows []store.SettingRow) {
-	r.fillRules(rows)
-	stored := make(map[string]string, len(rows))
-	for _, row := range rows {
-		if row.Who == "" {
-			stored[row.Name] = row.Value
-		}
-	}
-	var err error
-	if r.settings, err = newSettings(stored); err != nil {
-		s.engine.log.Warn().Err(err).Str("room", r.key).Msg("a setting of a room cannot be read and does not count")
-	}
-}
-
 // plainText reads a text for a setting: one line, at most so many characters.
 func plainText(text string, most int) (string, error) {
 	if text = strings.TrimSpace(printable(strings.Map(withoutInvisible, text))); sipmsg.IsBlank(text) {
@@ -213,11 +190,11 @@ func withoutInvisible(r rune) rune {
 func readSwitch(value string) (setSwitch, error) {
 	switch value {
 	case wordOn:
-		return on, nil
+		return switchOn, nil
 	case wordOff:
-		return off, nil
+		return switchOff, nil
 	}
-	return unset, fmt.Errorf("'%s' is neither on nor off", clip(value))
+	return switchUnset, fmt.Errorf("'%s' is neither on nor off", clip(value))
 }
 
 // readNumber reads a number of 1 to most, or off, which is 0.

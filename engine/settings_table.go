@@ -8,9 +8,9 @@ import (
 	"imcd/engine/store"
 )
 
-// setting is one row of the table of settings, which #set, #help, the operator's methods and the Store
+// roomSetting is one row of the table of settings, which #set, #help, the operator's methods and the Store
 // serve.
-type setting struct {
+type roomSetting struct {
 	name   string
 	values string // as help shows them
 	help   string // one line
@@ -29,7 +29,7 @@ type setting struct {
 const maxLimit = 1_000_000
 
 // settingsTable is never changed.
-var settingsTable = []*setting{
+var settingsTable = []*roomSetting{
 	{name: "title", values: "text|off", admins: true, most: maxDisplay, fill: fillTitle,
 		help: "the room's name in phones and lists, 64 characters at most",
 		show: func(r *room, _ *Config) string { return showText(r.title()) }},
@@ -65,14 +65,11 @@ var settingsTable = []*setting{
 		show: func(r *room, cfg *Config) string { return showSwitch(r.within(r.settings.receiptMembers(cfg))) }},
 }
 
-// within reports whether what is for rooms of at most n members is for this one.
-func (r *room) within(n int) bool { return n > 0 && r.atMost(n) }
-
 // settingPrivate is the only setting that the module knows. It is stored as the room's flag.
 const settingPrivate = "private"
 
 // findSetting returns the row of that name in any case, or nil.
-func findSetting(name string) *setting {
+func findSetting(name string) *roomSetting {
 	for _, row := range settingsTable {
 		if equalFold(row.name, name) {
 			return row
@@ -107,7 +104,7 @@ func showInvite(r *room, _ *Config) string {
 
 func fillModerated(s *settings, value string) error {
 	to, err := readSwitch(value)
-	s.moderated = to == on
+	s.moderated = to == switchOn
 	return err
 }
 

@@ -43,5 +43,20 @@ func (s *shard) fill(r *room, state store.RoomState, was map[string]*member) {
 		}
 	}
 	r.fillPlaces(state.Places)
-	s.fillSettings(r, state.Settings)
+	s.engine.fillSettings(r, state.Settings)
+}
+
+// fillSettings gives r its stored settings and rules.
+func (e *Engine) fillSettings(r *room, rows []store.SettingRow) {
+	r.fillRules(rows)
+	stored := make(map[string]string, len(rows))
+	for _, row := range rows {
+		if row.Who == "" {
+			stored[row.Name] = row.Value
+		}
+	}
+	var err error
+	if r.settings, err = newSettings(stored); err != nil {
+		e.log.Warn().Err(err).Str("room", r.key).Msg("a setting of a room cannot be read and does not count")
+	}
 }

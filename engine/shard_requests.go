@@ -22,7 +22,7 @@ func (s *shard) handle(req *request) {
 		s.refuse(req, nil, r)
 		return
 	}
-	if r := s.limited(req); r != nil {
+	if r := s.engine.limited(req, s.rooms[req.roomKey()], s.now); r != nil {
 		s.refuse(req, nil, r)
 		return
 	}
