@@ -60,8 +60,8 @@ type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// eachRow calls fn for each row of a query.
-func eachRow(ctx context.Context, q querier, fn func(*sql.Rows) error, query string, args ...any) error {
+// EachRow calls fn for each row of a query, and ends with the first error.
+func EachRow(ctx context.Context, q querier, fn func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func eachRow(ctx context.Context, q querier, fn func(*sql.Rows) error, query str
 
 // stringsOf collects a column of text.
 func stringsOf(ctx context.Context, q querier, query string, args ...any) (list []string, err error) {
-	err = eachRow(ctx, q, func(rows *sql.Rows) error {
+	err = EachRow(ctx, q, func(rows *sql.Rows) error {
 		list = append(list, "")
 		return rows.Scan(&list[len(list)-1])
 	}, query, args...)

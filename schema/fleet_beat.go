@@ -132,7 +132,7 @@ func (m *member) ask(ctx context.Context, query string) (v view, err error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
 	v.sent = time.Now()
-	err = eachRow(ctx, m.db, func(rows *sql.Rows) error {
+	err = EachRow(ctx, m.db, func(rows *sql.Rows) error {
 		var kind, id int64
 		var a, b sql.NullInt64
 		var text sql.NullString

@@ -90,7 +90,7 @@ func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit in
 
 // query calls fn for each row of a query, in which names are filled in.
 func (s *Store) query(ctx context.Context, q querier, fn func(*sql.Rows) error, query string, args ...any) error {
-	return eachRow(ctx, q, fn, s.names.Replace(query), args...)
+	return EachRow(ctx, q, fn, s.names.Replace(query), args...)
 }
 
 // idRows returns the rows of a query for room and id.

@@ -23,7 +23,7 @@ const sqlFills = `EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND
 // table looks a table up as a statement that names it would; no columns: there is none.
 func (d *postgresDialect) table(ctx context.Context, q querier, table string) (*tableInfo, error) {
 	info := &tableInfo{}
-	err := eachRow(ctx, q, func(rows *sql.Rows) error {
+	err := EachRow(ctx, q, func(rows *sql.Rows) error {
 		var c columnInfo
 		var kind string
 		var mod int

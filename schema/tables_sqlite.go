@@ -16,7 +16,7 @@ func (d *sqliteDialect) table(ctx context.Context, q querier, table string) (*ta
 		return info, err
 	}
 	info.kind = kinds[0]
-	err = eachRow(ctx, q, func(rows *sql.Rows) error {
+	err = EachRow(ctx, q, func(rows *sql.Rows) error {
 		var c columnInfo
 		var kind string
 		var filler sql.NullString

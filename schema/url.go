@@ -106,18 +106,22 @@ func strictURL(rest string) (*url.URL, hostList, error) {
 	return u, hosts, err
 }
 
-// lenientURL reads URLs that Kamailio accepts and a strict parser refuses: with any
-// characters in user and password, which end at the last @.
-func lenientURL(rest string) (*url.URL, hostList, error) {
-	var user *url.Userinfo
-	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		name, password, has := strings.Cut(rest[:i], ":")
-		user = url.User(name)
-		if has {
-			user = url.UserPassword(name, password)
-		}
-		rest = rest[i+1:]
+// CutUser cuts user and password off the part of a URL behind "//", as Kamailio does: they may have any
+// characters, and end at the last @. user is nil if there is none.
+func CutUser(rest string) (user *url.Userinfo, host string) {
+	i := strings.LastIndexByte(rest, '@')
+	if i < 0 {
+		return nil, rest
 	}
+	if name, password, has := strings.Cut(rest[:i], ":"); has {
+		return url.UserPassword(name, password), rest[i+1:]
+	}
+	return url.User(rest[:i]), rest[i+1:]
+}
+
+// lenientURL reads URLs that Kamailio accepts and a strict parser refuses.
+func lenientURL(rest string) (*url.URL, hostList, error) {
+	user, rest := CutUser(rest)
 	u, hosts, err := strictURL(rest)
 	if err != nil {
 		return nil, nil, errURL("host, port or database cannot be read")

@@ -10,25 +10,10 @@ import (
 )
 
 func (t *tool) actsCommand() *cobra.Command {
-	var n int
-	cmd := &cobra.Command{Use: "acts ROOM", Short: "What owners, admins and operators did in a room", GroupID: groupLook,
+	return lastItems(t, &cobra.Command{Use: "acts ROOM", Short: "What owners, admins and operators did in a room",
 		Long: `What owners, admins and operators did in a room in the last 90 days: who was banned, muted,
 warned or removed, roles, settings, and the end of the room. A room that does not exist any
-more needs its domain.`,
-		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			room, err := t.roomURI(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			params := map[string]any{"room": room}
-			if n != 0 {
-				params["n"] = n
-			}
-			return ask(t, cmd, "imc.acts", params, printActs)
-		}}
-	cmd.Flags().IntVarP(&n, "number", "n", 0, "how many (default 50, 1000 at most)")
-	return cmd
+more needs its domain.`}, "imc.acts", "default 50, 1000 at most", printActs)
 }
 
 // deed is an item of imc.acts.

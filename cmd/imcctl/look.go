@@ -169,21 +169,26 @@ func printPending(w io.Writer, rooms []owed) {
 }
 
 func (t *tool) historyCommand() *cobra.Command {
+	return lastItems(t, &cobra.Command{Use: "history ROOM", Short: "The last messages of a room"}, "imc.history",
+		"default 20, history_max at most", printHistory)
+}
+
+// lastItems completes a command that shows the last items of a room.
+func lastItems[T any](t *tool, cmd *cobra.Command, method, most string, show func(io.Writer, T)) *cobra.Command {
 	var n int
-	cmd := &cobra.Command{Use: "history ROOM", Short: "The last messages of a room", GroupID: groupLook,
-		Args: cobra.ExactArgs(1), ValidArgsFunction: t.completeRoom,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			room, err := t.roomURI(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			params := map[string]any{"room": room}
-			if n != 0 {
-				params["n"] = n
-			}
-			return ask(t, cmd, "imc.history", params, printHistory)
-		}}
-	cmd.Flags().IntVarP(&n, "number", "n", 0, "how many (default 20, history_max at most)")
+	cmd.GroupID, cmd.Args, cmd.ValidArgsFunction = groupLook, cobra.ExactArgs(1), t.completeRoom
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		room, err := t.roomURI(cmd, args[0])
+		if err != nil {
+			return err
+		}
+		params := map[string]any{"room": room}
+		if n != 0 {
+			params["n"] = n
+		}
+		return ask(t, cmd, method, params, show)
+	}
+	cmd.Flags().IntVarP(&n, "number", "n", 0, "how many ("+most+")")
 	return cmd
 }
 

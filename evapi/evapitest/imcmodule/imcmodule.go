@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/child"
 	"imcd/evapi/evapitest/kit"
 )
 
@@ -56,9 +56,9 @@ type Module struct {
 	port int
 	rpc  string // host:port
 	ua   map[string]*evapitest.UA
-	cmd  *exec.Cmd
 	log  *kit.Output
-	done chan struct{} // closed when Kamailio has ended
+
+	kamailio *child.Child
 }
 
 // Start starts a Kamailio that ends with the test; dbURL is in its own form, postgres://… or mysql://….
@@ -69,7 +69,7 @@ func Start(t testing.TB, dbURL string) *Module {
 		t.Fatal(err)
 	}
 	m := &Module{port: ports[0], rpc: fmt.Sprint("127.0.0.1:", ports[1]), ua: make(map[string]*evapitest.UA),
-		log: &kit.Output{}, done: make(chan struct{})}
+		log: &kit.Output{}}
 	sink := m.user(t, "sink")
 	sink.AnswerWith(200)
 	driver, _, _ := strings.Cut(dbURL, ":")
@@ -79,15 +79,15 @@ func Start(t testing.TB, dbURL string) *Module {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.cmd = exec.Command("kamailio", "-f", file, "-DD", "-E", "-m", "64", "-M", "8", "-w", dir, "-Y", dir)
-	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	m.cmd.WaitDelay = kit.Patience
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	m.start(t)
+	cmd := exec.Command("kamailio", "-f", file, "-DD", "-E", "-m", "64", "-M", "8", "-w", dir, "-Y", dir)
+	cmd.Stdout, cmd.Stderr = m.log, m.log
+	if m.kamailio, err = child.Start(cmd, true); err != nil {
+		t.Fatalf("Kamailio is needed: %v", err)
+	}
 	t.Cleanup(func() { m.Stop(t) })
 	for m.options(t) != 200 {
 		select {
-		case <-m.done:
+		case <-m.kamailio.Done():
 			t.Fatalf("Kamailio ended: %s", m.log)
 		default:
 		}
@@ -95,34 +95,21 @@ func Start(t testing.TB, dbURL string) *Module {
 	return m
 }
 
-func (m *Module) start(t testing.TB) {
-	t.Helper()
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // Pdeathsig is sent when this thread ends
-		defer runtime.UnlockOSThread()
-		defer close(m.done)
-		err := m.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = m.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatalf("Kamailio is needed: %v", err)
-	}
-}
-
 // Stop ends Kamailio cleanly, so that the module writes its rooms back.
 func (m *Module) Stop(t testing.TB) {
 	t.Helper()
-	_ = m.cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended already
 	select {
-	case <-m.done:
+	case <-m.kamailio.Done():
+		return
+	default:
+		_ = syscall.Kill(m.kamailio.Pid, syscall.SIGTERM) // fails if it has just ended
+	}
+	select {
+	case <-m.kamailio.Done():
 	case <-time.After(kit.Patience):
 		t.Errorf("Kamailio does not stop: %s", m.log)
-		_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
-		<-m.done
+		_ = syscall.Kill(-m.kamailio.Pid, syscall.SIGKILL)
+		<-m.kamailio.Done()
 	}
 }
 

@@ -178,14 +178,14 @@ func (m *mysqlTables) read(ctx context.Context, progress func(rows int)) (all sc
 	defer tx.Rollback() // it only reads
 	rooms, members := m.tables[0].name, m.tables[1].name
 	query := "SELECT COALESCE(id, 0), name, domain, COALESCE(flag, 0) FROM " + rooms
-	err = eachRow(ctx, tx, query, func(rows *sql.Rows) error {
+	err = schema.EachRow(ctx, tx, func(rows *sql.Rows) error {
 		var r schema.ModuleRoom
 		var name, domain sql.NullString
 		err := rows.Scan(&r.ID, &name, &domain, &r.Flag)
 		r.Name, r.Domain = name.String, domain.String
 		all.Rooms = append(all.Rooms, r)
 		return err
-	})
+	}, query)
 	if err != nil {
 		return all, fmt.Errorf("read %s: %w", rooms, err)
 	}
@@ -200,36 +200,22 @@ func (m *mysqlTables) read(ctx context.Context, progress func(rows int)) (all sc
 		return one
 	}
 	var user, domain, room sql.RawBytes
-	err = eachRow(ctx, tx, "SELECT COALESCE(id, 0), username, domain, room, COALESCE(flag, 0) FROM "+members,
-		func(rows *sql.Rows) error {
-			var u schema.ModuleMember
-			err := rows.Scan(&u.ID, &user, &domain, &room, &u.Flag)
-			u.User, u.Domain, u.Room = string(user), shared(domain), shared(room)
-			all.Members = append(all.Members, u)
-			if n := len(all.Rooms) + len(all.Members); n%chunk == 0 {
-				progress(n)
-			}
-			return err
-		})
+	query = "SELECT COALESCE(id, 0), username, domain, room, COALESCE(flag, 0) FROM " + members
+	err = schema.EachRow(ctx, tx, func(rows *sql.Rows) error {
+		var u schema.ModuleMember
+		err := rows.Scan(&u.ID, &user, &domain, &room, &u.Flag)
+		u.User, u.Domain, u.Room = string(user), shared(domain), shared(room)
+		all.Members = append(all.Members, u)
+		if n := len(all.Rooms) + len(all.Members); n%chunk == 0 {
+			progress(n)
+		}
+		return err
+	}, query)
 	if err != nil {
 		return all, fmt.Errorf("read %s: %w", members, err)
 	}
 	progress(len(all.Rooms) + len(all.Members))
 	return all, nil
-}
-
-func eachRow(ctx context.Context, tx *sql.Tx, query string, fn func(*sql.Rows) error) error {
-	rows, err := tx.QueryContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 // prepare makes tables that are not there, with their rows in the table version. Rows of version that are there

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"imcd/schema"
 )
 
 // dialTimeout bounds how long a server may take to accept a connection.
@@ -95,18 +97,9 @@ func WithoutPassword(dbURL string) string {
 	return u.String()
 }
 
-// lenient reads URLs that Kamailio accepts and a strict parser refuses: with any characters in user and
-// password, which end at the last @.
+// lenient reads URLs that Kamailio accepts and a strict parser refuses.
 func lenient(rest string) (*url.URL, error) {
-	var user *url.Userinfo
-	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		name, password, has := strings.Cut(rest[:i], ":")
-		user = url.User(name)
-		if has {
-			user = url.UserPassword(name, password)
-		}
-		rest = rest[i+1:]
-	}
+	user, rest := schema.CutUser(rest)
 	u, err := url.Parse("mysql://" + rest)
 	if err != nil {
 		return nil, errors.New("host, port or database cannot be read")
