@@ -57,7 +57,7 @@ func (d *Daemon) startSharing(ctx context.Context) {
 	ctx, d.share.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.share.loop.Go(func() {
 		defer close(d.share.ended)
-		var follow follower
+		follow := follower{given: make(map[int64]time.Time)}
 		for {
 			select {
 			case <-ctx.Done():
@@ -65,8 +65,11 @@ func (d *Daemon) startSharing(ctx context.Context) {
 			case <-news:
 				d.follow(ctx, &follow)
 			case m := <-d.share.moves:
-				m.done <- d.giveShard(ctx, m.Move)
-				follow.since = time.Now() // what was seen before may show the shard as this engine's
+				err := d.giveShard(ctx, m.Move)
+				if !errors.Is(err, schema.ErrNoMove) {
+					follow.given[m.Shard] = time.Now()
+				}
+				m.done <- err
 			}
 		}
 	})
@@ -74,17 +77,14 @@ func (d *Daemon) startSharing(ctx context.Context) {
 
 // follower is what the goroutine of share knows.
 type follower struct {
-	since  time.Time // looks at the database before that do not count
-	failed bool      // the last try to load rooms, which was logged
+	given  map[int64]time.Time // by shard: looks at the database before that may still show it as this engine's
+	failed bool                // the last try to load rooms, which was logged
 }
 
 // follow takes the shards that the database has given to this engine.
 func (d *Daemon) follow(ctx context.Context, f *follower) {
 	fleet, at := d.store.Owns()
-	if !at.After(f.since) {
-		return
-	}
-	fresh := beside(fleet.Owned, d.rooms.Owned())
+	fresh := f.after(at, beside(fleet.Owned, d.rooms.Owned()))
 	if len(fresh.Shards) == 0 {
 		return
 	}
@@ -105,6 +105,16 @@ func (d *Daemon) follow(ctx context.Context, f *follower) {
 	f.failed = false
 	d.relay.Own(shardsOf(fresh))
 	d.log.Info().Ints64("shards", fresh.Shards).Dur("took", time.Since(began)).Msg("this imcd has more rooms from now on")
+}
+
+// after leaves out shards that were given away since a look.
+func (f *follower) after(look time.Time, fresh store.Owned) (rest store.Owned) {
+	for i, s := range fresh.Shards {
+		if look.After(f.given[s]) {
+			rest.Shards, rest.Epochs = append(rest.Shards, s), append(rest.Epochs, fresh.Epochs[i])
+		}
+	}
+	return rest
 }
 
 // beside returns the shards of all that are not in some.
