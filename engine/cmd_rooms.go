@@ -44,7 +44,7 @@ func runJoin(c *call) *refusal {
 		return nil
 	case c.me == nil && c.room.private:
 		if r := c.refuseBanned(c.req.from, "You are banned from this room", "ban"); r != nil {
-			return r // nobody is told that it wants to join
+			return r // nobody hears that it wants to join
 		}
 		for _, m := range c.room.having((*member).rights) {
 			c.tell(m.name(), "join_attempt", vars{"uri": c.req.from.URI()})

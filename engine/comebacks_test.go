@@ -276,7 +276,7 @@ func TestDevicesModel(t *testing.T) {
 			}
 		}
 		settle()
-		time.Sleep(time.Hour / 2) // members that were tried in vain
+		time.Sleep(time.Hour / 2) // members whose tries have failed
 		synctest.Wait()
 		collect()
 		for d, texts := range want {

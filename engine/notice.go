@@ -37,7 +37,7 @@ var defaultNotices = map[string]string{
 	"you_left":        "*** You have left room {room}.",
 	"removed":         "*** {user} was removed from the room by {by}.",
 	"you_removed":     "*** You were removed from room {room} by {by}.",
-	"by_invitation":   "*** Room {room} is private: you need an invitation. Its owner has been told that you asked.",
+	"by_invitation":   "*** Room {room} is private: you need an invitation. Its owner knows that you asked.",
 	"join_attempt":    "*** {user} wanted to join this private room. To let them in, send {cmd}invite {uri}",
 	"invitation":      "*** {by} invites you to room {room}. Answer {cmd}accept or {cmd}deny.",
 	"invited":         "*** {user} has been invited.",

@@ -30,9 +30,9 @@ func TestWhoMaySet(t *testing.T) {
 		"moderated": "on", "limit": "7", "history": "3", "keep": "7d", "joins": "counted", "typing": "off", "receipts": "off"}
 	for _, row := range settingsTable {
 		value := values[row.name]
-		told := "*** alice has set " + row.name + " to " + value + "."
+		heard := "*** alice has set " + row.name + " to " + value + "."
 		if row.name == "topic" {
-			told = "*** alice has set the topic: " + value
+			heard = "*** alice has set the topic: " + value
 		}
 		if row.admins {
 			runSteps(t, h, []step{{"carol", "r", "#set " + row.name + " " + value, 403, -162, admin},
@@ -44,7 +44,7 @@ func TestWhoMaySet(t *testing.T) {
 				{"bob", "r", "#set " + row.name + " " + value, 403, -162, []string{"bob<r: *** Only an owner of"}}})
 		}
 		runSteps(t, h, []step{
-			{"alice", "r", "#SET " + strings.ToUpper(row.name) + " " + value, 200, 1, all(told)},
+			{"alice", "r", "#SET " + strings.ToUpper(row.name) + " " + value, 200, 1, all(heard)},
 			{"alice", "r", "#set " + row.name + " " + value, 200, 1, []string{"alice<r: *** " + row.name + ": " + value}},
 			{"carol", "r", "#set " + row.name, 200, 1, []string{"carol<r: *** " + row.name + ": " + value}},
 			{"dora", "r", "#set " + row.name, 403, -162, []string{"dora<r: *** You are not in"}},

@@ -284,7 +284,7 @@ func (c *Conn) logTopos(is Topos) {
 			Msg("topos is loaded in Kamailio: imc.cfg keeps MESSAGE outside of dialogs from it")
 	case ToposOwn:
 		c.cfg.Log.Warn().Str("kamailio", c.cfg.Name).
-			Msg("topos is loaded in Kamailio, and imc.cfg is told to leave MESSAGE to it: rooms do not work with that")
+			Msg("topos is loaded in Kamailio, and imc.cfg leaves MESSAGE to it: rooms do not work with that")
 	}
 }
 

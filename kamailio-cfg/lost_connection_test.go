@@ -238,7 +238,7 @@ func TestTwoEdits(t *testing.T) {
 	k, imcd := startLane(t, dir, lanes[0], evapitest.Options{Config: stockConfig(t, diffs[0])})
 	checkSays(t, dir, k, imcd, "nobody has registered since Kamailio's start")
 	alice, bob := couple(t, k, evapitest.UAConfig{})
-	checkSays(t, dir, k, imcd, "imcd was told of none: route(IMC_REGISTERED) is missing")
+	checkSays(t, dir, k, imcd, "imcd heard of none: route(IMC_REGISTERED) is missing")
 	if err := bob.Unregister(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}

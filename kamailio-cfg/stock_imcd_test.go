@@ -44,7 +44,7 @@ func (c *chat) converse(t *testing.T) {
 func (c *chat) check(t *testing.T) {
 	out, err := c.runCheck(t)
 	for _, want := range []string{"a copy went through Kamailio", "a request to sip:chat-1@chat.test reached imcd",
-		"imcd is told of registrations"} {
+		"imcd hears of registrations"} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("%v, without %q:\n%s", err, want, out)
 		}

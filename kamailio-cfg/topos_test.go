@@ -108,7 +108,7 @@ func TestToposHasMessages(t *testing.T) {
 		!strings.Contains(says, "IMC_OWN_TOPOS") {
 		t.Errorf("imcctl check:\n%s", says)
 	}
-	if log := c.imcd.Log(); strings.Count(log, "imc.cfg is told to leave MESSAGE to it") != 1 {
+	if log := c.imcd.Log(); strings.Count(log, "imc.cfg leaves MESSAGE to it") != 1 {
 		t.Errorf("log:\n%s", log)
 	}
 }

@@ -8,9 +8,10 @@ import (
 )
 
 // How long a connection lives on after the context of its call has ended: lib/pq asks the
-// server to cancel the call, and a frozen server does not answer that.
+// server to cancel the call, and a frozen server does not answer that. If a slow one answers too late, the outcome of
+// the call is not known, and is asked for.
 const (
-	cancelGrace = 500 * time.Millisecond // until the call returns
+	cancelGrace = 200 * time.Millisecond // until the call returns
 	cancelLimit = time.Second            // for the connection that carries the cancel request
 )
 

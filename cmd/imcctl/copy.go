@@ -90,10 +90,10 @@ func (t *tool) copy(ctx context.Context, o dbcopy.Options, print func(check.Line
 	}
 	for _, f := range r.Findings {
 		status := check.Warn
-		if f.Fate == dbcopy.Changed {
+		if f.Outcome == dbcopy.Changed {
 			status = check.OK
 		}
-		say(string(f.Fate), status, fmt.Sprintf("%s: %d%s", f.What, f.Rows, someOf(f)), "")
+		say(string(f.Outcome), status, fmt.Sprintf("%s: %d%s", f.What, f.Rows, someOf(f)), "")
 	}
 	for _, l := range r.Left {
 		say("not copied", check.Warn, fmt.Sprintf("%s: %d", l.What, l.Rows), "")

@@ -2,7 +2,7 @@ package store
 
 import "time"
 
-// DeviceRow is a device of a user, as its last registration told.
+// DeviceRow is a device of a user, as its last registration describes it.
 type DeviceRow struct {
 	User    Name   // as it was registered, or in lower case; Devices returns it as in Name.Key
 	Device  string // tells the user's devices apart: the +sip.instance, or what stays the same of the contact

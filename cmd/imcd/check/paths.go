@@ -45,7 +45,7 @@ func (r *run) topos(check string, p relay.Path) {
 	case silent(p, p.Out) && p.Out.Tried:
 		r.say(check, Fail, "topos is loaded in Kamailio and gets MESSAGE: "+harm, toposRemedy)
 	case p.Topos == evapi.ToposOwn:
-		r.say(check, Warn, "topos is loaded in Kamailio, and imc.cfg is told to leave MESSAGE to it (IMC_OWN_TOPOS): "+harm,
+		r.say(check, Warn, "topos is loaded in Kamailio, and imc.cfg leaves MESSAGE to it (IMC_OWN_TOPOS): "+harm,
 			toposRemedy)
 	default:
 		r.say(check, OK, "topos is loaded in Kamailio, and imc.cfg keeps MESSAGE outside of dialogs from it", "")
@@ -59,14 +59,14 @@ func (r *run) registrations(check string, n *relay.Registrations) {
 		r.say(check, Warn, "Kamailio does not say whether it tells imcd of registrations",
 			"Is its imc.cfg of the same version as imcd?")
 	case n.Reported:
-		r.say(check, OK, "imcd is told of registrations: who comes back gets what it missed at once", "")
+		r.say(check, OK, "imcd hears of registrations: who comes back gets what it missed at once", "")
 	case n.Accepted > 0:
-		r.say(check, Warn, fmt.Sprintf("%d registrations, and imcd was told of none: route(IMC_REGISTERED) is missing. "+
+		r.say(check, Warn, fmt.Sprintf("%d registrations, and imcd heard of none: route(IMC_REGISTERED) is missing. "+
 			"Who comes back gets what it missed only with the next message in the room, its own next message, or "+
 			"offline_retry; a copy under way to a connection that is gone holds it up for 10 s", n.Accepted),
 			"Put route(IMC_REGISTERED); behind save() in kamailio.cfg and restart Kamailio: see its README.")
 	case n.Accepted == 0:
-		r.say(check, OK, "nobody has registered since Kamailio's start, so it stays open whether imcd would be told", "")
+		r.say(check, OK, "nobody has registered since Kamailio's start, so it stays open whether imcd would hear of it", "")
 	default:
 		r.say(check, OK, "this Kamailio has no registrar; the one that has should run route(IMC_REGISTERED)", "")
 	}

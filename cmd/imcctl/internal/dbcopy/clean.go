@@ -11,14 +11,14 @@ import (
 	"imcd/schema"
 )
 
-// Fate is what happens to rows of which something was found.
-type Fate string
+// Outcome is what happens to rows of which something was found.
+type Outcome string
 
-// The values of Fate.
+// The values of Outcome.
 const (
-	LeftOut Fate = "left out" // imcd leaves them out as well when it loads the rooms
-	Changed Fate = "changed"
-	AsIs    Fate = "as it is"
+	LeftOut Outcome = "left out" // imcd leaves them out as well when it loads the rooms
+	Changed Outcome = "changed"
+	AsIs    Outcome = "as it is"
 )
 
 // kind is a number for something that is found of rows.
@@ -45,8 +45,8 @@ const (
 
 // kinds are what a report says of each kind, before the number of rows.
 var kinds = [...]struct {
-	fate Fate
-	what string
+	outcome Outcome
+	what    string
 }{
 	deletedRooms:   {LeftOut, "rooms that are marked deleted"},
 	oddRooms:       {LeftOut, "rooms with names that cannot be used"},
@@ -74,10 +74,10 @@ const (
 
 // Finding says of how many rows something was found.
 type Finding struct {
-	Fate  Fate
-	What  string // in words that stand before the number
-	Rows  int
-	Names []string // of the first of them; empty for new ids
+	Outcome Outcome
+	What    string // in words that stand before the number
+	Rows    int
+	Names   []string // of the first of them; empty for new ids
 }
 
 // shown is how many names a Finding has at most.
@@ -136,7 +136,7 @@ func (c *cleaner) find(k kind, name string) {
 func (c *cleaner) findings() (list []Finding) {
 	for k, f := range c.found {
 		if f.Rows > 0 {
-			f.Fate, f.What = kinds[k].fate, kinds[k].what
+			f.Outcome, f.What = kinds[k].outcome, kinds[k].what
 			list = append(list, f)
 		}
 	}

@@ -109,7 +109,7 @@ func TestCleanKeepsTheRooms(t *testing.T) {
 		}
 		again := run(t, Options{From: to, To: "sqlite://" + path + "c.db"})
 		for _, f := range again.Findings {
-			if f.Fate != AsIs {
+			if f.Outcome != AsIs {
 				t.Errorf("%d: found in the copy: %+v", seed, f)
 			}
 		}

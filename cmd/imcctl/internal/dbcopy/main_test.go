@@ -117,8 +117,8 @@ func run(t *testing.T, o Options) Report {
 func found(r Report) (list []string) {
 	for _, f := range r.Findings {
 		k := slices.IndexFunc(kinds[:], func(k struct {
-			fate Fate
-			what string
+			outcome Outcome
+			what    string
 		}) bool {
 			return k.what == f.What
 		})

@@ -163,7 +163,7 @@ func (r *Registrations) publish(now time.Time) (left bool) {
 	}
 	r.mu.Unlock()
 	if len(users) > 0 {
-		if err := r.publishUsers(users); err != nil { // others look for all users once they can be told
+		if err := r.publishUsers(users); err != nil { // others look for all users once a row can be written
 			r.log.Debug().Err(err).Int("users", len(users)).Msg("registrations are not passed on")
 			r.mu.Lock()
 			r.lost = true

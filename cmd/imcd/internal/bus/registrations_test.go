@@ -47,7 +47,7 @@ func (s *fakeStore) set(f func()) {
 	f()
 }
 
-// rooms notes what they are told.
+// rooms notes what they hear.
 type rooms struct {
 	users   []string
 	wakes   int
@@ -127,7 +127,7 @@ func TestLastRegistrations(t *testing.T) {
 	}
 }
 
-// TestAloneSaysNothing: while nobody else has rooms, there is nobody to be told.
+// TestAloneSaysNothing: while nobody else has rooms, nobody needs to hear of registrations.
 func TestAloneSaysNothing(t *testing.T) {
 	running(t, func(s *fakeStore, r *Registrations) {
 		s.set(func() { s.alone = true })
