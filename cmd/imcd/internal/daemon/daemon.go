@@ -309,6 +309,7 @@ func (d *Daemon) makeRooms(context.Context) error {
 	if d.rooms, err = engine.New(d.cfg.Engine, d.store, carrier, d.reg, d.log); err != nil {
 		return err
 	}
+	d.relay.Outcomes(d.rooms)
 	d.bots.Start(d.rooms)
 	health := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_database_up",
 		Help: "1 if the last commit succeeded."},

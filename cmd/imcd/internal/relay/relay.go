@@ -51,6 +51,7 @@ type Group struct {
 	conns []*evapi.Conn // fixed by New, in the order of the configuration
 
 	rooms    atomic.Pointer[Rooms]         // nil until Serve: this imcd has no rooms yet
+	senders  atomic.Pointer[Rooms]         // nil until Outcomes or Serve: nobody has sent a copy
 	linkMu   sync.Mutex                    // orders Serve among welcomes and ends of connections
 	welcomes map[*evapi.Conn]evapi.Welcome // by linkMu; of connected Kamailios
 	calls    Calls                         // fixed by Start
@@ -99,6 +100,10 @@ func (g *Group) Start(calls Calls) {
 	}
 }
 
+// Outcomes gives rooms the outcomes of their copies from now on. While they are loaded, before Serve, they send copies
+// already: an outcome that came to nobody would be waited for until result_timeout, and the member with it.
+func (g *Group) Outcomes(rooms Rooms) { g.senders.Store(&rooms) }
+
 // Serve gives rooms everything that arrives from now on. It may be called before Start, and is called once.
 func (g *Group) Serve(rooms Rooms) {
 	g.linkMu.Lock()
@@ -108,6 +113,7 @@ func (g *Group) Serve(rooms Rooms) {
 			welcomed(rooms, c, w)
 		}
 	}
+	g.Outcomes(rooms)
 	g.rooms.Store(&rooms)
 }
 
@@ -266,8 +272,8 @@ func (g *Group) Down(c *evapi.Conn, _ error) {
 
 // Drained implements evapi.DrainHandler.
 func (g *Group) Drained(*evapi.Conn) {
-	if rooms := g.serving(); rooms != nil {
-		rooms.Drained()
+	if rooms := g.senders.Load(); rooms != nil {
+		(*rooms).Drained()
 	}
 }
 
@@ -327,8 +333,8 @@ func (g *Group) Result(_ *evapi.Conn, r evapi.Result) {
 	if g.probes.result(r) {
 		return
 	}
-	if rooms := g.serving(); rooms != nil {
-		rooms.Result(r)
+	if rooms := g.senders.Load(); rooms != nil {
+		(*rooms).Result(r)
 	}
 }
 

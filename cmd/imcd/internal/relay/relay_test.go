@@ -82,6 +82,19 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
+// TestOutcomesWhileLoading: rooms that are being loaded, and so get no message yet, get the outcomes of their copies.
+func TestOutcomesWhileLoading(t *testing.T) {
+	g := group(t)
+	rooms := &counter{}
+	g.Result(g.conns[0], evapi.Result{}) // nobody has sent a copy
+	g.Outcomes(rooms)
+	g.Result(g.conns[0], evapi.Result{})
+	g.Message(&evapi.Message{Conn: g.conns[0]})
+	if rooms.messages.Load() != 0 || rooms.results.Load() != 1 {
+		t.Errorf("%d messages, %d outcomes", rooms.messages.Load(), rooms.results.Load())
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	if err := reg.Register(group(t).Collector()); err != nil {
