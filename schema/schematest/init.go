@@ -45,19 +45,34 @@ func (p *Postgres) init(ctx context.Context) error {
 			}
 		}
 	}
-	cmd, err := p.command(ctx, "initdb", "-D", filepath.Join(p.dir, "data"), "-U", User, "--pwfile", secret,
-		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+	return p.makeFiles(ctx, secret)
+}
+
+// makeFiles makes data/: as a copy of another server's, which was never started, or by initdb. secret is a file with
+// the password.
+func (p *Postgres) makeFiles(ctx context.Context, secret string) error {
+	data := filepath.Join(p.dir, "data")
+	program, args := "initdb", []string{"-D", data, "-U", User, "--pwfile", secret, "--auth=scram-sha-256",
+		"--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"}
+	if p.template != "" {
+		program, args = "cp", []string{"-R", p.template, data}
+	}
+	cmd, err := p.command(ctx, program, args...)
 	if err != nil {
 		return err
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, out)
+		return fmt.Errorf("%s: %w: %s", program, err, out)
 	}
-	return p.configure(cred)
+	return nil
 }
 
 // configure appends to the postgresql.conf that initdb made.
-func (p *Postgres) configure(cred *syscall.Credential) error {
+func (p *Postgres) configure() error {
+	cred, err := credential()
+	if err != nil {
+		return err
+	}
 	settings := map[string]string{
 		"listen_addresses": "127.0.0.1", "port": strconv.Itoa(p.port),
 		"unix_socket_directories": p.SocketDir(), "logging_collector": "off",
@@ -94,7 +109,10 @@ func (p *Postgres) command(ctx context.Context, program string, args ...string) 
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, program), args...)
+	if path := filepath.Join(p.bin, program); program != "cp" {
+		program = path
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = p.dir
 	// Settings for clients in our environment are not meant for this server.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "PG") })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -24,6 +25,20 @@ type shared struct {
 
 	mu   sync.Mutex
 	made int // databases, by mu
+
+	initOnce sync.Once
+	initDir  string // holds data/ of a server that was never started; by initOnce
+	initErr  error  // by initOnce
+}
+
+// template returns the data/ of a server that was never started: a copy of it takes less than initdb does.
+func (s *shared) template() (string, error) {
+	s.initOnce.Do(func() {
+		if s.initDir, s.initErr = os.MkdirTemp("", "imcd-postgres-"); s.initErr == nil {
+			_, s.initErr = newPostgres(context.Background(), s.initDir, "", Options{})
+		}
+	})
+	return filepath.Join(s.initDir, "data"), s.initErr
 }
 
 // Main runs a package's tests, ends the shared servers and exits; with failure
@@ -51,7 +66,10 @@ func (s *shared) start() (*Postgres, error) {
 		if s.dir, s.err = os.MkdirTemp("", "imcd-postgres-"); s.err != nil {
 			return
 		}
-		s.pg, s.err = StartPostgres(context.Background(), s.dir, Options{})
+		var template string
+		if template, s.err = s.template(); s.err == nil {
+			s.pg, s.err = startPostgres(context.Background(), s.dir, template, Options{})
+		}
 	})
 	return s.pg, s.err
 }
@@ -61,11 +79,11 @@ func (s *shared) stop() error {
 	if s.pg != nil {
 		s.pg.Stop()
 	}
-	if s.dir == "" {
-		return nil
-	}
-	if err := os.RemoveAll(s.dir); err != nil {
-		return fmt.Errorf("remove the shared PostgreSQL: %w", err)
+	s.initOnce.Do(func() {})
+	for _, dir := range []string{s.dir, s.initDir} {
+		if err := os.RemoveAll(dir); err != nil { // no error if it is empty
+			return fmt.Errorf("remove the shared PostgreSQL: %w", err)
+		}
 	}
 	return nil
 }
@@ -113,7 +131,11 @@ func New(t testing.TB, opts Options) *Postgres {
 			t.Error(err)
 		}
 	})
-	pg, err := StartPostgres(t.Context(), dir, opts)
+	template, err := server.template()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pg, err := startPostgres(t.Context(), dir, template, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,10 +36,11 @@ type Options struct {
 
 // Postgres is a running server. Its methods are safe for concurrent use.
 type Postgres struct {
-	dir  string // holds data/, sock/, log and secrets
-	bin  string // folder of the programs
-	port int
-	opts Options
+	dir      string // holds data/, sock/, log and secrets
+	template string // data/ of a server that was never started, to begin with; empty: initdb makes one
+	bin      string // folder of the programs
+	port     int
+	opts     Options
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd     // by mu; nil when the server is stopped
@@ -51,6 +52,26 @@ type Postgres struct {
 // PostgreSQL refuses to run as root. The server ends with this process at the
 // latest.
 func StartPostgres(ctx context.Context, dir string, opts Options) (*Postgres, error) {
+	return startPostgres(ctx, dir, "", opts)
+}
+
+// startPostgres is StartPostgres with the data/ of a server that was never started, if template names one.
+func startPostgres(ctx context.Context, dir, template string, opts Options) (*Postgres, error) {
+	p, err := newPostgres(ctx, dir, template, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.configure(); err != nil {
+		return nil, err
+	}
+	if err := p.start(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// newPostgres makes the files of a server, with the settings that initdb writes.
+func newPostgres(ctx context.Context, dir, template string, opts Options) (*Postgres, error) {
 	bin, err := findPrograms()
 	if err != nil {
 		return nil, err
@@ -58,17 +79,11 @@ func StartPostgres(ctx context.Context, dir string, opts Options) (*Postgres, er
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("folder of PostgreSQL: %w", err)
 	}
-	p := &Postgres{dir: dir, bin: bin, opts: opts}
+	p := &Postgres{dir: dir, template: template, bin: bin, opts: opts}
 	if p.port, err = freePort(); err != nil {
 		return nil, err
 	}
-	if err := p.init(ctx); err != nil {
-		return nil, err
-	}
-	if err := p.start(ctx); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, p.init(ctx)
 }
 
 // findPrograms looks where Debian puts PostgreSQL, newest first, then in PATH.

@@ -10,6 +10,7 @@ import (
 
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
+	"imcd/schema/schematest"
 )
 
 // Main builds programs into a folder, whose name it writes to bin, runs the tests of a package, and removes the folder.
@@ -24,7 +25,7 @@ func Main(m *testing.M, bin *string, build func(ctx context.Context, dir string)
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	schematest.Main(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))
