@@ -4,6 +4,7 @@
 import { Chart } from "./chart.js";
 import { $, bytes, count, el, fill, rate, seconds, short, since, text } from "./dom.js";
 import { Feed } from "./feed.js";
+import { showFleet } from "./fleet.js";
 import { Link } from "./link.js";
 import { measure, RoomRates } from "./meter.js";
 import { Room } from "./room.js";
@@ -76,6 +77,7 @@ async function refresh() {
     drawMeasured(now, m);
     state.last = now;
   }
+  await showFleet(link, Date.parse(now.time));
 }
 
 function drawState(o) {
