@@ -69,11 +69,42 @@ func (f *fleet) start(ctx context.Context, set *settings) error {
 	if err := f.startPostgres(ctx); err != nil {
 		return err
 	}
-	f.say("One Kamailio, and %d imcd on this database: imcd 1 has the rooms, the others are spares.", fleetSize)
+	f.say("Two Kamailios, as on two hosts, which pass requests on to each other. imcd 1 and 2 are beside Kamailio 1, and\n"+
+		"imcd 3 beside Kamailio 2. All %d work on this database: imcd 1 has the rooms, the others are spares.", fleetSize)
+	if err := f.startHosts(ctx, set); err != nil {
+		return err
+	}
+	var err error
+	f.crowd, err = chatter.New(ctx, chatter.Options{Domain: fleetDomain, Rooms: fleetRooms, Rate: fleetRate,
+		Proxies: []string{f.imcd[0].Kamailio().SIPAddr(), f.imcd[fleetSize-1].Kamailio().SIPAddr()}})
+	if err != nil {
+		return err
+	}
+	f.undo = append(f.undo, f.crowd.Close)
+	if err := f.crowd.Enter(ctx); err != nil {
+		return err
+	}
+	f.say("Six SIP phones, three at each Kamailio, make three rooms and talk in them, %d messages a second. Each message\n"+
+		"has an answer: 200 means that it is stored and will be delivered. A phone that is not answered so says it again.",
+		fleetRate)
+	return nil
+}
+
+// startHosts starts two Kamailios, and the last imcd beside the second one.
+func (f *fleet) startHosts(ctx context.Context, set *settings) error {
+	kamailios, err := stack.Hosts(2)
+	if err != nil {
+		return err
+	}
 	for i := range fleetSize {
-		opts := stack.Options{Binary: set.imcd, DBURL: schematest.Hosts("imcd", f.primary, f.standby)}
-		if i > 0 {
-			opts.Beside, opts.Spare = f.imcd[0], true
+		opts := stack.Options{Binary: set.imcd, DBURL: schematest.Hosts("imcd", f.primary, f.standby), Spare: i > 0}
+		switch i {
+		case 0:
+			opts.Kamailio = kamailios[0]
+		case fleetSize - 1:
+			opts.Kamailio = kamailios[1]
+		default:
+			opts.Beside = f.imcd[0]
 		}
 		s, err := stack.Start(ctx, opts)
 		if err != nil {
@@ -82,18 +113,6 @@ func (f *fleet) start(ctx context.Context, set *settings) error {
 		f.undo = append(f.undo, s.Stop)
 		f.imcd = append(f.imcd, s)
 	}
-	var err error
-	f.crowd, err = chatter.New(ctx, chatter.Options{Domain: fleetDomain, Rooms: fleetRooms, Rate: fleetRate,
-		Proxies: []string{f.imcd[0].Kamailio().SIPAddr()}})
-	if err != nil {
-		return err
-	}
-	f.undo = append(f.undo, f.crowd.Close)
-	if err := f.crowd.Enter(ctx); err != nil {
-		return err
-	}
-	f.say("Six SIP phones make three rooms and talk in them, %d messages a second. Each message has an answer:\n"+
-		"200 means that it is stored and will be delivered. A phone that is not answered so says it again.", fleetRate)
 	return nil
 }
 
@@ -152,6 +171,9 @@ func (f *fleet) faults(ctx context.Context) error {
 	if err := f.imcd[owner].SignalImcd(syscall.SIGCONT); err != nil {
 		return err
 	}
+	if err := f.killKamailio(ctx); err != nil {
+		return err
+	}
 	f.say("\nThe first PostgreSQL server is killed, the second one takes its place.")
 	return f.fail(ctx, func() error {
 		f.primary.Kill()
@@ -170,6 +192,32 @@ func (f *fleet) killOwner(ctx context.Context) error {
 	}
 	f.say("imcd %d is started again, as a spare.", owner+1)
 	return f.imcd[owner].LaunchImcd()
+}
+
+// killKamailio kills the Kamailio of the imcd that has the rooms, and starts it again once an imcd at the other one
+// has them.
+func (f *fleet) killKamailio(ctx context.Context) error {
+	owner, err := f.owner(ctx)
+	if err != nil {
+		return err
+	}
+	killed, n := f.imcd[owner].Kamailio(), 1+owner/(fleetSize-1)
+	f.say("\nkill -9 Kamailio %d, beside which imcd %d has the rooms. Its phones cannot send until it is back.", n, owner+1)
+	err = f.fail(ctx, func() error {
+		err := killed.Kill()
+		for err == nil && f.imcd[owner].Kamailio() == killed {
+			owner, err = f.owner(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f.say("Kamailio %d is started again, and its phones register there again.", n)
+	if err := killed.Start(ctx); err != nil {
+		return err
+	}
+	return f.crowd.Register(ctx)
 }
 
 // fail does something bad, and tells how the talk goes on.

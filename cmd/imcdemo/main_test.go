@@ -45,7 +45,7 @@ func TestFleet(t *testing.T) {
 	if code != exitOK || stderr.Len() > 0 || !strings.HasSuffix(stdout.String(), "Nothing was lost.\n") {
 		t.Errorf("exit code %d\n%s%s", code, stdout.String(), stderr.String())
 	}
-	if n := strings.Count(stdout.String(), "No room was without a 200 for longer than"); n != fleetSize+2 {
+	if n := strings.Count(stdout.String(), "No room was without a 200 for longer than"); n != fleetSize+3 {
 		t.Errorf("%d faults\n%s", n, stdout.String())
 	}
 }
