@@ -31,18 +31,19 @@ const (
 	BeforeCommit Moment = iota // the server does not get the message, and ends what was open
 	AfterCommit                // the server has committed, and its answer does not arrive
 	LateCommit                 // as BeforeCommit, but the server gets the message with Release
+	HeldCommit                 // nothing is cut: the server gets the message with Release
 )
 
 // Cut is one cut. Its channels are closed.
 type Cut struct {
 	moment  Moment
 	has     []byte
-	Done    chan struct{} // the connection is cut; closed before the client can know it
+	Done    chan struct{} // the connection is cut, or held; closed before the client can know it
 	release chan struct{}
 	Settled chan struct{} // of LateCommit: the server has answered the message after Release
 }
 
-// Release lets the server have the message of a LateCommit.
+// Release lets the server have the message of a LateCommit or HeldCommit.
 func (c *Cut) Release() { close(c.release) }
 
 // NewCutter starts a Cutter for one test.
@@ -68,6 +69,8 @@ func NewCutter(t testing.TB, pg *Postgres) *Cutter {
 	})
 	return c
 }
+
+func (c *Cutter) addr() string { return c.listen.Addr().String() }
 
 // URL returns the db_url of a database behind the Cutter.
 func (c *Cutter) URL(database string) string {
@@ -142,7 +145,7 @@ func (c *Cutter) pass(client, server net.Conn) {
 			held.Unlock()
 			ready := len(message) == 6 && message[0] == 'Z' && message[5] == 'I' // ReadyForQuery, no transaction open
 			switch {
-			case now == nil:
+			case now == nil || now.moment == HeldCommit:
 				if _, err := client.Write(message); err != nil {
 					_ = server.Close() // nobody listens any more
 					return
@@ -181,8 +184,14 @@ func (c *Cutter) pass(client, server net.Conn) {
 				}
 				_, _ = server.Write(rest) // the server may have ended it
 				both.Wait()
+			case HeldCommit:
+				close(now.Done)
+				select {
+				case <-now.release:
+				case <-c.over:
+				}
 			}
-			if now.moment != AfterCommit {
+			if now.moment != AfterCommit && now.moment != HeldCommit {
 				break
 			}
 		}

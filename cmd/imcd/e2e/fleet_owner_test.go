@@ -19,6 +19,10 @@ import (
 // fails and another one is there.
 const takeoverSilence = 2 * time.Second
 
+// settleTime is how long copies may arrive after the last message was answered. A copy whose outcome is lost would be
+// waited for until result_timeout, 15 s, and all later ones of its member with it.
+const settleTime = 8 * time.Second
+
 // startTwo starts a crowd at one Kamailio with two imcd, each with a network of its own to the database. opts are
 // further options of both.
 func startTwo(t *testing.T, b *stacktest.Binary, opts stack.Options) *fleet {
@@ -29,6 +33,15 @@ func startTwo(t *testing.T, b *stacktest.Binary, opts stack.Options) *fleet {
 func startFleet(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
+	f.startImcd(t, b, n, opts)
+	f.talk(t, rooms)
+	return f
+}
+
+// startImcd starts n imcd at one Kamailio. The first one has the rooms.
+func (f *fleet) startImcd(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) {
+	t.Helper()
+	opts.Kamailio = controlled(opts.Kamailio)
 	for i := range n {
 		opts.Binary, opts.DBURL = b.Path(t), f.between(t)
 		if i > 0 {
@@ -36,8 +49,6 @@ func startFleet(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) *f
 		}
 		f.imcd = append(f.imcd, start(t, "", opts))
 	}
-	f.talk(t, rooms)
-	return f
 }
 
 // takesOver waits until an imcd owns the rooms and more messages were answered.
@@ -59,10 +70,14 @@ func (f *fleet) judgeTakeovers(t *testing.T) {
 	if s := f.judge(t, f.primary); s.Took > takeoverSilence+f.crowd.Stall() {
 		t.Errorf("%s was silent for %v from %v on", s.Room, s.Took, s.From)
 	}
+	if f.settled > settleTime+f.crowd.Stall() {
+		t.Errorf("copies came for %v after the last message was answered", f.settled)
+	}
 }
 
 // TestFleetOwnerKilled: the owner is killed again and again, and starts again as the spare.
 func TestFleetOwnerKilled(t *testing.T) {
+	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{})
 	for round := range 3 {
 		f.killOwner(t, round%2)
@@ -92,6 +107,7 @@ func TestFleetOwnerUnseen(t *testing.T) {
 	case err == nil:
 		<-c.Done()
 	}
+	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{OwnPIDs: true})
 	if err := f.imcd[0].Kill9(); err != nil {
 		t.Fatal(err)
@@ -109,6 +125,7 @@ func TestFleetOwnerUnseen(t *testing.T) {
 // TestFleetOwnerStopped: each of three imcd is stopped and started again, as in an upgrade, twice. Nobody
 // hears anything else than 200.
 func TestFleetOwnerStopped(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, &plain, 3, stack.Options{})
 	for round := range 2 * len(f.imcd) {
 		s := f.imcd[round%len(f.imcd)]
@@ -132,6 +149,7 @@ const drainedLatency = time.Second
 // TestFleetDrained: an operator sends the rooms from one imcd to another, as often as the spare is ready. Nobody
 // hears anything else than 200.
 func TestFleetDrained(t *testing.T) {
+	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{})
 	for round := range 8 {
 		owner, spare := f.imcd[round%2], 1-round%2
@@ -150,6 +168,7 @@ func TestFleetDrained(t *testing.T) {
 
 // TestFleetAllKilled: all imcd are killed at once, and started again.
 func TestFleetAllKilled(t *testing.T) {
+	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{})
 	for _, s := range f.imcd {
 		if err := s.Kill9(); err != nil {
@@ -170,6 +189,7 @@ func TestFleetAllKilled(t *testing.T) {
 func TestFleetOwnerFrozen(t *testing.T) {
 	for _, frozen := range []time.Duration{1500 * time.Millisecond, 6 * time.Second} {
 		t.Run(frozen.String(), func(t *testing.T) {
+			t.Parallel()
 			f := startTwo(t, &plain, stack.Options{})
 			if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
@@ -190,6 +210,7 @@ func TestFleetOwnerFrozen(t *testing.T) {
 // TestFleetWithoutFence: an imcd that commits without a fence, and does not notice that it was replaced, is
 // found out when it was frozen.
 func TestFleetWithoutFence(t *testing.T) {
+	t.Parallel()
 	f := startTwo(t, &noFence, stack.Options{})
 	if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -228,6 +249,7 @@ func TestFleetOwnerCutOff(t *testing.T) {
 		"reset": func(p *schematest.Proxy) { p.Reset() },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := startTwo(t, &plain, stack.Options{})
 			f.networks[0].each(fault)
 			f.takesOver(t, 1)
@@ -240,6 +262,7 @@ func TestFleetOwnerCutOff(t *testing.T) {
 
 // TestFleetOwnerFarAway: the owner has a slow way to the database. It may be deposed for that or not.
 func TestFleetOwnerFarAway(t *testing.T) {
+	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{})
 	f.networks[0].each(func(p *schematest.Proxy) { p.Pass(300 * time.Millisecond) })
 	pause(t, outage)

@@ -18,7 +18,7 @@ const outage = 3 * time.Second
 func startOne(t *testing.T, b *stacktest.Binary) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
-	f.imcd = []*stack.Stack{start(t, "", stack.Options{Binary: b.Path(t), DBURL: f.between(t)})}
+	f.startImcd(t, b, 1, stack.Options{})
 	f.talk(t, rooms)
 	return f
 }

@@ -15,6 +15,7 @@ import (
 // TestFleetRegistersElsewhere: a member comes back at the host whose imcd does not have the rooms, and gets at once
 // what was said meanwhile.
 func TestFleetRegistersElsewhere(t *testing.T) {
+	t.Parallel()
 	const room = "chat-elsewhere"
 	url := schematest.NewDatabase(t)
 	hosts := twoHosts(t, func(int) string { return url })

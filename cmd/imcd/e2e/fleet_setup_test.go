@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"imcd/cmd/internal/judge"
 	"imcd/cmd/internal/stack"
 	"imcd/engine/store"
+	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
@@ -34,6 +37,10 @@ type fleet struct {
 	imcd             []*stack.Stack
 	rate             int       // messages a second; 0: fleetRate
 	networks         []network // of each imcd to the servers; nobody else uses them
+	// cutter is the way of the first imcd to the primary, instead of its network; nil: none.
+	cutter *schematest.Cutter
+	// settled is for how long copies arrived after the last message was answered.
+	settled time.Duration
 }
 
 // quietRoom is a room in which the crowd says nothing.
@@ -46,6 +53,9 @@ type network [2]*schematest.Proxy
 func (f *fleet) between(t *testing.T) (url string) {
 	n := network{schematest.NewProxy(t, f.primary), schematest.NewProxy(t, f.standby)}
 	f.networks = append(f.networks, n)
+	if f.cutter != nil && len(f.networks) == 1 {
+		return schematest.Hosts("imcd", f.cutter, n[1]) + "?sslmode=disable"
+	}
 	return schematest.Hosts("imcd", n[0], n[1])
 }
 
@@ -141,7 +151,36 @@ func (f *fleet) evidence(t *testing.T, pg server) *judge.Evidence {
 	if err := db.Read(kit.Context(t), e); err != nil {
 		t.Fatal(err)
 	}
+	asked := make(map[*evapitest.Kamailio]bool)
+	for _, s := range f.imcd {
+		if k := s.Kamailio(); !asked[k] && k.Running() {
+			asked[k] = true
+			e.Left = append(e.Left, unanswered(t, k)...)
+		}
+	}
 	return e
+}
+
+// controlled lets tests ask a Kamailio for its tables.
+func controlled(o evapitest.Options) evapitest.Options {
+	o.Local += "loadmodule \"ctl.so\"\n"
+	return o
+}
+
+// unanswered are the requests that a controlled Kamailio takes for unanswered.
+func unanswered(t *testing.T, k *evapitest.Kamailio) (list []string) {
+	t.Helper()
+	out, err := exec.CommandContext(kit.Context(t), "kamcmd", "-s", filepath.Join(k.Dir(), "kamailio_ctl"),
+		"htable.dump", "imcp").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if _, name, is := strings.Cut(line, "name: "); is {
+			list = append(list, "imcp "+strings.TrimSpace(name))
+		}
+	}
+	return list
 }
 
 // judge ends the talk, and compares what phones saw with what is stored at pg. It returns the longest
@@ -149,10 +188,11 @@ func (f *fleet) evidence(t *testing.T, pg server) *judge.Evidence {
 func (f *fleet) judge(t *testing.T, pg server) judge.Silence {
 	t.Helper()
 	f.crowd.Hush()
-	log := f.crowd.Log()
+	log, hushed := f.crowd.Log(), time.Now()
 	if err := f.crowd.Settle(kit.Context(t)); err != nil {
 		t.Error(err)
 	}
+	f.settled = time.Since(hushed)
 	e := f.evidence(t, pg)
 	if err := judge.Judge(e).Err(); err != nil || !e.Audited {
 		t.Errorf("audited %v: %v", e.Audited, err)
@@ -161,9 +201,10 @@ func (f *fleet) judge(t *testing.T, pg server) judge.Silence {
 	took := log.Latencies()
 	longest := f.crowd.Silences()[0]
 	t.Logf("%d messages are stored, %d copies arrived, %d of them again; answers %v; median %v, 99 %% below %v; "+
-		"the longest silence is %v, in %s, and the machine stood for %v", len(e.Stored), copies, copies-firsts, log.Codes(),
+		"the longest silence is %v, in %s, copies came for %v after the last answer, and the machine stood for %v",
+		len(e.Stored), copies, copies-firsts, log.Codes(),
 		took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond),
-		longest.Took.Round(time.Millisecond), strings.TrimPrefix(longest.Room, "sip:"),
+		longest.Took.Round(time.Millisecond), strings.TrimPrefix(longest.Room, "sip:"), f.settled.Round(time.Millisecond),
 		f.crowd.Stall().Round(time.Millisecond))
 	if n := f.crowd.Dropped(); n > 0 {
 		t.Errorf("%d messages were not said", n)

@@ -36,6 +36,7 @@ type reply struct {
 func TestFrozen(t *testing.T) {
 	for name, size := range map[string]int{"small": 100, "40KB": 40 << 10} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, "sqlite", stack.Options{})
 			freeze(t, s, strings.Repeat("x", size))
 		})

@@ -15,7 +15,7 @@ import (
 // collect waits until everything is delivered and compares who got what with
 // what the step expects. After a crash in the step, things may be missing.
 func (p *play) collect(ctx context.Context, s *Step, callID string, lossy bool) error {
-	if err := p.Stack.Idle(ctx); err != nil {
+	if err := p.idle(ctx); err != nil {
 		return err
 	}
 	missing := slices.Clone(s.Expect)
@@ -159,7 +159,7 @@ func (p *play) end(ctx context.Context) error {
 			return fmt.Errorf("%s: after %q: %w", p.c.File, p.c.Title, err)
 		}
 	}
-	if err := p.Stack.Idle(ctx); err != nil {
+	if err := p.idle(ctx); err != nil {
 		return err
 	}
 	for _, a := range p.agents {

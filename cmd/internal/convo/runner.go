@@ -47,7 +47,9 @@ type Watcher struct {
 // Runner plays conversations, one after the other, on one system.
 type Runner struct {
 	Stack *stack.Stack
-	Watch Watcher
+	// Beside are the other imcd of its fleet; nil: none. Users are at the Kamailios of all of them in turn.
+	Beside []*stack.Stack
+	Watch  Watcher
 	// Crash chooses when imcd is killed; nil: never.
 	Crash func(c *Conversation, step int) Crash
 
@@ -121,17 +123,31 @@ func (r *Runner) agent(u *User) (*agent, error) {
 	if a := r.agents[key]; a != nil {
 		return a, nil
 	}
-	cfg := evapitest.UAConfig{User: u.Name, Domain: u.Domain}
+	cfg := evapitest.UAConfig{User: u.Name, Domain: u.Domain, AnswerVia: len(r.Beside) > 0}
 	if u.TCP {
 		cfg.Transport = "tcp"
 	}
-	ua, err := r.Stack.Agent(cfg)
+	all := r.all()
+	ua, err := all[len(r.agents)%len(all)].Agent(cfg)
 	if err != nil {
 		return nil, err
 	}
 	a := &agent{UA: ua, gone: true}
 	r.agents[key] = a
 	return a, nil
+}
+
+// all are the imcd that the conversations are played at.
+func (r *Runner) all() []*stack.Stack { return append([]*stack.Stack{r.Stack}, r.Beside...) }
+
+// idle waits until all imcd have delivered everything.
+func (r *Runner) idle(ctx context.Context) error {
+	for _, s := range r.all() {
+		if err := s.Idle(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *agent) come(ctx context.Context) error {
