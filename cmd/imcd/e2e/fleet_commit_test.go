@@ -13,7 +13,6 @@ import (
 // open then and has its fence locked. The spare waits for that no longer than for another frozen one, and what was not
 // committed is not committed later.
 func TestFleetFrozenInCommit(t *testing.T) {
-	t.Parallel()
 	f, rooms := startPair(t)
 	f.cutter = schematest.NewCutter(t, f.primary)
 	f.startImcd(t, &plain, 2, stack.Options{})

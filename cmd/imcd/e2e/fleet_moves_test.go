@@ -62,7 +62,6 @@ func shardOf(room string) int64 {
 
 // TestFleetMoves: shards go from one of three imcd to another while people talk. Nobody hears anything else than 200.
 func TestFleetMoves(t *testing.T) {
-	t.Parallel()
 	f := startFleet(t, &plain, 3, stack.Options{})
 	for i := range fleetMoves {
 		shard := shardOf(names("chat-f", fleetRooms)[i%fleetRooms])
@@ -79,7 +78,6 @@ func TestFleetMoves(t *testing.T) {
 
 // TestFleetPartKilled: one of three imcd, which share the rooms, is killed.
 func TestFleetPartKilled(t *testing.T) {
-	t.Parallel()
 	f := startFleet(t, &plain, 3, stack.Options{})
 	for i, room := range names("chat-f", fleetRooms) {
 		f.move(t, shardOf(room), i%len(f.imcd))

@@ -77,7 +77,6 @@ func (f *fleet) judgeTakeovers(t *testing.T) {
 
 // TestFleetOwnerKilled: the owner is killed again and again, and starts again as the spare.
 func TestFleetOwnerKilled(t *testing.T) {
-	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{})
 	for round := range 3 {
 		f.killOwner(t, round%2)
@@ -107,7 +106,6 @@ func TestFleetOwnerUnseen(t *testing.T) {
 	case err == nil:
 		<-c.Done()
 	}
-	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{OwnPIDs: true})
 	if err := f.imcd[0].Kill9(); err != nil {
 		t.Fatal(err)
@@ -125,7 +123,6 @@ func TestFleetOwnerUnseen(t *testing.T) {
 // TestFleetOwnerStopped: each of three imcd is stopped and started again, as in an upgrade, twice. Nobody
 // hears anything else than 200.
 func TestFleetOwnerStopped(t *testing.T) {
-	t.Parallel()
 	f := startFleet(t, &plain, 3, stack.Options{})
 	for round := range 2 * len(f.imcd) {
 		s := f.imcd[round%len(f.imcd)]
@@ -149,7 +146,6 @@ const drainedLatency = time.Second
 // TestFleetDrained: an operator sends the rooms from one imcd to another, as often as the spare is ready. Nobody
 // hears anything else than 200.
 func TestFleetDrained(t *testing.T) {
-	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{})
 	for round := range 8 {
 		owner, spare := f.imcd[round%2], 1-round%2
@@ -168,7 +164,6 @@ func TestFleetDrained(t *testing.T) {
 
 // TestFleetAllKilled: all imcd are killed at once, and started again.
 func TestFleetAllKilled(t *testing.T) {
-	t.Parallel()
 	f := startTwo(t, &plain, stack.Options{})
 	for _, s := range f.imcd {
 		if err := s.Kill9(); err != nil {
@@ -189,7 +184,6 @@ func TestFleetAllKilled(t *testing.T) {
 func TestFleetOwnerFrozen(t *testing.T) {
 	for _, frozen := range []time.Duration{1500 * time.Millisecond, 6 * time.Second} {
 		t.Run(frozen.String(), func(t *testing.T) {
-			t.Parallel()
 			f := startTwo(t, &plain, stack.Options{})
 			if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
@@ -249,7 +243,6 @@ func TestFleetOwnerCutOff(t *testing.T) {
 		"reset": func(p *schematest.Proxy) { p.Reset() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			f := startTwo(t, &plain, stack.Options{})
 			f.networks[0].each(fault)
 			f.takesOver(t, 1)

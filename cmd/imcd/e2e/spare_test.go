@@ -85,7 +85,6 @@ func TestSpare(t *testing.T) {
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			ctx := kit.Within(t, 2*time.Minute)
 			const room = "sip:chat-a@x"
 			url := schematest.NewDatabase(t)
