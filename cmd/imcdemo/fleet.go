@@ -69,7 +69,7 @@ func (f *fleet) start(ctx context.Context, set *settings) error {
 	if err := f.startPostgres(ctx); err != nil {
 		return err
 	}
-	f.say("Two Kamailios, as on two hosts, which pass requests on to each other. imcd 1 and 2 are beside Kamailio 1, and\n"+
+	f.say("Two Kamailios, as on two hosts, which pass requests on to each other. imcd 1 and 2 are beside Kamailio 1,\n"+
 		"imcd 3 beside Kamailio 2. All %d work on this database: imcd 1 has the rooms, the others are spares.", fleetSize)
 	if err := f.startHosts(ctx, set); err != nil {
 		return err
@@ -84,9 +84,9 @@ func (f *fleet) start(ctx context.Context, set *settings) error {
 	if err := f.crowd.Enter(ctx); err != nil {
 		return err
 	}
-	f.say("Six SIP phones, three at each Kamailio, make three rooms and talk in them, %d messages a second. Each message\n"+
-		"has an answer: 200 means that it is stored and will be delivered. A phone that is not answered so says it again.",
-		fleetRate)
+	f.say("Six SIP phones, three at each Kamailio, make three rooms and talk in them, %d messages a second. Each\n"+
+		"message has an answer: 200 means that it is stored and will be delivered. A phone that is not answered so\n"+
+		"says it again.", fleetRate)
 	return nil
 }
 
@@ -202,7 +202,8 @@ func (f *fleet) killKamailio(ctx context.Context) error {
 		return err
 	}
 	killed, n := f.imcd[owner].Kamailio(), 1+owner/(fleetSize-1)
-	f.say("\nkill -9 Kamailio %d, beside which imcd %d has the rooms. Its phones cannot send until it is back.", n, owner+1)
+	f.say("\nkill -9 Kamailio %d, beside which imcd %d has the rooms. Its phones cannot send until it is back.",
+		n, owner+1)
 	err = f.fail(ctx, func() error {
 		err := killed.Kill()
 		for err == nil && f.imcd[owner].Kamailio() == killed {

@@ -61,8 +61,8 @@ func swallow(t *testing.T, addr string) (mend func()) {
 	return func() { rules("del") }
 }
 
-// cutSilence is how long no message of a room may be answered 2xx when the owner and its Kamailio do not hear each other
-// any more, though both live: 5 s until the owner takes the connection for dead, and what a dead Kamailio takes.
+// cutSilence is how long no message of a room may be answered 2xx when the owner and its Kamailio do not hear each
+// other any more, though both live: 5 s until the owner takes the connection for dead, and what a dead Kamailio takes.
 const cutSilence = 5*time.Second + hostSilence
 
 // TestFleetKamailioCutOff: the network swallows what the owner and its Kamailio say to each other. The imcd at the
