@@ -212,6 +212,9 @@ func (c *Conn) Send(cp Copy) error {
 			return err
 		}
 	}
+	if !cp.Out.isMessage() {
+		return ErrDown
+	}
 	return c.box.putCopy(cp, false)
 }
 

@@ -151,6 +151,7 @@
 //	  "dropped":N,"parked":N,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,
 //	  "time":"SEC.USEC","age":MS,"tries":N,"slot":N,"auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
+//	{"jsonrpc":"2.0","method":"imc.request","params":{as of imc.message}}
 //	{"jsonrpc":"2.0","method":"imc.receipt","params":{"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64","saved":N,"contact":"B64 Contact",
@@ -181,6 +182,12 @@
 // imc.registered has the headers of a REGISTER request, and what save() returned (Registration). An older
 // imc.cfg says "aor" alone. "ruid", "hash" and "left" are there with IMC_DIRECT only: how the location table
 // names the contact, the hash of its address of record there, and for how long it keeps it.
+//
+// imc.request is an INVITE, SUBSCRIBE, REFER or BYE to a room, or to the factory of rooms (IMC_NATIVE, "native" among
+// the features). It waits as a message does. Conn sends NOTIFY, INVITE and BYE of its own as it sends copies by SIP,
+// and by no other lane: imc-native.cfg looks up the device that the request URI, its GRUU, names, and relays the
+// request in a transaction. To the final response to an INVITE Conn sends the ACK (RFC 3261, 17.1.1); the dialog that a
+// 2xx has made comes with the Result, and belongs to the caller.
 //
 // imc.receipt is a MESSAGE with a receipt (message/imdn+xml) that Kamailio has answered 200 by
 // itself, without a transaction; it needs no answer. Above a rate, or when imcd has much to

@@ -26,7 +26,7 @@ const (
 // which may be ignored.
 var ErrUnknownEvent = errors.New("evapi: unknown event")
 
-// Event is one frame from Kamailio: *WelcomeEvent, PongEvent, *Message, *Receipt, ErrorEvent,
+// Event is one frame from Kamailio: *WelcomeEvent, PongEvent, *Message, *RequestEvent, *Receipt, ErrorEvent,
 // RegistrationsEvent, Registration, GoneEvent, FullEvent or *Call. Message and Call have no Conn yet.
 type Event interface{ event() }
 
@@ -64,6 +64,9 @@ type RegistrationsEvent struct {
 	Reported bool  // its script has reported one, by imc.registered
 }
 
+// RequestEvent is imc.request: a request for a room that is no MESSAGE, which waits in the same way.
+type RequestEvent struct{ Message *Message }
+
 // GoneEvent is imc.gone: another engine has lost its connection to this Kamailio.
 type GoneEvent struct{ Engine string }
 
@@ -76,6 +79,7 @@ func (FullEvent) event() {}
 func (*WelcomeEvent) event() {}
 func (PongEvent) event()     {}
 func (*Message) event()      {}
+func (*RequestEvent) event() {}
 func (*Receipt) event()      {}
 func (ErrorEvent) event()    {}
 func (Registration) event()  {}
@@ -115,6 +119,12 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 	switch method {
 	case "imc.message":
 		return decodeMessage(params)
+	case "imc.request":
+		m, err := decodeMessage(params)
+		if err != nil {
+			return nil, err
+		}
+		return &RequestEvent{m}, nil
 	case "imc.receipt":
 		return decodeReceipt(params)
 	case "imc.pong":
@@ -188,7 +198,7 @@ func decodeWelcome(params json.RawMessage) (Event, error) {
 	return w, nil
 }
 
-func decodeMessage(params json.RawMessage) (Event, error) {
+func decodeMessage(params json.RawMessage) (*Message, error) {
 	var p struct {
 		TIndex   *int64
 		TLabel   *int64

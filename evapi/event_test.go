@@ -162,6 +162,7 @@ func TestDecodeEventErrors(t *testing.T) {
 		event("imc.pong", `{"id":"1","outcomes":"`+enc(strings.Repeat("x", 200))+` 200"}`),
 		event("imc.message", `{"tindex":1}`), event("imc.message", `{"tindex":1,"tlabel":2,"ruri":"","msg":17}`),
 		event("imc.message", `{"tindex":"1","tlabel":2,"ruri":"","msg":""}`),
+		event("imc.request", `{"tindex":1}`),
 		event("imc.error", `{"id":""}`), event("imc.registered", `{}`), event("imc.receipt", `{"ruri":""}`),
 		event("imc.receipt", `{"msg":""}`),
 		event("imc.receipt", `{"ruri":"","msg":"%"}`), event("imc.pong", `{"id":"1","dropped":-1}`), event("imc.call",
@@ -226,6 +227,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(event("imc.receipt", `{"ruri":"","msg":"`+enc(plainRequest)+`"}`)))
 	f.Add([]byte(event("imc.message", `{"tindex":7,"tlabel":2,"proto":"udp","src_ip":"::1","src_port":1,`+
 		`"auth_user":"","ruri":"","msg":"`+enc(plainRequest)+`"}`)))
+	f.Add([]byte(event("imc.request", `{"tindex":7,"tlabel":2,"ruri":"","msg":"`+enc(plainRequest)+`"}`)))
 	f.Add([]byte(event("imc.registered", `{"aor":"","saved":1,"contact":"`+enc("<sip:a@b>;expires=5")+
 		`","ruid":"u","hash":"7"}`)))
 	f.Fuzz(func(t *testing.T, in []byte) {

@@ -35,6 +35,7 @@ const (
 	// maxReason and maxUnsupported keep a reply small, in bytes.
 	maxReason      = 128
 	maxUnsupported = 256
+	maxReplyLines  = 1024
 )
 
 // appendReply appends the payload of imc.reply.
@@ -58,17 +59,48 @@ func appendReply(dst []byte, tx TxID, a Answer) ([]byte, error) {
 		dst = append(dst, paramSep...)
 	}
 	dst = base64.StdEncoding.AppendEncode(dst, []byte(reason))
+	lines, err := replyLines(&a)
+	if err != nil {
+		return nil, err
+	}
+	if len(lines) > 0 {
+		dst = append(dst, paramSep...)
+		dst = base64.StdEncoding.AppendEncode(dst, lines)
+	}
+	return append(dst, paramsEnd...), nil
+}
+
+// replyLines are the header lines of an answer, each with its CRLF.
+func replyLines(a *Answer) (lines []byte, err error) {
+	if n := len(a.Unsupported); n > maxUnsupported {
+		return nil, fmt.Errorf("%w: Unsupported has %d bytes, limit is %d", ErrTooLarge, n, maxUnsupported)
+	}
+	if n := len(a.Headers); n > maxReplyLines {
+		return nil, fmt.Errorf("%w: headers of a reply have %d bytes, limit is %d", ErrTooLarge, n, maxReplyLines)
+	}
 	if a.Unsupported != "" {
 		if err := checkValue("Unsupported", a.Unsupported); err != nil {
 			return nil, err
 		}
-		if n := len(a.Unsupported); n > maxUnsupported {
-			return nil, fmt.Errorf("%w: Unsupported has %d bytes, limit is %d", ErrTooLarge, n, maxUnsupported)
-		}
-		dst = append(dst, paramSep...)
-		dst = base64.StdEncoding.AppendEncode(dst, []byte("Unsupported: "+a.Unsupported+"\r\n"))
+		lines = append(lines, "Unsupported: "+a.Unsupported+"\r\n"...)
 	}
-	return append(dst, paramsEnd...), nil
+	for rest := a.Headers; rest != ""; {
+		line, after, ended := strings.Cut(rest, "\r\n")
+		name, value, ok := strings.Cut(line, ": ")
+		if !ended || !ok || !isToken(name) || isReserved(name) || isOfRoute(name) {
+			return nil, fmt.Errorf("evapi: reply: header %.64q: not to be set here", line)
+		}
+		if err := checkValue(name, value); err != nil {
+			return nil, err
+		}
+		rest = after
+	}
+	return append(lines, a.Headers...), nil
+}
+
+// isOfRoute reports whether the header is one of the way of a request.
+func isOfRoute(name string) bool {
+	return strings.EqualFold(name, "Route") || strings.EqualFold(name, "Record-Route") || strings.EqualFold(name, "Path")
 }
 
 // appendAnswer appends the payload of imc.answer.

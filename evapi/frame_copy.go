@@ -23,7 +23,8 @@ type Copy struct {
 	// Device is the GRUU of a device (see there), which alone gets the copy. It has no Dest. Empty: Kamailio sends
 	// it to all devices of To.
 	Device string
-	First  bool // answers: goes ahead of copies without it
+	Dialog *Dialog // of a BYE; nil: the request is outside of dialogs
+	First  bool    // answers: goes ahead of copies without it
 }
 
 const gruuParam = ";gr"
@@ -42,7 +43,8 @@ func appendURI(dst []byte, to, device string) []byte {
 		return append(dst, to...)
 	}
 	dst = append(append(dst, "sip:"...), device...)
-	return append(append(dst, to[strings.LastIndexByte(to, '@'):]...), gruuParam...)
+	host, _, _ := strings.Cut(to[strings.LastIndexByte(to, '@'):], ";") // to may be another GRUU of the device
+	return append(append(dst, host...), gruuParam...)
 }
 
 const (
@@ -74,7 +76,7 @@ func checkCopy(c *Copy) error {
 	if i := indexUnsafe(c.CallID); i >= 0 {
 		return fmt.Errorf("%w: byte %q in Call-ID", ErrBadCopy, c.CallID[i])
 	}
-	return nil
+	return c.Dialog.check()
 }
 
 // frameParts are the parts of a frame with one copy that all copies share.

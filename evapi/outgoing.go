@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type Header = sipmsg.Header
 
 // Content is the part of an outgoing MESSAGE that all copies share.
 type Content struct {
+	Method      string   // empty: MESSAGE; NOTIFY, INVITE or BYE, which only go by LaneSIP
 	From        string   // name-addr: `"Al" <sip:room@example.org>`; no tag
 	ContentType string   // empty: text/plain
 	Headers     []Header // added as they are; no From, To, Call-ID, Content-Length, Content-Type
@@ -52,6 +54,7 @@ func (e *SizeError) Unwrap() error { return ErrTooLarge }
 // request. Frames for Kamailio's evapi have other forms, which are made when a copy needs
 // them first. An Outgoing is immutable and safe for concurrent use.
 type Outgoing struct {
+	method  string // empty: MESSAGE
 	from    string // From of a request, between sipFrom and sipTag
 	rest    []byte // of a request: from Content-Type on
 	headers int    // bytes of rest that are the header lines after Call-ID, without Content-Length
@@ -77,6 +80,9 @@ func NewOutgoing(c Content) (*Outgoing, error) {
 		return nil, err
 	}
 	o := newOutgoing(&c)
+	if !o.isMessage() {
+		return o, o.checkDatagram()
+	}
 	// tm.t_uac_start damages headers with "!", crashes over some, and drops NULs: see the
 	// package doc.
 	if o.bySend = bytes.IndexByte(o.headerLines(), '!') >= 0 || bytes.IndexByte(c.Body, 0) >= 0; o.bySend {
@@ -100,7 +106,7 @@ const (
 
 // newOutgoing puts the SIP request together.
 func newOutgoing(c *Content) *Outgoing {
-	o := &Outgoing{from: sipFrom + c.From + sipTag, body: len(c.Body), origin: c.Origin}
+	o := &Outgoing{method: c.Method, from: sipFrom + c.From + sipTag, body: len(c.Body), origin: c.Origin}
 	size := len(typeHeader) + len(c.ContentType) + len("\r\n") + len(c.Body) +
 		len(lengthHeader) + lengthDigits + len("\r\n\r\n")
 	for i := range c.Headers {
@@ -179,6 +185,9 @@ func (o *Outgoing) checkSendLimits() error {
 
 // checkContent refuses a value that could add or hide a header.
 func checkContent(c *Content) error {
+	if !slices.Contains(otherMethods, c.Method) {
+		return fmt.Errorf("evapi: Method %.32q is not MESSAGE, NOTIFY, INVITE or BYE", c.Method)
+	}
 	if err := checkValue("From", c.From); err != nil {
 		return err
 	}

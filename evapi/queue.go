@@ -7,6 +7,7 @@ type entry struct {
 	callID string
 	dest   string // Copy.Dest
 	device string // Copy.Device
+	dialog *Dialog
 
 	payload []byte
 	first   bool // Copy.First

@@ -89,6 +89,8 @@ func (s *session) noteTime(ev Event) {
 	switch ev := ev.(type) {
 	case *Message:
 		ev.Age += s.clock.age(ev.sent, ev.Received)
+	case *RequestEvent:
+		ev.Message.Age += s.clock.age(ev.Message.sent, ev.Message.Received)
 	case PongEvent:
 		now := time.Now()
 		if win := s.awaits(ev.ID); win != nil {
@@ -125,6 +127,10 @@ func (s *session) dispatch(ev Event) {
 		c.count.messages.Add(1)
 		ev.Conn = c
 		c.handler.Message(ev)
+	case *RequestEvent:
+		c.count.messages.Add(1)
+		ev.Message.Conn = c
+		c.request(ev.Message)
 	case *Receipt:
 		c.count.receipts.Add(1)
 		c.handler.Receipt(ev)

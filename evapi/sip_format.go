@@ -45,7 +45,8 @@ const (
 	sipVia   = " SIP/2.0\r\nVia: SIP/2.0/UDP "
 	sipTo    = "\r\nTo: <"
 	sipCall  = ">\r\nCall-ID: "
-	sipCSeq  = "\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n"
+	sipCSeq  = "\r\nCSeq: 1 MESSAGE\r\n" + sipHops
+	sipHops  = "Max-Forwards: 70\r\n"
 	sipFixed = 256 // of the above and of the Via, at most
 )
 
@@ -57,7 +58,7 @@ func (o *Outgoing) sipSize(to, callID int) int {
 
 // size is the length of the request, at most.
 func (tx *sipTx) size() int {
-	return tx.out.sipSize(len(tx.to), len(tx.callID)) + destSize(tx.dest) + deviceSize(tx.device)
+	return tx.out.sipSize(len(tx.to), len(tx.callID)) + destSize(tx.dest) + deviceSize(tx.device) + tx.dialog.size()
 }
 
 // appendRequest appends the request of a transaction; through if Kamailio passes it on as
@@ -65,6 +66,9 @@ func (tx *sipTx) size() int {
 // is: with the same tag, a copy that is sent again would be a loop for a recipient that
 // still has the first (RFC 3261, 8.2.2.2).
 func (f *sipFormat) appendRequest(dst []byte, tx *sipTx, through bool) []byte {
+	if !tx.out.isMessage() {
+		return f.appendOther(dst, tx, tx.out.method, tx.branch, tx.dialog)
+	}
 	dst = append(dst, "MESSAGE "...)
 	dst = appendURI(dst, tx.to, tx.device)
 	if through {

@@ -59,6 +59,7 @@ type sipLink struct {
 	wanted  bool   // first or rest was full
 	pending sipTransactions
 	flow    sipFlow
+	acks    acks          // of INVITEs that have ended
 	gave    time.Time     // since when copies have given way; zero: they do not
 	noViaAt time.Time     // when the log said last that responses have no Via
 	probing uint64        // branch of the probe; 0: none
@@ -183,14 +184,14 @@ func (l *sipLink) forget() {
 
 // put queues a checked copy.
 func (l *sipLink) put(cp *Copy) error {
-	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destSize(cp.Dest)+deviceSize(cp.Device) > maxDatagram {
+	if cp.Out.sipSize(len(cp.To), len(cp.CallID))+destSize(cp.Dest)+deviceSize(cp.Device)+cp.Dialog.size() > maxDatagram {
 		return ErrTooLarge
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := &l.rest
 	switch {
-	case l.way == toRouting && l.direct && cp.Dest != "":
+	case l.way == toRouting && l.direct && (cp.Dest != "" || !cp.Out.isMessage()):
 		q = &l.routed
 	case cp.First:
 		q = &l.first
@@ -205,7 +206,7 @@ func (l *sipLink) put(cp *Copy) error {
 		return ErrFull
 	}
 	q.push(entry{out: cp.Out, to: cp.To, callID: cp.CallID, dest: cp.Dest, device: cp.Device,
-		first: cp.First})
+		dialog: cp.Dialog, first: cp.First})
 	l.wake.set()
 	return nil
 }
@@ -258,7 +259,7 @@ func (l *sipLink) takes(q *queue) int {
 // missed notes the final response to a copy that was to find a device: if it has failed, it
 // may have gone to routing.
 func (l *sipLink) missed(tx *sipTx, code int) {
-	if l.way == toRouting && l.direct && tx.dest == "" && code >= 300 {
+	if l.way == toRouting && l.direct && tx.dest == "" && code >= 300 && tx.out.isMessage() {
 		l.c.memory.took(&l.c.memory.sip, routedCopy)
 	}
 }

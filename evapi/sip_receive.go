@@ -47,6 +47,9 @@ func (l *sipLink) read() {
 		failing = false
 		clear(others)
 		results, others = l.responses(packets[:n], results[:0], others[:0])
+		for _, ack := range l.dueACKs() {
+			_, _ = l.conn.WriteTo(ack, l.target) // one that is lost is sent again with the next response
+		}
 		for _, o := range others {
 			if err := l.sendOtherwise(o); err != nil {
 				code := 503
@@ -71,6 +74,9 @@ type otherwise struct {
 // sendOtherwise sends a copy again on another lane, or once its name is looked up.
 func (l *sipLink) sendOtherwise(o otherwise) error {
 	tx := o.tx
+	if !tx.out.isMessage() {
+		return ErrDown
+	}
 	cp := Copy{Out: tx.out, To: tx.to, CallID: tx.callID, First: tx.first, Dest: tx.dest, Device: tx.device}
 	if o.name != "" && l.c.unresolved(cp, o.name) {
 		return nil
@@ -94,6 +100,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []o
 		if r.code < 200 {
 			if tx := l.pending.byBranch[r.branch]; tx != nil {
 				l.flow.reach(tx.place, now)
+				tx.rang = tx.out.method == methodInvite
 			}
 			continue
 		}
@@ -104,6 +111,9 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []o
 		}
 		tx := l.pending.end(r.branch)
 		if tx == nil {
+			if l.acks.again(r.branch) {
+				continue
+			}
 			if others, ok = l.answered(&r, now, others); !ok {
 				l.c.count.sipStray.Add(1)
 			}
@@ -126,7 +136,13 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []o
 		}
 		l.missed(tx, r.code)
 		l.c.count.results.Add(1)
-		results = append(results, Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter})
+		result := Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter}
+		if tx.out.method == methodInvite {
+			var ack []byte
+			ack, result.Dialog = l.format.acknowledge(tx, &r)
+			l.acks.add(r.branch, ack, now)
+		}
+		results = append(results, result)
 	}
 	if waits && !l.flow.full() {
 		l.wake.set()

@@ -20,11 +20,13 @@ type sipTx struct {
 	callID string
 	dest   string // Copy.Dest
 	device string // Copy.Device
+	dialog *Dialog
 	place  uint64 // see sipFlow
 
 	due   time.Time // when it is sent again
 	first bool      // Copy.First
 	over  bool
+	rang  bool // an INVITE with a provisional response: it is not sent again (RFC 3261, 17.1.1.2)
 }
 
 // newBranch makes a number that nobody can guess who has not seen the request.
@@ -33,7 +35,7 @@ func newBranch() uint64 { return rand.Uint64() }
 // newSIPTx makes the transaction of a queued copy.
 func newSIPTx(e entry) *sipTx {
 	return &sipTx{branch: newBranch(), out: e.out, to: e.to, callID: e.callID, dest: e.dest, device: e.device,
-		first: e.first}
+		dialog: e.dialog, first: e.first}
 }
 
 // sipTransactions are the open transactions of a link, whose mutex guards them.
@@ -78,7 +80,7 @@ func (p *sipTransactions) due(now time.Time, most int, open bool, take func(*sip
 		q := p.stages[stage]
 		for len(q) > 0 && (q[0].over || !q[0].due.After(now)) && len(again) < most {
 			tx := q[0]
-			if open && !tx.over && stage < len(p.stages)-1 && !take(tx) {
+			if open && !tx.over && !tx.rang && stage < len(p.stages)-1 && !take(tx) {
 				break
 			}
 			q[0] = nil
@@ -90,7 +92,7 @@ func (p *sipTransactions) due(now time.Time, most int, open bool, take func(*sip
 				expired = append(expired, tx)
 			default:
 				p.await(tx, stage+1, now)
-				if open {
+				if open && !tx.rang {
 					again = append(again, tx)
 				}
 			}

@@ -2,6 +2,7 @@ package evapi
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -30,7 +31,8 @@ type TxID struct {
 	Label int64
 }
 
-// Message is a SIP MESSAGE request that waits in Kamailio for its answer.
+// Message is a SIP MESSAGE request that waits in Kamailio for its answer; to a RequestHandler, a request of another
+// method.
 type Message struct {
 	Conn     *Conn     // where the answer must go; never nil
 	Tx       TxID      //
@@ -73,6 +75,18 @@ type Answer struct {
 	// Unsupported is that header of a 420: option tags with commas between them; empty: no
 	// such header. At most 256 bytes. An older imc.cfg leaves it out.
 	Unsupported string
+	// Headers are further lines of the answer, see HeaderLines. Conn and Kamailio write Via, Route, Record-Route, From,
+	// To, Call-ID, CSeq and the headers of a body themselves. At most 1024 bytes. An older imc.cfg leaves them out.
+	Headers string
+}
+
+// HeaderLines are headers as Answer has them. Line ends in a value become spaces.
+func HeaderLines(headers ...Header) string {
+	var b strings.Builder
+	for _, h := range headers {
+		b.WriteString(h.Name + ": " + strings.NewReplacer("\r", " ", "\n", " ").Replace(h.Value) + "\r\n")
+	}
+	return b.String()
 }
 
 // Result is the final outcome of one Copy. A Local one of 500 or above (lost connection
@@ -84,6 +98,7 @@ type Result struct {
 	RetryAfter time.Duration // of a 4xx/5xx reply; 0 if absent
 	Local      bool          // no SIP reply: Kamailio refused the frame or the connection was lost
 	Reason     string        // for Local: why
+	Dialog     *Dialog       // that an accepted INVITE has made; nil else
 }
 
 // Call is a JSON-RPC request that an operator sent through Kamailio.
@@ -126,6 +141,13 @@ type NameHandler interface {
 	// it has none. It must not block. True: the copy is sent again, with Dest, or gets its
 	// Result from elsewhere. False: a batch worker of Kamailio looks the name up.
 	Unresolved(c *Conn, cp Copy, host string, port uint16) bool
+}
+
+// RequestHandler is an optional interface of a Handler that takes requests other than MESSAGE.
+type RequestHandler interface {
+	// Request takes an INVITE, SUBSCRIBE, REFER or BYE to a room, or to the factory of rooms (imc-native.cfg). Without
+	// it such a request is answered 405. It must not block.
+	Request(m *Message)
 }
 
 // DrainHandler is an optional interface of a Handler that waits until Send takes copies

@@ -1,5 +1,7 @@
 package evapi
 
+import "strings"
+
 // windowBuilder collects the frames of one window, in their order. It is reused from one
 // window to the next. Only the writer uses it, through outbox.take.
 type windowBuilder struct {
@@ -28,7 +30,8 @@ func (b *windowBuilder) reset(batches int) {
 // add takes e in. False: it does not fit; nothing has changed then. A frame that is
 // larger than a window goes alone.
 func (b *windowBuilder) add(e *entry, p *peer) bool {
-	if e.out == nil || e.dest != "" || e.device != "" || p.lane == LaneRPC || e.out.inBatch() == nil {
+	if e.out == nil || e.dest != "" || e.device != "" || strings.Contains(e.to, gruuParam) || p.lane == LaneRPC ||
+		e.out.inBatch() == nil {
 		return b.put(e, e.size, false)
 	}
 	more := recipientSize(len(e.to), len(e.callID))

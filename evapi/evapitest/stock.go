@@ -3,6 +3,7 @@ package evapitest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +27,17 @@ func ReadmeDiffs() ([]string, error) {
 		return nil, fmt.Errorf("kamailio-cfg/README.md shows %d diffs, not 2", len(diffs))
 	}
 	return diffs, nil
+}
+
+var patchBlock = regexp.MustCompile("(?ms)^```patch\n(.*?)^```$")
+
+// NativeDiff is the edit for rooms that are group chats in Linphone, as kamailio-cfg/README.md shows it.
+func NativeDiff() (string, error) {
+	m := patchBlock.FindStringSubmatch(kamailiocfg.File(kamailiocfg.Readme))
+	if m == nil {
+		return "", errors.New("kamailio-cfg/README.md does not show the edit of IMC_NATIVE")
+	}
+	return m[1], nil
 }
 
 // StockConfig is the kamailio.cfg of Debian's package, or the one that

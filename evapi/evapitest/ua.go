@@ -22,6 +22,9 @@ type UAConfig struct {
 	Transport   string // "udp", "tcp", "tls" or "ws"; empty: udp
 	LocalIP     string // of the socket; empty: 127.0.0.1
 	DisplayName string // in From; may be empty
+	// ContactParams stand behind the contact of a registration, as in `;+sip.instance="<urn:uuid:…>"`. A registrar then
+	// gives it a GRUU. May be empty.
+	ContactParams string
 	// AnswerVia lets responses over UDP go to the address in their first Via: a Kamailio other than Proxy may have sent
 	// the request. Otherwise everything goes to Proxy.
 	AnswerVia bool
@@ -159,16 +162,17 @@ func (u *UA) register(ctx context.Context, expires int) error {
 	u.regCSeq += 2 // one may be used up by a challenge
 	cseq := u.regCSeq
 	u.mu.Unlock()
+	headers := []string{"Contact: <" + u.Contact() + ">" + u.cfg.ContactParams, fmt.Sprintf("Expires: %d", expires)}
+	if u.cfg.ContactParams != "" {
+		headers = append(headers, "Supported: gruu")
+	}
 	res, err := u.Do(ctx, Request{
-		Method: "REGISTER",
-		URI:    "sip:" + u.cfg.Domain,
-		To:     u.AOR(),
-		CallID: u.regCallID,
-		CSeq:   cseq,
-		Headers: []string{
-			"Contact: <" + u.Contact() + ">",
-			fmt.Sprintf("Expires: %d", expires),
-		},
+		Method:  "REGISTER",
+		URI:     "sip:" + u.cfg.Domain,
+		To:      u.AOR(),
+		CallID:  u.regCallID,
+		CSeq:    cseq,
+		Headers: headers,
 	})
 	if err != nil {
 		return fmt.Errorf("register %s: %w", u.AOR(), err)
