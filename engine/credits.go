@@ -22,9 +22,14 @@ const (
 	pacedBurst = 200
 	pacedSoon  = 5 * time.Millisecond
 	// nearTime bounds how long answers usually take where phones are near. usualOf is the number of
-	// answers in this average.
-	nearTime = 10 * time.Millisecond
-	usualOf  = 256
+	// answers in this average, in which quick ones count quickPart times: a slow machine that is
+	// full keeps answers of near phones waiting, but not all of them.
+	nearTime  = 10 * time.Millisecond
+	usualOf   = 256
+	quickPart = 8
+	// keepFar and keepNear are what is left of credits.less from one report of the connections to the next.
+	// Phones that are near answer before pacedSoon is over, so the longer time costs them nothing.
+	keepFar, keepNear = 15.0 / 16, 511.0 / 512
 	// unpacedBurst and unpacedSoon are the same where the connection does not know what Kamailio has read:
 	// copies that are too fast would wait in Kamailio, and delay other rooms.
 	unpacedBurst = 40
@@ -225,7 +230,11 @@ func (c *credits) drain() {
 // connection has reported that.
 func (c *credits) fit(b evapi.Bounds) {
 	c.mu.Lock()
-	if c.less = max(1, c.less*15/16); b.Dropped > c.bounds.Dropped && c.known {
+	keep := keepFar
+	if time.Duration(c.usual.Load()) < nearTime {
+		keep = keepNear
+	}
+	if c.less = max(1, c.less*keep); b.Dropped > c.bounds.Dropped && c.known {
 		c.less *= 2
 	}
 	c.bounds, c.known = b, true
@@ -293,7 +302,11 @@ func (c *credits) older(k *credit, probe bool) {
 // reached says that a copy that was sent at a time has an answer after so long.
 func (c *credits) reached(at int64, took time.Duration) {
 	usual := c.usual.Load() // if another shard writes, too, one answer does not count
-	c.usual.Store(usual + (int64(min(took, burstTime))-usual)/usualOf)
+	more := int64(min(took, burstTime)) - usual
+	if more < 0 {
+		more *= quickPart
+	}
+	c.usual.Store(usual + more/usualOf)
 	for {
 		was := c.answered.Load()
 		if at <= was || c.answered.CompareAndSwap(was, at) {

@@ -66,10 +66,45 @@ func (c *credits) free(b *inbox) bool {
 	return true
 }
 
+// TestNear: phones count as near while their machine is full and keeps most answers waiting, and not because some
+// others are near.
+func TestNear(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		took  [10]time.Duration // answers, again and again, in milliseconds
+		isFar bool
+	}{
+		{name: "near", took: [10]time.Duration{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
+		{name: "near, the machine is full", took: [10]time.Duration{3, 5, 8, 10, 12, 13, 14, 15, 16, 20}},
+		{name: "near, and a silent one", took: [10]time.Duration{1, 1, 1, 1, 1, 1, 1, 1, 1, 250}},
+		{name: "20 ms away", took: [10]time.Duration{20, 20, 20, 20, 20, 20, 20, 20, 20, 20}, isFar: true},
+		{name: "far, three are near", took: [10]time.Duration{1, 100, 100, 1, 100, 100, 1, 100, 100, 100}, isFar: true},
+	} {
+		c := &credits{limit: 100}
+		for i := range 20 * usualOf {
+			c.reached(int64(i), tc.took[i%len(tc.took)]*time.Millisecond)
+		}
+		if usual := time.Duration(c.usual.Load()); usual >= nearTime != tc.isFar {
+			t.Errorf("%s: %v counts as usual", tc.name, usual)
+		}
+	}
+}
+
+// TestNearKeepsFewer: where phones are near, what was dropped is not forgotten within seconds.
+func TestNearKeepsFewer(t *testing.T) {
+	c := &credits{limit: 100}
+	for i := range 40 {
+		if c.fit(evapi.Bounds{Paced: true, Dropped: uint64(min(i, 1))}); i > 0 && c.soon.Load() < int64(pacedSoon*3/2) {
+			t.Fatalf("%v after %d reports", time.Duration(c.soon.Load()), i)
+		}
+	}
+}
+
 // TestFewerAfterDrops: when datagrams did not fit Kamailio's socket, fewer copies go for some
 // seconds, but never none.
 func TestFewerAfterDrops(t *testing.T) {
 	c := &credits{limit: 100}
+	c.usual.Store(int64(nearTime))
 	soon := func(dropped uint64) time.Duration {
 		c.fit(evapi.Bounds{Paced: true, Dropped: dropped})
 		return time.Duration(c.soon.Load())
