@@ -5,8 +5,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/emiago/sipgo/sip"
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
@@ -96,6 +99,16 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	// Copies go out few at a time, so that there is a rest to deliver.
 	s := start(t, "postgres", stack.Options{DBURL: pg.URL("imcd"), Settings: map[string]string{"max_outstanding": "4"}})
 	k := newSink(t, s, nil)
+	// The phones read nothing of the later half before PostgreSQL has gone.
+	gone := make(chan struct{})
+	read := sync.OnceFunc(func() { close(gone) })
+	defer read()
+	k.ua.SetAnswer(func(req *sip.Request) evapitest.Reply {
+		if k.take(req); k.has(seat{room, req.To().Address.User}, messages/2) {
+			<-gone
+		}
+		return evapitest.Reply{Code: 200}
+	})
 	ctx := kit.Within(t, 2*time.Minute)
 	if err := registerAt(ctx, k.ua, users, 3600); err != nil {
 		t.Fatal(err)
@@ -106,6 +119,7 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	}
 	pg.StopFast()
 	before, _ := k.counts()
+	read()
 	const all = (members - 1) * messages
 	kit.Until(t, ctx, "everything has arrived", func() bool { n, _ := k.counts(); return n == all })
 	_, repeats := k.counts()
