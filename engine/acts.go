@@ -33,6 +33,10 @@ func (c *call) acted(act, who string, until time.Time, why string) {
 	}
 	c.changes = append(c.changes, store.Change{Op: store.PutAct, Act: &store.ActRow{ID: newRoomID(), Room: c.room.name,
 		At: c.shard.now, By: by, Act: act, Who: who, Until: until, Why: why}})
+	if c.shard.engine.webhook.wants(EventAct) {
+		c.raise(&Event{Kind: EventAct, Time: c.shard.now, Room: c.room.name, By: c.req.from, Act: act, Whom: who,
+			Until: until, Why: why})
+	}
 }
 
 // ActInfo is something that was done in a room (RPC imc.acts).

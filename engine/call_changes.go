@@ -131,22 +131,22 @@ func (c *call) checkInvitations() *refusal {
 
 // happened adds an event about a member of the room.
 func (c *call) happened(kind EventKind, user store.Name, role string) {
-	if !c.shard.engine.events.wants(kind) {
+	if !c.shard.engine.wants(kind) {
 		return
 	}
 	ev := &Event{Kind: kind, Time: c.shard.now, Room: c.room.name, User: user, Role: role, Private: c.room.private}
 	if c.req != nil {
 		ev.By = c.req.from
 	}
-	c.events = append(c.events, ev)
+	c.raise(ev)
 }
 
 // posted adds the event of a message.
 func (c *call) posted(row *store.MessageRow) {
-	if !c.shard.engine.events.wants(EventMessage) {
+	if !c.shard.engine.wants(EventMessage) {
 		return
 	}
-	c.events = append(c.events, &Event{Kind: EventMessage, Time: row.At, Room: c.room.name, User: row.Sender,
+	c.raise(&Event{Kind: EventMessage, Time: row.At, Room: c.room.name, User: row.Sender,
 		Seq: row.Seq, Display: row.Display, ContentType: row.ContentType, Body: row.Body})
 }
 

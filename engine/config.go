@@ -95,6 +95,10 @@ type Config struct {
 
 	DevicesPerUser int           // devices_per_user: devices of a user that are known at most; 0: none
 	DeviceKeep     time.Duration // device_keep: a device is forgotten that was not heard of for so long
+
+	WebhookEvents EventKind     // webhook_events: what is stored for the webhook; 0: nothing, there is none
+	WebhookBodies bool          // webhook_bodies: with what was said
+	WebhookQuiet  time.Duration // webhook_quiet: a member is said to have missed something once in so long
 }
 
 // What a 200 to a room message means (Config.Durability).
@@ -152,6 +156,8 @@ func DefaultConfig() Config {
 
 		DevicesPerUser: 10,
 		DeviceKeep:     30 * 24 * time.Hour,
+
+		WebhookQuiet: 30 * time.Second,
 	}
 }
 
@@ -194,7 +200,7 @@ func (c Config) Validate() error {
 	}{{"commit_timeout", c.CommitTimeout}, {"result_timeout", c.ResultTimeout}, {"retry_after", c.RetryAfter},
 		{"cursor_flush", c.CursorFlush}, {"retry_max", c.RetryMax}, {"offline_retry", c.OfflineRetry},
 		{"retry_min", c.RetryMin}, {"sign_every", c.SignEvery}, {"duplicate_window", c.DuplicateWindow},
-		{"device_keep", c.DeviceKeep}} {
+		{"device_keep", c.DeviceKeep}, {"webhook_quiet", c.WebhookQuiet}} {
 		if d.val <= 0 {
 			return fmt.Errorf("%s: %v is not a positive duration", d.key, d.val)
 		}

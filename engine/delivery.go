@@ -73,6 +73,13 @@ type delivery struct {
 	flushing       int                // rooms whose cursors are being written
 	refusedCursors map[cursorKey]refusedCursor
 
+	raised  []store.Change // events for the webhook that are not stored yet
+	raising int            // the first of them, which are being stored
+	// raiseLater: the database was away, and there was no tick since
+	raiseLater bool
+	pushed     map[*member]bool // members with a push in pushes
+	pushes     []push           // the last ones, oldest first
+
 	moving      map[*room]struct{} // large rooms with a notice to come of who has joined and left
 	typedNow    []typed            // "is typing" that came in this round
 	typedCopies meter              // copies of it

@@ -41,6 +41,7 @@ func (d *delivery) flushed(rooms []*room, changes []store.Change, err error) {
 func (d *delivery) flush(then func(error)) {
 	if then != nil {
 		d.ending = true
+		d.storeRaised()
 		d.writeHeld()
 		d.writePlaces()
 	}

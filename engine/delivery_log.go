@@ -11,6 +11,9 @@ func (d *delivery) appendLog(r *room, e entry, receipt *openReceipt) {
 			d.openReceipt(r, receipt)
 		}
 	}
+	if e.seq > 0 {
+		d.missedBy(r, e.skip)
+	}
 	e.owed = r.followers
 	if e.owed == 0 {
 		r.log.gone = max(r.log.gone, e.seq)

@@ -11,6 +11,8 @@ func (d *delivery) tick() {
 	d.writeHeld()
 	d.writePlaces()
 	d.announceDue()
+	d.missedAgain()
+	d.raiseLater = false
 }
 
 // passTime does what is due now.
@@ -30,6 +32,7 @@ func (d *delivery) sendDue() {
 	d.bringDue()
 	d.sendTyping()
 	d.countCopies()
+	d.storeRaised()
 }
 
 // heard sends waiting copies to these users, by key: they have registered (true), or have sent something

@@ -50,6 +50,7 @@ func (d *delivery) settle(f *sentCopy, res evapi.Result) {
 	default:
 		d.failed(f, outcome(res), res.Code)
 		d.postpone(f, v, res.RetryAfter)
+		d.missed(f.room, m)
 		if v == offline || v == gone || v == silent {
 			d.eachOpen(f.room, func(o *openReceipt) { o.delivered.without(m) })
 		}
@@ -85,11 +86,15 @@ const maxPoisonNotices = 10
 
 // failed publishes that a copy of a message has not arrived.
 func (d *delivery) failed(f *sentCopy, outcome string, code int) {
-	if f.seq == 0 || f.missed > 0 || !d.engine.events.wants(EventFailure) {
+	if f.seq == 0 || f.missed > 0 || !d.engine.wants(EventFailure) {
 		return
 	}
-	d.engine.events.publish(&Event{Kind: EventFailure, Time: d.now, Room: f.room.name, User: f.member.name(),
-		Seq: f.seq, Code: code, Outcome: outcome})
+	ev := &Event{Kind: EventFailure, Time: d.now, Room: f.room.name, User: f.member.name(),
+		Seq: f.seq, Code: code, Outcome: outcome}
+	d.engine.events.publish(ev)
+	if w := f.member.wait; d.engine.webhook.wants(EventFailure) && (w == nil || w.tries == 0 || outcome == "refused") {
+		d.raise(ev, f.room) // a webhook gets the first of several tries
+	}
 }
 
 // An accepted message that never reaches a member is a loss. It is counted, logged and shown with the

@@ -43,6 +43,7 @@ type Engine struct {
 	admins    map[string]bool // keys of service_admins; never changed
 	traced    bool            // the log has requests and deliveries
 	events    feed
+	webhook   *webhook
 	noticed   *noticed
 	texts     atomic.Uint64 // counts the texts of the engine, for their marks
 	seed      maphash.Seed  // of recipients

@@ -44,6 +44,12 @@ func (k EventKind) String() string {
 			return n.name
 		}
 	}
+	switch k {
+	case EventAct:
+		return "act"
+	case EventMissed:
+		return "missed"
+	}
 	return ""
 }
 
@@ -83,8 +89,16 @@ type Event struct {
 
 	Role    string // EventJoin, EventRole: owner, admin or member
 	Private bool   // EventCreated
-	Code    int    // EventFailure: SIP status code
+	Code    int    // EventFailure, EventMissed: SIP status code
 	Outcome string // EventFailure: offline, refused (never sent again), timeout or error
+
+	Act   string    // EventAct: as in ActInfo
+	Whom  string    // EventAct: URI or *@domain; empty: the room
+	Until time.Time // EventAct: zero: it has no end
+	Why   string    // EventAct
+
+	Title string // EventMissed: of the room; may be empty
+	Count uint64 // EventMissed: messages that User has not got
 
 	Kamailio string // its name in the configuration
 	Up       bool

@@ -25,6 +25,7 @@ type memStore struct {
 	notes   map[int64]store.NoteRow
 	places  map[int64][]byte
 	acts    []store.ActRow
+	events  []store.EventRow
 	sets    map[store.SettingRow]string  // values; the key has none
 	joins   map[int64]map[string]uint64  // by room and user key: see store.Store.Backlog
 	devices map[string][]store.DeviceRow // by user key; the one that was heard of last comes first
@@ -238,6 +239,8 @@ func (s *memStore) applyDelivery(c store.Change) {
 		s.places[c.Places.Room] = c.Places.Places
 	case store.PutAct:
 		s.acts = append(s.acts, *c.Act)
+	case store.PutEvent:
+		s.events = append(s.events, *c.Event)
 	case store.PutSetting:
 		k := *c.Setting
 		if k.Value = ""; c.Setting.Value == "" {

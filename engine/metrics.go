@@ -31,11 +31,13 @@ type metrics struct {
 	pruned       prometheus.Counter
 	unreported   prometheus.Counter
 	shed         prometheus.Counter
-	latency      prometheus.Histogram
-	retries      *prometheus.CounterVec // by reason
-	commits      *prometheus.CounterVec // by result
-	commitTime   prometheus.Histogram
-	batch        prometheus.Histogram
+	// events that were not stored for the webhook
+	webhookDropped prometheus.Counter
+	latency        prometheus.Histogram
+	retries        *prometheus.CounterVec // by reason
+	commits        *prometheus.CounterVec // by result
+	commitTime     prometheus.Histogram
+	batch          prometheus.Histogram
 }
 
 func newMetrics(registerer prometheus.Registerer, c *credits, h *held) (*metrics, error) {
@@ -71,6 +73,8 @@ func newMetrics(registerer prometheus.Registerer, c *credits, h *held) (*metrics
 			"Reports of registered devices that were dropped because too many waited for the database."),
 		shed: r.counter("imc_shed_total",
 			"Messages answered 503 because earlier ones in the room wait too long to be delivered (max_delay)."),
+		webhookDropped: r.counter("imc_webhook_not_stored_total",
+			"Events for the webhook that were dropped because too many waited for the database, or it refused them."),
 		latency: r.histogram("imc_delivery_seconds",
 			"From the acceptance of a message to its arrival at a member, offline times included.", 0.001, 4, 12),
 		retries: r.counters("imc_put_off_total",

@@ -55,6 +55,9 @@ func (s *shard) apply(t *call) {
 				adder: y.adder, stored: y.stored, noted: y.noted, size: y.size})
 		}
 	}
+	if hasEvent(t.changes) {
+		s.engine.webhook.signal()
+	}
 	for _, ev := range t.events {
 		s.engine.events.publish(ev)
 	}

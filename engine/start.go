@@ -58,6 +58,7 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	if e.metrics, err = newMetrics(reg, e.credits, &e.held); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	e.webhook = newWebhook(&cfg, e.metrics.webhookDropped)
 	e.comebacks = newComebacks(e)
 	e.reports = newReports(store, cfg, log, e.metrics.unreported)
 	e.reports.back = e.comebacks.add

@@ -33,6 +33,7 @@ type batch struct {
 	dropNotes   []idRow
 	putNotes    []noteRow
 	acts        []actRow
+	events      []eventRow
 	moves       []store.Move
 }
 

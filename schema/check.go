@@ -70,6 +70,8 @@ func checkDelivery(c store.Change) error {
 		return checkSetting(c.Setting)
 	case c.Op == store.PutAct && c.Act != nil:
 		return checkAct(c.Act)
+	case c.Op == store.PutEvent && c.Event != nil:
+		return cmp.Or(checkRoom(c.Event.Room), checkNumber("message", c.Event.Seq))
 	case c.Op == store.PutNote && c.Note != nil:
 		if c.Note.ID <= 0 {
 			return errors.New("a note needs an ID")

@@ -180,6 +180,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.dropNotes, sqlDropNotes) },
 		func() error { return execRows(ctx, s, tx, b.putNotes, sqlPutNotes) },
 		func() error { return execRows(ctx, s, tx, b.acts, sqlPutActs) },
+		func() error { return execRows(ctx, s, tx, b.events, sqlPutEvents) },
 		func() error { return s.moveShards(ctx, tx, b.moves) },
 	}
 	for _, step := range steps {

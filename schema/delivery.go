@@ -24,6 +24,7 @@ type deliveries struct {
 	seen     map[[16]byte]*store.SeenRow
 	notes    map[int64]*store.NoteRow // by ID; nil: to be deleted
 	acts     []actRow
+	events   []eventRow
 }
 
 // cursorOutcome is that of all changes of one cursor.
@@ -111,6 +112,8 @@ func (d *deliveries) addDelivery(c store.Change) {
 		d.notes[c.Note.ID] = c.Note
 	case store.PutAct:
 		d.acts = append(d.acts, actOf(c.Act))
+	case store.PutEvent:
+		d.events = append(d.events, eventOf(c.Event, len(d.events)))
 	case store.DeleteNote:
 		d.notes[c.Note.ID] = nil
 	}
@@ -172,7 +175,7 @@ func (d *deliveries) into(b *batch) {
 		b.putNotes = append(b.putNotes, noteRow{ID: id, RoomName: n.Room.User, RoomDomain: n.Room.Host,
 			Username: n.User.User, Domain: n.User.Host, Body: n.Body, At: n.At.UnixMilli()})
 	}
-	b.acts = d.acts
+	b.acts, b.events = d.acts, d.events
 	b.sortDeliveries()
 }
 

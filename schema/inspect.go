@@ -22,7 +22,7 @@ type Inspection struct {
 func ownTables(d dialect) []string {
 	tables := []string{versionTable, "imcd_invitations", "imcd_rooms", "imcd_messages", "imcd_cursors",
 		"imcd_places", "imcd_settings", "imcd_acts", "imcd_seen", "imcd_notes", "imcd_destroyed", "imcd_devices",
-		"imcd_joins"}
+		"imcd_joins", "imcd_events", "imcd_webhooks_gone"}
 	if d.name() == "postgres" {
 		// SQLite has a file for that
 		tables = append(tables, "imcd_lease", "imcd_fleet", "imcd_engines", "imcd_fences", "imcd_shards",

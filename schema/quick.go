@@ -51,7 +51,9 @@ const sqlQuick = `WITH {fence},
 		` + sqlPlacesAgain + `),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen} WHERE true
-		` + sqlSeenAgain + `)
+		` + sqlSeenAgain + `),
+	happened AS (INSERT INTO imcd_events (hash, at, room_id, seq, event)
+		SELECT v.hash, v.at, v.room_id, v.seq, v.event FROM {events} ORDER BY v.ord)
 	SELECT {fenced} / CASE WHEN (SELECT count(*) FROM raised WHERE lowest > 0) = $2::bigint THEN 1 ELSE 0 END FROM relaxed`
 
 // quickStatements are those that a connection prepares.
@@ -73,7 +75,7 @@ func quickStatement(membersTable string) string {
 		name string
 		row  any
 	}{{"turns", turnRow{}}, {"messages", messageRow{}}, {"gone", cursorRow{}}, {"moved", cursorRow{}},
-		{"places", placesRow{}}, {"seen", seenRow{}}} {
+		{"places", placesRow{}}, {"seen", seenRow{}}, {"events", eventRow{}}} {
 		cols := columnsOf(list.row)
 		names = append(names, "{"+list.name+"}", arraysFrom(next, cols))
 		next += len(cols)
@@ -85,7 +87,7 @@ func quickStatement(membersTable string) string {
 func isQuick(changes []store.Change) bool {
 	for i := range changes {
 		switch changes[i].Op {
-		case store.PutMessage, store.PutCursor, store.PutProgress, store.PutPlaces, store.PutSeen:
+		case store.PutMessage, store.PutCursor, store.PutProgress, store.PutPlaces, store.PutSeen, store.PutEvent:
 		default:
 			return false
 		}
@@ -157,7 +159,7 @@ func (s *Store) ofBatch(b *batch, f store.Fence, relaxed bool) (quickCommit, err
 	if len(b.seen) > 0 {
 		q.seen = &b.seen[0]
 	}
-	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.places, b.seen} {
+	for _, rows := range []any{b.turns(), b.messages, b.dropCursors, b.putCursors, b.places, b.seen, b.events} {
 		more, err := s.dialect.args(rows)
 		if err != nil {
 			return q, err

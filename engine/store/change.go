@@ -18,6 +18,7 @@ const (
 	DeleteNote                 // delete the note with the ID of Note; nothing if there is none
 	PutSetting                 // insert or update Setting, or delete it (no Value); of a room that is not stored: nothing
 	PutAct                     // insert Act; nothing if there is one with its ID
+	PutEvent                   // insert Event
 	MoveShard                  // give a shard, which the fence proves, to another engine
 )
 
@@ -36,5 +37,6 @@ type Change struct {
 	Note     *NoteRow     // PutNote, DeleteNote
 	Setting  *SettingRow  // PutSetting
 	Act      *ActRow      // PutAct
+	Event    *EventRow    // PutEvent
 	Move     *Move        // MoveShard
 }

@@ -155,6 +155,18 @@ type ActRow struct {
 	Why   string    // a reason, or a value; UTF-8; may be empty
 }
 
+// EventRow is something that has happened and is to be sent to a webhook.
+type EventRow struct {
+	// ID counts up, in each room in the order of what has happened. Given by the Store.
+	ID    int64
+	Room  Name      // that it happened in; only its Hash is stored
+	At    time.Time // stored with milliseconds
+	Event []byte    // JSON
+	// RoomID (RoomRow.ID) and Seq name a message that belongs to it; 0: none does.
+	RoomID int64
+	Seq    uint64
+}
+
 // Limits say which messages are deleted (Prune). 0 means no limit.
 type Limits struct {
 	Messages int           // kept per room

@@ -3,8 +3,15 @@ package config
 // badFiles are configuration files with one mistake, and the key that the error
 // has to name.
 var badFiles = map[string]string{
-	"no_such_key: 1": "no_such_key",
-	"Hash_size: 1":   "Hash_size",
+	"no_such_key: 1":       "no_such_key",
+	"webhook_url: ftp://x": "webhook_url", "webhook_url: 'http://x y'": "webhook_url",
+	"webhook_url: 'https://'":                                              "webhook_url",
+	"webhook_url: https://x.org\nwebhook_secret: ''":                       "webhook_secret",
+	"webhook_url: https://x.org\nwebhook_secret: 'hunter2'":                "webhook_secret",
+	"webhook_url: https://x.org\nwebhook_secret: 'hunter2hunter2hunter2*'": "webhook_secret",
+	"webhook_events: ''":                                                   "webhook_events", "webhook_events: missed, nothing": "webhook_events",
+	"webhook_keep: 1s": "webhook_keep", "webhook_quiet: 0s": "webhook_quiet", "webhook_bodies: 2": "webhook_bodies",
+	"Hash_size: 1": "Hash_size",
 	"db_url: mysql://root@localhost/kamailio":              "db_url",
 	"db_url: imcd.db":                                      "db_url",
 	"db_url: 7":                                            "db_url",

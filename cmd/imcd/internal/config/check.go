@@ -36,6 +36,9 @@ func (r *raw) check(origin map[string]string) (*Config, error) {
 		{"http_listen", func() error { return r.checkReach(r.HTTP.Listen) }},
 		{"http_origins", r.checkOrigins},
 		{"bots", r.checkBots},
+		{"webhook_url", r.checkWebhookURL},
+		{"webhook_secret", r.checkWebhookSecret},
+		{"webhook_events", r.checkWebhookEvents},
 	} {
 		if err := c.fn(); err != nil {
 			return nil, &Error{Key: c.key, Source: origin[c.key], Err: err}

@@ -4,8 +4,12 @@
 package config
 
 import (
+	"strings"
+	"time"
+
 	"github.com/rs/zerolog"
 
+	"imcd/cmd/imcd/internal/webhook"
 	"imcd/engine"
 	"imcd/engine/store"
 	"imcd/evapi"
@@ -27,6 +31,7 @@ type Config struct {
 	RPC      RPC
 	HTTP     HTTP
 	Access   Access
+	Webhook  webhook.Config
 	Bots     []store.Name // users that are programs on the WebSocket, not SIP clients
 	Log      Log
 
@@ -98,7 +103,9 @@ func defaults() *raw {
 
 			RPC:  RPC{Listen: "127.0.0.1:8449", MaxConns: 64},
 			HTTP: HTTP{Listen: "127.0.0.1:8450"},
-			Log:  Log{Level: zerolog.InfoLevel, Format: "auto"},
+			// The events are those of webhookKeys.
+			Webhook: webhook.Config{Keep: 24 * time.Hour, Events: strings.Join(engine.WebhookWords(), ", ")},
+			Log:     Log{Level: zerolog.InfoLevel, Format: "auto"},
 		},
 		evapi: []endpoint{{addr: "127.0.0.1:8448"}},
 		files: make(map[string]string),

@@ -16,7 +16,7 @@ import (
 // keys are all settings, in the order of the sample file.
 func keys() []key {
 	return slices.Concat(moduleKeys(), kamailioKeys(), serviceKeys(), accessKeys(), roomKeys(), limitKeys(), rateKeys(),
-		deliveryKeys())
+		deliveryKeys(), webhookKeys())
 }
 
 func isKey(name string) bool {

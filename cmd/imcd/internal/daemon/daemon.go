@@ -23,6 +23,7 @@ import (
 	"imcd/cmd/imcd/internal/relay"
 	"imcd/cmd/imcd/internal/rpc"
 	"imcd/cmd/imcd/internal/web"
+	"imcd/cmd/imcd/internal/webhook"
 	"imcd/engine"
 	"imcd/engine/store"
 	"imcd/evapi"
@@ -57,6 +58,7 @@ type Daemon struct {
 	calls         *bus.Calls // of operators; nil without a fleet
 	rooms         *engine.Engine
 	store         *schema.Store
+	webhook       *webhook.Sender
 	lost          chan error // holds one: see Lost
 	rpc           *jsonrpc.Server
 	pool          *rpc.Pool
@@ -310,6 +312,9 @@ func (d *Daemon) makeRooms(context.Context) error {
 		return err
 	}
 	d.relay.Outcomes(d.rooms)
+	if err := d.makeWebhook(); err != nil {
+		return err
+	}
 	d.bots.Start(d.rooms)
 	health := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_database_up",
 		Help: "1 if the last commit succeeded."},
@@ -411,7 +416,7 @@ func (d *Daemon) openHTTP(context.Context) error {
 		Profile:  d.cfg.Access.Token != "" && config.IsLoopback(d.cfg.HTTP.Listen),
 		Ping:     d.ping,
 		Missing:  d.relay.Missing,
-		Warnings: d.relay.Warnings,
+		Warnings: d.warnings,
 		Stopping: d.stopping.Load,
 		Serving:  d.serving.Load,
 		Log:      d.log,

@@ -79,7 +79,7 @@ func (d *Daemon) serve(ctx context.Context, spares func()) error {
 	}
 	d.undo = append(d.undo, d.share.loop.Wait) // after the rooms, for whose commits it may wait
 	load := []func(context.Context) error{func(ctx context.Context) error { return d.startRooms(ctx, fleet) }}
-	serve := []func(context.Context) error{d.serveRooms}
+	serve := []func(context.Context) error{d.startWebhook, d.serveRooms}
 	if err := steps(ctx, slices.Concat(early, load, doors, serve, late)...); err != nil {
 		return err
 	}

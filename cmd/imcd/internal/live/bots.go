@@ -237,7 +237,7 @@ type deliveryParams struct {
 	Display     string     `json:"display,omitempty"`
 	Time        *time.Time `json:"time,omitempty"`
 	ContentType string     `json:"content_type"`
-	*bodyParams
+	*engine.BodyInfo
 }
 
 func showDelivery(origin any) deliveryParams {
@@ -245,12 +245,12 @@ func showDelivery(origin any) deliveryParams {
 	if !ok {
 		return deliveryParams{}
 	}
-	p := deliveryParams{Room: uri(o.Room), Notice: o.Message == nil, ContentType: "text/plain",
-		bodyParams: showBody([]byte(o.Notice))}
+	p := deliveryParams{Room: engine.ShowURI(o.Room), Notice: o.Message == nil, ContentType: "text/plain",
+		BodyInfo: engine.ShowBody([]byte(o.Notice))}
 	if m := o.Message; m != nil {
 		at := m.At.UTC()
-		p.Seq, p.Sender, p.Display, p.Time = m.Seq, uri(m.Sender), m.Display, &at
-		p.bodyParams = showBody(m.Body)
+		p.Seq, p.Sender, p.Display, p.Time = m.Seq, engine.ShowURI(m.Sender), m.Display, &at
+		p.BodyInfo = engine.ShowBody(m.Body)
 		if m.ContentType != "" {
 			p.ContentType = m.ContentType
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"imcd/engine"
 )
 
 func asClose(err error, e **websocket.CloseError) bool { return errors.As(err, e) }
@@ -68,7 +70,7 @@ func TestBodies(t *testing.T) {
 	if m := c.next(); m.Params["body"] != `<script>alert("1")</script>` {
 		t.Errorf("got %+v", m)
 	}
-	if got := showBody([]byte("\xff\x00")); got.Body != "/wA=" || !got.Base64 {
+	if got := engine.ShowBody([]byte("\xff\x00")); got.Body != "/wA=" || !got.Base64 {
 		t.Errorf("got %+v", got)
 	}
 	open(t, false, nil).dial().refused("imc.subscribe", `{"bodies":true}`, "event_bodies")
