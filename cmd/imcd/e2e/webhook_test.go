@@ -77,7 +77,7 @@ func TestPush(t *testing.T) {
 	speak(t, alice, at(s, room), "#create")
 	speak(t, alice, at(s, room), "#set title Garden")
 	speak(t, bob, at(s, room), "#join")
-	hears(t, bob, "*** You have joined the room")
+	hears(t, bob, "*** You are in chat-push now")
 	for i, kill := range []func() error{func() error { return nil }, running.Kill, s.Kill9} {
 		if err := bob.Unregister(kit.Context(t)); err != nil {
 			t.Fatal(err)

@@ -115,7 +115,7 @@ func (w *Sender) post(ctx context.Context, b *batch) (pause time.Duration, err e
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
 	res, err := w.client.Do(req)
 	if err != nil {
-		w.posts.WithLabelValues("error").Inc()
+		w.posts.WithLabelValues(noAnswer).Inc()
 		return 0, err
 	}
 	defer res.Body.Close()

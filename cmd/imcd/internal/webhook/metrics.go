@@ -9,6 +9,9 @@ import (
 // mostCounted is where the count of waiting events ends: it is read every few seconds.
 const mostCounted = 100000
 
+// noAnswer is the label of a POST without an answer.
+const noAnswer = "error"
+
 // metrics counts what a Sender does.
 type metrics struct {
 	sent    prometheus.Counter
@@ -39,6 +42,9 @@ func (m *metrics) register(reg prometheus.Registerer, w *Sender) error {
 	}
 	for _, why := range []string{"old", "gone"} {
 		m.dropped.WithLabelValues(why) // so that the first one is seen as an increase
+	}
+	for _, answer := range []string{"2xx", "3xx", "4xx", "5xx", noAnswer} {
+		m.posts.WithLabelValues(answer)
 	}
 	up := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_webhook_up",
 		Help: "1 if the webhook's receiver took the last events, or there is none."},

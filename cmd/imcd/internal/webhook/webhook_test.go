@@ -30,7 +30,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // secret is the key of the tests.
-func secret() string { return "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32))) }
+func secret() string {
+	return "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+}
 
 // receiver is a program that gets events. It may be killed and started again at the same address.
 type receiver struct {
