@@ -55,7 +55,8 @@ func ShowBody(b []byte) *BodyInfo {
 
 // Info returns ev as clients get it; bodies: with what was said.
 func (ev *Event) Info(bodies bool) EventInfo {
-	i := EventInfo{Event: ev.Kind.String(), Time: ev.Time.UTC(), Room: ShowURI(ev.Room), Title: ev.Title, By: ShowURI(ev.By),
+	i := EventInfo{Event: ev.Kind.String(), Time: ev.Time.UTC(), Room: ShowURI(ev.Room), Title: ev.Title,
+		By:  ShowURI(ev.By),
 		Seq: ev.Seq, Count: ev.Count, Display: ev.Display, ContentType: ev.ContentType, Size: len(ev.Body), Act: ev.Act,
 		Why: ev.Why, Role: ev.Role, Code: ev.Code, Reason: Reason(ev.Code), Outcome: ev.Outcome, Kamailio: ev.Kamailio}
 	user := ShowURI(ev.User)

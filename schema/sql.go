@@ -55,7 +55,8 @@ func replacer(d dialect, opts Options) *strings.Replacer {
 		"{skip_locked}", d.skipLocked(), "{slice}", strconv.Itoa(pruneMessages)}
 	for name, row := range map[string]any{"room": roomRow{}, "member": memberRow{}, "id": idRow{},
 		"message": messageRow{}, "head": headRow{}, "cursor": cursorRow{}, "progress": progressRow{}, "places": placesRow{},
-		"seen": seenRow{}, "setting": settingRow{}, "act": actRow{}, "event": eventRow{}, "note": noteRow{}, "key": keyRow{}, "kept": keptRow{},
+		"seen": seenRow{}, "setting": settingRow{}, "act": actRow{}, "event": eventRow{}, "note": noteRow{},
+		"key": keyRow{}, "kept": keptRow{},
 		"device": deviceRow{}, "module_room": ModuleRoom{}, "module_member": ModuleMember{}} {
 		names = append(names, "{"+name+"_rows}", d.rows(columnsOf(row)))
 	}

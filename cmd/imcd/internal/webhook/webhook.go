@@ -243,7 +243,8 @@ func (w *Sender) up() {
 // failed notes that it does not.
 func (w *Sender) failed(err error) {
 	if w.down.CompareAndSwap(0, time.Now().UnixMilli()) {
-		w.log.Warn().Err(err).Str("url", w.shown()).Msg("the webhook's receiver does not take events: they are kept and sent later")
+		w.log.Warn().Err(err).Str("url", w.shown()).
+			Msg("the webhook's receiver does not take events: they are kept and sent later")
 	}
 }
 
