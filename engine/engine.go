@@ -32,6 +32,7 @@ type Engine struct {
 	ownership ownership // of the rooms, if there are other engines
 	committer *committer
 	lister    *lister
+	others    Others  // set by Beside; nil: there is no fleet
 	loader    *loader // for members that lag
 	reads     *reads  // for users who ask to see messages
 	credits   *credits

@@ -28,6 +28,16 @@ type ownership struct {
 // has reports whether the rooms with this hash are here.
 func (o *ownership) has(hash uint32) bool { return o.loaded == nil || o.loaded[hash&o.mask].Load() }
 
+// all reports whether all rooms are here.
+func (o *ownership) all() bool {
+	for i := range o.loaded {
+		if !o.loaded[i].Load() {
+			return false
+		}
+	}
+	return true
+}
+
 func (o *ownership) set(shards []int64, loaded bool) {
 	for _, s := range shards {
 		o.loaded[s].Store(loaded)

@@ -179,3 +179,35 @@ func TestOwnAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestRoomsOfAFleet: the list of rooms shows those of all engines, at any of them.
+func TestRoomsOfAFleet(t *testing.T) {
+	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+		w.must(w.say("alice", "hidden", "#create private"))
+		other := "s"
+		for store.Hash(other+"@x.org")%fleetShards == uint32(roomShard) {
+			other += "s"
+		}
+		w.must(w.say("bob", other, "#create"))
+		if err := w.move(a, b.store.id); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			user, at string
+			rooms    int
+		}{{"alice", "r", 3}, {"alice", other, 3}, {"bob", "r", 2}, {"bob", other, 2}} {
+			w.relay.set(func() { w.relay.copies = nil })
+			w.must(w.say(c.user, c.at, "#rooms"))
+			<-time.After(time.Second)
+			if ids := w.copiesTo(c.user, fmt.Sprintf("%d rooms", c.rooms)); len(ids) != 1 {
+				t.Errorf("%s at %s gets %v", c.user, c.at, w.relay.copies)
+			}
+		}
+		a.failing.Store(true)
+		q := w.say("bob", other, "#rooms")
+		<-time.After(time.Second)
+		if w.listen(); q.code == 200 {
+			t.Error("a list that is not complete is shown")
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,6 +64,8 @@ type fleetEngine struct {
 	relay *fleetRelay
 	moves chan handOver
 	cease chan struct{} // closed to end the goroutine
+
+	failing atomic.Bool // it gets no answers of others, and gives none
 }
 
 // handOver asks an engine to hand shards over.
@@ -110,6 +113,29 @@ func newFleetWorld(t tester) *fleetWorld {
 	return w
 }
 
+// besides are the other engines of a world.
+type besides struct {
+	w  *fleetWorld
+	me *fleetEngine
+}
+
+func (b besides) Visible(ctx context.Context, user string) (all []ShownRoom, err error) {
+	for _, f := range b.w.engines {
+		if f == b.me || f.failing.Load() {
+			continue
+		}
+		rooms, err := f.e.Visible(ctx, user)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rooms...)
+	}
+	if b.me.failing.Load() {
+		return nil, errors.New("no answer")
+	}
+	return all, nil
+}
+
 // start starts an engine that owns nothing.
 func (w *fleetWorld) start() *fleetEngine {
 	s := &fleetStore{memFleet: w.fleet, id: int64(len(w.engines) + 1)}
@@ -123,6 +149,7 @@ func (w *fleetWorld) start() *fleetEngine {
 		w.t.Fatal(err)
 	}
 	f.relay.fakeRelay.engine = f.e
+	f.e.Beside(besides{w, f})
 	if err := f.e.Start(context.Background(), store.Fleet{Shards: fleetShards}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -11,10 +11,11 @@ import (
 
 const (
 	listQueue   = 64              // requests for the list of rooms that may wait
-	listTimeout = 2 * time.Second // for the shards to say what rooms they have
+	listTimeout = 2 * time.Second // for the shards, and other engines, to say what rooms they have
+	listWorkers = 8               // as other engines take 0.3 s
 )
 
-// lister answers the command that concerns all shards, the list of rooms. It has its own goroutine, as no
+// lister answers the command that concerns all shards, the list of rooms. It has its own goroutines, as no
 // shard may wait for another.
 type lister struct {
 	engine *Engine
@@ -50,8 +51,15 @@ func (l *lister) answer(ctx context.Context, req *request) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	key := req.fromKey()
-	rooms, err := gather(ctx, l.engine, func(s *shard) []shownRoom { return s.visible(key) })
+	rooms, err := l.engine.visible(ctx, key)
+	if others := l.engine.others; err == nil && others != nil && !l.engine.ownership.all() {
+		var more []ShownRoom
+		if more, err = others.Visible(ctx, "sip:"+key); err == nil {
+			rooms = append(rooms, shownOf(more)...)
+		}
+	}
 	slices.SortFunc(rooms, func(a, b shownRoom) int { return strings.Compare(a.name.Key(), b.name.Key()) })
+	rooms = slices.CompactFunc(rooms, func(a, b shownRoom) bool { return a.name.Key() == b.name.Key() }) // one moves
 	s := l.engine.shardOf(req.target)
 	s.inbox.post(func() {
 		if err != nil {
@@ -60,6 +68,52 @@ func (l *lister) answer(ctx context.Context, req *request) {
 		}
 		s.answerRooms(req, rooms)
 	})
+}
+
+// Others are the other engines of a fleet. They have the other rooms.
+type Others interface {
+	// Visible joins what Engine.Visible of each of them returns: all, or an error.
+	Visible(ctx context.Context, user string) ([]ShownRoom, error)
+}
+
+// Beside says who has the other rooms. It is called before Start, or never if there is no fleet.
+func (e *Engine) Beside(others Others) { e.others = others }
+
+// ShownRoom is a room as another engine has it in the list of rooms.
+type ShownRoom struct {
+	Room    string `json:"room"` // SIP URI
+	Title   string `json:"title,omitempty"`
+	Private bool   `json:"private,omitempty"`
+	Inside  bool   `json:"inside,omitempty"` // the user who asked is in it
+}
+
+// Visible lists, in no order, those rooms of this engine that a user, a SIP URI, may know: public ones, and private
+// ones of the user. ErrBadName.
+func (e *Engine) Visible(ctx context.Context, user string) ([]ShownRoom, error) {
+	name, err := parseName("user", user)
+	if err != nil {
+		return nil, err
+	}
+	rooms, err := e.visible(ctx, name.Key())
+	shown := make([]ShownRoom, len(rooms))
+	for i, r := range rooms {
+		shown[i] = ShownRoom{Room: r.name.URI(), Title: r.title, Private: r.private, Inside: r.inside}
+	}
+	return shown, err
+}
+
+func (e *Engine) visible(ctx context.Context, userKey string) ([]shownRoom, error) {
+	return gather(ctx, e, func(s *shard) []shownRoom { return s.visible(userKey) })
+}
+
+// shownOf is the reverse of Visible.
+func shownOf(all []ShownRoom) (rooms []shownRoom) {
+	for _, r := range all {
+		if name, err := ParseName(r.Room, ""); err == nil {
+			rooms = append(rooms, shownRoom{name, r.Title, r.Private, r.Inside})
+		}
+	}
+	return rooms
 }
 
 // shownRoom is a room in the list of rooms.

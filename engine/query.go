@@ -129,6 +129,24 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 	return sum, err
 }
 
+// SumStats adds up the figures of several engines.
+func SumStats(all []Stats) Stats {
+	sum := Stats{DatabaseOK: true}
+	for _, s := range all {
+		sum.ActiveRooms += s.ActiveRooms
+		sum.Members += s.Members
+		sum.Invitations += s.Invitations
+		sum.Outstanding += s.Outstanding
+		sum.BacklogBytes += s.BacklogBytes
+		sum.Waiting += s.Waiting
+		sum.Committing += s.Committing
+		sum.Unwritten += s.Unwritten
+		sum.Reading += s.Reading
+		sum.DatabaseOK = sum.DatabaseOK && s.DatabaseOK
+	}
+	return sum
+}
+
 // Healthy reports whether the last commit succeeded.
 func (e *Engine) Healthy() bool { return e.committer.healthy() }
 
@@ -290,6 +308,25 @@ func (e *Engine) FindRooms(ctx context.Context, name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return bestFound(found), nil
+}
+
+// BestFound joins what FindRooms of several engines has returned for a name.
+func BestFound(name string, uris []string) []string {
+	name, _ = cutScheme(name)
+	name = strings.ToLower(name)
+	found := make([]foundRoom, len(uris))
+	for i, uri := range uris {
+		at, _ := cutScheme(uri)
+		at = strings.ToLower(at)
+		user, _, _ := strings.Cut(at, "@")
+		found[i] = foundRoom{uri: uri, exact: at == name || user == name}
+	}
+	return bestFound(found)
+}
+
+// bestFound lists the rooms that a name means most likely.
+func bestFound(found []foundRoom) []string {
 	exact := slices.ContainsFunc(found, func(f foundRoom) bool { return f.exact })
 	uris := []string{}
 	for _, f := range found {
@@ -298,7 +335,8 @@ func (e *Engine) FindRooms(ctx context.Context, name string) ([]string, error) {
 		}
 	}
 	slices.Sort(uris)
-	return uris[:min(len(uris), MaxFound)], nil
+	uris = slices.Compact(uris)
+	return uris[:min(len(uris), MaxFound)]
 }
 
 // foundRoom is a room that a name may mean.

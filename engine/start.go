@@ -86,7 +86,9 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel, e.ended = cancel, run.Done()
 	e.loop("committer", func() { e.committer.run(run) })
-	e.loop("lister", func() { e.lister.run(run) })
+	for range listWorkers {
+		e.loop("lister", func() { e.lister.run(run) })
+	}
 	e.loop("pruner", func() { e.prune(run) })
 	e.loop("devices", func() { e.reports.run(run) })
 	for range comebackWorkers {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,9 +16,9 @@ import (
 	"imcd/engine/store"
 )
 
-// All imcd on one PostgreSQL are a fleet. Each of them is registered as an engine, and beats. One owns
-// all shards, unless an operator has moved some, and the others are spares: they judge each other by
-// beats, and one of them takes over what belonged to one that is dead.
+// All imcd on one PostgreSQL are a fleet. Each of them is registered as an engine, and beats. They share the shards
+// as a plan says, which has room for spares, judge each other by beats, and take over what belonged to one that
+// is dead.
 
 const (
 	// sqlGone locks engines that are gone, and waits for moves of shards to them. sqlSweep, which sees these,
@@ -56,6 +57,7 @@ type member struct {
 	self     holder              // by mu
 	state    state               // by mu; what judge has seen last
 	seen     time.Time           // by mu; when beat sent the last look that got an answer
+	wants    []int64             // by mu; shards for which judge wants to ask; never changed
 	suspects map[int64]time.Time // by mu; engines that seem to be dead, and since when
 
 	judged chan struct{} // state may have changed
@@ -75,9 +77,11 @@ type state struct {
 	// other owns shards, or works with the database without knowing of shards; zero if nobody does
 	// or nothing is known of it.
 	other  holder
+	held   bool            // there is an other, of whom nothing may be known
 	alive  bool            // other was seen to live
 	heard  map[int64]watch // of the other engines
 	owners []int64         // the engine of each shard; 0: nobody
+	asked  []store.Move    // shards of this engine, and the others that are to have them
 	at     time.Time       // when judge asked for this
 }
 
@@ -102,7 +106,7 @@ func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerol
 	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen), run: rand.Text(),
 		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1),
 		judged: make(chan struct{}, 1), bus: newBus()}
-	m.self.Run, m.self.Shares = m.run, true
+	m.self.Run, m.self.Shares, m.self.Plans = m.run, true, want.Plans
 	if err := sweep(ctx, db); err != nil {
 		return nil, err
 	}
@@ -159,14 +163,16 @@ func (m *member) describe(ctx context.Context, sql string, change func(h *holder
 	return nil
 }
 
-// sayWhere lets others know whether this engine is ready, and where, if that has changed.
+// sayWhere lets others know whether this engine is ready, and where, and what it wants, if that has changed.
 func (m *member) sayWhere(ctx context.Context) {
 	ready, home := m.want.Ready != nil && m.want.Ready(), ""
+	spare := m.want.Spare != nil && m.want.Spare()
 	if m.want.Home != nil {
 		home = m.want.Home()
 	}
 	m.mu.Lock()
-	same := m.self.Ready == ready && m.self.Home == home
+	wants := m.wants
+	same := m.self.Ready == ready && m.self.Home == home && m.self.Spare == spare && slices.Equal(m.self.Wants, wants)
 	m.mu.Unlock()
 	if same {
 		return
@@ -174,7 +180,9 @@ func (m *member) sayWhere(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
 	// After an error the next beat tries it again.
-	_ = m.describe(ctx, sqlReside, func(h *holder) { h.Ready, h.Home = ready, home })
+	_ = m.describe(ctx, sqlReside, func(h *holder) {
+		h.Ready, h.Home, h.Spare, h.Wants = ready, home, spare, wants
+	})
 }
 
 // heir reports whether another engine waits for the shards of this one, and lives; equal: it is ready, or this
@@ -258,7 +266,7 @@ func (m *member) own(ctx context.Context, all bool, waits func(holder) error) (s
 		select {
 		case <-m.judged:
 		case <-ctx.Done():
-			if s.other != (holder{}) {
+			if s.held {
 				return store.Fleet{}, fmt.Errorf("%w: %w", errHeld(s.other), ctx.Err())
 			}
 			return store.Fleet{}, ctx.Err()

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+
+	"imcd/engine/store"
 )
 
 const (
@@ -29,18 +31,22 @@ const (
 	takeTimeout = 2 * time.Second
 )
 
-// sqlTake deposes the engines $2 that have not beaten since the beats $3, and gives all shards that
+// sqlTake deposes the engines $2 that have not beaten since the beats $3, and gives shards that
 // nobody owns to the engine $1. Engines take one after the other: see fleet. It sees the rows as they
 // were when it began, and those that another engine has changed meanwhile as they are; so it asks only
 // for what stays true once it is: an engine that is gone remains so.
+//
+// An engine whose plan leaves some to others takes at most $4 of them, and none that another one takes now.
 const sqlTake = `WITH fleet AS MATERIALIZED (SELECT 1 FROM imcd_fleet FOR UPDATE),
 	me AS MATERIALIZED (SELECT f.id FROM imcd_fences f, fleet WHERE f.id = $1 AND NOT f.gone FOR UPDATE OF f),
 	dead AS (UPDATE imcd_fences f SET gone = true
 		FROM me, unnest($2::bigint[], $3::bigint[]) AS d(id, beat) JOIN imcd_engines e ON e.id = d.id AND e.beat = d.beat
-		WHERE f.id = d.id AND NOT f.gone RETURNING f.id)
-	UPDATE imcd_shards s SET engine = me.id, epoch = s.epoch + 1 FROM me
-	WHERE NOT EXISTS (SELECT 1 FROM imcd_lease WHERE id <> 0) AND (s.engine IS NULL
-		OR s.engine IN (SELECT id FROM dead UNION ALL SELECT id FROM imcd_fences WHERE gone))`
+		WHERE f.id = d.id AND NOT f.gone RETURNING f.id),
+	free AS MATERIALIZED (SELECT s.shard FROM imcd_shards s, me
+		WHERE NOT EXISTS (SELECT 1 FROM imcd_lease WHERE id <> 0) AND (s.engine IS NULL
+			OR s.engine IN (SELECT id FROM dead UNION ALL SELECT id FROM imcd_fences WHERE gone))
+		ORDER BY s.shard LIMIT $4 FOR UPDATE OF s SKIP LOCKED)
+	UPDATE imcd_shards s SET engine = me.id, epoch = s.epoch + 1 FROM me, free WHERE s.shard = free.shard`
 
 // sqlEndLease takes the database from an imcd that knows no fleet, if it has not beaten since: each
 // of its commits wants to see its row. No other such imcd starts once our tables are there.
@@ -69,18 +75,23 @@ func (w *watch) look(beat int64, v *view) time.Duration {
 	return v.sent.Sub(w.since)
 }
 
+// silent reports whether the engine has not beaten for so long that nobody expects it to take shards.
+func (w *watch) silent(v *view) bool { return v.sent.Sub(w.since) >= silentAfter }
+
 // judge takes over from engines that are dead until ctx ends.
 func (m *member) judge(ctx context.Context) {
 	watches := make(map[int64]*watch) // by engine
 	lease := &watch{}
 	var kept unready
+	var follows planner
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case v := <-m.views:
 			dead := m.dead(&v, watches)
-			m.note(&v, watches, lease)
+			plan := m.plan(&v, watches, dead)
+			m.note(&v, watches, lease, plan.give(m.me))
 			if err := m.takeLease(ctx, &v, lease); err != nil {
 				m.failed(ctx, err)
 				continue
@@ -91,12 +102,14 @@ func (m *member) judge(ctx context.Context) {
 				m.lost(fmt.Errorf("%w: no Kamailio is connected here, and another imcd has one", ErrDeposed))
 				return
 			}
-			if other || len(dead) == 0 && !m.vacant(&v) {
+			m.wish(follows.ask(&plan, m.me, &v))
+			most := plan.take(m.me, follows.late(&plan, &v))
+			if other || len(dead) == 0 && (most == 0 || !m.vacant(&v)) {
 				continue
 			}
-			took, err := m.take(ctx, dead)
+			took, err := m.take(ctx, dead, most)
 			m.failed(ctx, err)
-			if took {
+			if err == nil && (took || len(dead) > 0) { // others may have taken some
 				m.lookAgain()
 			}
 		}
@@ -179,8 +192,7 @@ func (m *member) yields(v *view, watches map[int64]*watch, dead []engineRow) boo
 	ready := m.self.Ready
 	m.mu.Unlock()
 	return !ready && slices.ContainsFunc(v.engines, func(e engineRow) bool {
-		w := watches[e.id]
-		if w == nil || v.sent.Sub(w.since) >= silentAfter || slices.Contains(dead, e) {
+		if w := watches[e.id]; w == nil || w.silent(v) || slices.Contains(dead, e) {
 			return false
 		}
 		h := decodeHolder(e.process)
@@ -196,8 +208,8 @@ func (m *member) vacant(v *view) bool {
 }
 
 // note keeps what v shows for own.
-func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
-	now := state{shards: len(v.shards), at: v.sent, heard: make(map[int64]watch, len(watches))}
+func (m *member) note(v *view, watches map[int64]*watch, lease *watch, asked []store.Move) {
+	now := state{shards: len(v.shards), at: v.sent, asked: asked, heard: make(map[int64]watch, len(watches))}
 	for id, w := range watches {
 		now.heard[id] = *w
 	}
@@ -212,12 +224,12 @@ func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
 	}
 	for _, e := range v.engines {
 		if h := decodeHolder(e.process); owners[e.id] && e.id != m.me {
-			now.other, now.alive = h, watches[e.id].moved && !h.Ending
+			now.other, now.held, now.alive = h, true, watches[e.id].moved && !h.Ending
 		}
 	}
 	if v.lease.id != 0 {
 		h := decodeHolder(v.lease.process)
-		now.other, now.alive = h, lease.moved && !h.Ending
+		now.other, now.held, now.alive = h, true, lease.moved && !h.Ending
 	}
 	m.shared.Store(slices.ContainsFunc(v.shards, func(s shardRow) bool { return s.engine != 0 && s.engine != m.me }))
 	m.mu.Lock()
@@ -229,8 +241,8 @@ func (m *member) note(v *view, watches map[int64]*watch, lease *watch) {
 	}
 }
 
-// take makes this engine the owner of all shards that nobody owns then, and reports whether there were any.
-func (m *member) take(ctx context.Context, dead []engineRow) (bool, error) {
+// take makes this engine the owner of shards that nobody owns then, at most so many, and reports whether there were any.
+func (m *member) take(ctx context.Context, dead []engineRow, most int) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
 	ids, beats := make([]int64, len(dead)), make([]int64, len(dead))
@@ -239,7 +251,7 @@ func (m *member) take(ctx context.Context, dead []engineRow) (bool, error) {
 		m.log.Warn().Int64("engine", e.id).Str("process", decodeHolder(e.process).String()).
 			Bool("suspected", m.suspected(e.id, time.Now())).Msg("an engine is taken for dead")
 	}
-	result, err := m.db.ExecContext(ctx, sqlTake, m.me, pq.Array(ids), pq.Array(beats))
+	result, err := m.db.ExecContext(ctx, sqlTake, m.me, pq.Array(ids), pq.Array(beats), most)
 	if err != nil {
 		return false, wrap(ctx, "take over", err)
 	}

@@ -36,7 +36,7 @@ type modelEngine struct {
 	said    map[int]uint64 // the last number of each room that it knows of
 }
 
-func (m *fleetModel) take(me int64, dead []engineRow) (took bool) {
+func (m *fleetModel) take(me int64, dead []engineRow, most int) (took bool) {
 	if m.gone[me] {
 		return false
 	}
@@ -46,7 +46,8 @@ func (m *fleetModel) take(me int64, dead []engineRow) (took bool) {
 		}
 	}
 	for i, owner := range m.owner {
-		if owner == 0 || m.gone[owner] {
+		if most > 0 && (owner == 0 || m.gone[owner]) {
+			most--
 			m.owner[i] = me
 			m.epoch[i]++
 			took = true
@@ -134,11 +135,12 @@ func TestFleetModel(t *testing.T) {
 					dead = append(dead, other)
 				}
 			}
-			took, err := e.s.lease.(*member).take(testContext(t), dead)
+			most := rapid.SampledFrom([]int{0, 1, takeMost, modelShards}).Draw(r, "most")
+			took, err := e.s.lease.(*member).take(testContext(t), dead, most)
 			if err != nil {
 				r.Fatal(err)
 			}
-			if want := model.take(e.id, dead); took != want {
+			if want := model.take(e.id, dead, most); took != want {
 				r.Fatalf("it took shards: %t, want %t", took, want)
 			}
 		}

@@ -30,6 +30,11 @@ type Lease struct {
 	// Ready reports whether this imcd is connected to a Kamailio: one that is takes rooms over rather than one
 	// that is not. It must not block. Nil: it never is.
 	Ready func() bool
+	// Plans: this engine shares the rooms with the others as a plan says. Else it is a tool that wants all of
+	// them, for itself.
+	Plans bool
+	// Spare reports whether this engine wants rooms only if no other one does. It must not block. Nil: it never does.
+	Spare func() bool
 	// Lost is called once if this engine was deposed, with an ErrDeposed: it can commit
 	// nothing any more. It must not block. May be nil.
 	Lost func(error)
@@ -73,6 +78,9 @@ type holder struct {
 	Home   string    `json:"home,omitempty"`   // see Lease
 	Shares bool      `json:"shares,omitempty"` // an engine of a fleet: it can own some shards of many
 	Moving bool      `json:"moving,omitempty"` // it is about to give shards away
+	Plans  bool      `json:"plans,omitempty"`  // an engine of a fleet: it follows a plan
+	Spare  bool      `json:"spare,omitempty"`  // it wants shards only if nobody else does
+	Wants  []int64   `json:"wants,omitempty"`  // shards for which it asks their owners
 
 	// What makes PID that of one process; empty where the system does not tell.
 	Boot      string `json:"boot,omitempty"`

@@ -10,7 +10,7 @@ import (
 	"imcd/engine/store"
 )
 
-// Several engines may own shards at the same time: an operator moves them.
+// Several engines own shards at the same time: they share them, and an operator moves some.
 
 // ErrNoMove: a shard cannot go from one engine to another as things are. The error says why.
 var ErrNoMove = errors.New("the shard cannot be moved")
@@ -24,6 +24,17 @@ func (s *Store) Owns() (fleet store.Fleet, at time.Time) {
 	}
 	now := m.look()
 	return store.Fleet{Shards: now.shards, Owned: now.owned}, now.at
+}
+
+// Asked returns which shards of this engine others are to have by the plan, and when that was seen: some may have gone
+// there since.
+func (s *Store) Asked() (moves []store.Move, at time.Time) {
+	m, ok := s.lease.(*member)
+	if !ok {
+		return nil, time.Time{}
+	}
+	now := m.look()
+	return now.asked, now.at
 }
 
 // News gets a value when Owns may have changed. It is for one reader, and only once Own has returned. nil:

@@ -156,7 +156,8 @@ func TestPrintFleet(t *testing.T) {
 
 // TestCheckFleet: the check names all imcd of a fleet, and does not find fault with a spare.
 func TestCheckFleet(t *testing.T) {
-	s := newSite(t, evapitest.Options{}).set("IMCD_DB_URL", schematest.New(t, schematest.Options{}).URL("postgres"))
+	s := newSite(t, evapitest.Options{}).set("IMCD_DB_URL", schematest.New(t, schematest.Options{}).URL("postgres")).
+		set("IMCD_SPARE", "1")
 	owner := s.startImcd().imcd
 	if err := owner.AwaitReady(kit.Context(t)); err != nil {
 		t.Fatal(err)

@@ -97,7 +97,8 @@ func (f *fleet) startHosts(ctx context.Context, set *settings) error {
 		return err
 	}
 	for i := range fleetSize {
-		opts := stack.Options{Binary: set.imcd, DBURL: schematest.Hosts("imcd", f.primary, f.standby), Spare: i > 0}
+		opts := stack.Options{Binary: set.imcd, DBURL: schematest.Hosts("imcd", f.primary, f.standby), Spare: i > 0,
+			Settings: map[string]string{"spare": "1"}}
 		switch i {
 		case 0:
 			opts.Kamailio = kamailios[0]

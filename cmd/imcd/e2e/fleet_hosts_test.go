@@ -33,7 +33,7 @@ func twoHosts(t *testing.T, url func(host int) string) (hosts []*stack.Stack) {
 	}
 	for i, k := range kamailios {
 		hosts = append(hosts, stacktest.Start(t, stack.Options{
-			Binary: plain.Path(t), DBURL: url(i), Spare: i > 0, Kamailio: controlled(k)}))
+			Binary: plain.Path(t), DBURL: url(i), Spare: i > 0, Settings: oneOwner, Kamailio: controlled(k)}))
 	}
 	return hosts
 }

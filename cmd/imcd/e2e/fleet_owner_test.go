@@ -29,6 +29,9 @@ func startTwo(t *testing.T, b *stacktest.Binary, opts stack.Options) *fleet {
 	return startFleet(t, b, 2, opts)
 }
 
+// oneOwner are settings of imcd that leave all rooms to one of them: the others are spares.
+var oneOwner = map[string]string{"spare": "1"}
+
 // startFleet is startTwo with n imcd.
 func startFleet(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) *fleet {
 	t.Helper()
@@ -42,6 +45,9 @@ func startFleet(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) *f
 func (f *fleet) startImcd(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) {
 	t.Helper()
 	opts.Kamailio = controlled(opts.Kamailio)
+	if opts.Settings == nil {
+		opts.Settings = oneOwner
+	}
 	for i := range n {
 		opts.Binary, opts.DBURL = b.Path(t), f.between(t)
 		if i > 0 {

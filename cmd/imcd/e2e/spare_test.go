@@ -88,13 +88,13 @@ func TestSpare(t *testing.T) {
 			ctx := kit.Within(t, 2*time.Minute)
 			const room = "sip:chat-a@x"
 			url := schematest.NewDatabase(t)
-			s := start(t, "postgres", stack.Options{DBURL: url})
+			s := start(t, "postgres", stack.Options{DBURL: url, Settings: oneOwner})
 			alice, bob := agent(t, s, "alice"), agent(t, s, "bob")
 			for _, u := range []*evapitest.UA{alice, bob} {
 				kit.Say(t, u, room, "#join", 200)
 			}
 			spare := imcdtest.Run(t, imcdtest.Options{Dir: filepath.Dir(binary.Path(t)), Name: "spare-" + name, DBURL: url,
-				Evapi: s.Kamailio().EvapiAddr(), Secret: s.Kamailio().Secret()})
+				Environ: []string{"IMCD_SPARE=1"}, Evapi: s.Kamailio().EvapiAddr(), Secret: s.Kamailio().Secret()})
 			if _, body := kit.Get(t, "http://"+spare.HTTPAddr()+"/readyz"); !strings.Contains(string(body), `"rooms"`) {
 				t.Errorf("readyz of the spare: %s", body)
 			}

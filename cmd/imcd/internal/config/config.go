@@ -27,6 +27,9 @@ type Config struct {
 	// False with an outbound proxy, whose business that is.
 	LookupDomains bool
 
+	// Spare: of several imcd that share a Postgres this one wants rooms only if no other does.
+	Spare bool
+
 	StateDir string // where files are kept that have no place of their own
 	RPC      RPC
 	HTTP     HTTP

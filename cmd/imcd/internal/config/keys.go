@@ -30,6 +30,8 @@ func moduleKeys() []key {
 			"state_dir)",
 			func(r *raw) *string { return &r.DB.URL }),
 		fileKey("db_url"),
+		boolKey("spare", "1: of several imcd that share a Postgres this one takes rooms only if no other does",
+			func(r *raw) *bool { return &r.Spare }),
 		intKey("db_mode", "accepted for the module's sake, without effect: everything is always written at once", 0, 2,
 			func(r *raw) *int { return &r.dbMode }),
 		textKey("rooms_table", "table of the rooms", func(r *raw) *string { return &r.DB.RoomsTable }),

@@ -81,6 +81,7 @@ type Daemon struct {
 type History struct {
 	takeovers, deposed prometheus.Counter
 	moves              prometheus.Histogram
+	drained            atomic.Bool // an operator has given its rooms to others, which keep them
 }
 
 // NewHistory returns that of an imcd to which nothing has happened.
@@ -197,6 +198,9 @@ const stuckAfter = time.Second
 // moves reports whether the rooms' goroutines do their work.
 func (d *Daemon) moves() bool { return !d.serving.Load() || d.rooms.Moves(stuckAfter) }
 
+// isSpare reports whether this imcd wants rooms only if no other one does.
+func (d *Daemon) isSpare() bool { return d.cfg.Spare || d.history.drained.Load() }
+
 // connected reports whether any Kamailio is connected.
 func (d *Daemon) connected() bool {
 	if !d.connecting.Load() {
@@ -265,7 +269,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
 		Lease: &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.depose, Alive: d.moves,
-			Ready: d.connected, TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere,
+			Plans: true, Spare: d.isSpare, Ready: d.connected, TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere,
 			Heard: d.heard},
 		Log: d.log,
 	})

@@ -21,6 +21,9 @@ var errNoHeir = &jsonrpc.Error{Code: codeSpare, Message: "there is no other imcd
 // errUnconnected is the answer if nobody could send anything afterwards.
 var errUnconnected = &jsonrpc.Error{Code: codeSpare, Message: "no other imcd is connected to a Kamailio"}
 
+// errSpare is the answer to undrain if the configuration says otherwise.
+var errSpare = &jsonrpc.Error{Code: codeSpare, Message: "this imcd is a spare by its configuration (spare: 1)"}
+
 // drain begins to give the rooms to another imcd: see ErrDrained.
 func (d *Daemon) drain(ctx context.Context) error {
 	heir, equal, err := d.store.Heir(ctx)
@@ -32,8 +35,18 @@ func (d *Daemon) drain(ctx context.Context) error {
 	case !equal:
 		return errUnconnected
 	}
+	d.history.drained.Store(true) // else this imcd would get its part back
 	d.drained.Store(true)
 	d.lose(ErrDrained)
+	return nil
+}
+
+// undrain makes an imcd that was drained want its part of the rooms again.
+func (d *Daemon) undrain(context.Context) error {
+	if d.cfg.Spare {
+		return errSpare
+	}
+	d.history.drained.Store(false)
 	return nil
 }
 

@@ -35,7 +35,10 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	rooms := rpc.Methods(d.rooms)
 	maps.Copy(rooms, board.Methods())
 	if d.store.EngineID() != 0 {
-		d.calls = bus.NewCalls(d.store, d.served(rooms), d.log)
+		between := rpc.BetweenMethods(d.rooms)
+		maps.Copy(between, rooms)
+		d.calls = bus.NewCalls(d.store, d.served(between), d.log)
+		d.rooms.Beside(others{d})
 		rooms = d.passedOn(rooms)
 	}
 	all := live.Methods(d.bots)
@@ -47,6 +50,7 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	all = d.served(all)
 	maps.Copy(all, rooms)
 	all["imc.fleet"] = rpc.FleetMethod(d.store) // spares know it as well
+	all["imc.undrain"] = rpc.DrainMethod(d.undrain)
 	return all
 }
 

@@ -11,7 +11,8 @@ import (
 	"imcd/schema"
 )
 
-// An imcd that has rooms may get shards of others, and give some of its own away, while it works.
+// An imcd that has rooms gets shards of others, and gives some of its own away, while it works: by the plan that all
+// of them follow, or because an operator wants it.
 
 const (
 	// moveTimeout is for the end of a move, when imcd is stopped.
@@ -64,12 +65,9 @@ func (d *Daemon) startSharing(ctx context.Context) {
 				return
 			case <-news:
 				d.follow(ctx, &follow)
+				d.giveAsked(ctx, &follow)
 			case m := <-d.share.moves:
-				err := d.giveShard(ctx, m.Move)
-				if !errors.Is(err, schema.ErrNoMove) {
-					follow.given[m.Shard] = time.Now()
-				}
-				m.done <- err
+				m.done <- d.giveShards(ctx, &follow, []store.Move{m.Move})
 			}
 		}
 	})
@@ -79,6 +77,7 @@ func (d *Daemon) startSharing(ctx context.Context) {
 type follower struct {
 	given  map[int64]time.Time // by shard: looks at the database before that may still show it as this engine's
 	failed bool                // the last try to load rooms, which was logged
+	rests  time.Time           // until then nothing is given away by the plan
 }
 
 // follow takes the shards that the database has given to this engine.
@@ -152,36 +151,78 @@ func (d *Daemon) move(ctx context.Context, shard, to int64) error {
 	}
 }
 
-// giveShard lets requests for a shard wait, and gives it to another engine.
-func (d *Daemon) giveShard(ctx context.Context, m store.Move) error {
-	if err := d.store.CheckMove(ctx, m.Shard, m.To); err != nil {
+// restAfter is how long an imcd waits after a move by the plan that failed.
+const restAfter = time.Second
+
+// giveAsked gives other engines what they ask for, as the plan says.
+func (d *Daemon) giveAsked(ctx context.Context, f *follower) {
+	asked, at := d.store.Asked()
+	if len(asked) == 0 || time.Now().Before(f.rests) || !d.relay.Keeps() {
+		return
+	}
+	var moves []store.Move
+	for _, m := range asked {
+		if at.After(f.given[m.Shard]) && len(only(d.rooms.Owned(), m.Shard).Shards) > 0 {
+			moves = append(moves, m)
+		}
+	}
+	if len(moves) > 0 && d.giveShards(ctx, f, moves) != nil {
+		f.rests = time.Now().Add(restAfter)
+	}
+}
+
+// giveShards lets requests for shards wait, and gives them to other engines.
+func (d *Daemon) giveShards(ctx context.Context, f *follower, moves []store.Move) error {
+	if err := d.mayGive(ctx, moves); err != nil {
 		return err
 	}
-	if !d.relay.Keeps() {
-		return fmt.Errorf("%w: requests cannot wait in a Kamailio with an older imc.cfg, or with none", schema.ErrNoMove)
+	var had store.Owned
+	var shards []int
+	for _, m := range moves {
+		one := only(d.rooms.Owned(), m.Shard)
+		had.Shards, had.Epochs = append(had.Shards, one.Shards...), append(had.Epochs, one.Epochs...)
+		shards = append(shards, int(m.Shard))
 	}
-	had := only(d.rooms.Owned(), m.Shard)
-	if len(had.Shards) == 0 {
+	if len(had.Shards) < len(moves) {
 		return fmt.Errorf("%w: its rooms are not loaded yet", schema.ErrNoMove)
 	}
 	d.sayMoving(ctx, true) // else the other one sees it a little later
 	defer d.sayMoving(context.WithoutCancel(ctx), false)
 	began := time.Now()
-	err := d.parkShard(ctx, m.Shard)
+	err := d.park(ctx, shards)
 	if err == nil {
-		err = d.rooms.HandOver(ctx, []store.Move{m})
+		err = d.rooms.HandOver(ctx, moves)
 	}
-	d.history.moves.Observe(time.Since(began).Seconds())
+	took := time.Since(began)
+	d.history.moves.Observe(took.Seconds())
+	for _, m := range moves {
+		f.given[m.Shard] = time.Now()
+	}
 	if err == nil {
-		d.log.Info().Int64("shard", m.Shard).Int64("engine", m.To).Dur("took", time.Since(began)).
-			Msg("another imcd has these rooms from now on")
+		for _, m := range moves {
+			d.log.Info().Int64("shard", m.Shard).Int64("engine", m.To).Dur("took", took).
+				Msg("another imcd has these rooms from now on")
+		}
 		return nil
 	}
-	if !errors.Is(err, store.ErrDeposed) && len(only(d.rooms.Owned(), m.Shard).Shards) > 0 {
-		d.relay.Own(shardsOf(had)) // else follow loads the rooms
+	if !errors.Is(err, store.ErrDeposed) {
+		d.relay.Own(shardsOf(beside(had, beside(had, d.rooms.Owned())))) // follow loads the rooms of others
 	}
-	d.log.Warn().Err(err).Int64("shard", m.Shard).Int64("engine", m.To).Msg("a shard was not given to another imcd")
+	d.log.Warn().Err(err).Ints("shards", shards).Msg("shards were not given to another imcd")
 	return err
+}
+
+// mayGive reports why shards cannot be given away now.
+func (d *Daemon) mayGive(ctx context.Context, moves []store.Move) error {
+	for _, m := range moves {
+		if err := d.store.CheckMove(ctx, m.Shard, m.To); err != nil {
+			return err
+		}
+	}
+	if !d.relay.Keeps() {
+		return fmt.Errorf("%w: requests cannot wait in a Kamailio with an older imc.cfg, or with none", schema.ErrNoMove)
+	}
+	return nil
 }
 
 // only returns one shard, if it is among owned.
@@ -194,10 +235,10 @@ func only(owned store.Owned, shard int64) (one store.Owned) {
 	return one
 }
 
-func (d *Daemon) parkShard(ctx context.Context, shard int64) error {
+func (d *Daemon) park(ctx context.Context, shards []int) error {
 	ctx, cancel := context.WithTimeout(ctx, parkTimeout)
 	defer cancel()
-	return d.relay.Park(ctx, []int{int(shard)})
+	return d.relay.Park(ctx, shards)
 }
 
 // sayMoving lets the other imcd look more often, or not any more.

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"slices"
 	"sync"
@@ -10,7 +9,6 @@ import (
 	"imcd/cmd/imcd/internal/config"
 	"imcd/engine/store"
 	"imcd/evapi"
-	"imcd/evapi/jsonrpc"
 )
 
 // Several imcd may share a PostgreSQL. One owns the rooms. The others are spares: their ports are open, they
@@ -129,42 +127,4 @@ func (d *Daemon) startRooms(ctx context.Context, fleet store.Fleet) error {
 		d.rooms.Stop(done)
 	})
 	return nil
-}
-
-// codeSpare is the error code of a spare's answers.
-const codeSpare = -32000
-
-// errNobody is the answer of an imcd that cannot pass a request on.
-var errNobody = &jsonrpc.Error{Code: codeSpare, Message: "no imcd has the rooms now"}
-
-// passedOn lets the imcd that has the rooms answer, if that is another one.
-func (d *Daemon) passedOn(all map[string]jsonrpc.Method) map[string]jsonrpc.Method {
-	passed := make(map[string]jsonrpc.Method, len(all))
-	for name, method := range all {
-		passed[name] = func(ctx context.Context, params json.RawMessage) (any, error) {
-			if d.serving.Load() {
-				return method(ctx, params)
-			}
-			owners := d.store.Owners()
-			if len(owners) != 1 || owners[0] == d.store.EngineID() {
-				return nil, errNobody
-			}
-			return d.calls.Ask(ctx, owners[0], name, params)
-		}
-	}
-	return passed
-}
-
-// served lets methods answer only while this imcd has the rooms.
-func (d *Daemon) served(all map[string]jsonrpc.Method) map[string]jsonrpc.Method {
-	guarded := make(map[string]jsonrpc.Method, len(all))
-	for name, method := range all {
-		guarded[name] = func(ctx context.Context, params json.RawMessage) (any, error) {
-			if !d.serving.Load() {
-				return nil, &jsonrpc.Error{Code: codeSpare, Message: "another imcd has the rooms, this one is a spare"}
-			}
-			return method(ctx, params)
-		}
-	}
-	return guarded
 }

@@ -80,20 +80,9 @@ type overview struct {
 // Methods are imc.overview.
 func (b *Board) Methods() map[string]jsonrpc.Method {
 	return map[string]jsonrpc.Method{"imc.overview": func(ctx context.Context, params json.RawMessage) (any, error) {
-		p := struct {
-			Match string // part of the room's URI
-			Sort  string
-			Limit int
-		}{Sort: "room", Limit: maxRooms}
-		if err := decode(params, &p); err != nil {
+		p, order, err := readOverview(params)
+		if err != nil {
 			return nil, err
-		}
-		order := roomOrder(p.Sort)
-		if order == nil {
-			return nil, invalid("sort: must be room, members, backlog or sequence, is %q", clip(p.Sort))
-		}
-		if p.Limit < 0 || p.Limit > maxRooms {
-			return nil, invalid("limit: must be 0 to %d, is %d", maxRooms, p.Limit)
 		}
 		ctx, cancel := context.WithTimeout(ctx, sayTimeout)
 		defer cancel()
@@ -104,6 +93,27 @@ func (b *Board) Methods() map[string]jsonrpc.Method {
 		rooms := snap.choose(p.Match, order)
 		return overview{snapshot: snap, Rooms: rooms[:min(len(rooms), p.Limit)], Found: len(rooms)}, nil
 	}}
+}
+
+// wanted are the parameters of imc.overview.
+type wanted struct {
+	Match string // part of the room's URI
+	Sort  string
+	Limit int
+}
+
+func readOverview(params json.RawMessage) (p wanted, order func(a, b engine.RoomSummary) int, err error) {
+	p = wanted{Sort: "room", Limit: maxRooms}
+	if err := decode(params, &p); err != nil {
+		return p, nil, err
+	}
+	if order = roomOrder(p.Sort); order == nil {
+		return p, nil, invalid("sort: must be room, members, backlog or sequence, is %q", clip(p.Sort))
+	}
+	if p.Limit < 0 || p.Limit > maxRooms {
+		return p, nil, invalid("limit: must be 0 to %d, is %d", maxRooms, p.Limit)
+	}
+	return p, order, nil
 }
 
 // roomOrder is nil for a word that is no order.

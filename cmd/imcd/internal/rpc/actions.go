@@ -107,9 +107,7 @@ func say(ctx context.Context, a Actions, v values) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return struct {
-			Rooms int `json:"rooms"`
-		}{n}, nil
+		return said{n}, nil
 	case room == "":
 		return nil, invalid("no room given; either room or all must be")
 	}

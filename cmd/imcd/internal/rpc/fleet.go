@@ -42,7 +42,7 @@ func MoveMethod(move func(ctx context.Context, shard, to int64) error) jsonrpc.M
 	return func(ctx context.Context, raw json.RawMessage) (any, error) { return m.bounded(ctx, raw) }
 }
 
-// DrainMethod is imc.drain, which has no parameters. drain begins to give the rooms away.
+// DrainMethod is imc.drain, which has no parameters: drain begins to give the rooms away. So is imc.undrain.
 func DrainMethod(drain func(ctx context.Context) error) jsonrpc.Method {
 	m := method{run: func(ctx context.Context, _ values) (any, error) { return struct{}{}, drain(ctx) }}
 	return func(ctx context.Context, raw json.RawMessage) (any, error) { return m.bounded(ctx, raw) }
