@@ -106,7 +106,7 @@ func register(ctx context.Context, db *sql.DB, want Lease, d *durable, log zerol
 	m := &member{db: db, want: want, log: log, durable: d, self: thisProcess(want.Listen), run: rand.Text(),
 		suspects: make(map[int64]time.Time), views: make(chan view, 1), again: make(chan struct{}, 1),
 		judged: make(chan struct{}, 1), bus: newBus()}
-	m.self.Run, m.self.Shares, m.self.Plans = m.run, true, want.Plans
+	m.self.Run, m.self.Shares, m.self.Plans, m.self.Marks = m.run, true, want.Plans, want.Marks
 	if err := sweep(ctx, db); err != nil {
 		return nil, err
 	}

@@ -22,11 +22,16 @@ type EngineView struct {
 	HTTP   string    `json:"http,omitempty"` // its http_listen
 	// Silent is for how many seconds the engine that was asked has seen no beat of this one. Beats come each
 	// 0.15 s.
-	Silent float64     `json:"silent"`
-	Ready  bool        `json:"ready"`  // it is connected to a Kamailio
-	Ending bool        `json:"ending"` // it is being stopped
-	Batch  int64       `json:"batch"`  // the number of its last commit
-	Owns   []ShardView `json:"owns"`   // by their numbers; not nil
+	Silent float64 `json:"silent"`
+	Ready  bool    `json:"ready"`  // it is connected to a Kamailio
+	Ending bool    `json:"ending"` // it is being stopped
+	Spare  bool    `json:"spare"`  // it wants shards only if nobody else does: by its configuration, or drained
+	Wants  []int64 `json:"wants"`  // shards for which it asks their owners; not nil
+	// Marks are short sums of the settings that all engines should have in common, by name; those at their defaults
+	// have none.
+	Marks map[string]string `json:"marks,omitempty"`
+	Batch int64             `json:"batch"` // the number of its last commit
+	Owns  []ShardView       `json:"owns"`  // by their numbers; not nil
 }
 
 // ShardView is a shard and how often its owner has changed.
@@ -56,7 +61,7 @@ func (m *member) show(v *view) FleetView {
 	for i, e := range v.engines {
 		h := decodeHolder(e.process)
 		one := EngineView{Engine: e.id, Host: h.Host, PID: h.PID, Since: h.Since, HTTP: h.Listen,
-			Ending: h.Ending, Ready: h.Ready,
+			Ending: h.Ending, Ready: h.Ready, Spare: h.Spare, Marks: h.Marks, Wants: append([]int64{}, h.Wants...),
 			Batch: e.last, Owns: []ShardView{}}
 		if at, known := heard[e.id]; known && at.beat == e.beat {
 			one.Silent = max(0, v.sent.Sub(at.since).Seconds())

@@ -35,6 +35,8 @@ type Lease struct {
 	Plans bool
 	// Spare reports whether this engine wants rooms only if no other one does. It must not block. Nil: it never does.
 	Spare func() bool
+	// Marks are short sums of settings that all engines should have in common, by name; others see them.
+	Marks map[string]string
 	// Lost is called once if this engine was deposed, with an ErrDeposed: it can commit
 	// nothing any more. It must not block. May be nil.
 	Lost func(error)
@@ -81,6 +83,8 @@ type holder struct {
 	Plans  bool      `json:"plans,omitempty"`  // an engine of a fleet: it follows a plan
 	Spare  bool      `json:"spare,omitempty"`  // it wants shards only if nobody else does
 	Wants  []int64   `json:"wants,omitempty"`  // shards for which it asks their owners
+
+	Marks map[string]string `json:"marks,omitempty"` // see Lease
 
 	// What makes PID that of one process; empty where the system does not tell.
 	Boot      string `json:"boot,omitempty"`

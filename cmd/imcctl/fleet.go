@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"imcd/cmd/imcd/check"
 )
 
 func (t *tool) fleetCommand() *cobra.Command {
@@ -17,10 +19,12 @@ func (t *tool) fleetCommand() *cobra.Command {
 		GroupID: groupLook, Args: cobra.NoArgs,
 		Long: `Show all imcd that share a PostgreSQL, as the one that is asked sees them; a spare knows
 it, too. The rooms are divided into shards, and each shard belongs to one engine, which is
-one start of an imcd. An epoch says how often a shard has changed its owner. SILENT is for
+one start of an imcd. The engines share them evenly by themselves: again 2 s after one has
+come, and at once when one has gone. Spares ("spare: 1", or drained) get some only if nobody
+else is there. An epoch says how often a shard has changed its owner. SILENT is for
 how long no sign of life of an engine was seen: after 0.9 s another one takes over.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return ask(t, cmd, "imc.fleet", nil, printFleet) }}
-	cmd.AddCommand(t.drainCommand(), t.moveCommand())
+	cmd.AddCommand(t.drainCommand(), t.undrainCommand(), t.moveCommand(), t.resizeCommand())
 	return cmd
 }
 
@@ -28,11 +32,8 @@ func (t *tool) moveCommand() *cobra.Command {
 	return &cobra.Command{Use: "move SHARD ENGINE", Short: "Give a shard of the imcd that is asked to another one",
 		Args: cobra.ExactArgs(2),
 		Long: `Give the rooms of one shard, which the imcd that is asked must own, to another engine. Requests
-for them wait in Kamailio for a moment; nobody is answered 503. An imcd that ends gives what
-it has to any other, so shards do not come back by themselves.
-
-As long as several imcd have rooms, "#rooms" and the questions of operators show only the
-rooms of the imcd that answers.`,
+for them wait in Kamailio for a moment; nobody is answered 503. If the engine has two shards
+more than another one then, that takes one of them, but not this one if it has others.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			shard, err := strconv.ParseInt(args[0], 10, 32)
 			if err != nil {
@@ -48,16 +49,51 @@ rooms of the imcd that answers.`,
 		}}
 }
 
+func (t *tool) resizeCommand() *cobra.Command {
+	return &cobra.Command{Use: "resize SHARDS", Short: "Divide the rooms into another number of shards",
+		Args: cobra.ExactArgs(1),
+		Long: `Divide the rooms of the fleet into another number of shards, in the database of imcd's
+configuration: a power of two, 64 if nobody has changed it, 1024 at most. More of them make the
+parts of many imcd more even, and cost each imcd a little time, always. Rooms and messages
+stay as they are.
+
+Stop all imcd before. Run it with imcd's own environment and rights.`,
+		Example: "  systemctl stop imcd imcd@2\n  imcctl fleet resize 128 -c /etc/imcd/imcd.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			shards, err := strconv.ParseInt(args[0], 10, 32)
+			if err != nil {
+				return fmt.Errorf("SHARDS must be a number: %w", err)
+			}
+			t.asking = true
+			o := check.Options{File: t.configFile(), Environ: t.environ}
+			return t.showLines(func(print func(check.Line)) bool {
+				return check.Resize(cmd.Context(), o, int(shards), print)
+			})
+		}}
+}
+
 func (t *tool) drainCommand() *cobra.Command {
-	return &cobra.Command{Use: "drain", Short: "Give the rooms of the imcd that is asked to another one",
+	return &cobra.Command{Use: "drain", Short: "Give the rooms of the imcd that is asked to others",
 		Args: cobra.NoArgs,
-		Long: `Give the rooms of the imcd that is asked, which must own them, to a spare. Requests wait in
+		Long: `Give the rooms of the imcd that is asked, which must own some, to the others. Requests wait in
 Kamailio meanwhile, which takes a moment: nobody is answered 503. If the imcd is connected to
-a Kamailio, one of the spares must be so, too. The imcd goes on as a spare;
-"imcctl fleet" shows when that is so.`,
+a Kamailio, another one must be so, too. The imcd goes on as a spare until it is started
+again, or "imcctl fleet undrain"; "imcctl fleet" shows when that is so.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(t, cmd, "imc.drain", nil, func(w io.Writer, _ struct{}) {
 				fmt.Fprintln(w, "another imcd takes the rooms over")
+			})
+		}}
+}
+
+func (t *tool) undrainCommand() *cobra.Command {
+	return &cobra.Command{Use: "undrain", Short: "Let the imcd that is asked have its part of the rooms again",
+		Args: cobra.NoArgs,
+		Long: `Let the imcd that is asked have its part of the rooms again, after "imcctl fleet drain". The
+others give it shards, a few at a time, from 2 s on.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return ask(t, cmd, "imc.undrain", nil, func(w io.Writer, _ struct{}) {
+				fmt.Fprintln(w, "it gets its part of the rooms")
 			})
 		}}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -211,4 +213,29 @@ func TestSpareAnswers(t *testing.T) {
 	if err := owner.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestResizeFleet: the rooms are divided anew only while no imcd runs.
+func TestResizeFleet(t *testing.T) {
+	url := schematest.New(t, schematest.Options{}).URL("postgres")
+	imcd := standalone(t, "first", "IMCD_DB_URL="+url)
+	file := filepath.Join(t.TempDir(), "imcd.yaml")
+	if err := os.WriteFile(file, []byte("evapi_secret: x\ndb_url: "+url+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	resize := func(n string, want int, says string) {
+		t.Helper()
+		code, stdout, stderr := imcctl(nil, "fleet", "resize", n, "-c", file)
+		if code != want || !strings.Contains(stdout+stderr, says) {
+			t.Errorf("resize %s: exit code %d, %s%s", n, code, stdout, stderr)
+		}
+	}
+	resize("128", exitError, "another imcd works with this database")
+	if err := imcd.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	resize("128", exitOK, "divided into 128 shards; before, there were 64")
+	resize("100", exitError, "power of two")
+	resize("x", exitError, "SHARDS must be a number")
+	resize("8", exitOK, "hash_size makes 16 workers")
 }

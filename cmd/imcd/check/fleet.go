@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"imcd/evapi/jsonrpc"
@@ -25,7 +27,8 @@ func (r *run) fleet(ctx context.Context, c *jsonrpc.Client) (serves bool) {
 	if f.Engine == 0 {
 		return true
 	}
-	var spares, owners []string
+	var others, owners []string
+	var mine []schema.ShardView
 	for _, e := range f.Engines {
 		name := fmt.Sprintf("pid %d on host %s", e.PID, e.Host)
 		if e.HTTP != "" {
@@ -33,11 +36,11 @@ func (r *run) fleet(ctx context.Context, c *jsonrpc.Client) (serves bool) {
 		}
 		switch {
 		case len(e.Owns) > 0 && e.Engine == f.Engine:
-			serves = true
+			serves, mine = true, e.Owns
 		case len(e.Owns) > 0:
 			owners = append(owners, name)
 		case e.Engine != f.Engine:
-			spares = append(spares, name)
+			others = append(others, name)
 		}
 	}
 	switch {
@@ -47,10 +50,32 @@ func (r *run) fleet(ctx context.Context, c *jsonrpc.Client) (serves bool) {
 	case !serves:
 		r.say("fleet", OK, "this imcd is a spare; the rooms have: "+strings.Join(owners, "; "), "")
 		r.say("ways", Warn, "not tried: a spare has no rooms", "Run imcctl check where imcd has the rooms.")
-	case len(spares) == 0:
+	case len(owners) > 0:
+		r.say("fleet", OK, fmt.Sprintf("this imcd has %d of %d parts of the rooms; others have: %s", len(mine), f.Shards,
+			strings.Join(owners, "; ")), "")
+	case len(others) == 0:
 		r.say("fleet", OK, "this imcd has the rooms, and there is no spare", "")
 	default:
-		r.say("fleet", OK, "this imcd has the rooms; spares: "+strings.Join(spares, "; "), "")
+		r.say("fleet", OK, "this imcd has the rooms; spares: "+strings.Join(others, "; "), "")
 	}
+	r.settings(f.Engines)
 	return serves
+}
+
+// settings compares those that imcd which share rooms should have in common.
+func (r *run) settings(engines []schema.EngineView) {
+	differ := make(map[string]bool)
+	for _, e := range engines {
+		for _, other := range engines {
+			for key, mark := range e.Marks {
+				differ[key] = differ[key] || other.Marks[key] != mark
+			}
+		}
+	}
+	maps.DeleteFunc(differ, func(_ string, is bool) bool { return !is })
+	if len(differ) == 0 {
+		return
+	}
+	r.say("fleet", Warn, "the imcd have different settings: "+strings.Join(slices.Sorted(maps.Keys(differ)), ", "),
+		"Each imcd treats the rooms that it has by its own settings: give all of them the same imcd.yaml.")
 }

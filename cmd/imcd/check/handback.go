@@ -22,22 +22,13 @@ const shownRooms = 20
 // It reports whether anything failed. No imcd may run. Of o only File and Environ count.
 func HandBack(ctx context.Context, o Options, print func(Line)) (failed bool) {
 	r := &run{Options: o, print: print}
-	if !r.configuration() || !r.database(ctx) {
-		return true
-	}
 	ctx, cancel := context.WithTimeout(ctx, handbackWait)
 	defer cancel()
-	s, err := schema.Open(ctx, r.cfg.DB.URL, schema.Options{RoomsTable: r.cfg.DB.RoomsTable,
-		MembersTable: r.cfg.DB.MembersTable, Lease: &schema.Lease{}, Log: zerolog.Nop()})
-	if err != nil {
-		r.say("database", Fail, err.Error(), remedyHeld(err))
+	s, ok := r.alone(ctx)
+	if !ok {
 		return true
 	}
 	defer s.Close() // all is committed
-	if err := s.OwnNow(ctx); err != nil {
-		r.say("database", Fail, err.Error(), remedyHeld(err))
-		return true
-	}
 	h, err := s.HandBack(ctx)
 	if err != nil {
 		r.say("owners", Fail, err.Error(), "Call this again: it goes on where it ended.")
@@ -45,6 +36,23 @@ func HandBack(ctx context.Context, o Options, print func(Line)) (failed bool) {
 	}
 	r.handedBack(h)
 	return r.fails > 0
+}
+
+// alone opens the database of the configuration, with which no imcd may work. The caller closes it.
+func (r *run) alone(ctx context.Context) (*schema.Store, bool) {
+	if !r.configuration() || !r.database(ctx) {
+		return nil, false
+	}
+	s, err := schema.Open(ctx, r.cfg.DB.URL, schema.Options{RoomsTable: r.cfg.DB.RoomsTable,
+		MembersTable: r.cfg.DB.MembersTable, Lease: &schema.Lease{}, Log: zerolog.Nop()})
+	if err == nil {
+		if err = s.OwnNow(ctx); err == nil {
+			return s, true
+		}
+		_ = s.Close() // the first error tells more
+	}
+	r.say("database", Fail, err.Error(), remedyHeld(err))
+	return nil, false
 }
 
 func remedyHeld(err error) string {

@@ -30,6 +30,10 @@ type Config struct {
 	// Spare: of several imcd that share a Postgres this one wants rooms only if no other does.
 	Spare bool
 
+	// Marks tell whether several imcd have the same settings where they should: a short sum for each key that has not
+	// its default.
+	Marks map[string]string
+
 	StateDir string // where files are kept that have no place of their own
 	RPC      RPC
 	HTTP     HTTP

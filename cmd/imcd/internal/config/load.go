@@ -91,7 +91,12 @@ func Load(from Sources) (*Config, error) {
 	if err := r.readSecrets(from, origin); err != nil {
 		return nil, err
 	}
-	return r.check(origin)
+	cfg, err := r.check(origin)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Marks = r.marks()
+	return cfg, nil
 }
 
 // layers returns the settings of each source, the weakest first.
