@@ -18,7 +18,7 @@ go-problem := $(shell .ci/go.sh $(GO))
 $(if $(go-problem),$(error $(go-problem)))
 endif
 
-.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large
+.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large fleet-large
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -54,6 +54,9 @@ test-patroni: deps-patroni ## imcd while Patroni changes the primary: killed, fr
 
 copy-large: deps-test ## imcctl copy of 10^6 members from MariaDB to PostgreSQL and back, beside their own dump and load
 	IMCD_LARGE=1 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestLarge$$' ./cmd/imcctl/internal/dbcopy
+
+fleet-large: deps-test ## one of three imcd with 10^6 members is killed: how long the others take to load its rooms
+	IMCD_LARGE=1 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestFleetLarge$$' ./cmd/imcd/e2e
 
 BENCH ?=
 

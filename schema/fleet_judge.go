@@ -241,7 +241,8 @@ func (m *member) note(v *view, watches map[int64]*watch, lease *watch, asked []s
 	}
 }
 
-// take makes this engine the owner of shards that nobody owns then, at most so many, and reports whether there were any.
+// take makes this engine the owner of shards that nobody owns then, at most so many, and reports whether there were
+// any.
 func (m *member) take(ctx context.Context, dead []engineRow, most int) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()

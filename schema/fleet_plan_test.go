@@ -33,6 +33,14 @@ func planOf(engines []planEngine, counts ...int) *plan {
 	return p
 }
 
+// moved are moves of shards to engines, in turn.
+func moved(shardsAndEngines ...int64) (moves []store.Move) {
+	for pair := range slices.Chunk(shardsAndEngines, 2) {
+		moves = append(moves, store.Move{Shard: pair[0], To: pair[1]})
+	}
+	return moves
+}
+
 // TestPlan: what each engine does next.
 func TestPlan(t *testing.T) {
 	spare := with(sharer(1), func(e *planEngine) { e.spare = true })
@@ -41,6 +49,7 @@ func TestPlan(t *testing.T) {
 	leaves := with(sharer(1), func(e *planEngine) { e.leaves = true })
 	older := with(sharer(1), func(e *planEngine) { e.plans = false })
 	oldest := with(older, func(e *planEngine) { e.alone = true })
+	asked := []planEngine{sharer(1), sharer(2, 2, 3)}
 	two, three := []planEngine{sharer(1), sharer(2)}, []planEngine{sharer(1), sharer(2), sharer(3)}
 	for what, c := range map[string]struct {
 		p     *plan
@@ -59,16 +68,16 @@ func TestPlan(t *testing.T) {
 		"as even as can be":               {planOf(three, 0, 1, 1), 3, 0, nil, nil},
 		"one too few":                     {planOf(three, 0, 22, 22, 20), 3, 0, []int64{4}, nil},
 		"it goes on asking":               {planOf([]planEngine{sharer(1), sharer(2, 7)}, 0, 64), 2, 0, []int64{7, 2}, nil},
-		"others ask for these":            {planOf([]planEngine{sharer(1), sharer(2), sharer(3, 2, 3)}, 0, 64), 2, 0, []int64{4, 5}, nil},
-		"a shard that came":               {planOf([]planEngine{sharer(1), sharer(2, 63)}, 0, 63, 1), 2, 0, []int64{2, 3}, nil},
-		"it is asked":                     {planOf([]planEngine{sharer(1), sharer(2, 2, 3)}, 0, 64), 1, 0, nil, []store.Move{{Shard: 2, To: 2}, {Shard: 3, To: 2}}},
-		"it keeps its part":               {planOf([]planEngine{sharer(1), sharer(2, 2, 3)}, 0, 33, 31), 1, 0, nil, []store.Move{{Shard: 2, To: 2}}},
-		"asked without reason":            {planOf([]planEngine{sharer(1), sharer(2, 2, 3)}, 0, 32, 31), 1, 0, nil, nil},
-		"the poorer one gets it":          {planOf([]planEngine{sharer(1), sharer(2, 2), sharer(3, 2)}, 0, 40, 14, 10), 1, 0, nil, []store.Move{{Shard: 2, To: 3}}},
+		"others ask for these":            {planOf(append(two[:2:2], sharer(3, 2, 3)), 0, 64), 2, 0, []int64{4, 5}, nil},
+		"a shard that came":               {planOf(append(two[:1:1], sharer(2, 63)), 0, 63, 1), 2, 0, []int64{2, 3}, nil},
+		"it is asked":                     {planOf(asked, 0, 64), 1, 0, nil, moved(2, 2, 3, 2)},
+		"it keeps its part":               {planOf(asked, 0, 33, 31), 1, 0, nil, moved(2, 2)},
+		"asked without reason":            {planOf(asked, 0, 32, 31), 1, 0, nil, nil},
+		"the poorer one gets it":          {planOf(append(asked[:2:2], sharer(3, 2)), 0, 40, 14, 10), 1, 0, nil, moved(2, 3)},
 		"nobody's first":                  {planOf(two, 1, 63), 2, 1, nil, nil},
 		"a spare waits":                   {planOf([]planEngine{spare, sharer(2)}, 64), 1, 0, nil, nil},
 		"a spare is not counted":          {planOf([]planEngine{spare, sharer(2)}, 64), 2, 64, nil, nil},
-		"a spare gives all back":          {planOf([]planEngine{spare, sharer(2, 0, 1)}, 0, 1, 1), 1, 0, nil, []store.Move{{Shard: 0, To: 2}}},
+		"a spare gives all back":          {planOf([]planEngine{spare, sharer(2, 0, 1)}, 0, 1, 1), 1, 0, nil, moved(0, 2)},
 		"and is asked to":                 {planOf([]planEngine{spare, sharer(2)}, 0, 1, 63), 2, 0, []int64{0}, nil},
 		"spares only: one has all":        {planOf([]planEngine{spare, other}, 64), 2, 64, nil, nil},
 		"and keeps them":                  {planOf([]planEngine{spare, other}, 0, 64), 2, 0, nil, nil},
@@ -82,7 +91,7 @@ func TestPlan(t *testing.T) {
 		"a tool":                          {planOf([]planEngine{older, sharer(2)}, 64), 1, 64, nil, nil},
 		"an older imcd gives nothing":     {planOf([]planEngine{older, sharer(2)}, 0, 64), 2, 0, nil, nil},
 		"the oldest can own all only":     {planOf([]planEngine{oldest, sharer(2), sharer(3)}, 64), 2, 64, nil, nil},
-		"nothing moves beside the oldest": {planOf([]planEngine{oldest, sharer(2, 2), sharer(3)}, 0, 0, 0, 64), 3, 0, nil, nil},
+		"beside the oldest nothing moves": {planOf(append(asked[1:2:2], sharer(3), oldest), 0, 0, 0, 64), 3, 0, nil, nil},
 		"one that is gone":                {planOf(two, 64), 3, 0, nil, nil},
 	} {
 		if takes := c.p.take(c.me, false); takes != c.takes {

@@ -236,6 +236,6 @@ func TestResizeFleet(t *testing.T) {
 	}
 	resize("128", exitOK, "divided into 128 shards; before, there were 64")
 	resize("100", exitError, "power of two")
-	resize("x", exitError, "SHARDS must be a number")
+	resize("x", exitUsage, "SHARDS must be a number")
 	resize("8", exitOK, "hash_size makes 16 workers")
 }

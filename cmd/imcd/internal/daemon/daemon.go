@@ -269,8 +269,8 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
 		Lease: &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.depose, Alive: d.moves,
-			Plans: true, Marks: d.cfg.Marks, Spare: d.isSpare, Ready: d.connected, TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere,
-			Heard: d.heard},
+			Plans: true, Marks: d.cfg.Marks, Spare: d.isSpare, Ready: d.connected,
+			TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere, Heard: d.heard},
 		Log: d.log,
 	})
 	if err != nil {

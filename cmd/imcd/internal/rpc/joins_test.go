@@ -13,7 +13,8 @@ func TestJoins(t *testing.T) {
 		parts        []string
 	}{
 		"imc.list_rooms": {"", `[{"room":"sip:a@x","members":1,"owner":""},{"room":"sip:b@x","members":2,"owner":""}]`,
-			[]string{`[{"room":"sip:b@x","members":2}]`, `[]`, `[{"room":"sip:a@x","members":1},{"room":"sip:b@x","members":2}]`}},
+			[]string{`[{"room":"sip:b@x","members":2}]`, `[]`,
+				`[{"room":"sip:a@x","members":1},{"room":"sip:b@x","members":2}]`}},
 		"imc.pending": {`["sip:u@x"]`, `[]`, []string{`[]`, `[]`}},
 		"imc.find_rooms": {`["garden"]`, `["sip:garden@x","sip:garden@y"]`,
 			[]string{`["sip:chat-garden@x"]`, `["sip:garden@y"]`, `["sip:garden@x"]`}},
