@@ -211,3 +211,38 @@ func TestRoomsOfAFleet(t *testing.T) {
 		}
 	})
 }
+
+// TestRoomsPerUserOfAFleet: rooms at other engines count for the limit.
+func TestRoomsPerUserOfAFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFleetWorld(t)
+		w.maxRooms = 2
+		a, b := w.start(), w.start()
+		defer w.end()
+		w.takeOver(nil, a)
+		w.must(w.say("alice", "r", "#create"))
+		if err := w.move(a, b.store.id); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			room string
+			code int
+		}{{"s1", 200}, {"s2", 403}, {"s3", 403}} {
+			q := w.say("alice", c.room, "#create")
+			<-time.After(time.Second)
+			if w.listen(); q.code != c.code {
+				t.Errorf("%s is answered %d, want %d", c.room, q.code, c.code)
+			}
+		}
+		w.must(w.say("bob", "s2", "#create"))
+		if n := len(a.e.ledger.elsewhere); n != 2 {
+			t.Errorf("%d users are remembered", n)
+		}
+		for i := range maxCounts + 1 {
+			a.e.ledger.remember(fmt.Sprint("u", i), 1, time.Now())
+		}
+		if n := len(a.e.ledger.elsewhere); n > maxCounts {
+			t.Errorf("%d users are remembered", n)
+		}
+	})
+}

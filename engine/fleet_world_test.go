@@ -100,6 +100,7 @@ type fleetWorld struct {
 	maker    *house     // of requests
 	loops    sync.WaitGroup
 	handed   int // shards that engines have handed over; by mu
+	maxRooms int // max_rooms_per_user
 
 	mu     sync.Mutex
 	routes [fleetShards]*fleetEngine // nil: requests wait; by mu
@@ -136,6 +137,19 @@ func (b besides) Visible(ctx context.Context, user string) (all []ShownRoom, err
 	return all, nil
 }
 
+func (b besides) OwnedRooms(_ context.Context, user string) (sum int, err error) {
+	for _, f := range b.w.engines {
+		if f != b.me {
+			n, err := f.e.OwnedRooms(user)
+			if err != nil {
+				return 0, err
+			}
+			sum += n
+		}
+	}
+	return sum, nil
+}
+
 // start starts an engine that owns nothing.
 func (w *fleetWorld) start() *fleetEngine {
 	s := &fleetStore{memFleet: w.fleet, id: int64(len(w.engines) + 1)}
@@ -143,7 +157,7 @@ func (w *fleetWorld) start() *fleetEngine {
 	f.relay = &fleetRelay{world: w, engine: f, fakeRelay: &fakeRelay{answers: map[*evapi.Message]chan evapi.Answer{},
 		codes: map[string]evapi.Result{}, once: map[string]evapi.Result{}, rtt: time.Millisecond}}
 	cfg := DefaultConfig()
-	cfg.HashSize = 2
+	cfg.HashSize, cfg.MaxRooms = 2, w.maxRooms
 	var err error
 	if f.e, err = New(cfg, s, f.relay, prometheus.NewRegistry(), zerolog.Nop()); err != nil {
 		w.t.Fatal(err)

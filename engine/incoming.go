@@ -36,6 +36,14 @@ func (e *Engine) Message(m *evapi.Message) {
 	if req.refused == nil && req.cmd != nil && req.cmd.is("rooms") && e.listRooms(req) {
 		return
 	}
+	if e.mayMake(req) && e.ownership.has(req.roomHash()) && e.lister.put(req) {
+		return
+	}
+	e.hand(req)
+}
+
+// hand gives req to the shard of its room, or back to Kamailio if another engine has that.
+func (e *Engine) hand(req *request) {
 	if !e.ownership.has(req.roomHash()) && req.ofRoom() {
 		e.elsewhere(req)
 		return

@@ -15,7 +15,7 @@ const (
 	listWorkers = 8               // as other engines take 0.3 s
 )
 
-// lister answers the command that concerns all shards, the list of rooms. It has its own goroutines, as no
+// lister answers the command that concerns all shards, the list of rooms, and asks other engines about users. It has its own goroutines, as no
 // shard may wait for another.
 type lister struct {
 	engine *Engine
@@ -42,9 +42,21 @@ func (l *lister) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case req := <-l.queue:
+			if !req.cmd.is("rooms") {
+				l.count(ctx, req)
+				continue
+			}
 			l.answer(ctx, req)
 		}
 	}
+}
+
+// count lets the shard of req have it once others have been asked about its sender.
+func (l *lister) count(ctx context.Context, req *request) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	l.engine.count(ctx, req)
+	l.engine.hand(req)
 }
 
 func (l *lister) answer(ctx context.Context, req *request) {
@@ -74,6 +86,8 @@ func (l *lister) answer(ctx context.Context, req *request) {
 type Others interface {
 	// Visible joins what Engine.Visible of each of them returns: all, or an error.
 	Visible(ctx context.Context, user string) ([]ShownRoom, error)
+	// OwnedRooms adds up what Engine.OwnedRooms of each of them returns.
+	OwnedRooms(ctx context.Context, user string) (int, error)
 }
 
 // Beside says who has the other rooms. It is called before Start, or never if there is no fleet.

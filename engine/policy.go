@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"sync"
+	"time"
 
 	"imcd/engine/store"
 )
@@ -44,6 +45,8 @@ type ledger struct {
 
 	mu    sync.Mutex
 	owned map[string]int // guarded by mu: by user key, without zeros
+
+	elsewhere map[string]counted // guarded by mu: by user key; at most maxCounts
 }
 
 func newLedger(limit int) *ledger { return &ledger{limit: limit, owned: make(map[string]int)} }
@@ -55,7 +58,7 @@ func (l *ledger) reserve(user string) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.owned[user] >= l.limit {
+	if l.owned[user]+l.away(user, time.Now()) >= l.limit {
 		return false
 	}
 	l.owned[user]++

@@ -108,20 +108,34 @@ type others struct{ d *Daemon }
 
 // Visible implements engine.Others.
 func (o others) Visible(ctx context.Context, user string) ([]engine.ShownRoom, error) {
+	lists, err := askOthers[[]engine.ShownRoom](ctx, o.d, rpc.VisibleMethod, user)
+	return slices.Concat(lists...), err
+}
+
+// OwnedRooms implements engine.Others.
+func (o others) OwnedRooms(ctx context.Context, user string) (sum int, err error) {
+	counts, err := askOthers[int](ctx, o.d, rpc.OwnedMethod, user)
+	for _, n := range counts {
+		sum += n
+	}
+	return sum, err
+}
+
+// askOthers asks all other imcd that have rooms about a user.
+func askOthers[T any](ctx context.Context, d *Daemon, method, user string) ([]T, error) {
 	params, err := json.Marshal([]string{user})
 	if err != nil {
 		return nil, err
 	}
-	owners := slices.DeleteFunc(o.d.store.Owners(), func(engine int64) bool { return engine == o.d.store.EngineID() })
+	owners := slices.DeleteFunc(d.store.Owners(), func(engine int64) bool { return engine == d.store.EngineID() })
 	if len(owners) == 0 {
 		return nil, nil
 	}
-	parts, err := o.d.askAll(ctx, owners, rpc.VisibleMethod, params, nil)
+	parts, err := d.askAll(ctx, owners, method, params, nil)
 	if err != nil {
 		return nil, err
 	}
-	lists, err := rpc.Parts[[]engine.ShownRoom](parts)
-	return slices.Concat(lists...), err
+	return rpc.Parts[T](parts)
 }
 
 // served lets methods answer only while this imcd has rooms.

@@ -29,17 +29,24 @@ func RoomOf(name string, raw json.RawMessage) (room string) {
 	return room
 }
 
-// VisibleMethod is what other imcd of a fleet ask to answer #rooms: which rooms here a user may know.
-const VisibleMethod = "imc.visible_rooms"
+// What other imcd of a fleet ask.
+const (
+	VisibleMethod = "imc.visible_rooms" // to answer #rooms: which rooms here a user may know
+	OwnedMethod   = "imc.owned_rooms"   // for max_rooms_per_user: how many rooms here a user owns
+)
 
 // BetweenMethods are for other imcd of a fleet only.
 func BetweenMethods(rooms interface {
 	Visible(ctx context.Context, user string) ([]engine.ShownRoom, error)
+	OwnedRooms(user string) (int, error)
 }) map[string]jsonrpc.Method {
 	m := method{params: []param{text("user")}, run: func(ctx context.Context, v values) (any, error) {
 		return rooms.Visible(ctx, v.text("user"))
 	}}
-	return map[string]jsonrpc.Method{VisibleMethod: m.bounded}
+	owned := method{params: []param{text("user")}, run: func(_ context.Context, v values) (any, error) {
+		return rooms.OwnedRooms(v.text("user"))
+	}}
+	return map[string]jsonrpc.Method{VisibleMethod: m.bounded, OwnedMethod: owned.bounded}
 }
 
 // Join makes one answer of those of several imcd to the same call. At least one is given.
