@@ -63,6 +63,8 @@ type member struct {
 	judged chan struct{} // state may have changed
 	gone   sync.Once     // lost is reported once
 
+	buried time.Time // when judge took another engine for dead, until it has taken shards; by judge
+
 	bus    *bus
 	shared atomic.Bool // another engine owned shards when judge looked last
 
@@ -166,13 +168,14 @@ func (m *member) describe(ctx context.Context, sql string, change func(h *holder
 // sayWhere lets others know whether this engine is ready, and where, and what it wants, if that has changed.
 func (m *member) sayWhere(ctx context.Context) {
 	ready, home := m.want.Ready != nil && m.want.Ready(), ""
-	spare := m.want.Spare != nil && m.want.Spare()
+	spare, whole := m.want.Spare != nil && m.want.Spare(), m.want.Whole != nil && m.want.Whole()
 	if m.want.Home != nil {
 		home = m.want.Home()
 	}
 	m.mu.Lock()
 	wants := m.wants
-	same := m.self.Ready == ready && m.self.Home == home && m.self.Spare == spare && slices.Equal(m.self.Wants, wants)
+	same := m.self.Ready == ready && m.self.Home == home && m.self.Spare == spare && m.self.Whole == whole &&
+		slices.Equal(m.self.Wants, wants)
 	m.mu.Unlock()
 	if same {
 		return
@@ -181,7 +184,7 @@ func (m *member) sayWhere(ctx context.Context) {
 	defer cancel()
 	// After an error the next beat tries it again.
 	_ = m.describe(ctx, sqlReside, func(h *holder) {
-		h.Ready, h.Home, h.Spare, h.Wants = ready, home, spare, wants
+		h.Ready, h.Home, h.Spare, h.Whole, h.Wants = ready, home, spare, whole, wants
 	})
 }
 

@@ -257,8 +257,14 @@ func (m *member) take(ctx context.Context, dead []engineRow, most int) (bool, er
 		return false, wrap(ctx, "take over", err)
 	}
 	n, err := result.RowsAffected()
-	if n > 0 && len(dead) > 0 && m.want.TookOver != nil {
-		m.want.TookOver()
+	if len(dead) > 0 {
+		m.buried = time.Now()
+	}
+	if n > 0 && time.Since(m.buried) < takeTimeout { // another engine may have been quicker with the fence
+		m.buried = time.Time{}
+		if m.want.TookOver != nil {
+			m.want.TookOver()
+		}
 	}
 	return n > 0, wrap(ctx, "take over", err)
 }

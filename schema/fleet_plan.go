@@ -28,7 +28,8 @@ type plan struct {
 type planEngine struct {
 	id     int64
 	plans  bool    // it follows a plan, as tools and older imcd do not
-	alone  bool    // a still older imcd, which can own all shards only
+	alone  bool    // it can own all shards only: a still older imcd, or one with an older Kamailio
+	place  string  // a request that came to an engine can go to those of the same place
 	ready  bool    // it is connected to a Kamailio
 	spare  bool    // it wants shards only if nobody else does
 	leaves bool    // it ends, or shows no sign of life at the moment
@@ -48,18 +49,20 @@ func (e *planEngine) rank() (r int) {
 
 // heirs are the engines to which shards go. divide: each gets its part; else one has all, and the others wait.
 func (p *plan) heirs() (ids []int64, divide bool) {
-	best, alone := 0, false
+	best, alone, place := 0, false, ""
 	for _, e := range p.engines {
 		alone = alone || e.alone
 		switch r := e.rank(); {
 		case !e.plans || e.leaves:
 		case len(ids) == 0 || r < best:
-			ids, best = []int64{e.id}, r
+			ids, best, place = []int64{e.id}, r, e.place
+			divide = true
 		case r == best:
 			ids = append(ids, e.id)
+			divide = divide && e.place == place
 		}
 	}
-	return ids, !alone && best&1 == 0
+	return ids, divide && !alone && best&1 == 0
 }
 
 // engine returns an engine of the plan; nil: it is dead, or gone.

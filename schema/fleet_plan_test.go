@@ -50,6 +50,7 @@ func TestPlan(t *testing.T) {
 	older := with(sharer(1), func(e *planEngine) { e.plans = false })
 	oldest := with(older, func(e *planEngine) { e.alone = true })
 	asked := []planEngine{sharer(1), sharer(2, 2, 3)}
+	apart := []planEngine{sharer(1), with(sharer(2, 0), func(e *planEngine) { e.place = "elsewhere" })}
 	two, three := []planEngine{sharer(1), sharer(2)}, []planEngine{sharer(1), sharer(2), sharer(3)}
 	for what, c := range map[string]struct {
 		p     *plan
@@ -92,6 +93,9 @@ func TestPlan(t *testing.T) {
 		"an older imcd gives nothing":     {planOf([]planEngine{older, sharer(2)}, 0, 64), 2, 0, nil, nil},
 		"the oldest can own all only":     {planOf([]planEngine{oldest, sharer(2), sharer(3)}, 64), 2, 64, nil, nil},
 		"beside the oldest nothing moves": {planOf(append(asked[1:2:2], sharer(3), oldest), 0, 0, 0, 64), 3, 0, nil, nil},
+		"another host takes all":          {planOf(apart, 64), 2, 64, nil, nil},
+		"another host gets nothing":       {planOf(apart, 0, 64), 1, 0, nil, nil},
+		"and does not ask":                {planOf(apart, 0, 64), 2, 0, nil, nil},
 		"one that is gone":                {planOf(two, 64), 3, 0, nil, nil},
 	} {
 		if takes := c.p.take(c.me, false); takes != c.takes {

@@ -51,10 +51,19 @@ func (m *member) plan(v *view, watches map[int64]*watch, dead []engineRow) plan 
 			continue
 		}
 		h, w := decodeHolder(e.process), watches[e.id]
-		p.engines = append(p.engines, planEngine{id: e.id, plans: h.Plans, alone: !h.Shares, ready: h.Ready, spare: h.Spare,
-			leaves: h.Ending || w != nil && w.silent(v), wants: h.Wants})
+		p.engines = append(p.engines, planEngine{id: e.id, plans: h.Plans, alone: !h.Shares || h.Whole, place: h.place(),
+			ready: h.Ready, spare: h.Spare, leaves: h.Ending || w != nil && w.silent(v), wants: h.Wants})
 	}
 	return p
+}
+
+// place says to which engines requests can go that came to this one: Kamailios that are peers pass them on, others
+// give them to engines of their own host only.
+func (h *holder) place() string {
+	if h.Home != "" {
+		return "peers"
+	}
+	return h.Boot
 }
 
 // wish lets beat tell the others for which shards this engine asks.

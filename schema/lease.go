@@ -40,6 +40,9 @@ type Lease struct {
 	// Lost is called once if this engine was deposed, with an ErrDeposed: it can commit
 	// nothing any more. It must not block. May be nil.
 	Lost func(error)
+	// Whole reports whether the Kamailio here gives all requests to one engine, as with an older imc.cfg: then rooms are
+	// not shared. It must not block. Nil: it does not.
+	Whole func() bool
 	// TookOver is called when this engine has taken the shards of one that it took for dead. It must not
 	// block. May be nil.
 	TookOver func()
@@ -81,6 +84,7 @@ type holder struct {
 	Shares bool      `json:"shares,omitempty"` // an engine of a fleet: it can own some shards of many
 	Moving bool      `json:"moving,omitempty"` // it is about to give shards away
 	Plans  bool      `json:"plans,omitempty"`  // an engine of a fleet: it follows a plan
+	Whole  bool      `json:"whole,omitempty"`  // its Kamailio gives all requests to one engine
 	Spare  bool      `json:"spare,omitempty"`  // it wants shards only if nobody else does
 	Wants  []int64   `json:"wants,omitempty"`  // shards for which it asks their owners
 

@@ -14,9 +14,6 @@ import (
 	"imcd/evapi/evapitest/kit"
 )
 
-// sharedLatency is how long a sender may wait, for 99 of 100 messages, while imcd share rooms anew.
-const sharedLatency = 600 * time.Millisecond
-
 // parts returns how many shards each imcd of f has, the most first.
 func (f *fleet) parts(t *testing.T) []int {
 	t.Helper()
@@ -110,7 +107,7 @@ func TestFleetShares(t *testing.T) {
 	f.shares(t, 22, 21, 21, 0)
 	f.more(t, fleetRate)
 	took := f.crowd.Log().Latencies()
-	if late := took[len(took)*99/100]; late > sharedLatency+f.crowd.Stall() {
+	if late := took[len(took)*99/100]; late > drainedLatency+f.crowd.Stall() {
 		t.Errorf("one of 100 messages waited for more than %v", late)
 	}
 	if err := f.imcd[2].Kill9(); err != nil {

@@ -201,6 +201,9 @@ func (d *Daemon) moves() bool { return !d.serving.Load() || d.rooms.Moves(stuckA
 // isSpare reports whether this imcd wants rooms only if no other one does.
 func (d *Daemon) isSpare() bool { return d.cfg.Spare || d.history.drained.Load() }
 
+// whole reports whether a Kamailio gives all requests to one imcd.
+func (d *Daemon) whole() bool { return d.connecting.Load() && d.relay.Older() }
+
 // connected reports whether any Kamailio is connected.
 func (d *Daemon) connected() bool {
 	if !d.connecting.Load() {
@@ -269,7 +272,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 		RoomsTable:   d.cfg.DB.RoomsTable,
 		MembersTable: d.cfg.DB.MembersTable,
 		Lease: &schema.Lease{Listen: d.cfg.HTTP.Listen, Lost: d.depose, Alive: d.moves,
-			Plans: true, Marks: d.cfg.Marks, Spare: d.isSpare, Ready: d.connected,
+			Plans: true, Marks: d.cfg.Marks, Spare: d.isSpare, Ready: d.connected, Whole: d.whole,
 			TookOver: d.history.takeovers.Inc, Home: d.home, Elsewhere: d.elsewhere, Heard: d.heard},
 		Log: d.log,
 	})

@@ -130,6 +130,18 @@ func (g *Group) Keeps() bool {
 	return len(g.welcomes) > 0
 }
 
+// Older reports whether a connected Kamailio has an older imc.cfg, which knows of one engine only.
+func (g *Group) Older() bool {
+	g.linkMu.Lock()
+	defer g.linkMu.Unlock()
+	for _, w := range g.welcomes {
+		if w.Place == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Leave lets requests for all rooms wait in all Kamailios, for an engine that takes the shards over. When it
 // returns, no more of them come, as with Park. A Kamailio that cannot do this gives this engine further
 // requests: Refuse answers them.
