@@ -15,8 +15,8 @@ const (
 	listWorkers = 8               // as other engines take 0.3 s
 )
 
-// lister answers the command that concerns all shards, the list of rooms, and asks other engines about users. It has its own goroutines, as no
-// shard may wait for another.
+// lister answers the command that concerns all shards, the list of rooms, and asks other engines about users. It has
+// its own goroutines, as no shard may wait for another.
 type lister struct {
 	engine *Engine
 	queue  chan *request

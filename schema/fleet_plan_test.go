@@ -74,7 +74,7 @@ func TestPlan(t *testing.T) {
 		"it is asked":                     {planOf(asked, 0, 64), 1, 0, nil, moved(2, 2, 3, 2)},
 		"it keeps its part":               {planOf(asked, 0, 33, 31), 1, 0, nil, moved(2, 2)},
 		"asked without reason":            {planOf(asked, 0, 32, 31), 1, 0, nil, nil},
-		"the poorer one gets it":          {planOf(append(asked[:2:2], sharer(3, 2)), 0, 40, 14, 10), 1, 0, nil, moved(2, 3, 3, 2)},
+		"the poorer one gets it":          {planOf(append(asked[:2:2], sharer(3, 2)), 0, 9, 4, 2), 1, 0, nil, moved(2, 3, 3, 2)},
 		"nobody's first":                  {planOf(two, 1, 63), 2, 1, nil, nil},
 		"a spare waits":                   {planOf([]planEngine{spare, sharer(2)}, 64), 1, 0, nil, nil},
 		"a spare is not counted":          {planOf([]planEngine{spare, sharer(2)}, 64), 2, 64, nil, nil},
