@@ -32,7 +32,7 @@ func TestFleetIsShown(t *testing.T) {
 	s, _ := engineOf(t, url)
 	all := owns(t, s)
 	spare, takeovers := seer(t, url)
-	want := EngineView{Engine: s.EngineID(), HTTP: "127.0.0.1:8450", Owns: []ShardView{}}
+	want := EngineView{Engine: s.EngineID(), HTTP: "127.0.0.1:8450", Wants: []int64{}, Owns: []ShardView{}}
 	for i, shard := range all.Owned.Shards {
 		want.Owns = append(want.Owns, ShardView{Shard: shard, Epoch: all.Owned.Epochs[i]})
 	}
