@@ -10,7 +10,7 @@ fleet=("${demo[@]}" postgresql)
 # the console is looked at in Chromium, imcctl copy has MariaDB at the other end, systemd-analyze reads the services.
 # The last line is for the phones of cmd/imcd/phones.
 tests=("${fleet[@]}" kamailio-tls-modules kamailio-postgres-modules pgbouncer gcc libc6-dev patch chromium
-	kamailio-mysql-modules mariadb-server-core mariadb-client systemd
+	kamailio-mysql-modules mariadb-server-core mariadb-client systemd nftables
 	linphone-cli baresip)
 # Node may be here from elsewhere, and Debian's packages would be in conflict with it.
 command -v node >/dev/null || tests+=(nodejs)

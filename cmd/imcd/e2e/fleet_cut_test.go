@@ -16,14 +16,14 @@ import (
 const inNetwork = "IMCD_TEST_NETWORK"
 
 // alone runs a test once more in a network namespace, and reports whether this is that run. In there, packets can be
-// swallowed as a network does that was cut. It needs root, or sudo that asks for nothing.
+// swallowed, as by a network that was cut. It needs root, or sudo that asks for nothing.
 func alone(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(inNetwork) != "" {
 		return true
 	}
-	// Rules are looked at before it is known that an address is this host's.
-	const script = `ip link set lo up && ip rule add pref 10 lookup local && ip rule del pref 0 && exec "$@"`
+	const script = `ip link set lo up && nft add table inet cut &&
+		nft add chain inet cut in '{ type filter hook input priority 0; }' && exec "$@"`
 	args := []string{"unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
 		"env", inNetwork + "=1", "sh", "-c", script, "sh",
 		os.Args[0], "-test.v", "-test.run", "^" + t.Name() + "$", "-test.timeout", "3m"}
@@ -41,24 +41,30 @@ func alone(t *testing.T) bool {
 	return false
 }
 
-// swallow lets the network swallow all packets to and from a port of TCP, until mend is called. Both ends keep their
-// connections.
-func swallow(t *testing.T, addr string) (mend func()) {
+// swallow lets the network swallow all packets between a port and any, or another one, until mend is called. Who sends
+// them does not notice.
+func swallow(t *testing.T, proto, addr, other string) (mend func()) {
 	t.Helper()
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rules := func(verb string) {
-		for _, end := range []string{"sport", "dport"} {
-			args := fmt.Sprintf("rule %s pref 1 ipproto tcp %s %s blackhole", verb, end, port)
-			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-				t.Fatalf("ip %s: %v: %s", args, err, out)
-			}
+	nft := func(args string) {
+		if out, err := exec.Command("nft", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("nft %s: %v: %s", args, err, out)
 		}
 	}
-	rules("add")
-	return func() { rules("del") }
+	port := func(addr string) string {
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return port
+	}
+	for _, end := range [][2]string{{"sport", "dport"}, {"dport", "sport"}} {
+		rule := fmt.Sprintf("add rule inet cut in %s %s %s", proto, end[0], port(addr))
+		if other != "" {
+			rule += fmt.Sprintf(" %s %s %s", proto, end[1], port(other))
+		}
+		nft(rule + " drop")
+	}
+	return func() { nft("flush chain inet cut in") }
 }
 
 // cutSilence is how long no message of a room may be answered 2xx when the owner and its Kamailio do not hear each
@@ -73,7 +79,7 @@ func TestFleetKamailioCutOff(t *testing.T) {
 		return
 	}
 	f := startHosts(t)
-	mend := swallow(t, f.imcd[0].Kamailio().EvapiAddr())
+	mend := swallow(t, "tcp", f.imcd[0].Kamailio().EvapiAddr(), "")
 	f.takesOver(t, 1)
 	mend()
 	kit.Eventually(t, "it is a spare", func() bool { return alive(t, f.imcd[0]) && !owns(t, f.imcd[0]) })
@@ -81,4 +87,19 @@ func TestFleetKamailioCutOff(t *testing.T) {
 	if s := f.judge(t, f.primary); s.Took > cutSilence+f.crowd.Stall() {
 		t.Errorf("%s was silent for %v from %v on", s.Room, s.Took, s.From)
 	}
+}
+
+// TestFleetHostsCutOff: the network between two hosts swallows what their Kamailios say to each other. Phones at the
+// host without the rooms wait, and nothing is lost or doubled.
+func TestFleetHostsCutOff(t *testing.T) {
+	t.Parallel()
+	if !alone(t) {
+		return
+	}
+	f := startHosts(t)
+	mend := swallow(t, "udp", f.imcd[0].Kamailio().SIPAddr(), f.imcd[1].Kamailio().SIPAddr())
+	pause(t, 2*outage) // longer than Kamailio waits for an answer
+	mend()
+	f.more(t, 3*fleetRate)
+	f.judge(t, f.primary)
 }
