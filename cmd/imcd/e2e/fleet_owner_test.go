@@ -200,6 +200,9 @@ func TestFleetOwnerFrozen(t *testing.T) {
 			if err := f.imcd[0].SignalImcd(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
+			if owns(t, f.imcd[0]) {
+				t.Error("/readyz of the frozen one says that it has the rooms")
+			}
 			f.more(t, 2*fleetRate)
 			f.swap(t)
 			f.judgeTakeovers(t)

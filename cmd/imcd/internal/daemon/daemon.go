@@ -401,13 +401,19 @@ func (d *Daemon) openRPC(context.Context) error {
 // errUnsettled: the database can be reached, and takes no commit all the same.
 var errUnsettled = errors.New("what became of the last commit is not known, or its rooms are not loaded again")
 
-// ping reports whether the database can be used now.
+// errUnsure: this imcd may have been frozen or cut off for a moment, in which another one took its rooms over.
+var errUnsure = errors.New("it has not been seen for a moment that the rooms still belong to this imcd")
+
+// ping reports whether the database can be used now, and the rooms with it.
 func (d *Daemon) ping(ctx context.Context) error {
 	if err := d.store.Ping(ctx); err != nil {
 		return err
 	}
-	if !d.rooms.Healthy() {
+	switch {
+	case !d.rooms.Healthy():
 		return errUnsettled
+	case !d.store.Sure():
+		return errUnsure
 	}
 	return nil
 }
