@@ -38,6 +38,16 @@ func (o *ownership) all() bool {
 	return true
 }
 
+// Loaded are the shards whose rooms are here; without a fleet there are none. It does not wait.
+func (e *Engine) Loaded() (shards []int64) {
+	for i := range e.ownership.loaded {
+		if e.ownership.loaded[i].Load() {
+			shards = append(shards, int64(i))
+		}
+	}
+	return shards
+}
+
 func (o *ownership) set(shards []int64, loaded bool) {
 	for _, s := range shards {
 		o.loaded[s].Store(loaded)

@@ -37,6 +37,7 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	if d.store.EngineID() != 0 {
 		between := rpc.BetweenMethods(d.rooms)
 		maps.Copy(between, rooms)
+		between[rpc.PartMethod] = d.partMethod(maps.Clone(between))
 		d.calls = bus.NewCalls(d.store, d.served(between), d.log)
 		d.rooms.Beside(others{d})
 		rooms = d.passedOn(rooms)

@@ -3,10 +3,9 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
-	"sync"
+	"time"
 
 	"imcd/cmd/imcd/internal/live"
 	"imcd/cmd/imcd/internal/rpc"
@@ -19,6 +18,15 @@ import (
 
 // codeSpare is the error code of a spare's answers.
 const codeSpare = -32000
+
+// sayMethod is the only one of all rooms that changes anything.
+const sayMethod = "imc.say"
+
+// How long an answer of several imcd may take. An announcement to all rooms takes commits for all of them.
+const (
+	askTimeout   = 5 * time.Second
+	shoutTimeout = 26 * time.Second
+)
 
 // errNobody is the answer of an imcd that cannot pass a request on.
 var errNobody = &jsonrpc.Error{Code: codeSpare, Message: "no imcd has the rooms now"}
@@ -37,7 +45,13 @@ func (d *Daemon) passedOn(all map[string]jsonrpc.Method) map[string]jsonrpc.Meth
 			if join == nil || len(owners) == 1 {
 				return d.askFirst(ctx, owners, name, params, method)
 			}
-			parts, err := d.askAll(ctx, owners, name, params, method)
+			ask, limit := d.askAll, askTimeout
+			if name == sayMethod {
+				ask, limit = d.sayToAll, shoutTimeout // to repeat it would be heard
+			}
+			ctx, cancel := context.WithTimeout(ctx, limit)
+			defer cancel()
+			parts, err := ask(ctx, name, params, method)
 			if err != nil {
 				return nil, err
 			}
@@ -68,39 +82,21 @@ func (d *Daemon) askFirst(
 	return d.calls.Ask(ctx, first, name, params)
 }
 
-// askAll lets each of the owners answer. The first error counts.
-func (d *Daemon) askAll(
-	ctx context.Context, owners []int64, name string, params json.RawMessage, method jsonrpc.Method,
-) ([]json.RawMessage, error) {
-	if len(owners) == 0 {
-		return nil, errNobody
-	}
-	parts, errs := make([]json.RawMessage, len(owners)), make([]error, len(owners))
-	var asking sync.WaitGroup
-	for i, owner := range owners {
-		asking.Go(func() {
-			if owner != d.store.EngineID() {
-				parts[i], errs[i] = d.calls.Ask(ctx, owner, name, params)
-				return
-			}
-			if !d.serving.Load() {
-				errs[i] = errNobody
-				return
-			}
-			result, err := method(ctx, params)
-			if err == nil {
-				parts[i], err = json.Marshal(result)
-			}
-			errs[i] = err
-		})
-	}
-	asking.Wait()
-	for i, err := range errs {
-		if err != nil {
-			return nil, fmt.Errorf("imcd %d: %w", owners[i], err)
+// sayToAll lets each imcd that has rooms do something, once.
+func (d *Daemon) sayToAll(
+	ctx context.Context, name string, params json.RawMessage, method jsonrpc.Method,
+) (results []json.RawMessage, err error) {
+	parts, err := d.askOnce(ctx, d.store.Owners(), func(ctx context.Context, owner int64) (p part, err error) {
+		if owner == d.store.EngineID() {
+			return d.partOf(ctx, method, params)
 		}
+		p.Result, err = d.calls.Ask(ctx, owner, name, params)
+		return p, err
+	})
+	for _, p := range parts {
+		results = append(results, p.Result)
 	}
-	return parts, nil
+	return results, err
 }
 
 // others are the other imcd of the fleet. It implements engine.Others.
@@ -108,34 +104,40 @@ type others struct{ d *Daemon }
 
 // Visible implements engine.Others.
 func (o others) Visible(ctx context.Context, user string) ([]engine.ShownRoom, error) {
-	lists, err := askOthers[[]engine.ShownRoom](ctx, o.d, rpc.VisibleMethod, user)
+	params, err := json.Marshal([]string{user})
+	if err != nil {
+		return nil, err
+	}
+	parts, err := o.d.askAll(ctx, rpc.VisibleMethod, params, rpc.BetweenMethods(o.d.rooms)[rpc.VisibleMethod])
+	if err != nil {
+		return nil, err
+	}
+	lists, err := rpc.Parts[[]engine.ShownRoom](parts)
 	return slices.Concat(lists...), err
 }
 
 // OwnedRooms implements engine.Others.
 func (o others) OwnedRooms(ctx context.Context, user string) (sum int, err error) {
-	counts, err := askOthers[int](ctx, o.d, rpc.OwnedMethod, user)
-	for _, n := range counts {
-		sum += n
-	}
-	return sum, err
-}
-
-// askOthers asks all other imcd that have rooms about a user.
-func askOthers[T any](ctx context.Context, d *Daemon, method, user string) ([]T, error) {
 	params, err := json.Marshal([]string{user})
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	owners := slices.DeleteFunc(d.store.Owners(), func(engine int64) bool { return engine == d.store.EngineID() })
+	owners := slices.DeleteFunc(o.d.store.Owners(), func(engine int64) bool { return engine == o.d.store.EngineID() })
 	if len(owners) == 0 {
-		return nil, nil
+		return 0, nil
 	}
-	parts, err := d.askAll(ctx, owners, method, params, nil)
-	if err != nil {
-		return nil, err
+	parts, err := o.d.askOnce(ctx, owners, func(ctx context.Context, owner int64) (p part, err error) {
+		p.Result, err = o.d.calls.Ask(ctx, owner, rpc.OwnedMethod, params)
+		return p, err
+	})
+	for _, p := range parts {
+		counts, err := rpc.Parts[int]([]json.RawMessage{p.Result})
+		if err != nil {
+			return 0, err
+		}
+		sum += counts[0]
 	}
-	return rpc.Parts[T](parts)
+	return sum, err
 }
 
 // served lets methods answer only while this imcd has rooms.

@@ -33,6 +33,7 @@ func RoomOf(name string, raw json.RawMessage) (room string) {
 const (
 	VisibleMethod = "imc.visible_rooms" // to answer #rooms: which rooms here a user may know
 	OwnedMethod   = "imc.owned_rooms"   // for max_rooms_per_user: how many rooms here a user owns
+	PartMethod    = "imc.part"          // what another method answers, and for which shards
 )
 
 // BetweenMethods are for other imcd of a fleet only.
