@@ -19,7 +19,7 @@ import (
 const partsPause = 100 * time.Millisecond
 
 // errMoving is the answer if they do not come in time.
-var errMoving = &jsonrpc.Error{Code: codeSpare, Message: "some rooms are on their way from one imcd to another, try again"}
+var errMoving = &jsonrpc.Error{Code: codeSpare, Message: "rooms are on their way between two imcd, try again"}
 
 // part is the answer of one imcd.
 type part struct {
