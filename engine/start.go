@@ -86,7 +86,11 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel, e.ended = cancel, run.Done()
 	e.loop("committer", func() { e.committer.run(run) })
-	for range listWorkers {
+	listers := 1
+	if e.others != nil {
+		listers = listWorkers
+	}
+	for range listers {
 		e.loop("lister", func() { e.lister.run(run) })
 	}
 	e.loop("pruner", func() { e.prune(run) })
