@@ -59,6 +59,7 @@ type Daemon struct {
 	rooms         *engine.Engine
 	store         *schema.Store
 	webhook       *webhook.Sender
+	recent        *live.Recent
 	lost          chan error // holds one: see Lost
 	rpc           *jsonrpc.Server
 	pool          *rpc.Pool

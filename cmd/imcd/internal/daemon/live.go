@@ -32,8 +32,10 @@ func (d *Daemon) carrier() engine.Relay {
 func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 	board := &live.Board{Rooms: d.rooms, Kamailios: d.relay.States, Metrics: d.reg,
 		Version: version, Started: time.Now(), Bodies: d.cfg.Access.EventBodies}
+	d.recent = live.NewRecent(board, d.rooms)
 	rooms := rpc.Methods(d.rooms)
 	maps.Copy(rooms, board.Methods())
+	maps.Copy(rooms, d.recent.Methods())
 	if d.store.EngineID() != 0 {
 		between := rpc.BetweenMethods(d.rooms)
 		maps.Copy(between, rooms)
@@ -59,7 +61,8 @@ func (d *Daemon) methods(version string) map[string]jsonrpc.Method {
 func (d *Daemon) openLive(p *web.Parts) error {
 	hub := live.NewHub(d.rpc, d.rooms, d.cfg.Access.EventBodies, live.DefaultLimits(), d.log)
 	p.Live, p.Console = hub, console.Handler()
-	d.undo = append(d.undo, hub.Stop)
+	d.recent.Start()
+	d.undo = append(d.undo, hub.Stop, d.recent.Stop)
 	count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imc_websockets",
 		Help: "WebSockets that are open: consoles, bots, watchers."},
 		func() float64 { return float64(hub.Count()) })

@@ -104,6 +104,10 @@ func open(t *testing.T, bodies bool, change func(*Limits)) *place {
 	board := &Board{Rooms: p.rooms, Kamailios: func() []relay.State { return []relay.State{{Name: "k", Up: true}} },
 		Metrics: reg}
 	maps.Copy(methods, board.Methods())
+	recent := NewRecent(board, p.rooms)
+	maps.Copy(methods, recent.Methods())
+	recent.Start()
+	t.Cleanup(recent.Stop)
 	limits := DefaultLimits()
 	if change != nil {
 		change(&limits)

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -220,5 +221,30 @@ func TestOverview(t *testing.T) {
 	}
 	if o = c.ask("imc.overview", `{"match":"QUIET"}`).(map[string]any); o["found"] != 1.0 {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestRecent: who asks after an incident gets what has happened, without what was said.
+func TestRecent(t *testing.T) {
+	p := open(t, true, nil)
+	p.must(p.rooms.CreateRoom(t.Context(), "sip:chat-a@x.org", false, "sip:alice@x.org"))
+	p.must(p.rooms.Say(t.Context(), "sip:chat-a@x.org", "a secret", "sip:alice@x.org"))
+	p.must(p.rooms.RemoveMember(t.Context(), "sip:chat-a@x.org", "sip:alice@x.org"))
+	c := p.dial()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		b, err := json.Marshal(c.ask("imc.recent", `{}`))
+		p.must(err)
+		got := string(b)
+		if strings.Contains(got, `"event":"leave"`) && strings.Contains(got, `"event":"room_created"`) &&
+			strings.Contains(got, `"delivery_seconds"`) {
+			if strings.Contains(got, "secret") || strings.Contains(got, `"event":"message"`) {
+				t.Errorf("got %s", got)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %s", got)
+		}
 	}
 }

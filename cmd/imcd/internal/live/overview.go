@@ -145,9 +145,10 @@ func (b *Board) look(ctx context.Context) (*snapshot, error) {
 	if b.last != nil && time.Since(b.at) < overviewAge {
 		return b.last, nil
 	}
-	s := &snapshot{Version: b.Version, Started: b.Started.UTC(), Time: time.Now().UTC(), EventBodies: b.Bodies,
-		Kamailios: b.Kamailios(), Deliveries: map[string]float64{}, Requests: map[string]float64{}}
-	var err error
+	s, err := b.measures()
+	if err != nil {
+		return nil, err
+	}
 	if s.rooms, err = b.Rooms.Overview(ctx); err != nil {
 		return nil, err
 	}
@@ -155,6 +156,14 @@ func (b *Board) look(ctx context.Context) (*snapshot, error) {
 	if s.Stats, err = b.Rooms.Stats(ctx); err != nil {
 		return nil, err
 	}
+	b.last, b.at = s, time.Now()
+	return s, nil
+}
+
+// measures makes a snapshot without rooms and their Stats.
+func (b *Board) measures() (*snapshot, error) {
+	s := &snapshot{Version: b.Version, Started: b.Started.UTC(), Time: time.Now().UTC(), EventBodies: b.Bodies,
+		Kamailios: b.Kamailios(), Deliveries: map[string]float64{}, Requests: map[string]float64{}}
 	families, err := b.Metrics.Gather()
 	if err != nil {
 		return nil, fmt.Errorf("gathering metrics: %w", err)
@@ -162,7 +171,6 @@ func (b *Board) look(ctx context.Context) (*snapshot, error) {
 	for _, f := range families {
 		s.read(f)
 	}
-	b.last, b.at = s, time.Now()
 	return s, nil
 }
 

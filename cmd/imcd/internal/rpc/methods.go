@@ -39,6 +39,7 @@ type Rooms interface {
 	Acts(ctx context.Context, room string, n int) ([]engine.ActInfo, error)
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 	FindRooms(ctx context.Context, name string) ([]string, error)
+	UserRooms(ctx context.Context, user string) ([]engine.UserRoom, error)
 	UserDevices(ctx context.Context, user string) ([]engine.UserDevice, error)
 }
 
@@ -82,6 +83,8 @@ func queryMethods(rooms Rooms) map[string]method {
 			}},
 		"imc.pending": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
+		"imc.user_rooms": {params: []param{text("user")},
+			run: func(ctx context.Context, v values) (any, error) { return rooms.UserRooms(ctx, v.text("user")) }},
 		"imc.devices": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.UserDevices(ctx, v.text("user")) }},
 		"imc.find_rooms": {params: []param{text("name")},

@@ -52,6 +52,9 @@ func (f fakeRooms) RoomSettings(context.Context, string) ([]engine.SettingInfo, 
 func (f fakeRooms) UserDevices(_ context.Context, user string) ([]engine.UserDevice, error) {
 	return []engine.UserDevice{{Device: user}}, f.err
 }
+func (f fakeRooms) UserRooms(_ context.Context, user string) ([]engine.UserRoom, error) {
+	return []engine.UserRoom{{Room: user}}, f.err
+}
 func (f fakeRooms) Acts(_ context.Context, room string, n int) ([]engine.ActInfo, error) {
 	return []engine.ActInfo{}, f.did("acts %s %d", room, n)
 }

@@ -1,6 +1,7 @@
 // The console: asks for an overview every two seconds, and at once when an event
 // says that rooms have changed.
 
+import { Act } from "./act.js";
 import { Chart } from "./chart.js";
 import { $, bytes, count, el, fill, rate, seconds, short, since, text } from "./dom.js";
 import { Feed } from "./feed.js";
@@ -9,6 +10,7 @@ import { Link } from "./link.js";
 import { measure, RoomRates } from "./meter.js";
 import { Room } from "./room.js";
 import "./theme.js";
+import { User } from "./user.js";
 
 const every = 2000, soon = 150;
 const watched = ["join", "leave", "role", "room_created", "room_destroyed", "failure", "kamailio"];
@@ -25,7 +27,11 @@ const events = new Feed("events", "no-events", {
 });
 
 const link = new Link({ up, down, event, token: askToken });
-const room = new Room(link);
+const act = new Act(link);
+const open = (uri) => { location.hash = "room=" + encodeURIComponent(uri); };
+const openUser = (uri) => { location.hash = "user=" + encodeURIComponent(uri); };
+const room = new Room(link, act, openUser);
+const user = new User(link, open);
 let timer = 0, due = Infinity; // of the next refresh
 
 async function up() {
@@ -33,10 +39,19 @@ async function up() {
   document.body.classList.remove("away");
   try {
     state.watching = (await link.call("imc.subscribe", { events: watched })).subscription;
+    if (!state.last) await recall();
     await refresh();
-    await showRoom(true);
+    await showPlace(true);
   } catch { /* lost again */ }
   later(every);
+}
+
+/** recall fills charts and events with what imcd remembers of the last minutes. */
+async function recall() {
+  const { samples, events: past } = await link.call("imc.recent");
+  samples.forEach((s, i) => drawSample(s, measure(s, samples[i - 1])));
+  for (const e of past) events.add(e);
+  state.last = samples.at(-1) ?? null;
 }
 
 function down() {
@@ -88,7 +103,7 @@ function drawState(o) {
   text("t-members", `${count(o.stats.members)} member${o.stats.members === 1 ? "" : "s"}`);
   text("t-outstanding", `per second · ${count(o.stats.outstanding)} under way`);
   text("t-backlog", bytes(o.stats.backlog_bytes));
-  text("t-waiting", o.stats.waiting === 0 ? "nobody waits" : `${count(o.stats.waiting)} member${o.stats.waiting === 1 ? "" : "s"} away`);
+  text("t-waiting", o.stats.waiting === 0 ? "nobody is away" : `${count(o.stats.waiting)} member${o.stats.waiting === 1 ? "" : "s"} away`);
   text("t-database", o.stats.database_ok ? "ok" : "down", o.stats.database_ok ? "good" : "bad");
   text("t-kamailio", `${o.kamailios.length - down.length}/${o.kamailios.length}`, down.length === 0 ? "good" : "bad");
   text("t-down", down.length === 0 ? "connected" : `${down.map((k) => k.name).join(", ")} missing`);
@@ -98,6 +113,10 @@ function drawMeasured(o, m) {
   text("t-messages", m ? rate(m.messages) : "–");
   text("t-deliveries", m ? rate(m.deliveries) : "–");
   text("t-commit", m && Number.isFinite(m.commit) ? `commit ${seconds(m.commit)}` : "");
+  drawSample(o, m);
+}
+
+function drawSample(o, m) {
   const time = Date.parse(o.time);
   charts.rate.add(time, m ? [m.messages, m.deliveries] : [NaN, NaN]);
   charts.latency.add(time, m ? [m.p50, m.p95, m.commit] : [NaN, NaN, NaN]);
@@ -126,13 +145,13 @@ function drawTables(o, m) {
     el("td", { class: "num" }, count(k.queued)), el("td", { class: "num" }, k.shm_free ? bytes(k.shm_free) : "–"))));
 }
 
-const open = (uri) => { location.hash = "room=" + encodeURIComponent(uri); };
-
-async function showRoom(again) {
-  let uri = "";
+async function showPlace(again) {
+  let uri = "", who = "";
   try {
     uri = decodeURIComponent(/^#room=(.+)/.exec(location.hash)?.[1] ?? "");
+    who = decodeURIComponent(/^#user=(.+)/.exec(location.hash)?.[1] ?? "");
   } catch { /* no room has such a name */ }
+  if (who !== user.uri || again) user.show(who);
   if (uri === room.uri && !again) return;
   if (uri === room.uri) await room.open();
   else await room.show(uri, state.bodies);
@@ -158,6 +177,18 @@ for (const button of document.querySelectorAll("[data-sort]")) {
     later(0);
   });
 }
-addEventListener("hashchange", () => showRoom(false));
+addEventListener("hashchange", () => showPlace(false));
+$("create").addEventListener("click", () => act.ask("create", { done: (result) => { later(0); open(result.room); } }));
+$("find-user").addEventListener("submit", (e) => {
+  e.preventDefault();
+  const name = $("user-name").value.trim();
+  if (name) openUser(name.includes("@") ? (/^sips?:/.test(name) ? name : "sip:" + name) : withDomain(name));
+});
+
+/** withDomain gives a name the domain that most rooms have. */
+function withDomain(name) {
+  const first = document.querySelector("#rooms button")?.dataset.key ?? "";
+  return `sip:${name}${first.slice(first.indexOf("@"))}`;
+}
 $("ask-token").addEventListener("cancel", (e) => e.preventDefault()); // there is nothing to see without
 link.open();

@@ -10,7 +10,7 @@ const svg = (name, attributes, label) => {
 const left = 52, right = 8, top = 18, bottom = 16;
 
 /** What a chart can span, in ms: it grows with what there is to see. */
-const spans = [60_000, 120_000, 300_000];
+const spans = [60_000, 120_000, 300_000, 900_000];
 
 const ago = (ms) => (ms === 0 ? "now" : ms < 60_000 ? `−${ms / 1000} s` : `−${ms / 60_000} min`);
 

@@ -64,6 +64,9 @@ export function since(then, now) {
   return s < 172800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} days`;
 }
 
+/** The colour of a member's state. */
+export const stateClass = { online: "good", offline: "wait", lost: "wait", silent: "bad", failing: "bad" };
+
 export const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
 
 /** short leaves the scheme out. */

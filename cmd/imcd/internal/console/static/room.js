@@ -1,12 +1,12 @@
 // One room: its members, and what happens in it.
 
-import { $, count, el, fill, inRoom, short, text } from "./dom.js";
+import { memberActions, title } from "./act.js";
+import { $, count, el, fill, inRoom, short, stateClass, text } from "./dom.js";
 import { Feed } from "./feed.js";
 
 const kinds = ["message", "join", "leave", "role", "room_destroyed", "failure"];
 const mostMembers = 300;
 const every = 3000;
-const stateClass = { online: "good", offline: "wait", lost: "wait", silent: "bad", failing: "bad" };
 
 export class Room {
   uri = "";
@@ -14,8 +14,12 @@ export class Room {
   #timer = 0;
   #bodies = false;
 
-  constructor(link) {
-    this.link = link;
+  /** act asks for and does what is chosen; user opens a user. */
+  constructor(link, act, user) {
+    Object.assign(this, { link, act, user });
+    for (const button of document.querySelectorAll("[data-act]")) {
+      button.addEventListener("click", () => this.#act(button.dataset.act));
+    }
     this.feed = new Feed("talk", "no-talk", { withRoom: false });
     $("room-close").addEventListener("click", () => { location.hash = ""; });
   }
@@ -29,6 +33,7 @@ export class Room {
     if (uri === "") return;
     text("h-room", short(uri));
     text("room-facts", "");
+    fill("acts", []);
     fill("members", []);
     if (matchMedia("(max-width: 1000px)").matches) $("room-panel").scrollIntoView();
     await this.open();
@@ -79,8 +84,10 @@ export class Room {
   async refresh() {
     const uri = this.uri;
     try {
-      const info = await this.link.call("imc.room_info", { room: uri });
-      if (this.uri === uri) this.#draw(info);
+      const [info, acts] = await Promise.all([this.link.call("imc.room_info", { room: uri }), this.link.call("imc.acts", { room: uri, n: 50 })]);
+      if (this.uri !== uri) return;
+      this.#draw(info);
+      this.#drawActs(acts);
     } catch (err) {
       if (this.uri !== uri || !/no such room/.test(err.message)) return;
       text("room-facts", "is gone");
@@ -88,15 +95,49 @@ export class Room {
     }
   }
 
+  /** #act asks for an action about the room, or about one of its members. */
+  async #act(name, member) {
+    const about = { room: this.uri, given: member ? { user: member.user } : {}, choices: {}, done: () => this.refresh() };
+    if (member && name === "role") about.given.role = member.role;
+    if (name === "set") {
+      const settings = await this.link.call("imc.room_settings", { room: this.uri });
+      about.choices.name = settings.map((s) => ({ value: s.name, label: `${s.name} (${s.value}): ${s.values}` }));
+    }
+    this.act.ask(name, about);
+  }
+
+  #menu(m) {
+    const menu = el("select", { "data-key": m.user, "aria-label": `Do something about ${short(m.user)}` }, el("option", { value: "" }, "…"),
+      ...(m.role === "invited" ? ["remove"] : memberActions).map((name) => el("option", { value: name }, title(name))));
+    menu.addEventListener("change", () => {
+      const name = menu.value;
+      menu.value = "";
+      if (name) this.#act(name, m);
+    });
+    return menu;
+  }
+
+  #drawActs(acts) {
+    $("no-acts").hidden = acts.length > 0;
+    const name = (uri) => inRoom(uri, this.uri);
+    fill("acts", acts.reverse().map((a) => el("tr", {},
+      el("td", { class: "word" }, new Date(a.time).toLocaleString("en-GB")),
+      el("td", {}, a.by ? name(a.by) : "operator"),
+      el("td", { class: "word" }, a.act),
+      el("td", {}, a.user ? name(a.user) : ""),
+      el("td", {}, [a.why, a.until ? `until ${new Date(a.until).toLocaleString("en-GB")}` : ""].filter(Boolean).join(" · ")))));
+  }
+
   #draw(info) {
     const inside = info.members.filter((m) => m.role !== "invited").length;
     text("room-facts", `${info.private ? "private · " : ""}${count(inside)} member${inside === 1 ? "" : "s"} · message ${count(info.sequence)}${info.read_of ? ` · read by ${count(info.read_by)} of ${count(info.read_of)}` : ""}`);
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
-      el("td", { title: m.user }, inRoom(m.user, this.uri)),
+      el("td", {}, el("button", { type: "button", class: "name", title: m.user, onclick: () => this.user(m.user) }, inRoom(m.user, this.uri))),
       el("td", { class: "word" }, m.role),
       el("td", { class: "state " + (stateClass[m.state_code] ?? "dim"), title: m.last_result ? `${m.last_result} ${m.last_reason}` : "" }, m.state),
       el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)),
-      el("td", { class: "num" }, m.role === "invited" || !m.displayed ? "" : count(m.displayed)))));
+      el("td", { class: "num" }, m.role === "invited" || !m.displayed ? "" : count(m.displayed)),
+      el("td", {}, this.#menu(m)))));
     const more = info.members.length - mostMembers;
     $("more-members").hidden = more <= 0;
     text("more-members", `and ${count(more)} more`);

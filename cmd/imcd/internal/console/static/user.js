@@ -1,0 +1,60 @@
+// One user: the rooms, what is owed in each and why, and the devices.
+
+import { $, clock, count, el, fill, short, stateClass, text } from "./dom.js";
+
+const every = 3000;
+const when = (time) => new Date(time).toLocaleString("en-GB");
+
+export class User {
+  uri = "";
+  #timer = 0;
+
+  /** open is called with a room that was chosen. */
+  constructor(link, open) {
+    Object.assign(this, { link, open });
+    $("user-close").addEventListener("click", () => { location.hash = ""; });
+  }
+
+  /** show shows a user; an empty uri closes the panel. */
+  show(uri) {
+    clearInterval(this.#timer);
+    this.uri = uri;
+    $("user-panel").hidden = uri === "";
+    if (uri === "") return;
+    text("h-user", short(uri));
+    text("user-facts", "");
+    fill("user-rooms", []);
+    fill("user-devices", []);
+    $("user-panel").scrollIntoView({ block: "nearest" });
+    this.#timer = setInterval(() => this.refresh(), every);
+    return this.refresh();
+  }
+
+  async refresh() {
+    const uri = this.uri;
+    if (uri === "") return;
+    try {
+      const [rooms, devices] = await Promise.all([this.link.call("imc.user_rooms", { user: uri }), this.link.call("imc.devices", { user: uri })]);
+      if (this.uri === uri) this.#draw(rooms ?? [], devices ?? []);
+    } catch (err) {
+      if (this.uri === uri) text("user-facts", err.message);
+    }
+  }
+
+  #draw(rooms, devices) {
+    const owed = rooms.reduce((n, r) => n + r.lag, 0);
+    text("user-facts", rooms.length === 0 ? "is in no room" : `${count(rooms.length)} room${rooms.length === 1 ? "" : "s"} · owed ${count(owed)} message${owed === 1 ? "" : "s"}`);
+    fill("user-rooms", rooms.map((r) => el("tr", {},
+      el("td", {}, el("button", { type: "button", "data-key": r.room, onclick: () => this.open(r.room) }, short(r.room))),
+      el("td", { class: "word" }, r.role + (r.muted ? ", muted" : "")),
+      el("td", { class: "state " + (stateClass[r.state_code] ?? "dim") }, r.state),
+      el("td", {}, r.last_result ? `${r.last_result} ${r.last_reason}, ${clock(r.last_at)}` : ""),
+      el("td", { class: "num" }, r.role === "invited" ? "" : count(r.lag)),
+      el("td", { class: "num wide" }, r.role === "invited" ? "" : `${count(r.cursor)} of ${count(r.sequence)}`))));
+    $("no-devices").hidden = devices.length > 0;
+    fill("user-devices", devices.map((d) => el("tr", {},
+      el("td", { title: d.contact }, d.agent || d.device),
+      el("td", { class: "state " + (d.registered ? "good" : "wait") }, d.state || (d.registered ? "registered" : "not registered")),
+      el("td", {}, d.expires ? when(d.expires) : ""))));
+  }
+}
