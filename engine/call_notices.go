@@ -167,7 +167,7 @@ func (c *call) announce(m *member, notice string, v vars) bool {
 			mv.shown = newShownName(c.req.display, m.name())
 		}
 		c.says = append(c.says, say{move: mv})
-		return c.room.moves.due(c.shard.now)
+		return c.room.moves.due(c.shard.now, c.shard.engine.cfg.JoinWindow)
 	}
 	c.speak(c.format(notice, v), say{skip: m.key})
 	return true

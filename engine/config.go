@@ -41,6 +41,7 @@ type Config struct {
 	TypingMembers  int               // typing_members: "is typing" is passed on in rooms of at most so many; 0: never
 	NoticeRepeat   time.Duration     // notice_repeat: the same notice about refused messages once in so long; 0: each time
 	JoinNotices    string            // join_notices: who joins and leaves: JoinsAll, JoinsCounted or JoinsOff
+	JoinWindow     time.Duration     // join_window: JoinsCounted: a larger room gets one notice in so long at most
 	KeepOrigins    bool              // no key: the source of copies is kept for the Relay (Origin)
 	Notices        map[string]string // notices: templates by name that replace DefaultNotices
 	ListBytes      int               // list_bytes: longest body of one part of a list
@@ -123,6 +124,7 @@ func DefaultConfig() Config {
 		TypingMembers:  20,
 		NoticeRepeat:   10 * time.Second,
 		JoinNotices:    JoinsCounted,
+		JoinWindow:     5 * time.Second,
 		ListBytes:      1200,
 		Receipts:       ReceiptsSender,
 		ReceiptMembers: 50,
@@ -200,7 +202,7 @@ func (c Config) Validate() error {
 	}{{"commit_timeout", c.CommitTimeout}, {"result_timeout", c.ResultTimeout}, {"retry_after", c.RetryAfter},
 		{"cursor_flush", c.CursorFlush}, {"retry_max", c.RetryMax}, {"offline_retry", c.OfflineRetry},
 		{"retry_min", c.RetryMin}, {"sign_every", c.SignEvery}, {"duplicate_window", c.DuplicateWindow},
-		{"device_keep", c.DeviceKeep}, {"webhook_quiet", c.WebhookQuiet}} {
+		{"device_keep", c.DeviceKeep}, {"webhook_quiet", c.WebhookQuiet}, {"join_window", c.JoinWindow}} {
 		if d.val <= 0 {
 			return fmt.Errorf("%s: %v is not a positive duration", d.key, d.val)
 		}

@@ -48,9 +48,9 @@ func (d *delivery) announceDue() {
 	}
 }
 
-// announceMoves sends the collected notice of r, unless the last one is younger than joinsEvery.
+// announceMoves sends the collected notice of r, unless the last one is younger than join_window.
 func (d *delivery) announceMoves(r *room) {
-	if !r.moves.due(d.now) && !d.engine.stopping.Load() || d.stale[r.key] == r {
+	if !r.moves.due(d.now, d.engine.cfg.JoinWindow) && !d.engine.stopping.Load() || d.stale[r.key] == r {
 		return
 	}
 	d.stopMoving(r)

@@ -16,6 +16,9 @@ import (
 	"imcd/evapi"
 )
 
+// joinWindow is that of these tests, which is not the default.
+const joinWindow = 7 * time.Second
+
 // largeRoom is a room r of so many members, r0, its owner, and the others, in a bubble with
 // a clock of its own.
 func largeRoom(t *testing.T, members int, change func(*Config), run func(h *house)) {
@@ -25,7 +28,7 @@ func largeRoom(t *testing.T, members int, change func(*Config), run func(h *hous
 		clear(kept.codes)
 		kept.rooms["r@x.org"].Members[0].Flag = store.MemberOwner
 		h := openHouse(t, kept, func(c *Config) {
-			c.JoinNotices = DefaultConfig().JoinNotices
+			c.JoinNotices, c.JoinWindow = DefaultConfig().JoinNotices, joinWindow
 			if change != nil {
 				change(c)
 			}
@@ -81,7 +84,7 @@ func TestCountedMoves(t *testing.T) {
 			h.sends("bert", "#join")
 			h.sends("carl", "#join")
 			h.sends("r3", "#leave")
-			h.pass(joinsEvery - time.Second)
+			h.pass(joinWindow - time.Second)
 			if got := h.heard(); len(got) != 3 {
 				h.t.Errorf("notices: %q", got)
 			}
@@ -101,11 +104,11 @@ func TestCountedMoves(t *testing.T) {
 			h.sends("anna", "#join")
 			h.sends("anna", "#leave")
 			h.sends("bert", "#join")
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices("bert has joined the room.")
 			h.sends("carl", "#join")
 			h.sends("carl", "#leave")
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices()
 		}},
 		"left and joined in between": {51, func(h *house) {
@@ -114,7 +117,7 @@ func TestCountedMoves(t *testing.T) {
 			h.sends("r1", "#leave")
 			h.sends("r2", "#leave")
 			h.sends("r1", "#join")
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices("r2 has left the room.")
 		}},
 		"many": {60, func(h *house) {
@@ -130,7 +133,7 @@ func TestCountedMoves(t *testing.T) {
 				h.t.Errorf("%d names and %d bytes are kept, %v", kept, n, err)
 			}
 			h.relay.take()
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices("b0, b1 and 18 others have joined the room.\n*** r1, r2 and 13 others have left the room.")
 		}},
 		"names of leavers who are back": {60, func(h *house) {
@@ -142,7 +145,7 @@ func TestCountedMoves(t *testing.T) {
 				h.sends(fmt.Sprint("r", i+1), "#join")
 			}
 			h.relay.take()
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices("2 members have left the room.")
 		}},
 		"removed in between": {51, func(h *house) {
@@ -151,7 +154,7 @@ func TestCountedMoves(t *testing.T) {
 			h.relay.take()
 			h.sends("r0", "#remove bert")
 			h.wantNotices("bert was removed from the room by r0.")
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices()
 		}},
 		"added, invited, with a notice to who acts": {51, func(h *house) {
@@ -163,7 +166,7 @@ func TestCountedMoves(t *testing.T) {
 			h.wantNotices("carl has been invited.")
 			h.sends("carl", "#accept")
 			h.wantNotices()
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices("bert and carl have joined the room.")
 		}},
 		"role": {51, func(h *house) {
@@ -172,7 +175,7 @@ func TestCountedMoves(t *testing.T) {
 			h.relay.take()
 			h.sends("r0", "#modify bert owner")
 			h.wantNotices("bert is now owner.")
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices("bert has joined the room.")
 		}},
 		"few again before the notice": {51, func(h *house) {
@@ -183,7 +186,7 @@ func TestCountedMoves(t *testing.T) {
 				h.sends(fmt.Sprint("r", i+1), "#leave")
 			}
 			h.wantNotices()
-			h.pass(joinsEvery + tick)
+			h.pass(joinWindow + tick)
 			h.wantNotices("bert has joined the room.\n*** r1, r2 and 2 others have left the room.")
 			h.sends("r5", "#leave")
 			h.wantNotices("r5 has left the room.")
@@ -251,7 +254,7 @@ func TestNamesOfMoves(t *testing.T) {
 		h.sends(named("Bert B.", "bert"), "#join")
 		h.sends(named("r17", "carl"), "#join")
 		h.sends(named("Anna A.", "anna"), "#leave")
-		h.pass(joinsEvery + tick)
+		h.pass(joinWindow + tick)
 		h.wantNotices("Bert B. and r17 (carl) have joined the room.\n*** Anna A. has left the room.")
 	})
 }
@@ -264,7 +267,7 @@ func TestJoinNotices(t *testing.T) {
 		JoinsOff: {"carl has joined the room."}, // which answers who has added carl
 	} {
 		for _, members := range []int{5, 60} {
-			largeRoom(t, members, func(c *Config) { c.JoinNotices = setting }, func(h *house) {
+			largeRoom(t, members, func(c *Config) { c.JoinNotices, c.JoinWindow = setting, joinWindow }, func(h *house) {
 				h.sends("anna", "#join")
 				h.sends("bert", "#join")
 				h.sends("anna", "#leave")
@@ -313,7 +316,7 @@ func TestJoiningStorm(t *testing.T) {
 			}
 			answered = append(answered, time.Since(began[i]))
 		}
-		h.pass(2 * joinsEvery)
+		h.pass(2 * joinWindow)
 		close(done)
 		h.relay.mu.Lock()
 		defer h.relay.mu.Unlock()
@@ -336,7 +339,7 @@ func TestJoiningStorm(t *testing.T) {
 			h.t.Errorf("%d of %d joinings had a notice, %d were greeted", heard, people, len(greeted))
 		}
 		h.t.(testing.TB).Logf("%d copies, of them %d for a member that was there", len(h.relay.copies), notices)
-		if most := joinsEach + 1 + int(time.Since(start)/joinsEvery); notices > most {
+		if most := joinsEach + 1 + int(time.Since(start)/joinWindow); notices > most {
 			h.t.Errorf("a member was sent %d notices in %v, want %d at most", notices, time.Since(start), most)
 		}
 		if one := people * (people + 1) / 2; len(h.relay.copies)-people > one/60 {

@@ -255,8 +255,6 @@ func roleName(flag int8) string {
 const (
 	// joinsEach is the number of members up to which each joining and leaving has a notice of its own.
 	joinsEach = 50
-	// joinsEvery is how often, at most, a larger room gets a notice.
-	joinsEvery = 5 * time.Second
 	// joinsNamed bounds the names in a notice, and those of leavers that a room keeps.
 	joinsNamed = 3
 )
@@ -280,7 +278,9 @@ type moves struct {
 type leaver struct{ key, name string }
 
 // due reports whether the room may get a notice now. v may be nil: there was none.
-func (v *moves) due(now time.Time) bool { return v == nil || now.Sub(v.last) >= joinsEvery }
+func (v *moves) due(now time.Time, every time.Duration) bool {
+	return v == nil || now.Sub(v.last) >= every
+}
 
 // title is the name of a room for people; empty if it has none. r may be nil.
 func (r *room) title() string {
