@@ -68,7 +68,7 @@ func TestConsoleActs(t *testing.T) {
 	b.keys("Maintenance at six")
 	b.press(id("act-ok"))
 	b.done()
-	hears(t, bob, "Maintenance at six")
+	hears(t, bob, "[operator]: Maintenance at six")
 	b.press(tool("set"))
 	b.is(`document.querySelector('#act-fields [name="name"]').value = "topic"`)
 	b.is(`document.querySelector('#act-fields [name="value"]').focus() || true`)
