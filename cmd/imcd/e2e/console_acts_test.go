@@ -70,6 +70,7 @@ func TestConsoleActs(t *testing.T) {
 	b.done()
 	hears(t, bob, "[operator]: Maintenance at six")
 	b.press(tool("set"))
+	b.sees(`document.activeElement.name === "name" && document.querySelectorAll("#act-fields option").length > 10`)
 	b.is(`document.querySelector('#act-fields [name="name"]').value = "topic"`)
 	b.is(`document.querySelector('#act-fields [name="value"]').focus() || true`)
 	b.keys("what breaks\r")
