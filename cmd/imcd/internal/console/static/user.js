@@ -25,7 +25,7 @@ export class User {
     text("user-facts", "");
     fill("user-rooms", []);
     fill("user-devices", []);
-    $("user-panel").scrollIntoView({ block: "nearest" });
+    $("user-panel").scrollIntoView({ block: matchMedia("(max-width: 1000px)").matches ? "start" : "nearest" });
     this.#timer = setInterval(() => this.refresh(), every);
     return this.refresh();
   }
