@@ -46,10 +46,15 @@ type stuck struct {
 // maxStuck bounds the devices with such a message; above it they are forgotten, and tried more often.
 const maxStuck = 4096
 
-// comeback is a device that is owed what its user's other devices have got from row.GoneAt to row.OKAt.
+// comeback is a device that is owed what its user's other devices have got from row.GoneAt on.
 type comeback struct {
 	row store.DeviceRow
 	via *evapi.Conn // may be nil: imcd was started after the registration
+	// until is when the device registered, if one copy was for all devices then: what was accepted later has reached
+	// it as well. Zero: what is said meanwhile waits for it in lanes.
+	until  time.Time
+	device *device // nil: one copy is for all devices
+	tried  bool    // it has not registered, but there is something new for it
 }
 
 func newComebacks(e *Engine) *comebacks {
@@ -68,6 +73,9 @@ func (c *comebacks) add(b comeback) {
 		c.waiting = append(c.waiting, b)
 	}
 	c.mu.Unlock()
+	if known || full {
+		c.engine.givesUp(&b)
+	}
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -87,10 +95,15 @@ func (c *comebacks) take() (b comeback, ok bool) {
 	return b, true
 }
 
+// over ends what serve has done for a device. It may be owed more by now, or have registered with another contact.
 func (c *comebacks) over(b *comeback) {
+	user := b.row.User.Key()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.known, deviceID{b.row.User.Key(), b.row.Device})
+	delete(c.known, deviceID{user, b.row.Device})
+	c.mu.Unlock()
+	if v := c.engine.devices.find(user, b.row.Device); v != nil && v.triesAtOnce(time.Now()) {
+		c.add(v.comeback())
+	}
 }
 
 // run serves devices until ctx ends.
@@ -122,10 +135,68 @@ type owedRoom struct {
 
 // serve brings a device what it is owed, and notes how far that went.
 func (c *comebacks) serve(ctx context.Context, b *comeback) error {
+	err := c.look(ctx, b)
+	if err != nil {
+		c.engine.givesUp(b)
+		return err
+	}
+	if b.row.GoneAt.IsZero() {
+		c.engine.returned(b, time.Time{})
+		return nil
+	}
 	backlogs, err := c.begin(ctx, b)
+	if err != nil {
+		c.engine.givesUp(b)
+		return err
+	}
+	if err = c.bring(ctx, b, backlogs); ctx.Err() != nil {
+		return err
+	}
+	if len(backlogs) == 0 && c.engine.ownership.loaded != nil {
+		c.engine.returned(b, time.Time{})
+		return nil // another imcd has the rooms, and notes what it has brought
+	}
+	var is time.Time
+	if err != nil {
+		if is = b.row.GoneAt; placeOf(backlogs).After(is) {
+			is = placeOf(backlogs)
+		}
+		if at := placeOf(backlogs); errors.Is(err, errNotTaken) && !at.IsZero() && !b.tried && c.notTaken(b, at) {
+			is = at.Add(time.Millisecond)
+		}
+	}
+	return errors.Join(err, c.note(ctx, b, c.engine.returned(b, is)))
+}
+
+// look reads from when on a device is owed something that has not just registered.
+func (c *comebacks) look(ctx context.Context, b *comeback) error {
+	if b.device == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, comebackTimeout)
+	defer cancel()
+	rows, err := c.engine.store.Devices(ctx, b.row.User)
 	if err != nil {
 		return err
 	}
+	b.row.GoneAt = time.Time{}
+	for i := range rows {
+		if rows[i].Device == b.row.Device {
+			b.row.GoneAt = rows[i].GoneAt
+		}
+	}
+	at := b.device.owedFrom()
+	if at == 0 || !b.row.GoneAt.IsZero() && at >= b.row.GoneAt.UnixMilli() {
+		return nil
+	}
+	// The database does not know yet, or another imcd has brought what the device was owed in its own rooms.
+	b.row.GoneAt = time.UnixMilli(at)
+	return c.engine.store.OweDevices(ctx, []store.GoneMove{{User: b.row.User, Device: b.row.Device, Is: b.row.GoneAt}})
+}
+
+// bring waits until the backlogs of a device have come to an end.
+func (c *comebacks) bring(ctx context.Context, b *comeback, backlogs map[*backlog]*shard) error {
+	var err error
 	ends := make(chan error, len(backlogs))
 	for f, s := range backlogs {
 		f.done = func(err error) { ends <- err }
@@ -144,13 +215,43 @@ func (c *comebacks) serve(ctx context.Context, b *comeback) error {
 			_ = c.moved(ctx, b, backlogs) // a failure shows in the end
 		}
 	}
-	if at := placeOf(backlogs); errors.Is(err, errNotTaken) && !at.IsZero() && c.notTaken(b, at) {
-		return errors.Join(err, c.note(ctx, b, at.Add(time.Millisecond)))
+	return err
+}
+
+// comeback is that of a device that has not registered.
+func (v *device) comeback() comeback {
+	return comeback{row: v.row, via: v.kamailio.conn.Load(), device: v, tried: true}
+}
+
+// givesUp ends the return of a device that has got nothing.
+func (e *Engine) givesUp(b *comeback) {
+	if b.device != nil {
+		e.returned(b, time.UnixMilli(b.device.owedFrom()))
 	}
-	if err != nil {
-		return errors.Join(err, c.moved(ctx, b, backlogs))
+}
+
+// returned ends the return of a device, which has got what was accepted before upTo; zero: everything. It returns from
+// when on the device is owed something now.
+func (e *Engine) returned(b *comeback, upTo time.Time) time.Time {
+	if b.device == nil {
+		return upTo
 	}
-	return c.note(ctx, b, time.Time{})
+	at := b.device.returned(millisOf(upTo))
+	for _, s := range e.shards {
+		s.inbox.post(func() { s.delivery.returned(b.device) })
+	}
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(at)
+}
+
+// millisOf is t in ms of Unix time; 0 if it is zero.
+func millisOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }
 
 // notTaken counts that a device has not taken the message that was accepted at a time. True: it is not tried again.
@@ -216,8 +317,8 @@ func (c *comebacks) begin(ctx context.Context, b *comeback) (map[*backlog]*shard
 		if err != nil {
 			return nil, fmt.Errorf("room %s: %w", o.room.key, err)
 		}
-		backlogs[&backlog{room: o.room, member: o.member, device: b.row.GRUU, via: b.via, after: after,
-			until: b.row.OKAt}] = o.shard
+		backlogs[&backlog{room: o.room, member: o.member, gruu: b.row.GRUU, via: b.via, after: after,
+			until: b.until, device: b.device}] = o.shard
 	}
 	return backlogs, nil
 }
@@ -232,21 +333,4 @@ func placeOf(backlogs map[*backlog]*shard) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(first)
-}
-
-// loadComebacks continues what an earlier run has begun.
-func (e *Engine) loadComebacks(ctx context.Context) error {
-	if e.reports.most == 0 {
-		return nil
-	}
-	rows, err := e.store.OwedDevices(ctx, time.Now(), maxComebacks)
-	if err != nil {
-		return fmt.Errorf("loading devices: %w", err)
-	}
-	for _, row := range rows {
-		if row.GRUU != "" {
-			e.comebacks.add(comeback{row: row})
-		}
-	}
-	return nil
 }

@@ -46,10 +46,18 @@ type delivery struct {
 	repeats    []*sentCopy            // those that are to be sent again now
 	fresh      []*sentCopy            // the last of them: those that were sent just now, and finished ones
 	tried      time.Time              // when a copy went last in spite of stuck ones
-	brought    map[*sentCopy]*backlog // those for one device
+	brought    map[*sentCopy]*backlog // those of backlogs
+	legs       map[*sentCopy]*leg     // those of forks
 	backlogs   []*backlog             // that go on, and ended ones
 	older      []*sentCopy            // the same a moment later, until they are burstTime old
 	freshTimer *time.Timer            // runs while fresh is not empty
+
+	// Users with several devices.
+	forks       map[*member][]*fork // with open legs, or with devices to be noted; oldest first
+	lanes       map[string][]*lane  // by user key
+	lanesDue    []*lane             // that have something to send
+	waitingLegs int                 // in all lanes
+	stopped     int                 // lanes that note where their device has stopped
 
 	evicted      []evicted // oldest first
 	evictedBytes int       // of these
@@ -93,6 +101,7 @@ func newDelivery(e *Engine, index int, owner deliveryOwner, b *inbox, rooms, sta
 		inFlight: make(map[string]*sentCopy), away: make(map[string]map[*wait]struct{}),
 		dirty: make(map[*room]struct{}), held: make(map[*room]struct{}), placed: make(map[*room]bool),
 		catchers: make(map[*member]*room), returns: make(map[*member][]userReturn),
+		legs: make(map[*sentCopy]*leg), forks: make(map[*member][]*fork), lanes: make(map[string][]*lane),
 		moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(), freshTimer: newStoppedTimer(),
 		recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor)}
 }

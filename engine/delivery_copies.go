@@ -76,6 +76,11 @@ const compactFrom = 256
 // have.
 func (d *delivery) result(r evapi.Result) {
 	f := d.inFlight[r.CallID]
+	if r.Device != "" {
+		if leg := d.inFlight[legID(r.CallID, r.Device)]; leg != nil {
+			f = leg
+		}
+	}
 	switch {
 	case f == nil:
 		d.engine.metrics.delivery("stray")
@@ -151,14 +156,20 @@ func (d *delivery) complete(f *sentCopy, r evapi.Result) {
 	d.abandon(f)
 	d.engine.metrics.delivery(outcome(r))
 	d.logDelivery(f, r)
-	if len(d.brought) > 0 && d.brought[f] != nil {
+	switch {
+	case len(d.legs) > 0 && d.legs[f] != nil:
+		d.legDone(d.legs[f], f, r)
+	case len(d.brought) > 0 && d.brought[f] != nil:
 		d.broughtCopy(d.brought[f], f, r)
-		return
-	}
-	if f.stream != nil {
+	case f.stream != nil:
 		d.noteDone(f, r)
-		return
+	default:
+		d.completeMember(f, r, mine)
 	}
+}
+
+// completeMember takes the outcome of a copy for a member; mine reports that it was the first under way to it.
+func (d *delivery) completeMember(f *sentCopy, r evapi.Result, mine bool) {
 	m := f.member
 	if !mine {
 		d.completeAhead(f, r)
@@ -207,6 +218,9 @@ const (
 
 // again lets a copy under way be sent once more, as its user has registered.
 func (d *delivery) again(f *sentCopy) {
+	if l := d.legs[f]; l != nil {
+		l.fork.copy.back = true
+	}
 	f.back = true
 	switch {
 	case f.tries >= maxRepeats || f.repeats:
@@ -227,13 +241,14 @@ func (d *delivery) unanswered(f *sentCopy) bool { return d.age(f) >= answerTime 
 
 // kills reports whether the phone may crash because of f: it has registered again without an answer.
 func (d *delivery) kills(f *sentCopy) bool {
-	return f.stream == nil && f.notice == noLossNotice && f.missed == 0 && d.unanswered(f) &&
+	return f.stream == nil && d.legs[f] == nil && f.notice == noLossNotice && f.missed == 0 && d.unanswered(f) &&
 		d.isPoison(f.member.wait, f.seq, int(f.silent)+1)
 }
 
 // repeat sends f again, unless its member has left. False: it cannot be sent now.
 func (d *delivery) repeat(f *sentCopy) bool {
-	if f.stream == nil && (!f.member.live || f.member.inFlight != f && !f.ahead) {
+	l := d.legs[f]
+	if f.stream == nil && (!f.member.live || f.member.inFlight != f && !f.ahead && l == nil) {
 		f.repeats = false
 		return true
 	}
@@ -242,9 +257,12 @@ func (d *delivery) repeat(f *sentCopy) bool {
 		return false
 	}
 	cp := evapi.Copy{Out: f.out, CallID: f.id, First: f.stream != nil}
-	if cp.First {
+	switch {
+	case cp.First:
 		cp.To = f.stream.user.URI()
-	} else {
+	case l != nil:
+		cp.To, cp.Device, cp.CallID = f.member.uri, l.lane.device.row.GRUU, l.fork.id
+	default:
 		cp.To = f.member.uri
 	}
 	seen := d.engine.credits.drained.Load()

@@ -96,17 +96,17 @@ func (d *delivery) cursorChanges(r *room) []store.Change {
 			d.held[r] = struct{}{}
 			return
 		}
-		m.tracked, m.stored = !remove, m.cursor
+		m.tracked, m.stored = !remove, d.written(m)
 		changes = append(changes, store.Change{Op: store.PutCursor,
-			Cursor: &store.CursorRow{Room: r.id, User: m.name(), Seq: m.cursor, Remove: remove}})
+			Cursor: &store.CursorRow{Room: r.id, User: m.name(), Seq: m.stored, Remove: remove}})
 	}
 	done := r.last
 	for _, m := range r.order {
 		switch {
 		case !m.live:
 		case !d.lags(r, m):
-			done = min(done, m.cursor)
-		case !m.tracked || m.stored != m.cursor:
+			done = min(done, d.written(m))
+		case !m.tracked || m.stored != d.written(m):
 			put(m, false)
 		}
 	}
@@ -118,9 +118,9 @@ func (d *delivery) cursorChanges(r *room) []store.Change {
 		if !m.live || !m.tracked || d.lags(r, m) {
 			continue
 		}
-		if m.cursor >= done && m.stored <= done {
+		if at := d.written(m); at >= done && m.stored <= done {
 			put(m, true)
-		} else if m.stored != m.cursor {
+		} else if m.stored != at {
 			put(m, false)
 		}
 	}
@@ -140,6 +140,8 @@ func (d *delivery) cursorChanges(r *room) []store.Change {
 func (d *delivery) lags(r *room, m *member) bool {
 	switch {
 	case m.mode != following:
+		return true
+	case d.slowDevice(m):
 		return true
 	case m.inFlight != nil:
 		return d.ending || d.age(m.inFlight) > slowAfter

@@ -30,10 +30,13 @@ var (
 type backlog struct {
 	room   *room
 	member *member
-	device string      // GRUU
+	gruu   string      // of the device
+	device *device     // nil: one copy is for all devices
 	via    *evapi.Conn // to the Kamailio that knows it; may be nil
 	after  uint64      // number of the last message that it has got or need not get
-	until  time.Time   // when it came back: what was accepted later comes to all devices
+	until  time.Time   // see comeback
+	lane   *lane       // of the device; nil: see device
+	came   int64       // device.returns
 	done   func(error) // called once, in the shard; an error: it is owed the rest
 
 	page    *page // nil: none is loaded
@@ -52,7 +55,18 @@ type backlog struct {
 // bring begins to send what a device is owed.
 func (d *delivery) bring(f *backlog) {
 	d.backlogs = append(d.backlogs, f)
-	f.upto = d.gotBy(f.member, f.until)
+	f.upto = math.MaxUint64
+	if !f.until.IsZero() {
+		f.upto = d.gotBy(f.member, f.until)
+	}
+	if f.device != nil {
+		_, _, f.came = f.device.takes()
+		if seq := d.goOn(f.member, f.device); seq > 0 {
+			f.after = max(f.after, seq-1)
+		}
+		f.lane = d.laneOf(f.room, f.member, f.device)
+		f.lane.backlog = f
+	}
 	d.bringNext(f)
 }
 
@@ -74,14 +88,14 @@ const (
 // noteReturns notes how far members were whose users have registered.
 func (d *delivery) noteReturns(users map[string]bool) {
 	for user, registered := range users {
-		if registered {
+		if registered && d.engine.devices.of(user) == nil {
 			for w := range d.away[user] {
 				d.noteReturn(w.member, w.member.cursor)
 			}
 		}
 	}
 	for m := range d.catchers {
-		if users[m.key] {
+		if users[m.key] && d.engine.devices.of(m.key) == nil {
 			had := m.cursor
 			if m.inFlight != nil {
 				had = max(had, m.inFlight.seq)
@@ -142,11 +156,43 @@ func (d *delivery) bringDue() {
 func (d *delivery) endBacklog(f *backlog, err error) {
 	d.dropBacklogPage(f)
 	if err == nil {
-		f.place.Store(f.until.UnixMilli())
+		upTo := f.until
+		if upTo.IsZero() {
+			upTo = d.now
+		}
+		f.place.Store(upTo.UnixMilli())
 	}
 	done := f.done
 	f.done = nil
 	done(err)
+	if n := f.lane; n != nil && n.backlog == f {
+		n.backlog = nil
+		if err == nil {
+			n.came = f.came
+		}
+		switch {
+		case err != nil:
+			d.stop(n, f.after+1)
+		case n.stopped > 0: // it has got these as well
+			n.stopped = max(n.stopped, f.after+1)
+		}
+		if !d.runLane(n) {
+			d.laneDue(n)
+		}
+	}
+}
+
+// reached reports whether f has come to a message that waits for the device in its lane.
+func (f *backlog) reached(seq uint64) bool {
+	if f.lane == nil {
+		return false
+	}
+	for _, l := range f.lane.waiting {
+		if first := l.fork.firstSeq(); first > 0 {
+			return seq >= first
+		}
+	}
+	return false
 }
 
 // bringNext sends the next message of f, or loads more of them.
@@ -164,8 +210,11 @@ func (d *delivery) bringNext(f *backlog) {
 		item := &f.page.items[f.next]
 		f.place.Store(item.at.UnixMilli())
 		switch {
-		case !item.at.Before(f.until) || item.seq > f.upto:
+		case !f.until.IsZero() && !item.at.Before(f.until) || item.seq > f.upto || f.reached(item.seq):
 			d.endBacklog(f, nil)
+			return
+		case f.lane != nil && f.lane.sent != nil:
+			f.due = d.now.Add(backlogPoll) // what was sent before it became slow
 			return
 		case item.seq > m.cursor && !r.hasHad(m, item.seq):
 			if m.inFlight != nil && m.inFlight.seq >= item.seq {
@@ -240,14 +289,17 @@ func (d *delivery) bringCopy(f *backlog, item *pageItem) bool {
 	if !item.line {
 		c.seq = item.seq
 	}
-	c.id = d.copyID(c)
+	id := d.copyID(c)
+	if c.id = id; f.device != nil {
+		c.id = legID(id, f.gruu)
+	}
 	if d.inFlight[c.id] != nil || !d.engine.credits.take(d.inbox, c.credit) {
 		f.due = d.now.Add(backlogPoll) // it is under way to another device
 		return true
 	}
 	seen := d.engine.credits.drained.Load()
 	var err error
-	c.conn, err = d.engine.relay.Send(f.via, evapi.Copy{Out: c.out, To: f.member.uri, Device: f.device, CallID: c.id})
+	c.conn, err = d.engine.relay.Send(f.via, evapi.Copy{Out: c.out, To: f.member.uri, Device: f.gruu, CallID: id})
 	if err != nil {
 		d.notSent(c.credit, seen, err)
 		if !retryable(err) {

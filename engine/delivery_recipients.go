@@ -42,7 +42,7 @@ func (d *delivery) anyTo(users map[string]bool) bool {
 // to its user, or to suspects. It reports whether m waits.
 func (d *delivery) waitsAside(r *room, m *member) bool {
 	switch {
-	case d.recipients.most(m.key, max(userCopies, 2*d.engine.cfg.MemberWindow)):
+	case d.recipients.most(m.key, max(userCopies, 2*d.engine.cfg.MemberWindow)*max(1, len(d.engine.devices.of(m.key)))):
 		d.recipients.wait[m.key] = append(d.recipients.wait[m.key], aside{r, m})
 	case m.suspect() && d.engine.credits.suspectsLeft() <= 0:
 		d.aside = append(d.aside, aside{r, m})

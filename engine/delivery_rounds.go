@@ -57,6 +57,9 @@ func (d *delivery) heard(users map[string]bool) {
 			d.again(f)
 		case yes && d.unanswered(f):
 			f.back = true
+			if l := d.legs[f]; l != nil {
+				l.fork.copy.back = true
+			}
 		}
 	}
 }

@@ -21,6 +21,9 @@ func (d *delivery) pump() {
 		d.hasNote[0] = nil
 		d.hasNote = d.hasNote[1:]
 	}
+	if !d.ending && !d.sendLanes() {
+		return
+	}
 	for len(d.repeats) > 0 && !d.ending {
 		if f := d.repeats[0]; !f.over && !d.repeat(f) {
 			return
@@ -94,15 +97,25 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 	if d.engine.cfg.MemberWindow > 1 && d.underWay(r, m, d.copyID(f), next) {
 		return true
 	}
+	if small {
+		d.engine.credits.small.Store(d.now.UnixNano())
+	}
+	if all := d.engine.devices.of(m.key); all != nil && err == nil && m.inFlight == nil {
+		if live, others, ok := registered(all, d.now); ok {
+			for _, v := range others {
+				d.tryGone(v)
+			}
+			if sent, err := d.sendFork(f, next, live, others, small); err == nil {
+				return sent
+			}
+		}
+	}
 	size := 0
 	if err == nil {
 		size = f.out.BodyLen()
 	}
 	f.credit = weigh(size)
 	f.credit.suspect = m.suspect()
-	if small {
-		d.engine.credits.small.Store(d.now.UnixNano())
-	}
 	if small && !d.engine.credits.takeFirst(d.inbox, f.credit) || !small && !d.engine.credits.take(d.inbox, f.credit) {
 		return false
 	}

@@ -45,11 +45,23 @@ type reports struct {
 	dropped prometheus.Counter
 	wake    chan struct{} // holds one token while there may be some
 
+	devices  *userDevices         // nil in tests, as the next two are
+	back     func(comeback)       // takes a registered device that is owed something
+	replaced func(*device)        // takes one that has registered with another contact
+	pass     func([]DeviceReport) // for other imcd; nil: there are none
+
 	mu      sync.Mutex
 	waiting map[deviceID]store.DeviceRow // guarded by mu
-	conns   map[string]*evapi.Conn       // guarded by mu: that registrations have come through, by name
-	back    func(comeback)               // takes a registered device that is owed something; nil: nobody does
+	owing   map[deviceID]*owing          // guarded by mu: forks bound it
+	heard   map[deviceID]DeviceReport    // guarded by mu: from other imcd
 	writing chan struct{}                // holds one token while somebody writes
+}
+
+// owing is what a device is owed, until the database knows.
+type owing struct {
+	user store.Name
+	at   int64    // from when on, in ms of Unix time
+	then []func() // called once it does
 }
 
 // deviceID names a device of a user.
@@ -57,7 +69,8 @@ type deviceID struct{ user, device string }
 
 func newReports(s store.Store, cfg Config, log zerolog.Logger, dropped prometheus.Counter) *reports {
 	return &reports{store: s, log: log, most: cfg.DevicesPerUser, dropped: dropped, wake: make(chan struct{}, 1),
-		writing: make(chan struct{}, 1), conns: make(map[string]*evapi.Conn), waiting: make(map[deviceID]store.DeviceRow)}
+		writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owing),
+		heard: make(map[deviceID]DeviceReport)}
 }
 
 // Devices takes what a registration says of the devices of its user. It never blocks.
@@ -73,9 +86,6 @@ func (e *Engine) Devices(r evapi.Registration) {
 	rows := make([]store.DeviceRow, len(r.Devices))
 	for i := range r.Devices {
 		rows[i] = deviceRow(name, &r, &r.Devices[i], now)
-	}
-	if r.Conn != nil {
-		e.reports.through(r.Conn)
 	}
 	e.reports.add(rows...)
 }
@@ -119,19 +129,6 @@ func deviceText(s string) string {
 	return s
 }
 
-// through notes a connection.
-func (r *reports) through(c *evapi.Conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.conns[deviceText(c.Name())] = c
-}
-
-func (r *reports) conn(kamailio string) *evapi.Conn {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.conns[kamailio]
-}
-
 // add takes reports; those of a device replace earlier ones.
 func (r *reports) add(rows ...store.DeviceRow) {
 	r.mu.Lock()
@@ -144,6 +141,26 @@ func (r *reports) add(rows ...store.DeviceRow) {
 		r.waiting[id] = rows[i]
 	}
 	r.mu.Unlock()
+	r.signal()
+}
+
+// owe notes that a device is owed what was accepted at a time, in ms of Unix time, and later. then is called once that
+// is in the database.
+func (r *reports) owe(v *device, at int64, then func()) {
+	id := deviceID{v.row.User.Key(), v.row.Device}
+	r.mu.Lock()
+	o := r.owing[id]
+	if o == nil {
+		o = &owing{user: v.row.User}
+		r.owing[id] = o
+	}
+	o.at = earlier(o.at, at)
+	o.then = append(o.then, then)
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *reports) signal() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -187,7 +204,7 @@ func (r *reports) flush(ctx context.Context) error {
 	for {
 		rows := r.take()
 		if len(rows) == 0 {
-			return nil
+			return errors.Join(r.takeHeard(ctx), r.writeOwing(ctx))
 		}
 		switch err := r.write(ctx, rows); {
 		case errors.Is(err, store.ErrInvalid):
@@ -236,51 +253,10 @@ func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
 			return err
 		}
 	}
-	if err := r.store.PutDevices(ctx, rows, r.most); err != nil || r.back == nil {
+	if err := r.store.PutDevices(ctx, rows, r.most); err != nil || r.devices == nil {
 		return err
 	}
-	return r.comeBack(ctx, rows)
-}
-
-// comeBack looks which of these devices are registered again and owed something. A device is owed what another device
-// of its user may have got, so the only device of a user is owed nothing.
-func (r *reports) comeBack(ctx context.Context, rows []store.DeviceRow) error {
-	var users []store.Name
-	listed := make(map[string]bool)
-	reported := make(map[deviceID]bool, len(rows))
-	for i := range rows {
-		if user := rows[i].User.Key(); rows[i].Expires.After(rows[i].OKAt) {
-			reported[deviceID{user, rows[i].Device}] = true
-			if !listed[user] {
-				listed[user] = true
-				users = append(users, rows[i].User)
-			}
-		}
-	}
-	stored, err := r.store.Devices(ctx, users...)
-	if err != nil {
-		return err
-	}
-	byUser := make(map[string][]store.DeviceRow)
-	for _, d := range stored {
-		byUser[d.User.Key()] = append(byUser[d.User.Key()], d)
-	}
-	var nothing []store.GoneMove
-	for _, d := range stored {
-		switch {
-		case d.GoneAt.IsZero() || !d.Expires.After(d.OKAt) || !reported[deviceID{d.User.Key(), d.Device}]:
-		case d.GRUU == "" || !slices.ContainsFunc(byUser[d.User.Key()], func(o store.DeviceRow) bool {
-			return o.Device != d.Device && o.Expires.After(d.GoneAt)
-		}):
-			nothing = append(nothing, store.GoneMove{User: d.User, Device: d.Device, Was: d.GoneAt})
-		default:
-			r.back(comeback{row: d, via: r.conn(d.Kamailio)})
-		}
-	}
-	if len(nothing) == 0 {
-		return nil
-	}
-	return r.store.PutGone(ctx, nothing)
+	return r.present(ctx, rows)
 }
 
 // resolve replaces reports about all devices of a user by one for each device.

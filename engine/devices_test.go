@@ -53,17 +53,36 @@ func (s *memStore) Devices(_ context.Context, users ...store.Name) (list []store
 	return list, s.called("Devices")
 }
 
-func (s *memStore) OwedDevices(_ context.Context, now time.Time, limit int) (list []store.DeviceRow, err error) {
+func (s *memStore) SharedDevices(_ context.Context, now time.Time, limit int) (list []store.DeviceRow, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(s.devices)) {
-		for _, d := range s.devices[key] {
-			if !d.GoneAt.IsZero() && d.Expires.After(now) && len(list) < limit {
-				list = append(list, d)
-			}
+		there := slices.DeleteFunc(slices.Clone(s.devices[key]),
+			func(d store.DeviceRow) bool { return !d.Expires.After(now) })
+		owed := slices.ContainsFunc(there, func(d store.DeviceRow) bool { return !d.GoneAt.IsZero() })
+		if (owed || len(there) > 1) && len(list)+len(there) <= limit {
+			list = append(list, there...)
 		}
 	}
-	return list, s.called("OwedDevices")
+	return list, s.called("SharedDevices")
+}
+
+func (s *memStore) OweDevices(_ context.Context, moves []store.GoneMove) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.called("OweDevices"); err != nil {
+		return err
+	}
+	for _, m := range moves {
+		list := slices.Clone(s.devices[m.User.Key()])
+		for i := range list {
+			if d := &list[i]; d.Device == m.Device && (d.GoneAt.IsZero() || d.GoneAt.After(m.Is)) {
+				d.GoneAt = m.Is
+			}
+		}
+		s.devices[m.User.Key()] = list
+	}
+	return nil
 }
 
 func (s *memStore) PutGone(_ context.Context, moves []store.GoneMove) error {

@@ -54,8 +54,11 @@
 // keep up, and a row for each one that lags. After a crash copies may be sent again, with the same
 // Call-ID.
 //
-// A user may have several devices, which all get a message by one copy: Kamailio sends it to each. Registrations
-// tell of devices (reports), one row for each. A device that was gone, and comes back, is owed what the cursor of
+// Registrations tell of the devices of users (reports), one row for each. A user with one device gets one copy; with
+// several, one copy for each, under way together (fork), and the cursor moves when one device has answered 2xx. One
+// that has failed is owed the message: the cursor is not written before that is (written). It gets nothing more until
+// it comes back, by a registration or by a try from time to time. If Kamailio cannot address a device of the user
+// alone, one copy is for all. A device that was gone, and comes back, is owed what the cursor of
 // the user has passed meanwhile: workers (comebacks) find out from which message on in each room, and the shards
 // send it to that device alone (backlog), with the same Call-IDs. How far that has come is noted once a second.
 //

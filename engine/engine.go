@@ -57,6 +57,7 @@ type Engine struct {
 	served     atomic.Pointer[served]   // made of welcomed; never nil
 	users      *users
 	reports    *reports
+	devices    *userDevices
 	comebacks  *comebacks
 	arrivals   *arrivals
 

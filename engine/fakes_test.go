@@ -52,10 +52,14 @@ type fakeRelay struct {
 	codes   map[string]evapi.Result // by user part; Code 0: no result ever
 	once    map[string]evapi.Result // the same, for one copy
 	down    bool
-	phones  map[string][]string // by user part: GRUUs of the devices that are there; users without an entry have one
-	silent  map[string]string   // by device: what it never answers
-	rtt     time.Duration       // after which phones answer; 0: at once
-	conns   []*evapi.Conn       // that take copies, in turn
+	phones  map[string][]string      // by user part: GRUUs of the devices that are there; users without an entry have one
+	silent  map[string]string        // by device: what it never answers
+	cutOff  map[string]bool          // devices of which the Kamailio is not connected
+	says    map[string]int           // by device: its answer
+	deaf    map[string]bool          // devices to which copies for them alone are lost
+	far     map[string]time.Duration // by device: after which it answers, without rtt
+	rtt     time.Duration            // after which phones answer; 0: at once
+	conns   []*evapi.Conn            // that take copies, in turn
 }
 
 // Move says that there is no other engine.
@@ -80,6 +84,12 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	}
 	user, _, _ := strings.Cut(strings.TrimPrefix(c.To, "sip:"), "@")
 	user = strings.ToLower(user)
+	if f.cutOff[c.Device] {
+		return nil, evapi.ErrDown
+	}
+	if f.deaf[c.Device] {
+		return nil, nil
+	}
 	there := f.arrives(user, decode(c))
 	if text := f.silent[c.Device]; text != "" && strings.HasSuffix(decode(c).body, text) {
 		return nil, nil
@@ -91,6 +101,8 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	switch {
 	case !there:
 		r.Code = 404
+	case f.says[c.Device] != 0:
+		r.Code = f.says[c.Device]
 	case !ok:
 		r.Code = 200
 	}
@@ -105,9 +117,9 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	}
 	f.results = append(f.results, sent{time.Now(), r, conn})
 	if r.Code != 0 {
-		r.CallID = c.CallID
-		if f.rtt > 0 {
-			time.AfterFunc(f.rtt, func() { f.engine.Result(r) })
+		r.CallID, r.Device = c.CallID, c.Device
+		if rtt := max(f.rtt, f.far[c.Device]); rtt > 0 {
+			time.AfterFunc(rtt, func() { f.engine.Result(r) })
 		} else {
 			f.engine.Result(r)
 		}

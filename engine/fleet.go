@@ -99,7 +99,7 @@ func (e *Engine) take(ctx context.Context, shards []int64) error {
 	o := &e.ownership
 	e.committer.prove(e.fencesOf(o.fleet()))
 	part := store.Part{Of: len(o.loaded), Shards: shards}
-	if err := e.load(ctx, part); err != nil {
+	if err := e.loadWithDevices(ctx, part); err != nil {
 		for _, s := range shards {
 			delete(o.owned, s)
 		}

@@ -148,6 +148,7 @@ func (e *Engine) Registered(aor string) {
 // Welcomed takes the configuration that a Kamailio reports. It never blocks for long.
 func (e *Engine) Welcomed(kamailio string, w evapi.Welcome) {
 	e.fitCredits()
+	e.devices.welcomed(kamailio, &w)
 	e.welcomedMu.Lock()
 	defer e.welcomedMu.Unlock()
 	was, again := e.welcomed[kamailio]

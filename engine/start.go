@@ -60,8 +60,9 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	}
 	e.webhook = newWebhook(&cfg, e.metrics.webhookDropped)
 	e.comebacks = newComebacks(e)
+	e.devices = &userDevices{}
 	e.reports = newReports(store, cfg, log, e.metrics.unreported)
-	e.reports.back = e.comebacks.add
+	e.reports.devices, e.reports.back, e.reports.replaced = e.devices, e.comebacks.add, e.replaced
 	e.committer = newCommitter(store, cfg, log, e.metrics)
 	e.lister = newLister(e)
 	e.loader, e.reads = newLoader(store, &e.held, log), newReads(newLoader(store, &e.held, log))
@@ -80,9 +81,6 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 		e.ownership.owned = make(map[int64]int64)
 		e.committer.prove(e.fencesOf(store.Fleet{Shards: fleet.Shards}))
 	}
-	if err := e.loadComebacks(ctx); err != nil {
-		return err
-	}
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel, e.ended = cancel, run.Done()
 	e.loop("committer", func() { e.committer.run(run) })
@@ -95,9 +93,6 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	}
 	e.loop("pruner", func() { e.prune(run) })
 	e.loop("devices", func() { e.reports.run(run) })
-	for range comebackWorkers {
-		e.loop("comebacks", func() { e.comebacks.run(run) })
-	}
 	for range loaders {
 		e.loop("loader", func() { e.loader.run(run) })
 	}
@@ -105,7 +100,7 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	for _, s := range e.shards {
 		e.loop("shard "+strconv.Itoa(s.index), func() { s.run(run) })
 	}
-	load := func() error { return e.load(ctx, store.Part{}) }
+	load := func() error { return e.loadWithDevices(ctx, store.Part{}) }
 	if fleet.Shards > 0 {
 		load = func() error { return e.Own(ctx, fleet.Owned) }
 	}
@@ -114,6 +109,9 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 		e.loops.Wait()
 		e.cancel = nil
 		return err
+	}
+	for range comebackWorkers { // they look for rooms
+		e.loop("comebacks", func() { e.comebacks.run(run) })
 	}
 	return nil
 }
@@ -161,10 +159,14 @@ func (e *Engine) Stop(ctx context.Context) {
 		}
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 		defer cancel()
-		e.flush(last)
+		_, _ = gather(last, e, func(s *shard) []struct{} { // what is not written is sent again after the next start
+			s.delivery.oweAll()
+			return nil
+		})
 		if err := e.reports.flush(last); err != nil {
 			e.log.Warn().Err(err).Msg("devices are not noted in the database")
 		}
+		e.flush(last)
 		e.cancel()
 		e.loops.Wait()
 	})

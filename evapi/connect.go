@@ -249,6 +249,7 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	p.fleet = slices.Contains(welcome.Features, featureFleet) && c.cfg.Engine != ""
 	p.peers = p.fleet && slices.Contains(welcome.Features, featurePeers)
 	c.box.open(p)
+	welcome.Conn = c
 	c.handler.Up(c, welcome.Welcome)
 	w := newWriter(s, p)
 	written := make(chan error, 1)
@@ -297,14 +298,14 @@ func (s *session) down(err error) {
 		queued = append(queued, l.pause()...)
 	}
 	if win := s.current.Swap(nil); win != nil {
-		for _, r.CallID = range win.callIDs {
-			if !win.failed[r.CallID] {
-				c.handler.Result(c, r)
+		for _, k := range win.copies {
+			if !win.failed[k] {
+				c.handler.Result(c, k.result(r))
 			}
 		}
 	}
-	for _, r.CallID = range queued {
-		c.handler.Result(c, r)
+	for _, k := range queued {
+		c.handler.Result(c, k.result(r))
 	}
 	c.handler.Down(c, err)
 	c.drained()

@@ -200,8 +200,9 @@
 // The outcomes of copies gather in Kamailio and come with the next pong, so imcd pings every
 // few milliseconds while it waits for some. An event per copy would cost as much as the copy
 // itself. KEY is the Call-ID in base64 and VALUE the final status, with "*N" behind it if the
-// copy went to N devices (each has its own outcome then), and "/" and the Retry-After in
-// base64 if there is one; "f" if Kamailio could not send the copy. KEY "=" says that batch
+// copy went to N devices (each has its own outcome then), or "*1@GRUU" if it was for one (Copy.Device),
+// and "/" and the Retry-After in base64 if there is one; "f" if Kamailio could not send the copy. KEY "=" says that
+// batch
 // VALUE is done.
 //
 // "id" of imc.error is empty for tm.t_uac_start: there it stands in the reply.

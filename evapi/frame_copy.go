@@ -27,7 +27,9 @@ type Copy struct {
 	First  bool    // answers: goes ahead of copies without it
 }
 
-const gruuParam = ";gr"
+// gruuParam ends the request URI of a copy for one device. imc.cfg tells the device with the outcome of a copy that
+// has these parameters; Kamailio ignores the first.
+const gruuParam = ";imc;gr"
 
 // uriSize is the length of the request URI for a recipient and Copy.Device.
 func uriSize(to, device string) int {

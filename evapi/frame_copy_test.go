@@ -12,7 +12,8 @@ func TestCopyForADevice(t *testing.T) {
 	if err := checkCopy(&cp); err != nil {
 		t.Error(err)
 	}
-	if got := string(appendURI(nil, cp.To, cp.Device)); got != "sip:u-1~2@h;gr" || uriSize(cp.To, cp.Device) < len(got) {
+	got := string(appendURI(nil, cp.To, cp.Device))
+	if got != "sip:u-1~2@h;imc;gr" || uriSize(cp.To, cp.Device) < len(got) {
 		t.Errorf("%s", got)
 	}
 	for name, change := range map[string]func(c *Copy){

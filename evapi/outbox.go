@@ -49,8 +49,8 @@ func (b *outbox) open(p *peer) {
 	b.peer = p
 }
 
-// close refuses new entries and returns the Call-IDs of all queued copies.
-func (b *outbox) close() []string {
+// close refuses new entries and returns all queued copies.
+func (b *outbox) close() []copyKey {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.peer = nil

@@ -15,6 +15,7 @@ type Outcome struct {
 	Code       int           // final reply; 0: Kamailio could not send the copy
 	RetryAfter time.Duration // of a reply; 0 if absent
 	Devices    int           // to how many devices the copy went; 1 or more
+	Device     string        // Copy.Device; empty: it had none
 
 	Batch uint32 // id of an imc.batch that is carried out
 }
@@ -67,6 +68,7 @@ func parseOutcome(key, value string) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("%.16q is no SIP status", value)
 	}
 	if forked {
+		devices, o.Device, _ = strings.Cut(devices, "@")
 		if o.Devices, err = strconv.Atoi(devices); err != nil || o.Devices < 1 {
 			return Outcome{}, fmt.Errorf("%.16q is no number of devices", devices)
 		}
@@ -84,9 +86,9 @@ func parseOutcome(key, value string) (Outcome, error) {
 // result is the Result of a copy that went to one device.
 func (o *Outcome) result() Result {
 	if o.Code == 0 {
-		return Result{CallID: o.CallID, Code: 500, Local: true, Reason: "Kamailio could not send it"}
+		return Result{CallID: o.CallID, Device: o.Device, Code: 500, Local: true, Reason: "Kamailio could not send it"}
 	}
-	return Result{CallID: o.CallID, Code: o.Code, RetryAfter: o.RetryAfter}
+	return Result{CallID: o.CallID, Device: o.Device, Code: o.Code, RetryAfter: o.RetryAfter}
 }
 
 // maxRetryAfter keeps a wild Retry-After header from overflowing a Duration.

@@ -16,6 +16,17 @@ type entry struct {
 	size int // of the netstring, at most
 }
 
+// copyKey names a copy, as its Result does.
+type copyKey struct{ callID, device string }
+
+func (e *entry) key() copyKey { return copyKey{e.callID, e.device} }
+
+// result makes the Result of the copy.
+func (k copyKey) result(r Result) Result {
+	r.CallID, r.Device = k.callID, k.device
+	return r
+}
+
 // queue is a circular buffer that grows as needed. It gives its memory back when it becomes
 // empty.
 type queue struct {
@@ -53,13 +64,14 @@ func (q *queue) pop() entry {
 	return e
 }
 
-// drain empties queues of copies and returns the Call-IDs.
-func drain(queues ...*queue) (callIDs []string) {
+// drain empties queues of copies and returns these.
+func drain(queues ...*queue) (copies []copyKey) {
 	for _, q := range queues {
 		for q.n > 0 {
-			callIDs = append(callIDs, q.pop().callID)
+			e := q.pop()
+			copies = append(copies, e.key())
 		}
 		*q = queue{}
 	}
-	return callIDs
+	return copies
 }

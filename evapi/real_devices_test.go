@@ -59,7 +59,7 @@ func TestRealDevice(t *testing.T) {
 				}
 				select {
 				case r := <-results:
-					if r.CallID != id || r.Code != want {
+					if r.CallID != id || r.Code != want || r.Device != phones[n].gruu {
 						t.Errorf("to %d: %+v, want %d", n, r, want)
 					}
 				case <-kit.Context(t).Done():
@@ -78,12 +78,40 @@ func TestRealDevice(t *testing.T) {
 			if got, err := phones[0].ua.Next(kit.Context(t)); err != nil || string(got.Body) != "a\x00b" {
 				t.Errorf("got %+v, %v", got, err)
 			}
+			// One message to all of them at once has an outcome for each.
+			out, err := evapi.NewOutgoing(evapi.Content{From: "<sip:chat-1@example.org>", Body: []byte("to all")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			open := make(map[string]bool)
+			for _, p := range phones {
+				open[p.gruu] = true
+				if err := c.Send(evapi.Copy{Out: out, To: "sip:bob@example.org", Device: p.gruu, CallID: "all"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for len(open) > 0 {
+				select {
+				case r := <-results:
+					if r.CallID != "all" || r.Code != 200 || !open[r.Device] {
+						t.Errorf("%+v", r)
+					}
+					delete(open, r.Device)
+				case <-kit.Context(t).Done():
+					t.Fatalf("no outcome of %v", open)
+				}
+			}
+			for n, p := range phones {
+				if got, err := p.ua.Next(kit.Context(t)); err != nil || got.Text() != "to all" || got.CallID != "all" {
+					t.Errorf("%d got %+v, %v", n, got, err)
+				}
+			}
 			if err := phones[0].ua.Unregister(kit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
 			send(0, "gone", 404)
 			for n, p := range phones[1:] {
-				if got := len(p.ua.Received()); got != 1 {
+				if got := len(p.ua.Received()); got != 2 {
 					t.Errorf("%d got %d requests", n+1, got)
 				}
 			}

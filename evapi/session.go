@@ -186,11 +186,11 @@ func (s *session) pong(id string) {
 // failed turns an imc.error into the Results of its copies.
 func (s *session) failed(e ErrorEvent) {
 	win := s.current.Load()
-	var callIDs []string
+	var copies []copyKey
 	id, err := strconv.ParseUint(e.ID, 10, 32)
 	ok := err == nil && win != nil
 	if ok {
-		callIDs, ok = win.frame(id)
+		copies, ok = win.frame(id)
 	}
 	if !ok {
 		s.c.count.unmatched.Add(1)
@@ -203,15 +203,15 @@ func (s *session) failed(e ErrorEvent) {
 	if code < 300 || code > 699 {
 		code = 500 // of JSON-RPC
 	}
-	for _, callID := range callIDs {
-		if win.failed[callID] {
+	for _, k := range copies {
+		if win.failed[k] {
 			continue
 		}
 		if win.failed == nil {
-			win.failed = make(map[string]bool)
+			win.failed = make(map[copyKey]bool)
 		}
-		win.failed[callID] = true
-		s.c.handler.Result(s.c, Result{CallID: callID, Code: code, Local: true, Reason: e.Reason})
+		win.failed[k] = true
+		s.c.handler.Result(s.c, k.result(Result{Code: code, Local: true, Reason: e.Reason}))
 	}
 }
 

@@ -167,8 +167,8 @@ func (l *sipLink) resume() {
 	l.wake.set()
 }
 
-// pause stops copies. It returns the Call-IDs of those that were not sent.
-func (l *sipLink) pause() []string {
+// pause stops copies. It returns those that were not sent.
+func (l *sipLink) pause() []copyKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = false

@@ -412,7 +412,7 @@ func TestSIPLinkPaused(t *testing.T) {
 	if err := l.put(&cp); err != nil {
 		t.Fatal(err)
 	}
-	if ids := l.pause(); len(ids) != 1 || ids[0] != "id" {
+	if ids := l.pause(); len(ids) != 1 || ids[0] != (copyKey{callID: "id"}) {
 		t.Errorf("%q were not sent", ids)
 	}
 	if _, err := openLink(c, "sip:127.0.0.1:5060;transport=tcp"); err == nil {

@@ -56,7 +56,7 @@ func (l *sipLink) read() {
 				if errors.Is(err, ErrTooLarge) {
 					code = 413 // for good
 				}
-				results = append(results, Result{CallID: o.tx.callID, Code: code, Local: true, Reason: err.Error()})
+				results = append(results, o.tx.result(Result{Code: code, Local: true, Reason: err.Error()}))
 			}
 		}
 		for i := range results {
@@ -136,7 +136,7 @@ func (l *sipLink) responses(packets []ipv4.Message, results []Result, others []o
 		}
 		l.missed(tx, r.code)
 		l.c.count.results.Add(1)
-		result := Result{CallID: tx.callID, Code: r.code, RetryAfter: r.retryAfter}
+		result := tx.result(Result{Code: r.code, RetryAfter: r.retryAfter})
 		if tx.out.method == methodInvite {
 			var ack []byte
 			ack, result.Dialog = l.format.acknowledge(tx, &r)

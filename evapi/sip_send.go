@@ -110,7 +110,7 @@ func (l *sipLink) write() {
 		}
 		for _, tx := range r.expired {
 			l.c.count.results.Add(1)
-			l.c.handler.Result(l.c, Result{CallID: tx.callID, Code: 408})
+			l.c.handler.Result(l.c, tx.result(Result{Code: 408}))
 		}
 		if len(r.txs) == 0 && r.mark == 0 {
 			timer.Reset(r.wait)

@@ -38,6 +38,9 @@ func newSIPTx(e entry) *sipTx {
 		dialog: e.dialog, first: e.first}
 }
 
+// result makes the Result of the copy.
+func (tx *sipTx) result(r Result) Result { return copyKey{tx.callID, tx.device}.result(r) }
+
 // sipTransactions are the open transactions of a link, whose mutex guards them.
 type sipTransactions struct {
 	byBranch map[uint64]*sipTx

@@ -94,6 +94,7 @@ func HeaderLines(headers ...Header) string {
 // take the copy as it is. An outcome is reported twice if the recipient repeats its reply.
 type Result struct {
 	CallID     string
+	Device     string        // Copy.Device
 	Code       int           // SIP status code; 408 for a timeout
 	RetryAfter time.Duration // of a 4xx/5xx reply; 0 if absent
 	Local      bool          // no SIP reply: Kamailio refused the frame or the connection was lost
@@ -114,8 +115,12 @@ type RoomRule struct {
 	Prefix     string // how names of rooms begin by convention (IMC_ROOM_PREFIX); may be empty
 }
 
+// FeatureDevices among the Features of a Welcome says that the Result of each copy has its Device.
+const FeatureDevices = "devices"
+
 // Welcome is Kamailio's answer to a right hello.
 type Welcome struct {
+	Conn         *Conn  // that has it; nil from DecodeEvent
 	Gen          int64  // counts hellos since Kamailio's start
 	Place        int    // of this engine among those at this Kamailio, 1 to 7; 0: alone
 	Start        string // another word after each start of Kamailio; empty: an older imc.cfg

@@ -11,23 +11,23 @@ type window struct {
 	ping    uint64
 	at      time.Time // when it was written
 	firstID uint32    // id of the first frame with copies; the others follow
-	callIDs []string  // of the copies in it
-	ends    []int     // of each frame's copies in callIDs
+	copies  []copyKey // in it
+	ends    []int     // of each frame's copies in copies
 	batched []bool    // whether a frame is a batch
-	failed  map[string]bool
+	failed  map[copyKey]bool
 }
 
 func (w *window) add(f *windowFrame) {
 	for i := range f.entries {
-		w.callIDs = append(w.callIDs, f.entries[i].callID)
+		w.copies = append(w.copies, f.entries[i].key())
 	}
-	w.ends = append(w.ends, len(w.callIDs))
+	w.ends = append(w.ends, len(w.copies))
 	w.batched = append(w.batched, f.batched)
 }
 
-// frame returns the Call-IDs of the frame with an id; ok is false if there is no such
+// frame returns the copies in the frame with an id; ok is false if there is no such
 // frame.
-func (w *window) frame(id uint64) (callIDs []string, ok bool) {
+func (w *window) frame(id uint64) (copies []copyKey, ok bool) {
 	if id < uint64(w.firstID) || id-uint64(w.firstID) >= uint64(len(w.ends)) {
 		return nil, false
 	}
@@ -36,7 +36,7 @@ func (w *window) frame(id uint64) (callIDs []string, ok bool) {
 	if i > 0 {
 		from = w.ends[i-1]
 	}
-	return w.callIDs[from:w.ends[i]], true
+	return w.copies[from:w.ends[i]], true
 }
 
 // batchLost is the time after which a batch without a report that it is done counts as

@@ -74,8 +74,8 @@ func TestWindowFits(t *testing.T) {
 		if n == 1 {
 			limit = MaxFrame + netstringOverhead
 		}
-		if n == 0 || len(win.callIDs) != n || len(w.buf) > limit {
-			t.Fatalf("body of %d: %d copies (%d in the window), %d bytes", size, n, len(win.callIDs), len(w.buf))
+		if n == 0 || len(win.copies) != n || len(w.buf) > limit {
+			t.Fatalf("body of %d: %d copies (%d in the window), %d bytes", size, n, len(win.copies), len(w.buf))
 		}
 	}
 	// What no batch takes goes alone.

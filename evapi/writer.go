@@ -98,7 +98,7 @@ func (w *writer) openBatches() int {
 func (w *writer) writeWindow() (copies bool, err error) {
 	win := w.build()
 	frames := uint64(len(w.window.frames) + 1)
-	copies = len(win.callIDs) > 0
+	copies = len(win.copies) > 0
 	w.window.reset(0)
 	// From here on the reader accounts for the copies.
 	w.s.batches.begin(win)

@@ -33,7 +33,12 @@ const (
 	sqlDevices       = `SELECT ` + sqlDeviceColumns + ` FROM imcd_devices
 		WHERE (username, domain) IN (SELECT v.username, v.domain FROM {device_rows})
 		ORDER BY username, domain, ok_at DESC, device`
-	sqlOwedDevices = `SELECT ` + sqlDeviceColumns + ` FROM imcd_devices WHERE gone_at <> 0 AND expires > $1 LIMIT $2`
+	sqlSharedDevices = `SELECT ` + sqlDeviceColumns + ` FROM imcd_devices WHERE expires > $1 AND (username, domain) IN
+		(SELECT username, domain FROM imcd_devices WHERE expires > $1 GROUP BY username, domain
+			HAVING COUNT(*) > 1 OR MAX(gone_at) > 0) ORDER BY username, domain, ok_at DESC, device LIMIT $2`
+	sqlOweDevices = `UPDATE imcd_devices SET gone_at = v.gone_at FROM {device_rows}
+		WHERE imcd_devices.username = v.username AND imcd_devices.domain = v.domain AND imcd_devices.device = v.device
+			AND (imcd_devices.gone_at = 0 OR imcd_devices.gone_at > v.gone_at)`
 	// expires has the new time here. A device that was removed has one that ended when it was heard of last.
 	sqlPutGone = `UPDATE imcd_devices SET gone_at = v.expires FROM {device_rows}
 		WHERE imcd_devices.username = v.username AND imcd_devices.domain = v.domain AND imcd_devices.device = v.device
@@ -68,11 +73,7 @@ func (s *Store) PutDevices(ctx context.Context, rows []store.DeviceRow, most int
 			Device: r.Device, Contact: r.Contact, GRUU: r.GRUU, Agent: r.Agent, Source: r.Source, Kamailio: r.Kamailio,
 			Expires: millis(r.Expires), OKAt: millis(r.OKAt), GoneAt: millis(r.GoneAt)}
 	}
-	// In one order, so that two imcd cannot deadlock.
-	slices.SortFunc(list, func(a, b deviceRow) int {
-		return cmp.Or(strings.Compare(a.Username, b.Username), strings.Compare(a.Domain, b.Domain),
-			strings.Compare(a.Device, b.Device))
-	})
+	sortDevices(list)
 	drop := strings.ReplaceAll(sqlDropDevices, "{most}", fmt.Sprint(most))
 	err := s.inTx(ctx, func(tx *sql.Tx) error { return execRows(ctx, s, tx, list, sqlPutDevices, drop) })
 	return wrap(ctx, "write devices", err)
@@ -107,9 +108,9 @@ func (s *Store) Devices(ctx context.Context, users ...store.Name) ([]store.Devic
 	return s.devices(ctx, sqlDevices, args...)
 }
 
-// OwedDevices implements store.Store.
-func (s *Store) OwedDevices(ctx context.Context, now time.Time, limit int) ([]store.DeviceRow, error) {
-	return s.devices(ctx, sqlOwedDevices, now.UnixMilli(), limit)
+// SharedDevices implements store.Store.
+func (s *Store) SharedDevices(ctx context.Context, now time.Time, limit int) ([]store.DeviceRow, error) {
+	return s.devices(ctx, sqlSharedDevices, now.UnixMilli(), limit)
 }
 
 func (s *Store) devices(ctx context.Context, query string, args ...any) (list []store.DeviceRow, err error) {
@@ -130,17 +131,40 @@ func (s *Store) devices(ctx context.Context, query string, args ...any) (list []
 	return list, nil
 }
 
+// OweDevices implements store.Store.
+func (s *Store) OweDevices(ctx context.Context, moves []store.GoneMove) error {
+	return s.putGone(ctx, moves, sqlOweDevices, func(m *store.GoneMove) deviceRow {
+		return deviceRow{GoneAt: millis(m.Is)}
+	})
+}
+
 // PutGone implements store.Store.
 func (s *Store) PutGone(ctx context.Context, moves []store.GoneMove) error {
+	return s.putGone(ctx, moves, sqlPutGone, func(m *store.GoneMove) deviceRow {
+		return deviceRow{GoneAt: millis(m.Was), Expires: millis(m.Is)}
+	})
+}
+
+func (s *Store) putGone(ctx context.Context, moves []store.GoneMove, query string,
+	row func(*store.GoneMove) deviceRow) error {
 	list := make([]deviceRow, len(moves))
 	for i := range moves {
 		m := &moves[i]
 		key := keyName(m.User)
-		list[i] = deviceRow{Username: key.User, Domain: key.Host, Device: m.Device, GoneAt: millis(m.Was),
-			Expires: millis(m.Is)}
+		list[i] = row(m)
+		list[i].Username, list[i].Domain, list[i].Device = key.User, key.Host, m.Device
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error { return execRows(ctx, s, tx, list, sqlPutGone) })
+	sortDevices(list)
+	err := s.inTx(ctx, func(tx *sql.Tx) error { return execRows(ctx, s, tx, list, query) })
 	return wrap(ctx, "write what devices are owed", err)
+}
+
+// sortDevices brings rows into one order, so that two imcd cannot deadlock.
+func sortDevices(list []deviceRow) {
+	slices.SortFunc(list, func(a, b deviceRow) int {
+		return cmp.Or(strings.Compare(a.Username, b.Username), strings.Compare(a.Domain, b.Domain),
+			strings.Compare(a.Device, b.Device))
+	})
 }
 
 // Backlog implements store.Store.

@@ -99,7 +99,7 @@ func TestOwedDevices(t *testing.T) {
 		}
 		owed := func(when time.Time, want int) {
 			t.Helper()
-			rows, err := s.OwedDevices(testContext(t), when, 10)
+			rows, err := s.SharedDevices(testContext(t), when, 10)
 			if err != nil || len(rows) != want {
 				t.Fatalf("%+v, %v; want %d", rows, err, want)
 			}
@@ -131,6 +131,16 @@ func TestOwedDevices(t *testing.T) {
 		gone(minute(90))
 		move(minute(90), minute(95))
 		gone(minute(95))
+		for _, owe := range []struct {
+			at, want time.Time
+		}{{minute(97), minute(95)}, {minute(93), minute(93)}} { // the earliest counts
+			m := store.GoneMove{User: at("Al"), Device: "phone", Is: owe.at}
+			if err := s.OweDevices(testContext(t), []store.GoneMove{m}); err != nil {
+				t.Fatal(err)
+			}
+			gone(owe.want)
+		}
+		move(minute(93), minute(95))
 		put(removed(minute(115)))
 		gone(minute(95))
 		move(minute(95), time.Time{}) // it has just gone again

@@ -63,8 +63,12 @@ type Store interface {
 	PutDevices(ctx context.Context, rows []DeviceRow, most int) error
 	// Devices returns the devices of users, of each user the one that was heard of last first.
 	Devices(ctx context.Context, users ...Name) ([]DeviceRow, error)
-	// OwedDevices returns registered devices that are owed something (GoneAt), limit at most.
-	OwedDevices(ctx context.Context, now time.Time, limit int) ([]DeviceRow, error)
+	// SharedDevices returns the registered devices of users who have several of these, or one that is owed something
+	// (GoneAt), limit at most.
+	SharedDevices(ctx context.Context, now time.Time, limit int) ([]DeviceRow, error)
+	// OweDevices lets devices be owed what was accepted at GoneMove.Is and later, beside what they are owed already;
+	// Was does not count. It does so for devices that are not registered any more, too.
+	OweDevices(ctx context.Context, moves []GoneMove) error
 	// PutGone moves or ends what registered devices are owed. A device that is owed something else by now stays
 	// as it is.
 	PutGone(ctx context.Context, moves []GoneMove) error

@@ -21,6 +21,7 @@ import (
 const (
 	kindRegistered = "registered" // the body is a JSON array of SIP URIs
 	kindMissed     = "missed"     // registrations may have been missed; no body
+	kindDevices    = "devices"    // the body is a JSON array of engine.DeviceReport
 )
 
 const (
@@ -41,6 +42,7 @@ type Store interface {
 // Rooms take what others say; *engine.Engine is one.
 type Rooms interface {
 	Registered(aor string)
+	HearDevices(list []engine.DeviceReport)
 	Wake()
 }
 
@@ -100,6 +102,20 @@ func (r *Registrations) Registered(aor string) {
 	}
 	r.mu.Unlock()
 	r.signal()
+}
+
+// Devices passes on what others must know of devices. It does not block.
+func (r *Registrations) Devices(list []engine.DeviceReport) {
+	if !r.store.Shared() {
+		return
+	}
+	body, err := json.Marshal(list)
+	if err == nil {
+		err = r.store.Publish(schema.BusRow{Kind: kindDevices, Body: string(body)})
+	}
+	if err != nil { // they hear of a device with its next registration
+		r.log.Warn().Err(err).Int("devices", len(list)).Msg("registrations of devices are not passed on")
+	}
 }
 
 // Missed notes that registrations may have been missed: a Kamailio is connected again. It does not block.
@@ -212,5 +228,12 @@ func (r *Registrations) Hear(row schema.BusRow, rooms Rooms) {
 		for _, uri := range users {
 			rooms.Registered(uri)
 		}
+	case kindDevices:
+		var list []engine.DeviceReport
+		if err := json.Unmarshal([]byte(row.Body), &list); err != nil {
+			r.log.Warn().Err(err).Int64("engine", row.From).Msg("devices at another imcd cannot be read")
+			return
+		}
+		rooms.HearDevices(list)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"imcd/engine"
 	"imcd/schema"
 )
 
@@ -50,12 +51,15 @@ func (s *fakeStore) set(f func()) {
 // rooms notes what they hear.
 type rooms struct {
 	users   []string
+	devices []engine.DeviceReport
 	wakes   int
 	longest int // bytes of a row
 }
 
 func (r *rooms) Registered(aor string) { r.users = append(r.users, aor) }
 func (r *rooms) Wake()                 { r.wakes++ }
+
+func (r *rooms) HearDevices(list []engine.DeviceReport) { r.devices = append(r.devices, list...) }
 
 // heard is what rooms hear of all rows so far, which are taken.
 func (s *fakeStore) heard(r *Registrations) (all rooms, rows int) {
@@ -111,6 +115,23 @@ func TestRegistrations(t *testing.T) {
 		}
 		r.Registered("sip:last@x.org")
 	})
+}
+
+// TestDevicesArePassedOn: others hear what an imcd knows of devices; while it is alone, nobody does.
+func TestDevicesArePassedOn(t *testing.T) {
+	s := &fakeStore{}
+	r := NewRegistrations(s, zerolog.Nop())
+	want := []engine.DeviceReport{{User: "sip:al@x.org", Device: "phone", Gone: 7}, {User: "sip:bo@x.org"}}
+	r.Devices(want)
+	r.Hear(schema.BusRow{Kind: kindDevices, Body: "no list"}, &rooms{})
+	if all, rows := s.heard(r); rows != 1 || !slices.Equal(all.devices, want) {
+		t.Errorf("%+v in %d rows", all, rows)
+	}
+	s.set(func() { s.alone = true })
+	r.Devices(want)
+	if _, rows := s.heard(r); rows != 0 {
+		t.Errorf("%d rows", rows)
+	}
 }
 
 // TestLastRegistrations: those of the last moment are passed on when imcd ends.

@@ -343,6 +343,9 @@ func (d *Daemon) makeRooms(context.Context) error {
 			return fmt.Errorf("registering the database's metrics: %w", err)
 		}
 	}
+	if d.store.EngineID() != 0 {
+		d.rooms.PassDevices(d.registrations.Devices)
+	}
 	d.rpc = jsonrpc.NewServer(d.methods(d.version))
 	return nil
 }
