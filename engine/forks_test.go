@@ -267,3 +267,30 @@ func TestKamailioOfDevicesIsDown(t *testing.T) {
 		})
 	}
 }
+
+// TestDevicesThatCannotBeToldApart: two devices without an instance that connect from one host may have one name. Their
+// user gets one copy for all devices.
+func TestDevicesThatCannotBeToldApart(t *testing.T) {
+	for name, want := range map[string]bool{"al@10.0.0.1": true, "al@[::1]": true, "al@10.0.0.1:5060": false,
+		"al@[::1]:5060": false, "<urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6>": false, "phone": false} {
+		if got := mayBeTwo(name); got != want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+		for _, port := range []string{"1", "2"} {
+			registers(b.e, "bob", evapi.Device{Contact: "sip:bob@10.0.0.1:" + port + ";transport=tcp", GRUU: "g" + port,
+				Left: time.Hour})
+			time.Sleep(time.Second)
+		}
+		b.relay.set(func() { b.relay.phones = map[string][]string{"bob": {"phone", "tablet", "g1", "g2"}} })
+		want := b.says(0, 3, time.Second)
+		settle()
+		got := b.texts()
+		for _, d := range []string{"phone", "tablet", "g1", "g2"} {
+			if !slices.Equal(got[d], want) {
+				t.Errorf("%s got %q", d, got[d])
+			}
+		}
+	})
+}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,8 +107,8 @@ func (u *userDevices) put(userKey string, rows []store.DeviceRow, now time.Time,
 		if !r.Expires.After(now) || !r.Expires.After(r.OKAt) {
 			continue
 		}
-		if r.GRUU == "" {
-			list = nil // Kamailio cannot tell it from the others
+		if r.GRUU == "" || mayBeTwo(r.Device) {
+			list = nil // it cannot be told from others
 			break
 		}
 		v := u.deviceOf(was, r)
@@ -132,6 +133,13 @@ func (u *userDevices) put(userKey string, rows []store.DeviceRow, now time.Time,
 		return nil
 	}
 	return back
+}
+
+// mayBeTwo reports whether two devices may have this name (deviceName): they have no instance, and reach Kamailio by
+// connections from one host.
+func mayBeTwo(name string) bool {
+	_, host, derived := strings.Cut(name, "@")
+	return derived && !strings.Contains(host[strings.LastIndexByte(host, ']')+1:], ":")
 }
 
 // deviceOf is the device of a row: the one that there was, if it has the same contact.
