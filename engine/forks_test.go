@@ -244,8 +244,8 @@ func TestRefusingDevice(t *testing.T) {
 	})
 }
 
-// TestKamailioOfDevicesIsDown: while the Kamailio of one device is not connected, the others get everything at once, and
-// that one gets the rest; if it is that of all, another Kamailio may reach them.
+// TestKamailioOfDevicesIsDown: while the Kamailio of one device is not connected, the others get everything at once,
+// and that one gets the rest; if it is that of all, another Kamailio may reach them.
 func TestKamailioOfDevicesIsDown(t *testing.T) {
 	for _, cut := range []map[string]bool{{"tablet": true}, {"tablet": true, "phone": true}} {
 		severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {

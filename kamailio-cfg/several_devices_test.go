@@ -11,8 +11,8 @@ import (
 	"imcd/evapi/evapitest/kit"
 )
 
-// TestEachDeviceHasACopy: on each lane all devices of a user get each message once, in order and with the same Call-IDs,
-// whatever transport they use.
+// TestEachDeviceHasACopy: on each lane all devices of a user get each message once, in order and with the same
+// Call-IDs, whatever transport they use.
 func TestEachDeviceHasACopy(t *testing.T) {
 	for _, fanout := range []string{"sip", "batch", "rpc"} {
 		t.Run(fanout, func(t *testing.T) { eachDeviceHasACopy(t, fanout) })
@@ -30,8 +30,9 @@ func eachDeviceHasACopy(t *testing.T, fanout string) {
 	kit.Say(t, c.alice, room, "#create", 200)
 	kit.Say(t, c.bob, room, "#join", 200)
 	devices := []*evapitest.UA{c.bob}
-	for _, transport := range []string{"udp", "ws"} {
-		cfg := evapitest.UAConfig{User: "bob", Domain: "chat.test", Transport: transport, Proxy: c.k.SIPAddr()}
+	for _, transport := range []string{"udp", "tcp", "ws"} {
+		cfg := evapitest.UAConfig{User: "bob", Domain: "chat.test", Transport: transport, Proxy: c.k.SIPAddr(),
+			ContactParams: fmt.Sprintf(`;+sip.instance="<urn:uuid:%s>"`, transport)}
 		if transport == "ws" {
 			cfg.Proxy = fmt.Sprint("127.0.0.1:", port)
 		}
