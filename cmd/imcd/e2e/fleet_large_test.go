@@ -79,7 +79,7 @@ func fillLarge(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	defer s.Close() // the tables are there
-	db, err := sql.Open("postgres", url)
+	db, err := sql.Open("postgres", url+"?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)
 	}
