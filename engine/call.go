@@ -53,6 +53,7 @@ type say struct {
 	greets  *member    // this greets the member in the room
 	adder   store.Name // of greets: who added it; zero if nobody did
 	stored  int64      // ID of the NoteRow; 0: it has none
+	parts   bool       // says that the user is not in the room any more
 	noted   bool       // of invite: the inviter knows that it waits
 	size    int        // bytes charged
 	seq     uint64     // number of a member's message; 0: a notice

@@ -70,7 +70,7 @@ func (c *call) destroy() {
 	c.acted(actDestroy, "", time.Time{}, "")
 	for _, m := range c.room.order {
 		if !m.invited() {
-			c.tellKept(m.name(), "destroyed", nil)
+			c.tellParted(m.name(), "destroyed")
 		}
 	}
 	if c.outside() {

@@ -104,6 +104,11 @@ func (c *call) speak(text string, y say) {
 	}
 }
 
+// tellParted is tellKept for the notice that its user is not in the room any more.
+func (c *call) tellParted(to store.Name, notice string) {
+	c.keepText(to, c.format(notice, nil), say{to: to, parts: true})
+}
+
 // tellKept is tell for a notice that is kept while its user is offline.
 func (c *call) tellKept(to store.Name, notice string, v vars) {
 	text := c.format(notice, v)

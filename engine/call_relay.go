@@ -204,7 +204,8 @@ func (c *call) receiptFor(row *store.MessageRow) *openReceipt {
 		return nil
 	}
 	return &openReceipt{seq: row.Seq, sender: c.me.key, id: row.MessageID, cpim: cpim, via: c.via(),
-		delivered: waitingFor{open: delivered}, displayed: waitingFor{open: displayed}}
+		native: c.shard.engine.natives.has(c.me.key), delivered: waitingFor{open: delivered},
+		displayed: waitingFor{open: displayed}}
 }
 
 // refuseContent says why a message cannot be relayed.

@@ -204,7 +204,7 @@ func (c *call) invitation(m *member) {
 func (c *call) tellRemoved(m *member) {
 	switch {
 	case !m.invited() || m.invitationArrived:
-		c.tellKept(m.name(), "you_removed", nil)
+		c.tellParted(m.name(), "you_removed")
 	default:
 		c.tell(m.name(), "you_removed", nil)
 	}

@@ -54,16 +54,19 @@ func runJoin(c *call) *refusal {
 	return c.join()
 }
 
-func runExit(c *call) *refusal {
+func runExit(c *call) *refusal { return c.exit(c.shard.engine.cfg.OwnerLeave) }
+
+// exit takes the sender out. how is a value of Config.OwnerLeave.
+func (c *call) exit(how string) *refusal {
 	if !c.me.owner() || len(c.room.owners()) > 1 {
 		c.leave()
 		return nil
 	}
 	heir := c.room.heir(c.me)
 	switch {
-	case c.shard.engine.cfg.OwnerLeave == OwnerLeaveRefuse:
+	case how == OwnerLeaveRefuse:
 		return &refusal{code: 403, detail: rcProtected, reason: "Owner cannot leave", notice: "owner_stays"}
-	case c.shard.engine.cfg.OwnerLeave == OwnerLeaveDestroy || heir == nil:
+	case how == OwnerLeaveDestroy || heir == nil:
 		c.destroy()
 		return nil
 	}

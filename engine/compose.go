@@ -138,9 +138,9 @@ type Origin struct {
 	Notice  string
 }
 
-// origin is nil unless the Relay needs it: it doubles the memory of a waiting message.
+// origin is nil unless the Relay needs it, or a native device may: it doubles the memory of a waiting message.
 func (e *Engine) origin(room store.Name, row *store.MessageRow, notice string) any {
-	if !e.cfg.KeepOrigins {
+	if !e.cfg.KeepOrigins && !e.natives.some.Load() {
 		return nil
 	}
 	return &Origin{Room: room, Message: row, Notice: notice}

@@ -256,17 +256,17 @@ func (d *delivery) repeat(f *sentCopy) bool {
 	if !d.engine.credits.take(d.inbox, c) {
 		return false
 	}
-	cp := evapi.Copy{Out: f.out, CallID: f.id, First: f.stream != nil}
+	cp, user := evapi.Copy{Out: f.out, CallID: f.id, First: f.stream != nil}, ""
 	switch {
 	case cp.First:
-		cp.To = f.stream.user.URI()
+		cp.To, user = f.stream.user.URI(), f.stream.key
 	case l != nil:
-		cp.To, cp.Device, cp.CallID = f.member.uri, l.lane.device.row.GRUU, l.fork.id
+		cp.To, cp.Device, cp.CallID, user = f.member.uri, l.lane.device.row.GRUU, l.fork.id, f.member.key
 	default:
-		cp.To = f.member.uri
+		cp.To, user = f.member.uri, f.member.key
 	}
 	seen := d.engine.credits.drained.Load()
-	conn, err := d.engine.relay.Send(f.conn, cp)
+	conn, more, err := d.sendTo(f.conn, f, user, cp)
 	if err != nil {
 		d.notSent(c, seen, err)
 		f.repeats = retryable(err)
@@ -280,6 +280,7 @@ func (d *delivery) repeat(f *sentCopy) bool {
 	}
 	d.engine.metrics.repeated.Inc()
 	d.sent(f)
+	f.tries += more
 	return true
 }
 

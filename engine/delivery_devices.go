@@ -299,7 +299,8 @@ func (d *delivery) bringCopy(f *backlog, item *pageItem) bool {
 	}
 	seen := d.engine.credits.drained.Load()
 	var err error
-	c.conn, err = d.engine.relay.Send(f.via, evapi.Copy{Out: c.out, To: f.member.uri, Device: f.gruu, CallID: id})
+	c.conn, _, err = d.sendTo(f.via, c, f.member.key,
+		evapi.Copy{Out: c.out, To: f.member.uri, Device: f.gruu, CallID: id})
 	if err != nil {
 		d.notSent(c.credit, seen, err)
 		if !retryable(err) {

@@ -118,7 +118,7 @@ func (d *delivery) sendLeg(l *leg) error {
 	}
 	seen := d.engine.credits.drained.Load()
 	var err error
-	c.conn, err = d.engine.relay.Send(v.kamailio.conn.Load(), evapi.Copy{Out: c.out, To: n.member.uri,
+	c.conn, _, err = d.sendTo(v.kamailio.conn.Load(), c, n.member.key, evapi.Copy{Out: c.out, To: n.member.uri,
 		Device: v.row.GRUU, CallID: k.id, First: k.first})
 	if err != nil {
 		d.notSent(c.credit, seen, err)

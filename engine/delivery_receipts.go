@@ -18,7 +18,7 @@ func (d *delivery) openReceipt(r *room, o *openReceipt) {
 		if !m.live || m.key == o.sender {
 			continue
 		}
-		if o.delivered.open && m.wait == nil {
+		if o.delivered.open && (m.wait == nil || o.native) {
 			o.delivered.members = append(o.delivered.members, m)
 		}
 		if o.displayed.open {
@@ -37,8 +37,8 @@ func (d *delivery) reached(r *room, m *member, seq uint64) {
 		return
 	}
 	d.eachOpen(r, func(o *openReceipt) {
-		if o.seq == seq {
-			o.delivered.hit(m)
+		if o.seq == seq && o.delivered.hit(m) && o.native {
+			d.passReceipt(r, o, m, sipmsg.IMDNDelivered)
 		}
 	})
 }
@@ -48,7 +48,9 @@ func (d *delivery) hasRead(r *room, m *member, seq uint64) {
 	d.eachOpen(r, func(o *openReceipt) {
 		if o.seq <= seq && o.sender != m.key {
 			o.delivered.hit(m) // the outcome of the copy may come later
-			o.displayed.hit(m)
+			if o.displayed.hit(m) && o.native {
+				d.passReceipt(r, o, m, sipmsg.IMDNDisplayed)
+			}
 		}
 	})
 }
@@ -79,10 +81,10 @@ func (d *delivery) eachOpen(r *room, f func(*openReceipt)) {
 	}
 	for _, o := range r.open {
 		f(o)
-		if o.delivered.due() {
+		if o.delivered.due() && !o.native {
 			d.sendReceipt(r, o, sipmsg.IMDNDelivered)
 		}
-		if o.displayed.due() {
+		if o.displayed.due() && !o.native {
 			d.sendReceipt(r, o, sipmsg.IMDNDisplayed)
 		}
 	}
@@ -119,6 +121,6 @@ func (d *delivery) sendReceipt(r *room, o *openReceipt, status sipmsg.IMDNStatus
 	}
 	size := d.engine.sizeOf(out)
 	d.engine.charge(size)
-	d.note(sender.name(), note{out: out, via: o.via, size: size})
+	d.note(sender.name(), note{out: out, via: o.via, room: r, size: size})
 	d.engine.metrics.receiptsSent.Inc()
 }

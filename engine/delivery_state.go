@@ -319,6 +319,7 @@ type note struct {
 	greets *member    // the member that the notice greets in the room; nil for all others
 	adder  store.Name // who added greets; zero if nobody did
 	stored int64      // ID of its NoteRow; 0: it has none
+	parts  bool       // that its user is not in the room any more
 	noted  bool       // the inviter knows that the invitation waits
 	size   int        // bytes charged
 	made   time.Time

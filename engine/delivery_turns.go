@@ -100,7 +100,8 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 	if small {
 		d.engine.credits.small.Store(d.now.UnixNano())
 	}
-	if all := d.engine.devices.of(m.key); all != nil && err == nil && m.inFlight == nil {
+	unsaid := d.unsaid(f)
+	if all := d.engine.devices.of(m.key); all != nil && err == nil && m.inFlight == nil && !unsaid {
 		if live, others, ok := registered(all, d.now); ok {
 			for _, v := range others {
 				d.tryGone(v)
@@ -121,8 +122,9 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 	}
 	f.id = d.copyID(f)
 	seen := d.engine.credits.drained.Load()
-	if err == nil {
-		f.conn, err = d.engine.relay.Send(f.conn, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id, First: small})
+	more := uint8(0)
+	if err == nil && !unsaid {
+		f.conn, more, err = d.sendTo(f.conn, f, m.key, evapi.Copy{Out: f.out, To: m.uri, CallID: f.id, First: small})
 	}
 	if retryable(err) {
 		d.notSent(f.credit, seen, err)
@@ -136,6 +138,11 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 		return true
 	}
 	d.trackInFlight(f)
+	f.tries += more
+	if unsaid {
+		d.complete(f, evapi.Result{CallID: f.id, Code: 200})
+		return true
+	}
 	if d.engine.cfg.MemberWindow > 1 {
 		d.setReady(r, m)
 	}
@@ -176,7 +183,10 @@ func (d *delivery) sendNote(st *stream) bool {
 	}
 	seen := d.engine.credits.drained.Load()
 	var err error
-	f.conn, err = d.engine.relay.Send(n.via, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
+	more, unsaid := uint8(0), (n.greets != nil || n.parts) && d.engine.natives.has(st.key)
+	if !unsaid {
+		f.conn, more, err = d.sendTo(n.via, f, st.key, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
+	}
 	st.inFlight = f
 	switch {
 	case retryable(err) && (n.keeps() || d.now.Sub(n.made) < noteAge):
@@ -188,6 +198,10 @@ func (d *delivery) sendNote(st *stream) bool {
 		d.complete(f, evapi.Result{CallID: f.id, Code: 400, Local: true, Reason: err.Error()})
 	default:
 		d.trackInFlight(f)
+		f.tries += more
+		if unsaid { // the device hears of it by INVITE or BYE
+			d.complete(f, evapi.Result{CallID: f.id, Code: 200})
+		}
 	}
 	return true
 }

@@ -67,7 +67,7 @@ func (d *delivery) passTyping(r *room, req *request) {
 		return // too long, or a header that cannot be passed on
 	}
 	for _, to := range r.order {
-		if to == m || !to.reachable() {
+		if to == m || !to.reachable() || d.engine.natives.has(to.key) {
 			continue
 		}
 		if wait, _ := d.typedCopies.take(Rate{Count: typingCopies, Per: time.Second}, d.now); wait > 0 {

@@ -78,6 +78,7 @@ func (e *Engine) Devices(r evapi.Registration) {
 	if len(r.Devices) == 0 || e.reports.most == 0 {
 		return
 	}
+	e.noteNative(&r)
 	name, err := ParseName(r.AOR, "")
 	if err != nil {
 		return

@@ -72,6 +72,14 @@
 //
 // Answers to commands and notices to one user have a queue per user (stream), ahead of the logs.
 //
+// # Group chats
+//
+// Clients like Linphone know rooms as group chats. Their requests (Request) become the commands that mean the same.
+// What has changed in a room is found by a comparison with what its devices heard last (groups): they are invited, get
+// a NOTIFY with the difference or the whole state, or a BYE. A device that was not reached is tried again when it
+// registers, or sends the list of its rooms. Copies for a user with such a device go to its devices one by one
+// (sendTo), messages in CPIM, and count as tries of one copy.
+//
 // # Flow control
 //
 // A copy passes three queues. Each is short, and wakes the one before it when it has space again.

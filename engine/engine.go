@@ -45,6 +45,8 @@ type Engine struct {
 	traced    bool            // the log has requests and deliveries
 	events    feed
 	webhook   *webhook
+	natives   *nativeDevices
+	groupID   string // begins Call-IDs of groups, behind the prefix of the shard
 	noticed   *noticed
 	texts     atomic.Uint64 // counts the texts of the engine, for their marks
 	seed      maphash.Seed  // of recipients
@@ -99,7 +101,7 @@ func newRoomID() int64 {
 // sizeOf is the charge for a waiting message or notice.
 func (e *Engine) sizeOf(out *evapi.Outgoing) int {
 	size := out.Size() + overhead
-	if e.cfg.KeepOrigins {
+	if e.cfg.KeepOrigins || e.natives.some.Load() {
 		size += out.BodyLen()
 	}
 	return size

@@ -30,6 +30,8 @@ type got struct {
 	to, from, body, callID string
 	headers                string
 	device                 string // evapi.Copy.Device, or one of fakeRelay.phones
+	method                 string
+	dialog                 *evapi.Dialog
 }
 
 // sent is what became of a copy.
@@ -118,6 +120,9 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	f.results = append(f.results, sent{time.Now(), r, conn})
 	if r.Code != 0 {
 		r.CallID, r.Device = c.CallID, c.Device
+		if c.Out.Method() == "INVITE" && r.Code == 200 {
+			r.Dialog = &evapi.Dialog{Local: "ours", Remote: "theirs", CSeq: 1}
+		}
 		if rtt := max(f.rtt, f.far[c.Device]); rtt > 0 {
 			time.AfterFunc(rtt, func() { f.engine.Result(r) })
 		} else {
@@ -157,7 +162,7 @@ func decode(c evapi.Copy) got {
 	if err := json.Unmarshal(c.Out.Frame(c.To, c.CallID), &frame); err != nil {
 		panic(err)
 	}
-	g := got{to: c.To, callID: c.CallID, device: c.Device}
+	g := got{to: c.To, callID: c.CallID, device: c.Device, method: c.Out.Method(), dialog: c.Dialog}
 	if frame.Method == "imc.send" {
 		plain := func(i int) string {
 			b, err := base64.StdEncoding.DecodeString(frame.Params[i])

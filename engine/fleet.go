@@ -308,6 +308,7 @@ func (s *shard) cut(in func(hash uint32) bool) []store.Change {
 			s.removeRoom(r)
 		}
 		gone[r] = struct{}{}
+		s.groups.handOver(r.key)
 		s.delivery.discard(r)
 		s.countOwners(r)
 	}

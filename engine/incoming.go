@@ -102,6 +102,10 @@ func (e *Engine) Result(r evapi.Result) {
 		if strings.HasPrefix(r.CallID[4:], e.typingID) {
 			return
 		}
+		if strings.HasPrefix(r.CallID[4:], e.groupID) {
+			e.groupResult(r)
+			return
+		}
 		if i, err := strconv.ParseUint(r.CallID[:3], 16, 16); err == nil && int(i) < len(e.shards) {
 			e.shards[i].inbox.result(r)
 			return
@@ -138,6 +142,7 @@ func (e *Engine) Registered(aor string) {
 		return
 	}
 	key := name.Key()
+	e.nativeElsewhere(name, aor)
 	e.users.met(key)
 	e.arrivals.add(key, time.Now())
 	for _, s := range e.shards {

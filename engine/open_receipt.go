@@ -13,6 +13,7 @@ type openReceipt struct {
 	sender string // key
 	id     string // under which the sender's client knows the message
 	cpim   bool   // it used CPIM
+	native bool   // it shows who has a message: the receipt of each member is passed on, instead of one for all
 	via    *evapi.Conn
 
 	delivered waitingFor // zero: sent, or not asked for
@@ -26,10 +27,12 @@ type waitingFor struct {
 	once    bool      // it has happened to a member
 }
 
-// hit notes that it has happened to m.
-func (w *waitingFor) hit(m *member) {
+// hit notes that it has happened to m, and reports whether it was waited for.
+func (w *waitingFor) hit(m *member) bool {
+	n := len(w.members)
 	w.once = true
 	w.without(m)
+	return len(w.members) < n
 }
 
 // without does not wait for m any more.

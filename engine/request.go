@@ -35,6 +35,7 @@ type request struct {
 	metered bool         // it has counted against the limits of the sender
 	seq     uint64       // number of the message; 0 until it has one, and for commands
 	seen    *seenRequest // how repetitions find it; nil if they cannot
+	native  *nativeAsk   // set if it is no MESSAGE: its client knows rooms as group chats
 	order   *order       // set if it comes from an operator, and not by SIP
 }
 
@@ -104,6 +105,9 @@ func (req *request) ofRoom() bool {
 // person reports whether the sender may get notices: a person has written a text. Programs get the SIP
 // response alone.
 func (req *request) person() bool {
+	if req.native != nil {
+		return false
+	}
 	switch req.content.Kind {
 	case sipmsg.Receipt, sipmsg.Typing, sipmsg.Attachment:
 		return false

@@ -79,7 +79,7 @@ func (r *room) hasVoice(m *member, now time.Time) bool {
 func (r *room) fillRules(rows []store.SettingRow) {
 	r.rules = nil
 	for _, row := range rows {
-		if row.Who == "" {
+		if row.Who == "" || row.Name == settingNative {
 			continue
 		}
 		if ms, err := strconv.ParseInt(row.Value, 10, 64); err == nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"imcd/engine/store"
@@ -17,6 +18,7 @@ type served struct {
 	rules   []roomRule      // of each Kamailio that reports one
 	silent  bool            // a Kamailio reports none, or there is none yet: any name may be a room's
 	domains map[string]bool // own hosts, in lower case, IPv6 addresses without brackets
+	native  bool            // a Kamailio hands over requests of clients that know rooms as group chats
 	any     bool            // every domain is own, or it is not known which are
 }
 
@@ -42,6 +44,7 @@ func (r *roomRule) words() string {
 
 // add takes the report of one Kamailio. An error says that its rule cannot be used.
 func (s *served) add(w *evapi.Welcome) error {
+	s.native = s.native || slices.Contains(w.Features, "native")
 	if w.Rooms == nil {
 		s.silent, s.any = true, true
 		return nil

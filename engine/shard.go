@@ -15,6 +15,7 @@ type shard struct {
 	inbox    *inbox
 	round    atomic.Int64 // when its last round began, in ns of Unix time; 0: it does not run yet
 	delivery *delivery    // of messages in its rooms
+	groups   *groups      // its rooms as group chats of clients
 
 	rooms map[string]*room // by key
 	stale map[string]*room // likewise: rooms of failed commits, until they are loaded again

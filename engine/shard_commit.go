@@ -52,7 +52,7 @@ func (s *shard) apply(t *call) {
 				expires: y.expires}, y.receipt)
 		default:
 			s.delivery.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, greets: y.greets,
-				adder: y.adder, stored: y.stored, noted: y.noted, size: y.size})
+				adder: y.adder, stored: y.stored, noted: y.noted, parts: y.parts, size: y.size})
 		}
 	}
 	if hasEvent(t.changes) {
@@ -64,6 +64,7 @@ func (s *shard) apply(t *call) {
 	if t.reading != nil {
 		t.reading()
 	}
+	s.groups.applied(t)
 }
 
 // countOwners brings the ledger up to date with r, which has changed or does not exist any more.

@@ -44,6 +44,7 @@ func (s *shard) fill(r *room, state store.RoomState, was map[string]*member) {
 	}
 	r.fillPlaces(state.Places)
 	s.engine.fillSettings(r, state.Settings)
+	s.groups.fill(r, state.Settings)
 }
 
 // fillSettings gives r its stored settings and rules.

@@ -55,6 +55,9 @@ func (s *shard) evaluate(req *request) {
 		c.refuse(refused)
 	default:
 		c.reply = s.engine.accepted()
+		if req.native != nil {
+			c.reply = req.nativeAnswer()
+		}
 		if req.passed() {
 			s.dedupe.remember(req.seen, s.now)
 		}

@@ -28,6 +28,7 @@ func (s *shard) run(ctx context.Context) {
 				s.engine.fitCredits()
 			}
 			s.delivery.tick()
+			s.groups.tick()
 			s.giveUpParked()
 		case <-s.delivery.freshTimer.C:
 		case <-s.delivery.flushTimer.C:

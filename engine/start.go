@@ -29,12 +29,13 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 		credits: &credits{limit: cfg.MaxOutstanding, most: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
 		failed: make(chan error, 1), seed: maphash.MakeSeed(),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), arrivals: newArrivals(),
-		signs: newSigns()}
+		signs: newSigns(), natives: newNativeDevices()}
 	e.held.limit = int64(cfg.TotalBytes)
 	e.credits.soon.Store(int64(burstTime))
 	e.credits.usual.Store(int64(2 * nearTime)) // until it is known
 	e.served.Store(&served{silent: true, any: true})
 	e.typingID = e.tag + typingMark
+	e.groupID = e.tag + groupMark
 	var err error
 	if e.notices, err = newNotices(cfg.Notices); err != nil {
 		return nil, err
@@ -252,6 +253,7 @@ func newShard(e *Engine, index int) *shard {
 		most: seenTotal / (1 << e.cfg.HashSize), window: e.cfg.DuplicateWindow,
 		known: make(map[seenKey]*seenRequest)}
 	s.delivery = newDelivery(e, index, s, s.inbox, s.rooms, s.stale)
+	s.groups = newGroups(s)
 	return s
 }
 

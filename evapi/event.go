@@ -224,7 +224,7 @@ func decodeMessage(params json.RawMessage) (*Message, error) {
 		Proto: p.Proto, SrcIP: p.SrcIP, SrcPort: p.SrcPort,
 		Age: time.Duration(p.Age) * time.Millisecond, Tries: p.Tries, Slot: p.Slot,
 		AuthUser: string(p.AuthUser), RURI: string(*p.RURI), sent: p.Time,
-		Foreign: p.Local != nil && *p.Local == 0, ByRule: p.Room == 1,
+		Foreign: p.Local != nil && *p.Local == 0, ByRule: p.Room == 1, Factory: p.Room == 2,
 	}
 	m.Request, m.Err = sipmsg.ParseRequest(*p.Msg)
 	return m, nil

@@ -166,6 +166,14 @@ func (o *Outgoing) FromHost() string {
 	return host
 }
 
+// Method is the method of the request.
+func (o *Outgoing) Method() string {
+	if o.isMessage() {
+		return "MESSAGE"
+	}
+	return o.method
+}
+
 // BodyLen is the length of the body, in bytes.
 func (o *Outgoing) BodyLen() int { return o.body }
 

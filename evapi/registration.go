@@ -26,6 +26,7 @@ type Registration struct {
 type Device struct {
 	Contact  string // URI, any bytes; "*": all contacts of the user
 	Instance string // +sip.instance, any bytes; empty: it has none
+	Specs    string // +org.linphone.specs, any bytes; empty: it has none
 	// GRUU is the user part of a temporary GRUU (RFC 5627): a request to it, with the domain of the user and
 	// the parameter "gr", reaches this contact alone. Empty: it is not known.
 	GRUU string
@@ -41,6 +42,26 @@ func (r *Registration) Removed() bool {
 		}
 	}
 	return len(r.Devices) > 0
+}
+
+// groupSpecs is the capability of clients that know rooms as group chats, up to its version (+org.linphone.specs).
+const groupSpecs = "groupchat/"
+
+// Native reports whether the device is registered and knows rooms as group chats: it has an instance by which its
+// public GRUU is known (RFC 5627).
+func (d *Device) Native() bool {
+	return d.Left > 0 && d.Instance != "" && strings.Contains(d.Specs, groupSpecs)
+}
+
+// Of names the user of a registration to other engines: the address of record, with the GRUU's parameter if a native
+// device has registered. An engine that knows of no such devices ignores the parameter.
+func (r *Registration) Of() string {
+	for i := range r.Devices {
+		if d := &r.Devices[i]; d.Native() && isGRUU(strings.ReplaceAll(d.Instance, ":", "")) {
+			return r.AOR + ";gr=" + d.Instance
+		}
+	}
+	return r.AOR
 }
 
 const (
@@ -85,7 +106,7 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 		header = int(n)
 	}
 	for _, c := range contacts {
-		d := Device{Contact: c.URI, Instance: c.Instance, Left: left(c.Expires, header)}
+		d := Device{Contact: c.URI, Instance: c.Instance, Specs: c.Specs, Left: left(c.Expires, header)}
 		if p.Saved == savedRemoved || c.URI == "*" {
 			d.Left = 0
 		}

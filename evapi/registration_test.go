@@ -2,9 +2,32 @@ package evapi
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
+
+// TestNativeDevice: a device that knows rooms as group chats, and how other engines hear of it.
+func TestNativeDevice(t *testing.T) {
+	t.Parallel()
+	for contact, want := range map[string]string{
+		`<sip:a@1>;+sip.instance="<urn:uuid:7>";+org.linphone.specs="ephemeral/1.1,groupchat/1.2"`: "sip:a@h;gr=urn:uuid:7",
+		`<sip:a@1>;+sip.instance="<urn:uuid:7>";+org.linphone.specs="lime"`:                        "sip:a@h",
+		`<sip:a@1>;+org.linphone.specs="groupchat/1.1"`:                                            "sip:a@h",
+		`<sip:a@1>;+sip.instance="<a b>";+org.linphone.specs="groupchat/1.1"`:                      "sip:a@h",
+		`<sip:a@1>;+sip.instance="<urn:uuid:7>";+org.linphone.specs="groupchat/1.1";expires=0`:     "sip:a@h",
+	} {
+		ev, err := DecodeEvent([]byte(event("imc.registered", `{"aor":"`+enc("sip:a@h")+`","saved":1,"contact":"`+
+			enc(contact)+`"}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := ev.(Registration)
+		if got := r.Of(); got != want || r.Devices[0].Native() != (want != "sip:a@h") && !strings.Contains(contact, "a b") {
+			t.Errorf("%s: %s", contact, got)
+		}
+	}
+}
 
 func TestDecodeRegistration(t *testing.T) {
 	t.Parallel()
@@ -22,7 +45,8 @@ func TestDecodeRegistration(t *testing.T) {
 		want []Device
 	}{
 		"new": {from("1", `<sip:al@10.0.0.1>;+sip.instance="<urn:uuid:1>"`, "60", known),
-			one(Device{"sip:al@10.0.0.1", "urn:uuid:1", "uloc-6b0c-1-3c33e6", 59 * time.Second})},
+			one(Device{Contact: "sip:al@10.0.0.1", Instance: "urn:uuid:1", GRUU: "uloc-6b0c-1-3c33e6",
+				Left: 59 * time.Second})},
 		"the registrar is another": {from("2", "<sip:al@a>", "60", ""), minute},
 		"a parameter goes before": {from("2", "<sip:al@a>;expires=5", "60", ""),
 			one(Device{Contact: "sip:al@a", Left: 5 * time.Second})},
@@ -40,9 +64,9 @@ func TestDecodeRegistration(t *testing.T) {
 		"not a ruid":    {from("1", "<sip:al@a>", "60", `,"ruid":"a@b","hash":"1"`), minute},
 		"not a hash":    {from("1", "<sip:al@a>", "60", `,"ruid":"a","hash":"x"`), minute},
 		"a signed hash": {from("1", "<sip:al@a>", "60", `,"ruid":"a","hash":"-2"`),
-			one(Device{"sip:al@a", "", "a-efffffff", time.Minute})},
+			one(Device{Contact: "sip:al@a", GRUU: "a-efffffff", Left: time.Minute})},
 		"the hash is 16": {from("1", "<sip:al@a>", "60", `,"ruid":"a","hash":"16"`),
-			one(Device{"sip:al@a", "", "a-01", time.Minute})},
+			one(Device{Contact: "sip:al@a", GRUU: "a-01", Left: time.Minute})},
 	} {
 		ev, err := DecodeEvent([]byte(c.in))
 		if err != nil {

@@ -46,6 +46,7 @@ type Message struct {
 	AuthUser string       // $au; empty without authentication
 	Foreign  bool         // Kamailio said that From is in no domain of its own
 	ByRule   bool         // Welcome.Rooms took the request URI for a room, and not the operator's script
+	Factory  bool         // the request URI is the address at which clients make rooms (IMC_FACTORY)
 	RURI     string       // request URI after Kamailio's routing, not checked
 	Request  *sip.Request // nil if Err is set
 	Err      error        // why the request could not be parsed, for a 400

@@ -26,7 +26,7 @@ CREATE TABLE subscriber (id SERIAL PRIMARY KEY, username VARCHAR(64) DEFAULT '' 
 	ha1b VARCHAR(128) DEFAULT '' NOT NULL,
 	UNIQUE (username, domain));
 INSERT INTO subscriber (username, domain, password) VALUES
-	('alice', 'chat.test', 'a-secret'), ('bob', 'chat.test', 'b-secret');`
+	('alice', 'chat.test', 'a-secret'), ('bob', 'chat.test', 'b-secret'), ('carol', 'chat.test', 'c-secret');`
 
 // authLocal is what an operator writes into kamailio-local.cfg for WITH_AUTH on
 // PostgreSQL.

@@ -39,6 +39,10 @@ func decode(e *Entity) ([]byte, error) {
 	return body, nil
 }
 
+// Decode takes the encodings from a body, which it does not change. The error wraps ErrTooLarge if the result would be
+// longer than MaxText.
+func Decode(e *Entity) ([]byte, error) { return decode(e) }
+
 // encoded reports whether decode has anything to do.
 func encoded(e *Entity) bool {
 	for _, name := range [...]string{"Content-Encoding", "Content-Transfer-Encoding"} {

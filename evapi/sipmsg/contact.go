@@ -13,6 +13,7 @@ const maxContacts = 16
 type Contact struct {
 	URI      string // as it was written; "*" for all contacts of the user
 	Instance string // +sip.instance without quotes and angle brackets (RFC 5626); empty: it has none
+	Specs    string // +org.linphone.specs without quotes: what the client can do beyond SIP; empty: it does not say
 	Expires  int    // seconds; -1: it has no such parameter
 }
 
@@ -79,6 +80,8 @@ func parseContact(s string) (Contact, error) {
 			}
 		case "+sip.instance":
 			c.Instance = strings.Trim(p.V, `"<>`)
+		case "+org.linphone.specs":
+			c.Specs = strings.Trim(p.V, `"`)
 		}
 	}
 	return c, nil

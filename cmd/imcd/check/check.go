@@ -264,6 +264,7 @@ func (deaf) Result(evapi.Result) {}
 
 // Registered implements relay.Rooms.
 func (deaf) Receipt(*evapi.Receipt) {}
+func (deaf) Request(*evapi.Message) {}
 
 func (deaf) Registered(string) {}
 

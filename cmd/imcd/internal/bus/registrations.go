@@ -4,6 +4,7 @@ package bus
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,7 +85,8 @@ func (r *Registrations) Collect(metrics chan<- prometheus.Metric) {
 	r.missed.Collect(metrics)
 }
 
-// Registered notes that a user has registered. It does not block. Nothing is passed on while no other
+// Registered notes that a user has registered; aor may be the GRUU of a device (evapi.Registration.Of). It does not
+// block. Nothing is passed on while no other
 // imcd has rooms.
 func (r *Registrations) Registered(aor string) {
 	if !r.store.Shared() {
@@ -94,9 +96,13 @@ func (r *Registrations) Registered(aor string) {
 	if err != nil {
 		return
 	}
+	uri := name.URI()
+	if _, gr, ok := strings.Cut(aor, ";gr="); ok {
+		uri += ";gr=" + gr
+	}
 	r.mu.Lock()
 	if len(r.users) < maxUsers {
-		r.users[name.URI()] = struct{}{}
+		r.users[uri] = struct{}{}
 	} else {
 		r.lost = true
 	}

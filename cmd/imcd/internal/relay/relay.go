@@ -20,6 +20,8 @@ import (
 // must not block.
 type Rooms interface {
 	Message(m *evapi.Message)
+	// Request takes a request that is no MESSAGE.
+	Request(m *evapi.Message)
 	Result(r evapi.Result)
 	Receipt(r *evapi.Receipt)
 	// Registered says that a user can be reached now; aor is not checked.
@@ -305,6 +307,11 @@ func (g *Group) Message(m *evapi.Message) {
 			g.own.learn(from.Address.Host)
 		}
 	}
+	g.give(m, Rooms.Message)
+}
+
+// give gives a request to the rooms, if they are here.
+func (g *Group) give(m *evapi.Message, to func(Rooms, *evapi.Message)) {
 	if g.leaving.Load() && g.Move(m, evapi.NoSlot) == nil {
 		return
 	}
@@ -313,7 +320,7 @@ func (g *Group) Message(m *evapi.Message) {
 	case seconds > 0:
 		g.refuse(m, "Chat service is shutting down", seconds)
 	case rooms != nil:
-		rooms.Message(m)
+		to(rooms, m)
 	default:
 		// Another imcd has the room, and Kamailio learns that in a moment.
 		if err := g.Move(m, evapi.NoSlot); err != nil {
@@ -321,6 +328,9 @@ func (g *Group) Message(m *evapi.Message) {
 		}
 	}
 }
+
+// Request implements evapi.RequestHandler.
+func (g *Group) Request(m *evapi.Message) { g.give(m, Rooms.Request) }
 
 // refuse answers a message with 503.
 func (g *Group) refuse(m *evapi.Message, reason string, retryAfter int64) {
@@ -355,7 +365,7 @@ func (g *Group) Registered(_ *evapi.Conn, r evapi.Registration) {
 		rooms.Devices(r)
 	}
 	if g.others.Registered != nil && !r.Removed() {
-		g.others.Registered(r.AOR)
+		g.others.Registered(r.Of())
 	}
 }
 

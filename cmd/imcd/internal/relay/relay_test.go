@@ -25,6 +25,7 @@ func (c *counter) Wake()                      { c.wakes.Add(1) }
 func (c *counter) Drained()                   {}
 func (c *counter) Lost(*evapi.Conn)           {}
 func (c *counter) Receipt(*evapi.Receipt)     {}
+func (c *counter) Request(*evapi.Message)     {}
 func (c *counter) Registered(string)          {}
 func (c *counter) Devices(evapi.Registration) {}
 func (c *counter) Linked(string, bool)        {}

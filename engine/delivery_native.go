@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"imcd/evapi"
+	"imcd/evapi/sipmsg"
+)
+
+// A user with devices that know rooms as group chats gets copies there, each by its GRUU: a copy for the user would
+// open a second chat beside the group. All copies of a message for a user have the same Call-ID, so each is a try, and
+// the message has arrived when one of them has.
+
+// sendTo sends a copy for a user: if it has native devices, to them and to its other ones, else as it is. It says how
+// many tries that are beyond the first.
+func (d *delivery) sendTo(via *evapi.Conn, f *sentCopy, user string, cp evapi.Copy) (conn *evapi.Conn, more uint8,
+	err error) {
+	native, plain := d.engine.natives.of(user)
+	one := ""
+	if cp.Device != "" {
+		one = d.engine.natives.behind(user, cp.Device)
+	}
+	if len(native) == 0 || !f.ofMember(user) || cp.Device != "" && one == "" {
+		conn, err = d.engine.relay.Send(via, cp)
+		return conn, 0, err
+	}
+	if one != "" {
+		if cp.Out, err = d.engine.nativeForm(f, cp.CallID); err == nil {
+			cp.To = one
+			conn, err = d.engine.relay.Send(via, cp)
+		}
+		return conn, 0, err
+	}
+	var copies []evapi.Copy
+	for _, device := range plain {
+		p := cp
+		p.Device = device
+		copies = append(copies, p)
+	}
+	if cp.Out, err = d.engine.nativeForm(f, cp.CallID); err != nil {
+		return nil, 0, err
+	}
+	for _, gruu := range native {
+		p := cp
+		p.To, p.Device = gruu, ""
+		copies = append(copies, p)
+	}
+	sent := 0
+	for i := range copies {
+		c, failed := d.engine.relay.Send(via, copies[i])
+		if failed != nil {
+			err = failed
+			continue
+		}
+		sent, conn = sent+1, c
+	}
+	if sent == 0 {
+		return nil, 0, err
+	}
+	return conn, uint8(sent - 1), nil
+}
+
+// ofMember reports whether a copy is from a room in which the user is, so that the native devices have it or get it.
+func (f *sentCopy) ofMember(user string) bool {
+	r := f.room
+	if f.stream != nil {
+		r = f.stream.notes[0].room
+	}
+	if r == nil {
+		return false
+	}
+	m := r.get(user)
+	return m != nil && !m.invited()
+}
+
+// unsaid reports whether a notice to a room is one that native devices hear of otherwise, by NOTIFY.
+func (d *delivery) unsaid(f *sentCopy) bool {
+	return f.seq == 0 && f.member != nil && f.notice == noLossNotice && !f.line && d.engine.natives.has(f.member.key)
+}
+
+// sessionMode makes the copy one of a group, and not of a chat of two.
+var sessionMode = evapi.Header{Name: "Session-mode", Value: "true"}
+
+// nativeForm is a copy as native devices get it: a message in CPIM, because that names the author, and whose Message-ID
+// is the Call-ID of the copy, so that receipts name it; a notice as it is, which they show as the room's own words.
+func (e *Engine) nativeForm(f *sentCopy, callID string) (*evapi.Outgoing, error) {
+	o, _ := f.out.Origin().(*Origin)
+	if o == nil {
+		return f.out, nil
+	}
+	if o.Message == nil || f.missed > 0 || f.notice != noLossNotice || f.line {
+		return evapi.NewOutgoing(evapi.Content{From: "<" + o.Room.URI() + ">", ContentType: plainUTF8,
+			Headers: append(e.noticeHeaders(o.Room, time.Now()), sessionMode), Body: []byte(o.Notice)})
+	}
+	row := o.Message
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "From: %s\r\nTo: <%s>\r\nDateTime: %s\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: %s\r\n"+
+		"imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n\r\n",
+		nameAddr(row.Display, row.Sender), o.Room.URI(), row.At.UTC().Format(time.RFC3339), callID)
+	contentType := cmpOr(strings.TrimSpace(row.ContentType), textPlain)
+	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Length: %d\r\n", contentType, len(row.Body))
+	var headers []evapi.Header
+	for _, h := range f.room.nativeHeaders(e, o) {
+		if _, ofContent := sipmsg.EntityHeader(h.Name); ofContent {
+			fmt.Fprintf(&b, "%s: %s\r\n", h.Name, h.Value)
+		} else {
+			headers = append(headers, h)
+		}
+	}
+	b.WriteString("\r\n")
+	b.Write(row.Body)
+	return evapi.NewOutgoing(evapi.Content{From: "<" + o.Room.URI() + ">", ContentType: sipmsg.CPIMType,
+		Headers: append(headers, sessionMode), Body: b.Bytes()})
+}
+
+// nativeHeaders are the headers of the copies of a message; r may be nil for one to a user.
+func (r *room) nativeHeaders(e *Engine, o *Origin) []evapi.Header {
+	if r == nil {
+		return nil
+	}
+	return e.copyHeaders(r, o.Message)
+}
+
+// passReceipt sends the native devices of the author of a message the receipt of one member.
+func (d *delivery) passReceipt(r *room, o *openReceipt, from *member, status sipmsg.IMDNStatus) {
+	sender := r.get(o.sender)
+	if sender == nil {
+		return
+	}
+	body := sipmsg.FormatIMDN(sipmsg.IMDN{MessageID: o.id, Status: status, DateTime: d.now, Recipient: from.uri})
+	out, err := evapi.NewOutgoing(evapi.Content{From: nameAddr("", r.name), ContentType: sipmsg.CPIMType,
+		Headers: append(d.engine.noticeHeaders(r.name, d.now), sessionMode),
+		Body:    sipmsg.WrapIMDN(from.uri, r.name.URI(), d.now, body)})
+	if err != nil {
+		d.engine.log.Warn().Err(err).Str("room", r.key).Msg("receipt cannot be sent")
+		return
+	}
+	size := d.engine.sizeOf(out)
+	d.engine.charge(size)
+	d.note(sender.name(), note{out: out, via: o.via, room: r, size: size})
+	d.engine.metrics.receiptsSent.Inc()
+}

@@ -1,0 +1,405 @@
+package engine
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"imcd/engine/native"
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// Rooms are group chats for clients that know such: a device is invited into each room of its user, hears of changes by
+// NOTIFY, and is put out by BYE. What has to be said is the difference between the room as it is and as it was said to
+// be last: so whatever changes a room, commands and operators too, is heard of in the same way.
+
+// settingNative are the devices that have a room, and the version of its state, as they are stored (store.SettingRow):
+// Who is the device without "sip:", or empty for the version.
+const settingNative = "native"
+
+const (
+	groupMark = "-g"
+	// nativeWindow is how long a change of a room waits for others.
+	nativeWindow = 300 * time.Millisecond
+	// nativeLarge is the same in rooms of more than joinsEach members.
+	nativeLarge = 5 * time.Second
+	// maxNativeFlight bounds the requests of a shard to devices that have no outcome.
+	maxNativeFlight = 64
+	// versionLeap is how much higher a version is after a start: the last ones may not have been stored.
+	versionLeap = 1000
+	// deflateFrom is the size from which on a document is packed, in bytes.
+	deflateFrom = 1000
+)
+
+// groups are the rooms of a shard that are group chats somewhere. The goroutine of the shard owns it.
+type groups struct {
+	shard    *shard
+	byRoom   map[string]*group       // by key of the room
+	due      []*group                // with something to say, oldest first
+	ready    []*groupDevice          // with something to do, in their order
+	inFlight map[string]*groupDevice // by Call-ID
+	serial   uint64                  // of Call-IDs
+}
+
+// group is a room that has devices. It outlives its room, until they have left it.
+type group struct {
+	room    *room      // nil: it is gone
+	name    store.Name //
+	version uint32     // of what was said last
+	title   string     // as it was said last
+	users   map[string]native.User
+	devices map[string]*groupDevice // by GRUU
+	at      time.Time               // when it is said what has changed; zero: nothing has
+}
+
+// groupDevice is a device in a group.
+type groupDevice struct {
+	group  *group
+	user   string // key
+	gruu   string
+	known  bool          // it has the room
+	leaves bool          // it is to be put out
+	full   bool          // it is to hear the whole state
+	news   []byte        // a change that it is to hear of; nil: none
+	dialog *evapi.Dialog // of the INVITE; nil: none is known
+	callID string        // likewise
+	busy   string        // method of the request that is under way; empty: none is
+	queued bool          // is in ready
+	away   bool          // could not be reached: nothing is sent until it registers
+}
+
+func newGroups(s *shard) *groups {
+	return &groups{shard: s, byRoom: make(map[string]*group), inFlight: make(map[string]*groupDevice)}
+}
+
+// memberOf is the state of a member, as clients see it.
+func memberOf(m *member) native.User { return native.User{URI: m.name().URI(), Admin: m.rights()} }
+
+// titleOf is the title of a room for clients; without one, its name.
+func titleOf(r *room) string { return cmpOr(r.title(), r.name.User) }
+
+// of is the group of a room; it makes one if there is none.
+func (g *groups) of(r *room) *group {
+	gr := g.byRoom[r.key]
+	if gr == nil {
+		gr = &group{name: r.name, title: titleOf(r), users: make(map[string]native.User),
+			devices: make(map[string]*groupDevice), version: 1}
+		for _, m := range r.order {
+			if m.invited() {
+				continue
+			}
+			gr.users[m.key] = memberOf(m)
+			g.invite(gr, m)
+		}
+		g.byRoom[r.key] = gr
+	}
+	gr.room = r
+	return gr
+}
+
+// invite lets the native devices of a member come in.
+func (g *groups) invite(gr *group, m *member) {
+	native, _ := g.shard.engine.natives.of(m.key)
+	for _, gruu := range native {
+		d := gr.device(m.key, gruu)
+		d.leaves = false
+		g.do(d)
+	}
+}
+
+// device is a device of a user in a group; it is made if there is none.
+func (gr *group) device(user, gruu string) *groupDevice {
+	d := gr.devices[gruu]
+	if d == nil {
+		d = &groupDevice{group: gr, user: user, gruu: gruu}
+		gr.devices[gruu] = d
+	}
+	return d
+}
+
+// applied looks what a call has changed.
+func (g *groups) applied(t *call) {
+	if t.room == nil || len(t.changes) == 0 {
+		return
+	}
+	gr := g.byRoom[t.room.key]
+	for i := range t.changes {
+		switch c := &t.changes[i]; c.Op {
+		case store.PutMember:
+			if gr == nil && g.shard.rooms[t.room.key] == t.room && g.shard.engine.natives.has(c.Member.User.Key()) {
+				gr = g.of(t.room)
+			}
+			g.changed(gr)
+		case store.DeleteMember, store.DeleteRoom, store.PutSetting, store.PutRoom:
+			g.changed(gr)
+		}
+	}
+}
+
+// changed lets a group look for changes in a moment; gr may be nil.
+func (g *groups) changed(gr *group) {
+	if gr == nil || !gr.at.IsZero() {
+		return
+	}
+	wait := nativeWindow
+	if len(gr.users) > joinsEach {
+		wait = nativeLarge
+	}
+	gr.at = g.shard.now.Add(wait)
+	g.due = append(g.due, gr)
+}
+
+// tick says what has changed, and goes on with devices.
+func (g *groups) tick() {
+	for len(g.due) > 0 && !g.due[0].at.After(g.shard.now) {
+		gr := g.due[0]
+		g.due[0] = nil
+		g.due = g.due[1:]
+		gr.at = time.Time{}
+		g.compare(gr)
+	}
+	g.pump()
+}
+
+// compare finds out what has changed in a group since that was said last.
+func (g *groups) compare(gr *group) {
+	if !g.here(gr) {
+		delete(g.byRoom, gr.name.Key())
+		return
+	}
+	r := g.shard.rooms[gr.name.Key()]
+	if r == nil && g.shard.stale[gr.name.Key()] != nil {
+		g.changed(gr) // it is loaded again
+		return
+	}
+	gr.room = r
+	if r == nil {
+		for _, d := range gr.devices {
+			g.putOut(d)
+		}
+		return
+	}
+	is := make(map[string]native.User, len(r.order))
+	var change native.Conference
+	for _, m := range r.order {
+		if m.invited() {
+			continue
+		}
+		u := memberOf(m)
+		is[m.key] = u
+		was, had := gr.users[m.key]
+		switch {
+		case !had:
+			change.Users = append(change.Users, u)
+			g.invite(gr, m)
+		case was.Admin != u.Admin:
+			u.State = native.Changed
+			change.Users = append(change.Users, u)
+		}
+	}
+	for key, u := range gr.users {
+		if _, stays := is[key]; !stays {
+			u.State = native.Gone
+			change.Users = append(change.Users, u)
+		}
+	}
+	for _, d := range gr.devices {
+		if _, stays := is[d.user]; !stays {
+			g.putOut(d)
+		}
+	}
+	gr.users = is
+	if title := titleOf(r); title != gr.title {
+		gr.title, change.Title = title, title
+	}
+	if len(change.Users) > 0 || change.Title != "" {
+		g.say(gr, &change)
+	}
+}
+
+// say lets the devices of a group hear of a change.
+func (g *groups) say(gr *group, change *native.Conference) {
+	gr.version++
+	g.keep(gr, "", strconv.FormatUint(uint64(gr.version), 10))
+	change.Room, change.Version, change.Partial, change.At = gr.name.URI(), gr.version, true, g.shard.now
+	document := change.Append(nil)
+	for _, d := range gr.devices {
+		switch {
+		case !d.known || d.leaves:
+			continue
+		case d.busy != "" || d.news != nil: // in one: the whole state
+			d.full, d.news = true, nil
+		case !d.full:
+			d.news = document
+		}
+		g.do(d)
+	}
+}
+
+// state is the whole state of a group.
+func (g *groups) state(gr *group) []byte {
+	doc := native.Conference{Room: gr.name.URI(), Version: gr.version, Title: gr.title, At: g.shard.now}
+	for _, u := range gr.users {
+		doc.Users = append(doc.Users, u)
+	}
+	slices.SortFunc(doc.Users, func(a, b native.User) int { return strings.Compare(a.URI, b.URI) })
+	return doc.Append(nil)
+}
+
+// wants lets a device of a member hear the whole state: it has asked for it, so it has the room.
+func (g *groups) wants(r *room, user, gruu string) {
+	if gruu == "" {
+		return
+	}
+	gr := g.of(r)
+	g.shard.engine.natives.learn(user, gruu)
+	d := gr.device(user, gruu)
+	g.know(d)
+	d.leaves, d.away, d.full, d.news = false, false, true, nil
+	g.do(d)
+	g.changed(gr)
+}
+
+// know notes that a device has the room.
+func (g *groups) know(d *groupDevice) {
+	if !d.known {
+		d.known = true
+		g.keep(d.group, d.gruu[len("sip:"):], d.user)
+	}
+}
+
+// registered looks for the rooms of a user whose device has registered. One that has a room hears its whole state then
+// if it registered elsewhere: it compares its rooms with those of the other engine alone.
+func (g *groups) registered(user, gruu string, elsewhere bool) {
+	for _, r := range g.shard.rooms {
+		m := r.get(user)
+		if m == nil || m.invited() {
+			continue
+		}
+		d := g.of(r).device(user, gruu)
+		d.away, d.leaves = false, false
+		d.full = d.full || elsewhere && d.known
+		g.do(d)
+	}
+	for _, gr := range g.byRoom {
+		if d := gr.devices[gruu]; d != nil {
+			d.away = false
+			g.do(d)
+		}
+	}
+	g.pump()
+}
+
+// listed takes the list of rooms that a device has.
+func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
+	for _, r := range g.shard.rooms {
+		m := r.get(user)
+		if m == nil || m.invited() {
+			continue
+		}
+		gr := g.of(r)
+		d := gr.device(user, gruu)
+		d.away, d.leaves = false, false
+		if l, ok := has[r.key]; ok {
+			g.know(d)
+			d.full = d.full || l.version != gr.version
+		} else {
+			d.known, d.dialog = false, nil
+		}
+		g.do(d)
+	}
+	for key, l := range has {
+		hash := store.Hash(key)
+		if g.shard.engine.shardOfHash(hash) != g.shard || !g.shard.engine.ownership.has(hash) ||
+			g.shard.stale[key] != nil {
+			continue
+		}
+		r := g.shard.rooms[key]
+		if r != nil && r.get(user) != nil && !r.get(user).invited() {
+			continue
+		}
+		gr := g.byRoom[key]
+		if gr == nil {
+			gr = &group{name: l.name, title: l.name.User, devices: make(map[string]*groupDevice)}
+			g.byRoom[key] = gr
+		}
+		d := gr.device(user, gruu)
+		d.known, d.away, d.dialog = true, false, nil
+		g.putOut(d)
+	}
+	g.pump()
+}
+
+// putOut lets a device leave the room.
+func (g *groups) putOut(d *groupDevice) {
+	if !d.known && d.busy == "" {
+		g.forget(d)
+		return
+	}
+	d.leaves, d.full, d.news = true, false, nil
+	g.do(d)
+}
+
+// forget drops a device from its group, and the group with the last one.
+func (g *groups) forget(d *groupDevice) {
+	gr := d.group
+	if gr.devices[d.gruu] != d {
+		return
+	}
+	delete(gr.devices, d.gruu)
+	if d.known && gr.room != nil {
+		g.keep(gr, d.gruu[len("sip:"):], "")
+	}
+	if len(gr.devices) == 0 && g.byRoom[gr.name.Key()] == gr {
+		delete(g.byRoom, gr.name.Key())
+	}
+}
+
+// handOver forgets the group of a room that another engine will have.
+func (g *groups) handOver(room string) { delete(g.byRoom, room) }
+
+// here reports whether a group is this engine's: it may have been handed over, and have something to do all the same.
+func (g *groups) here(gr *group) bool {
+	key := gr.name.Key()
+	return g.byRoom[key] == gr && g.shard.engine.ownership.has(store.Hash(key))
+}
+
+// keep stores a device, or the version. A room that is gone has lost all of it.
+func (g *groups) keep(gr *group, who, value string) {
+	if gr.room == nil {
+		return
+	}
+	var changes []store.Change
+	if !gr.room.stored { // the imc module made the room
+		changes = append(changes, store.Change{Op: store.PutRoom, Room: gr.room.row()})
+		gr.room.stored = true
+	}
+	g.shard.store(append(changes, store.Change{Op: store.PutSetting, Setting: &store.SettingRow{Room: gr.room.id,
+		Name: settingNative, Who: who, Value: value}}), true, nil)
+}
+
+// fill gives a room that was loaded its stored devices.
+func (g *groups) fill(r *room, rows []store.SettingRow) {
+	for _, row := range rows {
+		if row.Name != settingNative {
+			continue
+		}
+		gr := g.of(r)
+		if row.Who == "" {
+			if n, err := strconv.ParseUint(row.Value, 10, 32); err == nil && uint32(n)+versionLeap > gr.version {
+				gr.version = uint32(n) + versionLeap
+			}
+			continue
+		}
+		gruu := "sip:" + row.Who
+		d := gr.device(row.Value, gruu)
+		d.known = true
+		g.shard.engine.natives.learn(d.user, gruu)
+	}
+	if gr := g.byRoom[r.key]; gr != nil {
+		gr.room = r
+		g.changed(gr)
+	}
+}

@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+
+	"imcd/engine/native"
+	"imcd/evapi"
+)
+
+// do puts a device among those that have something to do.
+func (g *groups) do(d *groupDevice) {
+	if !d.queued {
+		d.queued = true
+		g.ready = append(g.ready, d)
+	}
+}
+
+// pump lets devices go on, as long as few requests are under way.
+func (g *groups) pump() {
+	for len(g.ready) > 0 && len(g.inFlight) < maxNativeFlight {
+		d := g.ready[0]
+		g.ready[0] = nil
+		g.ready = g.ready[1:]
+		d.queued = false
+		if d.group.devices[d.gruu] == d && d.busy == "" && !d.away && g.here(d.group) {
+			g.next(d)
+		}
+	}
+}
+
+// next sends a device the next request that it needs. At most one is under way.
+func (g *groups) next(d *groupDevice) {
+	gr := d.group
+	switch {
+	case d.leaves && d.dialog != nil:
+		dialog := d.dialog.Next()
+		d.dialog = nil
+		g.send(d, string(sip.BYE), d.callID, dialog, nil)
+	case d.leaves || !d.known:
+		// A device hears a BYE only if it knows the session: one that was started again has to be invited first.
+		d.callID = g.newID()
+		g.send(d, string(sip.INVITE), d.callID, nil, nil)
+	case d.full && gr.room != nil:
+		d.full, d.news = false, nil
+		g.send(d, string(sip.NOTIFY), g.newID(), nil, g.state(gr))
+	case d.news != nil:
+		document := d.news
+		d.news = nil
+		g.send(d, string(sip.NOTIFY), g.newID(), nil, document)
+	}
+}
+
+func (g *groups) newID() string {
+	g.serial++
+	e := g.shard.engine
+	return g.shard.delivery.prefix + e.groupID + strconv.FormatUint(g.serial, 36)
+}
+
+// contentOf is the request of a method from a group.
+func (gr *group) contentOf(method string, document []byte) evapi.Content {
+	c := evapi.Content{Method: method, From: "<" + gr.name.URI() + ">"}
+	contact := "<" + gr.name.URI() + ">;isfocus"
+	switch sip.RequestMethod(method) {
+	case sip.INVITE:
+		// "text" is what makes it a chat, and not a call.
+		c.Headers = []evapi.Header{{Name: "Contact", Value: contact + ";text"},
+			{Name: "Subject", Value: strings.TrimSpace(printable(gr.title))},
+			{Name: "Allow", Value: "INVITE, ACK, CANCEL, BYE, MESSAGE, SUBSCRIBE, NOTIFY, REFER, OPTIONS"}}
+	case sip.NOTIFY:
+		c.ContentType, c.Body = native.ConferenceType, document
+		c.Headers = []evapi.Header{{Name: "Contact", Value: contact}, {Name: "Event", Value: "conference"},
+			{Name: "Subscription-State", Value: "active;expires=600"}}
+		if len(document) > deflateFrom {
+			c.Body = native.Deflate(document)
+			c.Headers = append(c.Headers, evapi.Header{Name: "Content-Encoding", Value: "deflate"})
+		}
+	}
+	return c
+}
+
+// send sends a device a request. If that cannot be now, it is tried when the device registers, or asks.
+func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialog, document []byte) {
+	e := g.shard.engine
+	out, err := evapi.NewOutgoing(d.group.contentOf(method, document))
+	if err == nil {
+		_, err = e.relay.Send(nil, evapi.Copy{Out: out, To: d.gruu, CallID: callID, Dialog: dialog})
+	}
+	if err != nil {
+		e.log.Debug().Err(err).Str("device", d.gruu).Str("method", method).Msg("native request not sent")
+		d.away = true
+		d.full = d.full || method == string(sip.NOTIFY)
+		return
+	}
+	d.busy = method
+	g.inFlight[callID] = d
+}
+
+// groupResult takes the outcome of a request to a device.
+func (e *Engine) groupResult(r evapi.Result) {
+	i, err := strconv.ParseUint(r.CallID[:3], 16, 16)
+	if err != nil || int(i) >= len(e.shards) {
+		return
+	}
+	s := e.shards[i]
+	s.inbox.post(func() { s.groups.result(r) })
+}
+
+// result takes the outcome of a request to a device, which then goes on.
+func (g *groups) result(r evapi.Result) {
+	d := g.inFlight[r.CallID]
+	if d == nil {
+		return
+	}
+	delete(g.inFlight, r.CallID)
+	method := d.busy
+	d.busy = ""
+	ok := r.Code >= 200 && r.Code < 300
+	switch sip.RequestMethod(method) {
+	case sip.INVITE:
+		if !ok {
+			d.away = true // it is tried again when it registers
+			break
+		}
+		d.dialog = r.Dialog
+		if !d.leaves {
+			g.know(d)
+		} else if r.Dialog == nil {
+			g.forget(d)
+		}
+	case sip.BYE:
+		switch {
+		case ok, d.leaves && r.Code == 404 && d.group.room == nil:
+			g.forget(d)
+		case r.Code == 481: // it was started again meanwhile: INVITE, and then BYE
+		default:
+			d.away = true
+		}
+	case sip.NOTIFY:
+		switch {
+		case ok:
+		case r.Code == 481: // it does not have the room
+			d.known = false
+		default:
+			d.full, d.away = true, true
+		}
+	}
+	g.do(d)
+	g.pump()
+}

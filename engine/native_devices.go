@@ -1,0 +1,177 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// nativeDevices are the devices of users who have one that knows rooms as group chats. Connections and shards read and
+// write them.
+type nativeDevices struct {
+	some   atomic.Bool // there was one since the start
+	mu     sync.RWMutex
+	byUser map[string][]nativeDevice // guarded by mu: by key of the user; lists are never changed, but replaced
+}
+
+// nativeDevice is one of them.
+type nativeDevice struct {
+	gruu  string    // of a native one its public GRUU, a SIP URI; else a temporary one, see evapi.Device
+	temp  string    // of a native one: its temporary GRUU; empty: it is not known
+	plain bool      // it knows no groups
+	until time.Time // its registration ends; zero: the store knows it, and no registration has been seen
+}
+
+// maxNativeDevices bounds those of a user; the oldest goes.
+const maxNativeDevices = 10
+
+func newNativeDevices() *nativeDevices {
+	return &nativeDevices{byUser: make(map[string][]nativeDevice)}
+}
+
+// of lists the devices of a user who has a native one; native is nil if there is none. plain are others, that have
+// registered here.
+func (n *nativeDevices) of(user string) (native, plain []string) {
+	if !n.some.Load() {
+		return nil, nil
+	}
+	n.mu.RLock()
+	list := n.byUser[user]
+	n.mu.RUnlock()
+	if len(list) == 0 {
+		return nil, nil
+	}
+	now := time.Now()
+	for _, d := range list {
+		switch {
+		case !d.until.IsZero() && now.After(d.until):
+		case d.plain:
+			plain = append(plain, d.gruu)
+		default:
+			native = append(native, d.gruu)
+		}
+	}
+	return native, plain
+}
+
+// behind is the native device of a user with a temporary GRUU; empty: there is none.
+func (n *nativeDevices) behind(user, temp string) string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, d := range n.byUser[user] {
+		if !d.plain && d.temp == temp {
+			return d.gruu
+		}
+	}
+	return ""
+}
+
+// has reports whether a user has a native device.
+func (n *nativeDevices) has(user string) bool {
+	native, _ := n.of(user)
+	return len(native) > 0
+}
+
+// put notes a device, or that it is registered longer.
+func (n *nativeDevices) put(user string, d nativeDevice) {
+	n.change(user, func(list []nativeDevice) []nativeDevice {
+		list = slices.DeleteFunc(list, func(o nativeDevice) bool { return o.gruu == d.gruu })
+		if len(list) >= maxNativeDevices {
+			list = list[1:]
+		}
+		return append(list, d)
+	})
+}
+
+// learn notes a native device that the store, or a request, tells of.
+func (n *nativeDevices) learn(user, gruu string) {
+	n.change(user, func(list []nativeDevice) []nativeDevice {
+		if slices.ContainsFunc(list, func(o nativeDevice) bool { return o.gruu == gruu }) ||
+			len(list) >= maxNativeDevices {
+			return list
+		}
+		return append(list, nativeDevice{gruu: gruu})
+	})
+}
+
+// drop forgets a device.
+func (n *nativeDevices) drop(user, gruu string) {
+	n.change(user, func(list []nativeDevice) []nativeDevice {
+		return slices.DeleteFunc(list, func(o nativeDevice) bool { return o.gruu == gruu })
+	})
+}
+
+// change replaces the list of a user by what f makes of a copy.
+func (n *nativeDevices) change(user string, f func([]nativeDevice) []nativeDevice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := f(slices.Clone(n.byUser[user]))
+	if n.byUser[user] = list; len(list) == 0 {
+		delete(n.byUser, user)
+		return
+	}
+	n.some.Store(true)
+}
+
+// gruuOf is the public GRUU of a device, as a registrar makes it of the address of record and the instance (RFC 5627,
+// 3.1); empty: it has no instance that may stand in a URI.
+func gruuOf(uri, instance string) string {
+	if instance == "" || len(instance) > maxInstance || !onlyOf(instance, alphanum+"-:.") {
+		return ""
+	}
+	return uri + ";gr=" + instance
+}
+
+// maxInstance bounds the instance of a device, in bytes: a URN with a UUID has 45.
+const maxInstance = 80
+
+// noteNative takes what a registration says of devices that know rooms as group chats.
+func (e *Engine) noteNative(r *evapi.Registration) {
+	name, err := ParseName(r.AOR, "")
+	if err != nil || !e.served.Load().native {
+		return
+	}
+	key := name.Key()
+	for i := range r.Devices {
+		e.noteNativeDevice(name.URI(), key, &r.Devices[i])
+	}
+}
+
+// comesBack lets groups know that a native device has registered; elsewhere if another engine heard of that, and of
+// the list of rooms that the device has.
+func (e *Engine) comesBack(user, gruu string, elsewhere bool) {
+	for _, s := range e.shards {
+		s.inbox.post(func() { s.groups.registered(user, gruu, elsewhere) })
+	}
+}
+
+// nativeElsewhere notes a native device that has registered at another engine (evapi.Registration.Of).
+func (e *Engine) nativeElsewhere(name store.Name, aor string) {
+	_, params, _ := strings.Cut(aor, ";")
+	instance, _ := paramOf(params, "gr")
+	if gruu := gruuOf(name.URI(), instance); gruu != "" && e.served.Load().native {
+		e.natives.learn(name.Key(), gruu)
+		e.comesBack(name.Key(), gruu, true)
+	}
+}
+
+func (e *Engine) noteNativeDevice(uri, key string, d *evapi.Device) {
+	gruu, until := gruuOf(uri, d.Instance), time.Now().Add(d.Left)
+	switch {
+	case d.Left == 0:
+		e.natives.drop(key, gruu)
+	case gruu != "" && d.Native():
+		e.natives.put(key, nativeDevice{gruu: gruu, temp: d.GRUU, until: until})
+		e.comesBack(key, gruu, false)
+	default:
+		e.natives.drop(key, gruu) // it knows groups no more
+		if d.GRUU != "" && e.natives.has(key) {
+			e.natives.put(key, nativeDevice{gruu: d.GRUU, plain: true, until: until})
+		}
+	}
+}
