@@ -61,6 +61,7 @@ func TestContentThroughKamailio(t *testing.T) {
 			mustSay(t, bob, "bob", room, "#join")
 			mustSay(t, carol, "carol", room, "#join")
 			hears(t, bob, "*** carol")
+			hears(t, carol, "*** You are in")
 			if err := carol.Unregister(kit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
