@@ -35,6 +35,15 @@ CREATE TRIGGER other_room BEFORE UPDATE ON imc_members FOR EACH ROW EXECUTE FUNC
 // newComparison starts both systems. They end with the test.
 func newComparison(t *testing.T, imcdURL string, strict bool) *comparison {
 	t.Helper()
+	return compareWith(t, imcdURL, strict, func(opts stack.Options) []*stack.Stack {
+		return []*stack.Stack{stacktest.Start(t, opts)}
+	})
+}
+
+// compareWith is newComparison with one or several imcd that share the rooms, which start makes.
+func compareWith(t *testing.T, imcdURL string, strict bool,
+	start func(stack.Options) []*stack.Stack) *comparison {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
 	t.Cleanup(cancel)
 	c := &comparison{t: t, ctx: ctx, strict: strict, rules: ruleTable(), used: make(map[string]int)}
@@ -42,7 +51,7 @@ func newComparison(t *testing.T, imcdURL string, strict bool) *comparison {
 	c.saved = c.openStore(c.peerURL)
 	c.onPeer(keepRooms)
 	c.startPeer()
-	c.startImcd(imcdURL)
+	c.startImcd(imcdURL, start)
 	c.stored = c.openStore(imcdURL)
 	return c
 }
@@ -96,25 +105,29 @@ func (c *comparison) startPeer() {
 	c.must(err)
 }
 
-func (c *comparison) startImcd(url string) {
+func (c *comparison) startImcd(url string, start func(stack.Options) []*stack.Stack) {
 	settings := map[string]string{"owner_leave": "refuse", "notice_repeat": "0s"} // as the module: each time
 	if c.strict {
 		settings["create_on_join"], settings["check_on_create"] = "0", "1"
 	}
 	// The module makes rooms of any name.
 	rooms := evapitest.Options{IMCLocal: `#!define IMC_ROOM "."`}
-	c.stack = stacktest.Start(c.t, stack.Options{Binary: binary.Path(c.t), DBURL: url, Settings: settings,
-		Kamailio: rooms})
+	c.stacks = start(stack.Options{Binary: binary.Path(c.t), DBURL: url, Settings: settings, Kamailio: rooms})
 	c.connectImcd()
 	c.must(c.imcd.prepare(c.ctx))
 }
 
 // connectImcd makes the side of imcd again, after its start.
 func (c *comparison) connectImcd() {
-	rpc, err := evapi.Dial(c.ctx, c.stack.RPCAddr(), "")
+	rpc, err := evapi.Dial(c.ctx, c.stacks[0].RPCAddr(), "")
 	c.must(err)
 	c.t.Cleanup(func() { _ = rpc.Close() }) // imcd may be gone
-	c.imcd, err = imcdSide(c.stack, rpc)
+	c.imcd, err = imcdSide(c.stacks, func(ctx context.Context, method string, params []string, result any) error {
+		if params == nil {
+			params = []string{}
+		}
+		return rpc.Call(ctx, method, params, result)
+	})
 	c.must(err)
 }
 
@@ -125,11 +138,18 @@ func (c *comparison) begin(stored bool) state {
 	c.t.Helper()
 	if stored {
 		c.must(c.peer.Halt())
-		c.must(c.stack.StopImcd())
+		for _, s := range c.stacks {
+			c.must(s.StopImcd())
+		}
 		for _, s := range []*schema.Store{c.saved, c.stored} {
 			c.must(s.Commit(c.ctx, store.Fence{}, storedRooms()))
 		}
-		c.must(c.stack.StartImcd(c.ctx))
+		for _, s := range c.stacks {
+			c.must(s.StartImcd(c.ctx))
+		}
+		if c.started != nil {
+			c.started()
+		}
 		c.connectImcd()
 	}
 	if !c.peer.Running() {

@@ -139,24 +139,21 @@ func (s *side) prepare(ctx context.Context) error {
 	return nil
 }
 
-// imcdSide makes the side of a running imcd, which rpc is connected to.
-func imcdSide(s *stack.Stack, rpc *jsonrpc.Client) (*side, error) {
+// imcdSide makes the side of running imcd, one of which answers call. Users are at their Kamailios in turn.
+func imcdSide(stacks []*stack.Stack, call caller) (*side, error) {
 	agents := make(map[string]*evapitest.UA)
-	for _, name := range users {
-		u, err := s.Agent(evapitest.UAConfig{User: name, Domain: home})
+	for i, name := range users {
+		u, err := stacks[i%len(stacks)].Agent(evapitest.UAConfig{User: name, Domain: home, AnswerVia: len(stacks) > 1})
 		if err != nil {
 			return nil, err
 		}
 		agents[name] = u
 	}
-	call := func(ctx context.Context, method string, params []string, result any) error {
-		if params == nil {
-			params = []string{}
-		}
-		return rpc.Call(ctx, method, params, result)
+	settle := func(ctx context.Context) error { return imcdSettle(ctx, call) }
+	if len(stacks) > 1 {
+		settle = func(ctx context.Context) error { return stack.IdleTogether(ctx, stacks) }
 	}
-	return &side{agents: agents, call: call, settle: func(ctx context.Context) error { return imcdSettle(ctx, call) }},
-		nil
+	return &side{agents: agents, call: call, settle: settle}, nil
 }
 
 // caller calls a method of JSON-RPC.

@@ -31,7 +31,8 @@ type comparison struct {
 	strict  bool   // create_on_join is 0, check_on_create 1
 	peerURL string // database of the module
 	peer    *evapitest.Kamailio
-	stack   *stack.Stack
+	stacks  []*stack.Stack // one imcd, or a fleet
+	started func()         // called when these were started again; may be nil
 	module  *side
 	imcd    *side
 	stored  *schema.Store // imcd's tables
@@ -88,6 +89,25 @@ func TestDifferentialSQLite(t *testing.T) {
 	t.Parallel()
 	c := newComparison(t, "sqlite://"+t.TempDir()+"/imcd.db", false)
 	c.converse(1000, stepsPerSeed/2)
+}
+
+// TestDifferentialFleet does it with three imcd that share the rooms, and users at two Kamailios.
+func TestDifferentialFleet(t *testing.T) {
+	t.Parallel()
+	var f *fleet
+	c := compareWith(t, schematest.NewDatabase(t), false, func(opts stack.Options) []*stack.Stack {
+		f = startShared(t, opts)
+		return f.imcd
+	})
+	for _, user := range users {
+		for _, spelling := range []string{user, strings.ToUpper(user)} {
+			c.must(f.located(c.ctx, spelling, true))
+		}
+	}
+	c.started = func() { f.shares(t, 22, 21, 21) }
+	for seed := range uint64(2) {
+		c.converse(3001+seed, stepsPerSeed/4)
+	}
 }
 
 // TestDifferentialParameters does it with create_on_join 0 and check_on_create 1

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"imcd/evapi/evapitest"
 )
@@ -18,6 +19,7 @@ func (p *play) collect(ctx context.Context, s *Step, callID string, lossy bool) 
 	if err := p.idle(ctx); err != nil {
 		return err
 	}
+	p.await(ctx, s)
 	missing := slices.Clone(s.Expect)
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(p.agents)) {
@@ -39,6 +41,28 @@ func (p *play) collect(ctx context.Context, s *Step, callID string, lossy bool) 
 	return errors.Join(errs...)
 }
 
+// patience is how long a step waits at a fleet for what must come.
+const patience = 5 * time.Second
+
+// await waits at a fleet until everybody has as many messages as the step expects: its metrics, which tell that nothing
+// is under way, do not count what is about to be committed. What is still missing then, collect finds.
+func (p *play) await(ctx context.Context, s *Step) {
+	if len(p.Beside) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	wanted := make(map[string]int)
+	for _, e := range s.Expect {
+		wanted[strings.ToLower(p.aor(e.User))]++
+	}
+	for key, n := range wanted {
+		if a := p.agents[key]; a != nil {
+			_, _ = a.WaitN(ctx, a.seen+n)
+		}
+	}
+}
+
 // received takes one message out of the missing ones.
 func (p *play) received(s *Step, key string, m evapitest.Received, callID string, missing *[]Expect) error {
 	user := "(somebody of another conversation) " + key
@@ -50,8 +74,10 @@ func (p *play) received(s *Step, key string, m evapitest.Received, callID string
 	if p.Watch.Received != nil {
 		p.Watch.Received(p.c, s, user, m)
 	}
-	if p.crashed && p.ids[m.CallID] == key {
-		return nil // delivered before imcd was killed, but not noted yet
+	if (p.crashed || len(p.Beside) > 0) && p.ids[m.CallID] == key {
+		// It was delivered before imcd was killed, but not noted yet; or the imcd at the other host has heard a moment
+		// later that its user is registered.
+		return nil
 	}
 	if err := p.wellFormed(key, m); err != nil {
 		return fmt.Errorf("  %s received from %s: %w", user, m.From, err)
@@ -150,7 +176,7 @@ func (p *play) end(ctx context.Context) error {
 	}
 	for _, a := range p.agents { // waiting copies for them belong to this conversation
 		a.AnswerWith(200)
-		if err := a.come(ctx); err != nil {
+		if err := p.come(ctx, a); err != nil {
 			return err
 		}
 	}
