@@ -24,7 +24,7 @@ func TestWelcome(t *testing.T) {
 	if v := unb64(t, w.Params["version"]); !strings.HasPrefix(v, "kamailio ") {
 		t.Errorf("version %q", v)
 	}
-	if f := unb64(t, w.Params["features"]); f != "send registered outcomes sip own fleet batch direct" {
+	if f := unb64(t, w.Params["features"]); f != "send registered outcomes sip own fleet devices batch direct" {
 		t.Errorf("features %q", f)
 	}
 }
@@ -33,9 +33,9 @@ func TestWelcome(t *testing.T) {
 func TestFeatures(t *testing.T) {
 	stock := strings.ReplaceAll(kamailiocfg.File(kamailiocfg.Demo), "#!trydef IMC_DIRECT", "#!trydef NOT_IMC_DIRECT")
 	for imcLocal, want := range map[string]string{
-		"":                               "send registered outcomes sip own fleet batch",
-		"#!define IMC_RPC_ONLY":          "send registered outcomes sip own fleet",
-		`#!define IMC_DIRECT "location"`: "send registered outcomes sip own fleet batch direct",
+		"":                               "send registered outcomes sip own fleet devices batch",
+		"#!define IMC_RPC_ONLY":          "send registered outcomes sip own fleet devices",
+		`#!define IMC_DIRECT "location"`: "send registered outcomes sip own fleet devices batch direct",
 	} {
 		k := kit.Kamailio(t, evapitest.Options{Config: stock, IMCLocal: imcLocal})
 		engine, w := hello(t, k, k.Secret())

@@ -167,8 +167,7 @@ func (w *Sender) isGone(at time.Time) {
 	w.gone.Store(at.UnixMilli())
 	w.rooms.StopWebhook()
 	w.log.Error().Str("url", w.shown()).Time("since", at).
-		Msg("the webhook is switched off: its receiver answered 410. " +
-			"It is on again once webhook_url, webhook_secret or webhook_events is changed")
+		Msg("the webhook is switched off: its receiver answered 410")
 }
 
 // run sends until ctx ends or the receiver is gone.
