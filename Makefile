@@ -18,7 +18,7 @@ go-problem := $(shell .ci/go.sh $(GO))
 $(if $(go-problem),$(error $(go-problem)))
 endif
 
-.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large fleet-large
+.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large fleet-large test-fleet
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -57,6 +57,9 @@ copy-large: deps-test ## imcctl copy of 10^6 members from MariaDB to PostgreSQL 
 
 fleet-large: deps-test ## one of three imcd with 10^6 members is killed: how long the others take to load its rooms
 	IMCD_LARGE=1 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestFleetLarge$$' ./cmd/imcd/e2e
+
+test-fleet: deps-test ## all conversations, and the comparison with the imc module, on three imcd at two Kamailios
+	IMCD_FLEET=1 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^Test(FleetConversations|DifferentialFleet)$$' ./cmd/imcd/e2e
 
 BENCH ?=
 

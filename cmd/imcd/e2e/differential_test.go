@@ -93,6 +93,7 @@ func TestDifferentialSQLite(t *testing.T) {
 
 // TestDifferentialFleet does it with three imcd that share the rooms, and users at two Kamailios.
 func TestDifferentialFleet(t *testing.T) {
+	forTestFleet(t)
 	t.Parallel()
 	var f *fleet
 	c := compareWith(t, schematest.NewDatabase(t), false, func(opts stack.Options) []*stack.Stack {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -61,9 +62,18 @@ func (f *fleet) located(ctx context.Context, user string, registered bool) error
 	return nil
 }
 
+// forTestFleet skips what takes minutes and has a target of its own, make test-fleet.
+func forTestFleet(t *testing.T) {
+	t.Helper()
+	if os.Getenv("IMCD_FLEET") == "" {
+		t.Skip("IMCD_FLEET is not set")
+	}
+}
+
 // TestFleetConversations plays everything in testdata/conversations at three imcd that share the rooms, with users at
 // two Kamailios: most commands come to a Kamailio, or an imcd, that does not have the room.
 func TestFleetConversations(t *testing.T) {
+	forTestFleet(t)
 	t.Parallel()
 	for _, group := range conversations(t) {
 		if countsSenders(group[0]) {
