@@ -20,7 +20,7 @@ chmod 755 "$work/kamailio"
 
 export IMCD_TEST_KAMAILIO=$work/kamailio IMCD_TEST_STOCK=$dir/etc/kamailio/kamailio.cfg
 go=${GO:-go}
-"$go" test -count=1 -timeout 5m ./kamailio-cfg
+"$go" test -count=1 -timeout 10m ./kamailio-cfg
 "$go" test -count=1 -timeout 5m -run 'Real|Through' ./evapi
 "$go" test -count=1 -timeout 5m -run 'TestConversations$' ./cmd/imcd/e2e
 "$go" test -count=1 -timeout 5m -run 'TestPhones$' ./cmd/imcd/phones
