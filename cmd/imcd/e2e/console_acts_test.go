@@ -27,12 +27,14 @@ func (b *browser) press(button string) {
 // choose opens what a menu of a member offers.
 func (b *browser) choose(member, action string) {
 	b.t.Helper()
+	menu := fmt.Sprintf(`document.querySelector('#members select[data-key="%s"]')`, member)
+	b.sees("%s !== null", menu)
 	b.is(fmt.Sprintf(`(() => {
-		const menu = document.querySelector('#members select[data-key="%s"]');
+		const menu = %s;
 		menu.value = %q;
 		menu.dispatchEvent(new Event("change"));
 		return true;
-	})()`, member, action))
+	})()`, menu, action))
 	b.sees(`document.getElementById("act").open`)
 }
 
@@ -121,6 +123,7 @@ func TestConsoleActs(t *testing.T) {
 	b.picture("room-desk-light.png")
 
 	b.press(tool("destroy"))
+	b.sees(`document.activeElement.name === "again"`)
 	b.keys("chat-other@127.0.0.1\r")
 	b.sees(`document.getElementById("act-wrong").textContent.includes("not the room")`)
 	b.is(`document.querySelector('#act-fields [name="again"]').select() || true`)
