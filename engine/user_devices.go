@@ -108,7 +108,7 @@ func (u *userDevices) put(userKey string, rows []store.DeviceRow, now time.Time,
 			continue
 		}
 		if r.GRUU == "" || mayBeTwo(r.Device) {
-			list = nil // it cannot be told from others
+			list = nil // it may be another one
 			break
 		}
 		v := u.deviceOf(was, r)

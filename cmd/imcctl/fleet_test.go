@@ -215,7 +215,7 @@ func TestSpareAnswers(t *testing.T) {
 	}
 }
 
-// TestResizeFleet: the rooms are divided anew only while no imcd runs.
+// TestResizeFleet: the rooms are divided again only while no imcd runs.
 func TestResizeFleet(t *testing.T) {
 	url := schematest.New(t, schematest.Options{}).URL("postgres")
 	imcd := standalone(t, "first", "IMCD_DB_URL="+url)

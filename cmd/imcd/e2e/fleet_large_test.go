@@ -29,7 +29,7 @@ const (
 // takes, and how much memory a member needs. It takes minutes, and the whole machine: make fleet-large.
 func TestFleetLarge(t *testing.T) {
 	if os.Getenv("IMCD_LARGE") == "" {
-		t.Skip("IMCD_LARGE is not set")
+		t.Skip("a million members take minutes: make fleet-large sets IMCD_LARGE")
 	}
 	pg := schematest.New(t, schematest.Options{})
 	url := pg.URL("postgres")

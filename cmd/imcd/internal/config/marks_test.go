@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMarks: settings that several imcd should have in common are told apart, and no others are shown.
+// TestMarks: settings that several imcd should have in common are seen as different, and no others are shown.
 func TestMarks(t *testing.T) {
 	marks := func(text string) map[string]string {
 		t.Helper()
