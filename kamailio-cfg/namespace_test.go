@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi/evapitest/kit"
 )
 
 // inNamespace names the directory that a test gets which runs in a network of its own.
@@ -35,22 +35,8 @@ func namespaced(t *testing.T) (dir string) {
 		t.Fatal(err)
 	}
 	const script = `ip link set lo up && ip address add ` + farAddress + `/32 dev lo &&
-		mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"`
-	// All processes of it end with it, whatever happens.
-	args := []string{"unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-		"env", inNamespace + "=" + dir, "sh", "-c", script, dir,
-		os.Args[0], "-test.v", "-test.run", "^" + t.Name() + "$", "-test.timeout", "3m"}
-	if os.Geteuid() != 0 {
-		if err := exec.Command("sudo", "-n", "true").Run(); err != nil {
-			t.Fatalf("this needs a network namespace: run it as root, or with sudo that asks for no password: %v", err)
-		}
-		args = append([]string{"sudo", "-n", "--preserve-env"}, args...)
-	}
-	out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+		mount --bind "$` + inNamespace + `/resolv.conf" /etc/resolv.conf && exec "$@"`
+	kit.InNamespace(t, inNamespace+"="+dir, script)
 	return ""
 }
 

@@ -24,20 +24,7 @@ func alone(t *testing.T) bool {
 	}
 	const script = `ip link set lo up && nft add table inet cut &&
 		nft add chain inet cut in '{ type filter hook input priority 0; }' && exec "$@"`
-	args := []string{"unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-		"env", inNetwork + "=1", "sh", "-c", script, "sh",
-		os.Args[0], "-test.v", "-test.run", "^" + t.Name() + "$", "-test.timeout", "3m"}
-	if os.Geteuid() != 0 {
-		if err := exec.Command("sudo", "-n", "true").Run(); err != nil {
-			t.Fatalf("this needs a network namespace: run it as root, or with sudo that asks for no password: %v", err)
-		}
-		args = append([]string{"sudo", "-n", "--preserve-env"}, args...)
-	}
-	out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+	kit.InNamespace(t, inNetwork+"=1", script)
 	return false
 }
 
