@@ -3,6 +3,7 @@ package schematest
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -38,6 +39,7 @@ const (
 type Cut struct {
 	moment  Moment
 	has     []byte
+	hex     []byte        // has as it is written in a list of bytea, which a commit of several changes has
 	Done    chan struct{} // the connection is cut, or held; closed before the client can know it
 	release chan struct{}
 	Settled chan struct{} // of LateCommit: the server has answered the message after Release
@@ -79,8 +81,8 @@ func (c *Cutter) URL(database string) string {
 
 // Cut lets the connection be cut on which a message of a client has these bytes next.
 func (c *Cutter) Cut(moment Moment, has string) *Cut {
-	cut := &Cut{moment: moment, has: []byte(has), Done: make(chan struct{}), release: make(chan struct{}),
-		Settled: make(chan struct{})}
+	cut := &Cut{moment: moment, has: []byte(has), hex: hex.AppendEncode(nil, []byte(has)),
+		Done: make(chan struct{}), release: make(chan struct{}), Settled: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next = cut
@@ -92,7 +94,7 @@ func (c *Cutter) match(message []byte) *Cut {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cut := c.next
-	if cut == nil || !bytes.Contains(message, cut.has) {
+	if cut == nil || !bytes.Contains(message, cut.has) && !bytes.Contains(message, cut.hex) {
 		return nil
 	}
 	c.next = nil

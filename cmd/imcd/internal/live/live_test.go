@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"imcd/cmd/imcd/internal/relay"
 	"imcd/engine"
 )
 
@@ -247,4 +249,28 @@ func TestRecent(t *testing.T) {
 			t.Fatalf("got %s", got)
 		}
 	}
+}
+
+// TestRecentFromStart: what happens right after Start is kept, however late the goroutine begins.
+func TestRecentFromStart(t *testing.T) {
+	p := open(t, false, nil)
+	source := &countedSource{Source: p.rooms}
+	board := &Board{Rooms: p.rooms, Kamailios: func() []relay.State { return nil }, Metrics: prometheus.NewRegistry()}
+	r := NewRecent(board, source)
+	r.Start()
+	defer r.Stop()
+	if source.listeners != 1 {
+		t.Errorf("%d listeners once it has started", source.listeners)
+	}
+}
+
+// countedSource counts the listeners that were asked for.
+type countedSource struct {
+	Source
+	listeners int // by the goroutine of Start
+}
+
+func (s *countedSource) NewListener(events int, bytes int64) *engine.Listener {
+	s.listeners++
+	return s.Source.NewListener(events, bytes)
 }

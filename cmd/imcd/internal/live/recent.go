@@ -41,14 +41,15 @@ type Recent struct {
 // NewRecent makes a Recent; source is where events come from.
 func NewRecent(b *Board, source Source) *Recent { return &Recent{board: b, source: source} }
 
-// Start begins to keep.
+// Start begins to keep: all that happens after it has returned is kept.
 func (r *Recent) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	r.loops.Go(func() { r.sample(ctx) })
+	first := r.listener()
 	r.loops.Go(func() {
-		for ctx.Err() == nil {
-			r.listen(ctx)
+		for l := first; ctx.Err() == nil; l = r.listener() {
+			r.listen(ctx, l)
 		}
 	})
 }
@@ -83,10 +84,15 @@ func (r *Recent) keep(s *snapshot) {
 	}
 }
 
-// listen keeps events until ctx ends, or some were lost because there were too many.
-func (r *Recent) listen(ctx context.Context) {
+// listener makes a listener that gets events from now on.
+func (r *Recent) listener() *engine.Listener {
 	l := r.source.NewListener(recentQueue, recentBytes)
 	l.Listen(recentKinds)
+	return l
+}
+
+// listen keeps the events of l until ctx ends, or some were lost because there were too many.
+func (r *Recent) listen(ctx context.Context, l *engine.Listener) {
 	defer l.Listen(0)
 	for {
 		select {
