@@ -174,10 +174,11 @@ func (r *Registrations) run() {
 // publish passes on what is there, and reports whether something is left.
 func (r *Registrations) publish(now time.Time) (left bool) {
 	r.mu.Lock()
-	users, all := r.users, r.lost
-	if len(users) > 0 {
-		r.users = make(map[string]struct{})
+	var users map[string]struct{} // nobody else has it: others may add to r.users as soon as mu is free
+	if len(r.users) > 0 {
+		users, r.users = r.users, make(map[string]struct{})
 	}
+	all := r.lost
 	if all && now.Sub(r.warned) < missedEvery {
 		all, left = false, true
 	} else {

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -115,6 +116,33 @@ func TestRegistrations(t *testing.T) {
 		}
 		r.Registered("sip:last@x.org")
 	})
+}
+
+// TestRegisteredWhilePassedOn: users register while the loop looks for some; each is passed on once.
+func TestRegisteredWhilePassedOn(t *testing.T) {
+	s := &fakeStore{}
+	r := NewRegistrations(s, zerolog.Nop())
+	const users = 1000
+	registered := make(chan struct{})
+	go func() {
+		defer close(registered)
+		for i := range users {
+			r.Registered(fmt.Sprintf("sip:u%d@x.org", i))
+			runtime.Gosched()
+		}
+	}()
+	for done := false; !done; {
+		r.publish(time.Now())
+		select {
+		case <-registered:
+			done = true
+		default:
+		}
+	}
+	r.publish(time.Now())
+	if all, _ := s.heard(r); len(all.users) != users {
+		t.Errorf("%d of %d are passed on", len(all.users), users)
+	}
 }
 
 // TestDevicesArePassedOn: others hear what an imcd knows of devices; while it is alone, nobody does.
