@@ -22,10 +22,11 @@ const (
 	pacedBurst = 200
 	pacedSoon  = 5 * time.Millisecond
 	// nearTime bounds how long answers usually take where phones are near. usualOf is the number of
-	// answers in this average, in which quick ones count quickPart times: a slow machine that is
-	// full keeps answers of near phones waiting, but not all of them.
+	// answers in this average: those of about half a second, so that a moment in which the machine does
+	// something else does not count as distance. Quick ones count quickPart times in it: a slow machine
+	// that is full keeps answers of near phones waiting, but not all of them.
 	nearTime  = 10 * time.Millisecond
-	usualOf   = 256
+	usualOf   = 8192
 	quickPart = 8
 	// keepFar and keepNear are what is left of credits.less from one report of the connections to the next.
 	// Phones that are near answer before pacedSoon is over, so the longer time costs them nothing.
