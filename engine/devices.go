@@ -45,10 +45,11 @@ type reports struct {
 	dropped prometheus.Counter
 	wake    chan struct{} // holds one token while there may be some
 
-	devices  *userDevices         // nil in tests, as the next two are
-	back     func(comeback)       // takes a registered device that is owed something
-	replaced func(*device)        // takes one that has registered with another contact
-	pass     func([]DeviceReport) // for other imcd; nil: there are none
+	devices  *userDevices                // nil in tests, as the next three are
+	back     func(comeback)              // takes a registered device that is owed something
+	replaced func(*device)               // takes one that has registered with another contact
+	several  func(store.Name, time.Time) // takes a user who has several devices from that time on
+	pass     func([]DeviceReport)        // for other imcd; nil: there are none
 
 	mu      sync.Mutex
 	waiting map[deviceID]store.DeviceRow // guarded by mu

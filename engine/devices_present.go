@@ -80,8 +80,12 @@ func (r *reports) presentUser(list []store.DeviceRow, reported map[deviceID]bool
 		}
 		alone = append(alone, comeback{row: *d, via: r.devices.kamailioOf(d.Kamailio).conn.Load(), until: d.OKAt})
 	}
-	back := r.devices.put(user, list, time.Now(), comes)
+	now := time.Now()
+	back := r.devices.put(user, list, now, comes)
 	is := r.devices.of(user)
+	if was == nil && is != nil {
+		r.several(list[0].User, now)
+	}
 	for _, v := range back {
 		b := comeback{row: v.row, via: v.kamailio.conn.Load(), device: v}
 		if was == nil { // one copy was for all devices, also after this registration
@@ -260,6 +264,7 @@ func (e *Engine) loadDevices(ctx context.Context) (back []comeback, err error) {
 	}
 	owed := func(d *store.DeviceRow) bool { return !d.GoneAt.IsZero() }
 	for list := range byUser(rows) {
+		e.locator.askAll()
 		for _, v := range e.devices.put(list[0].User.Key(), list, now, owed) {
 			back = append(back, v.comeback())
 		}

@@ -60,6 +60,7 @@ type Engine struct {
 	users      *users
 	reports    *reports
 	devices    *userDevices
+	locator    *locator
 	comebacks  *comebacks
 	arrivals   *arrivals
 

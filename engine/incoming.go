@@ -154,6 +154,7 @@ func (e *Engine) Registered(aor string) {
 func (e *Engine) Welcomed(kamailio string, w evapi.Welcome) {
 	e.fitCredits()
 	e.devices.welcomed(kamailio, &w)
+	e.locator.askAll()
 	e.welcomedMu.Lock()
 	defer e.welcomedMu.Unlock()
 	was, again := e.welcomed[kamailio]

@@ -63,7 +63,9 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	e.comebacks = newComebacks(e)
 	e.devices = &userDevices{}
 	e.reports = newReports(store, cfg, log, e.metrics.unreported)
+	e.locator = newLocator(e.devices, log)
 	e.reports.devices, e.reports.back, e.reports.replaced = e.devices, e.comebacks.add, e.replaced
+	e.reports.several = e.locator.ask
 	e.committer = newCommitter(store, cfg, log, e.metrics)
 	e.lister = newLister(e)
 	e.loader, e.reads = newLoader(store, &e.held, log), newReads(newLoader(store, &e.held, log))
@@ -94,6 +96,7 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	}
 	e.loop("pruner", func() { e.prune(run) })
 	e.loop("devices", func() { e.reports.run(run) })
+	e.loop("locator", func() { e.locator.run(run) })
 	for range loaders {
 		e.loop("loader", func() { e.loader.run(run) })
 	}

@@ -246,6 +246,7 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 	if p.bySIP {
 		c.useLink()
 	}
+	p.contacts = slices.Contains(welcome.Features, featureContacts)
 	p.fleet = slices.Contains(welcome.Features, featureFleet) && c.cfg.Engine != ""
 	p.peers = p.fleet && slices.Contains(welcome.Features, featurePeers)
 	c.box.open(p)

@@ -39,6 +39,7 @@
 //	{"jsonrpc":"2.0","method":"imc.park","params":["SHARD SHARD ."]}
 //	{"jsonrpc":"2.0","method":"imc.move","params":["TINDEX","TLABEL","SLOT"]}
 //	{"jsonrpc":"2.0","method":"imc.depose","params":["ENGINE"]}
+//	{"jsonrpc":"2.0","method":"imc.contacts","params":["FROM B64AOR FROM B64AOR ."]}
 //
 // (Lines are broken here alone.)
 //
@@ -68,6 +69,9 @@
 // the script adds it for copies that come back to Kamailio.
 //
 // imc.answer goes on to the operator's connection TAG.
+//
+// imc.contacts asks which contacts users have, if "contacts" is among the features. Each user's come in an imc.located
+// with FROM, a number; Kamailio leaves an answer out if there is too much to read, and counts it as "missed".
 //
 // # Several engines
 //
@@ -148,7 +152,7 @@
 //	  "room":"B64 IMC_ROOM","prefix":"B64 IMC_ROOM_PREFIX","domains":"B64 hosts","any":0,"peer":"B64 SIP URI",
 //	  "features":"B64 words"}}
 //	{"jsonrpc":"2.0","method":"imc.pong","params":{"id":"ID","time":"SEC.USEC","shm_free":BYTES,"shm":BYTES,
-//	  "dropped":N,"parked":N,"outcomes":"KEY VALUE KEY VALUE …"}}
+//	  "dropped":N,"missed":N,"parked":N,"outcomes":"KEY VALUE KEY VALUE …"}}
 //	{"jsonrpc":"2.0","method":"imc.message","params":{"tindex":N,"tlabel":N,"proto":"udp","src_ip":"…","src_port":N,
 //	  "time":"SEC.USEC","age":MS,"tries":N,"slot":N,"auth_user":"B64","local":1,"room":1,"ruri":"B64","msg":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.request","params":{as of imc.message}}
@@ -157,6 +161,8 @@
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64","saved":N,"contact":"B64 Contact",
 //	  "expires":"B64 Expires","agent":"B64 User-Agent","proto":"udp","src_ip":"…","src_port":N,
 //	  "ruid":"WORD","hash":"N","left":SECONDS}}
+//	{"jsonrpc":"2.0","method":"imc.located","params":{"aor":"B64","from":N,"hash":"N","contacts":"RUID SINCE LEFT
+//	  B64CONTACT B64INSTANCE B64AGENT B64SOURCE RUID …"}}
 //	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
 //	{"jsonrpc":"2.0","method":"imc.gone","params":{"engine":"ENGINE"}}
@@ -165,8 +171,8 @@
 // An operator's connection gets imc.welcome with role "operator" and nothing else but the
 // answers to its requests (plain JSON-RPC 2.0, methods imc.*).
 //
-// imc.full is the answer to a hello with a name if all places are taken. "parked" is left out
-// if it is 0.
+// imc.full is the answer to a hello with a name if all places are taken. "parked" and
+// "missed", the number of registrations that were not reported since Kamailio's start, are left out if they are 0.
 //
 // "place" of imc.welcome, "age", "tries" and "slot" of imc.message are missing in an older
 // imc.cfg, which does not understand a hello with a name, either, and answers nothing

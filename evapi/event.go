@@ -27,7 +27,7 @@ const (
 var ErrUnknownEvent = errors.New("evapi: unknown event")
 
 // Event is one frame from Kamailio: *WelcomeEvent, PongEvent, *Message, *RequestEvent, *Receipt, ErrorEvent,
-// RegistrationsEvent, Registration, GoneEvent, FullEvent or *Call. Message and Call have no Conn yet.
+// RegistrationsEvent, Registration, ContactsEvent, GoneEvent, FullEvent or *Call. Message and Call have no Conn yet.
 type Event interface{ event() }
 
 // WelcomeEvent is imc.welcome. Of an operator's only Role is set.
@@ -46,7 +46,8 @@ type PongEvent struct {
 	// Dropped counts the receipts that it has answered since its start and not handed on,
 	// because there were too many.
 	Dropped uint64
-	Parked  int // requests that wait for an engine, at least
+	Parked  int    // requests that wait for an engine, at least
+	Missed  uint64 // registrations that it has not reported since its start
 
 	Outcomes []Outcome // since the last pong, as far as they fit, in their order
 }
@@ -131,6 +132,8 @@ func decodeParams(method string, params json.RawMessage) (Event, error) {
 		return decodePong(params)
 	case "imc.error":
 		return decodeError(params)
+	case "imc.located":
+		return decodeContacts(params)
 	case "imc.registrations":
 		var p struct{ Accepted, Reported string }
 		if err := json.Unmarshal(params, &p); err != nil {
@@ -262,13 +265,18 @@ func fastPong(payload []byte) (PongEvent, bool) {
 	if !says { // an older routing script
 		dropped = "0"
 	}
-	var errs [4]error
+	dropped, missed, says := strings.Cut(dropped, `,"missed":`)
+	if !says { // none, or an older one
+		missed = "0"
+	}
+	var errs [5]error
 	p.Free, errs[0] = strconv.ParseUint(free, 10, 64)
 	p.All, errs[1] = strconv.ParseUint(all, 10, 64)
 	p.Dropped, errs[2] = strconv.ParseUint(dropped, 10, 64)
 	p.Outcomes, errs[3] = parseOutcomes(outcomes)
-	return p, rest == "" && errs == [4]error{} && plain(p.ID) && plain(p.Time) &&
-		decimal(free) && decimal(all) && decimal(dropped)
+	p.Missed, errs[4] = strconv.ParseUint(missed, 10, 64)
+	return p, rest == "" && errs == [5]error{} && plain(p.ID) && plain(p.Time) &&
+		decimal(free) && decimal(all) && decimal(dropped) && decimal(missed)
 }
 
 // decimal refuses the numbers that ParseUint takes and JSON does not.
@@ -292,6 +300,7 @@ func decodePong(params json.RawMessage) (Event, error) {
 		All      uint64 `json:"shm"`
 		Dropped  uint64
 		Parked   int
+		Missed   uint64
 		Outcomes string
 	}
 	err := json.Unmarshal(params, &p)
@@ -299,7 +308,7 @@ func decodePong(params json.RawMessage) (Event, error) {
 		return nil, badParams(err)
 	}
 	e := PongEvent{ID: *p.ID, Time: p.Time, Free: p.Free, All: p.All, Dropped: p.Dropped,
-		Parked: p.Parked}
+		Parked: p.Parked, Missed: p.Missed}
 	if e.Outcomes, err = parseOutcomes(p.Outcomes); err != nil {
 		return nil, err
 	}

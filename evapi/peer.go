@@ -30,6 +30,8 @@ type peer struct {
 	later  bool // bySIP is to be tried again
 	fleet  bool // it knows several engines, and this one by its name
 	peers  bool // it knows Kamailios of other hosts
+
+	contacts bool // it can read the location table
 }
 
 // fanout is the lane as the operator knows it.

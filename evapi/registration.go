@@ -20,6 +20,7 @@ type Registration struct {
 	Devices []Device
 	Agent   string // User-Agent of the request, any bytes; may be empty
 	Source  string // transport, address and port that the request came from, as in udp:192.0.2.1:5060
+	From    int64  // Wanted.From, if it was asked for
 }
 
 // Device is a contact as a REGISTER request has it, and as the registrar keeps it.
@@ -32,6 +33,11 @@ type Device struct {
 	GRUU string
 	// Left is how long it stays registered, 0 if it was removed.
 	Left time.Duration
+
+	// Of a contact that was asked for (Conn.Contacts): how long ago it registered, and Agent and Source as Registration
+	// has them. Source may be empty.
+	Since         time.Duration
+	Agent, Source string
 }
 
 // Removed reports whether the request has removed contacts, and added none.

@@ -28,6 +28,9 @@ type session struct {
 	in    *netstring.Reader
 	bytes int     // bytes that were read since pingDue was set last
 	early []Event // came before the welcome
+	// missed is PongEvent.Missed of the last pong, if there was one.
+	missed uint64
+	ponged bool
 	clock ageClock
 }
 
@@ -141,6 +144,7 @@ func (s *session) dispatch(ev Event) {
 		}
 		s.outcomes(ev.Outcomes)
 		s.pong(ev.ID)
+		s.missedOnes(ev.Missed)
 	case ErrorEvent:
 		c.count.errors.Add(1)
 		s.failed(ev)
@@ -150,6 +154,11 @@ func (s *session) dispatch(ev Event) {
 		c.count.registered.Add(1)
 		ev.Conn = c
 		c.handler.Registered(c, ev)
+	case ContactsEvent:
+		if h, ok := c.handler.(ContactsHandler); ok {
+			ev.Conn = c
+			h.Found(c, ev.Registration)
+		}
 	case GoneEvent:
 		if h, ok := c.handler.(GoneHandler); ok {
 			h.Gone(c, ev.Engine)
@@ -159,6 +168,15 @@ func (s *session) dispatch(ev Event) {
 		ev.Conn = c
 		c.handler.Call(ev)
 	}
+}
+
+// missedOnes takes the number of registrations that Kamailio has not reported. Those before the first pong are no
+// news: the handler can ask after the welcome.
+func (s *session) missedOnes(n uint64) {
+	if h, ok := s.c.handler.(ContactsHandler); ok && s.ponged && n != s.missed {
+		h.Unheard(s.c)
+	}
+	s.missed, s.ponged = n, true
 }
 
 // awaits returns the window that a pong answers; nil if none does.

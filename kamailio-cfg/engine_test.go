@@ -24,7 +24,7 @@ func TestWelcome(t *testing.T) {
 	if v := unb64(t, w.Params["version"]); !strings.HasPrefix(v, "kamailio ") {
 		t.Errorf("version %q", v)
 	}
-	if f := unb64(t, w.Params["features"]); f != "send registered outcomes sip own fleet devices batch direct" {
+	if f := unb64(t, w.Params["features"]); f != "send registered outcomes sip own fleet devices batch direct contacts" {
 		t.Errorf("features %q", f)
 	}
 }
@@ -35,7 +35,7 @@ func TestFeatures(t *testing.T) {
 	for imcLocal, want := range map[string]string{
 		"":                               "send registered outcomes sip own fleet devices batch",
 		"#!define IMC_RPC_ONLY":          "send registered outcomes sip own fleet devices",
-		`#!define IMC_DIRECT "location"`: "send registered outcomes sip own fleet devices batch direct",
+		`#!define IMC_DIRECT "location"`: "send registered outcomes sip own fleet devices batch direct contacts",
 	} {
 		k := kit.Kamailio(t, evapitest.Options{Config: stock, IMCLocal: imcLocal})
 		engine, w := hello(t, k, k.Secret())

@@ -275,7 +275,9 @@ func (deaf) Devices(evapi.Registration) {}
 func (deaf) Lost(*evapi.Conn) {}
 
 // Drained implements relay.Rooms.
-func (deaf) Drained() {}
+func (deaf) Drained()                 {}
+func (deaf) Found(evapi.Registration) {}
+func (deaf) Unheard()                 {}
 
 // Wake implements relay.Rooms.
 func (deaf) Wake() {}

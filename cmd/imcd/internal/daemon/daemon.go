@@ -343,6 +343,7 @@ func (d *Daemon) makeRooms(context.Context) error {
 			return fmt.Errorf("registering the database's metrics: %w", err)
 		}
 	}
+	d.rooms.AskContacts(d.relay.Contacts)
 	if d.store.EngineID() != 0 {
 		d.rooms.PassDevices(d.registrations.Devices)
 	}

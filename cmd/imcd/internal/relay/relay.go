@@ -28,6 +28,10 @@ type Rooms interface {
 	Registered(aor string)
 	// Devices takes what a registration says of devices.
 	Devices(r evapi.Registration)
+	// Found takes what a location table has for a user.
+	Found(r evapi.Registration)
+	// Unheard says that a Kamailio has not reported registrations.
+	Unheard()
 	// Lost says that copies sent through c without a result will get none.
 	Lost(c *evapi.Conn)
 	// Welcomed reports the welcome of a Kamailio.
@@ -366,6 +370,32 @@ func (g *Group) Registered(_ *evapi.Conn, r evapi.Registration) {
 	}
 	if g.others.Registered != nil && !r.Removed() {
 		g.others.Registered(r.Of())
+	}
+}
+
+// Contacts asks all Kamailios that are connected which contacts users have, at most evapi.MaxWanted. After an error it
+// is to be tried again.
+func (g *Group) Contacts(users []evapi.Wanted) error {
+	var all error
+	for _, c := range g.conns {
+		if err := c.Contacts(users); !errors.Is(err, evapi.ErrDown) {
+			all = errors.Join(all, err)
+		}
+	}
+	return all
+}
+
+// Found implements evapi.ContactsHandler.
+func (g *Group) Found(_ *evapi.Conn, r evapi.Registration) {
+	if rooms := g.serving(); rooms != nil {
+		rooms.Found(r)
+	}
+}
+
+// Unheard implements evapi.ContactsHandler.
+func (g *Group) Unheard(*evapi.Conn) {
+	if rooms := g.serving(); rooms != nil {
+		rooms.Unheard()
 	}
 }
 

@@ -28,6 +28,8 @@ func (c *counter) Receipt(*evapi.Receipt)     {}
 func (c *counter) Request(*evapi.Message)     {}
 func (c *counter) Registered(string)          {}
 func (c *counter) Devices(evapi.Registration) {}
+func (c *counter) Found(evapi.Registration)   {}
+func (c *counter) Unheard()                   {}
 func (c *counter) Linked(string, bool)        {}
 
 func (c *counter) Welcomed(string, evapi.Welcome) {}

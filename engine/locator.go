@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
+	"imcd/evapi"
+)
+
+// A user with several known devices may have another one that imcd does not know: it registered while imcd was down, or
+// had too much to read. It would get nothing, as each known device gets a copy of its own. So the location tables are
+// asked for the contacts of a user who has several devices for the first time, and for those of all such users after a
+// welcome, and when Kamailio says that it has not reported registrations.
+
+const (
+	// maxWanted bounds the users who wait to be asked for. If there are more, all are.
+	maxWanted = 16384
+	// wantedPause is the time from one question to the next. Kamailio gets few at a time.
+	wantedPause = 10 * time.Millisecond
+	// wantedAgain is the time from a question about all users to the next, and to the next try after a failure.
+	wantedAgain = 5 * time.Second
+	// foundBefore is how much earlier a device that is found may have registered: the location table counts in seconds.
+	foundBefore = time.Second
+)
+
+// locator asks location tables for the contacts of users. Readers of connections and the goroutine of reports add users,
+// and one goroutine asks.
+type locator struct {
+	devices *userDevices
+	log     zerolog.Logger
+	send    func([]evapi.Wanted) error // nil: there is nobody to ask; set before Start
+	wake    chan struct{}              // holds one token while there may be some
+
+	mu      sync.Mutex
+	waiting map[string]evapi.Wanted // by mu; by user key
+	all     bool                    // by mu: all users of devices are to be asked for
+}
+
+func newLocator(devices *userDevices, log zerolog.Logger) *locator {
+	return &locator{devices: devices, log: log, wake: make(chan struct{}, 1), waiting: make(map[string]evapi.Wanted)}
+}
+
+// AskContacts lets ask have the users whose contacts are wanted, at most evapi.MaxWanted at a time; the answers come to
+// Found. After an error it is called again. It is called before Start; ask must not block.
+func (e *Engine) AskContacts(ask func([]evapi.Wanted) error) { e.locator.send = ask }
+
+// ask takes a user who has several devices from a time on. Before that, one copy was for all.
+func (l *locator) ask(user store.Name, at time.Time) {
+	l.mu.Lock()
+	if len(l.waiting) < maxWanted {
+		l.waiting[user.Key()] = evapi.Wanted{User: user.URI(), From: at.UnixMilli()}
+	} else {
+		l.all = true
+	}
+	l.mu.Unlock()
+	l.signal()
+}
+
+// askAll takes all users with several devices.
+func (l *locator) askAll() {
+	l.mu.Lock()
+	l.all = true
+	l.mu.Unlock()
+	l.signal()
+}
+
+func (l *locator) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run asks until ctx ends.
+func (l *locator) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		}
+		users, all := l.take()
+		pause := wantedPause
+		for part := range slices.Chunk(users, evapi.MaxWanted) {
+			if err := l.put(part); err != nil {
+				l.log.Debug().Err(err).Msg("contacts of users are not asked for")
+				all, pause = true, wantedAgain
+				l.askAll()
+				break
+			}
+			if !sleep(ctx, wantedPause) {
+				return
+			}
+		}
+		if all {
+			pause = wantedAgain
+		}
+		if !sleep(ctx, pause) {
+			return
+		}
+	}
+}
+
+// sleep reports false if ctx ends before the time is over.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (l *locator) put(users []evapi.Wanted) error {
+	if l.send == nil {
+		return nil
+	}
+	return l.send(users)
+}
+
+// take removes all users that wait. Those for whom a time is known come with that.
+func (l *locator) take() (users []evapi.Wanted, all bool) {
+	l.mu.Lock()
+	waiting := l.waiting
+	all, l.all, l.waiting = l.all, false, make(map[string]evapi.Wanted)
+	l.mu.Unlock()
+	if all && l.devices.some.Load() > 0 {
+		l.devices.byUser.Range(func(key, list any) bool {
+			if _, waits := waiting[key.(string)]; !waits {
+				users = append(users, evapi.Wanted{User: list.([]*device)[0].row.User.URI()})
+			}
+			return true
+		})
+	}
+	for _, w := range waiting {
+		users = append(users, w)
+	}
+	return users, all
+}
+
+// Unheard says that a Kamailio has not reported registrations. It never blocks.
+func (e *Engine) Unheard() { e.locator.askAll() }
+
+// Found takes what a location table has for a user. Devices that are not known are owed what was accepted since they
+// registered, and since each device gets copies of its own. It never blocks.
+func (e *Engine) Found(r evapi.Registration) {
+	name, err := ParseName(r.AOR, "")
+	if err != nil || e.reports.most == 0 {
+		return
+	}
+	now := time.Now()
+	latest := make(map[string]store.DeviceRow)
+	for i := range r.Devices {
+		d := &r.Devices[i]
+		row := deviceRow(name, &r, d, now)
+		row.Agent, row.Source = deviceText(d.Agent), deviceText(d.Source)
+		row.OKAt = now.Add(-d.Since)
+		row.GoneAt = row.OKAt
+		if from := time.UnixMilli(r.From); from.After(row.GoneAt) {
+			row.GoneAt = from
+		}
+		row.GoneAt = row.GoneAt.Add(-foundBefore)
+		if have, several := latest[row.Device]; !several || have.OKAt.Before(row.OKAt) {
+			latest[row.Device] = row
+		}
+	}
+	for _, row := range latest {
+		if row.GRUU != "" && row.Expires.After(now) && !e.devices.knows(name.Key(), &row) {
+			e.reports.addIfNew(row)
+		}
+	}
+}
+
+// knows reports whether a device is present by a contact that is not older.
+func (u *userDevices) knows(userKey string, r *store.DeviceRow) bool {
+	v := u.find(userKey, r.Device)
+	return v != nil && (v.row.GRUU == r.GRUU || !r.OKAt.After(v.row.OKAt.Add(foundBefore)))
+}
+
+// addIfNew takes a report, unless there is one of the device already.
+func (r *reports) addIfNew(row store.DeviceRow) {
+	r.mu.Lock()
+	_, waits := r.waiting[deviceID{row.User.Key(), row.Device}]
+	r.mu.Unlock()
+	if !waits {
+		r.add(row)
+	}
+}
