@@ -28,8 +28,8 @@ const (
 	foundBefore = time.Second
 )
 
-// locator asks location tables for the contacts of users. Readers of connections and the goroutine of reports add users,
-// and one goroutine asks.
+// locator asks location tables for the contacts of users. Readers of connections and the goroutine of reports add
+// users, and one goroutine asks.
 type locator struct {
 	devices *userDevices
 	log     zerolog.Logger

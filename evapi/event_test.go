@@ -55,6 +55,14 @@ func TestDecodeEvent(t *testing.T) {
 			Reason: "no route"}},
 		{event("imc.registered", `{"aor":"`+enc("sip:al@example.org")+`"}`), Registration{AOR: "sip:al@example.org"}},
 		{event("imc.pong", `{"id":"1","dropped":18446744073709551615}`), PongEvent{ID: "1", Dropped: math.MaxUint64}},
+		{event("imc.pong", `{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":6,"missed":7,"outcomes":""}`),
+			PongEvent{ID: "1", Time: "2.3", Free: 4, All: 5, Dropped: 6, Missed: 7}},
+		{event("imc.located", `{"aor":"`+enc("sip:al@h")+`","from":9,"hash":"7222211","contacts":"uloc-1 3 60 `+
+			enc("sip:al@a")+` `+enc(`"<urn:uuid:1>"`)+` `+enc("P/1")+` `+enc("sip:10.0.0.1:5062;transport=TCP")+` uloc-2 -5 9 `+
+			enc("sip:al@b")+`    "}`), ContactsEvent{Registration{AOR: "sip:al@h", From: 9, Devices: []Device{
+			{Contact: "sip:al@a", Instance: "urn:uuid:1", GRUU: "uloc-1-3c33e6", Left: time.Minute, Since: 3 * time.Second,
+				Agent: "P/1", Source: "tcp:10.0.0.1:5062"},
+			{Contact: "sip:al@b", GRUU: "uloc-2-3c33e6", Left: 9 * time.Second}}}}},
 		{event("imc.call", `{"tag":"op-1-5","msg":"`+enc("{}")+`"}`), &Call{Tag: "op-1-5", JSON: []byte("{}")}},
 	}
 	for _, tt := range tests {
@@ -187,6 +195,8 @@ func TestFastPong(t *testing.T) {
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"outcomes":"YQ== 200 = 7"}`,
 		`{"id":"","time":"","shm_free":0,"shm":18446744073709551615,"outcomes":"YQ== f"}`,
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":6,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":6,"missed":7,"outcomes":""}`,
+		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"missed":7,"outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":06,"outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":4,"shm":5,"dropped":"","outcomes":""}`,
 		`{"id":"1","time":"2.3","shm_free":4,"dropped":6,"shm":5,"outcomes":""}`,
@@ -213,7 +223,7 @@ func TestFastPong(t *testing.T) {
 			t.Errorf("%s: %+v but %+v, %v", in, fast, slow, err)
 		}
 	}
-	if taken != 4 {
+	if taken != 5 {
 		t.Errorf("the short way took %d", taken)
 	}
 }
@@ -230,6 +240,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(event("imc.request", `{"tindex":7,"tlabel":2,"ruri":"","msg":"`+enc(plainRequest)+`"}`)))
 	f.Add([]byte(event("imc.registered", `{"aor":"","saved":1,"contact":"`+enc("<sip:a@b>;expires=5")+
 		`","ruid":"u","hash":"7"}`)))
+	f.Add([]byte(event("imc.located", `{"aor":"","from":7,"hash":"7","contacts":"u 1 2 `+enc("sip:a@b")+`    "}`)))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		ev, err := DecodeEvent(in)
 		if (ev == nil) != (err != nil) {
@@ -244,6 +255,13 @@ func FuzzDecodeEvent(f *testing.F) {
 		if r, ok := ev.(Registration); ok {
 			for _, d := range r.Devices {
 				if d.Contact == "" || d.Left < 0 || d.Left > maxLeft || d.GRUU != "" && (d.Left == 0 || len(r.Devices) > 1) {
+					t.Fatalf("%+v", d)
+				}
+			}
+		}
+		if c, ok := ev.(ContactsEvent); ok {
+			for _, d := range c.Devices {
+				if d.Left < 0 || d.Left > maxLeft || d.Since < 0 || d.GRUU != "" && !isGRUU(d.GRUU) {
 					t.Fatalf("%+v", d)
 				}
 			}

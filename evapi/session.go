@@ -31,7 +31,7 @@ type session struct {
 	// missed is PongEvent.Missed of the last pong, if there was one.
 	missed uint64
 	ponged bool
-	clock ageClock
+	clock  ageClock
 }
 
 // read dispatches events until the connection ends. It never waits for anything but bytes:
