@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"imcd/evapi"
+)
+
+// TestUnknownDevice: a device that imcd has not heard of, beside several that it knows, is found in the location table,
+// and gets what was said since it registered; the others get nothing twice.
+func TestUnknownDevice(t *testing.T) {
+	severalDevices(t, nil, func(b *bobs) {
+		var asked []evapi.Wanted
+		b.e.AskContacts(func(users []evapi.Wanted) error {
+			asked = append(asked, users...)
+			return nil
+		})
+		b.comes("phone")
+		settle()
+		b.there = append(b.there, "desk") // nobody reports it
+		b.says(0, 1, 0)                   // one copy is for all
+		settle()
+		b.comes("tablet")
+		settle()
+		if len(asked) != 1 || asked[0].User != "sip:bob@x.org" || asked[0].From == 0 {
+			t.Fatalf("asked for %v", asked)
+		}
+		b.texts()
+		want := b.says(1, 3, time.Millisecond)
+		settle()
+		contacts := []evapi.Device{
+			{Contact: "sip:bob@phone", Instance: "phone", GRUU: "phone", Left: time.Hour, Since: time.Minute},
+			{Contact: "sip:bob@desk", Instance: "desk", GRUU: "desk", Left: time.Hour, Since: time.Minute}}
+		for range 2 { // the second answer says nothing new
+			b.e.Found(evapi.Registration{AOR: "sip:bob@x.org", From: asked[0].From, Devices: contacts})
+			settle()
+		}
+		want = append(want, b.says(4, 3, time.Millisecond)...)
+		settle()
+		got := b.texts()
+		for _, d := range []string{"phone", "tablet", "desk"} {
+			if !slices.Equal(got[d], want) {
+				t.Errorf("%s got %v", d, got[d])
+			}
+		}
+		asked = nil
+		b.e.Unheard()
+		settle()
+		if len(asked) != 1 || asked[0].From != 0 {
+			t.Errorf("asked for %v", asked)
+		}
+	})
+}
