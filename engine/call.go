@@ -57,6 +57,7 @@ type say struct {
 	noted   bool       // of invite: the inviter knows that it waits
 	size    int        // bytes charged
 	seq     uint64     // number of a member's message; 0: a notice
+	line    bool       // it stands before the next message
 	at      time.Time  // when it was accepted
 	expires time.Time  // when it is not delivered any more; zero: never
 	cursor  uint64     // of join: the last message that join does not get

@@ -91,7 +91,7 @@ func (c *call) relay() *refusal {
 	if line := c.shard.engine.composeLine(c.room, row); line != nil {
 		size := c.shard.engine.sizeOf(line)
 		c.shard.engine.charge(size)
-		c.says = append(c.says, say{out: line, skip: key, size: size, at: row.At, expires: row.Expires})
+		c.says = append(c.says, say{out: line, skip: key, size: size, at: row.At, expires: row.Expires, line: true})
 	}
 	size := c.shard.engine.sizeOf(out)
 	if c.shard.engine.cfg.Durability == DurabilityMemory {

@@ -14,6 +14,7 @@ func commandTable() []*command {
 		{[]string{"list", "members"}, "[room]", "who is here", -100, 0, 1, 0, 0, needLook, runList},
 		{[]string{"history"}, "[n]", "what was said last", -140, 0, 1, noRoomArg, 0, needMember, runHistory},
 		{[]string{"seen"}, "[n]", "who has read the last message", -150, 0, 1, noRoomArg, 0, needMember, runSeen},
+		{[]string{"delete"}, "n", "take a message back", -210, 1, 1, noRoomArg, 0, needLook, runDelete},
 		{[]string{"rooms"}, "", "which rooms there are", -100, 0, 0, noRoom, 0, needNobody, nil},
 		{[]string{"destroy"}, "[room]", "end the room", -110, 0, 1, 0, 0, needOwner, runDestroy},
 		{[]string{"modify"}, "user owner|admin|member [room]", "change a role", -120, 2, 3, 2, 0, needAdmin, runModify},

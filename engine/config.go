@@ -42,6 +42,7 @@ type Config struct {
 	NoticeRepeat   time.Duration     // notice_repeat: the same notice about refused messages once in so long; 0: each time
 	JoinNotices    string            // join_notices: who joins and leaves: JoinsAll, JoinsCounted or JoinsOff
 	JoinWindow     time.Duration     // join_window: JoinsCounted: a larger room gets one notice in so long at most
+	DeleteWithin   time.Duration     // delete_within: how long senders can delete a message; 0: only admins can
 	KeepOrigins    bool              // no key: the source of copies is kept for the Relay (Origin)
 	Notices        map[string]string // notices: templates by name that replace DefaultNotices
 	ListBytes      int               // list_bytes: longest body of one part of a list
@@ -125,6 +126,7 @@ func DefaultConfig() Config {
 		NoticeRepeat:   10 * time.Second,
 		JoinNotices:    JoinsCounted,
 		JoinWindow:     5 * time.Second,
+		DeleteWithin:   time.Hour,
 		ListBytes:      1200,
 		Receipts:       ReceiptsSender,
 		ReceiptMembers: 50,

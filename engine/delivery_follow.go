@@ -1,5 +1,11 @@
 package engine
 
+import (
+	"time"
+
+	"imcd/engine/store"
+)
+
 // Where a member stands: in the log of its room, or in a page; and how it passes messages.
 
 // follow lets m get its copies from the log, from entry n on.
@@ -85,9 +91,9 @@ func (d *delivery) passGap(f *sentCopy) {
 	d.markDirty(f.room)
 }
 
-// countExpired counts a message that has expired before m got it; 0 is a line before one.
-func (d *delivery) countExpired(seq uint64) {
-	if seq > 0 {
+// countExpired counts a message that has expired, at a time, before a member got it; 0 is a line before one.
+func (d *delivery) countExpired(seq uint64, at time.Time) {
+	if seq > 0 && !at.Equal(store.DeletedTime()) {
 		d.engine.metrics.expired.Inc()
 	}
 }

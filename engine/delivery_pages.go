@@ -58,6 +58,9 @@ func (d *delivery) composeRows(r *room, rows []store.MessageRow) []pageItem {
 			d.engine.log.Warn().Err(err).Str("room", r.key).Uint64("seq", rows[i].Seq).Msg("stored message cannot be sent")
 		}
 		item := pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), at: rows[i].At, expires: rows[i].Expires}
+		if r.hasDeleted(item.seq) {
+			item.expires = store.DeletedTime() // it was read before that
+		}
 		if line := d.engine.composeLine(r, &rows[i]); line != nil && err == nil {
 			item.out, item.line = line, true
 			items = append(items, item)

@@ -68,7 +68,7 @@ func (d *delivery) seek(r *room, m *member) bool {
 			if !d.expired(e.expires) {
 				return true
 			}
-			d.countExpired(e.seq)
+			d.countExpired(e.seq, e.expires)
 		}
 		d.pass(r, m)
 	}
@@ -93,7 +93,7 @@ func (d *delivery) seekPage(r *room, m *member) bool {
 			return true
 		}
 		if !had && item.out != nil && item.sender != m.key && !item.line {
-			d.countExpired(item.seq)
+			d.countExpired(item.seq, item.expires)
 		}
 		d.passItem(r, m)
 		if item.out == nil && item.sender != m.key {

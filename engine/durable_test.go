@@ -286,8 +286,8 @@ func TestHistoryLines(t *testing.T) {
 	h.until("history", func() bool { return len(h.peek()) >= 3 })
 	h.quiet()
 	heard := h.heard()
-	want := regexp.MustCompile(`^bob<r: Last messages, times in UTC:\n\d\d:\d\d \[alice\]: 5\n` +
-		`\d\d:\d\d \[alice\]: \(picture, 5 bytes\)$`)
+	want := regexp.MustCompile(`^bob<r: Last messages, times in UTC:\n5 \d\d:\d\d \[alice\]: 5\n` +
+		`6 \d\d:\d\d \[alice\]: \(picture, 5 bytes\)$`)
 	if len(heard) != 3 || !want.MatchString(heard[2]) {
 		t.Errorf("on joining heard %q", heard)
 	}
@@ -297,7 +297,7 @@ func TestHistoryLines(t *testing.T) {
 	h.until("history", func() bool { return len(h.peek()) >= 1 })
 	h.quiet()
 	copies := h.relay.take()
-	want = regexp.MustCompile(`^Last [^\n]+:\n.+ \[alice\]: 5\n.+\n.+ \[alice\]: several\n  \[bob\]: lines\n\n  there$`)
+	want = regexp.MustCompile(`^Last [^\n]+:\n5 .+ \[alice\]: 5\n6 .+\n7 .+ \[alice\]: several\n  \[bob\]: lines\n\n  there$`)
 	if len(copies) != 1 || !want.MatchString(copies[0].body) || !strings.Contains(copies[0].headers, "In-Reply-To") {
 		t.Errorf("history is %+v", copies)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,9 +59,9 @@ func (c *call) read(n int, show func(c *call, m *member, rows []store.MessageRow
 	}
 	c.reading = func() {
 		r := c.room
-		after := r.last - min(uint64(n), r.last)
 		answer := func(rows []store.MessageRow, err error) {
 			defer s.engine.held.pages.Add(-rowsSize(rows))
+			rows = slices.DeleteFunc(rows, func(row store.MessageRow) bool { return r.hasDeleted(row.Seq) })
 			c := s.own(r)
 			c.req.callID = callID
 			m := r.get(to.Key())
@@ -76,7 +77,7 @@ func (c *call) read(n int, show func(c *call, m *member, rows []store.MessageRow
 			}
 			s.submit(c)
 		}
-		s.engine.reads.put(to.Key(), query{room: r.id, after: after, limit: n,
+		s.engine.reads.put(to.Key(), query{room: r.id, upto: r.last, limit: n,
 			answer: func(rows []store.MessageRow, err error) { s.inbox.post(func() { answer(rows, err) }) }})
 	}
 	return nil
@@ -91,6 +92,6 @@ func (c *call) historyLine(row *store.MessageRow) string {
 	} else {
 		body = e.notices.describe(row.ContentType, len(row.Body))
 	}
-	return e.notices.format("history", vars{"user": e.author(c.room, row), "room": c.room.name.User,
-		"time": historyTime(row.At, c.shard.now), "body": body})
+	return e.notices.format("history", vars{"n": strconv.FormatUint(row.Seq, 10), "user": e.author(c.room, row),
+		"room": c.room.name.User, "time": historyTime(row.At, c.shard.now), "body": body})
 }

@@ -19,6 +19,7 @@ type query struct {
 	room   int64
 	after  uint64
 	limit  int
+	upto   uint64                          // not 0: the last messages up to this number, without deleted ones
 	until  time.Time                       // the deadline; zero: loadTimeout after it has begun
 	answer func([]store.MessageRow, error) // called by the loader
 }
@@ -124,7 +125,13 @@ func (l *loader) answer(ctx context.Context, q query) {
 func (l *loader) read(ctx context.Context, q query) ([]store.MessageRow, error) {
 	ctx, cancel := context.WithDeadline(ctx, q.until)
 	defer cancel()
-	rows, err := l.store.Messages(ctx, q.room, q.after, q.limit)
+	var rows []store.MessageRow
+	var err error
+	if q.upto > 0 {
+		rows, err = l.store.LastMessages(ctx, q.room, q.upto, q.limit)
+	} else {
+		rows, err = l.store.Messages(ctx, q.room, q.after, q.limit)
+	}
 	if err != nil && ctx.Err() != context.Canceled && l.failed(err) {
 		l.log.Warn().Err(err).Msg("messages cannot be loaded, again in a moment")
 	}

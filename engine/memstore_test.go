@@ -226,6 +226,12 @@ func (s *memStore) applyDelivery(c store.Change) {
 			panic(fmt.Sprintf("message %d follows %d others", c.Message.Seq, n))
 		}
 		s.said[c.Message.Room] = append(said, *c.Message)
+	case store.DeleteMessage:
+		said := s.said[c.Message.Room]
+		if i := slices.IndexFunc(said, func(m store.MessageRow) bool { return m.Seq == c.Message.Seq }); i >= 0 {
+			said[i] = store.MessageRow{Room: said[i].Room, Seq: said[i].Seq, Sender: said[i].Sender, At: said[i].At,
+				Body: []byte{}, Expires: store.DeletedTime()}
+		}
 	case store.PutCursor:
 		s.putCursor(*c.Cursor)
 	case store.PutProgress:
@@ -267,6 +273,18 @@ func (s *memStore) called(method string) error {
 }
 
 func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit int) ([]store.MessageRow, error) {
+	rows, err := s.query(ctx, room, limit, func(m *store.MessageRow) bool { return m.Seq > after })
+	return rows[:min(len(rows), limit)], err
+}
+
+func (s *memStore) LastMessages(ctx context.Context, room int64, upto uint64, limit int) ([]store.MessageRow, error) {
+	rows, err := s.query(ctx, room, limit, func(m *store.MessageRow) bool { return m.Seq <= upto && !m.Deleted() })
+	return rows[max(0, len(rows)-limit):], err
+}
+
+// query returns the messages of a room that fit, and notes that so many at most were asked for.
+func (s *memStore) query(ctx context.Context, room int64, limit int,
+	fits func(*store.MessageRow) bool) ([]store.MessageRow, error) {
 	s.mu.Lock()
 	reads, pace := s.reads, s.pace
 	s.calls["begun"]++
@@ -289,7 +307,7 @@ func (s *memStore) Messages(ctx context.Context, room int64, after uint64, limit
 	}
 	var rows []store.MessageRow
 	for _, m := range s.said[room] {
-		if m.Seq > after && m.Body != nil && len(rows) < limit {
+		if m.Body != nil && fits(&m) {
 			rows = append(rows, m)
 		}
 	}

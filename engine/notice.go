@@ -100,7 +100,7 @@ var defaultNotices = map[string]string{
 	"one_not_shown":    "*** 1 message could not be shown by your phone.",
 	"history_header":   "Last messages, times in UTC:",
 	"history_header_n": "Last messages, times in UTC ({n}/{of}):",
-	"history":          "{time} [{user}]: {body}",
+	"history":          "{n} {time} [{user}]: {body}",
 	"image":            "picture",
 	"audio":            "sound",
 	"video":            "video",
@@ -152,6 +152,10 @@ var defaultNotices = map[string]string{
 	"you_warned":      "*** {by} warns you in room {room}: {why}",
 	"warned":          "*** {user} was warned.",
 	"owner_moderated": "*** {user} owns room {room}, and cannot be moderated.",
+	"deleted":         "*** {by} has deleted message {n}, of {user}, {time} UTC.",
+	"deleted_own":     "*** {user} has taken message {n} back, {time} UTC.",
+	"delete_late":     "*** Message {n} is too old: you can delete what you wrote for {time}.",
+	"no_message":      "*** There is no message {n} in room {room}; {cmd}history shows the numbers.",
 	"many_rules":      "*** In room {room} there are {n} bans, mutes and voices already: take some back first.",
 }
 

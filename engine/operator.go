@@ -76,7 +76,7 @@ func (req *request) outcome(ctx context.Context) error {
 		return nil
 	case why.code == 404 && why.detail == rcNoRoom:
 		return fmt.Errorf("%w: %s", ErrNoRoom, req.room.URI())
-	case why.code == 404 && why.detail == rcNoUser:
+	case why.code == 404 && why.detail == rcNoUser && why.notice != "no_message":
 		return fmt.Errorf("%w: %s", ErrNoUser, strings.Join(req.args[:min(1, len(req.args))], ""))
 	}
 	reason := why.reason

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -47,7 +48,7 @@ func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem,
 	if e.reads.begin(operators) != nil {
 		return nil, &Refused{Code: 503, Reason: "too much is being read, try again"}
 	}
-	e.reads.put(operators, query{room: at.id, after: at.last - min(uint64(n), at.last), limit: n,
+	e.reads.put(operators, query{room: at.id, upto: at.last, limit: n,
 		answer: func(rows []store.MessageRow, err error) {
 			e.held.pages.Add(-rowsSize(rows)) // an operator's from here on
 			answers <- answer{rows, err}
@@ -61,6 +62,12 @@ func (e *Engine) History(ctx context.Context, uri string, n int) ([]HistoryItem,
 	case <-ctx.Done():
 		return nil, fmt.Errorf("reading the history of a room: %w", ctx.Err())
 	}
+}
+
+// DeleteMessage deletes a message of a room and informs the members that have it. ErrBadName, ErrNoRoom, *Refused:
+// there is none of that number.
+func (e *Engine) DeleteMessage(ctx context.Context, room string, seq int) error {
+	return e.do(ctx, room, actDelete, strconv.Itoa(seq))
 }
 
 func historyItems(rows []store.MessageRow) []HistoryItem {

@@ -140,6 +140,7 @@ type room struct {
 	loads     map[uint64][]*member // members that wait for messages after a number
 	open      []*openReceipt       // messages whose senders will get receipts, oldest first
 	newcomers []newcomer           // the last that joined
+	deleted   []uint64             // numbers of messages that were deleted, the last ones
 	places    places               // of members that have more places than the cursor; may be nil
 
 	probes bucket               // tries that messages have brought forward

@@ -17,6 +17,7 @@ type entry struct {
 	at   time.Time   // when it was accepted
 
 	expires time.Time // when it is not delivered any more; zero: never
+	line    bool      // it stands before the next message, and goes with it
 }
 
 // roomLog has the entries that followers of a room must still get, numbered without gaps. An

@@ -21,6 +21,7 @@ func (s *shard) done(t *call, err error) {
 		return
 	}
 	again := false
+	s.delivery.giveBack(t.room, t.changes)
 	switch {
 	case t.room != nil && t.room.left:
 	case errors.Is(err, errSuperseded):
@@ -95,6 +96,7 @@ func (s *shard) replace(r *room, state *store.RoomState) {
 	}
 	for key, m := range was {
 		s.delivery.unfollow(r, m) // messages that were committed are only in the database
+		s.delivery.dropPage(m)    // it may lack one that is not deleted after all
 		if _, stays := is[key]; !stays {
 			s.delivery.leave(r, m)
 		}

@@ -46,6 +46,9 @@ func (s *shard) evaluate(req *request) {
 		return
 	}
 	c := &call{shard: s, req: req, room: s.rooms[req.roomKey()]}
+	if c.readsFirst() {
+		return
+	}
 	refused := c.run()
 	switch {
 	case refused != nil && req.passed():

@@ -23,6 +23,7 @@ type batch struct {
 	putIDs      []idRow
 	messages    []messageRow
 	heads       []headRow
+	emptied     []keyRow // messages that were deleted
 	progress    []progressRow
 	dropCursors []cursorRow
 	putCursors  []cursorRow

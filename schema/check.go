@@ -57,6 +57,11 @@ func checkDelivery(c store.Change) error {
 	switch {
 	case c.Op == store.PutMessage && c.Message != nil:
 		return checkMessage(c.Message)
+	case c.Op == store.DeleteMessage && c.Message != nil:
+		if c.Message.Room <= 0 || c.Message.Seq == 0 {
+			return errors.New("a message needs a room and a number")
+		}
+		return checkNumber("message", c.Message.Seq)
 	case c.Op == store.PutCursor && c.Cursor != nil:
 		return cmp.Or(checkName("member", c.Cursor.User), checkNumber("cursor", c.Cursor.Seq))
 	case c.Op == store.PutProgress && c.Progress != nil:

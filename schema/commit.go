@@ -170,6 +170,7 @@ func (s *Store) apply(ctx context.Context, tx *sql.Tx, b *batch) error {
 		func() error { return execRows(ctx, s, tx, b.putInvites, sqlPutInvites) },
 		func() error { return execRows(ctx, s, tx, b.putIDs, sqlPutIDs) },
 		func() error { return s.putMessages(ctx, tx, b) },
+		func() error { return execRows(ctx, s, tx, b.emptied, sqlFreeBytes, sqlEmptyMessages) },
 		func() error { return execRows(ctx, s, tx, b.progress, sqlPutProgress) },
 		func() error { return execRows(ctx, s, tx, b.dropCursors, sqlDropCursors) },
 		func() error { return execRows(ctx, s, tx, b.putCursors, sqlPutCursors) },

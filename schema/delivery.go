@@ -3,6 +3,7 @@ package schema
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type deliveries struct {
 	dropped  map[int64]bool // stored ids that are deleted
 	put      map[int64]store.Name
 	messages map[int64][]messageRow
+	emptied  map[keyRow]bool // messages that were deleted
 	progress map[int64]int64
 	cursors  map[int64]map[store.Name]cursorOutcome
 	places   map[int64][]byte
@@ -38,7 +40,7 @@ type settingKey struct{ name, who string }
 
 func newDeliveries(ids map[store.Name]int64) deliveries {
 	return deliveries{ids: ids, dropped: make(map[int64]bool), put: make(map[int64]store.Name),
-		messages: make(map[int64][]messageRow), progress: make(map[int64]int64),
+		messages: make(map[int64][]messageRow), emptied: make(map[keyRow]bool), progress: make(map[int64]int64),
 		cursors: make(map[int64]map[store.Name]cursorOutcome), places: make(map[int64][]byte),
 		settings: make(map[int64]map[settingKey]string),
 		seen:     make(map[[16]byte]*store.SeenRow), notes: make(map[int64]*store.NoteRow)}
@@ -66,6 +68,7 @@ func (d *deliveries) end(room store.Name) {
 	}
 	delete(d.put, id)
 	delete(d.messages, id)
+	maps.DeleteFunc(d.emptied, func(k keyRow, _ bool) bool { return k.RoomID == id })
 	delete(d.progress, id)
 	delete(d.cursors, id)
 	delete(d.places, id)
@@ -98,6 +101,8 @@ func (d *deliveries) addDelivery(c store.Change) {
 	switch c.Op {
 	case store.PutMessage:
 		d.messages[c.Message.Room] = append(d.messages[c.Message.Room], messageOf(c.Message))
+	case store.DeleteMessage:
+		d.emptied[keyRow{RoomID: c.Message.Room, Seq: int64(c.Message.Seq)}] = true
 	case store.PutCursor:
 		d.setCursor(c.Cursor.Room, c.Cursor.User, cursorOutcome{drop: c.Cursor.Remove, seq: int64(c.Cursor.Seq)})
 	case store.PutProgress:
@@ -137,6 +142,9 @@ func (d *deliveries) into(b *batch) {
 	for _, messages := range d.messages {
 		b.messages = append(b.messages, messages...)
 		b.heads = append(b.heads, headOf(messages))
+	}
+	for key := range d.emptied {
+		b.emptied = append(b.emptied, key)
 	}
 	for id, done := range d.progress {
 		b.progress = append(b.progress, progressRow{RoomID: id, Done: done})
@@ -209,6 +217,9 @@ func (b *batch) sortDeliveries() {
 	slices.SortFunc(b.putIDs, byID)
 	slices.SortFunc(b.acts, func(x, y actRow) int { return cmp.Compare(x.ID, y.ID) })
 	slices.SortFunc(b.messages, func(x, y messageRow) int {
+		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), cmp.Compare(x.Seq, y.Seq))
+	})
+	slices.SortFunc(b.emptied, func(x, y keyRow) int {
 		return cmp.Or(cmp.Compare(x.RoomID, y.RoomID), cmp.Compare(x.Seq, y.Seq))
 	})
 	slices.SortFunc(b.heads, func(x, y headRow) int { return cmp.Compare(x.RoomID, y.RoomID) })

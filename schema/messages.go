@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"imcd/engine/store"
@@ -66,6 +67,21 @@ func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit in
 	if limit <= 0 || after >= math.MaxInt64 {
 		return nil, nil
 	}
+	return s.messages(ctx, sqlMessages, room, int64(after), limit)
+}
+
+// LastMessages implements store.Store.
+func (s *Store) LastMessages(ctx context.Context, room int64, upto uint64, limit int) ([]store.MessageRow, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	list, err := s.messages(ctx, sqlLastMessages, room, int64(min(upto, math.MaxInt64)), limit)
+	slices.Reverse(list)
+	return list, err
+}
+
+// messages returns those that a query finds.
+func (s *Store) messages(ctx context.Context, query string, room, number int64, limit int) ([]store.MessageRow, error) {
 	var list []store.MessageRow
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
 		m := store.MessageRow{Room: room}
@@ -81,7 +97,7 @@ func (s *Store) Messages(ctx context.Context, room int64, after uint64, limit in
 		}
 		list = append(list, m)
 		return nil
-	}, sqlMessages, room, int64(after), limit)
+	}, query, room, number, limit)
 	if err != nil {
 		return nil, wrap(ctx, "load messages", err)
 	}

@@ -3,6 +3,8 @@ package schema
 // The statements of messages and of how far they got. imcd_rooms always comes
 // first: its row is the lock of what belongs to it.
 const (
+	deletedAt = "1" // store.DeletedTime, in ms
+
 	sqlIDs = `SELECT room, id FROM imcd_rooms WHERE room {of_rooms}`
 
 	sqlDropIDs      = `DELETE FROM imcd_rooms WHERE id {of_ids}`
@@ -16,6 +18,15 @@ const (
 			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants)
 		SELECT v.room_id, v.seq, v.username, v.domain, v.display, v.content_type, v.body, v.at,
 			v.headers, v.expires, v.message_id, v.wants FROM {message_rows}`
+
+	// The room's row comes first, see above.
+	sqlFreeBytes = `UPDATE imcd_rooms SET bytes = imcd_rooms.bytes - o.bytes
+		FROM (SELECT m.room_id, sum(length(m.body)) AS bytes
+			FROM {key_rows} JOIN imcd_messages m ON m.room_id = v.room_id AND m.seq = v.seq GROUP BY m.room_id) o
+		WHERE imcd_rooms.id = o.room_id`
+	sqlEmptyMessages = `UPDATE imcd_messages SET display = '', content_type = '', body = '', headers = '', message_id = '',
+			wants = 0, expires = ` + deletedAt + ` FROM {key_rows}
+		WHERE imcd_messages.room_id = v.room_id AND imcd_messages.seq = v.seq`
 
 	sqlPutProgress = `UPDATE imcd_rooms SET done = v.done FROM {progress_rows} WHERE imcd_rooms.id = v.room_id`
 	sqlDropCursors = `DELETE FROM imcd_cursors
@@ -49,10 +60,11 @@ const (
 		SELECT v.key, v.shard, v.code, v.rc, v.reason, v.at FROM {seen_rows} WHERE true ON CONFLICT (key) DO NOTHING`
 	sqlSameSeen = `UPDATE imcd_seen SET at = v.at FROM {seen_rows} WHERE imcd_seen.key = v.key AND imcd_seen.at = v.at`
 
-	sqlMessages = `SELECT seq, sender_username, sender_domain, display, content_type, body, at,
-			headers, expires, message_id, wants FROM imcd_messages
-		WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
-	sqlSeen = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
+	sqlMessageColumns = `SELECT seq, sender_username, sender_domain, display, content_type, body, at,
+			headers, expires, message_id, wants FROM imcd_messages `
+	sqlMessages     = sqlMessageColumns + `WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
+	sqlLastMessages = sqlMessageColumns + `WHERE room_id = $1 AND seq <= $2 AND expires <> ` + deletedAt + ` ORDER BY seq DESC LIMIT $3`
+	sqlSeen         = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
 
 	// Rooms that may be over the limits.
 	sqlOver = `SELECT '', id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`

@@ -79,6 +79,13 @@ type MessageRow struct {
 	Wants     Wants // receipts that the sender's client has asked for
 }
 
+// DeletedTime is MessageRow.Expires of a message that was deleted: an imcd that does not know of that takes it for one
+// that has expired, and does not deliver it.
+func DeletedTime() time.Time { return time.UnixMilli(1) }
+
+// Deleted reports whether the message was deleted. Then its number, Sender and At are all that is left of it.
+func (m *MessageRow) Deleted() bool { return m.Expires.Equal(DeletedTime()) }
+
 // Wants are receipts (RFC 5438) that the sender of a message would like to have.
 type Wants uint8
 

@@ -51,6 +51,9 @@ type Store interface {
 	// Messages returns up to limit messages of a room with numbers above
 	// after, in their order; those that were pruned are missing.
 	Messages(ctx context.Context, room int64, after uint64, limit int) ([]MessageRow, error)
+	// LastMessages returns the last messages of a room with numbers up to upto, limit at most, in their order; those
+	// that were deleted are left out.
+	LastMessages(ctx context.Context, room int64, upto uint64, limit int) ([]MessageRow, error)
 	// Seen returns the answers given since a time to requests for rooms of part.
 	Seen(ctx context.Context, part Part, since time.Time) ([]SeenRow, error)
 	// Notes returns the last notes of rooms of part that wait, oldest first; of all rooms

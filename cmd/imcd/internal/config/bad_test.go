@@ -13,6 +13,7 @@ var badFiles = map[string]string{
 	"webhook_events: missed, nothing":                                      "webhook_events",
 	"webhook_keep: 1s":                                                     "webhook_keep",
 	"webhook_quiet: 0s":                                                    "webhook_quiet",
+	"delete_within: -1s":                                                   "delete_within",
 	"join_window: 0s":                                                      "join_window",
 	"webhook_bodies: 2":                                                    "webhook_bodies",
 	"Hash_size: 1":                                                         "Hash_size",

@@ -108,6 +108,8 @@ func roomKeys() []key {
 		durationKey("join_window", "counted: a room of more than 50 members gets one such notice in so long at most",
 			time.Second, time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.JoinWindow }),
+		durationKey("delete_within", "how long after it was sent its sender can #delete a message; 0s: only admins can",
+			0, 366*24*time.Hour, func(r *raw) *time.Duration { return &r.Engine.DeleteWithin }),
 		{name: "notices", usage: "replacements for notices: a map of name and template", set: setNotices,
 			get: func(*raw) any { return map[string]any{} }},
 		intKey("list_bytes", "longest body of one part of a list", 0, math.MaxInt,

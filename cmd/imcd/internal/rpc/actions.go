@@ -24,6 +24,7 @@ type Actions interface {
 	Say(ctx context.Context, room, text, from string) error
 	SayAll(ctx context.Context, text string) (int, error)
 	SkipMessage(ctx context.Context, room, user string) (uint64, error)
+	DeleteMessage(ctx context.Context, room string, seq int) error
 	History(ctx context.Context, room string, n int) ([]engine.HistoryItem, error)
 }
 
@@ -65,6 +66,8 @@ func actionMethods(a Actions) map[string]method {
 			func(ctx context.Context, v values) error {
 				return a.Moderate(ctx, v.text("room"), v.text("act"), v.text("user"), v.text("for"), v.text("why"))
 			}),
+		"imc.delete_message": one([]param{text("room"), number("seq")},
+			func(ctx context.Context, v values) error { return a.DeleteMessage(ctx, v.text("room"), v.number("seq")) }),
 		"imc.skip": {params: []param{text("room"), text("user")},
 			run: func(ctx context.Context, v values) (any, error) {
 				seq, err := a.SkipMessage(ctx, v.text("room"), v.text("user"))

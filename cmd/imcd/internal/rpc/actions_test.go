@@ -52,6 +52,9 @@ func (f fakeRooms) SayAll(_ context.Context, text string) (int, error) {
 func (f fakeRooms) SkipMessage(_ context.Context, room, user string) (uint64, error) {
 	return 7, f.did("skip %s %s", room, user)
 }
+func (f fakeRooms) DeleteMessage(_ context.Context, room string, seq int) error {
+	return f.did("delete %s %d", room, seq)
+}
 func (f fakeRooms) History(_ context.Context, room string, n int) ([]engine.HistoryItem, error) {
 	return []engine.HistoryItem{}, f.did("history %s %d", room, n)
 }
@@ -76,6 +79,7 @@ func TestActions(t *testing.T) {
 		{"say", `["c@x","hello \"you\""]`, `say c@x "hello \"you\"" `, `{"room":"sip:c@x"}`},
 		{"say", `{"room":"c@x","text":"hi","from":"echo"}`, `say c@x "hi" echo`, ``},
 		{"say", `{"all":true,"text":"hi"}`, `say to all "hi"`, `{"rooms":3}`},
+		{"delete_message", `["c@x",7]`, "delete c@x 7", `{"room":"sip:c@x"}`},
 		{"acts", `["c@x"]`, "acts c@x 0", `[]`},
 		{"acts", `{"room":"c@x","n":7}`, "acts c@x 7", ``},
 		{"history", `["c@x"]`, "history c@x 0", `[]`},
