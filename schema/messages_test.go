@@ -283,3 +283,54 @@ func TestCallsForMessagesKeepToTheirContext(t *testing.T) {
 		}
 	})
 }
+
+func deleteMessage(room int64, seq uint64) store.Change {
+	return store.Change{Op: store.DeleteMessage, Message: &store.MessageRow{Room: room, Seq: seq}}
+}
+
+// emptied is what is left of a message that was deleted.
+func emptied(m store.MessageRow) store.MessageRow {
+	return store.MessageRow{Room: m.Room, Seq: m.Seq, Sender: m.Sender, At: m.At, Body: []byte{},
+		Expires: store.DeletedTime()}
+}
+
+// TestDeletedMessages: they keep their numbers, and the last ones are those that are left.
+func TestDeletedMessages(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		changes := []store.Change{putRoomID("r", 7), putRoomID("q", 8), putMessage(8, 1, []byte("other"))}
+		for seq := range uint64(6) {
+			changes = append(changes, putMessage(7, seq+1, []byte("x")))
+		}
+		commit(t, s, changes...)
+		commit(t, s, deleteMessage(7, 2), deleteMessage(7, 5), deleteMessage(7, 5), deleteMessage(7, 9), deleteMessage(9, 1))
+		commit(t, s, putMessage(7, 7, []byte("said and deleted")), deleteMessage(7, 7))
+		all, err := s.Messages(testContext(t), 7, 0, 10)
+		if err != nil || len(all) != 7 || !sameMessage(all[1], emptied(all[1])) || !all[6].Deleted() || all[0].Deleted() {
+			t.Errorf("stored are %+v, %v", all, err)
+		}
+		if n := count(t, s, "SELECT bytes FROM imcd_rooms WHERE id = 7"); n != 4 {
+			t.Errorf("the room has %d bytes", n)
+		}
+		for _, c := range []struct {
+			upto  uint64
+			limit int
+			want  []uint64
+		}{{7, 2, []uint64{4, 6}}, {5, 9, []uint64{1, 3, 4}}, {math.MaxUint64, 1, []uint64{6}}, {7, 0, nil}, {0, 5, nil}} {
+			rows, err := s.LastMessages(testContext(t), 7, c.upto, c.limit)
+			var got []uint64
+			for _, row := range rows {
+				got = append(got, row.Seq)
+			}
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("the last %d up to %d are %v, %v", c.limit, c.upto, got, err)
+			}
+		}
+		for name, bad := range map[string]store.Change{"no row": {Op: store.DeleteMessage}, "no room": deleteMessage(0, 1),
+			"no number": deleteMessage(7, 0), "number too high": deleteMessage(7, math.MaxUint64)} {
+			if err := s.Commit(testContext(t), store.Fence{}, []store.Change{bad}); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}

@@ -87,6 +87,14 @@ func (m model) deliver(c store.Change) {
 		case c.Op == store.PutMessage && r.Room.ID == c.Message.Room:
 			r.Room.Seq = c.Message.Seq
 			m.said[r.Room.ID] = append(slices.Clone(m.said[r.Room.ID]), *c.Message)
+		case c.Op == store.DeleteMessage && r.Room.ID == c.Message.Room:
+			said := slices.Clone(m.said[r.Room.ID])
+			for i := range said {
+				if said[i].Seq == c.Message.Seq {
+					said[i] = emptied(said[i])
+				}
+			}
+			m.said[r.Room.ID] = said
 		case c.Op == store.PutProgress && r.Room.ID == c.Progress.Room:
 			r.Room.Done = c.Progress.Done
 		case c.Op == store.PutCursor && r.Room.ID == c.Cursor.Room:

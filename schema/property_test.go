@@ -118,6 +118,8 @@ func (p *property) drawChange(r *rapid.T, m model) store.Change {
 			*c.Member.Cursor = rapid.Uint64Range(0, state.Room.Seq).Draw(r, "cursor")
 		}
 		return c
+	case kind == 15 && state.Room.Seq > 0:
+		return deleteMessage(state.Room.ID, rapid.Uint64Range(1, state.Room.Seq+1).Draw(r, "deleted"))
 	case kind <= 15:
 		return p.drawMessage(r, state.Room.ID, state.Room.Seq+1)
 	case kind == 16:

@@ -82,7 +82,7 @@ func (w *Sender) complete(ctx context.Context, ev *event, row store.EventRow) er
 		return nil
 	}
 	found, err := w.store.Messages(ctx, row.RoomID, row.Seq-1, 1)
-	if err != nil || len(found) == 0 || found[0].Seq != row.Seq {
+	if err != nil || len(found) == 0 || found[0].Seq != row.Seq || found[0].Deleted() {
 		return err // it was deleted, perhaps with its room
 	}
 	m := found[0]
