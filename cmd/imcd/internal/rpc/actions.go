@@ -67,7 +67,9 @@ func actionMethods(a Actions) map[string]method {
 				return a.Moderate(ctx, v.text("room"), v.text("act"), v.text("user"), v.text("for"), v.text("why"))
 			}),
 		"imc.delete_message": one([]param{text("room"), number("seq")},
-			func(ctx context.Context, v values) error { return a.DeleteMessage(ctx, v.text("room"), v.number("seq")) }),
+			func(ctx context.Context, v values) error {
+				return a.DeleteMessage(ctx, v.text("room"), v.number("seq"))
+			}),
 		"imc.skip": {params: []param{text("room"), text("user")},
 			run: func(ctx context.Context, v values) (any, error) {
 				seq, err := a.SkipMessage(ctx, v.text("room"), v.text("user"))
