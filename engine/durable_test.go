@@ -297,7 +297,8 @@ func TestHistoryLines(t *testing.T) {
 	h.until("history", func() bool { return len(h.peek()) >= 1 })
 	h.quiet()
 	copies := h.relay.take()
-	want = regexp.MustCompile(`^Last [^\n]+:\n5 .+ \[alice\]: 5\n6 .+\n7 .+ \[alice\]: several\n  \[bob\]: lines\n\n  there$`)
+	want = regexp.MustCompile(`^Last [^\n]+:\n5 .+ \[alice\]: 5\n6 .+\n7 .+ \[alice\]: several\n  \[bob\]: lines\n\n` +
+		`  there$`)
 	if len(copies) != 1 || !want.MatchString(copies[0].body) || !strings.Contains(copies[0].headers, "In-Reply-To") {
 		t.Errorf("history is %+v", copies)
 	}

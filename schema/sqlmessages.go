@@ -63,7 +63,8 @@ const (
 	sqlMessageColumns = `SELECT seq, sender_username, sender_domain, display, content_type, body, at,
 			headers, expires, message_id, wants FROM imcd_messages `
 	sqlMessages     = sqlMessageColumns + `WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
-	sqlLastMessages = sqlMessageColumns + `WHERE room_id = $1 AND seq <= $2 AND expires <> ` + deletedAt + ` ORDER BY seq DESC LIMIT $3`
+	sqlLastMessages = sqlMessageColumns + `WHERE room_id = $1 AND seq <= $2 AND expires <> ` + deletedAt + `
+		ORDER BY seq DESC LIMIT $3`
 	sqlSeen         = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
 
 	// Rooms that may be over the limits.

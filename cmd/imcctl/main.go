@@ -147,7 +147,8 @@ func (t *tool) command() *cobra.Command {
 		t.roomsCommand, t.roomCommand, t.membersCommand, t.historyCommand, t.actsCommand, t.pendingCommand,
 		t.devicesCommand, t.statsCommand,
 		t.fleetCommand, t.watchCommand,
-		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.deleteCommand, t.roleCommand, t.setCommand,
+		t.createCommand, t.destroyCommand, t.addCommand, t.removeCommand, t.skipCommand, t.deleteCommand,
+		t.roleCommand, t.setCommand,
 		t.moderateCommand, t.sayCommand,
 		t.checkCommand, t.importCommand, t.copyCommand, t.handbackCommand,
 	} {

@@ -19,7 +19,7 @@ const (
 	PutSetting                  // insert or update Setting, or delete it (no Value); of a room that is not stored: nothing
 	PutAct                      // insert Act; nothing if there is one with its ID
 	PutEvent                    // insert Event
-	DeleteMessage               // leave nothing of what Message (Room, Seq) says, see MessageRow.Deleted; nothing if there is none
+	DeleteMessage               // empty the Message of this Room and Seq, see MessageRow.Deleted; nothing if there is none
 	MoveShard                   // give a shard, which the fence proves, to another engine
 )
 
