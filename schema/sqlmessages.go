@@ -65,7 +65,7 @@ const (
 	sqlMessages     = sqlMessageColumns + `WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
 	sqlLastMessages = sqlMessageColumns + `WHERE room_id = $1 AND seq <= $2 AND expires <> ` + deletedAt + `
 		ORDER BY seq DESC LIMIT $3`
-	sqlSeen         = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
+	sqlSeen = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
 
 	// Rooms that may be over the limits.
 	sqlOver = `SELECT '', id FROM imcd_rooms WHERE pruned < seq AND (seq - pruned > $1 OR bytes > $2 OR oldest < $3)`
