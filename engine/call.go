@@ -49,6 +49,7 @@ type say struct {
 	join    *member    // takes part in deliveries from now on
 	move    *move      // for the next notice of joinings and leavings
 	skip    string     // key of a member that does not get it
+	sentOn  string     // its device; the others get it. Empty: none does
 	invite  *member    // this is the invitation of the member
 	greets  *member    // this greets the member in the room
 	adder   store.Name // of greets: who added it; zero if nobody did

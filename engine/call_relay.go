@@ -76,7 +76,8 @@ func (c *call) relay() *refusal {
 	}
 	row := &store.MessageRow{Room: c.room.id, Seq: c.room.seq + 1, Sender: sender, Body: c.req.body, At: c.shard.now,
 		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType, Headers: c.req.rowHeaders(),
-		Expires: c.req.marks.lives.until(c.shard.now), MessageID: c.req.messageID(), Wants: c.req.wants()}
+		Expires: c.req.marks.lives.until(c.shard.now), MessageID: c.req.messageID(), Wants: c.req.wants(),
+		Device: c.shard.engine.sentOn(c.req)}
 	out, err := c.shard.engine.compose(c.room, row)
 	if err != nil {
 		return refuseContent(err, c.req)
@@ -91,14 +92,15 @@ func (c *call) relay() *refusal {
 	if line := c.shard.engine.composeLine(c.room, row); line != nil {
 		size := c.shard.engine.sizeOf(line)
 		c.shard.engine.charge(size)
-		c.says = append(c.says, say{out: line, skip: key, size: size, at: row.At, expires: row.Expires, line: true})
+		c.says = append(c.says, say{out: line, skip: key, sentOn: row.Device, size: size, at: row.At, expires: row.Expires,
+			line: true})
 	}
 	size := c.shard.engine.sizeOf(out)
 	if c.shard.engine.cfg.Durability == DurabilityMemory {
 		size += rowBytes + len(row.Body) // they wait for the database after the answer
 	}
 	c.shard.engine.charge(size)
-	c.says = append(c.says, say{out: out, skip: key, size: size, seq: row.Seq, at: row.At,
+	c.says = append(c.says, say{out: out, skip: key, sentOn: row.Device, size: size, seq: row.Seq, at: row.At,
 		expires: row.Expires, receipt: c.receiptFor(row)})
 	c.posted(row)
 	return nil

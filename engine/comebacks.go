@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -129,8 +128,8 @@ type owedRoom struct {
 	shard  *shard
 	room   *room   // of the shard
 	member *member // of the room
-	id     int64   // of the room
-	user   store.Name
+	place  store.Place
+	cursor uint64 // of the member, by the time that it was asked for
 }
 
 // serve brings a device what it is owed, and notes how far that went.
@@ -299,28 +298,43 @@ func (c *comebacks) note(ctx context.Context, b *comeback, is time.Time) error {
 func (c *comebacks) begin(ctx context.Context, b *comeback) (map[*backlog]*shard, error) {
 	ctx, cancel := context.WithTimeout(ctx, comebackTimeout)
 	defer cancel()
-	key := b.row.User.Key()
-	rooms, err := gather(ctx, c.engine, func(s *shard) (list []owedRoom) {
+	rooms, after, err := c.engine.owed(ctx, b.row.User.Key(), b.row.GoneAt)
+	if err != nil {
+		return nil, err
+	}
+	backlogs, source := make(map[*backlog]*shard, len(rooms)), b.row.Source
+	if b.device != nil {
+		source = *b.device.source.Load()
+	}
+	for i, o := range rooms {
+		backlogs[&backlog{room: o.room, member: o.member, gruu: b.row.GRUU, via: b.via, after: after[i],
+			until: b.until, device: b.device, name: b.row.Device, source: source,
+			owns: c.engine.cfg.OwnDevices}] = o.shard
+	}
+	return backlogs, nil
+}
+
+// owed lists the rooms of a user that this engine has, and for each the number of the last message that a device is not
+// owed which is owed those that were accepted at since and later.
+func (e *Engine) owed(ctx context.Context, user string, since time.Time) (rooms []owedRoom, after []uint64, err error) {
+	rooms, err = gather(ctx, e, func(s *shard) (list []owedRoom) {
 		for _, r := range s.rooms {
-			if m := r.get(key); m != nil && m.live && !m.invited() && r.last > 0 {
-				list = append(list, owedRoom{s, r, m, r.id, m.name()})
+			if m := r.get(user); m != nil && m.live && !m.invited() && r.last > 0 {
+				list = append(list, owedRoom{shard: s, room: r, member: m, place: store.Place{Room: r.id, User: m.name()},
+					cursor: m.cursor})
 			}
 		}
 		return list
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || len(rooms) == 0 {
+		return nil, nil, err
 	}
-	backlogs := make(map[*backlog]*shard, len(rooms))
-	for _, o := range rooms {
-		after, err := c.engine.store.Backlog(ctx, o.id, o.user, b.row.GoneAt)
-		if err != nil {
-			return nil, fmt.Errorf("room %s: %w", o.room.key, err)
-		}
-		backlogs[&backlog{room: o.room, member: o.member, gruu: b.row.GRUU, via: b.via, after: after,
-			until: b.until, device: b.device}] = o.shard
+	places := make([]store.Place, len(rooms))
+	for i := range rooms {
+		places[i] = rooms[i].place
 	}
-	return backlogs, nil
+	after, err = e.store.Backlogs(ctx, places, since)
+	return rooms, after, err
 }
 
 // placeOf is when the first message was accepted that a device has not got; zero: that is not known yet.

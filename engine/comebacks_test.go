@@ -42,7 +42,8 @@ func (b *bobs) reports(device string, left time.Duration) {
 	if left > 0 {
 		d.GRUU = device
 	}
-	registers(b.e, "bob", d)
+	b.e.Devices(evapi.Registration{AOR: "sip:bob@x.org", Devices: []evapi.Device{d},
+		Source: fmt.Sprint("udp:192.0.2.1:", portOf(device))})
 }
 
 // texts are what the devices of bob have got since the last call, by device.
@@ -50,7 +51,8 @@ func (b *bobs) texts() map[string][]string {
 	all := make(map[string][]string)
 	for _, g := range b.relay.take() {
 		if strings.HasPrefix(g.to, "sip:bob@") && !strings.HasPrefix(g.body, "***") {
-			all[g.device] = append(all[g.device], strings.TrimPrefix(g.body, "[alice]: "))
+			text := strings.TrimPrefix(strings.TrimPrefix(g.body, "[alice]: "), "[bob]: ")
+			all[g.device] = append(all[g.device], text)
 		}
 	}
 	return all
@@ -227,6 +229,7 @@ func TestDevicesModel(t *testing.T) {
 			}
 		}
 		want := make(map[string][]string) // by device that is known
+		wrote := make(map[string]string)  // by text: the device of bob's
 		said, killed := 0, false
 		rt.Repeat(map[string]func(*rapid.T){
 			"": func(*rapid.T) {},
@@ -253,9 +256,19 @@ func TestDevicesModel(t *testing.T) {
 				for range rapid.IntRange(1, 40).Draw(rt, "n") {
 					said++
 					text := fmt.Sprint("text ", said)
-					b.say("alice", rapid.SampledFrom(rooms).Draw(rt, "room"), text)
+					room, on := rapid.SampledFrom(rooms).Draw(rt, "room"), "" // of alice's
+					if len(b.there) > 0 && rapid.Bool().Draw(rt, "bob") {
+						on = rapid.SampledFrom(b.there).Draw(rt, "on")
+						wrote[text] = on
+						<-b.write(on, room+"@x.org", text)
+						b.quiet()
+					} else {
+						b.say("alice", room, text)
+					}
 					for d := range want {
-						want[d] = append(want[d], text)
+						if d != on {
+							want[d] = append(want[d], text)
+						}
 					}
 				}
 				time.Sleep(200 * time.Millisecond)
@@ -290,6 +303,11 @@ func TestDevicesModel(t *testing.T) {
 				}
 				if n == 0 || n > 1 && !killed {
 					rt.Errorf("%s has %s %d times", d, text, n)
+				}
+			}
+			for _, g := range got[d] {
+				if !slices.Contains(texts, g) && wrote[g] == d {
+					rt.Errorf("%s has %s, which was written on it", d, g)
 				}
 			}
 		}

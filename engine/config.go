@@ -97,6 +97,7 @@ type Config struct {
 
 	DevicesPerUser int           // devices_per_user: devices of a user that are known at most; 0: none
 	DeviceKeep     time.Duration // device_keep: a device is forgotten that was not heard of for so long
+	OwnDevices     bool          // own_devices: what a user writes on one device comes to the others
 
 	WebhookEvents EventKind     // webhook_events: what is stored for the webhook; 0: nothing, there is none
 	WebhookBodies bool          // webhook_bodies: with what was said
@@ -160,6 +161,7 @@ func DefaultConfig() Config {
 
 		DevicesPerUser: 10,
 		DeviceKeep:     30 * 24 * time.Hour,
+		OwnDevices:     true,
 
 		WebhookQuiet: 30 * time.Second,
 	}

@@ -32,6 +32,9 @@ type backlog struct {
 	member *member
 	gruu   string      // of the device
 	device *device     // nil: one copy is for all devices
+	name   string      // store.DeviceRow.Device
+	source string      // likewise
+	owns   bool        // it gets what its user has written on other devices
 	via    *evapi.Conn // to the Kamailio that knows it; may be nil
 	after  uint64      // number of the last message that it has got or need not get
 	until  time.Time   // see comeback
@@ -223,7 +226,7 @@ func (d *delivery) bringNext(f *backlog) {
 			}
 			d.endBacklog(f, nil) // the rest comes to all devices
 			return
-		case item.sender == m.key || item.out == nil || d.expired(item.expires):
+		case item.sender == m.key && !f.own(item) || item.out == nil || d.expired(item.expires):
 		case d.bringCopy(f, item):
 			return
 		}
@@ -243,6 +246,11 @@ func (d *delivery) bringNext(f *backlog) {
 				d.engine.held.pages.Add(-rowsSize(rows))
 			})
 		}})
+}
+
+// own reports whether the device gets what its user has written: on another one.
+func (f *backlog) own(item *pageItem) bool {
+	return f.owns && item.sentOn != "" && item.sentOn != f.name && item.sentOn != f.source
 }
 
 // backlogLoaded takes messages for f.

@@ -50,8 +50,8 @@ type leg struct {
 
 // sendFork sends f, the next copy for m, to each of these devices; others are registered, and are not sent anything
 // now. False: it cannot be sent now, and nothing has changed. errNoWay: there is no connection to the Kamailio of any
-// device.
-func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, small bool) (bool, error) {
+// device. own: m has written it on a device that is not among them, so it has it already.
+func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, small, own bool) (bool, error) {
 	r, m := f.room, f.member
 	f.id = d.copyID(f)
 	f.since = d.clock(d.now)
@@ -77,7 +77,7 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 			d.legWaits(l, err)
 		}
 	}
-	if len(down) > 0 && len(down) == len(devices) {
+	if len(down) > 0 && len(down) == len(devices) && !own {
 		for _, l := range down {
 			d.forgetLane(l.lane)
 		}
@@ -92,6 +92,7 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 		d.legOver(l, evapi.Result{Code: 503, Local: true}, false)
 	}
 	k.open--
+	k.taken = k.taken || own
 	d.decide(k)
 	d.letNext(m.key)
 	return true, nil

@@ -57,7 +57,8 @@ func (d *delivery) composeRows(r *room, rows []store.MessageRow) []pageItem {
 			// It was accepted under other limits or templates: its members lose it, and get the others.
 			d.engine.log.Warn().Err(err).Str("room", r.key).Uint64("seq", rows[i].Seq).Msg("stored message cannot be sent")
 		}
-		item := pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), at: rows[i].At, expires: rows[i].Expires}
+		item := pageItem{seq: rows[i].Seq, sender: rows[i].Sender.Key(), sentOn: rows[i].Device, at: rows[i].At,
+			expires: rows[i].Expires}
 		if r.hasDeleted(item.seq) {
 			item.expires = store.DeletedTime() // it was read before that
 		}

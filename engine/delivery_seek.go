@@ -64,7 +64,7 @@ func (d *delivery) seek(r *room, m *member) bool {
 	m.next = max(m.next, r.log.base)
 	for m.next < r.log.end() {
 		e := r.log.at(m.next)
-		if r.owes(m, e.skip, e.seq) {
+		if d.owes(r, m, e.skip, e.sentOn, e.seq) {
 			if !d.expired(e.expires) {
 				return true
 			}
@@ -89,10 +89,11 @@ func (d *delivery) seekPage(r *room, m *member) bool {
 			continue
 		}
 		had := item.seq == m.cursor+1 && r.hasHad(m, item.seq)
-		if item.seq > m.cursor+1 || !had && item.out != nil && item.sender != m.key && !d.expired(item.expires) {
+		due := !had && item.out != nil && d.concerns(m, item.sender, item.sentOn)
+		if item.seq > m.cursor+1 || due && !d.expired(item.expires) {
 			return true
 		}
-		if !had && item.out != nil && item.sender != m.key && !item.line {
+		if due && !item.line {
 			d.countExpired(item.seq, item.expires)
 		}
 		d.passItem(r, m)
@@ -226,7 +227,7 @@ func (d *delivery) nextAhead(r *room, m *member) (f sentCopy, next ahead, ok boo
 	if p == nil {
 		for ; n < r.log.end(); n++ {
 			e := r.log.at(n)
-			if r.owes(m, e.skip, e.seq) && !d.expired(e.expires) {
+			if d.owes(r, m, e.skip, e.sentOn, e.seq) && !d.expired(e.expires) {
 				f = sentCopy{out: e.out, conn: e.via, seq: e.seq, at: d.clock(e.at), entry: n + 1, ahead: true}
 				return f, ahead{entry: n + 1}, true
 			}
@@ -238,7 +239,7 @@ func (d *delivery) nextAhead(r *room, m *member) (f sentCopy, next ahead, ok boo
 		if item.seq > last+1 || item.out == nil {
 			return f, next, false // the notice of losses waits until all before it has arrived
 		}
-		if last = item.seq; !r.owes(m, item.sender, item.seq) || d.expired(item.expires) {
+		if last = item.seq; !d.owes(r, m, item.sender, item.sentOn, item.seq) || d.expired(item.expires) {
 			continue
 		}
 		f = sentCopy{out: item.out, seq: item.seq, at: d.clock(item.at), ahead: true}

@@ -62,11 +62,6 @@ type ahead struct {
 	had    []uint64    // messages beyond the cursor that have arrived
 }
 
-// owes reports whether m must get a message of a sender; seq 0 is a notice.
-func (r *room) owes(m *member, sender string, seq uint64) bool {
-	return sender != m.key && (seq == 0 || seq > m.cursor && !r.hasHad(m, seq))
-}
-
 // hasHad reports whether m has got a message beyond its cursor.
 func (r *room) hasHad(m *member, seq uint64) bool {
 	if len(r.ahead) == 0 {
@@ -117,6 +112,7 @@ type page struct {
 type pageItem struct {
 	seq    uint64
 	sender string // key
+	sentOn string // the device, as in store.MessageRow
 	out    *evapi.Outgoing
 	at     time.Time // when it was accepted
 

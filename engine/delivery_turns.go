@@ -100,17 +100,21 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 	if small {
 		d.engine.credits.small.Store(d.now.UnixNano())
 	}
-	unsaid := d.unsaid(f)
+	unsaid, own := d.unsaid(f), d.sentByMember(r, m, f)
 	if all := d.engine.devices.of(m.key); all != nil && err == nil && m.inFlight == nil && !unsaid {
 		if live, others, ok := registered(all, d.now); ok {
+			if own != "" {
+				live, others = withoutSender(live, own), withoutSender(others, own)
+			}
 			for _, v := range others {
 				d.tryGone(v)
 			}
-			if sent, err := d.sendFork(f, next, live, others, small); err == nil {
+			if sent, err := d.sendFork(f, next, live, others, small, own != ""); err == nil {
 				return sent
 			}
 		}
 	}
+	unsaid = unsaid || own != "" // the devices that should have got it are not there any more
 	size := 0
 	if err == nil {
 		size = f.out.BodyLen()

@@ -77,7 +77,7 @@ func (d *delivery) advance(r *room, m *member, res evapi.Result) {
 func (d *delivery) passTo(r *room, m *member, f *sentCopy) {
 	if m.mode == following && f.entry > 0 {
 		for m.next >= r.log.base && m.next+1 < f.entry && m.next < r.log.end() {
-			if e := r.log.at(m.next); r.owes(m, e.skip, e.seq) && !d.expired(e.expires) {
+			if e := r.log.at(m.next); d.owes(r, m, e.skip, e.sentOn, e.seq) && !d.expired(e.expires) {
 				return
 			}
 			d.pass(r, m)
@@ -88,7 +88,7 @@ func (d *delivery) passTo(r *room, m *member, f *sentCopy) {
 		switch {
 		case item.seq <= m.cursor:
 			m.at++
-		case item.seq > m.cursor+1 || r.owes(m, item.sender, item.seq) && !d.expired(item.expires):
+		case item.seq > m.cursor+1 || d.owes(r, m, item.sender, item.sentOn, item.seq) && !d.expired(item.expires):
 			return
 		default:
 			d.passItem(r, m)

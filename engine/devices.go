@@ -302,6 +302,7 @@ type UserDevice struct {
 	Kamailio   string     `json:"kamailio"`   // at which it was
 	Registered bool       `json:"registered"` //
 	State      string     `json:"state"`      // in words
+	Owed       int        `json:"owed"`       // messages that other devices have got, in the rooms of this imcd, at most
 	Expires    *time.Time `json:"expires"`    // when its registration ends or has ended
 	LastSeen   *time.Time `json:"last_seen"`  //
 }
@@ -321,14 +322,35 @@ func (e *Engine) UserDevices(ctx context.Context, user string) ([]UserDevice, er
 	}
 	now, list := time.Now(), []UserDevice{}
 	for i := range rows {
-		list = append(list, shownDevice(&rows[i], now))
+		owed, err := e.owedMessages(ctx, &rows[i])
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, shownDevice(&rows[i], owed, now))
 	}
 	return list, nil
 }
 
-func shownDevice(r *store.DeviceRow, now time.Time) UserDevice {
+// owedMessages counts what a device is owed, with what its user has written on it meanwhile. A device that is not
+// registered is owed what was accepted since that ended.
+func (e *Engine) owedMessages(ctx context.Context, r *store.DeviceRow) (n int, err error) {
+	since := r.GoneAt
+	if since.IsZero() && !r.Expires.After(time.Now()) {
+		since = r.Expires
+	}
+	if since.IsZero() {
+		return 0, nil
+	}
+	rooms, after, err := e.owed(ctx, r.User.Key(), since)
+	for i := range rooms {
+		n += int(max(rooms[i].cursor, after[i]) - after[i])
+	}
+	return n, err
+}
+
+func shownDevice(r *store.DeviceRow, owed int, now time.Time) UserDevice {
 	d := UserDevice{Device: r.Device, Contact: r.Contact, Agent: r.Agent, Source: r.Source, Kamailio: r.Kamailio,
-		Expires: &r.Expires, LastSeen: &r.OKAt}
+		Owed: owed, Expires: &r.Expires, LastSeen: &r.OKAt}
 	switch {
 	case r.Expires.After(now):
 		d.Registered, d.State = true, "registered until "+localTime(r.Expires, now)
@@ -339,6 +361,12 @@ func shownDevice(r *store.DeviceRow, now time.Time) UserDevice {
 		d.State = "unregistered since " + localTime(r.OKAt, now)
 	default:
 		d.State = "registration ended " + localTime(r.Expires, now)
+	}
+	switch {
+	case owed == 1:
+		d.State += ", owed a message"
+	case owed > 1:
+		d.State += fmt.Sprintf(", owed %d messages", owed)
 	}
 	return d
 }

@@ -113,16 +113,19 @@ func (s *memStore) join(r store.RoomState, m store.MemberRow, at int) {
 	s.joins[r.Room.ID] = joins
 }
 
-func (s *memStore) Backlog(_ context.Context, room int64, user store.Name, since time.Time) (uint64, error) {
+func (s *memStore) Backlogs(_ context.Context, places []store.Place, since time.Time) (all []uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	after := s.joins[room][user.Key()]
-	for _, m := range s.said[room] {
-		if m.At.Before(since) {
-			after = max(after, m.Seq)
+	for _, p := range places {
+		after := s.joins[p.Room][p.User.Key()]
+		for _, m := range s.said[p.Room] {
+			if m.At.Before(since) {
+				after = max(after, m.Seq)
+			}
 		}
+		all = append(all, after)
 	}
-	return after, s.called("Backlog")
+	return all, s.called("Backlogs")
 }
 
 // registers reports a registration of a user, which may be the removal of a contact.

@@ -8,13 +8,14 @@ import (
 
 // entry is one message or notice for all live members of a room.
 type entry struct {
-	out  *evapi.Outgoing
-	via  *evapi.Conn // the Kamailio that it came through; nil for any
-	skip string      // key of its sender, who does not get it back; empty for notices
-	size int         // bytes it is charged with
-	owed int         // followers that must still pass it
-	seq  uint64      // number of the message; 0 for a notice
-	at   time.Time   // when it was accepted
+	out    *evapi.Outgoing
+	via    *evapi.Conn // the Kamailio that it came through; nil for any
+	skip   string      // key of its sender, who does not get it back; empty for notices
+	sentOn string      // the sender's device, as in store.MessageRow: the others get it
+	size   int         // bytes it is charged with
+	owed   int         // followers that must still pass it
+	seq    uint64      // number of the message; 0 for a notice
+	at     time.Time   // when it was accepted
 
 	expires time.Time // when it is not delivered any more; zero: never
 	line    bool      // it stands before the next message, and goes with it

@@ -48,8 +48,8 @@ func (s *shard) apply(t *call) {
 		case y.move != nil:
 			s.delivery.collect(t.room, y.move)
 		case y.to.IsZero():
-			s.delivery.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, size: y.size, seq: y.seq, at: y.at,
-				expires: y.expires, line: y.line}, y.receipt)
+			s.delivery.appendLog(t.room, entry{out: y.out, via: t.via(), skip: y.skip, sentOn: y.sentOn, size: y.size,
+				seq: y.seq, at: y.at, expires: y.expires, line: y.line}, y.receipt)
 		default:
 			s.delivery.note(y.to, note{out: y.out, via: t.via(), room: t.room, invite: y.invite, greets: y.greets,
 				adder: y.adder, stored: y.stored, noted: y.noted, parts: y.parts, size: y.size})

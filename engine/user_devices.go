@@ -33,7 +33,8 @@ type kamailio struct {
 type device struct {
 	row      store.DeviceRow // of its first registration; never changed
 	kamailio *kamailio
-	expires  atomic.Int64 // in ms of Unix time
+	expires  atomic.Int64           // in ms of Unix time
+	source   atomic.Pointer[string] // store.DeviceRow.Source of its last registration; not nil
 
 	mu        sync.Mutex
 	gone      int64 // by mu: it is owed what was accepted from then on, in ms of Unix time; 0: nothing
@@ -160,6 +161,7 @@ func (u *userDevices) deviceOf(was []*device, r *store.DeviceRow) *device {
 // comes takes a registration. It reports whether the device must get now what it is owed.
 func (v *device) comes(r *store.DeviceRow, now bool, at time.Time) bool {
 	v.expires.Store(r.Expires.UnixMilli())
+	v.source.Store(&r.Source)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !r.GoneAt.IsZero() && !v.returning {

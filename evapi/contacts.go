@@ -109,6 +109,10 @@ func decodeContact(words []string, hash string) (d Device, err error) {
 		*to = string(text)
 	}
 	d.Instance = strings.Trim(d.Instance, `"<>`)
+	if d.Source == "" {
+		_, d.Source, _ = strings.Cut(d.Contact, "@") // not behind NAT
+		d.Source = "sip:" + d.Source
+	}
 	d.Source = sourceOf(d.Source)
 	return d, nil
 }

@@ -97,9 +97,7 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 		return nil, badParams(err)
 	}
 	r := Registration{AOR: string(*p.AOR), Agent: string(p.Agent)}
-	if ip, err := netip.ParseAddr(strings.Trim(p.SrcIP, "[]")); err == nil {
-		r.Source = p.Proto + ":" + netip.AddrPortFrom(ip, p.SrcPort).String()
-	}
+	r.Source = SourceOf(p.Proto, p.SrcIP, int(p.SrcPort))
 	if p.Saved < 0 || len(p.Contact) == 0 {
 		return r, nil
 	}
@@ -125,6 +123,15 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 		r.Devices = append(r.Devices, d)
 	}
 	return r, nil
+}
+
+// SourceOf writes where a request came from as Registration.Source; empty: ip is no IP address.
+func SourceOf(proto, ip string, port int) string {
+	addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
+	if err != nil {
+		return ""
+	}
+	return proto + ":" + netip.AddrPortFrom(addr, uint16(port)).String()
 }
 
 // left is how long a contact stays, by its parameter and the header Expires; -1: it does not say.

@@ -89,6 +89,20 @@ func eachDeviceHasACopy(t *testing.T, fanout string) {
 			t.Errorf("device %d got %q", n, texts)
 		}
 	}
+	// What bob writes on one device comes to the others.
+	kit.Say(t, devices[1], room, "mine", 200)
+	kit.Say(t, c.alice, room, "end", 200)
+	for n, u := range devices {
+		has := func(text string) bool {
+			return slices.ContainsFunc(u.Received(), func(m evapitest.Received) bool { return m.Text() == text })
+		}
+		kit.Eventually(t, fmt.Sprint("device ", n, " has the end"), func() bool {
+			return has("[alice]: end") && (n == 1 || has("[bob]: mine"))
+		})
+		if n == 1 && has("[bob]: mine") {
+			t.Error("the device got what was written on it")
+		}
+	}
 }
 
 // TestContacts: what Kamailio says of the contacts of a user, who has one of each transport. What it has not
@@ -111,10 +125,11 @@ func TestContacts(t *testing.T) {
 		}
 		names = append(names, "urn:uuid:"+transport)
 	}
+	// The phone has its answer before Kamailio reports the registration, so the last one may still be reported.
 	engine, _ := hello(t, k, k.Secret())
 	send(t, engine, call("imc.contacts", fmt.Sprintf("7 %s 8 %s .", b64("sip:bob@chat.test"), b64("sip:al@chat.test"))))
 	located := func(from int64) (found map[string]evapi.Device) {
-		ev, err := evapi.DecodeEvent([]byte(next(t, engine, "imc.located").Raw))
+		ev, err := evapi.DecodeEvent([]byte(nextBut(t, engine, "imc.located", "imc.registered").Raw))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +153,8 @@ func TestContacts(t *testing.T) {
 		t.Errorf("bob has %v", bobs)
 	}
 	send(t, engine, call("imc.ping", "1"))
-	if pong := next(t, engine, "imc.pong"); !strings.Contains(pong.Raw, fmt.Sprintf(`"missed":%d,`, len(names))) {
+	if pong := nextBut(t, engine, "imc.pong", "imc.registered"); !strings.Contains(pong.Raw, `"missed":3,`) &&
+		!strings.Contains(pong.Raw, `"missed":2,`) {
 		t.Errorf("Kamailio has not said how many registrations it has not reported: %s", pong.Raw)
 	}
 }

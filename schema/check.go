@@ -114,7 +114,11 @@ func checkMessage(m *store.MessageRow) error {
 	if utf8.RuneCountInString(m.Display) > maxChars {
 		return fmt.Errorf("display name is longer than %d characters", maxChars)
 	}
-	return cmp.Or(checkNumber("message", m.Seq), checkName("sender", m.Sender), checkPlain("display name", m.Display))
+	if utf8.RuneCountInString(m.Device) > store.MaxDevice {
+		return fmt.Errorf("the device of a message is longer than %d characters", store.MaxDevice)
+	}
+	return cmp.Or(checkNumber("message", m.Seq), checkName("sender", m.Sender), checkPlain("display name", m.Display),
+		checkPlain("device", m.Device))
 }
 
 // checkNumber refuses numbers that the databases cannot hold.

@@ -52,9 +52,11 @@ const (
 	sqlDropJoins = `DELETE FROM imcd_joins WHERE (room_id, username, domain) IN
 		(SELECT s.id, v.username, v.domain FROM {member_rows} JOIN imcd_rooms s ON s.room = v.room)`
 	sqlDropJoinsOfIDs = `DELETE FROM imcd_joins WHERE room_id {of_ids}`
-	sqlBacklog        = `SELECT COALESCE((SELECT m.seq FROM imcd_messages m WHERE m.room_id = $1 AND m.at < $2
+	// seq is a time here.
+	sqlBacklogs = `SELECT v.room_id, v.username, v.domain, COALESCE((SELECT m.seq FROM imcd_messages m WHERE m.room_id = v.room_id AND m.at < v.seq
 			ORDER BY m.seq DESC LIMIT 1), 0),
-		COALESCE((SELECT j.seq FROM imcd_joins j WHERE j.room_id = $1 AND j.username = $3 AND j.domain = $4), 0)`
+		COALESCE((SELECT j.seq FROM imcd_joins j WHERE j.room_id = v.room_id AND j.username = v.username
+			AND j.domain = v.domain), 0) FROM {cursor_rows}`
 	sqlOldDevices = `DELETE FROM imcd_devices WHERE (username, domain, device) IN
 		(SELECT username, domain, device FROM imcd_devices WHERE ok_at < $1 ORDER BY ok_at LIMIT $2)`
 )
@@ -167,14 +169,36 @@ func sortDevices(list []deviceRow) {
 	})
 }
 
-// Backlog implements store.Store.
-func (s *Store) Backlog(ctx context.Context, room int64, user store.Name, since time.Time) (uint64, error) {
-	var before, joined uint64
-	err := s.db.QueryRowContext(ctx, sqlBacklog, room, since.UnixMilli(), user.User, user.Host).Scan(&before, &joined)
-	if err != nil {
-		return 0, wrap(ctx, "look for what a device is owed", err)
+// Backlogs implements store.Store.
+func (s *Store) Backlogs(ctx context.Context, places []store.Place, since time.Time) ([]uint64, error) {
+	if len(places) == 0 {
+		return nil, nil
 	}
-	return max(before, joined), nil
+	list := make([]cursorRow, len(places))
+	for i := range places {
+		p := &places[i]
+		list[i] = cursorRow{RoomID: p.Room, Username: p.User.User, Domain: p.User.Host, Seq: since.UnixMilli()}
+	}
+	args, err := s.dialect.args(list)
+	if err != nil {
+		return nil, err
+	}
+	after := make(map[store.Place]uint64, len(places))
+	err = s.query(ctx, s.db, func(rows *sql.Rows) error {
+		var p store.Place
+		var before, joined uint64
+		err := rows.Scan(&p.Room, &p.User.User, &p.User.Host, &before, &joined)
+		after[p] = max(before, joined)
+		return err
+	}, sqlBacklogs, args...)
+	if err != nil {
+		return nil, wrap(ctx, "look for what a device is owed", err)
+	}
+	all := make([]uint64, len(places))
+	for i := range places {
+		all[i] = after[places[i]]
+	}
+	return all, nil
 }
 
 // atMillis is the inverse of millis.

@@ -165,8 +165,9 @@ func TestBacklog(t *testing.T) {
 		}
 		want := func(user string, since time.Duration, want uint64) {
 			t.Helper()
-			got, err := s.Backlog(testContext(t), 7, at(user), now.Add(since))
-			if err != nil || got != want {
+			places := []store.Place{{Room: 8, User: at(user)}, {Room: 7, User: at(user)}, {Room: 7, User: at("nobody")}}
+			got, err := s.Backlogs(testContext(t), places, now.Add(since))
+			if err != nil || len(got) != 3 || got[0] != 0 || got[1] != want {
 				t.Errorf("%s since %v: %d, %v; want %d", user, since, got, err, want)
 			}
 		}

@@ -88,7 +88,7 @@ func (s *Store) messages(ctx context.Context, query string, room, number int64, 
 		var contentType, headers, id []byte
 		var at, expires int64
 		if err := rows.Scan(&m.Seq, &m.Sender.User, &m.Sender.Host, &m.Display, &contentType, &m.Body, &at,
-			&headers, &expires, &id, &m.Wants); err != nil {
+			&headers, &expires, &id, &m.Wants, &m.Device); err != nil {
 			return err
 		}
 		m.ContentType, m.At, m.Headers, m.MessageID = string(contentType), time.UnixMilli(at), headersIn(headers), string(id)

@@ -39,7 +39,8 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 				Body: bytes.Repeat([]byte(`\"'{},\x00`), 6000), At: epoch},
 			{Room: math.MaxInt64, Seq: 4, Sender: at("a"), ContentType: "image/png", Body: []byte("PNG"), At: epoch,
 				Headers: entityHeaders,
-				Expires: epoch.Add(time.Second), MessageID: "a\x00\xff", Wants: store.WantsDelivered | store.WantsDisplayed},
+				Expires: epoch.Add(time.Second), MessageID: "a\x00\xff", Wants: store.WantsDelivered | store.WantsDisplayed,
+				Device: "urn:uuid:ü"},
 		}
 		changes := []store.Change{putRoomID("r", math.MaxInt64)}
 		for i := range want {

@@ -224,5 +224,6 @@ func (p *property) compare(r *rapid.T) {
 func sameMessage(a, b store.MessageRow) bool {
 	return a.Room == b.Room && a.Seq == b.Seq && a.Sender == b.Sender && a.Display == b.Display &&
 		a.ContentType == b.ContentType && string(a.Body) == string(b.Body) && a.At.Equal(b.At) &&
-		slices.Equal(a.Headers, b.Headers) && a.Expires.Equal(b.Expires) && a.MessageID == b.MessageID && a.Wants == b.Wants
+		slices.Equal(a.Headers, b.Headers) && a.Expires.Equal(b.Expires) && a.MessageID == b.MessageID &&
+		a.Wants == b.Wants && a.Device == b.Device
 }

@@ -35,9 +35,10 @@ const sqlQuick = `WITH {fence},
 		FROM {turns} WHERE imcd_rooms.id = v.room_id AND (v.lowest = 0 OR imcd_rooms.seq < v.lowest)
 		RETURNING v.lowest),
 	said AS (INSERT INTO imcd_messages
-			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants)
+			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants,
+			device)
 		SELECT v.room_id, v.seq, v.username, v.domain, v.display, v.content_type, v.body, v.at,
-			v.headers, v.expires, v.message_id, v.wants FROM {messages}),
+			v.headers, v.expires, v.message_id, v.wants, v.device FROM {messages}),
 	gone AS (DELETE FROM imcd_cursors
 		WHERE (room_id, username, domain) IN (SELECT v.room_id, v.username, v.domain FROM {gone})),
 	v AS MATERIALIZED (SELECT v.room_id, v.username, v.domain, v.seq, s.room

@@ -52,6 +52,7 @@ type messageRow struct {
 	Expires     int64  `json:"expires"` // ms; 0: never
 	MessageID   blob   `json:"message_id"`
 	Wants       int    `json:"wants"`
+	Device      string `json:"device"`
 }
 
 // messageOf returns m as a row of imcd_messages.
@@ -59,7 +60,8 @@ func messageOf(m *store.MessageRow) messageRow {
 	return messageRow{RoomID: m.Room, Seq: int64(m.Seq), Username: m.Sender.User, Domain: m.Sender.Host,
 		Display:     m.Display,
 		ContentType: blob(m.ContentType), Body: m.Body, At: m.At.UnixMilli(),
-		Headers: headerLines(m.Headers), Expires: millis(m.Expires), MessageID: blob(m.MessageID), Wants: int(m.Wants)}
+		Headers: headerLines(m.Headers), Expires: millis(m.Expires), MessageID: blob(m.MessageID), Wants: int(m.Wants),
+		Device: m.Device}
 }
 
 // headRow is what the messages of a commit change in their room.

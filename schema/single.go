@@ -20,8 +20,9 @@ const sqlSingle = `WITH {fence},
 			done = CASE WHEN $4::bigint >= 0 THEN $4::bigint ELSE done END
 		WHERE id = $1 AND seq < $2 RETURNING 1),
 	said AS (INSERT INTO imcd_messages
-			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants)
-		VALUES ($1, $2, $5, $6, $7, $8, $10, $9, $17, $18, $19, $20)),
+			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants,
+			device)
+		VALUES ($1, $2, $5, $6, $7, $8, $10, $9, $17, $18, $19, $20, $21)),
 	seen AS (INSERT INTO imcd_seen (key, shard, code, rc, reason, at)
 		VALUES ($11, $12, $13, $14, $15, $16)
 		` + sqlSeenAgain + `),
@@ -29,13 +30,13 @@ const sqlSingle = `WITH {fence},
 	SELECT {fenced} / count(*) FROM raised`
 
 func singleStatement() string {
-	const others, fence = 21, 23
+	const others, fence = 22, 24
 	return strings.NewReplacer("{fence}", fenceAt(fence), "{fenced}", fencedBy(fence),
 		"{others}", arraysFrom(others, columnsOf(progressRow{}))).Replace(sqlSingle)
 }
 
 // singleParams is how many parameters sqlSingle has.
-const singleParams = 22 + fenceParams
+const singleParams = 23 + fenceParams
 
 // ofSingle returns sqlSingle with its parameters but for those of the fence, and the answer. ok is
 // false if changes, which were checked, are anything else than sqlSingle knows.
@@ -60,7 +61,8 @@ func (q *quickStatements) ofSingle(changes []store.Change) (one quickCommit, ok 
 	args := append(make([]any, 0, singleParams), row.RoomID, row.Seq, len(m.Body), done,
 		row.Username, row.Domain, row.Display, row.ContentType.bytes(), row.At, row.Body.bytes(),
 		seen.Key.bytes(), seen.Shard, seen.Code, seen.RC, seen.Reason, seen.At,
-		row.Headers.bytes(), row.Expires, row.MessageID.bytes(), row.Wants, pq.Array(rooms), pq.Array(dones))
+		row.Headers.bytes(), row.Expires, row.MessageID.bytes(), row.Wants, row.Device,
+		pq.Array(rooms), pq.Array(dones))
 	return quickCommit{statement: q.single, rooms: 1, seen: seen, args: args}, true
 }
 

@@ -16,7 +16,8 @@ func TestSingleMessage(t *testing.T) {
 		commit(t, s, putRoomID("r", 1), putRoomID("q", 2), putMessage(2, 1, nil))
 		want := store.MessageRow{Room: 1, Seq: 5, Sender: at("alice"), Display: "é", ContentType: "x/y\x00\xff",
 			Body: allBytes(), At: epoch,
-			Headers: entityHeaders, Expires: epoch.Add(time.Minute), MessageID: "id\x00\xff", Wants: store.WantsDisplayed}
+			Headers: entityHeaders, Expires: epoch.Add(time.Minute), MessageID: "id\x00\xff", Wants: store.WantsDisplayed,
+			Device: "urn:uuid:1"}
 		for _, changes := range [][]store.Change{
 			{{Op: store.PutMessage, Message: &want}, putSeen(1, 202, epoch)},
 			{putProgress(1, 5), putMessage(1, 6, []byte("b")), putProgress(2, 1), putProgress(9, 1), putSeen(2, 200, epoch)},

@@ -15,9 +15,10 @@ const (
 			oldest = CASE WHEN imcd_rooms.pruned = imcd_rooms.seq THEN v.at ELSE imcd_rooms.oldest END
 		FROM {head_rows} WHERE imcd_rooms.id = v.room_id AND imcd_rooms.seq < v.lowest`
 	sqlInsertMessages = `INSERT INTO imcd_messages
-			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants)
+			(room_id, seq, sender_username, sender_domain, display, content_type, body, at, headers, expires, message_id, wants,
+			device)
 		SELECT v.room_id, v.seq, v.username, v.domain, v.display, v.content_type, v.body, v.at,
-			v.headers, v.expires, v.message_id, v.wants FROM {message_rows}`
+			v.headers, v.expires, v.message_id, v.wants, v.device FROM {message_rows}`
 
 	// The room's row comes first, see above.
 	sqlFreeBytes = `UPDATE imcd_rooms SET bytes = imcd_rooms.bytes - o.bytes
@@ -25,7 +26,7 @@ const (
 			FROM {key_rows} JOIN imcd_messages m ON m.room_id = v.room_id AND m.seq = v.seq GROUP BY m.room_id) o
 		WHERE imcd_rooms.id = o.room_id`
 	sqlEmptyMessages = `UPDATE imcd_messages SET display = '', content_type = '', body = '', headers = '', message_id = '',
-			wants = 0, expires = ` + deletedAt + ` FROM {key_rows}
+			wants = 0, device = '', expires = ` + deletedAt + ` FROM {key_rows}
 		WHERE imcd_messages.room_id = v.room_id AND imcd_messages.seq = v.seq`
 
 	sqlPutProgress = `UPDATE imcd_rooms SET done = v.done FROM {progress_rows} WHERE imcd_rooms.id = v.room_id`
@@ -61,7 +62,7 @@ const (
 	sqlSameSeen = `UPDATE imcd_seen SET at = v.at FROM {seen_rows} WHERE imcd_seen.key = v.key AND imcd_seen.at = v.at`
 
 	sqlMessageColumns = `SELECT seq, sender_username, sender_domain, display, content_type, body, at,
-			headers, expires, message_id, wants FROM imcd_messages `
+			headers, expires, message_id, wants, device FROM imcd_messages `
 	sqlMessages     = sqlMessageColumns + `WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
 	sqlLastMessages = sqlMessageColumns + `WHERE room_id = $1 AND seq <= $2 AND expires <> ` + deletedAt + `
 		ORDER BY seq DESC LIMIT $3`

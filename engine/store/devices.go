@@ -22,6 +22,12 @@ type DeviceRow struct {
 // MaxDevice bounds the texts of a DeviceRow, in characters; they are UTF-8 without NULs.
 const MaxDevice = 255
 
+// Place is a member of a room.
+type Place struct {
+	Room int64 // RoomRow.ID
+	User Name  // as it is stored
+}
+
 // GoneMove changes DeviceRow.GoneAt of a device of a user.
 type GoneMove struct {
 	User   Name

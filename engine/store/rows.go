@@ -77,6 +77,9 @@ type MessageRow struct {
 	// Call-ID. At most MaxMessageID bytes, any of them; may be empty.
 	MessageID string
 	Wants     Wants // receipts that the sender's client has asked for
+	// Device is what it was written on: DeviceRow.Device, or DeviceRow.Source where one device was registered. At most
+	// MaxDevice characters; empty: not known.
+	Device string
 }
 
 // DeletedTime is MessageRow.Expires of a message that was deleted: an imcd that does not know of that takes it for one

@@ -75,9 +75,10 @@ type Store interface {
 	// PutGone moves or ends what registered devices are owed. A device that is owed something else by now stays
 	// as it is.
 	PutGone(ctx context.Context, moves []GoneMove) error
-	// Backlog returns the number of the last message of a room that a device of a member is not owed, if it is owed
-	// those that were accepted at since and later: it is older, or from before the user came into the room.
-	Backlog(ctx context.Context, room int64, user Name, since time.Time) (uint64, error)
+	// Backlogs returns for each member of places, in their order, the number of the last message of the room that a device
+	// is not owed, if it is owed those that were accepted at since and later: it is older, or from before the user came
+	// into the room.
+	Backlogs(ctx context.Context, places []Place, since time.Time) ([]uint64, error)
 	// Acts returns the last acts in a room, limit at most, oldest first.
 	Acts(ctx context.Context, room Name, limit int) ([]ActRow, error)
 	// Prune deletes messages over the limits, oldest first, and returns how

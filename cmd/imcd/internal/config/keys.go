@@ -215,6 +215,8 @@ func deliveryKeys() []key {
 		durationKey("device_keep", "a device that was not heard of for so long is forgotten", time.Minute,
 			100*365*24*time.Hour,
 			func(r *raw) *time.Duration { return &r.Engine.DeviceKeep }),
+		boolKey("own_devices", "1: what a user writes on one device comes to the user's others as well",
+			func(r *raw) *bool { return &r.Engine.OwnDevices }),
 	}
 }
 
