@@ -53,7 +53,8 @@ const (
 		(SELECT s.id, v.username, v.domain FROM {member_rows} JOIN imcd_rooms s ON s.room = v.room)`
 	sqlDropJoinsOfIDs = `DELETE FROM imcd_joins WHERE room_id {of_ids}`
 	// seq is a time here.
-	sqlBacklogs = `SELECT v.room_id, v.username, v.domain, COALESCE((SELECT m.seq FROM imcd_messages m WHERE m.room_id = v.room_id AND m.at < v.seq
+	sqlBacklogs = `SELECT v.room_id, v.username, v.domain,
+		COALESCE((SELECT m.seq FROM imcd_messages m WHERE m.room_id = v.room_id AND m.at < v.seq
 			ORDER BY m.seq DESC LIMIT 1), 0),
 		COALESCE((SELECT j.seq FROM imcd_joins j WHERE j.room_id = v.room_id AND j.username = v.username
 			AND j.domain = v.domain), 0) FROM {cursor_rows}`
