@@ -30,12 +30,15 @@ func runCreate(c *call) *refusal {
 	case c.room.private:
 		return refuseExists("Room exists and is private", "exists_private", nil)
 	}
+	if r := c.checkKey(); r != nil {
+		return r
+	}
 	return c.join()
 }
 
 func runJoin(c *call) *refusal {
 	switch {
-	case c.room == nil && !c.shard.engine.cfg.CreateOnJoin:
+	case c.room == nil && (!c.shard.engine.cfg.CreateOnJoin || len(c.req.args) > 1):
 		return refuseNoRoom()
 	case c.room == nil:
 		return c.open(false)
@@ -50,6 +53,9 @@ func runJoin(c *call) *refusal {
 			c.tell(m.name(), "join_attempt", vars{"uri": c.req.from.URI()})
 		}
 		return forbid("Room is private", "by_invitation")
+	}
+	if r := c.checkKey(); r != nil {
+		return r
 	}
 	return c.join()
 }

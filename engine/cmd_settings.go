@@ -47,7 +47,11 @@ func runSet(c *call) *refusal {
 	case len(c.req.args) != 2:
 		return refuseArguments(row.name + " takes one value: " + row.values)
 	}
-	return c.set(row, strings.ToLower(c.req.args[1]))
+	value := c.req.args[1]
+	if !row.secret {
+		value = strings.ToLower(value)
+	}
+	return c.set(row, value)
 }
 
 // set changes a setting of the room, and informs the members.
@@ -79,7 +83,7 @@ func (c *call) set(row *roomSetting, value string) *refusal {
 
 // change gives a setting another value, and reports whether it had another one.
 func (c *call) change(row *roomSetting, value string) (bool, *refusal) {
-	if equalFold(value, wordDefault) || row.most > 0 && equalFold(value, wordOff) {
+	if equalFold(value, wordDefault) || (row.most > 0 || row.secret) && equalFold(value, wordOff) {
 		value = ""
 	}
 	if row.most > 0 {
@@ -90,6 +94,12 @@ func (c *call) change(row *roomSetting, value string) (bool, *refusal) {
 	}
 	if row.name == settingPrivate {
 		return c.changePrivate(value)
+	}
+	if row.secret && value != "" {
+		if err := checkKey(value); err != nil {
+			return false, refuseArguments(row.name + ": " + err.Error())
+		}
+		value = c.req.proof.hash // see usesKeyFirst
 	}
 	if value != "" {
 		var read settings

@@ -4,7 +4,7 @@ package engine
 func commandTable() []*command {
 	return []*command{
 		{[]string{"create"}, "[room] [private]", "make a room", -30, 0, 2, 0, 0, needNobody, runCreate},
-		{[]string{"join"}, "[room]", "enter a room", -40, 0, 1, 0, 0, needNobody, runJoin},
+		{[]string{"join"}, "[room] [key]", "enter a room", -40, 0, 2, 0, 0, needNobody, runJoin},
 		{[]string{"invite"}, "user [room]", "ask somebody in", -50, 1, 2, 1, 0, needInviter, runInvite},
 		{[]string{"add"}, "user [room]", "bring somebody in at once", -50, 1, 2, 1, 0, needInviter, runAdd},
 		{[]string{"accept"}, "[room]", "follow an invitation", -60, 0, 1, 0, 0, needInvited, runAccept},

@@ -34,7 +34,8 @@ type Engine struct {
 	lister    *lister
 	others    Others  // set by Beside; nil: there is no fleet
 	loader    *loader // for members that lag
-	reads     *reads  // for users who ask to see messages
+	keys      *keys
+	reads     *reads // for users who ask to see messages
 	credits   *credits
 	senders   *senders
 	speakers  *speakers

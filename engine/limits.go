@@ -14,6 +14,7 @@ var limitTexts = map[string]struct{ reason, notice string }{
 	limitSenderCommands: {"Too many commands from you", "many_commands"},
 	limitRoomMessages:   {"Too many messages in this room", "room_too_fast"},
 	limitRoomJoins:      {"Too many joins in this room", "room_joins"},
+	limitKeys:           {"Too many wrong keys from you", "many_commands"},
 	limitQuestions:      {"Too many questions from you", "many_commands"},
 }
 

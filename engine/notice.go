@@ -152,6 +152,8 @@ var defaultNotices = map[string]string{
 	"you_warned":      "*** {by} warns you in room {room}: {why}",
 	"warned":          "*** {user} was warned.",
 	"owner_moderated": "*** {user} owns room {room}, and cannot be moderated.",
+	"need_key":        "*** Room {room} has a key: send {cmd}join {room} KEY.",
+	"wrong_key":       "*** That is not the key of room {room}.",
 	"deleted":         "*** {by} has deleted message {n}, of {user}, {time} UTC.",
 	"deleted_own":     "*** {user} has taken message {n} back, {time} UTC.",
 	"delete_late":     "*** Message {n} is too old: you can delete what you wrote for {time}.",

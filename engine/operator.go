@@ -94,13 +94,21 @@ func (e *Engine) execute(ctx context.Context, req *request) error {
 	err := req.outcome(ctx)
 	line := e.log.Info().Err(err).Str("action", req.kind()).Str("room", req.room.Key())
 	if len(req.args) > 0 {
-		line = line.Str("args", clip(strings.Join(req.args, " ")))
+		line = line.Str("args", clip(strings.Join(req.shownArgs(), " ")))
 	}
 	if !req.from.IsZero() {
 		line = line.Str("for", req.from.Key())
 	}
 	line.Msg("operator") // an audit of roles; never the text of messages
 	return err
+}
+
+// shownArgs are the arguments without a value that nobody may see.
+func (req *request) shownArgs() []string {
+	if row := findSetting(req.args[0]); req.cmd != nil && req.cmd.is("set") && row != nil && row.secret {
+		return req.args[:1]
+	}
+	return req.args
 }
 
 // CreateRoom makes a room. The owner, a SIP URI, becomes its first member and is

@@ -87,4 +87,6 @@ const (
 	limitRoomJoins      = "rate_room_joins"
 	// limitQuestions is no key: the limit is questionRate.
 	limitQuestions = "questions"
+	// limitKeys is no key either: the limit is wrongKeys.
+	limitKeys = "wrong_keys"
 )

@@ -36,6 +36,7 @@ type request struct {
 	seq     uint64            // number of the message; 0 until it has one, and for commands
 	seen    *seenRequest      // how repetitions find it; nil if they cannot
 	found   *store.MessageRow // of #delete: the message as it is stored; zero: there is none; nil: it was not read yet
+	proof   *keyProof         // of #join and #set key; nil: it was not looked at yet
 	native  *nativeAsk        // set if it is no MESSAGE: its client knows rooms as group chats
 	order   *order            // set if it comes from an operator, and not by SIP
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"strings"
 	"time"
 
@@ -140,6 +141,7 @@ type room struct {
 	loads     map[uint64][]*member // members that wait for messages after a number
 	open      []*openReceipt       // messages whose senders will get receipts, oldest first
 	newcomers []newcomer           // the last that joined
+	keyProof  [sha256.Size]byte    // of the key that somebody has had, see proofOf
 	deleted   []uint64             // numbers of messages that were deleted, the last ones
 	places    places               // of members that have more places than the cursor; may be nil
 

@@ -18,10 +18,11 @@ const (
 )
 
 // senderMeters count the requests of one user to all rooms.
-type senderMeters struct{ messages, commands, questions meter }
+type senderMeters struct{ messages, commands, questions, keys meter }
 
 func (m *senderMeters) idle(now time.Time) bool {
-	return !m.messages.empty.After(now) && !m.commands.empty.After(now) && !m.questions.empty.After(now)
+	return !m.messages.empty.After(now) && !m.commands.empty.After(now) && !m.questions.empty.After(now) &&
+		!m.keys.empty.After(now)
 }
 
 // senders counts by sender. Shards share it, as a sender writes to rooms of many shards.

@@ -18,6 +18,7 @@ type settings struct {
 	stored map[string]string // values as they are stored, by name; those that this imcd does not know, too
 
 	title, topic string
+	key          string // its hash; empty: there is none
 	joins        string // a value of Config.JoinNotices; empty: not set
 	limit        setNumber
 	history      setNumber

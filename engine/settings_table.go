@@ -15,6 +15,7 @@ type roomSetting struct {
 	values string // as help shows them
 	help   string // one line
 	admins bool   // admins may change it, too
+	secret bool   // it is stored as a hash, and only whether it is set is shown
 	most   int    // the value is a text of so many characters at most; 0: it is a word
 	// fill reads a value, as somebody has set it or as it is stored, into s. nil: a flag that the module
 	// knows, see private.
@@ -39,6 +40,9 @@ var settingsTable = []*roomSetting{
 	{name: "private", values: "on|off",
 		help: "who has no invitation cannot join, and does not see the room",
 		show: func(r *room, _ *Config) string { return showSwitch(r.private) }},
+	{name: settingKeyName, values: "word|off", secret: true, fill: fillKey,
+		help: "who is not invited joins by #join room key",
+		show: func(r *room, _ *Config) string { return showSwitch(r.settings != nil && r.settings.key != "") }},
 	{name: "invite", values: "admins|members", fill: fillInvite,
 		help: "who may invite and add users", show: showInvite},
 	{name: "moderated", values: "on|off", admins: true, fill: fillModerated,

@@ -26,11 +26,15 @@ func all(text string) []string {
 func TestWhoMaySet(t *testing.T) {
 	h := newTrio(t, nil)
 	admin, owner := []string{"carol<r: *** Only an owner or admin of"}, []string{"carol<r: *** Only an owner of"}
-	values := map[string]string{"title": "Roses", "topic": "Roses, and more.", "private": "on", "invite": "members",
+	values := map[string]string{"title": "Roses", "topic": "Roses, and more.", "private": "on", "key": "Rosebud", "invite": "members",
 		"moderated": "on", "limit": "7", "history": "3", "keep": "7d", "joins": "counted", "typing": "off", "receipts": "off"}
 	for _, row := range settingsTable {
 		value := values[row.name]
-		heard := "*** alice has set " + row.name + " to " + value + "."
+		shown := value
+		if row.secret {
+			shown = "on"
+		}
+		heard := "*** alice has set " + row.name + " to " + shown + "."
 		if row.name == "topic" {
 			heard = "*** alice has set the topic: " + value
 		}
@@ -45,14 +49,14 @@ func TestWhoMaySet(t *testing.T) {
 		}
 		runSteps(t, h, []step{
 			{"alice", "r", "#SET " + strings.ToUpper(row.name) + " " + value, 200, 1, all(heard)},
-			{"alice", "r", "#set " + row.name + " " + value, 200, 1, []string{"alice<r: *** " + row.name + ": " + value}},
-			{"carol", "r", "#set " + row.name, 200, 1, []string{"carol<r: *** " + row.name + ": " + value}},
+			{"alice", "r", "#set " + row.name + " " + value, 200, 1, []string{"alice<r: *** " + row.name + ": " + shown}},
+			{"carol", "r", "#set " + row.name, 200, 1, []string{"carol<r: *** " + row.name + ": " + shown}},
 			{"dora", "r", "#set " + row.name, 403, -162, []string{"dora<r: *** You are not in"}},
 		})
 	}
 	listed := h.say("carol", "r", "#set")
 	h.want(listed, 200, 1)
-	h.wantHeard("carol<r: Settings of r (#help set explains them):\ntitle: Roses\ntopic: Roses, and more.\nprivate: on\n" +
+	h.wantHeard("carol<r: Settings of r (#help set explains them):\ntitle: Roses\ntopic: Roses, and more.\nprivate: on\nkey: on\n" +
 		"invite: members\nmoderated: on\nlimit: 7\nhistory: 3\nkeep: 7d\njoins: counted\ntyping: off\nreceipts: off")
 	if rows := h.store.copy().sets; len(rows) != len(settingsTable)-1 {
 		t.Errorf("stored are %v", rows)
@@ -62,7 +66,7 @@ func TestWhoMaySet(t *testing.T) {
 	}
 	h.heard()
 	h.say("carol", "r", "#set")
-	h.wantHeard("title: off\ntopic: off\nprivate: off\ninvite: admins\nmoderated: off\nlimit: off\nhistory: off\n" +
+	h.wantHeard("title: off\ntopic: off\nprivate: off\nkey: off\ninvite: admins\nmoderated: off\nlimit: off\nhistory: off\n" +
 		"keep: 30d\njoins: all\ntyping: on\nreceipts: on")
 	if rows := h.store.copy().sets; len(rows) != 0 {
 		t.Errorf("stored are %v", rows)

@@ -46,7 +46,7 @@ func (s *shard) evaluate(req *request) {
 		return
 	}
 	c := &call{shard: s, req: req, room: s.rooms[req.roomKey()]}
-	if c.readsFirst() {
+	if c.readsFirst() || c.usesKeyFirst() {
 		return
 	}
 	refused := c.run()

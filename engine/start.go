@@ -67,7 +67,7 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	e.reports.devices, e.reports.back, e.reports.replaced = e.devices, e.comebacks.add, e.replaced
 	e.reports.several = e.locator.ask
 	e.committer = newCommitter(store, cfg, log, e.metrics)
-	e.lister = newLister(e)
+	e.lister, e.keys = newLister(e), newKeys()
 	e.loader, e.reads = newLoader(store, &e.held, log), newReads(newLoader(store, &e.held, log))
 	for i := range 1 << cfg.HashSize {
 		e.shards = append(e.shards, newShard(e, i))
@@ -100,6 +100,7 @@ func (e *Engine) Start(ctx context.Context, fleet store.Fleet) error {
 	for range loaders {
 		e.loop("loader", func() { e.loader.run(run) })
 	}
+	e.loop("keys", func() { e.keys.run(run) })
 	e.loop("reads", func() { e.reads.run(run) })
 	for _, s := range e.shards {
 		e.loop("shard "+strconv.Itoa(s.index), func() { s.run(run) })
