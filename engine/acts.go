@@ -28,7 +28,7 @@ const (
 // acted keeps what the sender has done. who is a URI or a pattern, and may be empty.
 func (c *call) acted(act, who string, until time.Time, why string) {
 	by := ""
-	if !c.service() {
+	if !c.service() && !c.req.from.IsZero() {
 		by = c.req.from.URI()
 	}
 	c.changes = append(c.changes, store.Change{Op: store.PutAct, Act: &store.ActRow{ID: newRoomID(), Room: c.room.name,

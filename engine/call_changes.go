@@ -65,16 +65,19 @@ func (c *call) create(private bool) *refusal {
 	return nil
 }
 
-// destroy ends the room and informs its members.
-func (c *call) destroy() {
+// destroy ends the room and informs its members of who does so.
+func (c *call) destroy() { c.end("destroyed") }
+
+// end ends the room and informs its members by a notice.
+func (c *call) end(notice string) {
 	c.acted(actDestroy, "", time.Time{}, "")
 	for _, m := range c.room.order {
 		if !m.invited() {
-			c.tellParted(m.name(), "destroyed")
+			c.tellParted(m.name(), notice)
 		}
 	}
 	if c.outside() {
-		c.answer("destroyed", nil)
+		c.answer(notice, nil)
 	}
 	c.shard.removeRoom(c.room)
 	c.shard.delivery.discard(c.room)

@@ -86,7 +86,7 @@ func (c *call) relay() *refusal {
 		c.putRoom()
 		c.room.stored = true
 	}
-	c.room.seq, c.req.seq = row.Seq, row.Seq
+	c.room.seq, c.req.seq, c.room.spoken = row.Seq, row.Seq, row.At
 	c.changes = append(c.changes, store.Change{Op: store.PutMessage, Message: row})
 	key := sender.Key()
 	if line := c.shard.engine.composeLine(c.room, row); line != nil {

@@ -99,6 +99,9 @@ func (c *call) change(row *roomSetting, value string) (bool, *refusal) {
 		if err := checkKey(value); err != nil {
 			return false, refuseArguments(row.name + ": " + err.Error())
 		}
+		if c.req.proof == nil || !c.req.proof.right {
+			return false, refuseUnavailable("The key cannot be kept")
+		}
 		value = c.req.proof.hash // see usesKeyFirst
 	}
 	if value != "" {
@@ -113,6 +116,9 @@ func (c *call) change(row *roomSetting, value string) (bool, *refusal) {
 	}
 	if value == c.room.settings.value(row.name) {
 		return false, nil
+	}
+	if row.name == "idle" {
+		c.room.spoken = c.shard.now // the time begins again
 	}
 	c.room.settings = c.room.settings.with(row.name, value)
 	c.putSetting(row.name, "", value)

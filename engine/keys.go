@@ -66,6 +66,7 @@ func (c *call) usesKeyFirst() bool {
 	if req.cmd == nil || req.proof != nil || c.room == nil {
 		return false
 	}
+	c.me = c.room.get(req.fromKey())
 	switch {
 	case req.cmd.is("join") && len(req.args) > 1 && c.needsKey():
 		return c.compareKey(req.args[1])

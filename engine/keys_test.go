@@ -14,7 +14,7 @@ func TestKey(t *testing.T) {
 	runSteps(t, h, []step{
 		{"bob", "r", "#set key Rosebud", 403, -162, []string{"bob<r: *** Only an owner of"}},
 		{"dora", "r", "#join r Rosebud", 400, -40, []string{"dora<r: *** The room has no key. Usage: #join [room] [key]"}},
-		{"dora", "r", "#join none Rosebud", 404, -41, []string{"dora<none: *** There is no room none"}},
+		{"dora", "r", "#join none Rosebud", 404, -41, []string{"dora<r: *** There is no room none"}},
 		{"alice", "r", "#set key on", 400, -160, []string{"alice<r: *** key: give the word that is to be the key."}},
 		{"alice", "r", "#set key two words", 400, -160, []string{"alice<r: *** key takes one value: word|off. Usage"}},
 		{"alice", "r", "#set key " + strings.Repeat("x", 73), 400, -160,

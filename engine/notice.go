@@ -152,6 +152,8 @@ var defaultNotices = map[string]string{
 	"you_warned":      "*** {by} warns you in room {room}: {why}",
 	"warned":          "*** {user} was warned.",
 	"owner_moderated": "*** {user} owns room {room}, and cannot be moderated.",
+	"idle_warned":     "*** Nothing is said in room {room} any more. It ends {time} UTC unless somebody writes.",
+	"idle_ended":      "*** Room {room} has ended: nothing was said there for a long time.",
 	"need_key":        "*** Room {room} has a key: send {cmd}join {room} KEY.",
 	"wrong_key":       "*** That is not the key of room {room}.",
 	"deleted":         "*** {by} has deleted message {n}, of {user}, {time} UTC.",

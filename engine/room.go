@@ -152,6 +152,7 @@ type room struct {
 
 	counted     []string     // keys of the owners that the ledger has counted
 	auto        *autoReplies // nil: nobody has written
+	spoken      time.Time    // when something was said last; zero: not since the room was loaded
 	said, joins meter        // of rate_room_messages and rate_room_joins
 	typists     typists      // may be nil
 	moves       *moves       // nil: the room was always small

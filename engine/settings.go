@@ -25,8 +25,9 @@ type settings struct {
 	keep         setTerm
 	typing       setSwitch
 	receipts     setSwitch
-	invite       bool // members may invite and add
-	moderated    bool // only who has a voice may write
+	invite       bool          // members may invite and add
+	idle         time.Duration // the room ends after so long without a message; 0: it does not
+	moderated    bool          // only who has a voice may write
 }
 
 // setNumber is a number that may not be set; 0 may mean that there is no limit.

@@ -56,6 +56,8 @@ var settingsTable = []*roomSetting{
 		show: func(r *room, cfg *Config) string { return showNumber(r.settings.historyOnJoin(cfg)) }},
 	{name: store.SettingKeep, values: "1h ... 366d|off", fill: fillKeep, bound: boundKeep,
 		help: "how long messages are kept", show: showKeep},
+	{name: "idle", values: "1d ... 366d|off", fill: fillIdle, show: showIdle,
+		help: "the room ends after so long without a message; its owners hear of it before"},
 	{name: "joins", values: "all|counted|off", fill: fillJoins,
 		help: "notices of who joins and leaves: one each, put together in rooms of more than 50, or none",
 		show: func(r *room, cfg *Config) string { return r.settings.joinNotices(cfg) }},

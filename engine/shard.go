@@ -15,6 +15,7 @@ type shard struct {
 	inbox    *inbox
 	round    atomic.Int64 // when its last round began, in ns of Unix time; 0: it does not run yet
 	delivery *delivery    // of messages in its rooms
+	idle     idleRooms    // those that end by themselves
 	groups   *groups      // its rooms as group chats of clients
 
 	rooms map[string]*room // by key

@@ -29,6 +29,7 @@ func (s *shard) run(ctx context.Context) {
 			}
 			s.delivery.tick()
 			s.groups.tick()
+			s.idle.tick()
 			s.giveUpParked()
 		case <-s.delivery.freshTimer.C:
 		case <-s.delivery.flushTimer.C:

@@ -257,7 +257,7 @@ func newShard(e *Engine, index int) *shard {
 		most: seenTotal / (1 << e.cfg.HashSize), window: e.cfg.DuplicateWindow,
 		known: make(map[seenKey]*seenRequest)}
 	s.delivery = newDelivery(e, index, s, s.inbox, s.rooms, s.stale)
-	s.groups = newGroups(s)
+	s.groups, s.idle = newGroups(s), idleRooms{shard: s}
 	return s
 }
 
