@@ -36,7 +36,8 @@ func TestIdle(t *testing.T) {
 			ends         bool
 		}{
 			{"not yet", 9 * day, 0, nil, false}, // messages of half a day are not noted
-			{"warned", 9*day + day/2 + time.Hour, 0, []string{"alice<r: *** Nothing is said in room r any more. It ends "}, false},
+			{"warned", 9*day + day/2 + time.Hour, 0,
+				[]string{"alice<r: *** Nothing is said in room r any more. It ends "}, false},
 			{"was warned", 12 * day, day - time.Hour, nil, false},
 			{"too short", 20 * day, 0, []string{"alice<r: *** Nothing is said"}, false}, // imcd was away
 			{"ends", 10*day + day/2, day, all("*** Room r has ended: nothing was said there for a long time."), true},

@@ -26,8 +26,9 @@ func all(text string) []string {
 func TestWhoMaySet(t *testing.T) {
 	h := newTrio(t, nil)
 	admin, owner := []string{"carol<r: *** Only an owner or admin of"}, []string{"carol<r: *** Only an owner of"}
-	values := map[string]string{"title": "Roses", "topic": "Roses, and more.", "private": "on", "key": "Rosebud", "invite": "members",
-		"moderated": "on", "limit": "7", "history": "3", "keep": "7d", "idle": "90d", "joins": "counted", "typing": "off", "receipts": "off"}
+	values := map[string]string{"title": "Roses", "topic": "Roses, and more.", "private": "on", "key": "Rosebud",
+		"invite": "members", "moderated": "on", "limit": "7", "history": "3", "keep": "7d", "idle": "90d",
+		"joins": "counted", "typing": "off", "receipts": "off"}
 	for _, row := range settingsTable {
 		value := values[row.name]
 		shown := value
@@ -56,8 +57,9 @@ func TestWhoMaySet(t *testing.T) {
 	}
 	listed := h.say("carol", "r", "#set")
 	h.want(listed, 200, 1)
-	h.wantHeard("carol<r: Settings of r (#help set explains them):\ntitle: Roses\ntopic: Roses, and more.\nprivate: on\nkey: on\n" +
-		"invite: members\nmoderated: on\nlimit: 7\nhistory: 3\nkeep: 7d\nidle: 90d\njoins: counted\ntyping: off\nreceipts: off")
+	h.wantHeard("carol<r: Settings of r (#help set explains them):\ntitle: Roses\ntopic: Roses, and more.\nprivate: on\n" +
+		"key: on\ninvite: members\nmoderated: on\nlimit: 7\nhistory: 3\nkeep: 7d\nidle: 90d\njoins: counted\n" +
+		"typing: off\nreceipts: off")
 	if rows := h.store.copy().sets; len(rows) != len(settingsTable)-1 {
 		t.Errorf("stored are %v", rows)
 	}
@@ -66,8 +68,8 @@ func TestWhoMaySet(t *testing.T) {
 	}
 	h.heard()
 	h.say("carol", "r", "#set")
-	h.wantHeard("title: off\ntopic: off\nprivate: off\nkey: off\ninvite: admins\nmoderated: off\nlimit: off\nhistory: off\n" +
-		"keep: 30d\nidle: off\njoins: all\ntyping: on\nreceipts: on")
+	h.wantHeard("title: off\ntopic: off\nprivate: off\nkey: off\ninvite: admins\nmoderated: off\nlimit: off\n" +
+		"history: off\nkeep: 30d\nidle: off\njoins: all\ntyping: on\nreceipts: on")
 	if rows := h.store.copy().sets; len(rows) != 0 {
 		t.Errorf("stored are %v", rows)
 	}
