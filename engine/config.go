@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"imcd/evapi"
 )
 
@@ -43,6 +45,7 @@ type Config struct {
 	JoinNotices    string            // join_notices: who joins and leaves: JoinsAll, JoinsCounted or JoinsOff
 	JoinWindow     time.Duration     // join_window: JoinsCounted: a larger room gets one notice in so long at most
 	DeleteWithin   time.Duration     // delete_within: how long senders can delete a message; 0: only admins can
+	KeyCost        int               // no key: the cost of a hash of #set key, as bcrypt has it
 	KeepOrigins    bool              // no key: the source of copies is kept for the Relay (Origin)
 	Notices        map[string]string // notices: templates by name that replace DefaultNotices
 	ListBytes      int               // list_bytes: longest body of one part of a list
@@ -128,6 +131,7 @@ func DefaultConfig() Config {
 		JoinNotices:    JoinsCounted,
 		JoinWindow:     5 * time.Second,
 		DeleteWithin:   time.Hour,
+		KeyCost:        bcrypt.DefaultCost,
 		ListBytes:      1200,
 		Receipts:       ReceiptsSender,
 		ReceiptMembers: 50,
@@ -181,6 +185,7 @@ func (c Config) Validate() error {
 		{"max_rooms_per_user", c.MaxRooms, 0, 1 << 30},
 		{"receipt_members", c.ReceiptMembers, 0, 1000},
 		{"mailbox_size", c.MailboxSize, 1, 1 << 20},
+		{"KeyCost", c.KeyCost, bcrypt.MinCost, bcrypt.MaxCost},
 		{"commit_queue", c.CommitQueue, 1, 1 << 20},
 		{"max_outstanding", c.MaxOutstanding, 1, 1 << 20},
 		{"max_burst", c.MaxBurst, 0, 1 << 20},

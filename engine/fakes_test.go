@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+	"golang.org/x/crypto/bcrypt"
 	"pgregory.net/rapid"
 
 	"imcd/evapi"
@@ -236,6 +237,7 @@ func startHouse(t tester, kept *memStore, change func(*Config)) *house {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.HashSize = 2
+	cfg.KeyCost = bcrypt.MinCost // the race detector makes it slow
 	cfg.JoinNotices = JoinsAll // what is collected else is not quiet
 	if change != nil {
 		change(&cfg)

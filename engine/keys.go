@@ -108,7 +108,7 @@ func (c *call) compareKey(key string) bool {
 }
 
 func (c *call) hashKey(key string) bool {
-	was := ""
+	was, cost := "", c.shard.engine.cfg.KeyCost
 	if c.room.settings != nil {
 		was = c.room.settings.key
 	}
@@ -119,7 +119,7 @@ func (c *call) hashKey(key string) bool {
 		if was != "" && bcrypt.CompareHashAndPassword([]byte(was), []byte(key)) == nil {
 			return keyProof{was, true} // the room has it already
 		}
-		hash, err := bcrypt.GenerateFromPassword([]byte(key), bcrypt.DefaultCost)
+		hash, err := bcrypt.GenerateFromPassword([]byte(key), cost)
 		return keyProof{string(hash), err == nil}
 	}, func(keyProof) {})
 }

@@ -2,7 +2,9 @@ package kamailiocfg_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -220,6 +222,9 @@ var newSecret = regexp.MustCompile(`(?m)put +(#!define IMC_SECRET "([^"]+)") +in
 // withImcd does what "Moving from imc.so" says and runs use.
 func (m *migration) withImcd(t *testing.T, use func(*evapitest.Kamailio, *imcdtest.Imcd)) {
 	t.Helper()
+	if err := os.Remove(m.file("imcd.yaml")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
 	m.tool(t, "imcctl", "import-cfg", m.file("kamailio.cfg"), "-o", m.file("imcd.yaml"))
 	made, err := os.ReadFile(m.file("imcd.yaml"))
 	if err != nil {
@@ -283,6 +288,7 @@ func TestMigration(t *testing.T) {
 		expect(t, say(t, dave, "sip:chat-1@chat.test", "/join"), 200)
 		expect(t, say(t, m.bob, "sip:chat-1@chat.test", "/destroy"), 403)
 		expect(t, say(t, m.alice, "sip:chat-1@chat.test", "/remove bob"), 200)
+		m.useExtras(t, i)
 	})
 	m.withModule(t, func(k *evapitest.Kamailio) {
 		dave := kit.Registered(t, k, evapitest.UAConfig{User: "dave", Domain: "chat.test"})
@@ -290,4 +296,40 @@ func TestMigration(t *testing.T) {
 		hears(t, dave, m.alice, "it is the same room")
 		expect(t, say(t, m.bob, "sip:chat-1@chat.test", "may I?"), 403)
 	})
+	m.withImcd(t, func(k *evapitest.Kamailio, i *imcdtest.Imcd) {
+		shown := strings.Join(strings.Fields(m.tool(t, "imcctl", "--rpc", i.RPCAddr(), "set", "chat-1@chat.test")), " ")
+		for name, value := range extras {
+			if name == "key" {
+				value = "on"
+			}
+			if !strings.Contains(shown, name+" "+value) {
+				t.Errorf("after the module, %s is not %s any more:\n%s", name, value, shown)
+			}
+		}
+		dave := kit.Registered(t, k, evapitest.UAConfig{User: "dave", Domain: "chat.test"})
+		expect(t, say(t, dave, "sip:chat-1@chat.test", "I am muted"), 403)
+		expect(t, say(t, m.bob, "sip:chat-1@chat.test", "/join chat-1 Rosebud"), 403) // banned
+		text := m.tool(t, "imcctl", "--rpc", i.RPCAddr(), "history", "chat-1@chat.test")
+		if strings.Contains(text, "in imcd") {
+			t.Errorf("a deleted message is there again: %s", text)
+		}
+	})
+}
+
+// extras are settings that the module does not know.
+var extras = map[string]string{"title": "Garden", "topic": "Roses", "key": "Rosebud", "invite": "members", "limit": "9",
+	"history": "3", "keep": "7d", "idle": "90d", "joins": "off", "typing": "off", "receipts": "off"}
+
+// useExtras uses what imcd has and the module has not.
+func (m *migration) useExtras(t *testing.T, i *imcdtest.Imcd) {
+	t.Helper()
+	ask := func(args ...string) { m.tool(t, "imcctl", append([]string{"--rpc", i.RPCAddr()}, args...)...) }
+	for name, value := range extras {
+		ask("set", "chat-1@chat.test", name, value)
+	}
+	ask("delete", "chat-1@chat.test", "1")
+	ask("moderate", "chat-1@chat.test", "mute", "dave")
+	ask("moderate", "chat-1@chat.test", "ban", "bob")
+	ask("moderate", "chat-1@chat.test", "voice", "alice")
+	ask("moderate", "chat-1@chat.test", "warn", "dave", "quiet")
 }
