@@ -117,11 +117,11 @@ func (c *call) change(row *roomSetting, value string) (bool, *refusal) {
 	if value == c.room.settings.value(row.name) {
 		return false, nil
 	}
-	if row.name == "idle" {
-		c.room.spoken = c.shard.now // the time begins again
-	}
 	c.room.settings = c.room.settings.with(row.name, value)
 	c.putSetting(row.name, "", value)
+	if row.name == "idle" {
+		c.beginIdle()
+	}
 	return true, nil
 }
 

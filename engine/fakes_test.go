@@ -238,7 +238,7 @@ func startHouse(t tester, kept *memStore, change func(*Config)) *house {
 	cfg := DefaultConfig()
 	cfg.HashSize = 2
 	cfg.KeyCost = bcrypt.MinCost // the race detector makes it slow
-	cfg.JoinNotices = JoinsAll // what is collected else is not quiet
+	cfg.JoinNotices = JoinsAll   // what is collected else is not quiet
 	if change != nil {
 		change(&cfg)
 	}

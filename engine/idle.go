@@ -74,6 +74,17 @@ func (c *call) noteIdle(said, warned time.Time) {
 	c.putSetting(settingIdleSince, "", value)
 }
 
+// beginIdle lets the time of a room begin again whose setting was changed.
+func (c *call) beginIdle() {
+	c.room.spoken = c.shard.now
+	if s := c.room.settings; s != nil && s.idle > 0 {
+		c.noteIdle(c.shard.now, time.Time{})
+	} else if s.value(settingIdleSince) != "" {
+		c.room.settings = s.with(settingIdleSince, "")
+		c.putSetting(settingIdleSince, "", "")
+	}
+}
+
 // idleSince is what noteIdle has stored; zero: nothing.
 func (r *room) idleSince() (said, warned time.Time) {
 	var at, since int64
