@@ -61,6 +61,7 @@ type groupDevice struct {
 	gruu   string
 	known  bool          // it has the room
 	leaves bool          // it is to be put out
+	alien  bool          // its user was never seen in the room: the device says that it has it
 	full   bool          // it is to hear the whole state
 	news   []byte        // a change that it is to hear of; nil: none
 	dialog *evapi.Dialog // of the INVITE; nil: none is known
@@ -104,9 +105,15 @@ func (g *groups) invite(gr *group, m *member) {
 	native, _ := g.shard.engine.natives.of(m.key)
 	for _, gruu := range native {
 		d := gr.device(m.key, gruu)
-		d.leaves = false
+		d.stays()
 		g.do(d)
 	}
+}
+
+// stays notes that a device is of a member. One that was to leave has missed what happened meanwhile.
+func (d *groupDevice) stays() {
+	d.full = d.full || d.leaves
+	d.leaves, d.alien = false, false
 }
 
 // device is a device of a user in a group; it is made if there is none.
@@ -257,7 +264,7 @@ func (g *groups) wants(r *room, user, gruu string) {
 	g.shard.engine.natives.learn(user, gruu)
 	d := gr.device(user, gruu)
 	g.know(d)
-	d.leaves, d.away, d.full, d.news = false, false, true, nil
+	d.leaves, d.alien, d.away, d.full, d.news = false, false, false, true, nil
 	g.do(d)
 	g.changed(gr)
 }
@@ -279,7 +286,8 @@ func (g *groups) registered(user, gruu string, elsewhere bool) {
 			continue
 		}
 		d := g.of(r).device(user, gruu)
-		d.away, d.leaves = false, false
+		d.away = false
+		d.stays()
 		d.full = d.full || elsewhere && d.known
 		g.do(d)
 	}
@@ -301,7 +309,8 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 		}
 		gr := g.of(r)
 		d := gr.device(user, gruu)
-		d.away, d.leaves = false, false
+		d.away = false
+		d.stays()
 		if l, ok := has[r.key]; ok {
 			g.know(d)
 			d.full = d.full || l.version != gr.version
@@ -325,7 +334,10 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 			gr = &group{name: l.name, title: l.name.User, devices: make(map[string]*groupDevice)}
 			g.byRoom[key] = gr
 		}
-		d := gr.device(user, gruu)
+		if gr.devices[gruu] == nil {
+			gr.device(user, gruu).alien = true
+		}
+		d := gr.devices[gruu]
 		d.known, d.away, d.dialog = true, false, nil
 		g.putOut(d)
 	}

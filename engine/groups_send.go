@@ -59,15 +59,19 @@ func (g *groups) newID() string {
 	return g.shard.delivery.prefix + e.groupID + strconv.FormatUint(g.serial, 36)
 }
 
-// contentOf is the request of a method from a group.
-func (gr *group) contentOf(method string, document []byte) evapi.Content {
+// contentOf is the request of a method from the group of a device.
+func (d *groupDevice) contentOf(method string, document []byte) evapi.Content {
+	gr, title := d.group, d.group.title
+	if d.alien {
+		title = gr.name.User // whoever is not in the room does not learn its title
+	}
 	c := evapi.Content{Method: method, From: "<" + gr.name.URI() + ">"}
 	contact := "<" + gr.name.URI() + ">;isfocus"
 	switch sip.RequestMethod(method) {
 	case sip.INVITE:
 		// "text" is what makes it a chat, and not a call.
 		c.Headers = []evapi.Header{{Name: "Contact", Value: contact + ";text"},
-			{Name: "Subject", Value: strings.TrimSpace(printable(gr.title))},
+			{Name: "Subject", Value: strings.TrimSpace(printable(title))},
 			{Name: "Allow", Value: "INVITE, ACK, CANCEL, BYE, MESSAGE, SUBSCRIBE, NOTIFY, REFER, OPTIONS"}}
 	case sip.NOTIFY:
 		c.ContentType, c.Body = native.ConferenceType, document
@@ -84,18 +88,27 @@ func (gr *group) contentOf(method string, document []byte) evapi.Content {
 // send sends a device a request. If that cannot be now, it is tried when the device registers, or asks.
 func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialog, document []byte) {
 	e := g.shard.engine
-	out, err := evapi.NewOutgoing(d.group.contentOf(method, document))
+	out, err := evapi.NewOutgoing(d.contentOf(method, document))
 	if err == nil {
 		_, err = e.relay.Send(nil, evapi.Copy{Out: out, To: d.gruu, CallID: callID, Dialog: dialog})
 	}
 	if err != nil {
 		e.log.Debug().Err(err).Str("device", d.gruu).Str("method", method).Msg("native request not sent")
-		d.away = true
 		d.full = d.full || method == string(sip.NOTIFY)
+		g.rest(d)
 		return
 	}
 	d.busy = method
 	g.inFlight[callID] = d
+}
+
+// rest leaves a device alone until it registers. One that has a room which is gone, or never was its user's, names it
+// in its next list: so nothing need be kept of it.
+func (g *groups) rest(d *groupDevice) {
+	d.away = true
+	if d.leaves && (d.group.room == nil || d.alien) {
+		g.forget(d)
+	}
 }
 
 // groupResult takes the outcome of a request to a device.
@@ -121,7 +134,7 @@ func (g *groups) result(r evapi.Result) {
 	switch sip.RequestMethod(method) {
 	case sip.INVITE:
 		if !ok {
-			d.away = true // it is tried again when it registers
+			g.rest(d)
 			break
 		}
 		d.dialog = r.Dialog
@@ -132,11 +145,13 @@ func (g *groups) result(r evapi.Result) {
 		}
 	case sip.BYE:
 		switch {
-		case ok, d.leaves && r.Code == 404 && d.group.room == nil:
+		case !d.leaves: // its user has come back meanwhile
+			d.known = d.known && !ok
+		case ok, r.Code == 404 && d.group.room == nil:
 			g.forget(d)
 		case r.Code == 481: // it was started again meanwhile: INVITE, and then BYE
 		default:
-			d.away = true
+			g.rest(d)
 		}
 	case sip.NOTIFY:
 		switch {

@@ -1,7 +1,8 @@
 package engine
 
 import (
-	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"strconv"
 	"strings"
 
@@ -152,7 +153,7 @@ func (e *Engine) readInvite(req *request) *refusal {
 		return refused
 	}
 	req.cmd, req.text = nativeCreate, subject
-	req.room = e.newGroup(req.target.Host)
+	req.room = e.newGroup(req)
 	return nil
 }
 
@@ -169,20 +170,30 @@ func readUsers(r *sip.Request) ([]string, *refusal) {
 	return nil, &refusal{code: 400, reason: clip(err.Error())}
 }
 
+// The name of a group: the prefix, letters that a hash of the request gives, and letters that are tried out.
 const (
 	groupPrefix  = "chat-"
-	groupLetters = 10
-	groupTries   = 10000
+	groupHashed  = 7
+	groupTried   = 3
+	groupLetters = "abcdefghijklmnopqrstuvwxyz234567"
+	groupTries   = 1 << (5 * groupTried)
 )
 
-// newGroup is the name of a room that is to be made here: of a shard that this engine has, if there are several.
-func (e *Engine) newGroup(host string) store.Name {
+// newGroup is the name of the room that a request makes. The same request, repeated by its client or given to another
+// engine after one has died, makes the same room. Whoever owns the slot of the request owns that of the room.
+func (e *Engine) newGroup(req *request) store.Name {
 	prefix := cmpOr(e.served.Load().prefixed("x"), groupPrefix+"x")
 	prefix = strings.TrimSuffix(prefix, "x")
-	name := store.Name{Host: host}
-	for range groupTries {
-		name.User = prefix + strings.ToLower(rand.Text()[:groupLetters])
-		if e.ownership.has(store.Hash(name.Key())) {
+	tag, _ := req.msg.Request.From().Params.Get("tag")
+	sum := sha256.Sum256([]byte(req.callID + "\x00" + tag + "\x00" + req.fromKey()))
+	prefix += strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:groupHashed]
+	name := store.Name{Host: req.target.Host}
+	for i := range groupTries {
+		name.User = prefix
+		for n := range groupTried {
+			name.User += string(groupLetters[i>>(5*n)%len(groupLetters)])
+		}
+		if int(store.Hash(name.Key())%slots) == req.msg.Slot {
 			break
 		}
 	}
@@ -213,6 +224,9 @@ func (e *Engine) readSubscribe(req *request) *refusal {
 		req.native.version = uint32(n)
 	}
 	req.cmd = nativeState
+	if tag, _ := r.To().Params.Get("tag"); tag != "" {
+		req.cmd = nativeEnter // goes on with its subscription: it has heard of all changes
+	}
 	return nil
 }
 
@@ -273,9 +287,22 @@ func (req *request) nativeAnswer() evapi.Answer {
 	return a
 }
 
+// withHeaders is an answer to a repetition, with its headers: they are not stored (store.SeenRow).
+func (req *request) withHeaders(a evapi.Answer) evapi.Answer {
+	if req.native != nil && a.Code < 300 && a.Headers == "" {
+		a.Headers = req.nativeAnswer().Headers
+	}
+	return a
+}
+
 func runNativeCreate(c *call) *refusal {
 	if c.room != nil {
-		return refuseExists("Room exists", "exists", nil) // nobody can guess the name
+		if m := c.room.get(c.req.fromKey()); m == nil || !m.owner() {
+			return refuseExists("Room exists", "exists", nil)
+		}
+		// The request had made the room, and came again: its answer was lost with a Kamailio or an imcd.
+		c.shard.groups.wants(c.room, c.req.fromKey(), c.req.native.device)
+		return nil
 	}
 	if r := c.open(true); r != nil {
 		return r

@@ -253,7 +253,7 @@ func (e *Engine) Failed() <-chan error { return e.failed }
 func newShard(e *Engine, index int) *shard {
 	s := &shard{engine: e, index: index, inbox: newInbox(e.cfg.MailboxSize), now: time.Now(),
 		rooms: make(map[string]*room), stale: make(map[string]*room)}
-	s.dedupe = dedupe{reply: func(req *request, a evapi.Answer) { s.replyAs(req, a, true) },
+	s.dedupe = dedupe{reply: func(req *request, a evapi.Answer) { s.replyAs(req, req.withHeaders(a), true) },
 		most: seenTotal / (1 << e.cfg.HashSize), window: e.cfg.DuplicateWindow,
 		known: make(map[seenKey]*seenRequest)}
 	s.delivery = newDelivery(e, index, s, s.inbox, s.rooms, s.stale)

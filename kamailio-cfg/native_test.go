@@ -89,7 +89,7 @@ func (w *wire) count(part string) int {
 // TestNativeRequests: requests of clients with group chats reach imcd with a password only, those within a dialog too,
 // and are answered by Kamailio.
 func TestNativeRequests(t *testing.T) {
-	k, e, _ := startNative(t, "")
+	k, e, conn := startNative(t, "")
 	log := &wire{}
 	alice := kit.UA(t, evapitest.UAConfig{User: "alice", Domain: "chat.test", Proxy: k.SIPAddr(), Password: "a-secret",
 		Log: log})
@@ -98,23 +98,22 @@ func TestNativeRequests(t *testing.T) {
 		Password: "b-secret"})
 	const room = "sip:chat-new@chat.test"
 	route := "Route: <sip:" + k.SIPAddr() + ";lr>"
+	refresh := evapitest.Request{Method: "SUBSCRIBE", URI: room, ToTag: "x", Headers: []string{route,
+		"Event: conference", "Expires: 600"}}
 	for _, c := range []struct {
 		r    evapitest.Request
 		code int
-		here bool // Kamailio answers by itself
 	}{
 		{evapitest.Request{Method: "INVITE", URI: "sip:conference-factory@chat.test", Headers: []string{"Subject: Growers"}},
-			200, false},
-		{evapitest.Request{Method: "INVITE", URI: room, ToTag: "x", Headers: []string{route, "Subject: x"}}, 200, false},
-		{evapitest.Request{Method: "SUBSCRIBE", URI: room, Headers: []string{"Event: conference", "Expires: 600"}}, 200,
-			false},
-		{evapitest.Request{Method: "SUBSCRIBE", URI: room, ToTag: "x", Headers: []string{route, "Event: conference",
-			"Expires: 600"}}, 200, true},
+			200},
+		{evapitest.Request{Method: "INVITE", URI: room, ToTag: "x", Headers: []string{route, "Subject: x"}}, 200},
+		{evapitest.Request{Method: "SUBSCRIBE", URI: room, Headers: []string{"Event: conference", "Expires: 600"}}, 200},
+		{refresh, 200},
 		{evapitest.Request{Method: "SUBSCRIBE", URI: "sip:conference-factory@chat.test",
-			Headers: []string{"Event: conference"}}, 200, false},
-		{evapitest.Request{Method: "REFER", URI: room, Headers: []string{"Refer-To: <sip:bob@chat.test>;text"}}, 202, false},
-		{evapitest.Request{Method: "BYE", URI: room, ToTag: "x", Headers: []string{route}}, 200, false},
-		{evapitest.Request{Method: "BYE", URI: room}, 200, false},
+			Headers: []string{"Event: conference"}}, 200},
+		{evapitest.Request{Method: "REFER", URI: room, Headers: []string{"Refer-To: <sip:bob@chat.test>;text"}}, 202},
+		{evapitest.Request{Method: "BYE", URI: room, ToTag: "x", Headers: []string{route}}, 200},
+		{evapitest.Request{Method: "BYE", URI: room}, 200},
 	} {
 		name := c.r.Method + " " + c.r.URI + " " + c.r.ToTag
 		expect(t, do(t, stranger, c.r), 407)
@@ -130,34 +129,47 @@ func TestNativeRequests(t *testing.T) {
 		if h := res.GetHeader("Record-Route"); (h != nil) != want || want && h.Value() != "<sip:"+k.SIPAddr()+";lr>" {
 			t.Errorf("%s: %s", name, res)
 		}
-		if c.here {
-			continue
-		}
 		m := kit.Await(t, name, e.requests)
 		if m.Err != nil || string(m.Request.Method) != c.r.Method || m.RURI != c.r.URI || m.AuthUser != "alice" || m.Foreign {
 			t.Errorf("%s: %+v", name, m)
 		}
 		if c.r.Method == "INVITE" {
-			acknowledge(t, alice, res, k)
-			sent := log.count("SIP/2.0 200 OK")
-			time.Sleep(1200 * time.Millisecond) // T1 and twice T1: tm would have sent it again
-			if n := log.count("SIP/2.0 200 OK"); n != sent {
-				t.Errorf("%s: the answer came %d times more, in spite of the ACK", name, n-sent)
-			}
+			acknowledge(t, alice, res, k, room)
+			log.notAgain(t, name, "SIP/2.0 200 OK")
 		}
 	}
 	if len(e.requests) > 0 {
 		t.Errorf("%d more requests reached imcd", len(e.requests))
 	}
+	// While there is no imcd, a client keeps its subscription, and nobody else gets one.
+	conn.Stop()
+	untilUnavailable(t, alice)
+	res, err := alice.Do(kit.Context(t), refresh)
+	if err != nil || res.StatusCode != 200 || res.GetHeader("Expires") == nil {
+		t.Errorf("without imcd: %v, %v", res, err)
+	}
+	expect(t, do(t, stranger, refresh), 407)
+	refresh.From = "<sip:alice@elsewhere.test>"
+	expect(t, do(t, stranger, refresh), 403)
 }
 
-// acknowledge sends the ACK for a 200.
-func acknowledge(t *testing.T, u *evapitest.UA, res *sip.Response, k *evapitest.Kamailio) {
+// notAgain checks that an answer does not come again.
+func (w *wire) notAgain(t *testing.T, what, answer string) {
+	t.Helper()
+	sent := w.count(answer)
+	time.Sleep(1200 * time.Millisecond) // T1 and twice T1: tm would have sent it again
+	if n := w.count(answer); n != sent {
+		t.Errorf("%s: the answer came %d times more, in spite of the ACK", what, n-sent)
+	}
+}
+
+// acknowledge sends a room the ACK for a 2xx.
+func acknowledge(t *testing.T, u *evapitest.UA, res *sip.Response, k *evapitest.Kamailio, room string) {
 	t.Helper()
 	via, _ := strings.CutPrefix(u.Contact(), "sip:alice@")
-	ack := fmt.Sprintf("ACK sip:chat-new@chat.test SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bKack%d\r\n"+
+	ack := fmt.Sprintf("ACK %s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bKack%d\r\n"+
 		"Route: <sip:%s;lr>\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d ACK\r\n"+
-		"Content-Length: 0\r\n\r\n", via,
+		"Content-Length: 0\r\n\r\n", room, via,
 		time.Now().UnixNano(), k.SIPAddr(), res.From().Value(), res.To().Value(), res.CallID().Value(), res.CSeq().SeqNo)
 	if err := u.SendRaw([]byte(ack)); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ type peers struct {
 // hereOnly matches the address of all peers in these tests.
 const hereOnly = "^127[.]0[.]0[.]1$"
 
-func startPeers(t *testing.T, from, secret string) *peers {
+func startPeers(t *testing.T, from, secret string, more ...string) *peers {
 	t.Helper()
 	ports, err := evapitest.FreePorts(2)
 	if err != nil {
@@ -31,7 +31,8 @@ func startPeers(t *testing.T, from, secret string) *peers {
 		p.uri[i] = fmt.Sprint("sip:127.0.0.1:", port)
 	}
 	local := fmt.Sprintf("#!define IMC_PEERS %q\n#!define IMC_PEER_URIS %q\n#!define IMC_PEER_SECRET %q\n",
-		from, p.uri[0]+" "+p.uri[1], secret)
+		from, p.uri[0]+" "+p.uri[1], secret) +
+		strings.Join(more, "")
 	for i, port := range ports {
 		p.k[i] = kit.Kamailio(t, evapitest.Options{SIPPort: port, IMCLocal: local, Local: "loadmodule \"ctl.so\"\n"})
 		p.alice[i] = kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: p.k[i].SIPAddr(), Domain: "chat.test"})

@@ -11,7 +11,7 @@ import (
 	"imcd/evapi/evapitest/kit"
 )
 
-// standIn stands in for imcd: it pings, answers every room message with 202, and
+// standIn stands in for imcd: it pings, answers every request for a room with 202, and
 // keeps all events for the test.
 type standIn struct {
 	name    string // that of an engine; may be empty
@@ -76,7 +76,7 @@ func (s *standIn) run(ctx context.Context) {
 		s.change = make(chan struct{})
 		silent := s.silent
 		s.mu.Unlock()
-		if ev.Method == "imc.message" && !silent && s.peer.Send(s.accepts(ev)) != nil {
+		if (ev.Method == "imc.message" || ev.Method == "imc.request") && !silent && s.peer.Send(s.accepts(ev)) != nil {
 			return
 		}
 	}

@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"imcd/evapi"
+)
+
+// number is that of the last request (house.ask); with one, that is set.
+func (m *memStore) number(set ...int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(set) > 0 {
+		m.serial = set[0]
+	}
+	return m.serial
+}
+
+// TestNativeCreatedTwice: imcd dies after it has made a group and before it has said so. The request, which Kamailio
+// gives to the next imcd, makes no second group.
+func TestNativeCreatedTwice(t *testing.T) {
+	t.Parallel()
+	kept := newMemStore()
+	h := newNativeHouse(t, kept, nil)
+	h.nativeFor("alice", "bob")
+	n := kept.number()
+	room := h.makes("alice", "Growers", "bob")
+	h.close()
+	again := newNativeHouse(t, kept, nil)
+	again.nativeFor("alice", "bob")
+	kept.number(n)
+	if second := again.makes("alice", "Growers", "bob"); second != room {
+		t.Errorf("the group is %s, and then %s", room, second)
+	}
+	v := newView(again)
+	v.sees("alice", room, "Growers", "alice*", "bob")
+	if rooms, err := again.e.Rooms(context.Background()); err != nil || len(rooms) != 1 {
+		t.Errorf("there are %d rooms, %v", len(rooms), err)
+	}
+	kept.number(n)
+	if second := again.makes("bob", "Growers", "alice"); second == room {
+		t.Error("bob's group is alice's")
+	}
+}
+
+// TestNativeAlien: a device that says it has a group in which its user is not loses it, and learns nothing of it. If it
+// cannot be reached, nothing is kept of what it said.
+func TestNativeAlien(t *testing.T) {
+	t.Parallel()
+	h := newNativeHouse(t, newMemStore(), nil)
+	v := newView(h)
+	h.nativeFor("alice", "mallory")
+	room := h.makes("alice", "Growers", "bob")
+	v.sees("alice", room, "Growers", "alice*", "bob")
+	list := func(rooms ...string) {
+		t.Helper()
+		if a := h.ask("SUBSCRIBE", "mallory", groupFactory, listOf(rooms...), "Event: conference\r\n",
+			"Content-Type: application/resource-lists+xml\r\n"); a.Code != 200 {
+			t.Errorf("answer %+v", a)
+		}
+	}
+	groups := func() (n int) {
+		for _, s := range h.e.shards {
+			done := make(chan int)
+			s.inbox.post(func() { done <- len(s.groups.byRoom) })
+			n += <-done
+		}
+		return n
+	}
+	list(room)
+	var methods []string
+	h.until("mallory is out", func() bool {
+		for _, c := range h.relay.take() {
+			if strings.Contains(c.headers+c.body, "Growers") {
+				t.Errorf("%s to %s: %s%s", c.method, c.to, c.headers, c.body)
+			}
+			methods = append(methods, c.method)
+		}
+		return len(methods) > 0 && methods[len(methods)-1] == "BYE"
+	})
+	h.relay.set(func() { h.relay.phones = map[string][]string{"mallory": {}} })
+	var none []string
+	for i := range 100 {
+		none = append(none, fmt.Sprintf("sip:chat-none%d@x.org", i))
+	}
+	list(append(none, room)...)
+	h.until("one group is left", func() bool { return groups() == 1 })
+}
+
+// TestNativeBack: whoever is added again after the device was put out is in, also if the device had to be invited for
+// that.
+func TestNativeBack(t *testing.T) {
+	t.Parallel()
+	h := newNativeHouse(t, newMemStore(), nil)
+	v := newView(h)
+	h.nativeFor("alice", "bob")
+	room := h.makes("alice", "Growers", "bob")
+	target := strings.TrimPrefix(room, "sip:")
+	for _, code := range []int{200, 481} {
+		v.sees("bob", room, "Growers", "alice*", "bob")
+		h.relay.set(func() { h.relay.once["bob"] = evapi.Result{Code: code} })
+		h.want(<-h.post("alice", target, "#remove bob"), 200, 1)
+		v.isOut("bob", room)
+		v.sees("alice", room, "Growers", "alice*")
+		h.want(<-h.post("alice", target, "#add bob"), 200, 1)
+		v.sees("alice", room, "Growers", "alice*", "bob")
+	}
+	v.sees("bob", room, "Growers", "alice*", "bob")
+}
