@@ -35,7 +35,8 @@ func Main(m *testing.M, bin *string, build func(ctx context.Context, dir string)
 func Programs(t testing.TB) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := Build(kit.Context(t), dir); err != nil {
+	// The first one in a run compiles everything, with the race detector maybe, beside other tests.
+	if err := Build(kit.Within(t, 5*kit.Patience), dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir
