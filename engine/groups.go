@@ -69,6 +69,7 @@ type groupDevice struct {
 	busy   string        // method of the request that is under way; empty: none is
 	queued bool          // is in ready
 	away   bool          // could not be reached: nothing is sent until it registers
+	anew   bool          // it has registered since the request that is under way was sent
 }
 
 func newGroups(s *shard) *groups {
@@ -115,6 +116,9 @@ func (d *groupDevice) stays() {
 	d.full = d.full || d.leaves
 	d.leaves, d.alien = false, false
 }
+
+// back notes that a device can be reached.
+func (d *groupDevice) back() { d.away, d.anew = false, d.busy != "" }
 
 // device is a device of a user in a group; it is made if there is none.
 func (gr *group) device(user, gruu string) *groupDevice {
@@ -264,7 +268,8 @@ func (g *groups) wants(r *room, user, gruu string) {
 	g.shard.engine.natives.learn(user, gruu)
 	d := gr.device(user, gruu)
 	g.know(d)
-	d.leaves, d.alien, d.away, d.full, d.news = false, false, false, true, nil
+	d.back()
+	d.leaves, d.alien, d.full, d.news = false, false, true, nil
 	g.do(d)
 	g.changed(gr)
 }
@@ -286,14 +291,14 @@ func (g *groups) registered(user, gruu string, elsewhere bool) {
 			continue
 		}
 		d := g.of(r).device(user, gruu)
-		d.away = false
+		d.back()
 		d.stays()
 		d.full = d.full || elsewhere && d.known
 		g.do(d)
 	}
 	for _, gr := range g.byRoom {
 		if d := gr.devices[gruu]; d != nil {
-			d.away = false
+			d.back()
 			g.do(d)
 		}
 	}
@@ -309,7 +314,7 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 		}
 		gr := g.of(r)
 		d := gr.device(user, gruu)
-		d.away = false
+		d.back()
 		d.stays()
 		if l, ok := has[r.key]; ok {
 			g.know(d)
@@ -338,7 +343,8 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 			gr.device(user, gruu).alien = true
 		}
 		d := gr.devices[gruu]
-		d.known, d.away, d.dialog = true, false, nil
+		d.known, d.dialog = true, nil
+		d.back()
 		g.putOut(d)
 	}
 	g.pump()

@@ -98,13 +98,18 @@ func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialo
 		g.rest(d)
 		return
 	}
-	d.busy = method
+	d.busy, d.anew = method, false
 	g.inFlight[callID] = d
 }
 
-// rest leaves a device alone until it registers. One that has a room which is gone, or never was its user's, names it
-// in its next list: so nothing need be kept of it.
+// rest leaves a device alone until it registers; if it has done that while the request was under way, that may have gone
+// to where it was before, and is tried again. A device that has a room which is gone, or never was its user's, names it in
+// its next list: so nothing need be kept of it.
 func (g *groups) rest(d *groupDevice) {
+	if d.anew {
+		d.anew = false
+		return
+	}
 	d.away = true
 	if d.leaves && (d.group.room == nil || d.alien) {
 		g.forget(d)
@@ -159,7 +164,8 @@ func (g *groups) result(r evapi.Result) {
 		case r.Code == 481: // it does not have the room
 			d.known = false
 		default:
-			d.full, d.away = true, true
+			d.full = true
+			g.rest(d)
 		}
 	}
 	g.do(d)

@@ -110,3 +110,29 @@ func TestNativeBack(t *testing.T) {
 	}
 	v.sees("bob", room, "Growers", "alice*", "bob")
 }
+
+// TestNativeStartedAgain: a request is under way to where a client was before it was started again. What it was about
+// is said again, though the client has registered, and sent its list, before that request failed.
+func TestNativeStartedAgain(t *testing.T) {
+	t.Parallel()
+	h := newNativeHouse(t, newMemStore(), nil)
+	v := newView(h)
+	h.nativeFor("alice", "bob")
+	room := h.makes("alice", "Growers", "bob")
+	v.sees("bob", room, "Growers", "alice*", "bob")
+	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
+	lost := ""
+	h.until("bob's client is told", func() bool {
+		for _, c := range h.relay.take() {
+			if c.method == "NOTIFY" && c.to == gruuOfUser("bob") {
+				lost = c.callID
+			}
+		}
+		return lost != ""
+	})
+	h.relay.set(func() { delete(h.relay.codes, "bob") })
+	h.nativeFor("bob")
+	h.e.Result(evapi.Result{CallID: lost, Code: 408})
+	v.sees("bob", room, "Tomatoes", "alice*", "bob")
+}

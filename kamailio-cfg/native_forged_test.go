@@ -55,16 +55,18 @@ func forgedRequests(kamailio, room string) map[string]evapitest.Request {
 		"creation": {Method: "INVITE", URI: "sip:conference-factory@chat.test", Headers: []string{"Subject: Mine",
 			"Contact: <" + deviceGRUU + ">;text"}, ContentType: "application/resource-lists+xml",
 			Body: []byte(`<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"/>`)},
-		"title":               {Method: "INVITE", URI: room, Headers: []string{"Subject: Mine"}},
-		"title in a dialog":   {Method: "INVITE", URI: room, ToTag: "x", Headers: []string{route, "Subject: Mine"}},
-		"entering":            {Method: "INVITE", URI: room},
-		"state":               {Method: "SUBSCRIBE", URI: room, Headers: []string{conference, "Expires: 600"}},
-		"state in a dialog":   {Method: "SUBSCRIBE", URI: room, ToTag: "x", Headers: []string{route, conference}},
-		"end of subscription": {Method: "SUBSCRIBE", URI: room, ToTag: "x", Headers: []string{route, conference, "Expires: 0"}},
-		"adding":              {Method: "REFER", URI: room, Headers: []string{"Refer-To: <sip:dora@chat.test>;text"}},
+		"title":             {Method: "INVITE", URI: room, Headers: []string{"Subject: Mine"}},
+		"title in a dialog": {Method: "INVITE", URI: room, ToTag: "x", Headers: []string{route, "Subject: Mine"}},
+		"entering":          {Method: "INVITE", URI: room},
+		"state":             {Method: "SUBSCRIBE", URI: room, Headers: []string{conference, "Expires: 600"}},
+		"state in a dialog": {Method: "SUBSCRIBE", URI: room, ToTag: "x", Headers: []string{route, conference}},
+		"end of subscription": {Method: "SUBSCRIBE", URI: room, ToTag: "x",
+			Headers: []string{route, conference, "Expires: 0"}},
+		"adding": {Method: "REFER", URI: room, Headers: []string{"Refer-To: <sip:dora@chat.test>;text"}},
 		"adding in a dialog": {Method: "REFER", URI: room, ToTag: "x", Headers: []string{route,
 			"Refer-To: <sip:dora@chat.test>;text"}},
-		"removing":           {Method: "REFER", URI: room, Headers: []string{"Refer-To: <sip:alice@chat.test;method=BYE>;text"}},
+		"removing": {Method: "REFER", URI: room,
+			Headers: []string{"Refer-To: <sip:alice@chat.test;method=BYE>;text"}},
 		"a role":             {Method: "REFER", URI: room, Headers: []string{"Refer-To: <sip:bob@chat.test>;text;admin=1"}},
 		"leaving":            {Method: "BYE", URI: room},
 		"leaving a dialog":   {Method: "BYE", URI: room, ToTag: "x", Headers: []string{route}},
@@ -87,7 +89,9 @@ func TestNativeForged(t *testing.T) {
 	expect(t, do(t, c.alice, evapitest.Request{Method: "SUBSCRIBE", URI: room, Headers: []string{"Event: conference",
 		"Contact: <" + deviceGRUU + ">"}}), 200)
 	if _, err := c.alice.Wait(kit.Context(t), func(all []evapitest.Received) bool {
-		return slices.ContainsFunc(all, func(r evapitest.Received) bool { return strings.Contains(r.Text(), "sip:bob@chat.test") })
+		return slices.ContainsFunc(all, func(r evapitest.Received) bool {
+			return strings.Contains(r.Text(), "sip:bob@chat.test")
+		})
 	}); err != nil {
 		t.Fatalf("alice hears nothing of bob: %v", err)
 	}

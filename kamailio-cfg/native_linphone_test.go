@@ -37,6 +37,8 @@ sip_port=-1
 sip_tcp_port=-1
 sip_tls_port=-1
 use_ipv6=0
+verify_server_certs=0
+verify_server_cn=0
 guess_hostname=0
 default_proxy=0
 register_only_when_network_is_up=0
@@ -64,10 +66,10 @@ domain=chat.test
 `
 
 // newLinphone is a client that is switched on.
-func newLinphone(t *testing.T, k *evapitest.Kamailio, user, password, transport string) *linphone {
+func newLinphone(t *testing.T, proxy, user, password, transport string) *linphone {
 	t.Helper()
 	l := &linphone{t: t, name: user, dir: t.TempDir()}
-	account := fmt.Sprintf(linphoneAccount, user, k.SIPAddr(), transport, password, l.dir)
+	account := fmt.Sprintf(linphoneAccount, user, proxy, transport, password, l.dir)
 	if err := os.WriteFile(filepath.Join(l.dir, "linphonerc"), []byte(account), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -161,21 +163,27 @@ func (l *linphone) await(line string) {
 
 const linphonePatience = kit.Patience / 4
 
-// rooms are the rooms that a client has, as title: members, an admin with *.
-func (l *linphone) rooms(ctx context.Context) map[string]string {
+// linphoneRoom is a room that a client has.
+type linphoneRoom struct {
+	address, title string
+	members        string // an admin with *, or "left"
+}
+
+// rooms are the rooms that a client has.
+func (l *linphone) rooms(ctx context.Context) (list []linphoneRoom) {
 	l.t.Helper()
 	n := len(l.said())
 	l.do("rooms")
-	list := make(map[string]string)
 	kit.Until(l.t, ctx, l.name+" lists its rooms", func() bool {
-		clear(list)
+		list = nil
 		for _, s := range l.said()[n:] {
 			f := strings.Split(s, "\t")
 			if f[0] == "room" && len(f) == 6 {
-				list[f[2]] = f[5]
+				r := linphoneRoom{address: f[1], title: f[2], members: f[5]}
 				if f[4] == "True" {
-					list[f[2]] = "left"
+					r.members = "left"
 				}
+				list = append(list, r)
 			}
 			if s == "end" {
 				return true
@@ -201,7 +209,7 @@ func (l *linphone) address(title string) string {
 // sees waits until a client has a room with a title and members.
 func (l *linphone) sees(title, members string) {
 	l.t.Helper()
-	var list map[string]string
+	var list []linphoneRoom
 	ctx := kit.Within(l.t, linphonePatience)
 	l.t.Cleanup(func() {
 		if l.t.Failed() {
@@ -210,7 +218,7 @@ func (l *linphone) sees(title, members string) {
 	})
 	kit.Until(l.t, ctx, fmt.Sprintf("%s sees %s: %s", l.name, title, members), func() bool {
 		list = l.rooms(ctx)
-		return list[title] == members
+		return slices.ContainsFunc(list, func(r linphoneRoom) bool { return r.title == title && r.members == members })
 	})
 }
 
@@ -224,8 +232,8 @@ func TestNativeLinphone(t *testing.T) {
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_NATIVE\n#!define IMC_DIRECT \"location\"\n"}),
 		dir: imcdtest.Programs(t)}
 	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
-	alice := newLinphone(t, c.k, "alice", "a-secret", "udp")
-	bob := newLinphone(t, c.k, "bob", "b-secret", "tcp")
+	alice := newLinphone(t, c.k.SIPAddr(), "alice", "a-secret", "udp")
+	bob := newLinphone(t, c.k.SIPAddr(), "bob", "b-secret", "tcp")
 	const both = "sip:alice@chat.test* sip:bob@chat.test"
 	alice.do("create", "Growers", "sip:bob@chat.test")
 	alice.sees("Growers", both)

@@ -132,6 +132,8 @@ class Client:
             call("linphone_chat_room_set_subject", None, P, self.room(args[0]), S, args[1].encode())
         elif command == "leave":
             call("linphone_chat_room_leave", None, P, self.room(args[0]))
+        elif command == "register":
+            call("linphone_core_refresh_registers", None, P, self.core)
         elif command == "quit":
             call("linphone_core_stop", None, P, self.core)
             return False

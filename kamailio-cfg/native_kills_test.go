@@ -1,0 +1,219 @@
+package kamailiocfg_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi"
+	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/kit"
+)
+
+// killsPatience bounds how long clients take to agree after a registration: a TLS client opens its connection again.
+const killsPatience = 2 * time.Minute
+
+// nativeKills is a world in which something is killed again and again.
+type nativeKills struct {
+	*chat
+	t       *testing.T
+	clients []*linphone
+	titles  int
+}
+
+// TestNativeKills: imcd, Kamailio and clients are killed at random points while groups change. After one registration
+// of all clients, titles, members and roles are the same at all of them and in the database. IMCD_NATIVE_KILLS sets the
+// number of points (make test-native), IMCD_NATIVE_SEED repeats a run.
+func TestNativeKills(t *testing.T) {
+	points, seed := 8, uint64(time.Now().UnixNano())
+	if text := os.Getenv("IMCD_NATIVE_KILLS"); text != "" {
+		points, _ = strconv.Atoi(text)
+	}
+	if text := os.Getenv("IMCD_NATIVE_SEED"); text != "" {
+		seed, _ = strconv.ParseUint(text, 10, 64)
+	}
+	t.Logf("IMCD_NATIVE_SEED=%d", seed)
+	w := startNativeKills(t)
+	alice, bob := w.clients[0], w.clients[1]
+	alice.do("create", "Growers", "sip:bob@chat.test", "sip:carol@chat.test")
+	bob.do("create", "Cooks", "sip:alice@chat.test")
+	w.agree("at first", func(truth map[string]map[string]string) bool {
+		return len(truth["alice"]) == 2 && len(truth["carol"]) == 1
+	})
+	chance := rand.New(rand.NewPCG(seed, 1))
+	for point := range points {
+		what := fmt.Sprintf("point %d: ", point)
+		for range 1 + chance.IntN(2) {
+			what += w.change(chance) + ", "
+		}
+		wait := time.Duration(chance.IntN(300)) * time.Millisecond
+		time.Sleep(wait)
+		what += w.kill(chance) + " after " + wait.String()
+		t.Log(what)
+		w.register()
+		w.agree(what, nil)
+	}
+	// What imcd knows is what it has stored.
+	w.must(w.imcd.Kill())
+	w.must(w.imcd.Start(kit.Context(t)))
+	w.register()
+	w.agree("at last", nil)
+}
+
+func startNativeKills(t *testing.T) *nativeKills {
+	t.Helper()
+	native, err := evapitest.NativeDiff()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tls, err := evapitest.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts, err := evapitest.Options{Config: stockConfig(t, append(readmeDiffs(t), native)...), Local: authLocal(t) +
+		"alias=\"chat.test\"\n#!define IMC_NATIVE\n#!define IMC_DIRECT \"location\"\n"}.WithTLS(tls, "chat.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &chat{k: kit.Kamailio(t, opts), dir: imcdtest.Programs(t)}
+	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
+	secure := fmt.Sprint("127.0.0.1:", tls)
+	return &nativeKills{chat: c, t: t, clients: []*linphone{
+		newLinphone(t, c.k.SIPAddr(), "alice", "a-secret", "udp"), newLinphone(t, c.k.SIPAddr(), "bob", "b-secret", "tcp"),
+		newLinphone(t, secure, "carol", "c-secret", "tls"), newLinphone(t, secure, "alice", "a-secret", "tls")}}
+}
+
+func (w *nativeKills) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// change lets somebody do something, and says what. It may be refused: nobody waits for it.
+func (w *nativeKills) change(chance *rand.Rand) string {
+	l := w.clients[chance.IntN(len(w.clients))]
+	rooms := slices.DeleteFunc(l.rooms(kit.Context(w.t)), func(r linphoneRoom) bool { return r.members == "left" })
+	w.titles++
+	title := fmt.Sprint("Title ", w.titles)
+	other := "sip:" + w.clients[chance.IntN(3)].name + "@chat.test"
+	words := []string{"create", title, other}
+	if len(rooms) > 0 && chance.IntN(12) > 0 {
+		room := rooms[chance.IntN(len(rooms))].address
+		words = [][]string{{"title", room, title}, {"add", room, other}, {"add", room, other}, {"remove", room, other},
+			{"admin", room, other, "1"}, {"admin", room, other, "0"}, {"leave", room}}[chance.IntN(7)]
+	}
+	l.do(words...)
+	return l.name + " " + strings.Join(words, " ")
+}
+
+// kill ends something by SIGKILL and starts it again, or ends it properly, and says what.
+func (w *nativeKills) kill(chance *rand.Rand) string {
+	switch n := chance.IntN(3 + len(w.clients)); n {
+	case 0, 1:
+		w.must(w.imcd.Kill())
+		w.must(w.imcd.Start(kit.Context(w.t)))
+		return "imcd is killed"
+	case 2:
+		w.must(w.k.Restart(kit.Context(w.t)))
+		return "Kamailio is restarted"
+	default:
+		l := w.clients[n-3]
+		l.stop()
+		l.start()
+		return l.name + "'s client is restarted"
+	}
+}
+
+// register lets all clients register once.
+func (w *nativeKills) register() {
+	w.must(w.imcd.AwaitReady(kit.Context(w.t)))
+	for _, l := range w.clients {
+		l.register()
+	}
+}
+
+// register lets a client register, again if its connection was lost.
+func (l *linphone) register() {
+	l.t.Helper()
+	n := len(l.said())
+	l.do("register")
+	kit.Until(l.t, kit.Within(l.t, killsPatience), l.name+" registers", func() bool {
+		said := l.said()[n:]
+		if i := slices.Index(said, "registration\t4"); i >= 0 { // it failed
+			n += i + 1
+			l.do("register")
+		}
+		return slices.Contains(said, "registration\t2")
+	})
+}
+
+// agree waits until all clients have the rooms that imcd has; ok may be nil.
+func (w *nativeKills) agree(when string, ok func(truth map[string]map[string]string) bool) {
+	w.t.Helper()
+	ctx := kit.Within(w.t, killsPatience)
+	is, want := make([]map[string]string, len(w.clients)), map[string]map[string]string{}
+	w.t.Cleanup(func() {
+		for i, l := range w.clients {
+			if w.t.Failed() && !maps.Equal(is[i], want[l.name]) {
+				w.t.Logf("%s: %s has\n%q, and should have\n%q", when, l.name, is[i], want[l.name])
+			}
+		}
+	})
+	kit.Until(w.t, ctx, when+": all agree", func() bool {
+		want = w.truth(ctx)
+		agree := ok == nil || ok(want)
+		for i, l := range w.clients {
+			is[i] = make(map[string]string)
+			for _, r := range l.rooms(ctx) {
+				if r.members != "left" {
+					is[i][r.address] = r.title + ": " + r.members
+				}
+			}
+			agree = agree && maps.Equal(is[i], want[l.name])
+		}
+		return agree
+	})
+}
+
+// truth is what each client should have: addresses of rooms, with titles and members.
+func (w *nativeKills) truth(ctx context.Context) map[string]map[string]string {
+	client, err := evapi.Dial(ctx, w.imcd.RPCAddr(), "")
+	w.must(err)
+	defer client.Close()
+	all := make(map[string]map[string]string)
+	for _, user := range []string{"alice", "bob", "carol"} {
+		all[user] = make(map[string]string)
+		var rooms []struct{ Room, Role string }
+		w.must(client.Call(ctx, "imc.user_rooms", []string{"sip:" + user + "@chat.test"}, &rooms))
+		for _, r := range rooms {
+			var info struct {
+				Title   string
+				Members []struct{ User, Role string }
+			}
+			if client.Call(ctx, "imc.room_info", []string{r.Room}, &info) != nil || r.Role == "invited" {
+				continue // it is gone since
+			}
+			var members []string
+			for _, m := range info.Members {
+				if m.Role == "owner" || m.Role == "admin" {
+					m.User += "*"
+				}
+				if m.Role != "invited" {
+					members = append(members, m.User)
+				}
+			}
+			slices.Sort(members)
+			all[user][r.Room] = info.Title + ": " + strings.Join(members, " ")
+		}
+	}
+	return all
+}
