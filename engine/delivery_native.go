@@ -23,7 +23,7 @@ func (d *delivery) sendTo(via *evapi.Conn, f *sentCopy, user string, cp evapi.Co
 	if cp.Device != "" {
 		one = d.engine.natives.behind(user, cp.Device)
 	}
-	if len(native) == 0 || !f.ofMember(user) || cp.Device != "" && one == "" {
+	if len(native) == 0 || !d.ofMember(f, user) || cp.Device != "" && one == "" {
 		conn, err = d.engine.relay.Send(via, cp)
 		return conn, 0, err
 	}
@@ -64,10 +64,13 @@ func (d *delivery) sendTo(via *evapi.Conn, f *sentCopy, user string, cp evapi.Co
 }
 
 // ofMember reports whether a copy is from a room in which the user is, so that the native devices have it or get it.
-func (f *sentCopy) ofMember(user string) bool {
+func (d *delivery) ofMember(f *sentCopy, user string) bool {
 	r := f.room
 	if f.stream != nil {
 		r = f.stream.notes[0].room
+		if r != nil && d.rooms[r.key] != nil {
+			r = d.rooms[r.key] // that of a notice that was loaded is a name only
+		}
 	}
 	if r == nil {
 		return false

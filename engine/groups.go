@@ -66,10 +66,12 @@ type groupDevice struct {
 	news   []byte        // a change that it is to hear of; nil: none
 	dialog *evapi.Dialog // of the INVITE; nil: none is known
 	callID string        // likewise
+	asked  time.Time     // when it was invited last, or has answered that; zero: not by this engine
 	busy   string        // method of the request that is under way; empty: none is
 	queued bool          // is in ready
 	away   bool          // could not be reached: nothing is sent until it registers
 	anew   bool          // it has registered since the request that is under way was sent
+	unsure bool          // what it has heard is not known: this engine was started since
 }
 
 func newGroups(s *shard) *groups {
@@ -283,7 +285,8 @@ func (g *groups) know(d *groupDevice) {
 }
 
 // registered looks for the rooms of a user whose device has registered. One that has a room hears its whole state then
-// if it registered elsewhere: it compares its rooms with those of the other engine alone.
+// if it registered elsewhere, as it compares its rooms with those of the other engine alone, or if this engine was
+// started since: clients send the list of their rooms when they start, and not with every registration.
 func (g *groups) registered(user, gruu string, elsewhere bool) {
 	for _, r := range g.shard.rooms {
 		m := r.get(user)
@@ -293,7 +296,8 @@ func (g *groups) registered(user, gruu string, elsewhere bool) {
 		d := g.of(r).device(user, gruu)
 		d.back()
 		d.stays()
-		d.full = d.full || elsewhere && d.known
+		d.full = d.full || (elsewhere || d.unsure) && d.known
+		d.unsure = false
 		g.do(d)
 	}
 	for _, gr := range g.byRoom {
@@ -318,7 +322,7 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 		d.stays()
 		if l, ok := has[r.key]; ok {
 			g.know(d)
-			d.full = d.full || l.version != gr.version
+			d.full, d.unsure = d.full || l.version != gr.version, false
 		} else {
 			d.known, d.dialog = false, nil
 		}
@@ -359,6 +363,30 @@ func (g *groups) putOut(d *groupDevice) {
 	d.leaves, d.full, d.news = true, false, nil
 	g.do(d)
 }
+
+// replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room:
+// Linphone, invited once more into a room that it has, ends the session of the INVITE before. That happens if imcd, or
+// the answer, was lost right after that one.
+func (g *groups) replaced(r *room, user, callID string) bool {
+	gr := g.byRoom[r.key]
+	if gr == nil || !groupCallID(callID) {
+		return false
+	}
+	recent := false
+	for _, d := range gr.devices {
+		switch {
+		case d.user != user:
+		case d.callID == callID:
+			return false
+		default:
+			recent = recent || g.shard.now.Sub(d.asked) < replacedWithin
+		}
+	}
+	return recent
+}
+
+// replacedWithin is how long after an INVITE the session before it may be ended.
+const replacedWithin = 10 * time.Second
 
 // forget drops a device from its group, and the group with the last one.
 func (g *groups) forget(d *groupDevice) {
@@ -413,7 +441,7 @@ func (g *groups) fill(r *room, rows []store.SettingRow) {
 		}
 		gruu := "sip:" + row.Who
 		d := gr.device(row.Value, gruu)
-		d.known = true
+		d.known, d.unsure = true, true
 		g.shard.engine.natives.learn(d.user, gruu)
 	}
 	if gr := g.byRoom[r.key]; gr != nil {

@@ -41,7 +41,7 @@ func (g *groups) next(d *groupDevice) {
 		g.send(d, string(sip.BYE), d.callID, dialog, nil)
 	case d.leaves || !d.known:
 		// A device hears a BYE only if it knows the session: one that was started again has to be invited first.
-		d.callID = g.newID()
+		d.callID, d.asked = g.newID(), g.shard.now
 		g.send(d, string(sip.INVITE), d.callID, nil, nil)
 	case d.full && gr.room != nil:
 		d.full, d.news = false, nil
@@ -57,6 +57,15 @@ func (g *groups) newID() string {
 	g.serial++
 	e := g.shard.engine
 	return g.shard.delivery.prefix + e.groupID + strconv.FormatUint(g.serial, 36)
+}
+
+// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag of
+// the engine, the mark, and the number.
+func groupCallID(id string) bool {
+	shard, rest, _ := strings.Cut(id, "-")
+	tag, _, marked := strings.Cut(rest, groupMark)
+	_, noHex := strconv.ParseUint(tag, 16, 64)
+	return len(shard) == 3 && marked && noHex == nil
 }
 
 // contentOf is the request of a method from the group of a device.
@@ -142,7 +151,7 @@ func (g *groups) result(r evapi.Result) {
 			g.rest(d)
 			break
 		}
-		d.dialog = r.Dialog
+		d.dialog, d.asked = r.Dialog, g.shard.now
 		if !d.leaves {
 			g.know(d)
 		} else if r.Dialog == nil {

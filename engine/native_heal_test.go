@@ -136,3 +136,57 @@ func TestNativeStartedAgain(t *testing.T) {
 	h.e.Result(evapi.Result{CallID: lost, Code: 408})
 	v.sees("bob", room, "Tomatoes", "alice*", "bob")
 }
+
+// TestNativeRegistersAgain: after a restart of imcd a client that registers once more hears the state of its rooms, once,
+// though it sends no list of them.
+func TestNativeRegistersAgain(t *testing.T) {
+	t.Parallel()
+	kept := newMemStore()
+	h := newNativeHouse(t, kept, nil)
+	v := newView(h)
+	h.nativeFor("alice", "bob")
+	room := h.makes("alice", "Growers", "bob")
+	v.sees("bob", room, "Growers", "alice*", "bob")
+	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
+	h.close()
+	v.h = newNativeHouse(t, kept, nil)
+	v.h.nativeFor("bob")
+	v.sees("bob", room, "Tomatoes", "alice*", "bob")
+	v.h.nativeFor("bob")
+	v.h.quiet()
+	if again := v.h.relay.take(); len(again) > 0 {
+		t.Errorf("bob got %+v", again)
+	}
+}
+
+// TestNativeReplaced: a client that has a room and is invited once more, as after a kill of imcd at the wrong moment,
+// ends the session that it had before. It does not leave by that; it leaves by the end of the new one, and by its own.
+func TestNativeReplaced(t *testing.T) {
+	t.Parallel()
+	h := newNativeHouse(t, newMemStore(), nil)
+	v := newView(h)
+	h.nativeFor("alice", "bob", "dora")
+	room := h.makes("alice", "Growers", "bob", "dora")
+	asked := make(map[string]string) // Call-IDs of INVITEs
+	h.until("all are invited", func() bool {
+		h.relay.set(func() {
+			for _, c := range h.relay.copies {
+				if c.method == "INVITE" {
+					asked[c.to] = c.callID
+				}
+			}
+		})
+		return len(asked) == 2
+	})
+	for _, c := range []struct{ user, callID, members string }{
+		{"bob", "004-0123456789-g5", "alice* bob dora"}, // an earlier imcd's
+		{"bob", asked[gruuOfUser("bob")], "alice* dora"},
+		{"dora", "xTv1-gz7Q", "alice*"}, // the client's own
+	} {
+		if a := h.askIn(c.callID, "BYE", c.user, room, ""); a.Code != 200 {
+			t.Errorf("answer %+v", a)
+		}
+		v.sees("alice", room, "Growers", strings.Fields(c.members)...)
+	}
+}

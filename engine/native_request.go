@@ -348,7 +348,12 @@ func runNativeRole(c *call) *refusal {
 
 // runNativeExit leaves a room to the others, whatever owner_leave says: the client has left already, and nobody expects
 // that a tap on "leave" ends the group for all.
-func runNativeExit(c *call) *refusal { return c.exit(OwnerLeaveTransfer) }
+func runNativeExit(c *call) *refusal {
+	if c.shard.groups.replaced(c.room, c.req.fromKey(), c.req.callID) {
+		return nil
+	}
+	return c.exit(OwnerLeaveTransfer)
+}
 
 // listed takes the list of the rooms that a device has, with their versions.
 func (e *Engine) listed(req *request) {

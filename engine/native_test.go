@@ -40,13 +40,20 @@ func (h *house) nativeFor(users ...string) {
 // ask sends a request that is no MESSAGE, and returns the answer.
 func (h *house) ask(method, user, uri, body string, headers ...string) evapi.Answer {
 	h.t.Helper()
+	return h.askIn("", method, user, uri, body, headers...)
+}
+
+// askIn is ask with a Call-ID; empty: a new one.
+func (h *house) askIn(callID, method, user, uri, body string, headers ...string) evapi.Answer {
+	h.t.Helper()
 	h.store.mu.Lock()
 	h.store.serial++
 	n := h.store.serial
 	h.store.mu.Unlock()
+	callID = cmpOr(callID, fmt.Sprint("call-", n))
 	raw := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5;branch=z9hG4bK%d\r\nFrom: <sip:%s@x.org>;tag=1\r\n"+
-		"To: <%s>\r\nCall-ID: call-%d\r\nCSeq: 1 %s\r\nContact: <%s>;text\r\n%sContent-Length: %d\r\n\r\n%s", method, uri, n,
-		user, uri, n, method, gruuOfUser(user), strings.Join(headers, ""), len(body), body)
+		"To: <%s>\r\nCall-ID: %s\r\nCSeq: 1 %s\r\nContact: <%s>;text\r\n%sContent-Length: %d\r\n\r\n%s", method, uri, n,
+		user, uri, callID, method, gruuOfUser(user), strings.Join(headers, ""), len(body), body)
 	msg, err := sipmsg.ParseRequest([]byte(raw)) // as from Kamailio
 	if err != nil {
 		h.t.Fatalf("test request: %v\n%s", err, raw)
