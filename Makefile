@@ -18,7 +18,7 @@ go-problem := $(shell .ci/go.sh $(GO))
 $(if $(go-problem),$(error $(go-problem)))
 endif
 
-.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large fleet-large test-fleet
+.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large fleet-large test-fleet test-native
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -60,6 +60,9 @@ fleet-large: deps-test ## one of three imcd with 10^6 members is killed: how lon
 
 test-fleet: deps-test ## all conversations, and the comparison with the imc module, on three imcd at two Kamailios
 	IMCD_FLEET=1 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^Test(FleetConversations|DifferentialFleet)$$' ./cmd/imcd/e2e
+
+test-native: deps-test ## groups in Linphone while imcd, Kamailio and clients are killed at 200 random points
+	IMCD_NATIVE_KILLS=200 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestNativeKills$$' ./kamailio-cfg
 
 BENCH ?=
 

@@ -33,7 +33,7 @@ type nativeKills struct {
 // of all clients, titles, members and roles are the same at all of them and in the database. IMCD_NATIVE_KILLS sets the
 // number of points (make test-native), IMCD_NATIVE_SEED repeats a run.
 func TestNativeKills(t *testing.T) {
-	points, seed := 8, uint64(time.Now().UnixNano())
+	points, seed := 12, uint64(time.Now().UnixNano())
 	if text := os.Getenv("IMCD_NATIVE_KILLS"); text != "" {
 		points, _ = strconv.Atoi(text)
 	}
@@ -133,26 +133,25 @@ func (w *nativeKills) kill(chance *rand.Rand) string {
 	}
 }
 
-// register lets all clients register once.
+// register lets all clients register once, and again those whose connection was lost.
 func (w *nativeKills) register() {
 	w.must(w.imcd.AwaitReady(kit.Context(w.t)))
-	for _, l := range w.clients {
-		l.register()
+	begins := make([]int, len(w.clients))
+	for i, l := range w.clients {
+		begins[i] = len(l.said())
+		l.do("register")
 	}
-}
-
-// register lets a client register, again if its connection was lost.
-func (l *linphone) register() {
-	l.t.Helper()
-	n := len(l.said())
-	l.do("register")
-	kit.Until(l.t, kit.Within(l.t, killsPatience), l.name+" registers", func() bool {
-		said := l.said()[n:]
-		if i := slices.Index(said, "registration\t4"); i >= 0 { // it failed
-			n += i + 1
-			l.do("register")
+	kit.Until(w.t, kit.Within(w.t, killsPatience), "all register", func() bool {
+		all := true
+		for i, l := range w.clients {
+			said := l.said()[begins[i]:]
+			if failed := slices.Index(said, "registration\t4"); failed >= 0 {
+				begins[i] += failed + 1
+				l.do("register")
+			}
+			all = all && slices.Contains(said, "registration\t2")
 		}
-		return slices.Contains(said, "registration\t2")
+		return all
 	})
 }
 

@@ -35,10 +35,11 @@ func (s *service) writeConfig() error {
 		filepath.Join(s.configDir(), "kamailio.cfg"):      kamailiocfg.File(kamailiocfg.Demo),
 		filepath.Join(s.configDir(), kamailiocfg.IMC):     kamailiocfg.File(kamailiocfg.IMC),
 		filepath.Join(s.configDir(), kamailiocfg.Through): kamailiocfg.File(kamailiocfg.Through),
+		filepath.Join(s.configDir(), kamailiocfg.Native):  kamailiocfg.File(kamailiocfg.Native),
 		filepath.Join(s.configDir(), "kamailio-local.cfg"): fmt.Sprintf(
 			"%[2]s#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n", loopback(s.set.sip), s.webSocketLine()),
 		filepath.Join(s.configDir(), "imc-local.cfg"): fmt.Sprintf(
-			"#!define IMC_EVAPI_BIND %q\n#!define IMC_SECRET %q\n#!define IMC_OPERATOR_SECRET %q\n",
+			"#!define IMC_EVAPI_BIND %q\n#!define IMC_SECRET %q\n#!define IMC_OPERATOR_SECRET %q\n#!define IMC_NATIVE\n",
 			loopback(s.set.evapi), secret, operator),
 		s.operatorSecretFile(): operator + "\n",
 		s.imcdConfig(): fmt.Sprintf("# Of make run; it is written again each time.\nevapi: %q\nevapi_secret: %q\n"+
@@ -114,6 +115,10 @@ func (s *service) announce(out io.Writer) {
 register, and send chat messages to any address that begins with chat-, like
 
   sip:chat-garden@%[9]s    #create makes the room, #join enters it, #help tells more
+
+In Linphone rooms are group chats, with titles, members and who has read what. In the account's settings, give
+
+  conference factory   sip:conference-factory@%[9]s
 
   database   %[2]s
   imcctl     bin/imcctl -c %[3]s rooms; also watch, room garden, check%[4]s
