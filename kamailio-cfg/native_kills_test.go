@@ -107,9 +107,14 @@ func (w *nativeKills) change(chance *rand.Rand) string {
 	other := "sip:" + w.clients[chance.IntN(3)].name + "@chat.test"
 	words := []string{"create", title, other}
 	if len(rooms) > 0 && chance.IntN(12) > 0 {
-		room := rooms[chance.IntN(len(rooms))].address
-		words = [][]string{{"title", room, title}, {"add", room, other}, {"add", room, other}, {"remove", room, other},
-			{"admin", room, other, "1"}, {"admin", room, other, "0"}, {"leave", room}}[chance.IntN(7)]
+		room := rooms[chance.IntN(len(rooms))]
+		words = [][]string{{"title", title}, {"add", other}, {"add", other}, {"remove", other}, {"admin", other, "1"},
+			{"admin", other, "0"}, {"leave"}}[chance.IntN(7)]
+		// Of a room that ends, devices hear when they send the list of their rooms: when they are started.
+		if words[0] == "leave" && !strings.Contains(room.members, " ") {
+			words = []string{"add", other}
+		}
+		words = slices.Insert(words, 1, room.address)
 	}
 	l.do(words...)
 	return l.name + " " + strings.Join(words, " ")
