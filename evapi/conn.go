@@ -177,6 +177,7 @@ type State struct {
 	OwnHop  string // SIP URI of Kamailio itself, of the last welcome; empty before the first
 	NextHop string // SIP URI that copies are sent through: Config.NextHop, or OwnHop
 	Topos   Topos  // of the last welcome
+	Native  bool   // likewise: rooms are group chats of clients (IMC_NATIVE)
 	// Registrations is the answer to the last Look; nil: no answer since that call.
 	Registrations *RegistrationsEvent
 	Err           error // why the last attempt failed, or the last connection ended; nil while Up

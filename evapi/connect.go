@@ -143,6 +143,7 @@ func (s *session) hello(ctx context.Context, deadline time.Time) (*WelcomeEvent,
 	}
 	s.c.note(func(st *State) {
 		st.OwnHop, st.NextHop, st.Topos = welcome.NextHop, nextHop, toposOf(welcome.Features)
+		st.Native = slices.Contains(welcome.Features, "native")
 	})
 	p, err := newPeer(nextHop, welcome.HeaderSecret)
 	if err != nil {

@@ -177,4 +177,18 @@ func TestNativeForged(t *testing.T) {
 	if text := string(all[heard].Request.Body()); !strings.HasPrefix(text, "From: <sip:bob@chat.test>\r\n") {
 		t.Errorf("alice got %s", all[heard].Request)
 	}
+	const fine = "requests within dialogs come to route(IMC_DIALOG)"
+	if says, err := c.runCheck(t); err != nil || !strings.Contains(says, fine) {
+		t.Errorf("%v, imcctl check:\n%s", err, says)
+	}
+}
+
+// TestNativeWithoutRoute: imcctl check says that the edit of kamailio.cfg is missing.
+func TestNativeWithoutRoute(t *testing.T) {
+	c := &chat{k: kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...),
+		Local: "alias=\"chat.test\"\n#!define IMC_NATIVE\n"}), dir: imcdtest.Programs(t)}
+	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
+	if says, err := c.runCheck(t); err == nil || !strings.Contains(says, "nobody can change or leave a group in Linphone") {
+		t.Errorf("%v, imcctl check:\n%s", err, says)
+	}
 }

@@ -24,6 +24,7 @@ func (r *run) kamailio(ctx context.Context, p relay.Path) {
 	r.leg("way out "+p.Kamailio, p, p.Out, outVerdicts())
 	r.leg("way in "+p.Kamailio, p, p.In, inVerdicts())
 	r.topos("topos "+p.Kamailio, p)
+	r.groups("group chats "+p.Kamailio, p)
 	if p.NoVia {
 		r.say("responses "+p.Kamailio, Fail, "phones' responses come back without a Via, "+
 			"as Kamailio's topos module of 5.6 does with MESSAGE: nothing can be matched",
@@ -49,6 +50,31 @@ func (r *run) topos(check string, p relay.Path) {
 			toposRemedy)
 	default:
 		r.say(check, OK, "topos is loaded in Kamailio, and imc.cfg keeps MESSAGE outside of dialogs from it", "")
+	}
+}
+
+// groups says whether requests of clients with group chats reach imcd; nothing if rooms are none.
+func (r *run) groups(check string, p relay.Path) {
+	if !p.Dialog.Tried {
+		return
+	}
+	r.leg(check, p, p.Dialog, dialogVerdicts())
+	if p.Topos != evapi.ToposNone {
+		r.say(check, Warn, "topos is loaded in Kamailio, and changes the addresses by which Linphone knows devices and "+
+			"groups: its group chats do not work", "Take topos or IMC_NATIVE out.")
+	}
+}
+
+// dialogVerdicts are about a request within a dialog, from another domain, that a stranger sent to a room.
+func dialogVerdicts() []verdict {
+	return []verdict{
+		{code(400, 401, 403, 407), OK, "requests within dialogs come to route(IMC_DIALOG): Linphone's group chats can be " +
+			"changed and left", ""},
+		{code(503), Fail, "Kamailio has no imcd for a request within a dialog (503 {reason})",
+			"Look at imcd's log: does the connection come and go?"},
+		{anything, Fail, "a request within a dialog does not come to route(IMC_DIALOG) ({code} {reason}): nobody can change " +
+			"or leave a group in Linphone", "Put route(IMC_DIALOG); ahead of route(WITHINDLG); in request_route: see " +
+			"\"Group chats in Linphone\" in the README of kamailio-cfg."},
 	}
 }
 

@@ -98,11 +98,20 @@ var ErrSilent = errors.New("no answer")
 // Ask sends a request and returns its final response; ErrSilent if none comes
 // until ctx ends.
 func (s *Socket) Ask(ctx context.Context, method, uri, callID string) (code int, reason string, err error) {
+	return s.ask(ctx, method, uri, "", callID)
+}
+
+// AskWithin is Ask for a request within a dialog that nobody has.
+func (s *Socket) AskWithin(ctx context.Context, method, uri, callID string) (code int, reason string, err error) {
+	return s.ask(ctx, method, uri, ";tag="+callID, callID)
+}
+
+func (s *Socket) ask(ctx context.Context, method, uri, tag, callID string) (code int, reason string, err error) {
 	ch := make(chan *sip.Response, 4)
 	s.mu.Lock()
 	s.answers[callID] = ch
 	s.mu.Unlock()
-	request := s.request(method, uri, callID)
+	request := s.request(method, uri, tag, callID)
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for wait := resend; ; {
@@ -123,12 +132,12 @@ func (s *Socket) Ask(ctx context.Context, method, uri, callID string) (code int,
 	}
 }
 
-func (s *Socket) request(method, uri, callID string) []byte {
+func (s *Socket) request(method, uri, tag, callID string) []byte {
 	const body = "imcd check"
 	return fmt.Appendf(nil, "%[1]s %[2]s SIP/2.0\r\nVia: SIP/2.0/UDP %[3]s;branch=z9hG4bK%[4]s;rport\r\n"+
-		"Max-Forwards: 20\r\nFrom: <%[5]s>;tag=%[4]s\r\nTo: <%[2]s>\r\nCall-ID: %[4]s\r\nCSeq: 1 %[1]s\r\n"+
+		"Max-Forwards: 20\r\nFrom: <%[5]s>;tag=%[4]s\r\nTo: <%[2]s>%[8]s\r\nCall-ID: %[4]s\r\nCSeq: 1 %[1]s\r\n"+
 		"User-Agent: imcd check\r\nContent-Type: text/plain\r\nContent-Length: %[6]d\r\n\r\n%[7]s",
-		method, uri, s.conn.LocalAddr(), callID, From, len(body), body)
+		method, uri, s.conn.LocalAddr(), callID, From, len(body), body, tag)
 }
 
 // read answers requests and hands out responses until the socket is closed.

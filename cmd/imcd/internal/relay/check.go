@@ -46,6 +46,9 @@ type Path struct {
 	Out       Leg    `json:"out"`             // imcd, Kamailio, a member
 	In        Leg    `json:"in"`              // a user, Kamailio, imcd
 
+	// Dialog is a request within a dialog, which only clients with group chats send to a room. It is tried if rooms are
+	// group chats (IMC_NATIVE), and must be refused by imcd, or for want of a password.
+	Dialog Leg `json:"dialog"`
 	// Registrations are Kamailio's numbers of those; nil: it sends none.
 	Registrations *Registrations `json:"registrations,omitempty"`
 	// NoVia: responses to copies came without the Via by which they find their way.
@@ -170,6 +173,9 @@ func (g *Group) check(ctx context.Context, c *evapi.Conn, room string) Path {
 	defer socket.Close()
 	p.Out = g.tryOut(ctx, c, socket, p.Room)
 	p.In = g.tryIn(ctx, socket, p.Room)
+	if state.Native {
+		p.Dialog = tryDialog(ctx, socket, p.Room)
+	}
 	p.Registrations = look(ctx, c)
 	p.NoVia = c.Stats().SIPNoVia > 0
 	return p
@@ -272,6 +278,18 @@ func (g *Group) tryOut(ctx context.Context, c *evapi.Conn, socket *probe.Socket,
 	case <-arrived:
 		leg.Arrived = true
 	default:
+	}
+	return leg
+}
+
+// tryDialog asks for a change of a room that names no change.
+func tryDialog(ctx context.Context, socket *probe.Socket, room string) Leg {
+	ctx, cancel := context.WithTimeout(ctx, legWait)
+	defer cancel()
+	leg := Leg{Tried: true}
+	var err error
+	if leg.Code, leg.Reason, err = socket.AskWithin(ctx, "REFER", room, "imcd-check-"+rand.Text()); err != nil {
+		leg.Reason = err.Error()
 	}
 	return leg
 }
