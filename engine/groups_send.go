@@ -59,8 +59,8 @@ func (g *groups) newID() string {
 	return g.shard.delivery.prefix + e.groupID + strconv.FormatUint(g.serial, 36)
 }
 
-// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag of
-// the engine, the mark, and the number.
+// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag
+// of the engine, the mark, and the number.
 func groupCallID(id string) bool {
 	shard, rest, _ := strings.Cut(id, "-")
 	tag, _, marked := strings.Cut(rest, groupMark)

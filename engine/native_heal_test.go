@@ -137,8 +137,8 @@ func TestNativeStartedAgain(t *testing.T) {
 	v.sees("bob", room, "Tomatoes", "alice*", "bob")
 }
 
-// TestNativeRegistersAgain: after a restart of imcd a client that registers once more hears the state of its rooms, once,
-// though it sends no list of them.
+// TestNativeRegistersAgain: after a restart of imcd a client that registers once more hears the state of its rooms,
+// once, though it sends no list of them.
 func TestNativeRegistersAgain(t *testing.T) {
 	t.Parallel()
 	kept := newMemStore()
