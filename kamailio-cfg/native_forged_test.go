@@ -188,7 +188,8 @@ func TestNativeWithoutRoute(t *testing.T) {
 	c := &chat{k: kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...),
 		Local: "alias=\"chat.test\"\n#!define IMC_NATIVE\n"}), dir: imcdtest.Programs(t)}
 	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
-	if says, err := c.runCheck(t); err == nil || !strings.Contains(says, "nobody can change or leave a group in Linphone") {
+	const missing = "nobody can change or leave a group in Linphone"
+	if says, err := c.runCheck(t); err == nil || !strings.Contains(says, missing) {
 		t.Errorf("%v, imcctl check:\n%s", err, says)
 	}
 }

@@ -72,8 +72,8 @@ func dialogVerdicts() []verdict {
 			"changed and left", ""},
 		{code(503), Fail, "Kamailio has no imcd for a request within a dialog (503 {reason})",
 			"Look at imcd's log: does the connection come and go?"},
-		{anything, Fail, "a request within a dialog does not come to route(IMC_DIALOG) ({code} {reason}): nobody can change " +
-			"or leave a group in Linphone", "Put route(IMC_DIALOG); ahead of route(WITHINDLG); in request_route: see " +
+		{anything, Fail, "a request within a dialog does not come to route(IMC_DIALOG) ({code} {reason}): nobody can " +
+			"change or leave a group in Linphone", "Put route(IMC_DIALOG); ahead of route(WITHINDLG); in request_route: see " +
 			"\"Group chats in Linphone\" in the README of kamailio-cfg."},
 	}
 }
