@@ -31,14 +31,22 @@ func TestLua(t *testing.T) {
 	if !found || !strings.HasPrefix(blocks[3], "lua\n") || !strings.Contains(blocks[1], "request_route {") {
 		t.Fatal("the README or the stock file has another form")
 	}
-	text := modules + "loadmodule \"app_lua.so\"\nmodparam(\"app_lua\", \"load\", \"" + script + "\")\n" + blocks[1]
+	text := modules + `modparam("usrloc", "preload", "location")
+loadmodule "app_lua.so"
+modparam("app_lua", "load", "` + script + "\")\n" + blocks[1]
 	c := startChat(t, evapitest.Options{Config: text}, [2]string{})
 	const room = "sip:chat-1@chat.test"
 	expect(t, say(t, c.alice, room, "#create"), 200)
 	expect(t, say(t, c.bob, room, "#join"), 200)
 	c.says(t, c.alice, c.bob, "hello")
 	c.says(t, c.bob, c.alice, "hello yourself")
-	c.check(t)
+	out, err := c.runCheck(t)
+	for _, want := range []string{"a copy passed Kamailio's routing", "a request to sip:chat-1@chat.test reached imcd",
+		"imcd hears of registrations"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v, without %q:\n%s", err, want, out)
+		}
+	}
 	mallory := kit.UA(t, evapitest.UAConfig{User: "mallory", Domain: "chat.test", Proxy: c.k.SIPAddr()})
 	expect(t, say(t, mallory, room, "#join"), 403)
 	expect(t, say(t, mallory, "sip:bob@chat.test", "hello"), 403)
