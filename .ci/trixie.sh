@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 dir=$(.ci/chroot.sh trixie install kamailio kamailio-extra-modules kamailio-postgres-modules \
-	kamailio-tls-modules kamailio-websocket-modules)
+	kamailio-tls-modules kamailio-websocket-modules kamailio-lua-modules)
 lib=$(dirname "$dir"/usr/lib/*/kamailio)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
