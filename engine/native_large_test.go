@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestNativeLarge: in a room of 1000 of which 100 have Linphone, a title costs each Linphone one request, and so do all
@@ -20,10 +21,13 @@ func TestNativeLarge(t *testing.T) {
 	h.nativeFor(with...)
 	room := h.makes("alice", "Growers", users...)
 	target := strings.TrimPrefix(room, "sip:")
+	tick := time.NewTicker(20 * time.Millisecond) // the windows of large rooms are long
+	defer tick.Stop()
 	count := func(what string, done func(requests, devices int) bool) (requests, devices int) {
 		t.Helper()
 		to := make(map[string]bool)
 		h.until(what, func() bool {
+			<-tick.C
 			for _, c := range h.relay.take() {
 				if c.method == "MESSAGE" {
 					continue
