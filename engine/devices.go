@@ -255,6 +255,10 @@ func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
 			return err
 		}
 	}
+	rows, err := r.renamed(ctx, rows)
+	if err != nil {
+		return err
+	}
 	if err := r.store.PutDevices(ctx, rows, r.most); err != nil || r.devices == nil {
 		return err
 	}

@@ -178,8 +178,11 @@ func (e *Engine) Found(r evapi.Registration) {
 
 // knows reports whether a device is present by a contact that is not older.
 func (u *userDevices) knows(userKey string, r *store.DeviceRow) bool {
+	if slices.ContainsFunc(u.of(userKey), func(v *device) bool { return v.row.GRUU == r.GRUU }) {
+		return true // perhaps under another name (renamed)
+	}
 	v := u.find(userKey, r.Device)
-	return v != nil && (v.row.GRUU == r.GRUU || !r.OKAt.After(v.row.OKAt.Add(foundBefore)))
+	return v != nil && !r.OKAt.After(v.row.OKAt.Add(foundBefore))
 }
 
 // addIfNew takes a report, unless there is one of the device already.

@@ -35,6 +35,7 @@ type siteOptions struct {
 	settings map[string]string // imcd's
 	sipPort  int               // 0: a free one
 	peers    map[string]int    // ports of 127.0.0.1 where other domains' servers are
+	imcLocal string            // imc-local.cfg has these lines, too
 }
 
 // startSite starts a site.
@@ -62,7 +63,8 @@ func startSite(t *testing.T, o siteOptions) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := evapitest.Options{Config: config, SIPPort: o.sipPort}.WithWebSocket(ports[0]).WithTLS(ports[1], domain)
+	opts := evapitest.Options{Config: config, SIPPort: o.sipPort, IMCLocal: o.imcLocal}
+	opts, err = opts.WithWebSocket(ports[0]).WithTLS(ports[1], domain)
 	if err != nil {
 		t.Fatal(err)
 	}

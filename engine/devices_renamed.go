@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"context"
+	"strings"
+
+	"imcd/engine/store"
+)
+
+// Some programs have no +sip.instance, and another contact after each start (baresip). Such a device is taken for the
+// one of its user that was heard of last among those that are not registered, if that was the same program at the same
+// address: else it would get nothing of what came while it was off.
+
+// derivedName reports whether a name is made of a contact (deviceName).
+func derivedName(device string) bool { return strings.Contains(device, "@") }
+
+// sourceHost is the transport and the address of store.DeviceRow.Source, without the port.
+func sourceHost(source string) string {
+	if i := strings.LastIndexByte(source, ':'); i > 0 {
+		return source[:i]
+	}
+	return ""
+}
+
+// renamed gives reports the names under which their devices are stored.
+func (r *reports) renamed(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
+	var users []store.Name
+	listed := make(map[string]bool)
+	for i := range rows {
+		if d := &rows[i]; derivedName(d.Device) && !listed[d.User.Key()] {
+			listed[d.User.Key()] = true
+			users = append(users, d.User)
+		}
+	}
+	if len(users) == 0 {
+		return rows, nil
+	}
+	stored, err := r.store.Devices(ctx, users...)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string][]store.DeviceRow) // by user
+	for list := range byUser(stored) {
+		known[list[0].User.Key()] = list
+	}
+	at := make(map[deviceID]int) // in kept
+	kept := rows[:0:0]
+	keep := func(d store.DeviceRow) {
+		id := deviceID{d.User.Key(), d.Device}
+		i, several := at[id]
+		switch {
+		case !several:
+			at[id] = len(kept)
+			kept = append(kept, d)
+		case !d.OKAt.Before(kept[i].OKAt):
+			if d.GoneAt.IsZero() {
+				d.GoneAt = kept[i].GoneAt
+			}
+			kept[i] = d
+		}
+	}
+	// Those that have ended come first: another one may take the name.
+	for _, registered := range []bool{false, true} {
+		for i := range rows {
+			d := rows[i]
+			if d.Expires.After(d.OKAt) != registered {
+				continue
+			}
+			user := d.User.Key()
+			if derivedName(d.Device) {
+				d.Device = nameAmong(known[user], &d)
+			}
+			known[user] = noted(known[user], d)
+			keep(d)
+		}
+	}
+	return kept, nil
+}
+
+// nameAmong is the name of a device among those that are stored; its own if it is new.
+func nameAmong(known []store.DeviceRow, d *store.DeviceRow) string {
+	var best *store.DeviceRow
+	for i := range known {
+		k := &known[i]
+		switch {
+		case k.Device == d.Device:
+			return d.Device
+		case !derivedName(k.Device):
+		case k.Contact == d.Contact:
+			return k.Device
+		case !k.Expires.After(d.OKAt) && d.Expires.After(d.OKAt) && k.Agent == d.Agent && d.Agent != "" &&
+			sourceHost(k.Source) == sourceHost(d.Source) && (best == nil || best.OKAt.Before(k.OKAt)):
+			best = k
+		}
+	}
+	if best == nil {
+		return d.Device
+	}
+	return best.Device
+}
+
+// noted is known with a report in it.
+func noted(known []store.DeviceRow, d store.DeviceRow) []store.DeviceRow {
+	for i := range known {
+		if known[i].Device == d.Device {
+			known[i] = d
+			return known
+		}
+	}
+	return append(known, d)
+}
