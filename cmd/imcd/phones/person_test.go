@@ -40,8 +40,10 @@ func TestOnePerson(t *testing.T) {
 	for _, p := range []*phone{linphone, baresip, jssip} {
 		p.until(room, "[quinn]: begin")
 	}
-	want = nil
 	says(linphone, "on linphone")
+	baresip.until(room, "[pat]: on linphone")
+	// What was said in the 50 ms before a device has gone comes again: it may not have got that.
+	time.Sleep(500 * time.Millisecond)
 	baresip.unregister()
 	devicesKnown(t, s, 2)
 	for i := range 60 {
@@ -56,7 +58,7 @@ func TestOnePerson(t *testing.T) {
 		return append(texts, "[quinn]: end")
 	}
 	but := func(text string) []string {
-		return slices.DeleteFunc(slices.Clone(want), func(s string) bool { return strings.HasSuffix(s, text) })
+		return slices.DeleteFunc(slices.Clone(want[1:]), func(s string) bool { return strings.HasSuffix(s, text) })
 	}
 	if texts, all := got(linphone), but("on linphone"); !slices.Equal(texts, all) {
 		t.Errorf("linphonec got %q", texts)
@@ -65,7 +67,7 @@ func TestOnePerson(t *testing.T) {
 		t.Errorf("JsSIP got %q", texts)
 	}
 	baresip.register()
-	if texts := got(baresip); !slices.Equal(texts, want) {
+	if texts := got(baresip); !slices.Equal(texts, want[2:]) {
 		t.Errorf("baresip got %q", texts)
 	}
 }
