@@ -3,6 +3,7 @@ package kamailiocfg_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -48,6 +49,8 @@ firewall_policy=0
 dns_srv_enabled=0
 [rtp]
 audio_rtp_port=-1
+[misc]
+uuid=%[6]s
 [storage]
 uri=%[5]s/linphone.db
 [proxy_0]
@@ -69,7 +72,10 @@ domain=chat.test
 func newLinphone(t *testing.T, proxy, user, password, transport string) *linphone {
 	t.Helper()
 	l := &linphone{t: t, name: user, dir: t.TempDir()}
-	account := fmt.Sprintf(linphoneAccount, user, proxy, transport, password, l.dir)
+	// Linphone makes one by itself, and writes it some time later: killed before that, it would be another device.
+	u := rand.Text()
+	uuid := fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:16])
+	account := fmt.Sprintf(linphoneAccount, user, proxy, transport, password, l.dir, uuid)
 	if err := os.WriteFile(filepath.Join(l.dir, "linphonerc"), []byte(account), 0o600); err != nil {
 		t.Fatal(err)
 	}
