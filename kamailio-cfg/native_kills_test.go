@@ -29,9 +29,12 @@ type nativeKills struct {
 	titles  int
 }
 
-// TestNativeKills: imcd, Kamailio and clients are killed at random points while groups change. After one registration
-// of all clients, titles, members and roles are the same at all of them and in the database. IMCD_NATIVE_KILLS sets the
-// number of points (make test-native), IMCD_NATIVE_SEED repeats a run.
+// TestNativeKills: clients, and then imcd and Kamailio, are killed at random points while groups change. After one
+// registration of all clients, titles, members and roles are the same at all of them and in the database.
+// IMCD_NATIVE_KILLS sets the number of points (make test-native), IMCD_NATIVE_SEED repeats a run.
+//
+// Linphone 5.1 does not store a title that it heard with a whole state, as after a kill: when it is started again, it
+// shows the one before until it hears the next. So titles change when no client is started again any more.
 func TestNativeKills(t *testing.T) {
 	points, seed := 12, uint64(time.Now().UnixNano())
 	if text := os.Getenv("IMCD_NATIVE_KILLS"); text != "" {
@@ -51,12 +54,13 @@ func TestNativeKills(t *testing.T) {
 	chance := rand.New(rand.NewPCG(seed, 1))
 	for point := range points {
 		what := fmt.Sprintf("point %d: ", point)
+		restarts := point < points/3
 		for range 1 + chance.IntN(2) {
-			what += w.change(chance) + ", "
+			what += w.change(chance, !restarts) + ", "
 		}
 		wait := time.Duration(chance.IntN(300)) * time.Millisecond
 		time.Sleep(wait)
-		what += w.kill(chance) + " after " + wait.String()
+		what += w.kill(chance, restarts) + " after " + wait.String()
 		t.Log(what)
 		w.register()
 		w.agree(what, nil)
@@ -99,7 +103,7 @@ func (w *nativeKills) must(err error) {
 }
 
 // change lets somebody do something, and says what. It may be refused: nobody waits for it.
-func (w *nativeKills) change(chance *rand.Rand) string {
+func (w *nativeKills) change(chance *rand.Rand, titles bool) string {
 	l := w.clients[chance.IntN(len(w.clients))]
 	rooms := slices.DeleteFunc(l.rooms(kit.Context(w.t)), func(r linphoneRoom) bool { return r.members == "left" })
 	w.titles++
@@ -110,6 +114,9 @@ func (w *nativeKills) change(chance *rand.Rand) string {
 		room := rooms[chance.IntN(len(rooms))]
 		words = [][]string{{"title", title}, {"add", other}, {"add", other}, {"remove", other}, {"admin", other, "1"},
 			{"admin", other, "0"}, {"leave"}}[chance.IntN(7)]
+		if words[0] == "title" && !titles {
+			words = []string{"add", other}
+		}
 		// Of a room that ends, devices hear when they send the list of their rooms: when they are started.
 		if words[0] == "leave" && !strings.Contains(room.members, " ") {
 			words = []string{"add", other}
@@ -120,21 +127,21 @@ func (w *nativeKills) change(chance *rand.Rand) string {
 	return l.name + " " + strings.Join(words, " ")
 }
 
-// kill ends something by SIGKILL and starts it again, or ends it properly, and says what.
-func (w *nativeKills) kill(chance *rand.Rand) string {
-	switch n := chance.IntN(3 + len(w.clients)); n {
-	case 0, 1:
-		w.must(w.imcd.Kill())
-		w.must(w.imcd.Start(kit.Context(w.t)))
-		return "imcd is killed"
-	case 2:
-		w.must(w.k.Restart(kit.Context(w.t)))
-		return "Kamailio is restarted"
-	default:
-		l := w.clients[n-3]
+// kill ends a client, imcd or Kamailio, starts it again, and says what it was.
+func (w *nativeKills) kill(chance *rand.Rand, client bool) string {
+	switch {
+	case client:
+		l := w.clients[chance.IntN(len(w.clients))]
 		l.stop()
 		l.start()
 		return l.name + "'s client is restarted"
+	case chance.IntN(3) == 0:
+		w.must(w.k.Restart(kit.Context(w.t)))
+		return "Kamailio is restarted"
+	default:
+		w.must(w.imcd.Kill())
+		w.must(w.imcd.Start(kit.Context(w.t)))
+		return "imcd is killed"
 	}
 }
 
