@@ -276,6 +276,15 @@ func (g *groups) wants(r *room, user, gruu string) {
 	g.changed(gr)
 }
 
+// made notes that a device has made the room. It asks for the state once it has the answer: a state that came before
+// that would be for a room that it does not know, so that it would be invited into its own room.
+func (g *groups) made(r *room, user, gruu string) {
+	g.shard.engine.natives.learn(user, gruu)
+	d := g.of(r).device(user, gruu)
+	g.know(d)
+	d.back()
+}
+
 // know notes that a device has the room.
 func (g *groups) know(d *groupDevice) {
 	if !d.known {

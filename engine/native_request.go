@@ -301,7 +301,7 @@ func runNativeCreate(c *call) *refusal {
 			return refuseExists("Room exists", "exists", nil)
 		}
 		// The request had made the room, and came again: its answer was lost with a Kamailio or an imcd.
-		c.shard.groups.wants(c.room, c.req.fromKey(), c.req.native.device)
+		c.shard.groups.made(c.room, c.req.fromKey(), c.req.native.device)
 		return nil
 	}
 	if r := c.open(true); r != nil {
@@ -319,7 +319,7 @@ func runNativeCreate(c *call) *refusal {
 			_ = runAdd(c)
 		}
 	}
-	c.shard.groups.wants(c.room, c.req.fromKey(), c.req.native.device)
+	c.shard.groups.made(c.room, c.req.fromKey(), c.req.native.device)
 	return nil
 }
 
