@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFMT ?= $(shell command -v gofmt || echo "$$($(GO) env GOROOT)/bin/gofmt")
 # Without -buildvcs=false a checkout that belongs to another user cannot be built.
 BUILD = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
-TEST_TIMEOUT ?= 24m
+TEST_TIMEOUT ?= 40m
 TEST_FLAGS ?=
 
 .DEFAULT_GOAL := build

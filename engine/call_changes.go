@@ -167,3 +167,14 @@ func (c *call) heardName() {
 		c.room.noteName(c.me, c.req.display)
 	}
 }
+
+// refuseBanned refuses a user who is banned from the room; reason and notice say so to who asks.
+func (c *call) refuseBanned(user store.Name, reason, notice string) *refusal {
+	until, ok := c.room.rules.banned(user, c.shard.now)
+	if !ok {
+		return nil
+	}
+	r := forbid(reason, notice)
+	r.vars = vars{"user": c.show(user), "until": c.until(until)}
+	return r
+}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"math"
-	"sync"
 	"time"
 
 	"imcd/engine/store"
-	"imcd/evapi"
 )
 
 const (
@@ -25,36 +23,8 @@ const (
 	goneBefore = 50 * time.Millisecond
 )
 
-// comebacks are devices that have come back and are owed something. Workers bring it.
-type comebacks struct {
-	engine *Engine
-	wake   chan struct{} // holds one token for each worker that is to look
-
-	mu      sync.Mutex
-	waiting []comeback            // guarded by mu
-	known   map[deviceID]struct{} // guarded by mu: those in waiting, and those that workers have
-	stuck   map[deviceID]stuck    // guarded by mu
-}
-
-// stuck is a message that a device has not taken: it may crash of it.
-type stuck struct {
-	at    time.Time // when it was accepted
-	tries int       // comebacks in which it was the first one that was not taken
-}
-
 // maxStuck bounds the devices with such a message; above it they are forgotten, and tried more often.
 const maxStuck = 4096
-
-// comeback is a device that is owed what its user's other devices have got from row.GoneAt on.
-type comeback struct {
-	row store.DeviceRow
-	via *evapi.Conn // may be nil: imcd was started after the registration
-	// until is when the device registered, if one copy was for all devices then: what was accepted later has reached
-	// it as well. Zero: what is said meanwhile waits for it in lanes.
-	until  time.Time
-	device *device // nil: one copy is for all devices
-	tried  bool    // it has not registered, but there is something new for it
-}
 
 func newComebacks(e *Engine) *comebacks {
 	return &comebacks{engine: e, wake: make(chan struct{}, comebackWorkers), known: make(map[deviceID]struct{}),

@@ -3,6 +3,8 @@ package engine
 import (
 	"strings"
 
+	"github.com/emiago/sipgo/sip"
+
 	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
@@ -68,4 +70,30 @@ func storedText(row *store.MessageRow) (text string, ok bool) {
 	}
 	c, err := sipmsg.Read(e)
 	return c.Text, err == nil && c.TextOK
+}
+
+// entityOf is the body of a request with the headers that describe it.
+func entityOf(req *sip.Request) sipmsg.Entity {
+	e := sipmsg.Entity{Body: req.Body()}
+	if ct := req.ContentType(); ct != nil {
+		e.ContentType = strings.TrimSpace(ct.Value())
+	}
+	for _, h := range req.Headers() {
+		if name, ok := sipmsg.EntityHeader(h.Name()); ok {
+			e.Headers = append(e.Headers, sipmsg.Header{Name: name, Value: strings.TrimSpace(h.Value())})
+		}
+	}
+	return e
+}
+
+// headerOf is the value of the first header with one of the names; empty: there is none.
+func headerOf(r *sip.Request, names ...string) string {
+	for _, h := range r.Headers() {
+		for _, name := range names {
+			if equalFold(h.Name(), name) {
+				return strings.TrimSpace(h.Value())
+			}
+		}
+	}
+	return ""
 }

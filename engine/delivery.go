@@ -138,3 +138,61 @@ func (d *delivery) age(f *sentCopy) time.Duration { return d.clock(d.now) - f.si
 func (d *delivery) pending() (waiting, unwritten int) {
 	return len(d.waits), len(d.dirty) + d.flushing
 }
+
+// markDirty notes that members of r have moved. Their cursors are written a moment later, together with
+// those of other rooms: half of cursor_flush passes here, half in the committer.
+func (d *delivery) markDirty(r *room) {
+	if len(d.dirty) == 0 {
+		d.flushTimer.Reset(max(d.engine.cfg.CursorFlush/2, d.flushWait))
+	}
+	d.dirty[r] = struct{}{}
+}
+
+// sendTo sends a copy for a user: if it has native devices, to them and to its other ones, else as it is. It says how
+// many tries that are beyond the first.
+func (d *delivery) sendTo(via *evapi.Conn, f *sentCopy, user string, cp evapi.Copy) (conn *evapi.Conn, more uint8,
+	err error) {
+	native, plain := d.engine.natives.of(user)
+	one := ""
+	if cp.Device != "" {
+		one = d.engine.natives.behind(user, cp.Device)
+	}
+	if len(native) == 0 || !d.ofMember(f, user) || cp.Device != "" && one == "" {
+		conn, err = d.engine.relay.Send(via, cp)
+		return conn, 0, err
+	}
+	if one != "" {
+		if cp.Out, err = d.engine.nativeForm(f, cp.CallID); err == nil {
+			cp.To = one
+			conn, err = d.engine.relay.Send(via, cp)
+		}
+		return conn, 0, err
+	}
+	var copies []evapi.Copy
+	for _, device := range plain {
+		p := cp
+		p.Device = device
+		copies = append(copies, p)
+	}
+	if cp.Out, err = d.engine.nativeForm(f, cp.CallID); err != nil {
+		return nil, 0, err
+	}
+	for _, gruu := range native {
+		p := cp
+		p.To, p.Device = gruu, ""
+		copies = append(copies, p)
+	}
+	sent := 0
+	for i := range copies {
+		c, failed := d.engine.relay.Send(via, copies[i])
+		if failed != nil {
+			err = failed
+			continue
+		}
+		sent, conn = sent+1, c
+	}
+	if sent == 0 {
+		return nil, 0, err
+	}
+	return conn, uint8(sent - 1), nil
+}

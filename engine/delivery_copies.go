@@ -83,7 +83,7 @@ func (d *delivery) result(r evapi.Result) {
 	}
 	switch {
 	case f == nil:
-		d.engine.metrics.delivery("stray")
+		d.engine.metrics.countDelivery("stray")
 	case f.tries > 1 && judge(r) > known:
 		f.tries--
 		counts := worse(f.failed, r)
@@ -154,7 +154,7 @@ func (d *delivery) complete(f *sentCopy, r evapi.Result) {
 		d.engine.credits.reached(d.at(f), d.age(f))
 	}
 	d.abandon(f)
-	d.engine.metrics.delivery(outcome(r))
+	d.engine.metrics.countDelivery(outcome(r))
 	d.logDelivery(f, r)
 	switch {
 	case len(d.legs) > 0 && d.legs[f] != nil:

@@ -10,15 +10,6 @@ import (
 // unknownCursor is a stored number that must be written again in any case.
 const unknownCursor = ^uint64(0)
 
-// markDirty notes that members of r have moved. Their cursors are written a moment later, together with
-// those of other rooms: half of cursor_flush passes here, half in the committer.
-func (d *delivery) markDirty(r *room) {
-	if len(d.dirty) == 0 {
-		d.flushTimer.Reset(max(d.engine.cfg.CursorFlush/2, d.flushWait))
-	}
-	d.dirty[r] = struct{}{}
-}
-
 // flushed takes the outcome of a flush.
 func (d *delivery) flushed(rooms []*room, changes []store.Change, err error) {
 	d.flushing -= len(rooms)
@@ -167,10 +158,6 @@ func (d *delivery) rewrite(rooms []*room) {
 		d.markDirty(r)
 	}
 }
-
-// slowAfter is how long a copy may be under way before the cursor of its member gets a row of its own,
-// and does not hold back the number for all.
-const slowAfter = time.Second
 
 // maxRefusedCursors bounds how many a shard remembers; others are tried each time they move.
 const maxRefusedCursors = 10000

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"imcd/engine/store"
@@ -26,35 +25,6 @@ var (
 	errNotNow   = errors.New("it is not there, or the room is not")
 )
 
-// backlog sends a device what it is owed in one room, one message after the other. The shard of the room owns it.
-type backlog struct {
-	room   *room
-	member *member
-	gruu   string      // of the device
-	device *device     // nil: one copy is for all devices
-	name   string      // store.DeviceRow.Device
-	source string      // likewise
-	owns   bool        // it gets what its user has written on other devices
-	via    *evapi.Conn // to the Kamailio that knows it; may be nil
-	after  uint64      // number of the last message that it has got or need not get
-	until  time.Time   // see comeback
-	lane   *lane       // of the device; nil: see device
-	came   int64       // device.returns
-	done   func(error) // called once, in the shard; an error: it is owed the rest
-
-	page    *page // nil: none is loaded
-	next    int   // index in it
-	loading bool
-	copy    *sentCopy // under way; nil: none
-	failed  int       // tries of the next message
-	due     time.Time // when it goes on; zero: now
-	upto    uint64    // number of the last message that it is owed; those after it came to all devices
-
-	// place is when the next message was accepted, in ms of Unix time: the device has got all before. Anybody may
-	// read it; 0: not known yet.
-	place atomic.Int64
-}
-
 // bring begins to send what a device is owed.
 func (d *delivery) bring(f *backlog) {
 	d.backlogs = append(d.backlogs, f)
@@ -71,13 +41,6 @@ func (d *delivery) bring(f *backlog) {
 		f.lane.backlog = f
 	}
 	d.bringNext(f)
-}
-
-// userReturn is a registration of the user of a member that had not caught up. What comes after it reaches the
-// registered device as well.
-type userReturn struct {
-	at  time.Time
-	had uint64 // number of the last message that was sent to the member before
 }
 
 const (

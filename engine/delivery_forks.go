@@ -12,42 +12,6 @@ import (
 // that has not is owed it, and gets nothing more until it comes back. If no device takes it, the message
 // waits as one for a single device does.
 
-// fork is a message to several devices.
-type fork struct {
-	copy   *sentCopy       // of the member: member.inFlight until the fork is decided, and in no list
-	out    *evapi.Outgoing // what is sent
-	id     string          // Call-ID
-	first  bool            // evapi.Copy.First
-	open   int             // legs without an outcome
-	owing  int             // devices of which the database does not know yet that they are owed it
-	over   bool            // it is decided: a device has taken it, or none has
-	taken  bool            // a device has taken it
-	best   *evapi.Result   // of failed legs; nil: none has failed
-	failed []failedLeg     // to devices that may take it later
-}
-
-// failedLeg is the lane of a device that has not taken a message, which was sent to it or waited for it; slow: see
-// dropLegs.
-type failedLeg struct {
-	lane *lane
-	sent bool
-	slow bool
-}
-
-// firstSeq is the number of the message, or of the first one that was missed; 0: it is a notice.
-func (k *fork) firstSeq() uint64 {
-	if k.copy.seq == 0 {
-		return 0
-	}
-	return k.copy.seq - max(k.copy.missed, 1) + 1
-}
-
-// leg is the copy for one device.
-type leg struct {
-	fork *fork
-	lane *lane
-}
-
 // sendFork sends f, the next copy for m, to each of these devices; others are registered, and are not sent anything
 // now. False: it cannot be sent now, and nothing has changed. errNoWay: there is no connection to the Kamailio of any
 // device. own: m has written it on a device that is not among them, so it has it already.
@@ -100,36 +64,6 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 
 // errNoWay says that one copy is to be sent for all devices: another Kamailio may know them.
 var errNoWay = errors.New("no connection to the Kamailio of any device")
-
-// errBehind says that a leg must wait for another one.
-var errBehind = errors.New("another copy is on its way to the device")
-
-// sendLeg sends a leg.
-func (d *delivery) sendLeg(l *leg) error {
-	k, n := l.fork, l.lane
-	f, v := k.copy, n.device
-	c := &sentCopy{id: legID(k.id, v.row.GRUU), room: n.room, member: n.member, seq: f.seq, missed: f.missed, at: f.at,
-		notice: f.notice, line: f.line, out: k.out, credit: weigh(k.out.BodyLen())}
-	take := d.engine.credits.take
-	if k.first {
-		take = d.engine.credits.takeFirst
-	}
-	if !take(d.inbox, c.credit) {
-		return evapi.ErrFull
-	}
-	seen := d.engine.credits.drained.Load()
-	var err error
-	c.conn, _, err = d.sendTo(v.kamailio.conn.Load(), c, n.member.key, evapi.Copy{Out: c.out, To: n.member.uri,
-		Device: v.row.GRUU, CallID: k.id, First: k.first})
-	if err != nil {
-		d.notSent(c.credit, seen, err)
-		return err
-	}
-	n.sent = c
-	d.legs[c] = l
-	d.trackInFlight(c)
-	return nil
-}
 
 // legDone takes the outcome of a leg that was sent.
 func (d *delivery) legDone(l *leg, c *sentCopy, res evapi.Result) {

@@ -17,19 +17,6 @@ const (
 	maxLaneLegs = 16384
 )
 
-// lane is the way of legs to a device of a member.
-type lane struct {
-	room    *room
-	member  *member
-	device  *device
-	sent    *sentCopy // under way; nil: none
-	waiting []*leg
-	backlog *backlog // what it is owed, ahead of them; nil: nothing
-	came    int64    // the return (device.returns) in which the backlog of this room has come to an end
-	due     bool     // stands in delivery.lanesDue
-	stopped uint64   // number of the first message that the device has not got since it failed; 0: not known
-}
-
 // blocked reports whether legs wait.
 func (n *lane) blocked() bool {
 	_, held, returns := n.device.takes()
@@ -225,4 +212,34 @@ func (d *delivery) replaced(v *device) {
 			d.complete(n.sent, evapi.Result{CallID: n.sent.id, Code: 430, Reason: "registered with another contact"})
 		}
 	}
+}
+
+// errBehind says that a leg must wait for another one.
+var errBehind = errors.New("another copy is on its way to the device")
+
+// sendLeg sends a leg.
+func (d *delivery) sendLeg(l *leg) error {
+	k, n := l.fork, l.lane
+	f, v := k.copy, n.device
+	c := &sentCopy{id: legID(k.id, v.row.GRUU), room: n.room, member: n.member, seq: f.seq, missed: f.missed, at: f.at,
+		notice: f.notice, line: f.line, out: k.out, credit: weigh(k.out.BodyLen())}
+	take := d.engine.credits.take
+	if k.first {
+		take = d.engine.credits.takeFirst
+	}
+	if !take(d.inbox, c.credit) {
+		return evapi.ErrFull
+	}
+	seen := d.engine.credits.drained.Load()
+	var err error
+	c.conn, _, err = d.sendTo(v.kamailio.conn.Load(), c, n.member.key, evapi.Copy{Out: c.out, To: n.member.uri,
+		Device: v.row.GRUU, CallID: k.id, First: k.first})
+	if err != nil {
+		d.notSent(c.credit, seen, err)
+		return err
+	}
+	n.sent = c
+	d.legs[c] = l
+	d.trackInFlight(c)
+	return nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -13,55 +14,6 @@ import (
 // A user with devices that know rooms as group chats gets copies there, each by its GRUU: a copy for the user would
 // open a second chat beside the group. All copies of a message for a user have the same Call-ID, so each is a try, and
 // the message has arrived when one of them has.
-
-// sendTo sends a copy for a user: if it has native devices, to them and to its other ones, else as it is. It says how
-// many tries that are beyond the first.
-func (d *delivery) sendTo(via *evapi.Conn, f *sentCopy, user string, cp evapi.Copy) (conn *evapi.Conn, more uint8,
-	err error) {
-	native, plain := d.engine.natives.of(user)
-	one := ""
-	if cp.Device != "" {
-		one = d.engine.natives.behind(user, cp.Device)
-	}
-	if len(native) == 0 || !d.ofMember(f, user) || cp.Device != "" && one == "" {
-		conn, err = d.engine.relay.Send(via, cp)
-		return conn, 0, err
-	}
-	if one != "" {
-		if cp.Out, err = d.engine.nativeForm(f, cp.CallID); err == nil {
-			cp.To = one
-			conn, err = d.engine.relay.Send(via, cp)
-		}
-		return conn, 0, err
-	}
-	var copies []evapi.Copy
-	for _, device := range plain {
-		p := cp
-		p.Device = device
-		copies = append(copies, p)
-	}
-	if cp.Out, err = d.engine.nativeForm(f, cp.CallID); err != nil {
-		return nil, 0, err
-	}
-	for _, gruu := range native {
-		p := cp
-		p.To, p.Device = gruu, ""
-		copies = append(copies, p)
-	}
-	sent := 0
-	for i := range copies {
-		c, failed := d.engine.relay.Send(via, copies[i])
-		if failed != nil {
-			err = failed
-			continue
-		}
-		sent, conn = sent+1, c
-	}
-	if sent == 0 {
-		return nil, 0, err
-	}
-	return conn, uint8(sent - 1), nil
-}
 
 // ofMember reports whether a copy is from a room in which the user is, so that the native devices have it or get it.
 func (d *delivery) ofMember(f *sentCopy, user string) bool {
@@ -103,7 +55,7 @@ func (e *Engine) nativeForm(f *sentCopy, callID string) (*evapi.Outgoing, error)
 	fmt.Fprintf(&b, "From: %s\r\nTo: <%s>\r\nDateTime: %s\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: %s\r\n"+
 		"imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n\r\n",
 		nameAddr(row.Display, row.Sender), o.Room.URI(), row.At.UTC().Format(time.RFC3339), callID)
-	contentType := cmpOr(strings.TrimSpace(row.ContentType), textPlain)
+	contentType := cmp.Or(strings.TrimSpace(row.ContentType), textPlain)
 	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Length: %d\r\n", contentType, len(row.Body))
 	var headers []evapi.Header
 	for _, h := range f.room.nativeHeaders(e, o) {

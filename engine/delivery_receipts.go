@@ -55,16 +55,6 @@ func (d *delivery) hasRead(r *room, m *member, seq uint64) {
 	})
 }
 
-// notReached lets no receipt wait for messages up to upTo to reach m.
-func (d *delivery) notReached(r *room, m *member, upTo uint64) {
-	d.eachOpen(r, func(o *openReceipt) {
-		if o.seq <= upTo {
-			o.delivered.without(m)
-			o.displayed.without(m)
-		}
-	})
-}
-
 // leftOpen lets no receipt wait for m, which has left, and closes the receipts of its own messages.
 func (d *delivery) leftOpen(r *room, m *member) {
 	r.open = slices.DeleteFunc(r.open, func(o *openReceipt) bool { return o.sender == m.key })

@@ -250,3 +250,15 @@ func (d *delivery) nextAhead(r *room, m *member) (f sentCopy, next ahead, ok boo
 	}
 	return f, next, false
 }
+
+// noteLoss counts and logs a loss.
+func (d *delivery) noteLoss(r *room, m *member, seq uint64, why string, code int) {
+	d.gaveUp(r, m, seq-1, seq)
+	d.engine.metrics.lost.WithLabelValues(why).Inc()
+	if r.losses == nil {
+		r.losses = make(map[string]losses)
+	}
+	r.losses[m.key] = losses{n: r.losses[m.key].n + 1, seq: seq, why: why, code: code, at: d.now}
+	d.engine.log.Warn().Str("room", r.key).Str("member", m.key).Uint64("seq", seq).Int("code", code).Str("reason", why).
+		Msg("a message was skipped: its member never gets it")
+}

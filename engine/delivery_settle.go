@@ -50,7 +50,7 @@ func (d *delivery) settle(f *sentCopy, res evapi.Result) {
 	default:
 		d.failed(f, outcome(res), res.Code)
 		d.postpone(f, v, res.RetryAfter)
-		d.missed(f.room, m)
+		d.sayMissed(f.room, m)
 		if v == offline || v == gone || v == silent {
 			d.eachOpen(f.room, func(o *openReceipt) { o.delivered.without(m) })
 		}
@@ -100,18 +100,6 @@ func (d *delivery) failed(f *sentCopy, outcome string, code int) {
 // An accepted message that never reaches a member is a loss. It is counted, logged and shown with the
 // member, and the member gets a notice in its place. If the phone refuses that notice as well, there are
 // no more notices until something has arrived.
-
-// noteLoss counts and logs a loss.
-func (d *delivery) noteLoss(r *room, m *member, seq uint64, why string, code int) {
-	d.gaveUp(r, m, seq-1, seq)
-	d.engine.metrics.lost.WithLabelValues(why).Inc()
-	if r.losses == nil {
-		r.losses = make(map[string]losses)
-	}
-	r.losses[m.key] = losses{n: r.losses[m.key].n + 1, seq: seq, why: why, code: code, at: d.now}
-	d.engine.log.Warn().Str("room", r.key).Str("member", m.key).Uint64("seq", seq).Int("code", code).Str("reason", why).
-		Msg("a message was skipped: its member never gets it")
-}
 
 // isPoison reports whether the message of a number is not tried again until m has answered something
 // else. silent is the number of unanswered tries that w does not count yet.

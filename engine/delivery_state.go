@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"imcd/engine/store"
@@ -352,4 +353,93 @@ func (n *note) mustKeep(r evapi.Result) bool {
 		return false
 	}
 	return true
+}
+
+// slowAfter is how long a copy may be under way before the cursor of its member gets a row of its own,
+// and does not hold back the number for all.
+const slowAfter = time.Second
+
+// fork is a message to several devices.
+type fork struct {
+	copy   *sentCopy       // of the member: member.inFlight until the fork is decided, and in no list
+	out    *evapi.Outgoing // what is sent
+	id     string          // Call-ID
+	first  bool            // evapi.Copy.First
+	open   int             // legs without an outcome
+	owing  int             // devices of which the database does not know yet that they are owed it
+	over   bool            // it is decided: a device has taken it, or none has
+	taken  bool            // a device has taken it
+	best   *evapi.Result   // of failed legs; nil: none has failed
+	failed []failedLeg     // to devices that may take it later
+}
+
+// failedLeg is the lane of a device that has not taken a message, which was sent to it or waited for it; slow: see
+// dropLegs.
+type failedLeg struct {
+	lane *lane
+	sent bool
+	slow bool
+}
+
+// leg is the copy for one device.
+type leg struct {
+	fork *fork
+	lane *lane
+}
+
+// lane is the way of legs to a device of a member.
+type lane struct {
+	room    *room
+	member  *member
+	device  *device
+	sent    *sentCopy // under way; nil: none
+	waiting []*leg
+	backlog *backlog // what it is owed, ahead of them; nil: nothing
+	came    int64    // the return (device.returns) in which the backlog of this room has come to an end
+	due     bool     // stands in delivery.lanesDue
+	stopped uint64   // number of the first message that the device has not got since it failed; 0: not known
+}
+
+// backlog sends a device what it is owed in one room, one message after the other. The shard of the room owns it.
+type backlog struct {
+	room   *room
+	member *member
+	gruu   string      // of the device
+	device *device     // nil: one copy is for all devices
+	name   string      // store.DeviceRow.Device
+	source string      // likewise
+	owns   bool        // it gets what its user has written on other devices
+	via    *evapi.Conn // to the Kamailio that knows it; may be nil
+	after  uint64      // number of the last message that it has got or need not get
+	until  time.Time   // see comeback
+	lane   *lane       // of the device; nil: see device
+	came   int64       // device.returns
+	done   func(error) // called once, in the shard; an error: it is owed the rest
+
+	page    *page // nil: none is loaded
+	next    int   // index in it
+	loading bool
+	copy    *sentCopy // under way; nil: none
+	failed  int       // tries of the next message
+	due     time.Time // when it goes on; zero: now
+	upto    uint64    // number of the last message that it is owed; those after it came to all devices
+
+	// place is when the next message was accepted, in ms of Unix time: the device has got all before. Anybody may
+	// read it; 0: not known yet.
+	place atomic.Int64
+}
+
+// userReturn is a registration of the user of a member that had not caught up. What comes after it reaches the
+// registered device as well.
+type userReturn struct {
+	at  time.Time
+	had uint64 // number of the last message that was sent to the member before
+}
+
+// firstSeq is the number of the message, or of the first one that was missed; 0: it is a notice.
+func (k *fork) firstSeq() uint64 {
+	if k.copy.seq == 0 {
+		return 0
+	}
+	return k.copy.seq - max(k.copy.missed, 1) + 1
 }

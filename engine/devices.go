@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -36,41 +35,9 @@ const (
 // allDevices is the device of a report about all devices of a user.
 const allDevices = "*"
 
-// reports are what registrations say of devices, until it is written to the store. Connections add to
-// them, and one goroutine writes them.
-type reports struct {
-	store   store.Store
-	log     zerolog.Logger
-	most    int // devices of a user that are kept; 0: there are no reports
-	dropped prometheus.Counter
-	wake    chan struct{} // holds one token while there may be some
-
-	devices  *userDevices                // nil in tests, as the next three are
-	back     func(comeback)              // takes a registered device that is owed something
-	replaced func(*device)               // takes one that has registered with another contact
-	several  func(store.Name, time.Time) // takes a user who has several devices from that time on
-	pass     func([]DeviceReport)        // for other imcd; nil: there are none
-
-	mu      sync.Mutex
-	waiting map[deviceID]store.DeviceRow // guarded by mu
-	owing   map[deviceID]*owing          // guarded by mu: forks bound it
-	heard   map[deviceID]DeviceReport    // guarded by mu: from other imcd
-	writing chan struct{}                // holds one token while somebody writes
-}
-
-// owing is what a device is owed, until the database knows.
-type owing struct {
-	user store.Name
-	at   int64    // from when on, in ms of Unix time
-	then []func() // called once it does
-}
-
-// deviceID names a device of a user.
-type deviceID struct{ user, device string }
-
 func newReports(s store.Store, cfg Config, log zerolog.Logger, dropped prometheus.Counter) *reports {
 	return &reports{store: s, log: log, most: cfg.DevicesPerUser, dropped: dropped, wake: make(chan struct{}, 1),
-		writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owing),
+		writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owedDevice),
 		heard: make(map[deviceID]DeviceReport)}
 }
 
@@ -122,15 +89,6 @@ func deviceName(d *evapi.Device) string {
 	return deviceText(name)
 }
 
-// deviceText is what the store can keep of a text that came from a device.
-func deviceText(s string) string {
-	s = printable(s)
-	if runes := []rune(s); len(runes) > store.MaxDevice {
-		s = string(runes[:store.MaxDevice])
-	}
-	return s
-}
-
 // add takes reports; those of a device replace earlier ones.
 func (r *reports) add(rows ...store.DeviceRow) {
 	r.mu.Lock()
@@ -153,7 +111,7 @@ func (r *reports) owe(v *device, at int64, then func()) {
 	r.mu.Lock()
 	o := r.owing[id]
 	if o == nil {
-		o = &owing{user: v.row.User}
+		o = &owedDevice{user: v.row.User}
 		r.owing[id] = o
 	}
 	o.at = earlier(o.at, at)

@@ -44,22 +44,6 @@ func (r *reports) present(ctx context.Context, rows []store.DeviceRow) error {
 	return r.store.PutGone(ctx, nothing)
 }
 
-// byUser yields the rows of each user; they stand together.
-func byUser(rows []store.DeviceRow) func(yield func([]store.DeviceRow) bool) {
-	return func(yield func([]store.DeviceRow) bool) {
-		for len(rows) > 0 {
-			key, n := rows[0].User.Key(), 1
-			for n < len(rows) && rows[n].User.Key() == key {
-				n++
-			}
-			if !yield(rows[:n]) {
-				return
-			}
-			rows = rows[n:]
-		}
-	}
-}
-
 // presentUser takes the devices of a user, and returns those that are not owed anything any more.
 func (r *reports) presentUser(list []store.DeviceRow, reported map[deviceID]bool) (nothing []store.GoneMove) {
 	user := list[0].User.Key()
@@ -105,13 +89,6 @@ func (r *reports) presentUser(list []store.DeviceRow, reported map[deviceID]bool
 		}
 	}
 	return nothing
-}
-
-// DeviceReport is what another imcd of a fleet must know of a registration: the rest is in the database.
-type DeviceReport struct {
-	User   string `json:"user"`   // SIP URI
-	Device string `json:"device"` // see store.DeviceRow; empty: none of the user has registered
-	Gone   int64  `json:"gone"`   // from when on the device is owed messages, in ms of Unix time; 0: it is not
 }
 
 // PassDevices lets pass have what other imcd of a fleet must know. It is called before Start; pass must not block.
@@ -206,7 +183,7 @@ func (r *reports) takeHeard(ctx context.Context) error {
 func (r *reports) writeOwing(ctx context.Context) error {
 	r.mu.Lock()
 	all := r.owing
-	r.owing = make(map[deviceID]*owing)
+	r.owing = make(map[deviceID]*owedDevice)
 	r.mu.Unlock()
 	if len(all) == 0 {
 		return nil

@@ -2,8 +2,7 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -93,13 +92,6 @@ func (e *Engine) shardOfKey(roomKey string) *shard { return e.shardOfHash(store.
 
 func (e *Engine) shardOfHash(hash uint32) *shard { return e.shards[hash&uint32(len(e.shards)-1)] }
 
-// newRoomID names an incarnation of a room for ever.
-func newRoomID() int64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return int64(binary.BigEndian.Uint64(b[:])>>2) | 1
-}
-
 // sizeOf is the charge for a waiting message or notice.
 func (e *Engine) sizeOf(out *evapi.Outgoing) int {
 	size := out.Size() + overhead
@@ -145,3 +137,22 @@ func (e *Engine) heard(user store.Name) {
 
 // fitCredits sets the bounds of the connections.
 func (e *Engine) fitCredits() { e.credits.fit(e.relay.Bounds()) }
+
+// gather asks all shards and joins their answers. It waits until ctx ends at
+// most.
+func gather[T any](ctx context.Context, e *Engine, f func(*shard) []T) ([]T, error) {
+	answers := make(chan []T, len(e.shards))
+	for _, s := range e.shards {
+		s.inbox.post(func() { answers <- f(s) })
+	}
+	all := []T{}
+	for range e.shards {
+		select {
+		case a := <-answers:
+			all = append(all, a...)
+		case <-ctx.Done():
+			return all, fmt.Errorf("asking all rooms: %w", ctx.Err())
+		}
+	}
+	return all, nil
+}

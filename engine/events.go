@@ -37,6 +37,14 @@ var eventNames = [...]struct {
 	{EventKamailio, "kamailio"},
 }
 
+// Events that only a webhook gets, beside those of listeners.
+const (
+	// EventAct: an owner, admin or operator has done something in a room: Act, Whom, Until, Why.
+	EventAct = (AllEvents + 1) << iota
+	// EventMissed: User, who has no device that answers, has something to get: Count messages, up to Seq.
+	EventMissed
+)
+
 // String is the name of a kind; empty for a set of several.
 func (k EventKind) String() string {
 	for _, n := range eventNames {

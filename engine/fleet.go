@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,15 +14,6 @@ import (
 // Several engines may share the rooms of one Store. Each room belongs to one of the fleet's shards by its
 // name, and each of those to one engine at a time. An engine takes shards (Own) and hands them over
 // (HandOver) while it works. Requests for rooms of other engines go back to Kamailio.
-
-// ownership is which of the fleet's shards this engine has.
-type ownership struct {
-	mask   uint32        // of the hash of a room
-	loaded []atomic.Bool // by shard: its rooms are here; nil: there is no fleet, and all are
-
-	mu    sync.Mutex      // held while shards are taken or handed over
-	owned map[int64]int64 // epochs of those whose commits prove that they belong to this engine; by mu
-}
 
 // has reports whether the rooms with this hash are here.
 func (o *ownership) has(hash uint32) bool { return o.loaded == nil || o.loaded[hash&o.mask].Load() }

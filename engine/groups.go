@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +83,7 @@ func newGroups(s *shard) *groups {
 func memberOf(m *member) native.User { return native.User{URI: m.name().URI(), Admin: m.rights()} }
 
 // titleOf is the title of a room for clients; without one, its name.
-func titleOf(r *room) string { return cmpOr(r.title(), r.name.User) }
+func titleOf(r *room) string { return cmp.Or(r.title(), r.name.User) }
 
 // of is the group of a room; it makes one if there is none.
 func (g *groups) of(r *room) *group {
@@ -457,4 +458,19 @@ func (g *groups) fill(r *room, rows []store.SettingRow) {
 		gr.room = r
 		g.changed(gr)
 	}
+}
+
+// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag
+// of the engine, the mark, and the number.
+func groupCallID(id string) bool {
+	shard, rest, _ := strings.Cut(id, "-")
+	tag, _, marked := strings.Cut(rest, groupMark)
+	_, noHex := strconv.ParseUint(tag, 16, 64)
+	return len(shard) == 3 && marked && noHex == nil
+}
+
+// listedRoom is a room that a device has.
+type listedRoom struct {
+	name    store.Name
+	version uint32 // of its state there
 }

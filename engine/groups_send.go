@@ -59,15 +59,6 @@ func (g *groups) newID() string {
 	return g.shard.delivery.prefix + e.groupID + strconv.FormatUint(g.serial, 36)
 }
 
-// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag
-// of the engine, the mark, and the number.
-func groupCallID(id string) bool {
-	shard, rest, _ := strings.Cut(id, "-")
-	tag, _, marked := strings.Cut(rest, groupMark)
-	_, noHex := strconv.ParseUint(tag, 16, 64)
-	return len(shard) == 3 && marked && noHex == nil
-}
-
 // contentOf is the request of a method from the group of a device.
 func (d *groupDevice) contentOf(method string, document []byte) evapi.Content {
 	gr, title := d.group, d.group.title
@@ -104,17 +95,17 @@ func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialo
 	if err != nil {
 		e.log.Debug().Err(err).Str("device", d.gruu).Str("method", method).Msg("native request not sent")
 		d.full = d.full || method == string(sip.NOTIFY)
-		g.rest(d)
+		g.leaveAlone(d)
 		return
 	}
 	d.busy, d.anew = method, false
 	g.inFlight[callID] = d
 }
 
-// rest leaves a device alone until it registers. If it has registered while the request was under way, that may have
+// leaveAlone leaves a device alone until it registers. If it has registered while the request was under way, that may have
 // gone to where it was before, and is sent again. A device that has a room which is gone, or that never was its user's,
 // names it in its next list: so nothing need be kept of it.
-func (g *groups) rest(d *groupDevice) {
+func (g *groups) leaveAlone(d *groupDevice) {
 	if d.anew {
 		d.anew = false
 		return
@@ -148,7 +139,7 @@ func (g *groups) result(r evapi.Result) {
 	switch sip.RequestMethod(method) {
 	case sip.INVITE:
 		if !ok {
-			g.rest(d)
+			g.leaveAlone(d)
 			break
 		}
 		d.dialog, d.asked = r.Dialog, g.shard.now
@@ -165,7 +156,7 @@ func (g *groups) result(r evapi.Result) {
 			g.forget(d)
 		case r.Code == 481: // it was started again meanwhile: INVITE, and then BYE
 		default:
-			g.rest(d)
+			g.leaveAlone(d)
 		}
 	case sip.NOTIFY:
 		switch {
@@ -174,7 +165,7 @@ func (g *groups) result(r evapi.Result) {
 			d.known = false
 		default:
 			d.full = true
-			g.rest(d)
+			g.leaveAlone(d)
 		}
 	}
 	g.do(d)

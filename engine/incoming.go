@@ -61,7 +61,7 @@ func (e *Engine) answerReceipt(req *request) {
 	}
 	e.settle(req, e.accepted())
 	if req.content.IMDN == nil {
-		e.metrics.receipt(receiptIgnored)
+		e.metrics.countReceipt(receiptIgnored)
 		return
 	}
 	e.noteReceipt(receipt{room: req.target, from: req.from, imdn: *req.content.IMDN})
@@ -91,7 +91,7 @@ func (e *Engine) turnAway(req *request, why string) {
 // settle answers a request that no shard has.
 func (e *Engine) settle(req *request, a evapi.Answer) {
 	e.relay.Reply(req.msg, a)
-	e.metrics.request(req, a)
+	e.metrics.countRequest(req, a)
 	e.logRequest(req, a, false)
 	e.closed(req)
 }
@@ -111,7 +111,7 @@ func (e *Engine) Result(r evapi.Result) {
 			return
 		}
 	}
-	e.metrics.delivery("stray")
+	e.metrics.countDelivery("stray")
 }
 
 // Wake says that a Kamailio is connected: waiting copies are tried again, as registrations may have been

@@ -50,12 +50,6 @@ func (k *keys) run(ctx context.Context) {
 	}
 }
 
-// keyProof is what a request has shown, or made, of a key.
-type keyProof struct {
-	hash  string // of the key
-	right bool   // the sender has it
-}
-
 // proofOf recognises the right key of a hash in memory, without the work.
 func proofOf(hash, key string) [sha256.Size]byte { return sha256.Sum256([]byte(hash + "\n" + key)) }
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -27,19 +26,6 @@ const (
 	// foundBefore is how much earlier a device that is found may have registered: the location table counts in seconds.
 	foundBefore = time.Second
 )
-
-// locator asks location tables for the contacts of users. Readers of connections and the goroutine of reports add
-// users, and one goroutine asks.
-type locator struct {
-	devices *userDevices
-	log     zerolog.Logger
-	send    func([]evapi.Wanted) error // nil: there is nobody to ask; set before Start
-	wake    chan struct{}              // holds one token while there may be some
-
-	mu      sync.Mutex
-	waiting map[string]evapi.Wanted // by mu; by user key
-	all     bool                    // by mu: all users of devices are to be asked for
-}
 
 func newLocator(devices *userDevices, log zerolog.Logger) *locator {
 	return &locator{devices: devices, log: log, wake: make(chan struct{}, 1), waiting: make(map[string]evapi.Wanted)}

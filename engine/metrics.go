@@ -2,43 +2,11 @@ package engine
 
 import (
 	"errors"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"imcd/evapi"
 )
-
-// metrics counts what the engine does. No label has a value that a client chose.
-type metrics struct {
-	rooms      prometheus.Gauge
-	messages   prometheus.Counter
-	requests   *prometheus.CounterVec // by command and final code
-	deliveries *prometheus.CounterVec // by result
-	delivered  prometheus.Counter     // of them: ok
-	dropped    prometheus.Counter
-	lost       *prometheus.CounterVec // messages, by reason
-	repeated   prometheus.Counter
-	typed      *prometheus.CounterVec // by result
-	expired    prometheus.Counter
-	withheld   prometheus.Counter
-	limited    *prometheus.CounterVec // by limit
-	receipts   *prometheus.CounterVec // by result
-	// of these kinds, receipts for senders
-	receiptsSent prometheus.Counter
-	pruned       prometheus.Counter
-	unreported   prometheus.Counter
-	shed         prometheus.Counter
-	// events that were not stored for the webhook
-	webhookDropped prometheus.Counter
-	latency        prometheus.Histogram
-	retries        *prometheus.CounterVec // by reason
-	commits        *prometheus.CounterVec // by result
-	commitTime     prometheus.Histogram
-	batch          prometheus.Histogram
-}
 
 func newMetrics(registerer prometheus.Registerer, c *credits, h *held) (*metrics, error) {
 	r := &registry{to: registerer}
@@ -130,17 +98,9 @@ func (r *registry) histogram(name, help string, start, factor float64, n int) pr
 		Buckets: prometheus.ExponentialBuckets(start, factor, n)}))
 }
 
-func (m *metrics) request(req *request, a evapi.Answer) {
-	name := req.kind()
-	m.requests.WithLabelValues(name, strconv.Itoa(a.Code)).Inc()
-	if name == "message" && a.RC == rcOK {
-		m.messages.Inc()
-	}
-}
+func (m *metrics) countReceipt(result string) { m.receipts.WithLabelValues(result).Inc() }
 
-func (m *metrics) receipt(result string) { m.receipts.WithLabelValues(result).Inc() }
-
-func (m *metrics) delivery(result string) {
+func (m *metrics) countDelivery(result string) {
 	if result == resultOK {
 		m.delivered.Inc() // nearly all
 		return

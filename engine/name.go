@@ -156,3 +156,15 @@ func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
 
 // tokenChars are those of a token (RFC 3261 section 25.1).
 const tokenChars = alphanum + "-.!%*_+`'~"
+
+// ErrBadName is of a parameter that is no whole SIP URI.
+var ErrBadName = errors.New("bad URI")
+
+// parseName reads a parameter that must be a whole URI: ErrBadName.
+func parseName(what, uri string) (store.Name, error) {
+	name, err := ParseName(uri, "")
+	if err != nil {
+		return store.Name{}, fmt.Errorf("%s: %w %q: %w", what, ErrBadName, clip(uri), err)
+	}
+	return name, nil
+}

@@ -3,29 +3,11 @@ package engine
 import (
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"imcd/engine/store"
 	"imcd/evapi"
 )
-
-// nativeDevices are the devices of users who have one that knows rooms as group chats. Connections and shards read and
-// write them.
-type nativeDevices struct {
-	some   atomic.Bool // there was one since the start
-	mu     sync.RWMutex
-	byUser map[string][]nativeDevice // guarded by mu: by key of the user; lists are never changed, but replaced
-}
-
-// nativeDevice is one of them.
-type nativeDevice struct {
-	gruu  string    // of a native one its public GRUU, a SIP URI; else a temporary one, see evapi.Device
-	temp  string    // of a native one: its temporary GRUU; empty: it is not known
-	plain bool      // it knows no groups
-	until time.Time // its registration ends; zero: the store knows it, and no registration has been seen
-}
 
 // maxNativeDevices bounds those of a user; the oldest goes.
 const maxNativeDevices = 10
@@ -117,18 +99,6 @@ func (n *nativeDevices) change(user string, f func([]nativeDevice) []nativeDevic
 	}
 	n.some.Store(true)
 }
-
-// gruuOf is the public GRUU of a device, as a registrar makes it of the address of record and the instance (RFC 5627,
-// 3.1); empty: it has no instance that may stand in a URI.
-func gruuOf(uri, instance string) string {
-	if instance == "" || len(instance) > maxInstance || !onlyOf(instance, alphanum+"-:.") {
-		return ""
-	}
-	return uri + ";gr=" + instance
-}
-
-// maxInstance bounds the instance of a device, in bytes: a URN with a UUID has 45.
-const maxInstance = 80
 
 // noteNative takes what a registration says of devices that know rooms as group chats.
 func (e *Engine) noteNative(r *evapi.Registration) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base32"
 	"strconv"
@@ -16,14 +17,6 @@ import (
 
 // Clients that know rooms as group chats say by INVITE, SUBSCRIBE, REFER and BYE what others say by commands. Each such
 // request becomes the command that means the same: so rights, limits, acts and events are the same.
-
-// nativeAsk is the part of a request that only such a client's has.
-type nativeAsk struct {
-	method  sip.RequestMethod
-	device  string   // GRUU; empty: the request does not say
-	users   []string // of a creation: URIs
-	version uint32   // of a SUBSCRIBE: the version that the device has
-}
 
 // Request takes an INVITE, SUBSCRIBE, REFER or BYE (evapi.RequestHandler). It never blocks.
 func (e *Engine) Request(m *evapi.Message) {
@@ -84,32 +77,6 @@ func (e *Engine) readNative(req *request) *refusal {
 var nativeReaders = map[sip.RequestMethod]func(e *Engine, req *request) *refusal{
 	sip.INVITE: (*Engine).readInvite, sip.SUBSCRIBE: (*Engine).readSubscribe, sip.REFER: (*Engine).readRefer,
 	sip.BYE: func(_ *Engine, req *request) *refusal { req.cmd = nativeExit; return nil },
-}
-
-// deviceOf is the device that a request is from, by its Contact or From; empty: neither says so.
-func deviceOf(r *sip.Request, from store.Name) string {
-	if gr, ok := r.From().Address.UriParams.Get("gr"); ok {
-		return gruuOf(from.URI(), gr)
-	}
-	contact := headerOf(r, "Contact", "m")
-	if _, rest, ok := strings.Cut(contact, ";gr="); ok {
-		gr, _, _ := strings.Cut(rest, ">")
-		gr, _, _ = strings.Cut(gr, ";")
-		return gruuOf(from.URI(), gr)
-	}
-	return ""
-}
-
-// headerOf is the value of the first header with one of the names; empty: there is none.
-func headerOf(r *sip.Request, names ...string) string {
-	for _, h := range r.Headers() {
-		for _, name := range names {
-			if equalFold(h.Name(), name) {
-				return strings.TrimSpace(h.Value())
-			}
-		}
-	}
-	return ""
 }
 
 // The commands that are no lines of a text. Their return codes are those of the ones in the table.
@@ -182,7 +149,7 @@ const (
 // newGroup is the name of the room that a request makes. The same request, repeated by its client or given to another
 // engine after one has died, makes the same room. Whoever owns the slot of the request owns that of the room.
 func (e *Engine) newGroup(req *request) store.Name {
-	prefix := cmpOr(e.served.Load().prefixed("x"), groupPrefix+"x")
+	prefix := cmp.Or(e.served.Load().prefixed("x"), groupPrefix+"x")
 	prefix = strings.TrimSuffix(prefix, "x")
 	tag, _ := req.msg.Request.From().Params.Get("tag")
 	sum := sha256.Sum256([]byte(req.callID + "\x00" + tag + "\x00" + req.fromKey()))
@@ -198,13 +165,6 @@ func (e *Engine) newGroup(req *request) store.Name {
 		}
 	}
 	return name
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // readSubscribe reads which state a device has.
@@ -374,10 +334,4 @@ func (e *Engine) listed(req *request) {
 		}
 	}
 	e.settle(req, req.nativeAnswer())
-}
-
-// listedRoom is a room that a device has.
-type listedRoom struct {
-	name    store.Name
-	version uint32 // of its state there
 }

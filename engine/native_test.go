@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"fmt"
@@ -50,7 +51,7 @@ func (h *house) askIn(callID, method, user, uri, body string, headers ...string)
 	h.store.serial++
 	n := h.store.serial
 	h.store.mu.Unlock()
-	callID = cmpOr(callID, fmt.Sprint("call-", n))
+	callID = cmp.Or(callID, fmt.Sprint("call-", n))
 	raw := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5;branch=z9hG4bK%d\r\nFrom: <sip:%s@x.org>;tag=1\r\n"+
 		"To: <%s>\r\nCall-ID: %s\r\nCSeq: 1 %s\r\nContact: <%s>;text\r\n%sContent-Length: %d\r\n\r\n%s", method, uri, n,
 		user, uri, callID, method, gruuOfUser(user), strings.Join(headers, ""), len(body), body)

@@ -37,15 +37,6 @@ func (e *Engine) newOrder(room string) (*request, error) {
 		order: &order{done: make(chan struct{}, 1)}}, nil
 }
 
-// parseName reads a parameter that must be a whole URI: ErrBadName.
-func parseName(what, uri string) (store.Name, error) {
-	name, err := ParseName(uri, "")
-	if err != nil {
-		return store.Name{}, fmt.Errorf("%s: %w %q: %w", what, ErrBadName, clip(uri), err)
-	}
-	return name, nil
-}
-
 // command makes req run a command of the table.
 func (e *Engine) command(req *request, name string, args ...string) {
 	req.cmd, req.word, req.args = e.language.find(name), name, args

@@ -13,8 +13,7 @@ import (
 
 // Errors of the queries.
 var (
-	ErrNoRoom  = errors.New("no such room")
-	ErrBadName = errors.New("bad URI")
+	ErrNoRoom = errors.New("no such room")
 	// ErrElsewhere: another imcd of the fleet has the room.
 	ErrElsewhere = errors.New("another imcd has this room")
 )
@@ -149,25 +148,6 @@ func SumStats(all []Stats) Stats {
 
 // Healthy reports whether the last commit succeeded.
 func (e *Engine) Healthy() bool { return e.committer.healthy() }
-
-// gather asks all shards and joins their answers. It waits until ctx ends at
-// most.
-func gather[T any](ctx context.Context, e *Engine, f func(*shard) []T) ([]T, error) {
-	answers := make(chan []T, len(e.shards))
-	for _, s := range e.shards {
-		s.inbox.post(func() { answers <- f(s) })
-	}
-	all := []T{}
-	for range e.shards {
-		select {
-		case a := <-answers:
-			all = append(all, a...)
-		case <-ctx.Done():
-			return all, fmt.Errorf("asking all rooms: %w", ctx.Err())
-		}
-	}
-	return all, nil
-}
 
 // ask puts a question to one room.
 func ask[T any](ctx context.Context, e *Engine, uri string, f func(*room) T) (T, error) {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/emiago/sipgo/sip"
-
 	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
@@ -135,20 +133,6 @@ func (e *Engine) readContent(req *request) *refusal {
 		return r
 	}
 	return nil
-}
-
-// entityOf is the body of a request with the headers that describe it.
-func entityOf(req *sip.Request) sipmsg.Entity {
-	e := sipmsg.Entity{Body: req.Body()}
-	if ct := req.ContentType(); ct != nil {
-		e.ContentType = strings.TrimSpace(ct.Value())
-	}
-	for _, h := range req.Headers() {
-		if name, ok := sipmsg.EntityHeader(h.Name()); ok {
-			e.Headers = append(e.Headers, sipmsg.Header{Name: name, Value: strings.TrimSpace(h.Value())})
-		}
-	}
-	return e
 }
 
 // dropName removes the words of a display name without quotes: those before args[at], which is an address

@@ -17,18 +17,18 @@ import (
 func (e *Engine) Receipt(r *evapi.Receipt) {
 	room, err := ParseName(r.RURI, "")
 	if err != nil || r.Err != nil || r.Request.From() == nil {
-		e.metrics.receipt(receiptIgnored)
+		e.metrics.countReceipt(receiptIgnored)
 		return
 	}
 	from, err := NameOf(&r.Request.From().Address)
 	if err != nil {
-		e.metrics.receipt(receiptIgnored)
+		e.metrics.countReceipt(receiptIgnored)
 		return
 	}
 	e.heard(from)
 	content, err := sipmsg.Read(entityOf(r.Request))
 	if err != nil || content.IMDN == nil {
-		e.metrics.receipt(receiptIgnored)
+		e.metrics.countReceipt(receiptIgnored)
 		return
 	}
 	e.noteReceipt(receipt{room: room, from: from, imdn: *content.IMDN})
@@ -38,15 +38,15 @@ func (e *Engine) Receipt(r *evapi.Receipt) {
 func (e *Engine) noteReceipt(r receipt) {
 	if e.isNote(r.imdn.MessageID) {
 		e.speakers.add(r.from.Key())
-		e.metrics.receipt(receiptNotice)
+		e.metrics.countReceipt(receiptNotice)
 		return
 	}
 	if _, ok := parseCopyID(r.imdn.MessageID); !ok {
-		e.metrics.receipt(receiptIgnored)
+		e.metrics.countReceipt(receiptIgnored)
 		return
 	}
 	if !e.shardOf(r.room).inbox.receipt(r) {
-		e.metrics.receipt(receiptDropped)
+		e.metrics.countReceipt(receiptDropped)
 	}
 }
 
@@ -91,7 +91,7 @@ func (e *Engine) isNote(id string) bool {
 
 // receipt takes a receipt. It ignores one that names no copy of this member.
 func (d *delivery) receipt(rc *receipt) {
-	d.engine.metrics.receipt(d.takeReceipt(rc))
+	d.engine.metrics.countReceipt(d.takeReceipt(rc))
 }
 
 func (d *delivery) takeReceipt(rc *receipt) (result string) {

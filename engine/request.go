@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"strconv"
 	"time"
+
+	"github.com/emiago/sipgo/sip"
 
 	"imcd/engine/store"
 	"imcd/evapi"
@@ -147,3 +150,19 @@ func (req *request) service() bool { return req.order != nil && req.from.IsZero(
 
 // passed reports whether the request has passed other rooms.
 func (req *request) passed() bool { return req.marks.path.id != "" }
+
+// nativeAsk is the part of a request that only such a client's has.
+type nativeAsk struct {
+	method  sip.RequestMethod
+	device  string   // GRUU; empty: the request does not say
+	users   []string // of a creation: URIs
+	version uint32   // of a SUBSCRIBE: the version that the device has
+}
+
+func (m *metrics) countRequest(req *request, a evapi.Answer) {
+	name := req.kind()
+	m.requests.WithLabelValues(name, strconv.Itoa(a.Code)).Inc()
+	if name == "message" && a.RC == rcOK {
+		m.messages.Inc()
+	}
+}

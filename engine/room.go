@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"strings"
 	"time"
 
@@ -296,3 +298,25 @@ func (r *room) title() string {
 
 // within reports whether what is for rooms of at most n members is for this one.
 func (r *room) within(n int) bool { return n > 0 && r.atMost(n) }
+
+// newRoomID names an incarnation of a room for ever.
+func newRoomID() int64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return int64(binary.BigEndian.Uint64(b[:])>>2) | 1
+}
+
+// rule names what holds for a user of a room.
+type rule struct {
+	kind string
+	who  string // store.Name.Key() of the user, or *@domain
+}
+
+// rules say until when each holds; the zero Time: until it is taken back. nil: there is none.
+type rules map[rule]time.Time
+
+// keyProof is what a request has shown, or made, of a key.
+type keyProof struct {
+	hash  string // of the key
+	right bool   // the sender has it
+}

@@ -20,15 +20,6 @@ const (
 // maxRules bounds the rules of a room.
 const maxRules = 1000
 
-// rule names what holds for a user of a room.
-type rule struct {
-	kind string
-	who  string // store.Name.Key() of the user, or *@domain
-}
-
-// rules say until when each holds; the zero Time: until it is taken back. nil: there is none.
-type rules map[rule]time.Time
-
 // everybody begins the pattern of all users of a domain.
 const everybody = "*@"
 
@@ -153,17 +144,6 @@ func (c *call) silenced() *refusal {
 		return forbid("You are muted in this room", "mute").with("until", c.until(until))
 	}
 	return forbid("The room is moderated, and you have no voice", "moderated")
-}
-
-// refuseBanned refuses a user who is banned from the room; reason and notice say so to who asks.
-func (c *call) refuseBanned(user store.Name, reason, notice string) *refusal {
-	until, ok := c.room.rules.banned(user, c.shard.now)
-	if !ok {
-		return nil
-	}
-	r := forbid(reason, notice)
-	r.vars = vars{"user": c.show(user), "until": c.until(until)}
-	return r
 }
 
 // until words the end of a rule, with a space before it; empty: it has none.

@@ -13,21 +13,6 @@ import (
 	"imcd/evapi"
 )
 
-// served has the reports of the Kamailios about rooms and domains. Immutable: Welcomed makes a new one.
-type served struct {
-	rules   []roomRule      // of each Kamailio that reports one
-	silent  bool            // a Kamailio reports none, or there is none yet: any name may be a room's
-	domains map[string]bool // own hosts, in lower case, IPv6 addresses without brackets
-	native  bool            // a Kamailio hands over requests of clients that know rooms as group chats
-	any     bool            // every domain is own, or it is not known which are
-}
-
-// roomRule says which user parts one Kamailio takes for rooms.
-type roomRule struct {
-	evapi.RoomRule
-	expr *regexp.Regexp // nil: it cannot be checked here
-}
-
 // matches reports whether Kamailio hands over requests to a user part.
 func (r *roomRule) matches(user string) bool { return r.expr == nil || r.expr.MatchString(user) }
 

@@ -42,7 +42,7 @@ func (s *shard) replyAs(req *request, a evapi.Answer, repeated bool) {
 		s.engine.relay.Reply(req.msg, a)
 		s.replied = true
 	}
-	s.engine.metrics.request(req, a)
+	s.engine.metrics.countRequest(req, a)
 	s.engine.logRequest(req, a, repeated)
 	s.engine.closed(req)
 }

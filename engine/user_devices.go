@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"imcd/engine/store"
 	"imcd/evapi"
 )
@@ -283,3 +285,54 @@ func registered(list []*device, now time.Time) (live, others []*device, ok bool)
 
 // legID names the copy of a message for a device among copies under way.
 func legID(callID, gruu string) string { return callID + " " + gruu }
+
+// deviceText is what the store can keep of a text that came from a device.
+func deviceText(s string) string {
+	s = printable(s)
+	if runes := []rune(s); len(runes) > store.MaxDevice {
+		s = string(runes[:store.MaxDevice])
+	}
+	return s
+}
+
+// byUser yields the rows of each user; they stand together.
+func byUser(rows []store.DeviceRow) func(yield func([]store.DeviceRow) bool) {
+	return func(yield func([]store.DeviceRow) bool) {
+		for len(rows) > 0 {
+			key, n := rows[0].User.Key(), 1
+			for n < len(rows) && rows[n].User.Key() == key {
+				n++
+			}
+			if !yield(rows[:n]) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
+}
+
+// deviceOf is the device that a request is from, by its Contact or From; empty: neither says so.
+func deviceOf(r *sip.Request, from store.Name) string {
+	if gr, ok := r.From().Address.UriParams.Get("gr"); ok {
+		return gruuOf(from.URI(), gr)
+	}
+	contact := headerOf(r, "Contact", "m")
+	if _, rest, ok := strings.Cut(contact, ";gr="); ok {
+		gr, _, _ := strings.Cut(rest, ">")
+		gr, _, _ = strings.Cut(gr, ";")
+		return gruuOf(from.URI(), gr)
+	}
+	return ""
+}
+
+// gruuOf is the public GRUU of a device, as a registrar makes it of the address of record and the instance (RFC 5627,
+// 3.1); empty: it has no instance that may stand in a URI.
+func gruuOf(uri, instance string) string {
+	if instance == "" || len(instance) > maxInstance || !onlyOf(instance, alphanum+"-:.") {
+		return ""
+	}
+	return uri + ";gr=" + instance
+}
+
+// maxInstance bounds the instance of a device, in bytes: a URN with a UUID has 45.
+const maxInstance = 80

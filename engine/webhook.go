@@ -15,14 +15,6 @@ import (
 // Events for a webhook are stored in the commit of what they are about (store.PutEvent), so that none is lost;
 // package webhook sends them. Nothing here waits for the receiver.
 
-// Events that only a webhook gets, beside those of listeners.
-const (
-	// EventAct: an owner, admin or operator has done something in a room: Act, Whom, Until, Why.
-	EventAct = (AllEvents + 1) << iota
-	// EventMissed: User, who has no device that answers, has something to get: Count messages, up to Seq.
-	EventMissed
-)
-
 // Words of webhook_events.
 var webhookWords = []struct {
 	word  string
@@ -174,8 +166,8 @@ func (m *member) unreachable() bool {
 	return m.wait != nil && (m.wait.why == offline || m.wait.why == gone || m.wait.why == silent)
 }
 
-// missed says that m has something to get, if it was not said a moment ago.
-func (d *delivery) missed(r *room, m *member) {
+// sayMissed says that m has something to get, if it was not said a moment ago.
+func (d *delivery) sayMissed(r *room, m *member) {
 	if !m.unreachable() || !d.engine.webhook.wants(EventMissed) || d.pushed[m] || r.lag(m) == 0 {
 		return
 	}
@@ -195,7 +187,7 @@ func (d *delivery) missedBy(r *room, author string) {
 	}
 	for _, m := range r.order {
 		if m.key != author {
-			d.missed(r, m)
+			d.sayMissed(r, m)
 		}
 	}
 }
@@ -207,7 +199,7 @@ func (d *delivery) missedAgain() {
 		d.pushes = d.pushes[1:]
 		delete(d.pushed, p.member)
 		if p.member.live && p.room.last > p.seq {
-			d.missed(p.room, p.member)
+			d.sayMissed(p.room, p.member)
 		}
 	}
 }
