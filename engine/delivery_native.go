@@ -89,12 +89,5 @@ func (d *delivery) passReceipt(r *room, o *openReceipt, from *member, status sip
 	out, err := evapi.NewOutgoing(evapi.Content{From: nameAddr("", r.name), ContentType: sipmsg.CPIMType,
 		Headers: append(d.engine.noticeHeaders(r.name, d.now), sessionMode),
 		Body:    sipmsg.WrapIMDN(from.uri, r.name.URI(), d.now, body)})
-	if err != nil {
-		d.engine.log.Warn().Err(err).Str("room", r.key).Msg("receipt cannot be sent")
-		return
-	}
-	size := d.engine.sizeOf(out)
-	d.engine.charge(size)
-	d.note(sender.name(), note{out: out, via: o.via, room: r, size: size})
-	d.engine.metrics.receiptsSent.Inc()
+	d.queueReceipt(r, sender, o, out, err)
 }
