@@ -119,3 +119,13 @@ func (d *delivery) queueReceipt(r *room, author *member, o *openReceipt, out *ev
 	d.note(author.name(), note{out: out, via: o.via, room: r, size: size})
 	d.engine.metrics.receiptsSent.Inc()
 }
+
+// notReached lets no receipt wait for messages up to upTo to reach m.
+func (d *delivery) notReached(r *room, m *member, upTo uint64) {
+	d.eachOpen(r, func(o *openReceipt) {
+		if o.seq <= upTo {
+			o.delivered.without(m)
+			o.displayed.without(m)
+		}
+	})
+}

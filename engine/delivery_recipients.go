@@ -44,7 +44,7 @@ func (d *delivery) waitsAside(r *room, m *member) bool {
 	switch {
 	case d.recipients.most(m.key, max(userCopies, 2*d.engine.cfg.MemberWindow)*max(1, len(d.engine.devices.of(m.key)))):
 		d.recipients.wait[m.key] = append(d.recipients.wait[m.key], aside{r, m})
-	case m.suspect() && d.engine.credits.suspectsLeft() <= 0:
+	case m.isSuspect() && d.engine.credits.suspectsLeft() <= 0:
 		d.aside = append(d.aside, aside{r, m})
 	default:
 		return false

@@ -188,7 +188,7 @@ func (d *delivery) loaded(r *room, after, last uint64, limit int, rows []store.M
 func (d *delivery) windowOpen(r *room, m *member) bool {
 	f := m.inFlight
 	if d.engine.cfg.MemberWindow < 2 || m.wait != nil || m.unshown > 0 ||
-		f.notice != noLossNotice || f.missed > 0 || m.suspect() || d.engine.devices.of(m.key) != nil {
+		f.notice != noLossNotice || f.missed > 0 || m.isSuspect() || d.engine.devices.of(m.key) != nil {
 		return false
 	}
 	a := r.ahead[m]

@@ -243,8 +243,8 @@ type aside struct {
 	member *member
 }
 
-// suspect reports whether m may be silent: it did not answer the last copy, or got none yet.
-func (m *member) suspect() bool {
+// isSuspect reports whether m may be silent: it did not answer the last copy, or got none yet.
+func (m *member) isSuspect() bool {
 	code := m.last.code()
 	return code == 0 || judgeCode(code) == silent
 }
@@ -442,4 +442,12 @@ func (k *fork) firstSeq() uint64 {
 		return 0
 	}
 	return k.copy.seq - max(k.copy.missed, 1) + 1
+}
+
+// push is when a member was said to have missed something.
+type push struct {
+	room   *room
+	member *member
+	at     time.Time
+	seq    uint64 // of the last message of the room
 }

@@ -120,7 +120,7 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 		size = f.out.BodyLen()
 	}
 	f.credit = weigh(size)
-	f.credit.suspect = m.suspect()
+	f.credit.suspect = m.isSuspect()
 	if small && !d.engine.credits.takeFirst(d.inbox, f.credit) || !small && !d.engine.credits.take(d.inbox, f.credit) {
 		return false
 	}

@@ -68,7 +68,7 @@
 // (openReceipt), except for messages from before a restart.
 //
 // A room in which people say more than imcd can deliver refuses messages once earlier ones arrive
-// late (lateness).
+// isLate (lateness).
 //
 // Answers to commands and notices to one user have a queue per user (stream), ahead of the logs.
 //

@@ -353,8 +353,8 @@ func (d *delivery) forgetRooms(gone map[*room]struct{}) {
 	}
 }
 
-// elsewhere hands a request back to Kamailio: another engine has its room, or is about to.
-func (e *Engine) elsewhere(req *request) {
+// ownedElsewhere hands a request back to Kamailio: another engine has its room, or is about to.
+func (e *Engine) ownedElsewhere(req *request) {
 	if req.order != nil {
 		req.order.why = &refusal{code: 503, detail: rcUnavailable, reason: "Another imcd has this room"}
 		req.order.done <- struct{}{} // never waits: there is one answer

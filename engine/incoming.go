@@ -23,7 +23,7 @@ func (e *Engine) Message(m *evapi.Message) {
 	case e.stopping.Load():
 		e.turnAway(req, "Shutting down")
 		return
-	case req.late(m.Received):
+	case req.isLate(m.Received):
 		e.turnAway(req, "Too late")
 		return
 	case e.held.crowded():
@@ -45,7 +45,7 @@ func (e *Engine) Message(m *evapi.Message) {
 // hand gives req to the shard of its room, or back to Kamailio if another engine has that.
 func (e *Engine) hand(req *request) {
 	if !e.ownership.has(req.roomHash()) && req.ofRoom() {
-		e.elsewhere(req)
+		e.ownedElsewhere(req)
 		return
 	}
 	if !e.shardOfHash(req.roomHash()).inbox.request(req) {
@@ -56,7 +56,7 @@ func (e *Engine) hand(req *request) {
 // answerReceipt answers a receipt that came as an ordinary request, as in CPIM. It is not passed on.
 func (e *Engine) answerReceipt(req *request) {
 	if !e.ownership.has(req.roomHash()) {
-		e.elsewhere(req)
+		e.ownedElsewhere(req)
 		return
 	}
 	e.settle(req, e.accepted())

@@ -29,14 +29,14 @@ func (e *Engine) Request(m *evapi.Message) {
 		e.settle(req, evapi.Answer{Code: req.refused.code, Reason: req.refused.reason, RC: rcUnusual})
 	case e.stopping.Load():
 		e.turnAway(req, "Shutting down")
-	case req.late(m.Received):
+	case req.isLate(m.Received):
 		e.turnAway(req, "Too late")
 	case e.held.crowded():
 		e.turnAway(req, "Overloaded")
 	case req.cmd == nil: // the list of all rooms of a device
 		e.listed(req)
 	case !e.ownership.has(req.roomHash()):
-		e.elsewhere(req)
+		e.ownedElsewhere(req)
 	case !e.shardOfHash(req.roomHash()).inbox.request(req):
 		e.turnAway(req, "Overloaded")
 	}

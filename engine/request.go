@@ -72,8 +72,8 @@ func (req *request) roomHash() uint32 {
 // (after 5 s, imc.cfg), and a client that gets a 503 expects that nothing was done.
 const lateAfter = 4 * time.Second
 
-// late reports whether it is too late for req.
-func (req *request) late(now time.Time) bool {
+// isLate reports whether it is too late for req.
+func (req *request) isLate(now time.Time) bool {
 	return req.msg.Age+now.Sub(req.msg.Received) > lateAfter
 }
 

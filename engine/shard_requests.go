@@ -7,7 +7,7 @@ import (
 // handle evaluates one request and answers it, unless a commit must come first.
 func (s *shard) handle(req *request) {
 	if !s.engine.ownership.has(req.roomHash()) && req.ofRoom() {
-		s.engine.elsewhere(req)
+		s.engine.ownedElsewhere(req)
 		return
 	}
 	if req.refused == nil && req.content.Kind == sipmsg.Typing {
@@ -80,7 +80,7 @@ func (s *shard) unavailable(req *request) *refusal {
 	switch {
 	case s.engine.stopping.Load():
 		return refuseUnavailable("Shutting down")
-	case req.late(s.now):
+	case req.isLate(s.now):
 		return &refusal{code: 503, detail: rcUnavailable, reason: "Too late"}
 	case s.engine.held.full():
 		return refuseOverloaded()

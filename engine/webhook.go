@@ -153,14 +153,6 @@ func (d *delivery) storeRaised() {
 	})
 }
 
-// push is when a member was said to have missed something.
-type push struct {
-	room   *room
-	member *member
-	at     time.Time
-	seq    uint64 // of the last message of the room
-}
-
 // unreachable reports whether m has no device that answers.
 func (m *member) unreachable() bool {
 	return m.wait != nil && (m.wait.why == offline || m.wait.why == gone || m.wait.why == silent)
