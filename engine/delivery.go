@@ -196,3 +196,15 @@ func (d *delivery) sendTo(via *evapi.Conn, f *sentCopy, user string, cp evapi.Co
 	}
 	return conn, uint8(sent - 1), nil
 }
+
+// queueReceipt queues the receipt out for the author of a message. err says that it could not be made.
+func (d *delivery) queueReceipt(r *room, author *member, o *openReceipt, out *evapi.Outgoing, err error) {
+	if err != nil {
+		d.engine.log.Warn().Err(err).Str("room", r.key).Msg("receipt cannot be sent")
+		return
+	}
+	size := d.engine.sizeOf(out)
+	d.engine.charge(size)
+	d.note(author.name(), note{out: out, via: o.via, room: r, size: size})
+	d.engine.metrics.receiptsSent.Inc()
+}

@@ -148,3 +148,13 @@ func (r *room) fillPlaces(stored []byte) {
 		r.places[m] = p
 	}
 }
+
+// notReached lets no receipt wait for messages up to upTo to reach m.
+func (d *delivery) notReached(r *room, m *member, upTo uint64) {
+	d.eachOpen(r, func(o *openReceipt) {
+		if o.seq <= upTo {
+			o.delivered.without(m)
+			o.displayed.without(m)
+		}
+	})
+}

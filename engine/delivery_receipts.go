@@ -107,25 +107,3 @@ func (d *delivery) sendReceipt(r *room, o *openReceipt, status sipmsg.IMDNStatus
 	out, err := d.engine.composeReceipt(r, sender, o, status, d.now)
 	d.queueReceipt(r, sender, o, out, err)
 }
-
-// queueReceipt queues the receipt out for the author of a message. err says that it could not be made.
-func (d *delivery) queueReceipt(r *room, author *member, o *openReceipt, out *evapi.Outgoing, err error) {
-	if err != nil {
-		d.engine.log.Warn().Err(err).Str("room", r.key).Msg("receipt cannot be sent")
-		return
-	}
-	size := d.engine.sizeOf(out)
-	d.engine.charge(size)
-	d.note(author.name(), note{out: out, via: o.via, room: r, size: size})
-	d.engine.metrics.receiptsSent.Inc()
-}
-
-// notReached lets no receipt wait for messages up to upTo to reach m.
-func (d *delivery) notReached(r *room, m *member, upTo uint64) {
-	d.eachOpen(r, func(o *openReceipt) {
-		if o.seq <= upTo {
-			o.delivered.without(m)
-			o.displayed.without(m)
-		}
-	})
-}
