@@ -72,7 +72,7 @@ type groupDevice struct {
 	queued bool          // is in ready
 	away   bool          // could not be reached: nothing is sent until it registers
 	anew   bool          // it has registered since the request that is under way was sent
-	unsure bool          // what it has heard is not known: this engine was started since
+	unsure bool          // what it has heard is not known: it has not asked since it has the room, or since a start
 }
 
 func newGroups(s *shard) *groups {
@@ -272,7 +272,7 @@ func (g *groups) wants(r *room, user, gruu string) {
 	d := gr.device(user, gruu)
 	g.know(d)
 	d.back()
-	d.leaves, d.alien, d.full, d.news = false, false, true, nil
+	d.leaves, d.alien, d.unsure, d.full, d.news = false, false, false, true, nil
 	g.do(d)
 	g.changed(gr)
 }
@@ -283,6 +283,7 @@ func (g *groups) made(r *room, user, gruu string) {
 	g.shard.engine.natives.learn(user, gruu)
 	d := g.of(r).device(user, gruu)
 	g.know(d)
+	d.unsure = true
 	d.back()
 }
 

@@ -145,6 +145,7 @@ func (g *groups) result(r evapi.Result) {
 		d.dialog, d.asked = r.Dialog, g.shard.now
 		if !d.leaves {
 			g.know(d)
+			d.unsure = true
 		} else if r.Dialog == nil {
 			g.forget(d)
 		}

@@ -190,3 +190,24 @@ func TestNativeReplaced(t *testing.T) {
 		v.sees("alice", room, "Growers", strings.Fields(c.members)...)
 	}
 }
+
+// TestNativeUnasked: a client that was invited, and whose question for the state was lost with Kamailio, hears the state
+// when it registers again.
+func TestNativeUnasked(t *testing.T) {
+	t.Parallel()
+	h := newNativeHouse(t, newMemStore(), nil)
+	v := newView(h)
+	h.nativeFor("alice", "bob")
+	room := h.makes("alice", "Growers", "bob")
+	asked := false
+	h.until("bob is invited", func() bool {
+		for _, c := range h.relay.take() {
+			asked = asked || c.method == "INVITE" && c.to == gruuOfUser("bob")
+		}
+		return asked
+	})
+	h.quiet()
+	h.nativeFor("bob")
+	v.rooms["bob "+room] = &viewedRoom{in: true, users: map[string]bool{}}
+	v.sees("bob", room, "Growers", "alice*", "bob")
+}
