@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"imcd/engine/store"
@@ -52,7 +53,9 @@ func largeRoom(t *testing.T, s *Store, room string, id int64, members, messages 
 		user := fmt.Sprint("m", i)
 		changes = append(changes, putMember(room, user, 0), putCursor(id, user, 0))
 	}
-	commit(t, s, changes...)
+	for part := range slices.Chunk(changes, 2000) { // each has the deadline of a commit
+		commit(t, s, part...)
+	}
 }
 
 // TestAPromotionCostsWhatAJoinCosts, and no more in a large room than in a small one.

@@ -180,7 +180,8 @@ func TestCheckKamailioDown(t *testing.T) {
 }
 
 func TestCheckNotIncluded(t *testing.T) {
-	config := demo(t, "include_file \"imc.cfg\"\n", "", "\troute(IMC);\n", "", "\telse route(IMC_REGISTERED);\n", "")
+	config := demo(t, "include_file \"imc.cfg\"\n", "", "\troute(IMC);\n", "", "\telse route(IMC_REGISTERED);\n", "",
+		"\troute(IMC_DIALOG);\n", "")
 	// evapitest waits for an evapi port, which this Kamailio does not have.
 	stand, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
