@@ -102,9 +102,9 @@ func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialo
 	g.inFlight[callID] = d
 }
 
-// leaveAlone leaves a device alone until it registers. If it has registered while the request was under way, that may have
-// gone to where it was before, and is sent again. A device that has a room which is gone, or that never was its user's,
-// names it in its next list: so nothing need be kept of it.
+// leaveAlone leaves a device alone until it registers. If it has registered while the request was under way, that
+// may have gone to where it was before, and is sent again. A device that has a room which is gone, or that never
+// was its user's, names it in its next list: so nothing need be kept of it.
 func (g *groups) leaveAlone(d *groupDevice) {
 	if d.anew {
 		d.anew = false

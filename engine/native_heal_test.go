@@ -191,7 +191,8 @@ func TestNativeReplaced(t *testing.T) {
 	}
 }
 
-// TestNativeUnasked: a client that was invited, and whose question for the state was lost with Kamailio, hears the state
+// TestNativeUnasked: a client that was invited, and whose question for the state was lost with Kamailio, hears
+// the state
 // when it registers again.
 func TestNativeUnasked(t *testing.T) {
 	t.Parallel()
