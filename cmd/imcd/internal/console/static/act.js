@@ -28,6 +28,8 @@ const actions = {
   unvoice: { title: "Take the voice back", ...moderate("unvoice"), fields: [user] },
   warn: { title: "Warn", ...moderate("warn"), fields: [user, { ...why, label: "Text", required: true }] },
   skip: { title: "Skip the next owed message", method: "imc.skip", fields: [user] },
+  delete: { title: "Delete a message", method: "imc.delete_message", danger: true, fields: [
+    { name: "seq", label: "Message, by its number", number: true, required: true }] },
   destroy: { title: "Destroy the room", method: "imc.destroy_room", typed: true, danger: true, fields: [] },
 };
 
@@ -89,6 +91,7 @@ export class Act {
     for (const f of action.fields) {
       const value = form.get(f.name)?.trim() ?? "";
       if (f.check) params[f.name] = form.has(f.name);
+      else if (f.number) params[f.name] = Number(value);
       else if (value !== "" || f.required || f.name === "value") params[f.name] = f.name === "value" && value === "" ? "default" : value;
     }
     if (action.typed && short(form.get("again").trim()).toLowerCase() !== short(room).toLowerCase()) {

@@ -30,9 +30,9 @@ export class Feed {
   #new = [];
   #drawing = false;
 
-  /** withRoom: the room is named in each line. keep: an event is shown if it says so. */
-  constructor(list, empty, { withRoom, limit = 200, keep = () => true }) {
-    Object.assign(this, { list: $(list), empty: $(empty), withRoom, limit, keep });
+  /** withRoom: the room is named in each line. keep: an event is shown if it says so. remove: deletes a message. */
+  constructor(list, empty, { withRoom, limit = 200, keep = () => true, remove }) {
+    Object.assign(this, { list: $(list), empty: $(empty), withRoom, limit, keep, remove });
   }
 
   add(event) {
@@ -42,6 +42,13 @@ export class Feed {
     if (this.#drawing) return;
     this.#drawing = true;
     requestAnimationFrame(() => this.#draw());
+  }
+
+  /** forget takes a message out that was deleted. */
+  forget(seq) {
+    this.#new = this.#new.filter((e) => e.seq !== seq || e.event !== "message");
+    this.list.querySelector(`li[data-seq="${seq}"]`)?.remove();
+    this.empty.hidden = this.list.children.length > 0;
   }
 
   clear() {
@@ -62,7 +69,10 @@ export class Feed {
   #line(e) {
     const room = this.withRoom && e.room ? [el("span", { class: "dim" }, short(e.room) + "  ")] : [];
     const name = this.withRoom ? short : (uri) => inRoom(uri, e.room);
-    return el("li", { "data-event": e.event }, el("time", { datetime: e.time }, clock(e.time)),
-      el("span", { class: "what" }, ...room, ...words[e.event](e, name)));
+    const seq = e.event === "message" && e.seq ? e.seq : undefined;
+    const remove = seq && this.remove
+      ? [el("button", { type: "button", class: "delete", "aria-label": `Delete message ${seq}`, onclick: () => this.remove(seq) }, "Delete")] : [];
+    return el("li", { "data-event": e.event, "data-seq": seq }, el("time", { datetime: e.time }, clock(e.time)),
+      el("span", { class: "what" }, ...remove, ...room, ...words[e.event](e, name)));
   }
 }

@@ -20,7 +20,7 @@ export class Room {
     for (const button of document.querySelectorAll("[data-act]")) {
       button.addEventListener("click", () => this.#act(button.dataset.act));
     }
-    this.feed = new Feed("talk", "no-talk", { withRoom: false });
+    this.feed = new Feed("talk", "no-talk", { withRoom: false, remove: (seq) => this.#act("delete", undefined, seq) });
     $("room-close").addEventListener("click", () => { location.hash = ""; });
   }
 
@@ -96,8 +96,8 @@ export class Room {
   }
 
   /** #act asks for an action about the room, or about one of its members. */
-  async #act(name, member) {
-    const about = { room: this.uri, given: member ? { user: member.user } : {}, choices: {}, done: () => this.refresh() };
+  async #act(name, member, seq) {
+    const about = { room: this.uri, given: member ? { user: member.user } : { seq }, choices: {}, done: () => this.refresh() };
     if (member && name === "role") about.given.role = member.role;
     if (name === "set") {
       const settings = await this.link.call("imc.room_settings", { room: this.uri });
@@ -118,6 +118,9 @@ export class Room {
   }
 
   #drawActs(acts) {
+    for (const a of acts) {
+      if (a.act === "delete") this.feed.forget(Number(/\d+/.exec(a.why)?.[0]));
+    }
     $("no-acts").hidden = acts.length > 0;
     const name = (uri) => inRoom(uri, this.uri);
     fill("acts", acts.reverse().map((a) => el("tr", {},
