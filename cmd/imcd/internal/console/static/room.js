@@ -13,6 +13,7 @@ export class Room {
   #subscription = 0;
   #timer = 0;
   #bodies = false;
+  #early; // events that came while the history is asked for: it may be older than they are
 
   /** act asks for and does what is chosen; user opens a user. */
   constructor(link, act, user) {
@@ -43,6 +44,7 @@ export class Room {
     clearInterval(this.#timer);
     if (this.#subscription) this.link.call("imc.unsubscribe", { subscription: this.#subscription }).catch(() => {});
     this.#subscription = 0;
+    this.#early = undefined;
     this.feed.clear();
   }
 
@@ -66,18 +68,25 @@ export class Room {
   }
 
   async #history(uri) {
+    const early = this.#early = [];
     const items = await this.link.call("imc.history", { room: uri, n: 20 });
-    if (this.uri !== uri) return;
+    if (this.uri !== uri || this.#early !== early) return;
+    this.#early = undefined;
     this.feed.clear();
     for (const m of items) {
       this.feed.add({ event: "message", room: uri, time: m.time, sender: m.from, display: m.display, content_type: m.content_type,
         size: m.body.length, body: m.body, base64: m.base64, seq: m.seq });
+    }
+    const last = Math.max(0, ...items.map((m) => m.seq));
+    for (const e of early) {
+      if (e.event !== "message" || e.seq > last) this.feed.add(e);
     }
   }
 
   event(e) {
     if (e.subscription !== this.#subscription || !e.room || e.room.toLowerCase() !== this.uri.toLowerCase()) return;
     this.feed.add(e);
+    this.#early?.push(e);
     if (e.event !== "message") this.refresh();
   }
 
