@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -169,6 +171,24 @@ type Listener struct {
 // Listen says which kinds are received from now on; 0: none, and the engine
 // forgets l.
 func (l *Listener) Listen(kinds EventKind) { l.feed.set(l, kinds) }
+
+// AwaitStored returns once all that was evaluated before it is stored, or refused. Whether an event is made is decided
+// when a request is evaluated: who calls it after Listen, and then asks for the state of a room, misses nothing
+// between the two. An error: ctx has ended.
+func (e *Engine) AwaitStored(ctx context.Context) error {
+	settled := make(chan struct{}, len(e.shards))
+	for _, s := range e.shards {
+		s.inbox.post(func() { s.store(nil, false, func(error) { settled <- struct{}{} }) })
+	}
+	for range e.shards {
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for what is being stored: %w", ctx.Err())
+		}
+	}
+	return nil
+}
 
 // Events is the channel of events. Took must follow each receive.
 func (l *Listener) Events() <-chan *Event { return l.queue }

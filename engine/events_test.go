@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"imcd/engine/store"
 	"imcd/evapi"
+	"imcd/evapi/evapitest/kit"
 )
 
 // listen returns a Listener for all kinds that ends with the test.
@@ -97,6 +99,37 @@ func TestEventsAreDurable(t *testing.T) {
 	h.e.Linked("last", true) // events are in order
 	if got := next(t, l); got != "kamailio   last" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestListenWhileStoring: what was evaluated before somebody listens has no event, but is there when AwaitStored returns.
+func TestListenWhileStoring(t *testing.T) {
+	h := newHouse(t, nil)
+	h.say("alice", "chat-1", "#create")
+	commits := make(chan struct{})
+	h.store.mu.Lock()
+	h.store.gate = commits
+	h.store.mu.Unlock()
+	answer := h.post("alice", "chat-1@x.org", "hello")
+	kit.Eventually(t, "it is being stored", func() bool { return h.e.committer.pending() > 0 })
+	l := h.listen(t, 10, 1<<20)
+	early, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.e.AwaitStored(early); !errors.Is(err, context.Canceled) {
+		t.Errorf("while it is being stored: %v", err)
+	}
+	settled := make(chan error, 1)
+	go func() { settled <- h.e.AwaitStored(t.Context()) }()
+	close(commits)
+	if err := <-settled; err != nil {
+		t.Fatal(err)
+	}
+	if a := <-answer; a.Code != 200 {
+		t.Fatalf("answered %d", a.Code)
+	}
+	items, err := h.e.History(t.Context(), "sip:chat-1@x.org", 5)
+	if err != nil || len(items) != 1 || items[0].Body != "hello" || len(l.Events()) != 0 {
+		t.Errorf("history %+v, %v, and %d events", items, err, len(l.Events()))
 	}
 }
 

@@ -72,6 +72,8 @@ type Handler interface {
 // Source is where events come from; *engine.Engine is one.
 type Source interface {
 	NewListener(events int, bytes int64) *engine.Listener
+	// AwaitStored returns once all that was evaluated before it is stored; an error: ctx has ended.
+	AwaitStored(ctx context.Context) error
 }
 
 // Limits bound the memory that clients can make imcd use.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"imcd/engine"
 	"imcd/evapi/jsonrpc"
@@ -19,6 +20,9 @@ const (
 	maxPatterns      = 100
 	maxPattern       = 200 // bytes
 )
+
+// storedWithin bounds how long the answer to imc.subscribe waits for the database.
+const storedWithin = 4 * time.Second
 
 // Error codes of JSON-RPC beside those that rpc has.
 const (
@@ -82,7 +86,7 @@ func invalid(format string, args ...any) error {
 	return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
 }
 
-func (c *conn) subscribe(_ context.Context, params json.RawMessage) (any, error) {
+func (c *conn) subscribe(ctx context.Context, params json.RawMessage) (any, error) {
 	s, err := parseSubscription(params)
 	if err != nil {
 		return nil, err
@@ -99,6 +103,10 @@ func (c *conn) subscribe(_ context.Context, params json.RawMessage) (any, error)
 	s.id, s.ready = c.serial, make(chan struct{})
 	c.after = append(c.after, func() { close(s.ready) })
 	c.watch(append(list, s))
+	// What is being stored just now may have no event: a client that has its answer finds it in the room.
+	ctx, cancel := context.WithTimeout(ctx, storedWithin)
+	defer cancel()
+	_ = c.hub.source.AwaitStored(ctx) // senders wait no longer: the rest is answered 503
 	return map[string]int{"subscription": s.id}, nil
 }
 
