@@ -57,22 +57,22 @@ type group struct {
 
 // groupDevice is a device in a group.
 type groupDevice struct {
-	group  *group
-	user   string // key
-	gruu   string
-	known  bool          // it has the room
-	leaves bool          // it is to be put out
-	alien  bool          // its user was never seen in the room: the device says that it has it
-	full   bool          // it is to hear the whole state
-	news   []byte        // a change that it is to hear of; nil: none
-	dialog *evapi.Dialog // of the INVITE; nil: none is known
-	callID string        // likewise
-	asked  time.Time     // when it was invited last, or has answered that; zero: not by this engine
-	busy   string        // method of the request that is under way; empty: none is
-	queued bool          // is in ready
-	away   bool          // could not be reached: nothing is sent until it registers
-	anew   bool          // it has registered since the request that is under way was sent
-	unsure bool          // what it has heard is not known: it has not asked since it has the room, or since a start
+	group    *group
+	user     string // key
+	gruu     string
+	known    bool          // it has the room
+	leaves   bool          // it is to be put out
+	alien    bool          // its user was never seen in the room: the device says that it has it
+	full     bool          // it is to hear the whole state
+	news     []byte        // a change that it is to hear of; nil: none
+	dialog   *evapi.Dialog // of the INVITE; nil: none is known
+	callID   string        // likewise
+	asked    time.Time     // when it was invited last, or has answered that; zero: not by this engine
+	busy     string        // method of the request that is under way; empty: none is
+	queued   bool          // is in ready
+	away     bool          // could not be reached: nothing is sent until it registers
+	returned bool          // it has registered since the request that is under way was sent
+	unsure   bool          // what it has heard is not known: it has not asked since it has the room, or since a start
 }
 
 func newGroups(s *shard) *groups {
@@ -121,7 +121,7 @@ func (d *groupDevice) stays() {
 }
 
 // back notes that a device can be reached.
-func (d *groupDevice) back() { d.away, d.anew = false, d.busy != "" }
+func (d *groupDevice) back() { d.away, d.returned = false, d.busy != "" }
 
 // device is a device of a user in a group; it is made if there is none.
 func (gr *group) device(user, gruu string) *groupDevice {

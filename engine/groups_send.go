@@ -98,7 +98,7 @@ func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialo
 		g.leaveAlone(d)
 		return
 	}
-	d.busy, d.anew = method, false
+	d.busy, d.returned = method, false
 	g.inFlight[callID] = d
 }
 
@@ -106,8 +106,8 @@ func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialo
 // may have gone to where it was before, and is sent again. A device that has a room which is gone, or that never
 // was its user's, names it in its next list: so nothing need be kept of it.
 func (g *groups) leaveAlone(d *groupDevice) {
-	if d.anew {
-		d.anew = false
+	if d.returned {
+		d.returned = false
 		return
 	}
 	d.away = true

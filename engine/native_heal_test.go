@@ -123,7 +123,7 @@ func TestNativeStartedAgain(t *testing.T) {
 	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
 	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
 	lost := ""
-	h.until("bob's client is told", func() bool {
+	h.until("bob's client hears", func() bool {
 		for _, c := range h.relay.take() {
 			if c.method == "NOTIFY" && c.to == gruuOfUser("bob") {
 				lost = c.callID

@@ -143,7 +143,7 @@ func TestNativeForged(t *testing.T) {
 			t.Fatalf("%s: the room is %s", who, is)
 		}
 	}
-	// Strict routing (RFC 3261, 16.4), for which Kamailio looks for chat.test here in vain, and the room's own requests.
+	// Strict routing (RFC 3261, 16.4), for which Kamailio finds no chat.test here, and the room's own requests.
 	for what, f := range map[string]struct {
 		agent *evapitest.UA
 		r     evapitest.Request
