@@ -50,10 +50,7 @@ func TestNativeCreatedTwice(t *testing.T) {
 // cannot be reached, nothing is kept of what it said.
 func TestNativeAlien(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "mallory")
-	room := h.makes("alice", "Growers", "bob")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "mallory"}, "bob")
 	v.sees("alice", room, "Growers", "alice*", "bob")
 	list := func(rooms ...string) {
 		t.Helper()
@@ -94,10 +91,7 @@ func TestNativeAlien(t *testing.T) {
 // that.
 func TestNativeBack(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob")
-	room := h.makes("alice", "Growers", "bob")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
 	target := strings.TrimPrefix(room, "sip:")
 	for _, code := range []int{200, 481} {
 		v.sees("bob", room, "Growers", "alice*", "bob")
@@ -115,10 +109,7 @@ func TestNativeBack(t *testing.T) {
 // is said again, though the client has registered, and sent its list, before that request failed.
 func TestNativeStartedAgain(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob")
-	room := h.makes("alice", "Growers", "bob")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
 	v.sees("bob", room, "Growers", "alice*", "bob")
 	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
 	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
@@ -142,10 +133,7 @@ func TestNativeStartedAgain(t *testing.T) {
 func TestNativeRegistersAgain(t *testing.T) {
 	t.Parallel()
 	kept := newMemStore()
-	h := newNativeHouse(t, kept, nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob")
-	room := h.makes("alice", "Growers", "bob")
+	h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
 	v.sees("bob", room, "Growers", "alice*", "bob")
 	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
 	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
@@ -164,10 +152,7 @@ func TestNativeRegistersAgain(t *testing.T) {
 // ends the session that it had before. It does not leave by that; it leaves by the end of the new one, and by its own.
 func TestNativeReplaced(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob", "dora")
-	room := h.makes("alice", "Growers", "bob", "dora")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "dora"}, "bob", "dora")
 	asked := make(map[string]string) // Call-IDs of INVITEs
 	h.until("all are invited", func() bool {
 		h.relay.set(func() {
@@ -196,10 +181,7 @@ func TestNativeReplaced(t *testing.T) {
 // when it registers again.
 func TestNativeUnasked(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob")
-	room := h.makes("alice", "Growers", "bob")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
 	asked := false
 	h.until("bob is invited", func() bool {
 		for _, c := range h.relay.take() {

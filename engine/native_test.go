@@ -28,6 +28,15 @@ func newNativeHouse(t *testing.T, kept *memStore, change func(*Config)) *house {
 	return h
 }
 
+// newGrowers makes a house with alice's group "Growers". linphones are the users who have a client that knows groups.
+func newGrowers(t *testing.T, kept *memStore, linphones []string, with ...string) (*house, *clientView, string) {
+	t.Helper()
+	h := newNativeHouse(t, kept, nil)
+	v := newView(h)
+	h.nativeFor(linphones...)
+	return h, v, h.makes("alice", "Growers", with...)
+}
+
 func gruuOfUser(user string) string { return "sip:" + user + "@x.org;gr=urn:uuid:" + user }
 
 // nativeFor lets users register Linphone.
@@ -204,10 +213,7 @@ func newView(h *house) *clientView { return &clientView{h: h, rooms: map[string]
 // TestNativeGroup: a group as Linphone makes, changes and leaves it; commands of others show there.
 func TestNativeGroup(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob", "dora")
-	room := h.makes("alice", "Growers", "bob", "carol")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "dora"}, "bob", "carol")
 	v.sees("alice", room, "Growers", "alice*", "bob", "carol")
 	v.sees("bob", room, "Growers", "alice*", "bob", "carol")
 	for _, step := range []struct {
@@ -284,10 +290,7 @@ func TestNativeRefused(t *testing.T) {
 // gets a notice beside a NOTIFY.
 func TestNativeMessages(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob")
-	room := h.makes("alice", "Growers", "bob", "carol")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob", "carol")
 	v.sees("bob", room, "Growers", "alice*", "bob", "carol")
 	v.texts = nil
 	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "hello"), 200, 1)
@@ -319,10 +322,7 @@ func TestNativeMessages(t *testing.T) {
 func TestNativeRestart(t *testing.T) {
 	t.Parallel()
 	kept := newMemStore()
-	h := newNativeHouse(t, kept, nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob", "dora")
-	room := h.makes("alice", "Growers", "bob", "dora")
+	h, v, room := newGrowers(t, kept, []string{"alice", "bob", "dora"}, "bob", "dora")
 	v.sees("alice", room, "Growers", "alice*", "bob", "dora")
 	v.sees("bob", room, "Growers", "alice*", "bob", "dora")
 	v.sees("dora", room, "Growers", "alice*", "bob", "dora")
@@ -350,10 +350,7 @@ func TestNativeRestart(t *testing.T) {
 // twice; another one hears nothing.
 func TestNativeReceipts(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice", "bob")
-	room := h.makes("alice", "Growers", "bob", "carol")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob", "carol")
 	v.sees("bob", room, "Growers", "alice*", "bob", "carol")
 	v.texts = nil
 	cpim := "From: <" + gruuOfUser("alice") + ">\r\nTo: <" + room + ">\r\nNS: imdn <urn:ietf:params:imdn>\r\n" +
@@ -435,10 +432,7 @@ func TestNativePlainDevices(t *testing.T) {
 // it registers there once more.
 func TestNativeElsewhere(t *testing.T) {
 	t.Parallel()
-	h := newNativeHouse(t, newMemStore(), nil)
-	v := newView(h)
-	h.nativeFor("alice")
-	room := h.makes("alice", "Growers", "bob")
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice"}, "bob")
 	r := evapi.Registration{AOR: "sip:bob@x.org", Devices: []evapi.Device{{Contact: "sip:bob@127.0.0.1:5",
 		Instance: "urn:uuid:bob", Specs: nativeLinphone, Left: time.Hour}}}
 	h.e.Registered(r.Of())
