@@ -102,7 +102,8 @@ func TestEventsAreDurable(t *testing.T) {
 	}
 }
 
-// TestListenWhileStoring: what was evaluated before somebody listens has no event, but is there when AwaitStored returns.
+// TestListenWhileStoring: what was evaluated before somebody listens has no event, but is there when AwaitStored
+// returns.
 func TestListenWhileStoring(t *testing.T) {
 	h := newHouse(t, nil)
 	h.say("alice", "chat-1", "#create")
