@@ -38,6 +38,9 @@ type MemberDetail struct {
 	LastResult int        `json:"last_result,omitempty"` // SIP status code of the last copy
 	LastReason string     `json:"last_reason,omitempty"` // what LastResult means, see Reason
 	LastAt     *time.Time `json:"last_at,omitempty"`
+
+	// DevicesOwed is how many registered devices are owed what others of the user have got, in whichever room.
+	DevicesOwed int `json:"devices_owed,omitempty"`
 }
 
 // PendingRoom counts the messages of a room that wait for a user (RPC imc.pending).
@@ -60,7 +63,9 @@ func (e *Engine) RoomState(ctx context.Context, uri string) (RoomDetail, error) 
 			d.ReadBy, d.ReadOf = len(r.readers(r.last, r.author)), len(r.audience(r.last, r.author))
 		}
 		for _, m := range r.order {
-			d.Members = append(d.Members, r.detail(m, now))
+			of := r.detail(m, now)
+			of.DevicesOwed = e.devices.owed(m.key, now)
+			d.Members = append(d.Members, of)
 		}
 		return d
 	})

@@ -264,55 +264,19 @@ type UserDevice struct {
 	Kamailio   string     `json:"kamailio"`   // at which it was
 	Registered bool       `json:"registered"` //
 	State      string     `json:"state"`      // in words
-	Owed       int        `json:"owed"`       // messages that other devices have got, in the rooms of this imcd, at most
+	Owed       int        `json:"owed"`       // messages that other devices have got, in Rooms, at most
 	Expires    *time.Time `json:"expires"`    // when its registration ends or has ended
 	LastSeen   *time.Time `json:"last_seen"`  //
+
+	Rooms []DeviceRoom `json:"rooms"` // those in which it lacks messages, or the one that was asked for
 }
 
-// UserDevices lists what is known of the devices of a user, the one that was heard of last first: ErrBadName.
-func (e *Engine) UserDevices(ctx context.Context, user string) ([]UserDevice, error) {
-	name, err := parseName("user", user)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.reports.flush(ctx); err != nil {
-		return nil, err
-	}
-	rows, err := e.store.Devices(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	now, list := time.Now(), []UserDevice{}
-	for i := range rows {
-		owed, err := e.owedMessages(ctx, &rows[i])
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, shownDevice(&rows[i], owed, now))
-	}
-	return list, nil
-}
-
-// owedMessages counts what a device is owed, with what its user has written on it meanwhile. A device that is not
-// registered is owed what was accepted since that ended.
-func (e *Engine) owedMessages(ctx context.Context, r *store.DeviceRow) (n int, err error) {
-	since := r.GoneAt
-	if since.IsZero() && !r.Expires.After(time.Now()) {
-		since = r.Expires
-	}
-	if since.IsZero() {
-		return 0, nil
-	}
-	rooms, after, err := e.owed(ctx, r.User.Key(), since)
-	for i := range rooms {
-		n += int(max(rooms[i].cursor, after[i]) - after[i])
-	}
-	return n, err
-}
-
-func shownDevice(r *store.DeviceRow, owed int, now time.Time) UserDevice {
+func shownDevice(r *store.DeviceRow, in []DeviceRoom, now time.Time) UserDevice {
 	d := UserDevice{Device: r.Device, Contact: r.Contact, Agent: r.Agent, Source: r.Source, Kamailio: r.Kamailio,
-		Owed: owed, Expires: &r.Expires, LastSeen: &r.OKAt}
+		Expires: &r.Expires, LastSeen: &r.OKAt, Rooms: in}
+	for i := range in {
+		d.Owed += in[i].Owed
+	}
 	switch {
 	case r.Expires.After(now):
 		d.Registered, d.State = true, "registered until "+localTime(r.Expires, now)
@@ -324,11 +288,17 @@ func shownDevice(r *store.DeviceRow, owed int, now time.Time) UserDevice {
 	default:
 		d.State = "registration ended " + localTime(r.Expires, now)
 	}
+	d.State += owedText(d.Owed)
+	return d
+}
+
+// owedText is the part of UserDevice.State about what a device is owed.
+func owedText(owed int) string {
 	switch {
 	case owed == 1:
-		d.State += ", owed a message"
+		return ", owed a message"
 	case owed > 1:
-		d.State += fmt.Sprintf(", owed %d messages", owed)
+		return fmt.Sprintf(", owed %d messages", owed)
 	}
-	return d
+	return ""
 }

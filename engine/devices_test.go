@@ -137,7 +137,7 @@ func registers(e *Engine, user string, devices ...evapi.Device) {
 // devices is what imc.devices says of a user, a line for each.
 func devicesOf(t *testing.T, e *Engine, user string) []string {
 	t.Helper()
-	list, err := e.UserDevices(t.Context(), "sip:"+user+"@x.org")
+	list, err := e.UserDevices(t.Context(), "sip:"+user+"@x.org", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestDevicesOfAUser(t *testing.T) {
 	want("al", append([]string{"urn:uuid:1 registered true"}, devicesOf(t, h.e, "al")[1:]...)...)
 	registers(h.e, "", phone)
 	registers(h.e, "al")
-	if _, err := h.e.UserDevices(t.Context(), "sip:@"); !errors.Is(err, ErrBadName) {
+	if _, err := h.e.UserDevices(t.Context(), "sip:@", ""); !errors.Is(err, ErrBadName) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -126,7 +126,7 @@ func TestOwnDeviceDoesNotAnswer(t *testing.T) {
 			t.Errorf("owed are %v", owed)
 		}
 		for n, want := range []int{4, 0} {
-			list, err := b.e.UserDevices(context.Background(), "sip:bob@x.org")
+			list, err := b.e.UserDevices(context.Background(), "sip:bob@x.org", "")
 			if err != nil || list[n].Owed != want || strings.HasSuffix(list[n].State, ", owed 4 messages") != (want > 0) {
 				t.Errorf("device %d: %+v, %v", n, list, err)
 			}

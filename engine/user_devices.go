@@ -283,6 +283,16 @@ func registered(list []*device, now time.Time) (live, others []*device, ok bool)
 	return live, others, len(live)+len(others) > 0
 }
 
+// owed counts the registered devices of a user that are owed something.
+func (u *userDevices) owed(userKey string, now time.Time) (n int) {
+	for _, v := range u.of(userKey) {
+		if v.expires.Load() > now.UnixMilli() && v.owed() {
+			n++
+		}
+	}
+	return n
+}
+
 // legID names the copy of a message for a device among copies under way.
 func legID(callID, gruu string) string { return callID + " " + gruu }
 

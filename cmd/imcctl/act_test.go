@@ -111,6 +111,8 @@ func TestLife(t *testing.T) {
 			{"pending carol", 2, "as in carol@example.org"},
 			{"devices dora@example.org", 0, "No device is known"},
 			{"devices carol", 2, "as in carol@example.org"},
+			{"devices dora@example.org team", 3, "not in the room"},
+			{"@complete devices carol@example.org ", 0, "sip:chat-team@example.org\n"},
 			{"remove chat-team@example.org bob", 3, "bob"},
 			{"remove chat-team@example.org alice", 0, "alice was removed\n"},
 			{"destroy chat-team@example.org -y", 0, "destroyed\n"},

@@ -45,3 +45,11 @@ func (t *tool) completeMember(cmd *cobra.Command, args []string, word string) ([
 	}
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
+
+// completeRoomOf offers rooms behind a user.
+func (t *tool) completeRoomOf(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return t.completeRoom(cmd, nil, word)
+}

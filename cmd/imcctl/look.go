@@ -76,6 +76,7 @@ type detail struct {
 		LastResult int        `json:"last_result"`
 		LastReason string     `json:"last_reason"`
 		LastAt     *time.Time `json:"last_at"`
+		Behind     int        `json:"devices_owed"`
 		Lost       *struct {
 			Count  uint64    `json:"count"`
 			Seq    uint64    `json:"seq"`
@@ -124,6 +125,9 @@ func printDetail(w io.Writer, d detail) {
 		got := m.Cursor
 		if m.Delivered != nil {
 			got = *m.Delivered
+		}
+		if m.Behind > 0 {
+			m.State += ", not on all devices"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", m.User, m.Role, m.State, m.Lag, got, m.Displayed, last)
 	}

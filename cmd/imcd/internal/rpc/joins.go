@@ -59,6 +59,7 @@ func Joins() map[string]Join {
 		"imc.list_rooms":     listed(func(r engine.RoomInfo) string { return r.Room }),
 		"imc.room_summaries": listed(func(r engine.RoomSummary) string { return r.Room }),
 		"imc.pending":        listed(func(r engine.PendingRoom) string { return r.Room }),
+		"imc.devices":        joinDevices,
 		"imc.find_rooms":     joinFound,
 		"imc.stats":          joinStats,
 		"imc.say":            joinSaid,
@@ -102,6 +103,14 @@ func joinFound(params json.RawMessage, parts []json.RawMessage) (any, error) {
 		return nil, err
 	}
 	return engine.BestFound(v.text("name"), slices.Concat(lists...)), nil
+}
+
+func joinDevices(_ json.RawMessage, parts []json.RawMessage) (any, error) {
+	lists, err := Parts[[]engine.UserDevice](parts)
+	if err != nil {
+		return nil, err
+	}
+	return engine.JoinDevices(lists...), nil
 }
 
 func joinStats(_ json.RawMessage, parts []json.RawMessage) (any, error) {

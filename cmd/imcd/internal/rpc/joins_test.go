@@ -16,6 +16,16 @@ func TestJoins(t *testing.T) {
 			[]string{`[{"room":"sip:b@x","members":2}]`, `[]`,
 				`[{"room":"sip:a@x","members":1},{"room":"sip:b@x","members":2}]`}},
 		"imc.pending": {`["sip:u@x"]`, `[]`, []string{`[]`, `[]`}},
+		"imc.devices": {`["sip:u@x"]`, `[` +
+			`{"device":"a","contact":"","agent":"","source":"","kamailio":"","registered":true,` +
+			`"state":"there, owed 3 messages","owed":3,"expires":null,"last_seen":null,"rooms":[` +
+			`{"room":"sip:a@x","sequence":4,"has":2,"owed":2},{"room":"sip:b@x","sequence":9,"has":8,"owed":1}]},` +
+			`{"device":"b","contact":"","agent":"","source":"","kamailio":"","registered":false,` +
+			`"state":"away","owed":0,"expires":null,"last_seen":null,"rooms":null}]`,
+			[]string{`[{"device":"a","registered":true,"state":"there, owed a message","owed":1,"rooms":[` +
+				`{"room":"sip:b@x","sequence":9,"has":8,"owed":1}]},{"device":"b","state":"away"}]`, `[]`,
+				`[{"device":"a","state":"there, owed 2 messages","owed":2,"rooms":[` +
+					`{"room":"sip:a@x","sequence":4,"has":2,"owed":2}]}]`}},
 		"imc.find_rooms": {`["garden"]`, `["sip:garden@x","sip:garden@y"]`,
 			[]string{`["sip:chat-garden@x"]`, `["sip:garden@y"]`, `["sip:garden@x"]`}},
 		"imc.say": {`[null,"hello",null,true]`, `{"rooms":5}`, []string{`{"rooms":2}`, `{"rooms":3}`}},
@@ -53,6 +63,8 @@ func TestRoomOf(t *testing.T) {
 		{"imc.say", `[null, "hello", null, true]`, ""},
 		{"imc.list_rooms", ``, ""},
 		{"imc.pending", `["sip:u@x"]`, ""},
+		{"imc.devices", `["sip:u@x"]`, ""},
+		{"imc.devices", `["sip:u@x", "sip:a@x"]`, "sip:a@x"},
 		{"imc.list_members", `[7]`, ""},
 		{"imc.overview", `["sip:a@x"]`, ""},
 	} {

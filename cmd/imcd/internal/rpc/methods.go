@@ -40,7 +40,7 @@ type Rooms interface {
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 	FindRooms(ctx context.Context, name string) ([]string, error)
 	UserRooms(ctx context.Context, user string) ([]engine.UserRoom, error)
-	UserDevices(ctx context.Context, user string) ([]engine.UserDevice, error)
+	UserDevices(ctx context.Context, user, room string) ([]engine.UserDevice, error)
 }
 
 // method is one row of the table: its parameters and its function.
@@ -85,8 +85,10 @@ func queryMethods(rooms Rooms) map[string]method {
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
 		"imc.user_rooms": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.UserRooms(ctx, v.text("user")) }},
-		"imc.devices": {params: []param{text("user")},
-			run: func(ctx context.Context, v values) (any, error) { return rooms.UserDevices(ctx, v.text("user")) }},
+		"imc.devices": {params: []param{text("user"), optional(text("room"))},
+			run: func(ctx context.Context, v values) (any, error) {
+				return rooms.UserDevices(ctx, v.text("user"), v.text("room"))
+			}},
 		"imc.find_rooms": {params: []param{text("name")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.FindRooms(ctx, v.text("name")) }},
 		"imc.stats": {run: func(ctx context.Context, _ values) (any, error) { return rooms.Stats(ctx) }},

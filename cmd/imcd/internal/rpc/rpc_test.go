@@ -49,7 +49,7 @@ func (f fakeRooms) FindRooms(_ context.Context, name string) ([]string, error) {
 func (f fakeRooms) RoomSettings(context.Context, string) ([]engine.SettingInfo, error) {
 	return []engine.SettingInfo{}, f.err
 }
-func (f fakeRooms) UserDevices(_ context.Context, user string) ([]engine.UserDevice, error) {
+func (f fakeRooms) UserDevices(_ context.Context, user, _ string) ([]engine.UserDevice, error) {
 	return []engine.UserDevice{{Device: user}}, f.err
 }
 func (f fakeRooms) UserRooms(_ context.Context, user string) ([]engine.UserRoom, error) {

@@ -146,7 +146,8 @@ export class Room {
     fill("members", info.members.slice(0, mostMembers).map((m) => el("tr", {},
       el("td", {}, el("button", { type: "button", class: "name", title: m.user, onclick: () => this.user(m.user) }, inRoom(m.user, this.uri))),
       el("td", { class: "word" }, m.role),
-      el("td", { class: "state " + (stateClass[m.state_code] ?? "dim"), title: m.last_result ? `${m.last_result} ${m.last_reason}` : "" }, m.state),
+      el("td", { class: "state " + (stateClass[m.state_code] ?? "dim"), title: m.last_result ? `${m.last_result} ${m.last_reason}` : "" },
+        m.devices_owed ? `${m.state}, not on all devices` : m.state),
       el("td", { class: "num" }, m.role === "invited" ? "" : count(m.lag)),
       el("td", { class: "num" }, m.role === "invited" || !m.displayed ? "" : count(m.displayed)),
       el("td", {}, this.#menu(m)))));

@@ -5,6 +5,17 @@ import { $, clock, count, el, fill, short, stateClass, text } from "./dom.js";
 const every = 3000;
 const when = (time) => new Date(time).toLocaleString("en-GB");
 
+const mostRooms = 10;
+
+/** lacks says in words which messages of which rooms a device has not got. */
+function lacks(rooms) {
+  const lines = rooms.slice(0, mostRooms).map((r) => el("div", {
+    title: `has each message up to number ${count(r.has)}; the user's other devices have ${count(r.owed)} more`,
+  }, `${short(r.room)}: has ${count(r.has)} of ${count(r.sequence)}`));
+  if (rooms.length > mostRooms) lines.push(el("div", {}, `and ${count(rooms.length - mostRooms)} more rooms`));
+  return lines;
+}
+
 export class User {
   uri = "";
   #timer = 0;
@@ -55,6 +66,7 @@ export class User {
     fill("user-devices", devices.map((d) => el("tr", {},
       el("td", { title: d.contact }, d.agent || d.device),
       el("td", { class: "state " + (d.registered ? "good" : "wait") }, d.state || (d.registered ? "registered" : "not registered")),
-      el("td", {}, d.expires ? when(d.expires) : ""))));
+      el("td", {}, d.expires ? when(d.expires) : ""),
+      el("td", {}, ...lacks(d.rooms ?? [])))));
   }
 }
