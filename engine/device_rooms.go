@@ -110,9 +110,9 @@ func (e *Engine) deviceRooms(ctx context.Context, r *store.DeviceRow, rooms []me
 	return list, nil
 }
 
-// UserDevices lists what is known of the devices of a user, the one that was heard of last first, and how far each is in
-// a room; if that is empty, in those rooms of this engine where it lacks messages. ErrBadName, ErrNoUser: not in that
-// room.
+// UserDevices lists what is known of the devices of a user, the one that was heard of last first, and how far each is
+// in a room; if that is empty, in those rooms of this engine where it lacks messages. ErrBadName, ErrNoUser: the user
+// is not in that room.
 func (e *Engine) UserDevices(ctx context.Context, user, room string) ([]UserDevice, error) {
 	name, err := parseName("user", user)
 	if err != nil {

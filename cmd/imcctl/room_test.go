@@ -15,7 +15,8 @@ func TestRoomShowsPlaces(t *testing.T) {
 	}
 	var b strings.Builder
 	printDetail(&b, d)
-	for _, want := range []string{", the last one read by 1 of 2\n", "OWED\tGOT\tREAD\tLAST RESPONSE", "\tonline, not on all devices\t0\t5\t0\t-",
+	for _, want := range []string{", the last one read by 1 of 2\n", "OWED\tGOT\tREAD\tLAST RESPONSE",
+		"\tonline, not on all devices\t0\t5\t0\t-",
 		"\t0\t3\t2\t-"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())

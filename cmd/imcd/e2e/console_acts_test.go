@@ -106,7 +106,8 @@ func TestConsoleActs(t *testing.T) {
 	b.sees(`document.getElementById("h-user").textContent === "bob@127.0.0.1"`)
 	b.sees(`["chat-acts", "muted", "not registered"].every(w =>
 		document.getElementById("user-rooms").textContent.includes(w))
-		&& document.getElementById("user-facts").textContent.includes("owed 1 message")`)
+		&& document.getElementById("user-facts").textContent.includes("owed 1 message")
+		&& /chat-acts\S*: has \d+ of \d+/.test(document.getElementById("user-devices").textContent)`)
 	for _, size := range []struct {
 		name          string
 		width, height int64
