@@ -205,7 +205,7 @@ func (e *Engine) returned(b *comeback, upTo time.Time) time.Time {
 	if b.device == nil {
 		return upTo
 	}
-	at := b.device.returned(millisOf(upTo))
+	at := b.device.returned(millisOf(b.row.GoneAt), millisOf(upTo))
 	for _, s := range e.shards {
 		s.inbox.post(func() { s.delivery.returned(b.device) })
 	}

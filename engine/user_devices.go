@@ -47,6 +47,8 @@ type device struct {
 	tryAt     int64 // by mu: when it is tried again without a registration, in ms of Unix time
 	exact     bool  // by mu: it had everything in all rooms when it failed, so lanes know what it is owed
 	slow      bool  // by mu: it answers, but not as fast as others: it is tried again at once
+	present   bool  // by mu: userDevices has it
+	settled   int64 // by mu: the gone with which its last return began; the database may still have that
 }
 
 const (
@@ -155,7 +157,7 @@ func (u *userDevices) deviceOf(was []*device, r *store.DeviceRow) *device {
 		if old.row.GRUU == r.GRUU && old.row.Kamailio == r.Kamailio {
 			return old
 		}
-		v.gone, v.exact = old.owedFrom(), old.isExact()
+		v.gone, v.exact, v.settled = old.state()
 	}
 	return v
 }
@@ -166,10 +168,13 @@ func (v *device) comes(r *store.DeviceRow, now bool, at time.Time) bool {
 	v.source.Store(&r.Source)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !r.GoneAt.IsZero() && !v.returning {
+	// What the database had may be older than what is known here.
+	gone := millisOf(r.GoneAt)
+	if gone != 0 && !v.returning && gone != v.settled && (now || !v.present) {
 		v.exact = v.exact && v.gone != 0
-		v.gone = earlier(v.gone, r.GoneAt.UnixMilli())
+		v.gone = earlier(v.gone, gone)
 	}
+	v.present = true
 	if !now {
 		return false
 	}
@@ -237,12 +242,12 @@ func (v *device) owe(at int64, now time.Time, slow bool) {
 	}
 }
 
-// returned ends a return: the device has got what was accepted before upTo, in ms of Unix time; 0: everything. It
-// returns from when on the device is owed something now.
-func (v *device) returned(upTo int64) (owed int64) {
+// returned ends a return that began with what was accepted at since: the device has got what was accepted before upTo,
+// both in ms of Unix time; 0: everything. It returns from when on the device is owed something now.
+func (v *device) returned(since, upTo int64) (owed int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.gone, v.again, v.returning = earlier(v.again, upTo), 0, false
+	v.gone, v.again, v.returning, v.settled = earlier(v.again, upTo), 0, false, since
 	if v.gone == 0 {
 		v.pause, v.exact = 0, false
 	}
@@ -253,6 +258,13 @@ func (v *device) isExact() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.exact
+}
+
+// state is what a device with another contact takes over from v.
+func (v *device) state() (owedFrom int64, exact bool, settled int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return earlier(v.gone, v.again), v.exact, v.settled
 }
 
 func (v *device) owed() bool { return v.owedFrom() != 0 }
