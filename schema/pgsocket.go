@@ -11,8 +11,10 @@ import (
 // server to cancel the call, and a frozen server does not answer that. If a slow one answers too late, the outcome of
 // the call is not known, and is asked for.
 const (
-	cancelGrace = 200 * time.Millisecond // until the call returns
-	cancelLimit = time.Second            // for the connection that carries the cancel request
+	cancelGrace = 200 * time.Millisecond // until the call's own connection fails
+	// cancelLimit is for the connection that carries the request to cancel. lib/pq waits for its end, so a call at a
+	// frozen server takes that much longer, and all senders wait for the next one.
+	cancelLimit = 500 * time.Millisecond
 )
 
 // silentLimit is how long sent data may stay unacknowledged before the system gives the
