@@ -137,7 +137,8 @@ func (c *call) happened(kind EventKind, user store.Name, role string) {
 	if !c.shard.engine.wants(kind) {
 		return
 	}
-	ev := &Event{Kind: kind, Time: c.shard.now, Room: c.room.name, User: user, Role: role, Private: c.room.private}
+	ev := &Event{Kind: kind, Time: c.shard.now, Room: c.room.name, User: user, Role: role, Private: c.room.private,
+		RoomID: c.room.id}
 	if c.req != nil {
 		ev.By = c.req.from
 	}

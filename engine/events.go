@@ -107,6 +107,10 @@ type Event struct {
 	Until time.Time // EventAct: zero: it has no end
 	Why   string    // EventAct
 
+	// RoomID tells the room from an earlier one of the same name (RoomUsers.ID): EventJoin, EventLeave, EventCreated,
+	// EventDestroyed.
+	RoomID int64
+
 	Title string // EventMissed: of the room; may be empty
 	Count uint64 // EventMissed: messages that User has not got
 

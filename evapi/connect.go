@@ -248,6 +248,7 @@ func (s *session) serve(welcome *WelcomeEvent, p *peer) error {
 		c.useLink()
 	}
 	p.contacts = slices.Contains(welcome.Features, featureContacts)
+	p.htable = slices.Contains(welcome.Features, featureHtable)
 	p.fleet = slices.Contains(welcome.Features, featureFleet) && c.cfg.Engine != ""
 	p.peers = p.fleet && slices.Contains(welcome.Features, featurePeers)
 	c.box.open(p)

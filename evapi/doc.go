@@ -40,6 +40,7 @@
 //	{"jsonrpc":"2.0","method":"imc.move","params":["TINDEX","TLABEL","SLOT"]}
 //	{"jsonrpc":"2.0","method":"imc.depose","params":["ENGINE"]}
 //	{"jsonrpc":"2.0","method":"imc.contacts","params":["FROM B64AOR FROM B64AOR ."]}
+//	{"jsonrpc":"2.0","method":"imc.htable","params":["WHOLE","ID ROOM USER USER .<ID ROOM .<."]}
 //
 // (Lines are broken here alone.)
 //
@@ -72,6 +73,11 @@
 //
 // imc.contacts asks which contacts users have, if "contacts" is among the features. Each user's come in an imc.located
 // with FROM, a number; Kamailio leaves an answer out if there is too much to read, and counts it as "missed".
+//
+// imc.htable changes the table of rooms and members, if "htable" is among the features. ROOM and USER are name@domain in
+// lower case. An ID of 0 removes the users, or, without users, the room; else both get it, and are in the table for 15
+// minutes. Rooms that the engine does not own are left out. WHOLE is 1 if the table has all its rooms now, 0 if not, and
+// empty if nothing has changed in that; imc.own makes it 0.
 //
 // # Several engines
 //

@@ -77,7 +77,7 @@ func (c *Conn) Own(shards []Shard) error {
 	if err != nil {
 		return err
 	}
-	return c.box.putFleet(payloads...)
+	return c.box.putOwn(payloads...)
 }
 
 // At tells Kamailio that engines at another host own shards: requests for their rooms go to the Kamailio there, whose
@@ -204,13 +204,18 @@ func (b *outbox) putBarrier(payloads ...[]byte) (done <-chan error, err error) {
 	if err := b.pushFleet(payloads); err != nil {
 		return nil, err
 	}
+	return b.await(), nil
+}
+
+// await says when Kamailio has carried out all that was put before. It is called with mu held.
+func (b *outbox) await() <-chan error {
 	w := &barrier{after: b.put, done: make(chan error, 1)}
 	if w.after <= b.confirmed { // there were no frames to wait for
 		w.done <- nil
-		return w.done, nil
+		return w.done
 	}
 	b.barriers = append(b.barriers, w)
-	return w.done, nil
+	return w.done
 }
 
 // pushFleet is called with mu held.

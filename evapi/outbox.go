@@ -16,6 +16,8 @@ type outbox struct {
 	short int    // copies that Send may queue, per queue
 	wake  signal // put wakes the writer
 
+	untabled signal // see Conn.Untabled
+
 	mu      sync.Mutex // guards the fields below; nothing blocks while it is held
 	peer    *peer      // nil: closed
 	replies queue      // replies and answers to operators
@@ -29,6 +31,8 @@ type outbox struct {
 
 	put, taken, confirmed uint64     // entries of replies, since open
 	barriers              []*barrier // ordered by after
+
+	tabled Tabling // see Conn.Tabled
 }
 
 // barrier is somebody who waits until Kamailio has carried out an entry of replies and all
@@ -39,7 +43,7 @@ type barrier struct {
 }
 
 func newOutbox(limit, short int) *outbox {
-	return &outbox{limit: limit, short: short, wake: newSignal()}
+	return &outbox{limit: limit, short: short, wake: newSignal(), untabled: newSignal(), tabled: TableIncomplete}
 }
 
 // open lets entries in, for p.
@@ -47,6 +51,7 @@ func (b *outbox) open(p *peer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.peer = p
+	b.untable()
 }
 
 // close refuses new entries and returns all queued copies.

@@ -32,6 +32,7 @@ type peer struct {
 	peers  bool // it knows Kamailios of other hosts
 
 	contacts bool // it can read the location table
+	htable   bool // it keeps a table of rooms
 }
 
 // fanout is the lane as the operator knows it.

@@ -23,6 +23,8 @@ var (
 	ErrFull = errors.New("evapi: outgoing queue is full")
 	// ErrTooLarge: a frame would exceed MaxFrame.
 	ErrTooLarge = errors.New("evapi: frame too large for Kamailio")
+	// ErrMemory: Kamailio has too little shared memory for what can be left out.
+	ErrMemory = errors.New("evapi: less than half of Kamailio's shared memory is free")
 )
 
 // TxID names a suspended transaction of one Kamailio, as its tm module does.

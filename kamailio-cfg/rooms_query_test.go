@@ -18,7 +18,7 @@ func TestRoomsInRouting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, chapter, _ := strings.Cut(string(page), "## Rooms in your own routing\n")
+	_, chapter, _ := strings.Cut(string(page), "### From the database\n")
 	blocks := strings.Split(chapter, "```\n")
 	url, _, _ := strings.Cut(schematest.NewDatabase(t), "?")
 	routes := strings.Replace(blocks[1], "postgres://kamailio:kamailiorw@localhost/kamailio", url, 1)

@@ -36,6 +36,7 @@ func (s *service) writeConfig() error {
 		filepath.Join(s.configDir(), kamailiocfg.IMC):     kamailiocfg.File(kamailiocfg.IMC),
 		filepath.Join(s.configDir(), kamailiocfg.Through): kamailiocfg.File(kamailiocfg.Through),
 		filepath.Join(s.configDir(), kamailiocfg.Native):  kamailiocfg.File(kamailiocfg.Native),
+		filepath.Join(s.configDir(), kamailiocfg.Htable):  kamailiocfg.File(kamailiocfg.Htable),
 		filepath.Join(s.configDir(), "kamailio-local.cfg"): fmt.Sprintf(
 			"%[2]s#!define IMC_LISTEN\nlisten=udp:%[1]s\nlisten=tcp:%[1]s\n", loopback(s.set.sip), s.webSocketLine()),
 		filepath.Join(s.configDir(), "imc-local.cfg"): fmt.Sprintf(

@@ -44,7 +44,7 @@ put 755 usr/bin "$work"/bin/*
 put 640 etc/imcd "$pkg/imcd.yaml"
 put 644 lib/systemd/system "$pkg/imcd.service"
 instances "$root/lib/systemd/system"
-put 644 usr/share/imcd/kamailio kamailio-cfg/{imc.cfg,imc-through.cfg,imc-peers.cfg,imc-native.cfg,demo.cfg}
+put 644 usr/share/imcd/kamailio kamailio-cfg/{imc.cfg,imc-through.cfg,imc-peers.cfg,imc-native.cfg,imc-htable.cfg,demo.cfg}
 put 644 usr/share/doc/imcd README.md cmd/imcd/{OPERATING,API,THREATS}.md CHANGELOG.md "$pkg/debian/copyright"
 put 644 usr/share/doc/imcd/examples kamailio-cfg/{grafana-dashboard.json,alerts.yml}
 install -m 644 kamailio-cfg/README.md "$doc/README.kamailio.md"

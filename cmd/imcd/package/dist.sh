@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 
 mkdir -p "$work/common/kamailio" "$work/common/man"
 cp README.md LICENSE cmd/imcd/{OPERATING,API,THREATS}.md CHANGELOG.md "$pkg/imcd.service" "$pkg/imcd.yaml" "$work/common/"
-cp kamailio-cfg/{imc.cfg,imc-through.cfg,imc-peers.cfg,imc-native.cfg,demo.cfg,README.md,grafana-dashboard.json,alerts.yml} "$work/common/kamailio/"
+cp kamailio-cfg/{imc.cfg,imc-through.cfg,imc-peers.cfg,imc-native.cfg,imc-htable.cfg,demo.cfg,README.md,grafana-dashboard.json,alerts.yml} "$work/common/kamailio/"
 instances "$work/common"
 pages "$work/common/man"
 

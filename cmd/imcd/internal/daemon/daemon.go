@@ -19,6 +19,7 @@ import (
 
 	"imcd/cmd/imcd/internal/bus"
 	"imcd/cmd/imcd/internal/config"
+	"imcd/cmd/imcd/internal/htable"
 	"imcd/cmd/imcd/internal/live"
 	"imcd/cmd/imcd/internal/relay"
 	"imcd/cmd/imcd/internal/rpc"
@@ -478,5 +479,10 @@ func (d *Daemon) serveRooms(context.Context) error {
 	}
 	d.relay.Serve(d.rooms)
 	d.serving.Store(true)
+	for _, c := range d.relay.Connections() {
+		table := htable.New(d.rooms, c, d.log)
+		table.Start()
+		d.undo = append(d.undo, table.Stop)
+	}
 	return nil
 }

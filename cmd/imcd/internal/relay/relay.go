@@ -151,6 +151,9 @@ func (g *Group) Stop() {
 	}
 }
 
+// Connections are those to all Kamailios, in the order of the configuration.
+func (g *Group) Connections() []*evapi.Conn { return g.conns }
+
 // Refuse answers every message from now on with 503 and retryAfter.
 func (g *Group) Refuse(retryAfter time.Duration) {
 	g.closing.Store(max(1, int64(retryAfter/time.Second)))
