@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"maps"
 )
 
 // RoomUsers is a room with those who are in it, for a copy of all that is kept elsewhere. Names are Keys (store.Name).
@@ -24,9 +23,10 @@ func (e *Engine) RoomUsers(ctx context.Context, part int) ([]RoomUsers, error) {
 	s.inbox.post(func() {
 		all := make([]RoomUsers, 0, len(s.rooms)+len(s.stale))
 		for _, rooms := range []map[string]*room{s.rooms, s.stale} {
-			for r := range maps.Values(rooms) {
-				if in := r.usersNow(); in != nil {
-					all = append(all, *in)
+			for key, r := range rooms {
+				in := r.storedUsers()
+				if len(in.Users) > 0 || r.committing == 0 && s.rooms[key] == r { // else it may be about to be created
+					all = append(all, in)
 				}
 			}
 		}
@@ -40,16 +40,13 @@ func (e *Engine) RoomUsers(ctx context.Context, part int) ([]RoomUsers, error) {
 	}
 }
 
-// usersNow is nil for a room that is about to be created.
-func (r *room) usersNow() *RoomUsers {
-	in := &RoomUsers{Room: r.key, ID: r.id, Users: make([]string, 0, len(r.order))}
+// storedUsers leaves out whose joining is being stored.
+func (r *room) storedUsers() RoomUsers {
+	in := RoomUsers{Room: r.key, ID: r.id, Users: make([]string, 0, len(r.order))}
 	for _, m := range r.order {
 		if m.live {
 			in.Users = append(in.Users, m.key)
 		}
-	}
-	if len(in.Users) == 0 && r.committing > 0 {
-		return nil
 	}
 	return in
 }

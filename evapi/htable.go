@@ -15,6 +15,8 @@ const (
 	// MaxTabled is how many users one call of Table may name, and how many rooms: a loop of the routing script ends after
 	// 99 rounds.
 	MaxTabled = 64
+	// MaxTabledID is the largest TabledRoom.ID.
+	MaxTabledID = 1<<20 - 1
 	// maxTabledName bounds a name, in bytes; Kamailio's table has no longer ones.
 	maxTabledName = 255
 )
@@ -23,8 +25,8 @@ const (
 // case, without "sip:". One that the routing script could not keep is left out.
 type TabledRoom struct {
 	Room string
-	// ID tells this room from an earlier one of the same name, whose members do not count any more; 1 to 1<<31-1. 0: the
-	// room has ended; if there are Users: these have left it.
+	// ID tells this room from an earlier one of the same name, whose members do not count any more; 1 to MaxTabledID. 0:
+	// the room has ended; if there are Users: these have left it.
 	ID    int32
 	Users []string
 }
@@ -35,7 +37,8 @@ type Tabling uint64
 const (
 	// TablePart: nothing.
 	TablePart Tabling = iota
-	// TableIncomplete: something is missing, so Kamailio cannot say of a room that it does not exist.
+	// TableIncomplete: changes may be missing, and all rooms are to come again. Then what was there before does not count
+	// any more. Until then Kamailio cannot say of a room that it does not exist.
 	TableIncomplete
 	// Larger values are those of Tabled: all rooms are there.
 )

@@ -13,7 +13,7 @@ import (
 )
 
 // askedConfig is demo.cfg with questions about rooms: the README's INVITE, and INFO about a room, INFO with a body about
-// the user in From as its member. The answers are 200, 404 and 480.
+// the user in From as its member. The answers are 200, 404 and 480. A REFER lets chat-3 expire.
 func askedConfig(t *testing.T) string {
 	t.Helper()
 	page, err := os.ReadFile("README.md")
@@ -27,6 +27,11 @@ func askedConfig(t *testing.T) string {
 	}
 	return strings.Replace(kamailiocfg.File(kamailiocfg.Demo), "request_route {", "request_route {\n"+block+`
 	if (is_method("INVITE") && $rU =~ "^conf-") { sl_send_reply("486", "Member"); exit; }
+	if (is_method("REFER")) { # 15 minutes later
+		$shtex(imcr=>chat-3@chat.test) = 1;
+		sl_send_reply("200", "Expires");
+		exit;
+	}
 	if (is_method("INFO")) {
 		$var(room) = "sip:" + $rU + "@" + $rd;
 		$var(user) = "sip:" + $fU + "@" + $fd;
@@ -93,23 +98,12 @@ func (a *asked) until(t *testing.T, when string, want map[string]int) {
 	})
 }
 
-// now wants answers at once.
-func (a *asked) now(t *testing.T, when string, want map[string]int) {
-	t.Helper()
-	for what, code := range want {
-		if got := a.ask(t, what); got != code {
-			t.Errorf("%s: %s: %d, want %d", when, what, got, code)
-		}
-	}
-}
-
 // TestTableFrames: what engines say of rooms that they own counts, until it expires, and nothing else.
 func TestTableFrames(t *testing.T) {
-	short := strings.Replace(kamailiocfg.File(kamailiocfg.Htable), "autoexpire=900", "autoexpire=4", 1)
 	k := kit.Kamailio(t, evapitest.Options{Config: askedConfig(t), IMCLocal: "#!define IMC_HTABLE\n",
-		Local: "alias=\"chat.test\"\n", Files: map[string]string{kamailiocfg.Htable: short}})
+		Local: "alias=\"chat.test\"\n"})
 	a := &asked{k: k, uas: map[string]*evapitest.UA{}}
-	a.now(t, "without imcd", map[string]int{"chat-1": unknown, "alice chat-1": unknown})
+	a.until(t, "without imcd", map[string]int{"chat-1": unknown, "alice chat-1": unknown})
 
 	one, two := startEngine(t, k, "1"), startEngine(t, k, "2")
 	if f := unb64(t, one.welcome.Params["features"]); !strings.HasSuffix(f, " htable") {
@@ -126,30 +120,37 @@ func TestTableFrames(t *testing.T) {
 	table := func(whole, list string) string { return call("imc.htable", whole, list+".") }
 	const room = "5 chat-1@chat.test alice@chat.test x'y@chat.test .<"
 	frames(one, table("1", room))
-	a.now(t, "nobody owns it", map[string]int{"chat-1": unknown})
+	a.until(t, "nobody owns it", map[string]int{"chat-1": unknown})
 	frames(one, call("imc.fleet", "1"), call("imc.own", "0 7 ."), table("", room))
-	a.now(t, "not whole", map[string]int{"chat-1": yes, "CHAT-1": yes, "alice chat-1": yes, "x'y chat-1": yes,
+	a.until(t, "not whole", map[string]int{"chat-1": yes, "CHAT-1": yes, "alice chat-1": yes, "x'y chat-1": yes,
 		"bob chat-1": unknown, "chat-2": unknown, "%61lice chat-1": unknown, "alice %63hat-1": unknown})
 	frames(two, table("1", "0 chat-1@chat.test .<6 chat-2@chat.test .<"))
-	a.now(t, "of another engine", map[string]int{"chat-1": yes, "chat-2": unknown})
+	a.until(t, "of another engine", map[string]int{"chat-1": yes, "chat-2": unknown})
 	frames(one, table("1", ""))
-	a.now(t, "whole", map[string]int{"alice chat-1": yes, "bob chat-1": no, "chat-2": no, "alice chat-2": no})
+	a.until(t, "whole", map[string]int{"alice chat-1": yes, "bob chat-1": no, "chat-2": no, "alice chat-2": no})
 	frames(one, table("", "5 chat-1@chat.test bob@chat.test .<0 chat-1@chat.test alice@chat.test .<"))
-	a.now(t, "changed", map[string]int{"chat-1": yes, "bob chat-1": yes, "alice chat-1": no})
+	a.until(t, "changed", map[string]int{"chat-1": yes, "bob chat-1": yes, "alice chat-1": no})
 	frames(one, table("", "0 chat-1@chat.test .<"))
-	a.now(t, "ended", map[string]int{"chat-1": no, "bob chat-1": no})
+	a.until(t, "ended", map[string]int{"chat-1": no, "bob chat-1": no})
 	frames(one, table("", "8 chat-1@chat.test carl@chat.test .<"))
-	a.now(t, "created again", map[string]int{"chat-1": yes, "carl chat-1": yes, "bob chat-1": no})
+	a.until(t, "created again", map[string]int{"chat-1": yes, "carl chat-1": yes, "bob chat-1": no})
 	frames(two, call("imc.own", "0 8 ."))
-	a.now(t, "moved", map[string]int{"carl chat-1": yes, "bob chat-1": unknown, "chat-2": unknown})
-	frames(two, table("1", ""), table("0", ""))
-	a.now(t, "not whole any more", map[string]int{"bob chat-1": unknown})
+	a.until(t, "moved", map[string]int{"carl chat-1": yes, "bob chat-1": unknown, "chat-2": unknown})
+	frames(two, table("0", "7 chat-3@chat.test bob@chat.test .<"))
+	a.until(t, "moved, not whole", map[string]int{"carl chat-1": yes, "bob chat-1": unknown, "bob chat-3": yes})
 	frames(two, table("1", ""))
-	a.until(t, "expired", map[string]int{"chat-1": no, "carl chat-1": no})
+	a.until(t, "moved, whole: what its owner does not give is gone", map[string]int{"chat-1": no, "carl chat-1": no,
+		"bob chat-3": yes, "carl chat-3": no})
+	frames(two, table("0", "7 chat-3@chat.test .<"))
+	a.until(t, "changes were lost", map[string]int{"chat-3": yes, "bob chat-3": yes, "carl chat-3": unknown, "chat-1": yes})
+	frames(two, table("1", ""))
+	a.until(t, "all was given again", map[string]int{"chat-3": yes, "bob chat-3": no, "chat-1": no})
+	expect(t, do(t, a.uas["bob"], evapitest.Request{Method: "REFER", URI: "sip:chat-3@chat.test"}), 200)
+	a.until(t, "expired", map[string]int{"chat-3": no})
 	if err := two.peer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a.until(t, "gone", map[string]int{"chat-1": unknown})
+	a.until(t, "gone", map[string]int{"chat-3": unknown})
 }
 
 // TestTable: the real imcd keeps the table, also when it or Kamailio is started again.

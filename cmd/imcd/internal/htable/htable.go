@@ -56,12 +56,14 @@ type Kamailio interface {
 	Table(ctx context.Context, rooms []evapi.TabledRoom, all evapi.Tabling) error
 }
 
-// Keeper keeps the table of one Kamailio. Its goroutine owns the fields behind cancel.
+// Keeper keeps the table of one Kamailio. Its goroutine owns the fields behind loop.
 type Keeper struct {
 	rooms    Rooms
 	kamailio Kamailio
 	log      zerolog.Logger
-	pause    time.Duration
+	pause    time.Duration // tests change it, as the next two
+	again    time.Duration
+	changes  int // that may wait
 
 	cancel context.CancelFunc
 	loop   sync.WaitGroup
@@ -74,7 +76,7 @@ type Keeper struct {
 
 // New makes a Keeper, which does nothing before Start.
 func New(rooms Rooms, kamailio Kamailio, log zerolog.Logger) *Keeper {
-	return &Keeper{rooms: rooms, kamailio: kamailio, log: log, pause: pause}
+	return &Keeper{rooms: rooms, kamailio: kamailio, log: log, pause: pause, again: again, changes: maxChanges}
 }
 
 // Start begins to keep the table. A Kamailio without one costs nothing.
@@ -104,9 +106,9 @@ func (k *Keeper) run(ctx context.Context) {
 				Msg("Kamailio's table of rooms is not complete, again in a moment (IMC_HTABLE)")
 		}
 		k.failed = true
-		// The answer is "not known" then, and not "no".
+		// Until then the answer is "not known", and not "no".
 		_ = k.kamailio.Table(ctx, nil, evapi.TableIncomplete)
-		if !sleep(ctx, again) {
+		if !sleep(ctx, k.again) {
 			return
 		}
 	}
@@ -124,12 +126,15 @@ func (k *Keeper) wait(ctx context.Context) bool {
 
 // keep keeps the table until something fails.
 func (k *Keeper) keep(ctx context.Context) error {
-	k.listener = k.rooms.NewListener(maxChanges, 0)
+	k.listener = k.rooms.NewListener(k.changes, 0)
 	k.listener.Listen(kinds)
 	defer k.listener.Listen(0)
 	stored, cancel := context.WithTimeout(ctx, storedWait)
 	defer cancel()
 	if err := k.rooms.AwaitStored(stored); err != nil {
+		return err
+	}
+	if err := k.kamailio.Table(ctx, nil, evapi.TableIncomplete); err != nil {
 		return err
 	}
 	for {
@@ -238,7 +243,7 @@ func (k *Keeper) changeOf(ev *engine.Event) evapi.TabledRoom {
 }
 
 // shortID is the id of a room as the table has it.
-func shortID(id int64) int32 { return int32(id&(1<<31-1)) | 1 }
+func shortID(id int64) int32 { return int32(id&evapi.MaxTabledID) | 1 }
 
 // sizeOf is the number of bytes that r takes in a frame, about.
 func sizeOf(r evapi.TabledRoom) int {
