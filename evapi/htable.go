@@ -56,8 +56,8 @@ func (c *Conn) Untabled() <-chan struct{} { return c.box.untabled }
 
 // Table changes Kamailio's table of rooms, and returns when it is done: so no more than one frame of it waits there.
 // Nothing is changed if all is a number of Tabled that is outdated. Kamailio leaves out rooms that this engine does not
-// own. The errors are that of ctx, ErrDown, also if Kamailio has no such table, ErrFull, ErrTooLarge, and ErrMemory, but
-// not for rooms that have ended and members that have left.
+// own. The errors are that of ctx, ErrDown, also if Kamailio has no such table, ErrFull, ErrTooLarge, and ErrMemory,
+// but not for rooms that have ended and members that have left.
 func (c *Conn) Table(ctx context.Context, rooms []TabledRoom, all Tabling) error {
 	if err := c.memory.mayTable(rooms); err != nil {
 		return err

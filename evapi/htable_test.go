@@ -19,8 +19,9 @@ func TestTableFrame(t *testing.T) {
 		"not whole":   {nil, TableIncomplete, `0","`},
 		"rooms":       {[]TabledRoom{{"a@x", 5, []string{"u@x", "v@x"}}, {"b@x", 6, nil}}, 0, `","5 a@x u@x v@x .<6 b@x .<`},
 		"ended, left": {[]TabledRoom{{"a@x", 0, nil}, {"b@x", 0, []string{"u@x"}}}, 0, `","0 a@x .<0 b@x u@x .<`},
-		"odd names": {[]TabledRoom{{`a"@x`, 5, []string{"u@x"}}, {"b@x", 6, []string{"u <@x", "%75@x", `\@x`, "é@x", ".", "w'@x"}}},
-			0, `","6 b@x w'@x .<`},
+		"odd names": {[]TabledRoom{{`a"@x`, 5, []string{"u@x"}},
+			{"b@x", 6, []string{"u <@x", "%75@x", `\@x`, "é@x", ".", "w'@x"}}}, 0,
+			`","6 b@x w'@x .<`},
 		"only odd names left":  {[]TabledRoom{{"a@x", 0, []string{"%75@x"}}, {strings.Repeat("a", 256), 1, nil}}, 0, `","`},
 		"only odd names there": {[]TabledRoom{{"a@x", 5, []string{"%75@x"}}}, 0, `","5 a@x .<`},
 	} {

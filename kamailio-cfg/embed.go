@@ -1,6 +1,6 @@
 // Package kamailiocfg holds imcd's part of Kamailio's configuration: the drop-in imc.cfg with imc-through.cfg,
-// imc-peers.cfg, imc-native.cfg and imc-htable.cfg, and complete configurations, for the programs and tests that start a
-// Kamailio of their own.
+// imc-peers.cfg, imc-native.cfg and imc-htable.cfg, and complete configurations, for the programs and tests that start
+// a Kamailio of their own.
 package kamailiocfg
 
 import (

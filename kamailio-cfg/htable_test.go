@@ -12,8 +12,8 @@ import (
 	kamailiocfg "imcd/kamailio-cfg"
 )
 
-// askedConfig is demo.cfg with questions about rooms: the README's INVITE, and INFO about a room, INFO with a body about
-// the user in From as its member. The answers are 200, 404 and 480. A REFER lets chat-3 expire.
+// askedConfig is demo.cfg with questions about rooms: the README's INVITE, INFO about a room, and INFO with a body
+// about the user in From as its member. The answers are 200, 404 and 480. A REFER lets chat-3 expire.
 func askedConfig(t *testing.T) string {
 	t.Helper()
 	page, err := os.ReadFile("README.md")
@@ -142,7 +142,8 @@ func TestTableFrames(t *testing.T) {
 	a.until(t, "moved, whole: what its owner does not give is gone", map[string]int{"chat-1": no, "carl chat-1": no,
 		"bob chat-3": yes, "carl chat-3": no})
 	frames(two, table("0", "7 chat-3@chat.test .<"))
-	a.until(t, "changes were lost", map[string]int{"chat-3": yes, "bob chat-3": yes, "carl chat-3": unknown, "chat-1": yes})
+	a.until(t, "changes were lost", map[string]int{"chat-3": yes, "bob chat-3": yes, "chat-1": yes,
+		"carl chat-3": unknown})
 	frames(two, table("1", ""))
 	a.until(t, "all was given again", map[string]int{"chat-3": yes, "bob chat-3": no, "chat-1": no})
 	expect(t, do(t, a.uas["bob"], evapitest.Request{Method: "REFER", URI: "sip:chat-3@chat.test"}), 200)

@@ -295,7 +295,8 @@ func TestKeeperFails(t *testing.T) {
 	start(t, e, k)
 	k.welcome()
 	k.await(t, e)
-	for name, fault := range map[string]error{"no memory": evapi.ErrMemory, "full": evapi.ErrFull, "too many changes": nil} {
+	for name, fault := range map[string]error{"no memory": evapi.ErrMemory, "full": evapi.ErrFull,
+		"too many changes": nil} {
 		failed := make(chan struct{})
 		var once sync.Once
 		k.hook(func(rooms []evapi.TabledRoom) (err error) {
