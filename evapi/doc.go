@@ -76,8 +76,8 @@
 //
 // imc.htable changes the table of rooms and members, if "htable" is among the features. ROOM and USER are name@domain
 // in lower case. An ID of 0 removes the users, or, without users, the room; else both get it, and are in the table for
-// 15 minutes. Rooms that the engine does not own are left out. WHOLE is 0 if the engine begins to give all its rooms, 1 if
-// they are there, with what has changed since: what is older does not count any more. Else it is empty.
+// 15 minutes. Rooms that the engine does not own are left out. WHOLE is 0 if the engine begins to give all its rooms, 1
+// if they are there, with what has changed since: what is older does not count any more. Else it is empty.
 //
 // # Several engines
 //
