@@ -32,7 +32,7 @@ func (nobody) Reply(*evapi.Message, evapi.Answer)                {}
 func (nobody) Bounds() evapi.Bounds                              { return evapi.Bounds{Paced: true} }
 func (nobody) Send(*evapi.Conn, evapi.Copy) (*evapi.Conn, error) { return nil, evapi.ErrDown }
 
-// newRooms is an engine with a database, whose rooms are all in one part.
+// newRooms is an engine with a database, whose rooms are all in one part: r0 to r9, with m0, m1 and m2; r0 has more.
 func newRooms(t *testing.T) *engine.Engine {
 	t.Helper()
 	db, err := schema.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "imcd.db"),
@@ -41,6 +41,23 @@ func newRooms(t *testing.T) *engine.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
+	name := func(user string) store.Name { return store.Name{User: user, Host: "x.org"} }
+	var changes []store.Change
+	for i := range 10 {
+		room := name(fmt.Sprint("r", i))
+		changes = append(changes, store.Change{Op: store.PutRoom, Room: store.RoomRow{Name: room, ID: int64(i + 1)}})
+		members := 3
+		if i == 0 {
+			members = 3 * evapi.MaxTabled
+		}
+		for m := range members {
+			changes = append(changes, store.Change{Op: store.PutMember,
+				Member: store.MemberRow{Room: room, User: name(fmt.Sprint("m", m))}})
+		}
+	}
+	if err := db.Commit(t.Context(), store.Fence{}, changes); err != nil {
+		t.Fatal(err)
+	}
 	cfg := engine.DefaultConfig()
 	cfg.HashSize = 0
 	e, err := engine.New(cfg, db, nobody{}, prometheus.NewRegistry(), zerolog.Nop())
@@ -221,27 +238,10 @@ func (c change) do(t *testing.T, e *engine.Engine) {
 	}
 }
 
-// fill makes rooms r0 to r9 with some members, and one with many.
-func fill(t *testing.T, e *engine.Engine) {
-	t.Helper()
-	for i := range 10 {
-		room := fmt.Sprint("r", i)
-		change{"create", room, "owner"}.do(t, e)
-		members := 3
-		if i == 0 {
-			members = 3 * evapi.MaxTabled
-		}
-		for m := range members {
-			change{"join", room, fmt.Sprint("m", m)}.do(t, e)
-		}
-	}
-}
-
 // TestKeeper: a table gets all rooms after each welcome, and changes at once; changes during a round count more than
 // the list that is being given.
 func TestKeeper(t *testing.T) {
 	e, k := newRooms(t), newTable()
-	fill(t, e)
 	start(t, e, k)
 	k.hook(func([]evapi.TabledRoom) error {
 		t.Error("a frame without a welcome")
@@ -291,7 +291,6 @@ func TestKeeper(t *testing.T) {
 // TestKeeperFails: what fails is said and done again; more changes than can wait are given as a whole.
 func TestKeeperFails(t *testing.T) {
 	e, k := newRooms(t), newTable()
-	fill(t, e)
 	start(t, e, k)
 	k.welcome()
 	k.await(t, e)
@@ -305,7 +304,7 @@ func TestKeeperFails(t *testing.T) {
 			}
 			once.Do(func() {
 				if err = fault; err == nil {
-					for i := range 20 { // 8 can wait
+					for i := range 12 { // 8 can wait
 						change{"leave", "r0", fmt.Sprint("m", i)}.do(t, e)
 					}
 				}
