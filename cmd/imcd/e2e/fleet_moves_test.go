@@ -76,9 +76,10 @@ func TestFleetMoves(t *testing.T) {
 	}
 }
 
-// TestFleetPartKilled: one of three imcd, which share the rooms, is killed.
+// TestFleetPartKilled: one of three imcd, which share the rooms, is killed. The webhook gets each message all the same.
 func TestFleetPartKilled(t *testing.T) {
-	f := startFleet(t, &plain, 3, stack.Options{})
+	webhook, settings := hearEvents(t, oneOwner)
+	f := startFleet(t, &plain, 3, stack.Options{Settings: settings})
 	for i, room := range names("chat-f", fleetRooms) {
 		f.move(t, shardOf(room), i%len(f.imcd))
 	}
@@ -92,4 +93,5 @@ func TestFleetPartKilled(t *testing.T) {
 		t.Errorf("%d shards have an owner", len(owners))
 	}
 	f.judgeTakeovers(t)
+	webhook.judge(t, f.evidence(t, f.primary).Stored)
 }

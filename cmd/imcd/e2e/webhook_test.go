@@ -150,21 +150,42 @@ func TestWebhookHangs(t *testing.T) {
 		slices.Sort(all)
 		return all
 	}
+	hang := func() (release func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		hangs = make(chan struct{})
+		return sync.OnceFunc(func() { close(hangs) })
+	}
 	measure() // everything is warm
-	answering := measure()
-	mu.Lock()
-	hangs = make(chan struct{})
-	t.Cleanup(func() { close(hangs) })
-	mu.Unlock()
-	hanging := measure()
+	// By turns, so that a busy machine is to both; a disturbance that all rounds have is imcd's.
+	const rounds = 3
+	var answering, hanging times
+	for range rounds {
+		answering.add(measure())
+		release := hang()
+		t.Cleanup(release)
+		hanging.add(measure())
+		release()
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	t.Logf("%d events sent; while the receiver answers: median %v, p99 %v; while it hangs: %v, %v", events,
-		answering[n/2], answering[n*99/100], hanging[n/2], hanging[n*99/100])
+		answering.median, answering.p99, hanging.median, hanging.p99)
 	if events < 2*n {
 		t.Errorf("%d events came", events)
 	}
-	if hanging[n/2] > 2*answering[n/2] {
-		t.Errorf("messages take %v, and %v while the receiver hangs", answering[n/2], hanging[n/2])
+	if hanging.median[0] > 2*answering.median[0] {
+		t.Errorf("messages take %v, and %v while the receiver hangs", answering.median[0], hanging.median[0])
 	}
+	if least, hung := slices.Min(answering.p99), slices.Min(hanging.p99); hung > 3*least {
+		t.Errorf("the slowest messages take %v, and %v while the receiver hangs", least, hung)
+	}
+}
+
+// times are of several rounds.
+type times struct{ median, p99 []time.Duration }
+
+func (t *times) add(round []time.Duration) {
+	t.median = append(t.median, round[len(round)/2])
+	t.p99 = append(t.p99, round[len(round)*99/100])
 }
