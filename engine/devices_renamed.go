@@ -7,8 +7,9 @@ import (
 	"imcd/engine/store"
 )
 
-// Some programs have no +sip.instance, and another contact after each start (baresip). Such a device is taken for the
-// one of its user that was heard of last among those that are not registered, if that was the same program at the same
+// Some programs have no +sip.instance, and another contact after each start (baresip), or in each network. Such a
+// device is the one whose earlier contact has the same Call-ID. Without that it is taken for the one of its user that
+// was heard of last among those that are not registered, or do not answer, if that was the same program at the same
 // address: else it would get nothing of what came while it was off.
 
 // derivedName reports whether a name is made of a contact (deviceName).
@@ -79,24 +80,38 @@ func (r *reports) renamed(ctx context.Context, rows []store.DeviceRow) ([]store.
 
 // nameAmong is the name of a device among those that are stored; its own if it is new.
 func nameAmong(known []store.DeviceRow, d *store.DeviceRow) string {
-	var best *store.DeviceRow
+	var off, failed *store.DeviceRow
 	for i := range known {
 		k := &known[i]
 		switch {
 		case k.Device == d.Device:
 			return d.Device
 		case !derivedName(k.Device):
-		case k.Contact == d.Contact:
+		case k.Contact == d.Contact || d.Was != "" && k.GRUU == d.Was:
 			return k.Device
-		case !k.Expires.After(d.OKAt) && d.Expires.After(d.OKAt) && k.Agent == d.Agent && d.Agent != "" &&
-			sourceHost(k.Source) == sourceHost(d.Source) && (best == nil || best.OKAt.Before(k.OKAt)):
-			best = k
+		case !d.Expires.After(d.OKAt) || k.Agent != d.Agent || d.Agent == "" ||
+			sourceHost(k.Source) != sourceHost(d.Source):
+		case !k.Expires.After(d.OKAt):
+			off = later(off, k)
+		case k.OKAt.Before(k.GoneAt): // it has not registered since it failed
+			failed = later(failed, k)
 		}
 	}
-	if best == nil {
-		return d.Device
+	switch {
+	case off != nil:
+		return off.Device
+	case failed != nil:
+		return failed.Device
 	}
-	return best.Device
+	return d.Device
+}
+
+// later is the row of the device that was heard of last; nil is none.
+func later(a, b *store.DeviceRow) *store.DeviceRow {
+	if a == nil || a.OKAt.Before(b.OKAt) {
+		return b
+	}
+	return a
 }
 
 // noted is known with a report in it.

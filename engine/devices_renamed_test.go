@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -38,4 +39,49 @@ func TestDeviceWithAnotherContact(t *testing.T) {
 	reports("B/1", "udp:10.0.0.1:9", "sip:al-4@10.0.0.1:9", 0)
 	want("al-1@10.0.0.1:1 unregistered false", "al-2@10.0.0.1:2 registered true", "al-3@10.0.0.2:2 registered true",
 		"al-5@10.0.0.1:8 registered true")
+}
+
+// TestDeviceLeavesItsContactBehind: a device without an instance that was cut off, and is registered by its earlier
+// contact still, is known again by the Call-ID (Device.Was), or because it has not answered since.
+func TestDeviceLeavesItsContactBehind(t *testing.T) {
+	two := []string{"al-1@10.0.0.1:1 registered true", "al-2@10.0.0.1:2 registered true"}
+	one := two[:1]
+	for name, c := range map[string]struct {
+		was    string
+		failed bool
+		want   []string
+	}{
+		"the same Call-ID":         {was: "u-1", want: one},
+		"another one's Call-ID":    {was: "u-9", want: two},
+		"it has failed":            {failed: true, want: one},
+		"nothing is known of this": {want: two},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, nil)
+			reports := func(contact, gruu, was string) {
+				h.e.Devices(evapi.Registration{AOR: "sip:al@x.org", Agent: "B/1", Source: "udp:10.0.0.1:1",
+					Devices: []evapi.Device{{Contact: contact, Left: time.Hour, GRUU: gruu, Was: was}}})
+				devicesOf(t, h.e, "al") // it is written
+			}
+			reports("sip:al-1@10.0.0.1:1", "u-1", "")
+			al := store.Name{User: "al", Host: "x.org"}
+			if c.failed {
+				err := h.e.store.OweDevices(t.Context(), []store.GoneMove{{User: al, Device: "al-1@10.0.0.1:1",
+					Is: time.Now().Add(time.Millisecond)}})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Millisecond)
+			reports("sip:al-2@10.0.0.1:2", "u-2", c.was)
+			got := devicesOf(t, h.e, "al")
+			if slices.Sort(got); !slices.Equal(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			rows, err := h.e.store.Devices(t.Context(), al)
+			if err != nil || rows[0].Contact != "sip:al-2@10.0.0.1:2" {
+				t.Errorf("%+v, %v", rows, err)
+			}
+		})
+	}
 }

@@ -31,6 +31,9 @@ type Device struct {
 	// GRUU is the user part of a temporary GRUU (RFC 5627): a request to it, with the domain of the user and
 	// the parameter "gr", reaches this contact alone. Empty: it is not known.
 	GRUU string
+	// Was is the GRUU of an earlier contact that the device has left behind: it has the same Call-ID. Empty: there is
+	// none.
+	Was string
 	// Left is how long it stays registered, 0 if it was removed.
 	Left time.Duration
 
@@ -90,6 +93,7 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 		SrcIP   string `json:"src_ip"`
 		SrcPort uint16 `json:"src_port"`
 		RUID    string
+		Was     string // RUID of an earlier contact
 		Hash    string
 		Left    int64 // s
 	}
@@ -115,7 +119,7 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 			d.Left = 0
 		}
 		if len(contacts) == 1 && d.Left > 0 {
-			d.GRUU = gruu(p.RUID, p.Hash)
+			d.GRUU, d.Was = gruu(p.RUID, p.Hash), gruu(p.Was, p.Hash)
 			if p.Left > 0 {
 				d.Left = left(int(min(p.Left, int64(maxLeft/time.Second))), -1)
 			}

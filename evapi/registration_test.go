@@ -47,6 +47,8 @@ func TestDecodeRegistration(t *testing.T) {
 		"new": {from("1", `<sip:al@10.0.0.1>;+sip.instance="<urn:uuid:1>"`, "60", known),
 			one(Device{Contact: "sip:al@10.0.0.1", Instance: "urn:uuid:1", GRUU: "uloc-6b0c-1-3c33e6",
 				Left: 59 * time.Second})},
+		"it had another contact": {from("1", "<sip:al@a>", "60", `,"was":"w-1"`+known),
+			one(Device{Contact: "sip:al@a", GRUU: "uloc-6b0c-1-3c33e6", Was: "w-1-3c33e6", Left: 59 * time.Second})},
 		"the registrar is another": {from("2", "<sip:al@a>", "60", ""), minute},
 		"a parameter goes before": {from("2", "<sip:al@a>;expires=5", "60", ""),
 			one(Device{Contact: "sip:al@a", Left: 5 * time.Second})},

@@ -17,6 +17,9 @@ type DeviceRow struct {
 	// GoneAt: it is owed messages that were accepted from that time on and that other devices of the user have got;
 	// zero: nothing.
 	GoneAt time.Time
+
+	// Was is the GRUU of a contact that the device has left behind. It is not stored. Empty: none is known.
+	Was string
 }
 
 // MaxDevice bounds the texts of a DeviceRow, in characters; they are UTF-8 without NULs.
