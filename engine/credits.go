@@ -43,6 +43,9 @@ const (
 	unknownOutstanding = 1500
 	// suspectsPart is the part for suspects: members that did not answer the last copy, or got none yet.
 	suspectsPart = 4
+	// wakePart is the part of the bounds that must be free before a shard is woken that waits: copies go in fewer and
+	// larger batches, which are cheaper for Kamailio, too. Half of them at once do not always fit its sockets.
+	wakePart = 3
 	// firstMore is the part that notices and copies of small rooms may take beyond the bound of other copies.
 	firstMore = 4
 )
@@ -328,8 +331,7 @@ func (c *credits) old(k *credit) {
 	*k = credit{suspect: true}
 }
 
-// change takes n copies with a credit off. It wakes the first waiting shard once a quarter is free, so
-// that the shard finds more than one credit.
+// change takes n copies with a credit off. It wakes the first waiting shard once a part is free (wakePart).
 func (c *credits) change(k credit, n int) {
 	c.mu.Lock()
 	c.units -= int(k.units)
@@ -345,12 +347,12 @@ func (c *credits) change(k credit, n int) {
 	}
 }
 
-// first is the waiting shard to wake, now or when a quarter is free; nil: none.
+// first is the waiting shard to wake, now or when a part is free; nil: none.
 func (c *credits) first(now bool) *inbox {
 	if c.turn.Load() != nil || len(c.waiters) == 0 || !c.enough(c.waiters[0].units) {
 		return nil
 	}
-	if most, burst := c.copies(), c.burstOfMany(); !now && (c.used > most-most/4 || c.units > burst-burst/4) {
+	if most, burst := c.copies(), c.burstOfMany(); !now && (c.used > most-most/wakePart || c.units > burst-burst/wakePart) {
 		return nil
 	}
 	return c.next()
