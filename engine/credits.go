@@ -352,7 +352,8 @@ func (c *credits) first(now bool) *inbox {
 	if c.turn.Load() != nil || len(c.waiters) == 0 || !c.enough(c.waiters[0].units) {
 		return nil
 	}
-	if most, burst := c.copies(), c.burstOfMany(); !now && (c.used > most-most/wakePart || c.units > burst-burst/wakePart) {
+	most, burst := c.copies(), c.burstOfMany()
+	if !now && (c.used > most-most/wakePart || c.units > burst-burst/wakePart) {
 		return nil
 	}
 	return c.next()
