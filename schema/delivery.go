@@ -101,6 +101,7 @@ func (d *deliveries) addDelivery(c store.Change) {
 	switch c.Op {
 	case store.PutMessage:
 		d.messages[c.Message.Room] = append(d.messages[c.Message.Room], messageOf(c.Message))
+		delete(d.emptied, keyRow{RoomID: c.Message.Room, Seq: int64(c.Message.Seq)}) // it was not there to be deleted
 	case store.DeleteMessage:
 		d.emptied[keyRow{RoomID: c.Message.Room, Seq: int64(c.Message.Seq)}] = true
 	case store.PutCursor:

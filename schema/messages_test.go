@@ -310,6 +310,10 @@ func TestDeletedMessages(t *testing.T) {
 		if err != nil || len(all) != 7 || !sameMessage(all[1], emptied(all[1])) || !all[6].Deleted() || all[0].Deleted() {
 			t.Errorf("stored are %+v, %v", all, err)
 		}
+		commit(t, s, deleteMessage(8, 2), putMessage(8, 2, []byte("was not there to be deleted")))
+		if others, err := s.Messages(testContext(t), 8, 0, 10); err != nil || len(others) != 2 || others[1].Deleted() {
+			t.Errorf("stored are %+v, %v", others, err)
+		}
 		if n := count(t, s, "SELECT bytes FROM imcd_rooms WHERE id = 7"); n != 4 {
 			t.Errorf("the room has %d bytes", n)
 		}
