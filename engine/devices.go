@@ -213,8 +213,11 @@ func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
 			return err
 		}
 	}
-	rows, err := r.renamed(ctx, rows)
-	if err != nil {
+	rows, err := r.unknown(ctx, rows)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	if rows, err = r.renamed(ctx, rows); err != nil {
 		return err
 	}
 	if err := r.store.PutDevices(ctx, rows, r.most); err != nil || r.devices == nil {

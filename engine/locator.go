@@ -145,7 +145,7 @@ func (e *Engine) Found(r evapi.Registration) {
 		d := &r.Devices[i]
 		row := deviceRow(name, &r, d, now)
 		row.Agent, row.Source = deviceText(d.Agent), deviceText(d.Source)
-		row.OKAt = now.Add(-d.Since)
+		row.OKAt, row.Found = now.Add(-d.Since), true
 		row.GoneAt = row.OKAt
 		if from := time.UnixMilli(r.From); from.After(row.GoneAt) {
 			row.GoneAt = from
@@ -169,6 +169,31 @@ func (u *userDevices) knows(userKey string, r *store.DeviceRow) bool {
 	}
 	v := u.find(userKey, r.Device)
 	return v != nil && !r.OKAt.After(v.row.OKAt.Add(foundBefore))
+}
+
+// unknown leaves out what was found and is stored as registered, by a contact that is not older: such a device may be
+// the only one of its user by now.
+func (r *reports) unknown(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
+	var users []store.Name
+	for i := range rows {
+		if rows[i].Found {
+			users = append(users, rows[i].User)
+		}
+	}
+	if len(users) == 0 {
+		return rows, nil
+	}
+	stored, err := r.store.Devices(ctx, users...)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	return slices.DeleteFunc(rows, func(d store.DeviceRow) bool {
+		return d.Found && slices.ContainsFunc(stored, func(s store.DeviceRow) bool {
+			return s.User.Key() == d.User.Key() && s.Expires.After(now) && s.Expires.After(s.OKAt) &&
+				(s.GRUU == d.GRUU || s.Device == d.Device && !d.OKAt.After(s.OKAt.Add(foundBefore)))
+		})
+	}), nil
 }
 
 // addIfNew takes a report, unless there is one of the device already.

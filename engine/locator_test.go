@@ -53,3 +53,24 @@ func TestUnknownDevice(t *testing.T) {
 		}
 	})
 }
+
+// TestLateAnswerAboutDevices: an answer from the location table that comes when only one of the devices is left says
+// nothing new of that, and it gets nothing twice.
+func TestLateAnswerAboutDevices(t *testing.T) {
+	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+		from := time.Now()
+		want := b.says(0, 3, time.Second)
+		b.goes("tablet")
+		settle()
+		want = append(want, b.says(3, 3, time.Second)...)
+		settle()
+		b.e.Found(evapi.Registration{AOR: "sip:bob@x.org", From: from.UnixMilli(), Devices: []evapi.Device{
+			{Contact: "sip:bob@phone", Instance: "phone", GRUU: "phone", Left: time.Hour,
+				Since: time.Since(from) - time.Second/2}}}) // whole seconds make it later than it was
+		time.Sleep(time.Minute)
+		settle()
+		if got := b.texts(); !slices.Equal(got["phone"], want) {
+			t.Errorf("the phone got %v", got["phone"])
+		}
+	})
+}

@@ -18,6 +18,8 @@ type DeviceRow struct {
 	// zero: nothing.
 	GoneAt time.Time
 
+	// Found says that the location table has it, and that nobody has reported it. It is not stored.
+	Found bool
 	// Was is the GRUU of a contact that the device has left behind. It is not stored. Empty: none is known.
 	Was string
 }
