@@ -79,26 +79,16 @@ func (l *locator) run(ctx context.Context) {
 				l.askAll()
 				break
 			}
-			if !sleep(ctx, wantedPause) {
+			if !evapi.Sleep(ctx, wantedPause) {
 				return
 			}
 		}
 		if all {
 			pause = wantedAgain
 		}
-		if !sleep(ctx, pause) {
+		if !evapi.Sleep(ctx, pause) {
 			return
 		}
-	}
-}
-
-// sleep reports false if ctx ends before the time is over.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 

@@ -22,8 +22,8 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.ceiling = 0 }
 
-// sleep waits for d; false if ctx ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits for d; false: ctx has ended before.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true

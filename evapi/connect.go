@@ -173,7 +173,7 @@ func (s *session) greet(ctx context.Context) (*WelcomeEvent, error) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		for sleep(welcomed, plainAfter) {
+		for Sleep(welcomed, plainAfter) {
 			if cfg.Plain() {
 				// A failure ends the connection, which the reader sees.
 				_, _ = s.nc.Write(netstring.Append(nil, helloPayload(cfg.Secret, "")))

@@ -93,7 +93,7 @@ func (s *session) keepLink(ctx context.Context, w *WelcomeEvent, p *peer) <-chan
 				return
 			}
 			for up = false; !up; up = s.openAgain(ctx, w) {
-				if !sleep(ctx, s.c.linkLater) {
+				if !Sleep(ctx, s.c.linkLater) {
 					return
 				}
 			}

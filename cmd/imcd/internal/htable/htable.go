@@ -108,7 +108,7 @@ func (k *Keeper) run(ctx context.Context) {
 		k.failed = true
 		// Until then the answer is "not known", and not "no".
 		_ = k.kamailio.Table(ctx, nil, evapi.TableIncomplete)
-		if !sleep(ctx, k.again) {
+		if !evapi.Sleep(ctx, k.again) {
 			return
 		}
 	}
@@ -252,14 +252,4 @@ func sizeOf(r evapi.TabledRoom) int {
 		n += len(user) + 1
 	}
 	return n
-}
-
-// sleep reports false if ctx ends before the time is over.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
