@@ -61,7 +61,8 @@ func (e *Engine) Devices(r evapi.Registration) {
 
 func deviceRow(user store.Name, r *evapi.Registration, d *evapi.Device, now time.Time) store.DeviceRow {
 	row := store.DeviceRow{User: user, Device: deviceName(d), Contact: deviceText(d.Contact), GRUU: d.GRUU, Was: d.Was,
-		Agent: deviceText(r.Agent), Source: deviceText(r.Source), Expires: now.Add(d.Left), OKAt: now}
+		CallID: deviceText(d.CallID), Agent: deviceText(r.Agent), Source: deviceText(r.Source),
+		Expires: now.Add(d.Left), OKAt: now}
 	if r.Conn != nil {
 		row.Kamailio = deviceText(r.Conn.Name())
 	}

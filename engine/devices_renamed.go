@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"imcd/engine/store"
@@ -80,6 +81,11 @@ func (r *reports) renamed(ctx context.Context, rows []store.DeviceRow) ([]store.
 
 // nameAmong is the name of a device among those that are stored; its own if it is new.
 func nameAmong(known []store.DeviceRow, d *store.DeviceRow) string {
+	if i := slices.IndexFunc(known, func(k store.DeviceRow) bool {
+		return d.CallID != "" && k.CallID == d.CallID && derivedName(k.Device)
+	}); i >= 0 {
+		return known[i].Device
+	}
 	var off, failed *store.DeviceRow
 	for i := range known {
 		k := &known[i]

@@ -48,22 +48,25 @@ func TestDeviceLeavesItsContactBehind(t *testing.T) {
 	one := two[:1]
 	for name, c := range map[string]struct {
 		was    string
+		call   string
 		failed bool
 		want   []string
 	}{
 		"the same Call-ID":         {was: "u-1", want: one},
 		"another one's Call-ID":    {was: "u-9", want: two},
+		"its Call-ID is known":     {call: "c-1", want: one},
+		"it has another one":       {call: "c-2", want: two},
 		"it has failed":            {failed: true, want: one},
 		"nothing is known of this": {want: two},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, nil)
-			reports := func(contact, gruu, was string) {
+			reports := func(contact, gruu, was, call string) {
 				h.e.Devices(evapi.Registration{AOR: "sip:al@x.org", Agent: "B/1", Source: "udp:10.0.0.1:1",
-					Devices: []evapi.Device{{Contact: contact, Left: time.Hour, GRUU: gruu, Was: was}}})
+					Devices: []evapi.Device{{Contact: contact, Left: time.Hour, GRUU: gruu, Was: was, CallID: call}}})
 				devicesOf(t, h.e, "al") // it is written
 			}
-			reports("sip:al-1@10.0.0.1:1", "u-1", "")
+			reports("sip:al-1@10.0.0.1:1", "u-1", "", "c-1")
 			al := store.Name{User: "al", Host: "x.org"}
 			if c.failed {
 				err := h.e.store.OweDevices(t.Context(), []store.GoneMove{{User: al, Device: "al-1@10.0.0.1:1",
@@ -73,7 +76,7 @@ func TestDeviceLeavesItsContactBehind(t *testing.T) {
 				}
 			}
 			time.Sleep(2 * time.Millisecond)
-			reports("sip:al-2@10.0.0.1:2", "u-2", c.was)
+			reports("sip:al-2@10.0.0.1:2", "u-2", c.was, c.call)
 			got := devicesOf(t, h.e, "al")
 			if slices.Sort(got); !slices.Equal(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -291,6 +293,38 @@ func TestDevicesThatCannotBeToldApart(t *testing.T) {
 			if !slices.Equal(got[d], want) {
 				t.Errorf("%s got %q", d, got[d])
 			}
+		}
+	})
+}
+
+// TestDevicesOverConnections: devices without an instance that connect have copies of their own, if Kamailio knows them
+// apart by their Call-IDs. One that was cut off gets what it has missed, also if it comes back from another host.
+func TestDevicesOverConnections(t *testing.T) {
+	severalDevices(t, nil, func(b *bobs) {
+		comes := func(host, gruu, call string, there ...string) {
+			registers(b.e, "bob", evapi.Device{Contact: "sip:bob@" + host + ":40000;transport=tcp", GRUU: gruu, CallID: call,
+				Left: time.Hour})
+			b.relay.set(func() { b.relay.phones = map[string][]string{"bob": there} })
+			settle()
+		}
+		comes("10.0.0.1", "g1", "phone", "g1")
+		comes("10.0.0.2", "g2", "tablet", "g1", "g2")
+		both := b.says(0, 3, time.Second)
+		b.relay.set(func() { b.relay.phones = map[string][]string{"bob": {"g1"}} })
+		missed := b.says(3, 3, time.Second)
+		comes("10.0.0.3", "g3", "tablet", "g1", "g3")
+		last := b.says(6, 1, time.Second)
+		settle()
+		got := b.texts()
+		if want := slices.Concat(both, missed, last); !slices.Equal(got["g1"], want) {
+			t.Errorf("the phone got %q", got["g1"])
+		}
+		if want := slices.Concat(missed, last); !slices.Equal(got["g2"], both) || !slices.Equal(got["g3"], want) {
+			t.Errorf("the tablet got %q, and then %q", got["g2"], got["g3"])
+		}
+		rows, err := b.store.Devices(context.Background(), store.Name{User: "bob", Host: "x.org"})
+		if err != nil || len(rows) != 2 {
+			t.Errorf("bob has %+v, %v", rows, err)
 		}
 	})
 }

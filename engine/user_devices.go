@@ -112,7 +112,7 @@ func (u *userDevices) put(userKey string, rows []store.DeviceRow, now time.Time,
 		if !r.Expires.After(now) || !r.Expires.After(r.OKAt) {
 			continue
 		}
-		if r.GRUU == "" || mayBeTwo(r.Device) {
+		if r.GRUU == "" || r.CallID == "" && mayBeTwo(r.Device) {
 			list = nil // it may be another one
 			break
 		}
@@ -141,7 +141,7 @@ func (u *userDevices) put(userKey string, rows []store.DeviceRow, now time.Time,
 }
 
 // mayBeTwo reports whether two devices may have this name (deviceName): they have no instance, and reach Kamailio by
-// connections from one host.
+// connections from one host. Kamailio says where it knows of one only (store.DeviceRow.CallID).
 func mayBeTwo(name string) bool {
 	_, host, derived := strings.Cut(name, "@")
 	return derived && !strings.Contains(host[strings.LastIndexByte(host, ']')+1:], ":")

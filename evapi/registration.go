@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ type Device struct {
 	// Was is the GRUU of an earlier contact that the device has left behind: it has the same Call-ID. Empty: there is
 	// none.
 	Was string
+	// CallID is a hash of the Call-ID of its registrations, by which a device without an instance is known. Empty: it is
+	// not known, or another contact of the user may have the same name without being the same device.
+	CallID string
 	// Left is how long it stays registered, 0 if it was removed.
 	Left time.Duration
 
@@ -94,6 +98,8 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 		SrcPort uint16 `json:"src_port"`
 		RUID    string
 		Was     string // RUID of an earlier contact
+		Call    string // hash of the Call-ID of a device without an instance
+		Stays   string // another contact of a device that has removed one, as in imc.located
 		Hash    string
 		Left    int64 // s
 	}
@@ -115,18 +121,70 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 	}
 	for _, c := range contacts {
 		d := Device{Contact: c.URI, Instance: c.Instance, Specs: c.Specs, Left: left(c.Expires, header)}
-		if p.Saved == savedRemoved || c.URI == "*" {
+		if p.Saved == savedRemoved && len(contacts) == 1 || c.URI == "*" {
 			d.Left = 0
-		}
-		if len(contacts) == 1 && d.Left > 0 {
-			d.GRUU, d.Was = gruu(p.RUID, p.Hash), gruu(p.Was, p.Hash)
-			if p.Left > 0 {
-				d.Left = left(int(min(p.Left, int64(maxLeft/time.Second))), -1)
-			}
 		}
 		r.Devices = append(r.Devices, d)
 	}
+	if r.replaces(p.Stays, p.Hash, p.Call) || p.RUID != "" {
+		r.dropRemoved(p.Call)
+	}
+	d := r.registered()
+	if d == nil && len(r.Devices) == 1 {
+		d = &r.Devices[0]
+	}
+	if d != nil && d.Instance == "" {
+		d.CallID = p.Call
+	}
+	if d != nil && d.Left > 0 && d.GRUU == "" {
+		d.GRUU, d.Was = gruu(p.RUID, p.Hash), gruu(p.Was, p.Hash)
+		if p.Left > 0 {
+			d.Left = left(int(min(p.Left, int64(maxLeft/time.Second))), -1)
+		}
+	}
 	return r, nil
+}
+
+// replaces adds the contact that the location table has of a device which has removed one; words are as in imc.located,
+// and call is Device.CallID. False: there is none.
+func (r *Registration) replaces(words, hash, call string) bool {
+	list := strings.Split(words, " ")
+	if len(list) <= wordsPerContact || !r.Removed() {
+		return false
+	}
+	d, err := decodeContact(list[:wordsPerContact], hash)
+	i := slices.IndexFunc(r.Devices, func(o Device) bool { return o.Instance == d.Instance })
+	if err != nil || i < 0 || d.Instance+call == "" || d.Left == 0 {
+		return false
+	}
+	r.Agent, r.Source = d.Agent, d.Source
+	d.Specs, d.Agent, d.Source, d.Since = r.Devices[i].Specs, "", "", 0
+	r.Devices = append(r.Devices, d)
+	return true
+}
+
+// dropRemoved leaves out the contacts that devices have removed which are registered by others.
+func (r *Registration) dropRemoved(call string) {
+	stay := make(map[string]bool)
+	for i := range r.Devices {
+		if d := &r.Devices[i]; d.Left > 0 && d.Instance+call != "" {
+			stay[d.Instance] = true
+		}
+	}
+	r.Devices = slices.DeleteFunc(r.Devices, func(d Device) bool { return d.Left == 0 && stay[d.Instance] })
+}
+
+// registered is the only contact that is registered; nil: there are none, or several.
+func (r *Registration) registered() (one *Device) {
+	for i := range r.Devices {
+		if d := &r.Devices[i]; d.Left > 0 {
+			if one != nil {
+				return nil
+			}
+			one = d
+		}
+	}
+	return one
 }
 
 // SourceOf writes where a request came from as Registration.Source; empty: ip is no IP address.

@@ -15,13 +15,15 @@ import (
 
 const (
 	sqlPutDevices = `INSERT INTO imcd_devices
-			(username, domain, device, contact, gruu, agent, source, kamailio, expires, ok_at, gone_at)
-		SELECT v.username, v.domain, v.device, v.contact, v.gruu, v.agent, v.source, v.kamailio, v.expires, v.ok_at, v.gone_at
+			(username, domain, device, contact, gruu, agent, source, kamailio, expires, ok_at, gone_at, call_id)
+		SELECT v.username, v.domain, v.device, v.contact, v.gruu, v.agent, v.source, v.kamailio, v.expires, v.ok_at,
+			v.gone_at, v.call_id
 		FROM {device_rows} WHERE EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.username AND m.domain = v.domain)
 			OR EXISTS (SELECT 1 FROM {members} m WHERE m.username = v.as_name AND m.domain = v.as_domain)
 		ON CONFLICT (username, domain, device) DO UPDATE SET contact = excluded.contact, gruu = excluded.gruu,
 			agent = excluded.agent, source = excluded.source, kamailio = excluded.kamailio, expires = excluded.expires,
-			ok_at = excluded.ok_at, gone_at = CASE WHEN imcd_devices.gone_at <> 0 THEN imcd_devices.gone_at
+			call_id = excluded.call_id, ok_at = excluded.ok_at,
+			gone_at = CASE WHEN imcd_devices.gone_at <> 0 THEN imcd_devices.gone_at
 				WHEN imcd_devices.expires < excluded.ok_at THEN imcd_devices.expires ELSE excluded.gone_at END
 		WHERE imcd_devices.ok_at <= excluded.ok_at`
 	// {most} is a number.
@@ -29,7 +31,7 @@ const (
 		SELECT d.username, d.domain, d.device FROM (SELECT username, domain, device,
 			row_number() OVER (PARTITION BY username, domain ORDER BY ok_at DESC, device) AS place FROM imcd_devices
 			WHERE (username, domain) IN (SELECT v.username, v.domain FROM {device_rows})) d WHERE d.place > {most})`
-	sqlDeviceColumns = `username, domain, device, contact, gruu, agent, source, kamailio, expires, ok_at, gone_at`
+	sqlDeviceColumns = `username, domain, device, contact, gruu, agent, source, kamailio, expires, ok_at, gone_at, call_id`
 	sqlDevices       = `SELECT ` + sqlDeviceColumns + ` FROM imcd_devices
 		WHERE (username, domain) IN (SELECT v.username, v.domain FROM {device_rows})
 		ORDER BY username, domain, ok_at DESC, device`
@@ -74,7 +76,7 @@ func (s *Store) PutDevices(ctx context.Context, rows []store.DeviceRow, most int
 		key := keyName(r.User)
 		list[i] = deviceRow{Username: key.User, Domain: key.Host, AsName: r.User.User, AsDomain: r.User.Host,
 			Device: r.Device, Contact: r.Contact, GRUU: r.GRUU, Agent: r.Agent, Source: r.Source, Kamailio: r.Kamailio,
-			Expires: millis(r.Expires), OKAt: millis(r.OKAt), GoneAt: millis(r.GoneAt)}
+			Expires: millis(r.Expires), OKAt: millis(r.OKAt), GoneAt: millis(r.GoneAt), CallID: r.CallID}
 	}
 	sortDevices(list)
 	drop := strings.ReplaceAll(sqlDropDevices, "{most}", fmt.Sprint(most))
@@ -83,7 +85,7 @@ func (s *Store) PutDevices(ctx context.Context, rows []store.DeviceRow, most int
 }
 
 func checkDevice(r *store.DeviceRow) error {
-	for _, text := range []string{r.Device, r.Contact, r.GRUU, r.Agent, r.Source, r.Kamailio} {
+	for _, text := range []string{r.Device, r.Contact, r.GRUU, r.Agent, r.Source, r.Kamailio, r.CallID} {
 		if utf8.RuneCountInString(text) > store.MaxDevice {
 			return fmt.Errorf("a text of a device is longer than %d characters", store.MaxDevice)
 		}
@@ -121,7 +123,7 @@ func (s *Store) devices(ctx context.Context, query string, args ...any) (list []
 		var r store.DeviceRow
 		var expires, ok, gone int64
 		if err := rows.Scan(&r.User.User, &r.User.Host, &r.Device, &r.Contact, &r.GRUU, &r.Agent, &r.Source,
-			&r.Kamailio, &expires, &ok, &gone); err != nil {
+			&r.Kamailio, &expires, &ok, &gone, &r.CallID); err != nil {
 			return err
 		}
 		r.Expires, r.OKAt, r.GoneAt = atMillis(expires), atMillis(ok), atMillis(gone)

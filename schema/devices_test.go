@@ -13,7 +13,7 @@ import (
 
 func device(user, name string, when time.Time) store.DeviceRow {
 	return store.DeviceRow{User: at(user), Device: name, Contact: "sip:x@192.0.2.1", GRUU: "uloc-1-2", Agent: "Phone/1 ü",
-		Source: "udp:192.0.2.1:5060", Kamailio: "main", Expires: when.Add(time.Hour), OKAt: when}
+		Source: "udp:192.0.2.1:5060", Kamailio: "main", CallID: "5f2c", Expires: when.Add(time.Hour), OKAt: when}
 }
 
 // TestDevices: a device is one row, the newest report counts, the oldest device goes.

@@ -140,6 +140,7 @@ type deviceRow struct {
 	Expires  int64  `json:"expires"`   // ms
 	OKAt     int64  `json:"ok_at"`     // ms
 	GoneAt   int64  `json:"gone_at"`   // ms; 0: it is there
+	CallID   string `json:"call_id"`   //
 	AsName   string `json:"as_name"`   // how the user has registered
 	AsDomain string `json:"as_domain"` //
 }

@@ -12,8 +12,11 @@ type DeviceRow struct {
 	Source  string // see evapi.Registration; may be empty
 	// Kamailio is the name of the connection to the Kamailio that it has registered at.
 	Kamailio string
-	Expires  time.Time // when the registration ends
-	OKAt     time.Time // when it was heard of last
+	// CallID is a hash of the Call-ID of the registrations of a device without an instance (evapi.Device); empty: it is
+	// not known, or two devices may have this name.
+	CallID  string
+	Expires time.Time // when the registration ends
+	OKAt    time.Time // when it was heard of last
 	// GoneAt: it is owed messages that were accepted from that time on and that other devices of the user have got;
 	// zero: nothing.
 	GoneAt time.Time
