@@ -61,9 +61,11 @@ type groupDevice struct {
 	user     string // key
 	gruu     string
 	known    bool          // it has the room
+	holds    bool          // it has had the whole state since it was invited: it has the room also when it is started again
 	leaves   bool          // it is to be put out
 	alien    bool          // its user was never seen in the room: the device says that it has it
 	full     bool          // it is to hear the whole state
+	whole    bool          // the request that is under way is the whole state
 	news     []byte        // a change that it is to hear of; nil: none
 	dialog   *evapi.Dialog // of the INVITE; nil: none is known
 	callID   string        // likewise
@@ -283,8 +285,14 @@ func (g *groups) made(r *room, user, gruu string) {
 	g.shard.engine.natives.learn(user, gruu)
 	d := g.of(r).device(user, gruu)
 	g.know(d)
-	d.unsure = true
+	d.holds, d.unsure = false, true
 	d.back()
+}
+
+// ask lets a device be invited once more that may not have the room. If it has it, it does not ask for the state.
+func (d *groupDevice) ask() {
+	d.full = d.full || d.known
+	d.known, d.dialog = false, nil
 }
 
 // know notes that a device has the room.
@@ -309,6 +317,9 @@ func (g *groups) registered(user, gruu string, elsewhere bool) {
 		d.stays()
 		d.full = d.full || (elsewhere || d.unsure) && d.known
 		d.unsure = false
+		if d.known && !d.holds {
+			d.ask() // started again, it would answer 200 to a state of a room that it does not have
+		}
 		g.do(d)
 	}
 	for _, gr := range g.byRoom {
@@ -333,9 +344,9 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 		d.stays()
 		if l, ok := has[r.key]; ok {
 			g.know(d)
-			d.full, d.unsure = d.full || l.version != gr.version, false
+			d.full, d.holds, d.unsure = d.full || l.version != gr.version, true, false
 		} else {
-			d.known, d.dialog = false, nil
+			d.ask() // also a room that it came to since it was started is not there
 		}
 		g.do(d)
 	}
@@ -376,24 +387,28 @@ func (g *groups) putOut(d *groupDevice) {
 }
 
 // replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room:
-// Linphone, invited once more into a room that it has, ends the session of the INVITE before. That happens if imcd, or
-// the answer, was lost right after that one.
-func (g *groups) replaced(r *room, user, callID string) bool {
-	gr := g.byRoom[r.key]
-	if gr == nil || !groupCallID(callID) {
+// Linphone, invited once more into a room that it has, ends the session before, that of an INVITE or of the creation. It
+// does not ask for the state then, so it hears it.
+func (g *groups) replaced(r *room, req *request) bool {
+	gr, user, callID := g.byRoom[r.key], req.fromKey(), req.callID
+	if gr == nil || !groupCallID(callID) && !req.madeGroup(r) {
 		return false
 	}
-	recent := false
+	var recent []*groupDevice
 	for _, d := range gr.devices {
 		switch {
 		case d.user != user:
 		case d.callID == callID:
 			return false
-		default:
-			recent = recent || g.shard.now.Sub(d.asked) < replacedWithin
+		case g.shard.now.Sub(d.asked) < replacedWithin:
+			recent = append(recent, d)
 		}
 	}
-	return recent
+	for _, d := range recent {
+		d.full = true
+		g.do(d)
+	}
+	return len(recent) > 0
 }
 
 // replacedWithin is how long after an INVITE the session before it may be ended.
@@ -452,7 +467,7 @@ func (g *groups) fill(r *room, rows []store.SettingRow) {
 		}
 		gruu := "sip:" + row.Who
 		d := gr.device(row.Value, gruu)
-		d.known, d.unsure = true, true
+		d.known, d.holds, d.unsure = true, true, true
 		g.shard.engine.natives.learn(d.user, gruu)
 	}
 	if gr := g.byRoom[r.key]; gr != nil {

@@ -46,6 +46,7 @@ func (g *groups) next(d *groupDevice) {
 	case d.full && gr.room != nil:
 		d.full, d.news = false, nil
 		g.send(d, string(sip.NOTIFY), g.newID(), nil, g.state(gr))
+		d.whole = d.busy != ""
 	case d.news != nil:
 		document := d.news
 		d.news = nil
@@ -133,8 +134,8 @@ func (g *groups) result(r evapi.Result) {
 		return
 	}
 	delete(g.inFlight, r.CallID)
-	method := d.busy
-	d.busy = ""
+	method, whole := d.busy, d.whole
+	d.busy, d.whole = "", false
 	ok := r.Code >= 200 && r.Code < 300
 	switch sip.RequestMethod(method) {
 	case sip.INVITE:
@@ -145,7 +146,7 @@ func (g *groups) result(r evapi.Result) {
 		d.dialog, d.asked = r.Dialog, g.shard.now
 		if !d.leaves {
 			g.know(d)
-			d.unsure = true
+			d.holds, d.unsure = false, true
 		} else if r.Dialog == nil {
 			g.forget(d)
 		}
@@ -162,6 +163,8 @@ func (g *groups) result(r evapi.Result) {
 	case sip.NOTIFY:
 		switch {
 		case ok:
+			// If it has registered meanwhile, that may have been the answer of a client that was started again.
+			d.holds = d.holds || whole && d.known && !d.returned
 		case r.Code == 481: // it does not have the room
 			d.known = false
 		default:

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,21 +177,143 @@ func TestNativeReplaced(t *testing.T) {
 	}
 }
 
-// TestNativeUnasked: a client that was invited, and whose question for the state was lost with Kamailio, hears
-// the state
+// hears waits for a request of a method to a user's Linphone, takes it away, and returns its Call-ID.
+func (h *house) hears(method, user string) (callID string) {
+	h.t.Helper()
+	h.until(method+" to "+user, func() bool {
+		h.relay.set(func() {
+			i := slices.IndexFunc(h.relay.copies, func(c got) bool { return c.method == method && c.to == gruuOfUser(user) })
+			if i >= 0 {
+				callID = h.relay.copies[i].callID
+				h.relay.copies = slices.Delete(h.relay.copies, i, i+1)
+			}
+		})
+		return callID != ""
+	})
+	return callID
+}
+
+// TestNativeUnasked: a client that was invited, and whose question for the state was lost with Kamailio, hears the state
 // when it registers again.
 func TestNativeUnasked(t *testing.T) {
 	t.Parallel()
 	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
-	asked := false
-	h.until("bob is invited", func() bool {
-		for _, c := range h.relay.take() {
-			asked = asked || c.method == "INVITE" && c.to == gruuOfUser("bob")
-		}
-		return asked
-	})
+	session := h.hears("INVITE", "bob")
 	h.quiet()
 	h.nativeFor("bob")
-	v.rooms["bob "+room] = &viewedRoom{in: true, users: map[string]bool{}}
+	v.rooms["bob "+room] = &viewedRoom{in: true, session: session, users: map[string]bool{}}
 	v.sees("bob", room, "Growers", "alice*", "bob")
+}
+
+// TestNativeUnlisted: a client names the rooms that it had when it was started, so its list lacks those that it came to
+// since. Invited once more, it does not ask for the state, but hears what has changed meanwhile. The end of its session
+// before was lost with Kamailio.
+func TestNativeUnlisted(t *testing.T) {
+	t.Parallel()
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
+	v.sees("bob", room, "Growers", "alice*", "bob")
+	h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+	if a := h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
+		"Content-Type: application/resource-lists+xml\r\n"); a.Code != 200 {
+		t.Fatalf("answer %+v", a)
+	}
+	session := h.hears("INVITE", "bob")
+	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
+	v.sees("alice", room, "Tomatoes", "alice*", "bob")
+	h.relay.set(func() { delete(h.relay.codes, "bob") })
+	v.rooms["bob "+room].session = session
+	h.e.Result(evapi.Result{CallID: session, Code: 200, Dialog: &evapi.Dialog{}})
+	v.sees("bob", room, "Tomatoes", "alice*", "bob")
+}
+
+// TestNativeMakerStays: also the maker's list lacks the new room. The maker's client ends the session of the creation when
+// it is invited, which another imcd may have carried out: it does not leave by that, but by the end of its new session.
+func TestNativeMakerStays(t *testing.T) {
+	t.Parallel()
+	kept := newMemStore()
+	h := newNativeHouse(t, kept, nil)
+	h.nativeFor("alice", "bob")
+	const made = "xTv1-gz7Q"
+	session := ""
+	a := h.askIn(made, "INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
+		"Content-Type: application/resource-lists+xml\r\n")
+	_, room, _ := strings.Cut(a.Headers, "Contact: <")
+	room, _, _ = strings.Cut(room, ">")
+	for _, restarts := range []bool{false, true} {
+		v := newView(h)
+		h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n", "Expires: 600\r\n")
+		v.sees("alice", room, "Growers", "alice*", "bob")
+		if restarts {
+			h.close()
+			h = newNativeHouse(t, kept, nil)
+			h.nativeFor("bob")
+			v.h = h
+		}
+		v.rooms["alice "+room].session = made
+		h.ask("SUBSCRIBE", "alice", groupFactory, listOf(), "Event: conference\r\n",
+			"Content-Type: application/resource-lists+xml\r\n")
+		h.until("alice's client has another session", func() bool {
+			v.look()
+			session = v.rooms["alice "+room].session
+			return session != made
+		})
+		if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != 200 {
+			t.Errorf("alice has left: %+v", a)
+		}
+	}
+	h.askIn(session, "BYE", "alice", room, "")
+	if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != 403 {
+		t.Errorf("alice has not left: %+v", a)
+	}
+}
+
+// TestNativeReplacing: imcd believes that a client does not have a room, and invites it. By the end of the session that
+// the client had before imcd learns that it will not ask, and that it may have missed a change.
+func TestNativeReplacing(t *testing.T) {
+	t.Parallel()
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
+	v.sees("bob", room, "Growers", "alice*", "bob")
+	h.relay.set(func() { h.relay.once["bob"] = evapi.Result{Code: 481} })
+	h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
+	h.hears("NOTIFY", "bob")
+	v.sees("bob", room, "Tomatoes", "alice*", "bob")
+}
+
+// TestNativeForgotten: a client was killed before it stored a new room. Started again it answers 200 to NOTIFYs for that
+// room, though it does not know it, and it sends no list because it has no room. It is invited once more.
+func TestNativeForgotten(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		user string
+		dies func(h *house, room string)
+	}{
+		"before it asked":             {"bob", func(h *house, _ string) { h.hears("INVITE", "bob") }},
+		"before it asked for its own": {"alice", func(*house, string) {}},
+		"before it heard what it asked": {"bob", func(h *house, room string) {
+			h.hears("INVITE", "bob")
+			h.quiet()
+			h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+			h.ask("SUBSCRIBE", "bob", room, "", "Event: conference\r\n", "Expires: 600\r\n")
+			lost := h.hears("NOTIFY", "bob")
+			h.relay.set(func() { delete(h.relay.codes, "bob") })
+			h.e.Result(evapi.Result{CallID: lost, Code: 408})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newNativeHouse(t, newMemStore(), nil)
+			h.nativeFor("alice", "bob")
+			a := h.ask("INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
+				"Content-Type: application/resource-lists+xml\r\n")
+			_, room, _ := strings.Cut(a.Headers, "Contact: <")
+			room, _, _ = strings.Cut(room, ">")
+			c.dies(h, room)
+			h.quiet()
+			h.relay.take()
+			v := newView(h)
+			v.rooms[c.user+" "+room] = &viewedRoom{unknown: true, users: map[string]bool{}}
+			h.nativeFor(c.user)
+			v.sees(c.user, room, "Growers", "alice*", "bob")
+		})
+	}
 }

@@ -150,10 +150,7 @@ const (
 // engine after one has died, makes the same room. Whoever owns the slot of the request owns that of the room.
 func (e *Engine) newGroup(req *request) store.Name {
 	prefix := cmp.Or(e.served.Load().prefixed("x"), groupPrefix+"x")
-	prefix = strings.TrimSuffix(prefix, "x")
-	tag, _ := req.msg.Request.From().Params.Get("tag")
-	sum := sha256.Sum256([]byte(req.callID + "\x00" + tag + "\x00" + req.fromKey()))
-	prefix += strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:groupHashed]
+	prefix = strings.TrimSuffix(prefix, "x") + req.groupHash()
 	name := store.Name{Host: req.target.Host}
 	for i := range groupTries {
 		name.User = prefix
@@ -165,6 +162,18 @@ func (e *Engine) newGroup(req *request) store.Name {
 		}
 	}
 	return name
+}
+
+// groupHash is what the names of the rooms have that are made in the session of a request.
+func (req *request) groupHash() string {
+	tag, _ := req.msg.Request.From().Params.Get("tag")
+	sum := sha256.Sum256([]byte(req.callID + "\x00" + tag + "\x00" + req.fromKey()))
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:groupHashed]
+}
+
+// madeGroup reports whether the session of a request is the one in which its sender has made the room.
+func (req *request) madeGroup(r *room) bool {
+	return strings.HasSuffix(r.name.User[:max(0, len(r.name.User)-groupTried)], req.groupHash())
 }
 
 // readSubscribe reads which state a device has.
@@ -309,7 +318,7 @@ func runNativeRole(c *call) *refusal {
 // runNativeExit leaves a room to the others, whatever owner_leave says: the client has left already, and nobody expects
 // that a tap on "leave" ends the group for all.
 func runNativeExit(c *call) *refusal {
-	if c.shard.groups.replaced(c.room, c.req.fromKey(), c.req.callID) {
+	if c.shard.groups.replaced(c.room, c.req) {
 		return nil
 	}
 	return c.exit(OwnerLeaveTransfer)

@@ -113,6 +113,8 @@ type viewedRoom struct {
 	title   string
 	users   map[string]bool // true: an admin
 	in      bool
+	session string // Call-ID of the INVITE; empty: there is none
+	unknown bool   // the client does not know the room: it answers 200 to NOTIFY, and forgets it
 }
 
 type conferenceInfo struct {
@@ -127,7 +129,8 @@ type conferenceInfo struct {
 	} `xml:"users>user"`
 }
 
-// look takes what clients got since the last time. A client that is invited asks for the state.
+// look takes what clients got since the last time. A client that is invited asks for the state; if it has a session of
+// the room already, it ends that and does not ask, as Linphone does.
 func (v *clientView) look() {
 	v.h.t.Helper()
 	for _, c := range v.h.relay.take() {
@@ -143,12 +146,18 @@ func (v *clientView) look() {
 		}
 		switch c.method {
 		case "INVITE":
-			r.in = true
-			v.h.ask("SUBSCRIBE", user, room, "", "Event: conference\r\n", "Expires: 600\r\n")
+			before := r.session
+			if r.in, r.unknown, r.session = true, false, c.callID; before != "" {
+				v.h.askIn(before, "BYE", user, room, "")
+			} else {
+				v.h.ask("SUBSCRIBE", user, room, "", "Event: conference\r\n", "Expires: 600\r\n")
+			}
 		case "BYE":
-			r.in = false
+			r.in, r.session = false, ""
 		case "NOTIFY":
-			r.take(v.h.t, c.body)
+			if !r.unknown {
+				r.take(v.h.t, c.body)
+			}
 		default:
 			v.texts = append(v.texts, c.to+" "+c.body)
 		}
@@ -162,7 +171,7 @@ func (r *viewedRoom) take(t tester, body string) {
 		return
 	}
 	if doc.State == "full" {
-		*r = viewedRoom{users: map[string]bool{}, in: true}
+		*r = viewedRoom{users: map[string]bool{}, in: true, session: r.session}
 	} else if doc.Version <= r.version {
 		return // as Linphone does
 	}
