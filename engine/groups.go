@@ -2,7 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +27,8 @@ const (
 	nativeLarge = 5 * time.Second
 	// maxNativeFlight bounds the requests of a shard to devices that have no outcome.
 	maxNativeFlight = 64
+	// firstVersion is that of a new group; a whole state may have the one before, and 0 is none.
+	firstVersion = 2
 	// versionLeap is how much higher a version is after a start: the last ones may not have been stored.
 	versionLeap = 1000
 	// deflateFrom is the size from which on a document is packed, in bytes.
@@ -50,6 +51,7 @@ type group struct {
 	name    store.Name //
 	version uint32     // of what was said last
 	title   string     // as it was said last
+	only    bool       // the room never had another title
 	users   map[string]native.User
 	devices map[string]*groupDevice // by GRUU
 	at      time.Time               // when it is said what has changed; zero: nothing has
@@ -66,6 +68,7 @@ type groupDevice struct {
 	alien    bool          // its user was never seen in the room: the device says that it has it
 	full     bool          // it is to hear the whole state
 	whole    bool          // the request that is under way is the whole state
+	untitled bool          // it is to hear the title: the whole state that it has had was without
 	news     []byte        // a change that it is to hear of; nil: none
 	dialog   *evapi.Dialog // of the INVITE; nil: none is known
 	callID   string        // likewise
@@ -92,7 +95,7 @@ func (g *groups) of(r *room) *group {
 	gr := g.byRoom[r.key]
 	if gr == nil {
 		gr = &group{name: r.name, title: titleOf(r), users: make(map[string]native.User),
-			devices: make(map[string]*groupDevice), version: 1}
+			devices: make(map[string]*groupDevice), version: firstVersion}
 		for _, m := range r.order {
 			if m.invited() {
 				continue
@@ -228,7 +231,7 @@ func (g *groups) compare(gr *group) {
 	}
 	gr.users = is
 	if title := titleOf(r); title != gr.title {
-		gr.title, change.Title = title, title
+		gr.title, gr.only, change.Title = title, false, title
 	}
 	if len(change.Users) > 0 || change.Title != "" {
 		g.say(gr, &change)
@@ -245,23 +248,13 @@ func (g *groups) say(gr *group, change *native.Conference) {
 		switch {
 		case !d.known || d.leaves:
 			continue
-		case d.busy != "" || d.news != nil: // in one: the whole state
+		case d.busy != "" || d.news != nil || d.untitled: // in one: the whole state
 			d.full, d.news = true, nil
 		case !d.full:
 			d.news = document
 		}
 		g.do(d)
 	}
-}
-
-// state is the whole state of a group.
-func (g *groups) state(gr *group) []byte {
-	doc := native.Conference{Room: gr.name.URI(), Version: gr.version, Title: gr.title, At: g.shard.now}
-	for _, u := range gr.users {
-		doc.Users = append(doc.Users, u)
-	}
-	slices.SortFunc(doc.Users, func(a, b native.User) int { return strings.Compare(a.URI, b.URI) })
-	return doc.Append(nil)
 }
 
 // wants lets a device of a member hear the whole state: it has asked for it, so it has the room.
@@ -281,12 +274,14 @@ func (g *groups) wants(r *room, user, gruu string) {
 
 // made notes that a device has made the room. It asks for the state once it has the answer: a state that came before
 // that would be for a room that it does not know, so that it would be invited into its own room.
-func (g *groups) made(r *room, user, gruu string) {
+func (g *groups) made(r *room, user, gruu string) *group {
 	g.shard.engine.natives.learn(user, gruu)
-	d := g.of(r).device(user, gruu)
+	gr := g.of(r)
+	d := gr.device(user, gruu)
 	g.know(d)
 	d.holds, d.unsure = false, true
 	d.back()
+	return gr
 }
 
 // ask lets a device be invited once more that may not have the room. If it has it, it does not ask for the state.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,12 +47,31 @@ func (g *groups) next(d *groupDevice) {
 	case d.full && gr.room != nil:
 		d.full, d.news = false, nil
 		g.send(d, string(sip.NOTIFY), g.newID(), nil, g.state(gr))
-		d.whole = d.busy != ""
+		d.whole, d.untitled = d.busy != "", !gr.only
+	case d.untitled && gr.room != nil:
+		title := native.Conference{Room: gr.name.URI(), Version: gr.version, Partial: true, Title: gr.title, At: g.shard.now}
+		d.untitled = false
+		g.send(d, string(sip.NOTIFY), g.newID(), nil, title.Append(nil))
 	case d.news != nil:
 		document := d.news
 		d.news = nil
 		g.send(d, string(sip.NOTIFY), g.newID(), nil, document)
 	}
+}
+
+// state is the whole state of a group. Linphone shows a title that it hears with it, but stores only those that are told
+// as a change: started again, it would show the one before. So a change to the title follows by itself, with the version
+// of the group, unless there never was another one.
+func (g *groups) state(gr *group) []byte {
+	doc := native.Conference{Room: gr.name.URI(), Version: gr.version - 1, At: g.shard.now}
+	if gr.only {
+		doc.Version, doc.Title = gr.version, gr.title
+	}
+	for _, u := range gr.users {
+		doc.Users = append(doc.Users, u)
+	}
+	slices.SortFunc(doc.Users, func(a, b native.User) int { return strings.Compare(a.URI, b.URI) })
+	return doc.Append(nil)
 }
 
 func (g *groups) newID() string {

@@ -279,6 +279,33 @@ func TestNativeReplacing(t *testing.T) {
 	v.sees("bob", room, "Tomatoes", "alice*", "bob")
 }
 
+// TestNativeTitleStored: Linphone does not store a title that comes with the whole state, if it has the room already. So
+// it hears the title as a change, and shows it also when it is started again; that costs a group whose title never
+// changed nothing.
+func TestNativeTitleStored(t *testing.T) {
+	t.Parallel()
+	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, "bob")
+	v.sees("bob", room, "Growers", "alice*", "bob")
+	target := strings.TrimPrefix(room, "sip:")
+	state := func() (documents int) {
+		h.ask("SUBSCRIBE", "bob", room, "", "Event: conference\r\n", "Expires: 600\r\n")
+		h.hears("NOTIFY", "bob")
+		h.quiet()
+		return 1 + len(h.relay.take())
+	}
+	if n := state(); n != 1 {
+		t.Errorf("the whole state is %d documents", n)
+	}
+	h.want(<-h.post("alice", target, "#set title Tomatoes"), 200, 1)
+	v.sees("bob", room, "Tomatoes", "alice*", "bob")
+	v.rooms["bob "+room].title, v.rooms["bob "+room].stored = "Growers", "Growers"
+	h.ask("SUBSCRIBE", "bob", room, "", "Event: conference\r\n", "Expires: 600\r\n")
+	v.sees("bob", room, "Tomatoes", "alice*", "bob")
+	h.want(<-h.post("alice", target, "#add carol"), 200, 1)
+	v.sees("bob", room, "Tomatoes", "alice*", "bob", "carol")
+	v.sees("carol", room, "Tomatoes", "alice*", "bob", "carol")
+}
+
 // TestNativeForgotten: a client was killed before it stored a new room. Started again it answers 200 to NOTIFYs for that
 // room, though it does not know it, and it sends no list because it has no room. It is invited once more.
 func TestNativeForgotten(t *testing.T) {

@@ -288,7 +288,7 @@ func runNativeCreate(c *call) *refusal {
 			_ = runAdd(c)
 		}
 	}
-	c.shard.groups.made(c.room, c.req.fromKey(), c.req.native.device)
+	c.shard.groups.made(c.room, c.req.fromKey(), c.req.native.device).only = true
 	return nil
 }
 

@@ -111,6 +111,7 @@ type clientView struct {
 type viewedRoom struct {
 	version uint32
 	title   string
+	stored  string          // title that the client shows when it is started again
 	users   map[string]bool // true: an admin
 	in      bool
 	session string // Call-ID of the INVITE; empty: there is none
@@ -147,6 +148,10 @@ func (v *clientView) look() {
 		switch c.method {
 		case "INVITE":
 			before := r.session
+			if r.stored == "" {
+				_, title, _ := strings.Cut(c.headers, "Subject: ")
+				r.title, _, _ = strings.Cut(title, "\r\n")
+			}
 			if r.in, r.unknown, r.session = true, false, c.callID; before != "" {
 				v.h.askIn(before, "BYE", user, room, "")
 			} else {
@@ -171,12 +176,17 @@ func (r *viewedRoom) take(t tester, body string) {
 		return
 	}
 	if doc.State == "full" {
-		*r = viewedRoom{users: map[string]bool{}, in: true, session: r.session}
+		r.users, r.in = map[string]bool{}, true
+		if r.stored == "" {
+			r.stored = cmp.Or(doc.Subject, r.title)
+		}
 	} else if doc.Version <= r.version {
 		return // as Linphone does
 	}
-	if r.version = doc.Version; doc.Subject != "" {
-		r.title = doc.Subject
+	if r.version = doc.Version; doc.Subject != "" && doc.Subject != r.title {
+		if r.title = doc.Subject; doc.State != "full" {
+			r.stored = doc.Subject
+		}
 	}
 	for _, u := range doc.Users {
 		if delete(r.users, u.Entity); u.State != "deleted" {
@@ -204,7 +214,7 @@ func (v *clientView) sees(user, room, title string, members ...string) {
 			got = append(got, name)
 		}
 		slices.Sort(got)
-		return r.in && r.title == title && slices.Equal(got, members)
+		return r.in && r.title == title && r.stored == title && slices.Equal(got, members)
 	})
 }
 
