@@ -71,7 +71,7 @@ type groupDevice struct {
 	untitled bool          // it is to hear the title: the whole state that it has had was without
 	news     []byte        // a change that it is to hear of; nil: none
 	dialog   *evapi.Dialog // of the INVITE; nil: none is known
-	callID   string        // likewise
+	callID   string        // likewise; also that in which it made the room
 	asked    time.Time     // when it was invited last, or has answered that; zero: not by this engine
 	busy     string        // method of the request that is under way; empty: none is
 	queued   bool          // is in ready
@@ -274,12 +274,13 @@ func (g *groups) wants(r *room, user, gruu string) {
 
 // made notes that a device has made the room. It asks for the state once it has the answer: a state that came before
 // that would be for a room that it does not know, so that it would be invited into its own room.
-func (g *groups) made(r *room, user, gruu string) *group {
+func (g *groups) made(r *room, req *request) *group {
+	user, gruu := req.fromKey(), req.native.device
 	g.shard.engine.natives.learn(user, gruu)
 	gr := g.of(r)
 	d := gr.device(user, gruu)
 	g.know(d)
-	d.holds, d.unsure = false, true
+	d.callID, d.holds, d.unsure = req.callID, false, true
 	d.back()
 	return gr
 }

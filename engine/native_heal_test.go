@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imcd/evapi"
 )
@@ -226,6 +227,13 @@ func TestNativeUnlisted(t *testing.T) {
 	v.sees("bob", room, "Tomatoes", "alice*", "bob")
 }
 
+// roomIn is the room that an answer names.
+func roomIn(a evapi.Answer) string {
+	_, room, _ := strings.Cut(a.Headers, "Contact: <")
+	room, _, _ = strings.Cut(room, ">")
+	return room
+}
+
 // TestNativeMakerStays: also the maker's list lacks the new room. The maker's client ends the session of the creation when
 // it is invited, which another imcd may have carried out: it does not leave by that, but by the end of its new session.
 func TestNativeMakerStays(t *testing.T) {
@@ -237,8 +245,7 @@ func TestNativeMakerStays(t *testing.T) {
 	session := ""
 	a := h.askIn(made, "INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
 		"Content-Type: application/resource-lists+xml\r\n")
-	_, room, _ := strings.Cut(a.Headers, "Contact: <")
-	room, _, _ = strings.Cut(room, ">")
+	room := roomIn(a)
 	for _, restarts := range []bool{false, true} {
 		v := newView(h)
 		h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n", "Expires: 600\r\n")
@@ -262,6 +269,24 @@ func TestNativeMakerStays(t *testing.T) {
 		}
 	}
 	h.askIn(session, "BYE", "alice", room, "")
+	if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != 403 {
+		t.Errorf("alice has not left: %+v", a)
+	}
+}
+
+// TestNativeMakerLeaves: the maker leaves right after another device of the maker was invited.
+func TestNativeMakerLeaves(t *testing.T) {
+	t.Parallel()
+	h := newNativeHouse(t, newMemStore(), nil)
+	h.nativeFor("alice", "bob")
+	h.e.Devices(evapi.Registration{AOR: "sip:alice@x.org", Devices: []evapi.Device{{Contact: "sip:alice@127.0.0.1:6",
+		Instance: "urn:uuid:alice2", Specs: nativeLinphone, Left: time.Hour}}})
+	a := h.askIn("xTv1-gz7Q", "INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
+		"Content-Type: application/resource-lists+xml\r\n")
+	room := roomIn(a)
+	h.hears("INVITE", "bob")
+	h.quiet()
+	h.askIn("xTv1-gz7Q", "BYE", "alice", room, "")
 	if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != 403 {
 		t.Errorf("alice has not left: %+v", a)
 	}
@@ -332,8 +357,7 @@ func TestNativeForgotten(t *testing.T) {
 			h.nativeFor("alice", "bob")
 			a := h.ask("INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
 				"Content-Type: application/resource-lists+xml\r\n")
-			_, room, _ := strings.Cut(a.Headers, "Contact: <")
-			room, _, _ = strings.Cut(room, ">")
+			room := roomIn(a)
 			c.dies(h, room)
 			h.quiet()
 			h.relay.take()

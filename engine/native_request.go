@@ -270,7 +270,7 @@ func runNativeCreate(c *call) *refusal {
 			return refuseExists("Room exists", "exists", nil)
 		}
 		// The request had made the room, and came again: its answer was lost with a Kamailio or an imcd.
-		c.shard.groups.made(c.room, c.req.fromKey(), c.req.native.device)
+		c.shard.groups.made(c.room, c.req)
 		return nil
 	}
 	if r := c.open(true); r != nil {
@@ -288,7 +288,7 @@ func runNativeCreate(c *call) *refusal {
 			_ = runAdd(c)
 		}
 	}
-	c.shard.groups.made(c.room, c.req.fromKey(), c.req.native.device).only = true
+	c.shard.groups.made(c.room, c.req).only = true
 	return nil
 }
 
