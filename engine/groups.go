@@ -63,7 +63,7 @@ type groupDevice struct {
 	user     string // key
 	gruu     string
 	known    bool          // it has the room
-	holds    bool          // it has had the whole state since it was invited: it has the room also when it is started again
+	holds    bool          // it has had the whole state since it was invited: it keeps the room over a start of its own
 	leaves   bool          // it is to be put out
 	alien    bool          // its user was never seen in the room: the device says that it has it
 	full     bool          // it is to hear the whole state
@@ -383,8 +383,8 @@ func (g *groups) putOut(d *groupDevice) {
 }
 
 // replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room:
-// Linphone, invited once more into a room that it has, ends the session before, that of an INVITE or of the creation. It
-// does not ask for the state then, so it hears it.
+// Linphone, invited once more into a room that it has, ends the session before, that of an INVITE or of the creation.
+// It does not ask for the state then, so it hears it.
 func (g *groups) replaced(r *room, req *request) bool {
 	gr, user, callID := g.byRoom[r.key], req.fromKey(), req.callID
 	if gr == nil || !groupCallID(callID) && !req.madeGroup(r) {

@@ -59,9 +59,9 @@ func (g *groups) next(d *groupDevice) {
 	}
 }
 
-// state is the whole state of a group. Linphone shows a title that it hears with it, but stores only those that are told
-// as a change: started again, it would show the one before. So a change to the title follows by itself, with the version
-// of the group, unless there never was another one.
+// state is the whole state of a group. Linphone shows a title that comes with it, but stores only those that come as a
+// change: started again, it would show the one before. So the title follows as a change, with the version of the group,
+// unless the room never had another one.
 func (g *groups) state(gr *group) []byte {
 	doc := native.Conference{Room: gr.name.URI(), Version: gr.version - 1, At: g.shard.now}
 	if gr.only {

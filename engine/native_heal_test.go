@@ -194,8 +194,8 @@ func (h *house) hears(method, user string) (callID string) {
 	return callID
 }
 
-// TestNativeUnasked: a client that was invited, and whose question for the state was lost with Kamailio, hears the state
-// when it registers again.
+// TestNativeUnasked: a client that was invited, and whose question for the state was lost with Kamailio, hears the
+// state when it registers again.
 func TestNativeUnasked(t *testing.T) {
 	t.Parallel()
 	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
@@ -234,8 +234,9 @@ func roomIn(a evapi.Answer) string {
 	return room
 }
 
-// TestNativeMakerStays: also the maker's list lacks the new room. The maker's client ends the session of the creation when
-// it is invited, which another imcd may have carried out: it does not leave by that, but by the end of its new session.
+// TestNativeMakerStays: also the maker's list lacks the new room. The maker's client ends the session of the creation,
+// which another imcd may have carried out, when it is invited. It does not leave by that, but by the end of its new
+// session.
 func TestNativeMakerStays(t *testing.T) {
 	t.Parallel()
 	kept := newMemStore()
@@ -304,9 +305,8 @@ func TestNativeReplacing(t *testing.T) {
 	v.sees("bob", room, "Tomatoes", "alice*", "bob")
 }
 
-// TestNativeTitleStored: Linphone does not store a title that comes with the whole state, if it has the room already. So
-// it hears the title as a change, and shows it also when it is started again; that costs a group whose title never
-// changed nothing.
+// TestNativeTitleStored: Linphone does not store a title that comes with the whole state of a room that it has. So it
+// hears the title as a change, and shows it also when it is started again. A title that never changed costs nothing.
 func TestNativeTitleStored(t *testing.T) {
 	t.Parallel()
 	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, "bob")
@@ -331,8 +331,8 @@ func TestNativeTitleStored(t *testing.T) {
 	v.sees("carol", room, "Tomatoes", "alice*", "bob", "carol")
 }
 
-// TestNativeForgotten: a client was killed before it stored a new room. Started again it answers 200 to NOTIFYs for that
-// room, though it does not know it, and it sends no list because it has no room. It is invited once more.
+// TestNativeForgotten: a client was killed before it stored a new room. Started again it answers 200 to NOTIFYs for
+// that room, though it does not know it, and it sends no list because it has no room. It is invited once more.
 func TestNativeForgotten(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
