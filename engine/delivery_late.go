@@ -14,6 +14,13 @@ const (
 // were accepted meanwhile still have to come: at twice the possible load they take twice as long.
 func (c *Config) lateAge() time.Duration { return c.MaxDelay / 2 }
 
+// storedLate notes that the database, and not the load, has delayed the message of e: its delivery begins now.
+func (d *delivery) storedLate(r *room, e *entry) {
+	if most := d.engine.cfg.lateAge(); most > 0 && d.now.Sub(e.at) > most/2 {
+		r.exempt = e.seq
+	}
+}
+
 // arrivedLate notes how late a message has reached its member.
 func (d *delivery) arrivedLate(f *sentCopy) {
 	r, m, most := f.room, f.member, d.engine.cfg.lateAge()
@@ -22,7 +29,7 @@ func (d *delivery) arrivedLate(f *sentCopy) {
 	}
 	if f.seq > r.front {
 		r.front = f.seq
-		r.late = most > 0 && d.clock(d.now)-f.at > most && f.seq > m.exempt && r.front < r.last
+		r.late = most > 0 && d.clock(d.now)-f.at > most && f.seq > max(m.exempt, r.exempt) && r.front < r.last
 	}
 }
 

@@ -176,6 +176,22 @@ func TestNotLate(t *testing.T) {
 			say(h, 60, 0, step)
 		})
 	})
+	t.Run("database away", func(t *testing.T) {
+		lateRoom(t, others[:1], func(c *Config) { c.CommitTimeout = 10 * time.Second }, func(h *house) {
+			step := h.travel(100*time.Millisecond, "bob")
+			gate := make(chan struct{})
+			h.store.mu.Lock()
+			h.store.gate = gate
+			h.store.mu.Unlock()
+			for i := range 6 { // the first ones wait longer than a message may be under way
+				h.post("alice", "r@x.org", fmt.Sprint("while it is away ", i))
+				<-time.After(h.e.cfg.lateAge() / 5)
+			}
+			close(gate)
+			synctest.Wait()
+			say(h, 60, 0, step)
+		})
+	})
 	t.Run("commands", func(t *testing.T) {
 		lateRoom(t, others[:1], nil, func(h *house) {
 			step := h.travel(100*time.Millisecond, "bob")

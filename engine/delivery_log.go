@@ -7,6 +7,7 @@ func (d *delivery) appendLog(r *room, e entry, receipt *openReceipt) {
 	if e.seq > 0 {
 		r.last, r.author = e.seq, e.skip
 		d.markDirty(r)
+		d.storedLate(r, &e)
 		if receipt != nil {
 			d.openReceipt(r, receipt)
 		}

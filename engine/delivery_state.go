@@ -208,6 +208,7 @@ const hurryEach = 10 * time.Millisecond
 // furthest count: not those that are slow, offline or catching up.
 type lateness struct {
 	front    uint64 // number of the last message that has reached any member
+	exempt   uint64 // number of the last message that the database has delayed
 	late     bool   // that message arrived late
 	inFlight int    // copies to members under way
 }

@@ -15,7 +15,8 @@ import (
 // transactions per Call-ID. A retransmission is no new transaction.
 type sink struct {
 	pc    net.PacketConn
-	check func(callID string, body []byte) error // called by the reader
+	buf   []byte                                 // of step
+	check func(callID string, body []byte) error // called by who answers
 
 	mu       sync.Mutex
 	branches map[string]map[string]bool // by Call-ID
@@ -23,18 +24,29 @@ type sink struct {
 	problems []string
 }
 
+// sinkQueue is how many requests a sink may have read and not answered. The kernel's queue is for a few dozen large
+// ones only, whatever it is asked for: what is sent while a busy machine runs something else would be lost.
+const sinkQueue = 4096
+
 // newSink returns a sink that answers at once.
 func newSink(t *testing.T, check func(callID string, body []byte) error) *sink {
 	t.Helper()
 	s := newSlowSink(t, check)
 	done := make(chan struct{})
+	received := make(chan func(), sinkQueue)
 	go func() {
-		defer close(done)
+		defer close(received)
 		for {
 			answer, ok := s.step()
 			if !ok {
 				return
 			}
+			received <- answer
+		}
+	}()
+	go func() {
+		defer close(done)
+		for answer := range received {
 			answer()
 		}
 	}()
@@ -56,7 +68,8 @@ func newSlowSink(t *testing.T, check func(callID string, body []byte) error) *si
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { pc.Close() })
-	return &sink{pc: pc, check: check, branches: map[string]map[string]bool{}, heads: map[string]string{}}
+	return &sink{pc: pc, buf: make([]byte, 65536), check: check, branches: map[string]map[string]bool{},
+		heads: map[string]string{}}
 }
 
 func (s *sink) uri() string { return "sip:" + s.pc.LocalAddr().String() }
@@ -64,14 +77,13 @@ func (s *sink) uri() string { return "sip:" + s.pc.LocalAddr().String() }
 // step takes one request; false once the sink is closed. What it returns sends
 // the answer.
 func (s *sink) step() (answer func(), ok bool) {
-	buf := make([]byte, 65536)
-	n, from, err := s.pc.ReadFrom(buf)
+	n, from, err := s.pc.ReadFrom(s.buf)
 	if err != nil {
 		return nil, false
 	}
-	reply := s.take(buf[:n])
+	raw := bytes.Clone(s.buf[:n])
 	return func() {
-		if reply != nil {
+		if reply := s.take(raw); reply != nil {
 			_, _ = s.pc.WriteTo(reply, from)
 		}
 	}, true

@@ -11,6 +11,7 @@ import (
 	"imcd/cmd/internal/judge"
 	"imcd/cmd/internal/stack"
 	"imcd/cmd/internal/stack/stacktest"
+	"imcd/engine"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
@@ -215,9 +216,20 @@ func TestFleetOwnerFrozen(t *testing.T) {
 func TestFleetWithoutFence(t *testing.T) {
 	t.Parallel()
 	f := startTwo(t, &noFence, stack.Options{})
+	// With a commit under way it would ask what became of it, and find out by that.
+	f.crowd.Hush()
+	if err := f.crowd.Settle(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "the owner has written everything", func() bool {
+		var stats engine.Stats
+		err := f.imcd[0].Call(kit.Context(t), "imc.stats", nil, &stats)
+		return err == nil && stats.Committing == 0 && stats.Unwritten == 0
+	})
 	if err := f.imcd[0].SignalImcd(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	f.crowd.Talk()
 	f.takesOver(t, 1)
 	if err := f.imcd[0].SignalImcd(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
