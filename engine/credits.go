@@ -21,11 +21,13 @@ const (
 	// something is stuck, and all will answer at once.
 	pacedBurst = 200
 	pacedSoon  = 5 * time.Millisecond
-	// nearTime bounds how long answers usually take where phones are near. usualOf is the number of
-	// answers in this average: those of about half a second, so that a moment in which the machine does
-	// something else does not count as distance. Quick ones count quickPart times in it: a slow machine
+	// nearTime bounds how long answers usually take where phones are near, and up to nearMore times of it
+	// after the kernel has dropped datagrams: the phones may be near, and the machine slow. usualOf is the
+	// number of answers in this average: those of about half a second, so that a moment in which the machine
+	// does something else does not count as distance. Quick ones count quickPart times in it: a slow machine
 	// that is full keeps answers of near phones waiting, but not all of them.
 	nearTime  = 10 * time.Millisecond
+	nearMore  = 2
 	usualOf   = 8192
 	quickPart = 8
 	// keepFar and keepNear are what is left of credits.less from one report of the connections to the next.
@@ -67,8 +69,9 @@ type credits struct {
 	// answered is when the latest copy that has an answer was sent. usual is how long the last hundreds of
 	// answers took on average. Both in nanoseconds.
 	answered, usual atomic.Int64
-	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
-	soon atomic.Int64
+	// soon is how long a copy counts as just sent, near is how long answers of near phones may take, both in
+	// nanoseconds. Written under mu.
+	soon, near atomic.Int64
 	// shares reports that large rooms leave space while small ones speak. Written under mu.
 	shares atomic.Bool
 	// small is when a copy of a small room was sent last, in nanoseconds since 1970; 0: long ago.
@@ -138,6 +141,9 @@ func (c *credits) shared() bool {
 	at := c.small.Load()
 	return at != 0 && c.shares.Load() && time.Now().UnixNano()-at < int64(sharedTime)
 }
+
+// areNear reports whether phones are near, as far as their answers say.
+func (c *credits) areNear() bool { return c.usual.Load() < max(c.near.Load(), int64(nearTime)) }
 
 // justSent is how long a copy counts as just sent.
 func (c *credits) justSent() time.Duration {
@@ -235,7 +241,7 @@ func (c *credits) drain() {
 func (c *credits) fit(b evapi.Bounds) {
 	c.mu.Lock()
 	keep := keepFar
-	if time.Duration(c.usual.Load()) < nearTime {
+	if c.areNear() {
 		keep = keepNear
 	}
 	if c.less = max(1, c.less*keep); b.Dropped > c.bounds.Dropped && c.known {
@@ -250,6 +256,7 @@ func (c *credits) fit(b evapi.Bounds) {
 		soon = burstTime // as max_burst is documented
 	}
 	c.less = min(c.less, float64(burstTime/pacedSoon))
+	c.near.Store(int64(float64(nearTime) * min(c.less, nearMore)))
 	c.soon.Store(int64(soon))
 	c.shares.Store(c.most == 0)
 	c.mu.Unlock()

@@ -84,8 +84,22 @@ func TestNear(t *testing.T) {
 		for i := range 20 * usualOf {
 			c.reached(int64(i), tc.took[i%len(tc.took)]*time.Millisecond)
 		}
-		if usual := time.Duration(c.usual.Load()); usual >= nearTime != tc.isFar {
-			t.Errorf("%s: %v counts as usual", tc.name, usual)
+		if c.areNear() == tc.isFar {
+			t.Errorf("%s: %v counts as usual", tc.name, time.Duration(c.usual.Load()))
+		}
+	}
+}
+
+// TestNearAfterDrops: a slow machine that is full keeps answers of near phones waiting, as if they were some way off,
+// and its sockets overflow. From then on such phones count as near, and those that are further away do not.
+func TestNearAfterDrops(t *testing.T) {
+	for usual, near := range map[time.Duration]bool{nearTime * 3 / 2: true, nearTime * nearMore: false} {
+		c := &credits{limit: 100}
+		c.usual.Store(int64(usual))
+		for dropped := range uint64(3) {
+			if c.fit(evapi.Bounds{Paced: true, Dropped: dropped}); c.areNear() != (near && dropped > 0) {
+				t.Errorf("answers after %v count as near: %v, %d dropped", usual, c.areNear(), dropped)
+			}
 		}
 	}
 }
@@ -104,7 +118,7 @@ func TestNearKeepsFewer(t *testing.T) {
 // seconds, but never none.
 func TestFewerAfterDrops(t *testing.T) {
 	c := &credits{limit: 100}
-	c.usual.Store(int64(nearTime))
+	c.usual.Store(int64(nearTime * nearMore)) // far
 	soon := func(dropped uint64) time.Duration {
 		c.fit(evapi.Bounds{Paced: true, Dropped: dropped})
 		return time.Duration(c.soon.Load())

@@ -115,8 +115,7 @@ const stuckAgain = time.Millisecond
 // phone: no copy that was sent pacedSoon later has an answer.
 func (d *delivery) stuck(f *sentCopy, age time.Duration) bool {
 	c := d.engine.credits
-	return age < burstTime && time.Duration(c.usual.Load()) < nearTime &&
-		c.answered.Load() <= d.at(f)+int64(pacedSoon)
+	return age < burstTime && c.areNear() && c.answered.Load() <= d.at(f)+int64(pacedSoon)
 }
 
 // countCopies updates what copies under way count in held.copies.

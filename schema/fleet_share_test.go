@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"imcd/engine/store"
 	"imcd/evapi/evapitest/kit"
@@ -15,6 +16,7 @@ import (
 type sharing struct {
 	s     *Store
 	batch uint64
+	gave  time.Time // when it last gave something: what the store saw before that is out of date
 	stop  context.CancelFunc
 	loop  sync.WaitGroup
 }
@@ -40,8 +42,8 @@ func startSharing(t *testing.T, url string, spare func() bool) *sharing {
 
 // give gives others what they ask for, one commit for all.
 func (e *sharing) give(t *testing.T, ctx context.Context) {
-	moves, _ := e.s.Asked()
-	if len(moves) == 0 {
+	moves, at := e.s.Asked()
+	if len(moves) == 0 || !at.After(e.gave) {
 		return
 	}
 	fleet, _ := e.s.Owns()
@@ -53,6 +55,7 @@ func (e *sharing) give(t *testing.T, ctx context.Context) {
 	if err := e.s.Commit(ctx, store.Fence{Batch: e.batch, Owned: fleet.Owned}, changes); err != nil && ctx.Err() == nil {
 		t.Error(err)
 	}
+	e.gave = time.Now()
 }
 
 // end ends what it does by itself.
