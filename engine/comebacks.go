@@ -215,14 +215,6 @@ func (e *Engine) returned(b *comeback, upTo time.Time) time.Time {
 	return time.UnixMilli(at)
 }
 
-// millisOf is t in ms of Unix time; 0 if it is zero.
-func millisOf(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
 // notTaken counts that a device has not taken the message that was accepted at a time. True: it is not tried again.
 func (c *comebacks) notTaken(b *comeback, at time.Time) bool {
 	id := deviceID{b.row.User.Key(), b.row.Device}

@@ -10,15 +10,6 @@ import (
 	"imcd/engine/store"
 )
 
-// DeviceRoom says how far a device is in a room (RPC imc.devices). It has each message up to Has, but for those from
-// before it registered for the first time. Messages beyond Has+Owed wait for all devices of the user.
-type DeviceRoom struct {
-	Room     string `json:"room"`     // SIP URI
-	Sequence uint64 `json:"sequence"` // number of the room's last message
-	Has      uint64 `json:"has"`      // at least
-	Owed     int    `json:"owed"`     // messages that other devices have got, or were written on them, at most
-}
-
 // memberRoom is what a shard knows of the devices of a member.
 type memberRoom struct {
 	key, uri       string

@@ -17,15 +17,10 @@ import (
 )
 
 const (
-	// maxReports bounds the reports of devices that wait to be written. Above it they are dropped: the next
-	// registration of the device says the same.
-	maxReports = 16384
 	// reportsBatch is how many are written in one transaction.
 	reportsBatch = 500
 	// reportsLinger is how long the first one waits for others.
 	reportsLinger = 100 * time.Millisecond
-	// reportsTimeout is the deadline of a transaction.
-	reportsTimeout = 10 * time.Second
 	// reportsRetry is how long they wait after a failure, and twice as long after the next …
 	reportsRetry = time.Second
 	// … up to this time.
@@ -214,7 +209,7 @@ func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
 			return err
 		}
 	}
-	rows, err := r.unknown(ctx, rows)
+	rows, err := r.dropKnown(ctx, rows)
 	if err != nil || len(rows) == 0 {
 		return err
 	}
@@ -273,6 +268,15 @@ type UserDevice struct {
 	LastSeen   *time.Time `json:"last_seen"`  //
 
 	Rooms []DeviceRoom `json:"rooms"` // those in which it lacks messages, or the one that was asked for
+}
+
+// DeviceRoom says how far a device is in a room (RPC imc.devices). It has each message up to Has, but for those from
+// before it registered for the first time. Messages beyond Has+Owed wait for all devices of the user.
+type DeviceRoom struct {
+	Room     string `json:"room"`     // SIP URI
+	Sequence uint64 `json:"sequence"` // number of the room's last message
+	Has      uint64 `json:"has"`      // at least
+	Owed     int    `json:"owed"`     // messages that other devices have got, or were written on them, at most
 }
 
 func shownDevice(r *store.DeviceRow, in []DeviceRoom, now time.Time) UserDevice {

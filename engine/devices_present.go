@@ -11,6 +11,14 @@ import (
 
 // Which devices of a user get messages, and which are owed some, after registrations.
 
+const (
+	// maxReports bounds the reports of devices that wait to be written. Above it they are dropped: the next
+	// registration of the device says the same.
+	maxReports = 16384
+	// reportsTimeout is the deadline of a transaction.
+	reportsTimeout = 10 * time.Second
+)
+
 // present looks at the users of rows, which were just written. A device that is registered again and owed something
 // gets it. It is owed what another device of its user may have got, so the only device of a user is owed nothing.
 func (r *reports) present(ctx context.Context, rows []store.DeviceRow) error {

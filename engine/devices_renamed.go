@@ -72,7 +72,7 @@ func (r *reports) renamed(ctx context.Context, rows []store.DeviceRow) ([]store.
 			if derivedName(d.Device) {
 				d.Device = nameAmong(known[user], &d)
 			}
-			known[user] = noted(known[user], d)
+			known[user] = withReport(known[user], d)
 			keep(d)
 		}
 	}
@@ -120,8 +120,8 @@ func later(a, b *store.DeviceRow) *store.DeviceRow {
 	return a
 }
 
-// noted is known with a report in it.
-func noted(known []store.DeviceRow, d store.DeviceRow) []store.DeviceRow {
+// withReport is known with a report in it.
+func withReport(known []store.DeviceRow, d store.DeviceRow) []store.DeviceRow {
 	for i := range known {
 		if known[i].Device == d.Device {
 			known[i] = d

@@ -57,7 +57,7 @@ func (l *ledger) away(user string, now time.Time) int {
 // mayMake reports whether req may make a room, and its sender may have others at other engines.
 func (e *Engine) mayMake(req *request) bool {
 	return e.ledger.limit > 0 && e.others != nil && req.refused == nil && req.cmd != nil &&
-		(req.cmd.is("create") || req.cmd.is("join")) && !e.ownership.all()
+		(req.cmd.is("create") || req.cmd.is("join")) && !e.ownership.allHere()
 }
 
 // count asks others how many rooms the sender of req has there. If they do not answer, the rooms here are what counts.

@@ -18,8 +18,8 @@ import (
 // has reports whether the rooms with this hash are here.
 func (o *ownership) has(hash uint32) bool { return o.loaded == nil || o.loaded[hash&o.mask].Load() }
 
-// all reports whether all rooms are here.
-func (o *ownership) all() bool {
+// allHere reports whether all rooms are here.
+func (o *ownership) allHere() bool {
 	for i := range o.loaded {
 		if !o.loaded[i].Load() {
 			return false

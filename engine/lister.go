@@ -64,7 +64,7 @@ func (l *lister) answer(ctx context.Context, req *request) {
 	defer cancel()
 	key := req.fromKey()
 	rooms, err := l.engine.visible(ctx, key)
-	if others := l.engine.others; err == nil && others != nil && !l.engine.ownership.all() {
+	if others := l.engine.others; err == nil && others != nil && !l.engine.ownership.allHere() {
 		var more []ShownRoom
 		if more, err = others.Visible(ctx, "sip:"+key); err == nil {
 			rooms = append(rooms, shownOf(more)...)

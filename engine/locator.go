@@ -161,9 +161,9 @@ func (u *userDevices) knows(userKey string, r *store.DeviceRow) bool {
 	return v != nil && !r.OKAt.After(v.row.OKAt.Add(foundBefore))
 }
 
-// unknown leaves out what was found and is stored as registered, by a contact that is not older: such a device may be
+// dropKnown leaves out what was found and is stored as registered, by a contact that is not older: such a device may be
 // the only one of its user by now.
-func (r *reports) unknown(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
+func (r *reports) dropKnown(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
 	var users []store.Name
 	for i := range rows {
 		if rows[i].Found {

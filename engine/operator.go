@@ -83,7 +83,7 @@ func (e *Engine) execute(ctx context.Context, req *request) error {
 		return &Refused{Code: 503, Reason: "imcd is overloaded or stopping"}
 	}
 	err := req.outcome(ctx)
-	line := e.log.Info().Err(err).Str("action", req.kind()).Str("room", req.room.Key())
+	line := e.log.Info().Err(err).Str("action", req.action()).Str("room", req.room.Key())
 	if len(req.args) > 0 {
 		line = line.Str("args", clip(strings.Join(req.shownArgs(), " ")))
 	}

@@ -77,9 +77,9 @@ func (req *request) isLate(now time.Time) bool {
 	return req.msg.Age+now.Sub(req.msg.Received) > lateAfter
 }
 
-// kind is the name of the command, or "message", "receipt" or "typing";
+// action is the name of the command, or "message", "receipt" or "typing";
 // "unknown" if there is no command of that name.
-func (req *request) kind() string {
+func (req *request) action() string {
 	switch {
 	case req.content.Kind == sipmsg.Receipt || req.content.Kind == sipmsg.Typing:
 		return req.content.Kind.String()
@@ -160,7 +160,7 @@ type nativeAsk struct {
 }
 
 func (m *metrics) countRequest(req *request, a evapi.Answer) {
-	name := req.kind()
+	name := req.action()
 	m.requests.WithLabelValues(name, strconv.Itoa(a.Code)).Inc()
 	if name == "message" && a.RC == rcOK {
 		m.messages.Inc()

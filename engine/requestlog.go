@@ -31,7 +31,7 @@ func (e *Engine) logRequest(req *request, a evapi.Answer, repeated bool) {
 		return
 	}
 	l := e.line().Str("call_id", logged(req.callID)).Str("from", req.fromKey()).Str("room", req.roomKey()).
-		Str("command", req.kind()).Int("code", a.Code).Int("rc", a.RC)
+		Str("command", req.action()).Int("code", a.Code).Int("rc", a.RC)
 	if req.seq > 0 {
 		l = l.Uint64("seq", req.seq)
 	}

@@ -358,3 +358,11 @@ func gruuOf(uri, instance string) string {
 
 // maxInstance bounds the instance of a device, in bytes: a URN with a UUID has 45.
 const maxInstance = 80
+
+// millisOf is t in ms of Unix time; 0 if it is zero.
+func millisOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
