@@ -213,7 +213,7 @@ func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	if rows, err = r.renamed(ctx, rows); err != nil {
+	if rows, err = r.mergeRenamed(ctx, rows); err != nil {
 		return err
 	}
 	if err := r.store.PutDevices(ctx, rows, r.most); err != nil || r.devices == nil {

@@ -24,8 +24,8 @@ func sourceHost(source string) string {
 	return ""
 }
 
-// renamed gives reports the names under which their devices are stored.
-func (r *reports) renamed(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
+// mergeRenamed gives reports the names under which their devices are stored.
+func (r *reports) mergeRenamed(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
 	var users []store.Name
 	listed := make(map[string]bool)
 	for i := range rows {
@@ -98,9 +98,9 @@ func nameAmong(known []store.DeviceRow, d *store.DeviceRow) string {
 		case !d.Expires.After(d.OKAt) || k.Agent != d.Agent || d.Agent == "" ||
 			sourceHost(k.Source) != sourceHost(d.Source):
 		case !k.Expires.After(d.OKAt):
-			off = later(off, k)
+			off = laterRow(off, k)
 		case k.OKAt.Before(k.GoneAt): // it has not registered since it failed
-			failed = later(failed, k)
+			failed = laterRow(failed, k)
 		}
 	}
 	switch {
@@ -112,8 +112,8 @@ func nameAmong(known []store.DeviceRow, d *store.DeviceRow) string {
 	return d.Device
 }
 
-// later is the row of the device that was heard of last; nil is none.
-func later(a, b *store.DeviceRow) *store.DeviceRow {
+// laterRow is the row of the device that was heard of last; nil is none.
+func laterRow(a, b *store.DeviceRow) *store.DeviceRow {
 	if a == nil || a.OKAt.Before(b.OKAt) {
 		return b
 	}

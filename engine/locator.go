@@ -155,7 +155,7 @@ func (e *Engine) Found(r evapi.Registration) {
 // knows reports whether a device is present by a contact that is not older.
 func (u *userDevices) knows(userKey string, r *store.DeviceRow) bool {
 	if slices.ContainsFunc(u.of(userKey), func(v *device) bool { return v.row.GRUU == r.GRUU }) {
-		return true // perhaps under another name (renamed)
+		return true // perhaps under another name (mergeRenamed)
 	}
 	v := u.find(userKey, r.Device)
 	return v != nil && !r.OKAt.After(v.row.OKAt.Add(foundBefore))
