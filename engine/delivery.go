@@ -31,6 +31,7 @@ type delivery struct {
 	kept      int                // notes that wait for their users, of all streams
 	keptDue   []keptUntil        // streams with such, in the order in which they are tried again
 	doneNotes []int64            // of kept ones, those that are to be deleted
+	heldNotes []int64            // likewise, and the database has refused it
 
 	// Members that have something to get.
 	small      []*room    // small rooms with ready members, in the order of their turns

@@ -67,12 +67,21 @@ func (d *delivery) flush(then func(error)) {
 }
 
 // writeHeld looks again at rooms with a copy that held back the number for all, which may be slow by
-// now, and at rooms with refused cursors.
+// now, at rooms with refused cursors, and at notices whose deletion was refused.
 func (d *delivery) writeHeld() {
 	for r := range d.held {
 		d.markDirty(r)
 	}
 	clear(d.held)
+	held := d.heldNotes
+	d.heldNotes = nil
+	for _, id := range held {
+		if d.isRefused(cursorKey{op: store.DeleteNote, room: id}) {
+			d.heldNotes = append(d.heldNotes, id)
+		} else {
+			d.unstoreID(id)
+		}
+	}
 }
 
 // cursorChanges makes the rows for r: one number for all members that keep up, and a cursor for each one
@@ -173,6 +182,10 @@ func (d *delivery) unstored(rooms []*room, changes []store.Change) {
 		if was, known := d.refusedCursors[key]; known || len(d.refusedCursors) < maxRefusedCursors {
 			wait := longer(was.wait, flushWaitMin, flushWaitRefused)
 			d.refusedCursors[key] = refusedCursor{next: d.now.Add(wait), wait: wait}
+		}
+		if key.op == store.DeleteNote {
+			d.heldNotes = append(d.heldNotes, key.room)
+			continue
 		}
 		r := byID[key.room]
 		if r == nil || d.rooms[r.key] != r {

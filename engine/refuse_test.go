@@ -458,25 +458,40 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// Places that the database refuses once are written again, though nothing moves.
-func TestRefusedPlaces(t *testing.T) {
-	bubble(t, nil, func(h *house) {
-		h.says("1")
-		copies := h.relay.take()
-		refused := 0
-		h.store.set(func(changes []store.Change) (error, bool) {
-			if slices.ContainsFunc(changes, func(c store.Change) bool { return c.Op == store.PutPlaces }) && refused < 3 {
-				refused++
-				return errRefused, false
+// TestRefusedThrice: places, and the deletion of a notice that was heard, are written again though nothing moves.
+func TestRefusedThrice(t *testing.T) {
+	for op, c := range map[store.Op]struct {
+		cause func(h *house, copies []got)
+		done  func(s *memStore) bool
+	}{
+		store.PutPlaces: {
+			cause: func(h *house, copies []got) { h.receipt("bob", "r", imdn(copies[0].callID, "displayed")) },
+			done:  func(s *memStore) bool { return len(s.places) == 1 },
+		},
+		store.DeleteNote: {
+			cause: func(h *house, _ []got) { h.post("alice", "r@x.org", "#destroy") },
+			done:  func(s *memStore) bool { return len(s.notes) == 0 },
+		},
+	} {
+		bubble(t, nil, func(h *house) {
+			h.says("1")
+			copies := h.relay.take()
+			refused := 0
+			h.store.set(func(changes []store.Change) (error, bool) {
+				if slices.ContainsFunc(changes, func(c store.Change) bool { return c.Op == op }) && refused < 3 {
+					refused++
+					return errRefused, false
+				}
+				return nil, false
+			})
+			c.cause(h, copies)
+			h.pass(2 * time.Minute)
+			h.store.mu.Lock()
+			defer h.store.mu.Unlock()
+			if refused != 3 || !c.done(h.store) {
+				t.Errorf("op %v: refused %d times, stored are places of %d rooms and %d notices", op, refused,
+					len(h.store.places), len(h.store.notes))
 			}
-			return nil, false
 		})
-		h.receipt("bob", "r", imdn(copies[0].callID, "displayed"))
-		h.pass(2 * time.Minute)
-		h.store.mu.Lock()
-		defer h.store.mu.Unlock()
-		if refused != 3 || len(h.store.places) != 1 {
-			t.Errorf("refused %d times, places of %d rooms are stored", refused, len(h.store.places))
-		}
-	})
+	}
 }
