@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"strconv"
-	"strings"
 	"time"
 
 	"imcd/engine/native"
@@ -43,6 +42,9 @@ type groups struct {
 	ready    []*groupDevice          // with something to do, in their order
 	inFlight map[string]*groupDevice // by Call-ID
 	serial   uint64                  // of Call-IDs
+	again    nativeTries
+	quiet    quietDevices
+	cuts     uint64 // how often a Kamailio was connected: requests of devices may have been lost before
 }
 
 // group is a room that has devices. It outlives its room, until they have left it.
@@ -74,8 +76,13 @@ type groupDevice struct {
 	callID   string        // likewise; also that in which it made the room
 	asked    time.Time     // when it was invited last, or has answered that; zero: not by this engine
 	busy     string        // method of the request that is under way; empty: none is
+	sent     time.Time     // when that was sent
+	via      *evapi.Conn   // to the Kamailio that has it
 	queued   bool          // is in ready
-	away     bool          // could not be reached: nothing is sent until it registers
+	away     bool          // could not be reached: nothing is sent until it registers, or is tried again
+	tries    int           // requests that got no answer, one after the other
+	again    time.Time     // when it is tried again; zero: it is not
+	cut      uint64        // groups.cuts when it was known last that it has the room
 	returned bool          // it has registered since the request that is under way was sent
 	unsure   bool          // what it has heard is not known: it has not asked since it has the room, or since a start
 }
@@ -126,7 +133,10 @@ func (d *groupDevice) stays() {
 }
 
 // back notes that a device can be reached.
-func (d *groupDevice) back() { d.away, d.returned = false, d.busy != "" }
+func (d *groupDevice) back() {
+	d.away, d.returned = false, d.busy != ""
+	d.tries, d.again = 0, time.Time{}
+}
 
 // device is a device of a user in a group; it is made if there is none.
 func (gr *group) device(user, gruu string) *groupDevice {
@@ -168,18 +178,6 @@ func (g *groups) changed(gr *group) {
 	}
 	gr.at = g.shard.now.Add(wait)
 	g.due = append(g.due, gr)
-}
-
-// tick says what has changed, and goes on with devices.
-func (g *groups) tick() {
-	for len(g.due) > 0 && !g.due[0].at.After(g.shard.now) {
-		gr := g.due[0]
-		g.due[0] = nil
-		g.due = g.due[1:]
-		gr.at = time.Time{}
-		g.compare(gr)
-	}
-	g.pump()
 }
 
 // compare finds out what has changed in a group since that was said last.
@@ -257,119 +255,12 @@ func (g *groups) say(gr *group, change *native.Conference) {
 	}
 }
 
-// wants lets a device of a member hear the whole state: it has asked for it, so it has the room.
-func (g *groups) wants(r *room, user, gruu string) {
-	if gruu == "" {
-		return
-	}
-	gr := g.of(r)
-	g.shard.engine.natives.learn(user, gruu)
-	d := gr.device(user, gruu)
-	g.know(d)
-	d.back()
-	d.leaves, d.alien, d.unsure, d.full, d.news = false, false, false, true, nil
-	g.do(d)
-	g.changed(gr)
-}
-
-// made notes that a device has made the room. It asks for the state once it has the answer: a state that came before
-// that would be for a room that it does not know, so that it would be invited into its own room.
-func (g *groups) made(r *room, req *request) *group {
-	user, gruu := req.fromKey(), req.native.device
-	g.shard.engine.natives.learn(user, gruu)
-	gr := g.of(r)
-	d := gr.device(user, gruu)
-	g.know(d)
-	d.callID, d.holds, d.unsure = req.callID, false, true
-	d.back()
-	return gr
-}
-
-// ask lets a device be invited once more that may not have the room. If it has it, it does not ask for the state.
-func (d *groupDevice) ask() {
-	d.full = d.full || d.known
-	d.known, d.dialog = false, nil
-}
-
 // know notes that a device has the room.
 func (g *groups) know(d *groupDevice) {
 	if !d.known {
 		d.known = true
 		g.keep(d.group, d.gruu[len("sip:"):], d.user)
 	}
-}
-
-// registered looks for the rooms of a user whose device has registered. One that has a room hears its whole state then
-// if it registered elsewhere, as it compares its rooms with those of the other engine alone, or if this engine was
-// started since: clients send the list of their rooms when they start, and not with every registration.
-func (g *groups) registered(user, gruu string, elsewhere bool) {
-	for _, r := range g.shard.rooms {
-		m := r.get(user)
-		if m == nil || m.invited() {
-			continue
-		}
-		d := g.of(r).device(user, gruu)
-		d.back()
-		d.stays()
-		d.full = d.full || (elsewhere || d.unsure) && d.known
-		d.unsure = false
-		if d.known && !d.holds {
-			d.ask() // started again, it would answer 200 to a state of a room that it does not have
-		}
-		g.do(d)
-	}
-	for _, gr := range g.byRoom {
-		if d := gr.devices[gruu]; d != nil {
-			d.back()
-			g.do(d)
-		}
-	}
-	g.pump()
-}
-
-// listed takes the list of rooms that a device has.
-func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
-	for _, r := range g.shard.rooms {
-		m := r.get(user)
-		if m == nil || m.invited() {
-			continue
-		}
-		gr := g.of(r)
-		d := gr.device(user, gruu)
-		d.back()
-		d.stays()
-		if l, ok := has[r.key]; ok {
-			g.know(d)
-			d.full, d.holds, d.unsure = d.full || l.version != gr.version, true, false
-		} else {
-			d.ask() // also a room that it came to since it was started is not there
-		}
-		g.do(d)
-	}
-	for key, l := range has {
-		hash := store.Hash(key)
-		if g.shard.engine.shardOfHash(hash) != g.shard || !g.shard.engine.ownership.has(hash) ||
-			g.shard.stale[key] != nil {
-			continue
-		}
-		r := g.shard.rooms[key]
-		if r != nil && r.get(user) != nil && !r.get(user).invited() {
-			continue
-		}
-		gr := g.byRoom[key]
-		if gr == nil {
-			gr = &group{name: l.name, title: l.name.User, devices: make(map[string]*groupDevice)}
-			g.byRoom[key] = gr
-		}
-		if gr.devices[gruu] == nil {
-			gr.device(user, gruu).alien = true
-		}
-		d := gr.devices[gruu]
-		d.known, d.dialog = true, nil
-		d.back()
-		g.putOut(d)
-	}
-	g.pump()
 }
 
 // putOut lets a device leave the room.
@@ -381,34 +272,6 @@ func (g *groups) putOut(d *groupDevice) {
 	d.leaves, d.full, d.news = true, false, nil
 	g.do(d)
 }
-
-// replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room:
-// Linphone, invited once more into a room that it has, ends the session before, that of an INVITE or of the creation.
-// It does not ask for the state then, so it hears it.
-func (g *groups) replaced(r *room, req *request) bool {
-	gr, user, callID := g.byRoom[r.key], req.fromKey(), req.callID
-	if gr == nil || !groupCallID(callID) && !req.madeGroup(r) {
-		return false
-	}
-	var recent []*groupDevice
-	for _, d := range gr.devices {
-		switch {
-		case d.user != user:
-		case d.callID == callID:
-			return false
-		case g.shard.now.Sub(d.asked) < replacedWithin:
-			recent = append(recent, d)
-		}
-	}
-	for _, d := range recent {
-		d.full = true
-		g.do(d)
-	}
-	return len(recent) > 0
-}
-
-// replacedWithin is how long after an INVITE the session before it may be ended.
-const replacedWithin = 10 * time.Second
 
 // forget drops a device from its group, and the group with the last one.
 func (g *groups) forget(d *groupDevice) {
@@ -470,19 +333,4 @@ func (g *groups) fill(r *room, rows []store.SettingRow) {
 		gr.room = r
 		g.changed(gr)
 	}
-}
-
-// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag
-// of the engine, the mark, and the number.
-func groupCallID(id string) bool {
-	shard, rest, _ := strings.Cut(id, "-")
-	tag, _, marked := strings.Cut(rest, groupMark)
-	_, noHex := strconv.ParseUint(tag, 16, 64)
-	return len(shard) == 3 && marked && noHex == nil
-}
-
-// listedRoom is a room that a device has.
-type listedRoom struct {
-	name    store.Name
-	version uint32 // of its state there
 }

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -106,34 +108,57 @@ func (d *groupDevice) contentOf(method string, document []byte) evapi.Content {
 	return c
 }
 
-// send sends a device a request. If that cannot be now, it is tried when the device registers, or asks.
+// send sends a device a request. If that cannot be now, it is tried later, and when the device registers, or asks.
 func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialog, document []byte) {
 	e := g.shard.engine
+	var via *evapi.Conn
 	out, err := evapi.NewOutgoing(d.contentOf(method, document))
 	if err == nil {
-		_, err = e.relay.Send(nil, evapi.Copy{Out: out, To: d.gruu, CallID: callID, Dialog: dialog})
+		via, err = e.relay.Send(nil, evapi.Copy{Out: out, To: d.gruu, CallID: callID, Dialog: dialog})
 	}
 	if err != nil {
 		e.log.Debug().Err(err).Str("device", d.gruu).Str("method", method).Msg("native request not sent")
 		d.full = d.full || method == string(sip.NOTIFY)
-		g.leaveAlone(d)
+		g.leaveAlone(d, errors.Is(err, evapi.ErrDown) || errors.Is(err, evapi.ErrFull))
 		return
 	}
-	d.busy, d.returned = method, false
+	// Not the time of the round: it may be that of a Kamailio that was restarted in it.
+	d.busy, d.returned, d.sent, d.via = method, false, time.Now(), via
 	g.inFlight[callID] = d
 }
 
-// leaveAlone leaves a device alone until it registers. If it has registered while the request was under way, that
-// may have gone to where it was before, and is sent again. A device that has a room which is gone, or that never
-// was its user's, names it in its next list: so nothing need be kept of it.
-func (g *groups) leaveAlone(d *groupDevice) {
+// leaveAlone leaves a device alone until it registers; soon: or for a moment, as it may be there. If it has registered
+// while the request was under way, that may have gone to where it was before, and is sent again. A device that has a
+// room which is gone, or that never was its user's, names it in its next list: so nothing need be kept of it.
+func (g *groups) leaveAlone(d *groupDevice, soon bool) {
 	if d.returned {
 		d.returned = false
 		return
 	}
 	d.away = true
+	if soon && !d.alien && g.shard.engine.natives.registered(d.user, d.gruu) && g.again.add(d, g.shard.now) {
+		return
+	}
 	if d.leaves && (d.group.room == nil || d.alien) {
 		g.forget(d)
+	}
+}
+
+// expire gives up requests without an outcome, which would hold up their devices for ever.
+func (g *groups) expire() {
+	for id, d := range g.inFlight {
+		if g.shard.now.Sub(d.sent) >= g.shard.engine.cfg.ResultTimeout {
+			g.result(evapi.Result{CallID: id, Code: 408, Reason: "no outcome"})
+		}
+	}
+}
+
+// lost says that requests that went through c before now will have no outcome.
+func (g *groups) lost(c *evapi.Conn, now time.Time) {
+	for id, d := range g.inFlight {
+		if d.via == c && d.sent.Before(now) {
+			g.result(evapi.Result{CallID: id, Code: 503, Local: true, Reason: "Kamailio was restarted"})
+		}
 	}
 }
 
@@ -156,17 +181,24 @@ func (g *groups) result(r evapi.Result) {
 	delete(g.inFlight, r.CallID)
 	method, whole := d.busy, d.whole
 	d.busy, d.whole = "", false
-	ok := r.Code >= 200 && r.Code < 300
+	ok, soon := r.Code >= 200 && r.Code < 300, unanswered(&r)
+	if !soon {
+		d.tries = 0
+	}
+	if !ok {
+		g.shard.engine.log.Debug().Str("device", d.gruu).Str("method", method).Int("code", r.Code).
+			Str("reason", r.Reason).Msg("native request failed")
+	}
 	switch sip.RequestMethod(method) {
 	case sip.INVITE:
 		if !ok {
-			g.leaveAlone(d)
+			g.leaveAlone(d, soon)
 			break
 		}
 		d.dialog, d.asked = r.Dialog, g.shard.now
 		if !d.leaves {
 			g.know(d)
-			d.holds, d.unsure = false, true
+			d.holds, d.unsure, d.cut = false, true, g.cuts
 		} else if r.Dialog == nil {
 			g.forget(d)
 		}
@@ -178,7 +210,7 @@ func (g *groups) result(r evapi.Result) {
 			g.forget(d)
 		case r.Code == 481: // it was started again meanwhile: INVITE, and then BYE
 		default:
-			g.leaveAlone(d)
+			g.leaveAlone(d, soon)
 		}
 	case sip.NOTIFY:
 		switch {
@@ -189,7 +221,7 @@ func (g *groups) result(r evapi.Result) {
 			d.known = false
 		default:
 			d.full = true
-			g.leaveAlone(d)
+			g.leaveAlone(d, soon)
 		}
 	}
 	g.do(d)

@@ -119,6 +119,7 @@ func (e *Engine) Result(r evapi.Result) {
 func (e *Engine) Wake() {
 	for _, s := range e.shards {
 		s.inbox.post(s.delivery.hurry)
+		s.inbox.post(s.groups.connected)
 	}
 }
 
@@ -130,7 +131,10 @@ func (e *Engine) Drained() { e.credits.drain() }
 func (e *Engine) Lost(c *evapi.Conn) {
 	now := time.Now()
 	for _, s := range e.shards {
-		s.inbox.post(func() { s.delivery.lost(c, now) })
+		s.inbox.post(func() {
+			s.delivery.lost(c, now)
+			s.groups.lost(c, now)
+		})
 	}
 }
 

@@ -59,6 +59,12 @@ func (n *nativeDevices) has(user string) bool {
 	return len(native) > 0
 }
 
+// registered reports whether a native device of a user is registered, as far as is known.
+func (n *nativeDevices) registered(user, gruu string) bool {
+	native, _ := n.of(user)
+	return slices.Contains(native, gruu)
+}
+
 // put notes a device, or that it is registered longer.
 func (n *nativeDevices) put(user string, d nativeDevice) {
 	n.change(user, func(list []nativeDevice) []nativeDevice {

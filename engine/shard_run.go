@@ -69,6 +69,7 @@ func (s *shard) setTime() {
 	s.delivery.now = s.now
 	if s.now.Sub(last) > frozenAfter {
 		s.delivery.hurry()
+		s.groups.connected()
 	}
 }
 

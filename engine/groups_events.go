@@ -1,0 +1,213 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"imcd/engine/store"
+)
+
+// What lets groups go on: devices register, ask and list their rooms, a Kamailio is connected, and time passes.
+
+// tick says what has changed, and goes on with devices.
+func (g *groups) tick() {
+	for len(g.due) > 0 && !g.due[0].at.After(g.shard.now) {
+		gr := g.due[0]
+		g.due[0] = nil
+		g.due = g.due[1:]
+		gr.at = time.Time{}
+		g.compare(gr)
+	}
+	g.expire()
+	for _, d := range g.again.due(g.shard.now) {
+		d.away = false
+		g.do(d)
+	}
+	for d, ok := g.quiet.take(g.shard.now); ok; d, ok = g.quiet.take(g.shard.now) {
+		g.unlisted(d)
+	}
+	g.pump()
+}
+
+// wants lets a device of a member hear the whole state: it has asked for it, so it has the room.
+func (g *groups) wants(r *room, user, gruu string) {
+	if gruu == "" {
+		return
+	}
+	gr := g.of(r)
+	g.shard.engine.natives.learn(user, gruu)
+	d := gr.device(user, gruu)
+	g.know(d)
+	d.back()
+	d.leaves, d.alien, d.unsure, d.full, d.news, d.cut = false, false, false, true, nil, g.cuts
+	g.do(d)
+	g.changed(gr)
+}
+
+// made notes that a device has made the room. It asks for the state once it has the answer: a state that came before
+// that would be for a room that it does not know, so that it would be invited into its own room.
+func (g *groups) made(r *room, req *request) *group {
+	user, gruu := req.fromKey(), req.native.device
+	g.shard.engine.natives.learn(user, gruu)
+	gr := g.of(r)
+	d := gr.device(user, gruu)
+	g.know(d)
+	d.callID, d.holds, d.unsure, d.cut = req.callID, false, true, g.cuts
+	d.back()
+	return gr
+}
+
+// ask lets a device be invited once more that may not have the room. If it has it, it does not ask for the state.
+func (d *groupDevice) ask() {
+	d.full = d.full || d.known
+	d.known, d.dialog = false, nil
+}
+
+// registered looks for the rooms of a user whose device has registered. One that has a room hears its whole state then
+// if it registered elsewhere, as it compares its rooms with those of the other engine alone, or if this engine was
+// started since: clients send the list of their rooms when they start, and not with every registration.
+func (g *groups) registered(user, gruu string, elsewhere bool) {
+	unsure := false
+	for _, r := range g.shard.rooms {
+		m := r.get(user)
+		if m == nil || m.invited() {
+			continue
+		}
+		d := g.of(r).device(user, gruu)
+		d.back()
+		d.stays()
+		d.full = d.full || (elsewhere || d.unsure) && d.known
+		d.unsure = false
+		if d.known && !d.holds {
+			d.ask() // started again, it would answer 200 to a state of a room that it does not have
+		}
+		unsure = unsure || d.known && d.cut != g.cuts
+		g.do(d)
+	}
+	if unsure {
+		g.quiet.add(user, gruu, g.shard.now)
+	}
+	for _, gr := range g.byRoom {
+		if d := gr.devices[gruu]; d != nil {
+			d.back()
+			g.do(d)
+		}
+	}
+	g.pump()
+}
+
+// listed takes the list of rooms that a device has.
+func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
+	for _, r := range g.shard.rooms {
+		m := r.get(user)
+		if m == nil || m.invited() {
+			continue
+		}
+		gr := g.of(r)
+		d := gr.device(user, gruu)
+		d.back()
+		d.stays()
+		if l, ok := has[r.key]; ok {
+			g.know(d)
+			d.full, d.holds, d.unsure, d.cut = d.full || l.version != gr.version, true, false, g.cuts
+		} else {
+			d.ask() // also a room that it came to since it was started is not there
+		}
+		g.do(d)
+	}
+	for key, l := range has {
+		hash := store.Hash(key)
+		if g.shard.engine.shardOfHash(hash) != g.shard || !g.shard.engine.ownership.has(hash) ||
+			g.shard.stale[key] != nil {
+			continue
+		}
+		r := g.shard.rooms[key]
+		if r != nil && r.get(user) != nil && !r.get(user).invited() {
+			continue
+		}
+		gr := g.byRoom[key]
+		if gr == nil {
+			gr = &group{name: l.name, title: l.name.User, devices: make(map[string]*groupDevice)}
+			g.byRoom[key] = gr
+		}
+		if gr.devices[gruu] == nil {
+			gr.device(user, gruu).alien = true
+		}
+		d := gr.devices[gruu]
+		d.known, d.dialog = true, nil
+		d.back()
+		g.putOut(d)
+	}
+	g.pump()
+}
+
+// listedRoom is a room that a device has.
+type listedRoom struct {
+	name    store.Name
+	version uint32 // of its state there
+}
+
+// replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room:
+// Linphone, invited once more into a room that it has, ends the session before, that of an INVITE or of the creation.
+// It does not ask for the state then, so it hears it.
+func (g *groups) replaced(r *room, req *request) bool {
+	gr, user, callID := g.byRoom[r.key], req.fromKey(), req.callID
+	if gr == nil || !groupCallID(callID) && !req.madeGroup(r) {
+		return false
+	}
+	var recent []*groupDevice
+	for _, d := range gr.devices {
+		switch {
+		case d.user != user:
+		case d.callID == callID:
+			return false
+		case g.shard.now.Sub(d.asked) < replacedWithin:
+			recent = append(recent, d)
+		}
+	}
+	for _, d := range recent {
+		d.full = true
+		g.do(d)
+	}
+	return len(recent) > 0
+}
+
+// replacedWithin is how long after an INVITE the session before it may be ended.
+const replacedWithin = 10 * time.Second
+
+// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag
+// of the engine, the mark, and the number.
+func groupCallID(id string) bool {
+	shard, rest, _ := strings.Cut(id, "-")
+	tag, _, marked := strings.Cut(rest, groupMark)
+	_, noHex := strconv.ParseUint(tag, 16, 64)
+	return len(shard) == 3 && marked && noHex == nil
+}
+
+// connected says that a Kamailio is connected: registrations, and what devices have sent, may have been missed.
+func (g *groups) connected() {
+	g.cuts++
+	for _, gr := range g.byRoom {
+		for _, d := range gr.devices {
+			if d.away {
+				d.back()
+				g.do(d)
+			}
+		}
+	}
+	g.pump()
+}
+
+// unlisted invites a device that has sent no list into the rooms that it may have left: Linphone sends none if it had
+// no room when it was started. A BYE is sent once, and its room counts as left there, whatever came of it. Who is still
+// a member has the room again; a device that has it ends its session before, and nobody notices (replaced).
+func (g *groups) unlisted(q quietDevice) {
+	for _, gr := range g.byRoom {
+		d := gr.devices[q.gruu]
+		if d != nil && d.user == q.user && d.cut != g.cuts && d.known && !d.leaves && gr.room != nil {
+			d.ask()
+			g.do(d)
+		}
+	}
+}
