@@ -56,6 +56,12 @@ func startNative(t *testing.T, local string) (*evapitest.Kamailio, *nativeEngine
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_NATIVE\n" + local})
 	e := &nativeEngine{requests: make(chan *evapi.Message, 100), results: make(chan evapi.Result, 100),
 		up: make(chan evapi.Welcome, 1)}
+	return k, e, e.connects(t, k)
+}
+
+// connects lets the engine connect to Kamailio.
+func (e *nativeEngine) connects(t *testing.T, k *evapitest.Kamailio) *evapi.Conn {
+	t.Helper()
 	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: evapi.LaneSIP}, e)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +71,7 @@ func startNative(t *testing.T, local string) (*evapitest.Kamailio, *nativeEngine
 	if w := kit.Await(t, "the welcome", e.up); !strings.Contains(strings.Join(w.Features, " "), "native") {
 		t.Errorf("features %q", w.Features)
 	}
-	return k, e, c
+	return c
 }
 
 // wire keeps what a user agent sends and receives.
@@ -151,6 +157,11 @@ func TestNativeRequests(t *testing.T) {
 	expect(t, do(t, stranger, refresh), 407)
 	refresh.From = "<sip:alice@elsewhere.test>"
 	expect(t, do(t, stranger, refresh), 403)
+	// Whoever leaves a room says that once: it waits for imcd.
+	leaves := do(t, alice, evapitest.Request{Method: "BYE", URI: room})
+	kit.Eventually(t, "the BYE is parked", func() bool { return withoutAnswer(t, k) == 1 })
+	e.connects(t, k)
+	expect(t, leaves, 200)
 }
 
 // notAgain checks that an answer does not come again.
