@@ -23,6 +23,7 @@ import (
 type linphone struct {
 	t    *testing.T
 	name string
+	uuid string
 	dir  string
 	cmd  *exec.Cmd
 	in   io.WriteCloser
@@ -74,8 +75,8 @@ func newLinphone(t *testing.T, proxy, user, password, transport string) *linphon
 	l := &linphone{t: t, name: user, dir: t.TempDir()}
 	// Linphone makes one by itself, and writes it some time later: killed before that, it would be another device.
 	u := rand.Text()
-	uuid := fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:16])
-	account := fmt.Sprintf(linphoneAccount, user, proxy, transport, password, l.dir, uuid)
+	l.uuid = fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:16])
+	account := fmt.Sprintf(linphoneAccount, user, proxy, transport, password, l.dir, l.uuid)
 	if err := os.WriteFile(filepath.Join(l.dir, "linphonerc"), []byte(account), 0o600); err != nil {
 		t.Fatal(err)
 	}
