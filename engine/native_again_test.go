@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,16 +15,7 @@ func (v *clientView) shows(user, room string) string {
 	if r == nil || !r.in {
 		return ""
 	}
-	var names []string
-	for u, admin := range r.users {
-		name, _, _ := strings.Cut(strings.TrimPrefix(u, "sip:"), "@")
-		if admin {
-			name += "*"
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return r.title + ": " + strings.Join(names, " ")
+	return r.title + ": " + strings.Join(r.members(), " ")
 }
 
 // passes lets time pass, and clients act. The clock is that of a bubble.

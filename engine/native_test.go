@@ -195,6 +195,19 @@ func (r *viewedRoom) take(t tester, body string) {
 	}
 }
 
+// members are the user parts of the members, an admin with *.
+func (r *viewedRoom) members() (names []string) {
+	for u, admin := range r.users {
+		name, _, _ := strings.Cut(strings.TrimPrefix(u, "sip:"), "@")
+		if admin {
+			name += "*"
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
 // sees waits until a client has a room with a title and members, an admin with *.
 func (v *clientView) sees(user, room, title string, members ...string) {
 	v.h.t.Helper()
@@ -205,15 +218,7 @@ func (v *clientView) sees(user, room, title string, members ...string) {
 		if r == nil {
 			return false
 		}
-		got = got[:0]
-		for u, admin := range r.users {
-			name, _, _ := strings.Cut(strings.TrimPrefix(u, "sip:"), "@")
-			if admin {
-				name += "*"
-			}
-			got = append(got, name)
-		}
-		slices.Sort(got)
+		got = r.members()
 		return r.in && r.title == title && r.stored == title && slices.Equal(got, members)
 	})
 }

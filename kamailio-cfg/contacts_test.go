@@ -29,7 +29,7 @@ type contact struct {
 type device struct {
 	user, name string
 	contacts   []contact
-	twin       bool // imcd takes another one for it
+	duplicate  bool // imcd takes another one for it
 	cseq       int
 }
 
@@ -159,7 +159,7 @@ func contactsOfAllKinds(t *testing.T, fanout string) {
 			path: true, params: instance("6", ";reg-id=1")}}},
 		{user: "terry", name: "tablet", contacts: []contact{{ua: ua("terry", "udp")}}}, terrys,
 		{user: "tess", name: "phone", contacts: []contact{{ua: ua("tess", "tcp")}}}, tess,
-		{user: "tim", name: "phone", contacts: []contact{{ua: ua("tim", "tcp")}}, twin: true},
+		{user: "tim", name: "phone", contacts: []contact{{ua: ua("tim", "tcp")}}, duplicate: true},
 		{user: "tim", name: "tablet", contacts: []contact{{ua: ua("tim", "tcp")}}},
 		{user: "tim", name: "desk phone", contacts: []contact{{ua: ua("tim", "udp")}}},
 	}
@@ -175,16 +175,16 @@ func contactsOfAllKinds(t *testing.T, fanout string) {
 		}
 		for n := range d.contacts {
 			d.register(t, n)
-			if len(d.contacts) > 1 || d.twin {
+			if len(d.contacts) > 1 || d.duplicate {
 				c.knows(t, d, n) // reports of two connections may come in any order
 			}
 		}
-		if !d.twin {
+		if !d.duplicate {
 			known[d.user]++
 		}
 	}
 	for _, d := range devices {
-		if !d.twin {
+		if !d.duplicate {
 			c.knows(t, d, len(d.contacts)-1)
 		}
 	}
