@@ -9,8 +9,8 @@ fleet=("${demo[@]}" postgresql)
 # The race detector needs a C compiler, patch applies what kamailio-cfg/README.md says,
 # the console is looked at in Chromium, imcctl copy has MariaDB at the other end, systemd-analyze reads the services.
 # The last line is for the phones of cmd/imcd/phones, and for liblinphone, which is steered from Python.
-tests=("${fleet[@]}" kamailio-tls-modules kamailio-postgres-modules kamailio-lua-modules pgbouncer gcc libc6-dev patch chromium
-	kamailio-mysql-modules mariadb-server-core mariadb-client systemd nftables
+tests=("${fleet[@]}" kamailio-tls-modules kamailio-postgres-modules kamailio-lua-modules kamailio-python3-modules pgbouncer gcc
+	libc6-dev patch chromium kamailio-mysql-modules mariadb-server-core mariadb-client systemd nftables
 	linphone-cli baresip python3)
 # Node may be here from elsewhere, and Debian's packages would be in conflict with it.
 command -v node >/dev/null || tests+=(nodejs)

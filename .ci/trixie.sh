@@ -5,14 +5,15 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 dir=$(.ci/chroot.sh trixie install kamailio kamailio-extra-modules kamailio-postgres-modules \
-	kamailio-tls-modules kamailio-websocket-modules kamailio-lua-modules)
+	kamailio-tls-modules kamailio-websocket-modules kamailio-lua-modules kamailio-python3-modules)
 lib=$(dirname "$dir"/usr/lib/*/kamailio)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Outside of the folder it needs the folder's own loader and libraries.
+# Outside of the folder it needs the folder's own loader and libraries, Python's too.
 cat >"$work/kamailio" <<END
 #!/bin/sh
+export PYTHONHOME=$dir/usr
 exec $(echo "$lib"/ld-linux-*.so.?) --library-path $lib $dir/usr/sbin/kamailio -L $lib/kamailio/modules "\$@"
 END
 chmod 755 "$work/kamailio"

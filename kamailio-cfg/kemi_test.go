@@ -1,40 +1,65 @@
 package kamailiocfg_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
 
-// TestLua: the README's lines for KEMI, with app_lua and the real imcd. Who is refused by Lua reaches no room, and
-// requests to others, registrations and copies pass through Lua.
-func TestLua(t *testing.T) {
+// TestKEMI: the README's lines for KEMI, with each language and the real imcd. Who is refused by the script reaches no
+// room, and requests to others, registrations and copies pass through the script.
+func TestKEMI(t *testing.T) {
 	page, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, chapter, _ := strings.Cut(string(page), "## Lua, Python, JavaScript (KEMI)\n")
 	blocks := strings.Split(chapter, "```")
-	own, err := os.ReadFile("testdata/kemi.lua")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := filepath.Join(t.TempDir(), "kamailio.lua")
-	if err := os.WriteFile(script, append(own, strings.TrimPrefix(blocks[3], "lua\n")...), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	modules, _, found := strings.Cut(stockConfig(t), "####### Routing Logic ########")
-	if !found || !strings.HasPrefix(blocks[3], "lua\n") || !strings.Contains(blocks[1], "request_route {") {
+	if !found || !strings.Contains(blocks[1], "request_route {") {
 		t.Fatal("the README or the stock file has another form")
 	}
-	text := modules + `modparam("usrloc", "preload", "location")
-loadmodule "app_lua.so"
-modparam("app_lua", "load", "` + script + "\")\n" + blocks[1]
-	c := startChat(t, evapitest.Options{Config: text}, [2]string{})
+	dir := imcdtest.Programs(t)
+	for i, kemi := range []struct {
+		module, call, file string
+		head               string // of the README's block, to be left out
+	}{
+		{"app_lua", "lua_run", "kemi.lua", "lua\n"},
+		{"app_python3", "python_exec", "kemi.py", "python\nclass kamailio:  # yours, with mod_init() and child_init()\n"},
+		{"app_jsdt", "jsdt_run", "kemi.js", "js\n"},
+	} {
+		t.Run(kemi.module, func(t *testing.T) {
+			own, err := os.ReadFile(filepath.Join("testdata", kemi.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			block, found := strings.CutPrefix(blocks[3+2*i], kemi.head)
+			if !found {
+				t.Fatalf("the README has another form: %s", blocks[3+2*i])
+			}
+			script := filepath.Join(t.TempDir(), kemi.file)
+			if err := os.WriteFile(script, append(own, block...), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			routes := strings.ReplaceAll(blocks[1], "lua_run", kemi.call)
+			config := modules + fmt.Sprintf(`modparam("usrloc", "preload", "location")
+loadmodule %q
+modparam(%q, "load", %q)
+`, kemi.module+".so", kemi.module, script) + routes
+			throughScript(t, startChatIn(t, dir, kemi.module, evapitest.Options{Config: config}, [2]string{}))
+		})
+	}
+}
+
+// throughScript talks in a room, past it, and as somebody whom the script refuses.
+func throughScript(t *testing.T, c *chat) {
+	t.Helper()
 	const room = "sip:chat-1@chat.test"
 	expect(t, say(t, c.alice, room, "#create"), 200)
 	expect(t, say(t, c.bob, room, "#join"), 200)
