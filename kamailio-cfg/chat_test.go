@@ -16,22 +16,16 @@ import (
 type chat struct {
 	k          *evapitest.Kamailio
 	imcd       *imcdtest.Imcd
-	dir, state string // the programs, and the state_dir
+	dir        string // holds the programs
 	alice, bob *evapitest.UA
 }
 
 // startChat starts a chat, imcd with more flags.
 func startChat(t *testing.T, opts evapitest.Options, passwords [2]string, flags ...string) *chat {
 	t.Helper()
-	return startChatIn(t, imcdtest.Programs(t), "state", opts, passwords, flags...)
-}
-
-// startChatIn is startChat with programs that are in dir already; state is the name of the state_dir there.
-func startChatIn(t *testing.T, dir, state string, opts evapitest.Options, passwords [2]string, flags ...string) *chat {
-	t.Helper()
 	opts.Local += "alias=\"chat.test\"\n"
-	c := &chat{k: kit.Kamailio(t, opts), dir: dir, state: filepath.Join(dir, state)}
-	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: dir, Name: state, Args: flags})
+	c := &chat{k: kit.Kamailio(t, opts), dir: programs.Folder(t)}
+	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir, Args: flags})
 	c.alice = kit.Registered(t, c.k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: passwords[0]})
 	c.bob = kit.Registered(t, c.k, evapitest.UAConfig{User: "bob", Domain: "chat.test", Password: passwords[1]})
 	return c
@@ -43,7 +37,7 @@ func (c *chat) runCheck(t *testing.T) (says string, err error) {
 	cmd := exec.CommandContext(kit.Context(t), filepath.Join(c.dir, "imcctl"), "check", "--rpc", c.imcd.RPCAddr(),
 		"--sip", c.k.SIPAddr())
 	cmd.Env = imcdtest.Environ("IMCD_EVAPI="+c.k.EvapiAddr(), "IMCD_EVAPI_SECRET="+c.k.Secret(),
-		"IMCD_STATE_DIR="+c.state)
+		"IMCD_STATE_DIR="+filepath.Join(c.dir, "state"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -8,12 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
-	"imcd/schema/schematest"
 )
 
-func TestMain(m *testing.M) { schematest.Main(m) }
+// programs are imcd and imcctl, which all tests of this package share.
+var programs = imcdtest.Both()
+
+func TestMain(m *testing.M) { imcdtest.MainOf(m, programs) }
 
 // hello is a peer that has been welcomed.
 func hello(t *testing.T, k *evapitest.Kamailio, secret string) (*evapitest.Peer, evapitest.Event) {

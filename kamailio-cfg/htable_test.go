@@ -159,7 +159,7 @@ func TestTable(t *testing.T) {
 	k := kit.Kamailio(t, evapitest.Options{Config: askedConfig(t), IMCLocal: "#!define IMC_HTABLE\n",
 		Local: "alias=\"chat.test\"\n"})
 	a := &asked{k: k, uas: map[string]*evapitest.UA{}}
-	imcd := imcdtest.Beside(t, k, imcdtest.Options{Dir: imcdtest.Programs(t)})
+	imcd := imcdtest.Beside(t, k, imcdtest.Options{Dir: programs.Folder(t)})
 	for _, user := range []string{"alice", "bob", "carl"} {
 		a.uas[user] = kit.Registered(t, k, evapitest.UAConfig{User: user, Domain: "chat.test"})
 	}

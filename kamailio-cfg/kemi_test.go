@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
@@ -25,7 +24,6 @@ func TestKEMI(t *testing.T) {
 	if !found || !strings.Contains(blocks[1], "request_route {") {
 		t.Fatal("the README or the stock file has another form")
 	}
-	dir := imcdtest.Programs(t)
 	for i, kemi := range []struct {
 		module, call, file string
 		head               string // of the README's block, to be left out
@@ -52,7 +50,7 @@ func TestKEMI(t *testing.T) {
 loadmodule %q
 modparam(%q, "load", %q)
 `, kemi.module+".so", kemi.module, script) + routes
-			throughScript(t, startChatIn(t, dir, kemi.module, evapitest.Options{Config: config}, [2]string{}))
+			throughScript(t, startChat(t, evapitest.Options{Config: config}, [2]string{}))
 		})
 	}
 }

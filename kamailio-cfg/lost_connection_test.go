@@ -92,7 +92,7 @@ func getsText(t *testing.T, u *evapitest.UA, text string, within time.Duration) 
 // also if that comes while Kamailio still tries the old connection. With every transport
 // that has connections, on every lane.
 func TestConnectionLost(t *testing.T) {
-	dir, diffs := imcdtest.Programs(t), readmeDiffs(t)
+	dir, diffs := programs.Folder(t), readmeDiffs(t)
 	for _, l := range lanes {
 		t.Run(l.name, func(t *testing.T) {
 			ports, err := evapitest.FreePorts(2)
@@ -188,7 +188,7 @@ func (a *answerOnce) has(text string) int {
 // TestAnsweredOnce: nothing is lost by one status of the path, of a script or of a user
 // who is busy, and nothing comes twice.
 func TestAnsweredOnce(t *testing.T) {
-	dir, diffs := imcdtest.Programs(t), readmeDiffs(t)
+	dir, diffs := programs.Folder(t), readmeDiffs(t)
 	for _, l := range []lane{lanes[0], lanes[1], lanes[3]} {
 		t.Run(l.name, func(t *testing.T) {
 			k, _ := startLane(t, dir, l, evapitest.Options{Config: stockConfig(t, diffs...)},
@@ -234,7 +234,7 @@ func checkSays(t *testing.T, dir string, k *evapitest.Kamailio, imcd *imcdtest.I
 // TestTwoEdits: without route(IMC_REGISTERED), who was away for one message has live
 // messages within 10 s of being back.
 func TestTwoEdits(t *testing.T) {
-	dir, diffs := imcdtest.Programs(t), readmeDiffs(t)
+	dir, diffs := programs.Folder(t), readmeDiffs(t)
 	k, imcd := startLane(t, dir, lanes[0], evapitest.Options{Config: stockConfig(t, diffs[0])})
 	checkSays(t, dir, k, imcd, "nobody has registered since Kamailio's start")
 	alice, bob := couple(t, k, evapitest.UAConfig{})

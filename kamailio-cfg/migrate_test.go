@@ -57,7 +57,7 @@ func newMigration(t *testing.T) *migration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &migration{dir: imcdtest.Programs(t), sip: ports[0], evapi: ports[1]}
+	m := &migration{dir: programs.Folder(t), sip: ports[0], evapi: ports[1]}
 	m.url, _, _ = strings.Cut(schematest.NewDatabase(t), "?")
 	var tables strings.Builder
 	for _, name := range []string{"standard-create.sql", "imc-create.sql"} {

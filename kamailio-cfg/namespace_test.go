@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest/kit"
 )
 
@@ -29,7 +28,7 @@ func namespaced(t *testing.T) (dir string) {
 	if dir = os.Getenv(inNamespace); dir != "" {
 		return dir
 	}
-	dir = imcdtest.Programs(t)
+	dir = programs.Folder(t)
 	// As it is by default: each query is waited for 5 s, twice.
 	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
 		t.Fatal(err)

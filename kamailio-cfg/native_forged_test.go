@@ -20,7 +20,7 @@ func startNativeChat(t *testing.T, local string) *chat {
 		t.Fatal(err)
 	}
 	c := &chat{k: kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, append(readmeDiffs(t), native)...),
-		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_NATIVE\n" + local}), dir: imcdtest.Programs(t)}
+		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_NATIVE\n" + local}), dir: programs.Folder(t)}
 	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
 	c.alice = kit.Registered(t, c.k, evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret",
 		ContactParams: `;+sip.instance="<` + deviceID + `>";+org.linphone.specs="groupchat/1.1"`})
@@ -186,7 +186,7 @@ func TestNativeForged(t *testing.T) {
 // TestNativeWithoutRoute: imcctl check says that the edit of kamailio.cfg is missing.
 func TestNativeWithoutRoute(t *testing.T) {
 	c := &chat{k: kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...),
-		Local: "alias=\"chat.test\"\n#!define IMC_NATIVE\n"}), dir: imcdtest.Programs(t)}
+		Local: "alias=\"chat.test\"\n#!define IMC_NATIVE\n"}), dir: programs.Folder(t)}
 	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
 	const missing = "nobody can change or leave a group in Linphone"
 	if says, err := c.runCheck(t); err == nil || !strings.Contains(says, missing) {

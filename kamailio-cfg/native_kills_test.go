@@ -97,7 +97,7 @@ func startNativeKills(t *testing.T) *nativeKills {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chat{k: kit.Kamailio(t, opts), dir: imcdtest.Programs(t)}
+	c := &chat{k: kit.Kamailio(t, opts), dir: programs.Folder(t)}
 	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
 	secure := fmt.Sprint("127.0.0.1:", tls)
 	return &nativeKills{chat: c, t: t, out: make(map[string]bool), clients: []*linphone{

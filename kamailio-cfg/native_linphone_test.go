@@ -237,7 +237,7 @@ func TestNativeLinphone(t *testing.T) {
 	}
 	c := &chat{k: kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, append(readmeDiffs(t), native)...),
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_NATIVE\n#!define IMC_DIRECT \"location\"\n"}),
-		dir: imcdtest.Programs(t)}
+		dir: programs.Folder(t)}
 	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
 	alice := newLinphone(t, c.k.SIPAddr(), "alice", "a-secret", "udp")
 	bob := newLinphone(t, c.k.SIPAddr(), "bob", "b-secret", "tcp")

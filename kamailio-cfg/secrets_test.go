@@ -32,7 +32,7 @@ func TestStockSecured(t *testing.T) {
 	log := new(kit.Output)
 	k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, readmeDiffs(t)...), Log: log,
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_LOG\n"})
-	dir := imcdtest.Programs(t)
+	dir := programs.Folder(t)
 	i := imcdtest.Beside(t, k, imcdtest.Options{Dir: dir,
 		Environ: []string{"IMCD_RPC_TOKEN=" + token, "IMCD_CREATE_ALLOW=sip:.*@chat[.]test"}})
 	delivered := saySecrets(t, k)

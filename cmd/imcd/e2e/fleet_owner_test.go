@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"imcd/cmd/imcd/imcdtest"
 	"imcd/cmd/internal/judge"
 	"imcd/cmd/internal/stack"
-	"imcd/cmd/internal/stack/stacktest"
 	"imcd/engine"
 	"imcd/evapi/evapitest/kit"
 	"imcd/evapi/netstring"
@@ -29,7 +29,7 @@ const settleTime = 8 * time.Second
 
 // startTwo starts a crowd at one Kamailio with two imcd, each with a network of its own to the database. opts are
 // further options of both.
-func startTwo(t *testing.T, b *stacktest.Binary, opts stack.Options) *fleet {
+func startTwo(t *testing.T, b *imcdtest.Binary, opts stack.Options) *fleet {
 	return startFleet(t, b, 2, opts)
 }
 
@@ -37,7 +37,7 @@ func startTwo(t *testing.T, b *stacktest.Binary, opts stack.Options) *fleet {
 var oneOwner = map[string]string{"spare": "1"}
 
 // startFleet is startTwo with n imcd.
-func startFleet(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) *fleet {
+func startFleet(t *testing.T, b *imcdtest.Binary, n int, opts stack.Options) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
 	f.startImcd(t, b, n, opts)
@@ -46,7 +46,7 @@ func startFleet(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) *f
 }
 
 // startImcd starts n imcd at one Kamailio. The first one has the rooms.
-func (f *fleet) startImcd(t *testing.T, b *stacktest.Binary, n int, opts stack.Options) {
+func (f *fleet) startImcd(t *testing.T, b *imcdtest.Binary, n int, opts stack.Options) {
 	t.Helper()
 	opts.Kamailio = controlled(opts.Kamailio)
 	if opts.Settings == nil {

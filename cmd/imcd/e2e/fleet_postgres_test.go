@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"imcd/cmd/imcd/imcdtest"
 	"imcd/cmd/internal/judge"
 	"imcd/cmd/internal/stack"
-	"imcd/cmd/internal/stack/stacktest"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
@@ -15,7 +15,7 @@ import (
 const outage = 3 * time.Second
 
 // startOne starts a crowd at one imcd.
-func startOne(t *testing.T, b *stacktest.Binary) *fleet {
+func startOne(t *testing.T, b *imcdtest.Binary) *fleet {
 	t.Helper()
 	f, rooms := startPair(t)
 	f.startImcd(t, b, 1, stack.Options{})

@@ -3,6 +3,7 @@ package e2e
 import (
 	"testing"
 
+	"imcd/cmd/imcd/imcdtest"
 	"imcd/cmd/internal/convo"
 	"imcd/cmd/internal/stack"
 	"imcd/cmd/internal/stack/stacktest"
@@ -14,16 +15,16 @@ import (
 
 // binary is the imcd that all tests of this package share; plain is the same without the race detector.
 var (
-	binary = stacktest.Binary{Build: stack.Build}
-	plain  = stacktest.Binary{Build: stack.BuildPlain}
+	binary = imcdtest.Binary{Build: stack.Build}
+	plain  = imcdtest.Binary{Build: stack.BuildPlain}
 
 	// Each of these lacks a guard, so that tests of a fleet are seen to fail.
-	noFence   = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_fence")}
-	noStandby = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_standby")}
-	noSeen    = stacktest.Binary{Build: stack.BuildUnsafe("unsafe_seen")}
+	noFence   = imcdtest.Binary{Build: stack.BuildUnsafe("unsafe_fence")}
+	noStandby = imcdtest.Binary{Build: stack.BuildUnsafe("unsafe_standby")}
+	noSeen    = imcdtest.Binary{Build: stack.BuildUnsafe("unsafe_seen")}
 )
 
-func TestMain(m *testing.M) { stacktest.Main(m, &binary, &plain, &noFence, &noStandby, &noSeen) }
+func TestMain(m *testing.M) { imcdtest.MainOf(m, &binary, &plain, &noFence, &noStandby, &noSeen) }
 
 // databases are what everything is tried on.
 func databases() []string { return []string{"sqlite", "postgres"} }

@@ -31,20 +31,8 @@ func Main(m *testing.M, bin *string, build func(ctx context.Context, dir string)
 	}))
 }
 
-// Programs builds imcd and imcctl into a folder that is removed with the test.
-func Programs(t testing.TB) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	// The first one in a run compiles everything, with the race detector maybe, beside other tests.
-	if err := Build(kit.Within(t, 5*kit.Patience), dir); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // Run starts an imcd that ends with the test: with exit code 0, unless the test has killed it or opts.AnyExit. Its log
-// is
-// shown if the test fails.
+// is shown if the test fails.
 func Run(t testing.TB, opts Options) *Imcd {
 	t.Helper()
 	i, err := Start(kit.Context(t), opts)
