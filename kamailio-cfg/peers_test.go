@@ -22,22 +22,30 @@ const hereOnly = "^127[.]0[.]0[.]1$"
 
 func startPeers(t *testing.T, from, secret string, more ...string) *peers {
 	t.Helper()
+	p := &peers{}
+	for i, opts := range peerOptions(t, from, secret, more...) {
+		opts.Local += "loadmodule \"ctl.so\"\n"
+		p.uri[i] = fmt.Sprint("sip:127.0.0.1:", opts.SIPPort)
+		p.k[i] = kit.Kamailio(t, opts)
+		p.alice[i] = kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: p.k[i].SIPAddr(), Domain: "chat.test"})
+	}
+	return p
+}
+
+// peerOptions are those of Kamailios that know each other.
+func peerOptions(t *testing.T, from, secret string, more ...string) (opts [2]evapitest.Options) {
+	t.Helper()
 	ports, err := evapitest.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peers{}
+	uris := fmt.Sprintf("sip:127.0.0.1:%d sip:127.0.0.1:%d", ports[0], ports[1])
 	for i, port := range ports {
-		p.uri[i] = fmt.Sprint("sip:127.0.0.1:", port)
+		opts[i] = evapitest.Options{SIPPort: port, IMCLocal: fmt.Sprintf(
+			"#!define IMC_PEERS %q\n#!define IMC_PEER_URIS %q\n#!define IMC_PEER_SECRET %q\n", from, uris, secret) +
+			strings.Join(more, "")}
 	}
-	local := fmt.Sprintf("#!define IMC_PEERS %q\n#!define IMC_PEER_URIS %q\n#!define IMC_PEER_SECRET %q\n",
-		from, p.uri[0]+" "+p.uri[1], secret) +
-		strings.Join(more, "")
-	for i, port := range ports {
-		p.k[i] = kit.Kamailio(t, evapitest.Options{SIPPort: port, IMCLocal: local, Local: "loadmodule \"ctl.so\"\n"})
-		p.alice[i] = kit.UA(t, evapitest.UAConfig{User: "alice", Proxy: p.k[i].SIPAddr(), Domain: "chat.test"})
-	}
-	return p
+	return opts
 }
 
 // at lets an engine say that a peer's engines own shards from first to last.
