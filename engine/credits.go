@@ -16,23 +16,19 @@ const (
 	burstUnit = 512
 	// pacedBurst bounds the units of copies that were sent just now and have no answer, without max_burst:
 	// so many responses fit Kamailio's socket if they all come at once. Just now is pacedSoon, which allows
-	// 40,000 copies a second at any distance. It is longer after the kernel has dropped datagrams. While
-	// phones are near and answer nothing that was sent pacedSoon later, copies count until burstTime:
-	// something is stuck, and all will answer at once.
+	// 40,000 copies a second at any distance. It is longer for some seconds after the kernel has dropped
+	// datagrams. Copies to near phones count longer, see delivery.stuck.
 	pacedBurst = 200
 	pacedSoon  = 5 * time.Millisecond
-	// nearTime bounds how long answers usually take where phones are near, and up to nearMore times of it
-	// after the kernel has dropped datagrams: the phones may be near, and the machine slow. usualOf is the
-	// number of answers in this average: those of about half a second, so that a moment in which the machine
-	// does something else does not count as distance. Quick ones count quickPart times in it: a slow machine
-	// that is full keeps answers of near phones waiting, but not all of them.
-	nearTime  = 10 * time.Millisecond
-	nearMore  = 2
+	// farTime is how long answers usually take if no phones are near. It is more than pacedBurst answers take on a slow
+	// machine that is full, and tells at once that all phones have moved away. usualOf is the number of answers in this
+	// average: those of about half a second. Quick ones count quickPart times in it: such a machine keeps most answers
+	// waiting, but not all of them.
+	farTime   = 16 * time.Millisecond
 	usualOf   = 8192
 	quickPart = 8
-	// keepFar and keepNear are what is left of credits.less from one report of the connections to the next.
-	// Phones that are near answer before pacedSoon is over, so the longer time costs them nothing.
-	keepFar, keepNear = 15.0 / 16, 511.0 / 512
+	// keepLess is what is left of credits.less from one report of the connections to the next.
+	keepLess = 15.0 / 16
 	// unpacedBurst and unpacedSoon are the same where the connection does not know what Kamailio has read:
 	// copies that are too fast would wait in Kamailio, and delay other rooms.
 	unpacedBurst = 40
@@ -69,9 +65,8 @@ type credits struct {
 	// answered is when the latest copy that has an answer was sent. usual is how long the last hundreds of
 	// answers took on average. Both in nanoseconds.
 	answered, usual atomic.Int64
-	// soon is how long a copy counts as just sent, near is how long answers of near phones may take, both in
-	// nanoseconds. Written under mu.
-	soon, near atomic.Int64
+	// soon is how long a copy counts as just sent, in nanoseconds. Written under mu.
+	soon atomic.Int64
 	// shares reports that large rooms leave space while small ones speak. Written under mu.
 	shares atomic.Bool
 	// small is when a copy of a small room was sent last, in nanoseconds since 1970; 0: long ago.
@@ -142,8 +137,8 @@ func (c *credits) shared() bool {
 	return at != 0 && c.shares.Load() && time.Now().UnixNano()-at < int64(sharedTime)
 }
 
-// areNear reports whether phones are near, as far as their answers say.
-func (c *credits) areNear() bool { return c.usual.Load() < max(c.near.Load(), int64(nearTime)) }
+// allFar reports whether phones are far, as far as most answers tell.
+func (c *credits) allFar() bool { return c.usual.Load() >= int64(farTime) }
 
 // justSent is how long a copy counts as just sent.
 func (c *credits) justSent() time.Duration {
@@ -240,11 +235,7 @@ func (c *credits) drain() {
 // connection has reported that.
 func (c *credits) fit(b evapi.Bounds) {
 	c.mu.Lock()
-	keep := keepFar
-	if c.areNear() {
-		keep = keepNear
-	}
-	if c.less = max(1, c.less*keep); b.Dropped > c.bounds.Dropped && c.known {
+	if c.less = max(1, c.less*keepLess); b.Dropped > c.bounds.Dropped && c.known {
 		c.less *= 2
 	}
 	c.bounds, c.known = b, true
@@ -256,7 +247,6 @@ func (c *credits) fit(b evapi.Bounds) {
 		soon = burstTime // as max_burst is documented
 	}
 	c.less = min(c.less, float64(burstTime/pacedSoon))
-	c.near.Store(int64(float64(nearTime) * min(c.less, nearMore)))
 	c.soon.Store(int64(soon))
 	c.shares.Store(c.most == 0)
 	c.mu.Unlock()

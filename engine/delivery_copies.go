@@ -152,6 +152,9 @@ func (d *delivery) complete(f *sentCopy, r evapi.Result) {
 	mine := f.member != nil && f.member.inFlight == f
 	if f.tries > 0 { // it was sent
 		d.engine.credits.reached(d.at(f), d.age(f))
+		if f.member != nil && f.tries == 1 && !r.Local && r.Code/100 == 2 {
+			f.member.last = f.member.last.answered(d.age(f))
+		}
 	}
 	d.abandon(f)
 	d.engine.metrics.countDelivery(outcome(r))
@@ -185,7 +188,7 @@ func (d *delivery) completeMember(f *sentCopy, r evapi.Result, mine bool) {
 		}
 		return
 	}
-	m.last = newLastResult(r.Code, d.now)
+	m.last = m.last.with(r.Code, d.now)
 	d.settle(f, r)
 	d.advance(f.room, m, r)
 	d.setReady(f.room, m)

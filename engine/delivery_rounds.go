@@ -111,11 +111,12 @@ func (d *delivery) ageCopies() {
 // stuckAgain is how often one copy of each shard goes in spite of stuck ones, to see whether they still are.
 const stuckAgain = time.Millisecond
 
-// stuck reports whether f, which has no answer although phones are near, waits for more than its own
-// phone: no copy that was sent pacedSoon later has an answer.
+// stuck reports whether f, which has no answer although its phone is near, waits for more than this phone: no copy
+// that was sent pacedSoon later has an answer.
 func (d *delivery) stuck(f *sentCopy, age time.Duration) bool {
 	c := d.engine.credits
-	return age < burstTime && c.areNear() && c.answered.Load() <= d.at(f)+int64(pacedSoon)
+	return age < burstTime && f.member != nil && f.member.last.isNear() && !c.allFar() &&
+		c.answered.Load() <= d.at(f)+int64(pacedSoon)
 }
 
 // countCopies updates what copies under way count in held.copies.

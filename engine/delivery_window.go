@@ -68,7 +68,7 @@ func (d *delivery) advance(r *room, m *member, res evapi.Result) {
 			return
 		}
 		res = *f.failed
-		m.last = newLastResult(res.Code, d.now)
+		m.last = m.last.with(res.Code, d.now)
 		d.settle(f, res)
 	}
 }

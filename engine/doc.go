@@ -101,11 +101,12 @@
 //
 // Responses of phones come to the same socket and may come all at once. So copies that were sent just
 // now and have no answer are bounded, too (credits.burst): 200 in 5 ms, which allows 40,000 a second
-// at any distance; silent phones use nothing of it after that time. Where many answers
-// come within 10 ms, a copy counts until a later one has an answer, for 250 ms at most: when all near
-// phones stop to answer, something between is stuck, and all will answer at once. Where copies come
-// back to Kamailio out of batches or RPCs, it is 40 in 10 ms. It is fewer after the kernel has dropped
-// datagrams, for some seconds, or for minutes where phones are near. max_burst replaces it by a number for 250 ms.
+// at any distance; silent phones use nothing of it after that time. A copy to a phone that is near, as
+// its best answers tell (lastResult), counts until a later copy has an answer, for 250 ms at most: when
+// all near phones stop to answer, something between is stuck, and all will answer at once. That ends
+// when most answers say that phones are far (allFar). Where copies come back to Kamailio out of batches
+// or RPCs, it is 40 in 10 ms. It is fewer for some seconds after the kernel has dropped datagrams.
+// max_burst replaces it by a number for 250 ms.
 //
 // Memory bounds the copies under way: at most max_outstanding fresh ones, or as many as Kamailio's
 // shared memory has space for (evapi.Bounds). A copy is fresh for burstTime. After that it waits for a

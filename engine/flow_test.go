@@ -422,6 +422,37 @@ func TestStuck(t *testing.T) {
 	})
 }
 
+// TestNearHoldUpNoFar: near phones that stop to answer do not keep copies to far ones waiting.
+func TestNearHoldUpNoFar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const trip = 100 * time.Millisecond
+		silent := false
+		h := newTown(t, map[string][]string{"r": append(append(people("near", 50), people("far", 2000)...), "speaker")},
+			&phones{bounds: evapi.Bounds{Paced: true}, away: func(user string) time.Duration {
+				switch near := strings.HasPrefix(user, "near"); {
+				case near && silent:
+					return never
+				case near:
+					return time.Millisecond
+				}
+				return trip
+			}}, true, func(cfg *Config) { cfg.MaxDelay = 0 })
+		for range 2 {
+			h.accepted(h.talk("speaker", "r", 1))
+			h.pass(2 * time.Second)
+		}
+		h.mu.Lock()
+		silent = true
+		h.mu.Unlock()
+		said := time.Now()
+		h.accepted(h.talk("speaker", "r", 1))
+		h.pass(2 * time.Second)
+		if d := h.last("far").Sub(said); d > 2*trip {
+			t.Errorf("the last far phone answered after %v", d)
+		}
+	})
+}
+
 // TestSilentTriesLeavePlaces: who comes back gets its messages at once, however many are
 // being tried that do not answer.
 func TestSilentTriesLeavePlaces(t *testing.T) {

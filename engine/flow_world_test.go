@@ -185,7 +185,7 @@ func newTown(t *testing.T, rooms map[string][]string, p *phones, known bool, cha
 			s.inbox.post(func() {
 				for _, r := range s.rooms {
 					for _, m := range r.order {
-						m.last = newLastResult(200, s.now)
+						m.last = m.last.with(200, s.now)
 					}
 				}
 			})

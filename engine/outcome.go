@@ -88,18 +88,51 @@ func outcome(r evapi.Result) string {
 	return "error"
 }
 
-// lastResult is the status of a member's last copy and its time, in milliseconds of Unix time. 0: none
-// yet.
+// lastResult is the status of a member's last copy, its time in milliseconds of Unix time, and how long the phone
+// takes to answer when nothing else keeps it waiting. 0: none yet.
 type lastResult uint64
 
-const lastResultBits = 10 // of the status
+const (
+	lastResultBits = 10 // of the status
+	bestAnswerBits = 8  // of the best answer, at the other end
+	bestAnswerAt   = 64 - bestAnswerBits
+	// bestAnswerUnit is the unit of the best answer, of which 1 is less than one, and 0 not known. It grows by one
+	// with each slower answer, so that a phone that has moved away is known as far after some dozens.
+	bestAnswerUnit = time.Second / 8000
+	// nearTime is how long near phones take, at best. Then pacedBurst allows 20,000 copies a second.
+	nearTime = 10 * time.Millisecond
+)
 
-func newLastResult(code int, at time.Time) lastResult {
-	return lastResult(at.UnixMilli())<<lastResultBits | lastResult(code)
+// with is l after another outcome.
+func (l lastResult) with(code int, at time.Time) lastResult {
+	t := uint64(at.UnixMilli()) << (lastResultBits + bestAnswerBits) >> bestAnswerBits
+	return l>>bestAnswerAt<<bestAnswerAt | lastResult(t) | lastResult(code)
 }
 
-func (l lastResult) code() int     { return int(l & (1<<lastResultBits - 1)) }
-func (l lastResult) at() time.Time { return time.UnixMilli(int64(l >> lastResultBits)) }
+func (l lastResult) code() int { return int(l & (1<<lastResultBits - 1)) }
+func (l lastResult) at() time.Time {
+	return time.UnixMilli(int64(l << bestAnswerBits >> (bestAnswerBits + lastResultBits)))
+}
+
+// answered is l after the phone has answered. After 0 nothing was sent in truth.
+func (l lastResult) answered(after time.Duration) lastResult {
+	best, now := l>>bestAnswerAt, lastResult(min(1+after/bestAnswerUnit, 1<<bestAnswerBits-1))
+	switch {
+	case after <= 0:
+		return l
+	case best == 0 || now < best:
+		best = now
+	case now > best:
+		best++
+	}
+	return l<<bestAnswerBits>>bestAnswerBits | best<<bestAnswerAt
+}
+
+// isNear reports whether the phone is near, as far as its answers tell.
+func (l lastResult) isNear() bool {
+	best := time.Duration(l>>bestAnswerAt) * bestAnswerUnit
+	return best > 0 && best <= nearTime
+}
 
 // Why messages are skipped; also the label of the metric.
 const (

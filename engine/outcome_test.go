@@ -449,3 +449,41 @@ func TestSilentNoticeIsNotLate(t *testing.T) {
 		h.says("3")
 	})
 }
+
+// TestIsNear: a phone counts as near while its machine, or ours, is full and keeps most answers waiting, and as far
+// some time after it has moved away.
+func TestIsNear(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		took [10]time.Duration // answers, again and again, in milliseconds
+		near bool
+	}{
+		{name: "near", took: [10]time.Duration{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, near: true},
+		{name: "near, the machine is full", took: [10]time.Duration{30, 35, 8, 40, 22, 33, 14, 45, 36, 20}, near: true},
+		{name: "near, the machine stood still", took: [10]time.Duration{3, 250, 250, 250, 250, 250, 250, 250, 250, 250},
+			near: true},
+		{name: "20 ms away", took: [10]time.Duration{20, 20, 20, 20, 20, 20, 20, 20, 20, 20}},
+		{name: "far", took: [10]time.Duration{300, 290, 310, 300, 3000, 300, 300, 300, 300, 300}},
+	} {
+		at := time.UnixMilli(time.Now().UnixMilli())
+		l := lastResult(0).with(408, at)
+		if l.isNear() {
+			t.Errorf("%s: near before it has answered", tc.name)
+		}
+		for i := range 1000 {
+			l = l.answered(tc.took[i%len(tc.took)] * time.Millisecond)
+			if was := l; l.answered(0) != was || i > 10 && l.isNear() != tc.near {
+				t.Fatalf("%s: near is %v after %d answers", tc.name, l.isNear(), i)
+			}
+		}
+		if l = l.with(200, at); l.code() != 200 || !l.at().Equal(at) || l.isNear() != tc.near {
+			t.Errorf("%s: code %d at %v, near is %v", tc.name, l.code(), l.at(), l.isNear())
+		}
+		for range 100 {
+			l = l.answered(100 * time.Millisecond)
+		}
+		if l.isNear() || l.code() != 200 || !l.at().Equal(at) {
+			t.Errorf("%s: near after it has moved away, code %d at %v", tc.name, l.code(), l.at())
+		}
+	}
+}

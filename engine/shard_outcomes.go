@@ -48,8 +48,8 @@ func (s *shard) greeted(n note, result evapi.Result) {
 	if s.rooms[r.key] != r || !r.has(m) {
 		return // gone meanwhile
 	}
-	if m.last == 0 {
-		m.last = newLastResult(result.Code, s.now)
+	if m.last.code() == 0 {
+		m.last = m.last.with(result.Code, s.now)
 	}
 	if m.news == withheld && judge(result) == arrived {
 		c := s.own(r)

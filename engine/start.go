@@ -32,7 +32,6 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 		signs: newSigns(), natives: newNativeDevices()}
 	e.held.limit = int64(cfg.TotalBytes)
 	e.credits.soon.Store(int64(burstTime))
-	e.credits.usual.Store(int64(nearTime)) // the first answer decides
 	e.served.Store(&served{silent: true, any: true})
 	e.typingID = e.tag + typingMark
 	e.groupID = e.tag + groupMark
