@@ -83,7 +83,7 @@ func TestFleetConversations(t *testing.T) {
 			t.Parallel()
 			f := startShared(t, stack.Options{Binary: plain.Path(t), DBURL: schematest.NewDatabase(t),
 				Settings: group[0].Settings})
-			r := &convo.Runner{Stack: f.imcd[0], Beside: f.imcd[1:], Located: f.located}
+			r := &convo.Runner{Stack: f.imcd[0], Beside: f.imcd[1:], Located: f.located, Silence: silence(f.imcd[0])}
 			for _, c := range slices.DeleteFunc(group, otherInAFleet) {
 				t.Run(c.Title, func(t *testing.T) {
 					if err := r.Run(kit.Within(t, 2*time.Minute), c); err != nil {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // DefaultDomain is where users and rooms are that name no domain.
@@ -53,6 +54,7 @@ const (
 	Rooms                      // RPC: these Names are all rooms there are, in order
 	Members                    // RPC: Room has the members Names, in order; none: there is no such room
 	Restart                    // imcd is killed and started again
+	Silence                    // nothing is said for Time; imcd is killed and started again meanwhile
 	Note                       // nothing happens: Text is for whoever watches
 )
 
@@ -65,6 +67,7 @@ type Step struct {
 	Code int
 	Room string   // SIP URI
 	List []string // SIP URIs
+	Time time.Duration
 
 	Request Request
 	Reply   Reply

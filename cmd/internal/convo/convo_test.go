@@ -3,6 +3,7 @@ package convo
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 const sample = `# a file
@@ -25,6 +26,8 @@ members chat-a: alice bob@other.example
 members chat-a:
 rooms: chat-a
 restart
+silence 36h
+  alice < chat-a: …
 alice to sip:chat-a@x:5060;a=b: ""
   from-bytes "a\r\n"
   = 400
@@ -35,7 +38,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 1 || len(all[0].Steps) != 8 || all[0].Config() != "owner_leave=refuse\n" {
+	if len(all) != 1 || len(all[0].Steps) != 9 || all[0].Config() != "owner_leave=refuse\n" {
 		t.Fatalf("%+v", all)
 	}
 	s := all[0].Steps[0]
@@ -48,7 +51,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	last := all[0].Steps[7]
+	if s := all[0].Steps[7]; s.Kind != Silence || s.Time != 36*time.Hour || len(s.Expect) != 1 {
+		t.Errorf("%+v", s)
+	}
+	last := all[0].Steps[8]
 	if len(last.Request.Body) != 0 || last.Request.From != "a\r\n" || last.Room != "sip:chat-a@x:5060;a=b" {
 		t.Errorf("%+v", last)
 	}
@@ -64,7 +70,7 @@ func TestParseErrors(t *testing.T) {
 		"== a\nuser alice\nalice to chat-a: x\n  = abc",
 		"== a\nuser alice\nalice to chat-a: x\n  = 200\n  bob < chat-a: x",
 		"== a\nuser alice\nalice to chat-a: \"x\n  = 200", "== a\nuser alice\nalice registers\n  = 200",
-		"== a\nuser alice\nalice to chat-a: \"x\"*99999999\n  = 200",
+		"== a\nuser alice\nalice to chat-a: \"x\"*99999999\n  = 200", "== a\nsilence long",
 	} {
 		if _, err := Parse("bad", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), "bad:") {
 			t.Errorf("%q: %v", text, err)

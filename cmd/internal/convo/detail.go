@@ -2,6 +2,7 @@ package convo
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,7 +11,7 @@ import (
 // somebody receives. Lines about a header belong to the message above them, or
 // to the request if there is none.
 func (p *parser) detail(c *Conversation, s *Step, text string) error {
-	if s.Kind != Say && s.Kind != Restart && s.Kind != Register {
+	if !slices.Contains([]Kind{Say, Restart, Register, Silence}, s.Kind) {
 		return fmt.Errorf("%q does not belong to a message", text)
 	}
 	word, rest, _ := strings.Cut(text, " ")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxLine bounds a line of a file, in bytes.
@@ -113,6 +114,12 @@ func (p *parser) step(c *Conversation, text string) error {
 		s.Kind, s.Text = Note, strings.TrimSpace(text[len("note"):])
 	case text == "restart":
 		s.Kind = Restart
+	case len(words) == 2 && words[0] == "silence":
+		d, err := time.ParseDuration(words[1])
+		if err != nil {
+			return err
+		}
+		s.Kind, s.Time = Silence, d
 	case head == "rooms":
 		s.Kind, s.List = Rooms, uris(list)
 	case words[0] == "members":

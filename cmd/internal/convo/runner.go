@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -52,6 +53,8 @@ type Runner struct {
 	// Located waits until all Kamailios know that a user is registered, or is not any more; nil: there is one, which
 	// knows.
 	Located func(ctx context.Context, user string, registered bool) error
+	// Silence dates the last messages of all rooms back by that time, in the database, while imcd is away. nil: it cannot.
+	Silence func(ctx context.Context, by time.Duration) error
 	Watch   Watcher
 	// Crash chooses when imcd is killed; nil: never.
 	Crash func(c *Conversation, step int) Crash
@@ -194,10 +197,12 @@ func (p *play) step(ctx context.Context, i int, s *Step) error {
 		return p.checkMembers(ctx, s)
 	case Restart:
 		p.crashed = true
-		if err := p.restart(ctx); err != nil {
+		if err := p.restart(ctx, nil); err != nil {
 			return err
 		}
 		return p.collect(ctx, s, "", false)
+	case Silence:
+		return p.silence(ctx, s)
 	}
 	if s.Times == 0 {
 		return p.say(ctx, i, s, a)
@@ -217,6 +222,24 @@ func (p *play) register(ctx context.Context, s *Step, a *agent) error {
 	}
 	if _, err := a.WaitN(ctx, a.seen+len(s.Expect)); err != nil {
 		return fmt.Errorf("  %s did not receive what waited: %w", s.User, err)
+	}
+	return p.collect(ctx, s, "", false)
+}
+
+// silence lets nothing be said for a time. imcd looks for idle rooms when it starts, and once a minute.
+func (p *play) silence(ctx context.Context, s *Step) error {
+	if p.Silence == nil {
+		return errors.New("  there is no database in which the time can be changed")
+	}
+	p.crashed = true
+	if err := p.restart(ctx, func() error { return p.Silence(ctx, s.Time) }); err != nil {
+		return err
+	}
+	for _, e := range s.Expect {
+		a := p.agents[strings.ToLower(p.aor(e.User))]
+		if _, err := a.WaitN(ctx, a.seen+1); err != nil {
+			return fmt.Errorf("  %s received nothing: %w", e.User, err)
+		}
 	}
 	return p.collect(ctx, s, "", false)
 }
@@ -241,10 +264,16 @@ func (p *play) aor(user string) string {
 	return ""
 }
 
-// restart kills and starts imcd; all of a fleet, as any of them may have the rooms.
-func (p *play) restart(ctx context.Context) error {
+// restart kills and starts imcd; all of a fleet, as any of them may have the rooms. away, which may be nil, is run in
+// between.
+func (p *play) restart(ctx context.Context, away func() error) error {
 	for _, s := range p.all() {
 		if err := s.Kill9(); err != nil {
+			return err
+		}
+	}
+	if away != nil {
+		if err := away(); err != nil {
 			return err
 		}
 	}
@@ -269,7 +298,7 @@ func (p *play) say(ctx context.Context, i int, s *Step, a *agent) error {
 	}
 	if crash == BeforeSay {
 		p.crashed = true
-		if err := p.restart(ctx); err != nil {
+		if err := p.restart(ctx, nil); err != nil {
 			return err
 		}
 		if err := p.collect(ctx, &Step{Line: s.Line, Kind: Restart}, "", false); err != nil {
@@ -286,7 +315,7 @@ func (p *play) say(ctx context.Context, i int, s *Step, a *agent) error {
 	}
 	if crash == AfterReply {
 		p.crashed = true
-		if err := p.restart(ctx); err != nil {
+		if err := p.restart(ctx, nil); err != nil {
 			return err
 		}
 	}

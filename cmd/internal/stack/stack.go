@@ -139,16 +139,17 @@ func (s *Stack) LaunchImcd() error {
 	return nil
 }
 
+// DBURL is the URL of imcd's database.
+func (s *Stack) DBURL() string {
+	return cmp.Or(s.opts.DBURL, "sqlite://"+filepath.Join(s.opts.Dir, "imcd.db"))
+}
+
 // environ is imcd's environment.
 func (s *Stack) environ() []string {
-	url := s.opts.DBURL
-	if url == "" {
-		url = "sqlite://" + filepath.Join(s.opts.Dir, "imcd.db")
-	}
 	env := []string{
 		"PATH=" + os.Getenv("PATH"),
 		"GORACE=atexit_sleep_ms=0", // else every exit takes a second
-		"IMCD_DB_URL=" + url,
+		"IMCD_DB_URL=" + s.DBURL(),
 		"IMCD_STATE_DIR=" + s.opts.Dir,
 		"IMCD_EVAPI=" + s.kamailio.EvapiAddr(),
 		"IMCD_EVAPI_SECRET=" + s.kamailio.Secret(),
