@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
 
@@ -95,6 +96,17 @@ func TestConsoleActs(t *testing.T) {
 		r.textContent.includes(w)))`)
 	b.sees(`document.getElementById("acts").textContent.includes("topic: what breaks")`)
 
+	alice := agent(t, s, "alice")
+	for _, member := range [][]string{{room, alice.AOR(), "owner"}, {room, "sip:dora@127.0.0.1"}} {
+		if err := s.Call(kit.Context(t), "imc.add_member", member, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res, err := alice.Do(kit.Context(t), evapitest.Request{Method: "MESSAGE", URI: room, Body: []byte("#remove dora")})
+	if err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+
 	if err := bob.Unregister(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +140,8 @@ func TestConsoleActs(t *testing.T) {
 		document.getElementById("act").getBoundingClientRect().left >= 0`)
 	b.press(id("act-cancel"))
 	b.do(chromedp.EmulateViewport(1440, 1100), prefer("light"))
+	b.sees(`[...document.querySelectorAll("#acts tr")].some(r => ["alice", "remove", "dora"].every(w =>
+		r.textContent.includes(w)))`)
 	b.picture("room-desk-light.png")
 
 	b.press(tool("destroy"))
@@ -142,4 +156,6 @@ func TestConsoleActs(t *testing.T) {
 	b.live()
 	b.sees(`document.getElementById("events").textContent.includes("destroyed")`)
 	b.sees(`document.querySelector("#c-rate polyline")?.points.length >= 2`)
+	b.sees(`["bob", "dora", "404"].every(w => document.getElementById("events").textContent.includes(w))`)
+	b.picture("incident-desk-light.png")
 }
