@@ -87,8 +87,8 @@ func silence(s *stack.Stack) func(ctx context.Context, by time.Duration) error {
 		}
 		said -= by.Milliseconds()
 		warned = max(0, warned-by.Milliseconds())
-		_, err = db.ExecContext(ctx, fmt.Sprintf("UPDATE imcd_settings SET value = '%d %d' WHERE room_id = %d AND name = 'idle_since'",
-			said, warned, room))
+		_, err = db.ExecContext(ctx, fmt.Sprintf("UPDATE imcd_settings SET value = '%d %d' "+
+			"WHERE room_id = %d AND name = 'idle_since'", said, warned, room))
 		return err
 	}
 }
