@@ -42,8 +42,8 @@ const (
 	// suspectsPart is the part for suspects: members that did not answer the last copy, or got none yet.
 	suspectsPart = 4
 	// wakePart is the part of the bounds that must be free before a shard is woken that waits: copies go in fewer and
-	// larger batches, which are cheaper for Kamailio, too. Half of them at once do not always fit its sockets.
-	wakePart = 3
+	// larger batches, which are cheaper for Kamailio, too.
+	wakePart = 2
 	// firstMore is the part that notices and copies of small rooms may take beyond the bound of other copies.
 	firstMore = 4
 )
