@@ -242,6 +242,7 @@ func (d *Daemon) HTTPAddr() net.Addr {
 
 func (d *Daemon) unwind() {
 	d.spare.end()
+	d.share.end(0) // it runs still if ctx has ended at the end of Start
 	for i := len(d.undo) - 1; i >= 0; i-- {
 		d.undo[i]()
 	}

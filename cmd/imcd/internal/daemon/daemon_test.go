@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -12,14 +13,14 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"imcd/cmd/imcd/internal/config"
 	"imcd/evapi"
 	"imcd/evapi/evapitest/kit"
+	"imcd/schema/schematest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { schematest.Main(m) }
 
 // testConfig is an imcd on free ports, with a Kamailio that is not there.
 func testConfig(t *testing.T) *config.Config {
@@ -156,6 +157,33 @@ func TestInterruptedStart(t *testing.T) {
 		}
 	}
 	t.Error("never started")
+}
+
+// TestInterruptedInFleet is TestInterruptedStart on PostgreSQL: at some moments, and when imcd has just begun to share
+// the rooms with others.
+func TestInterruptedInFleet(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.DB.URL, cfg.DB.InStateDir = schematest.NewDatabase(t), false
+	for looks, started := int64(1), false; !started; looks += 1 + looks/3 {
+		ctx := limit(t, looks)
+		d, err := Start(ctx, cfg, "test", NewHistory(), zerolog.Nop())
+		switch started = err == nil; {
+		case started:
+			d.Stop()
+		case ctx.looks.Load() > 0 || !errors.Is(err, context.Canceled):
+			t.Fatalf("interrupted after %d looks: %v", looks, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(kit.Context(t))
+	runs := zerolog.HookFunc(func(_ *zerolog.Event, _ zerolog.Level, said string) {
+		if said == "imcd is running" {
+			cancel()
+		}
+	})
+	_, err := Start(ctx, cfg, "test", NewHistory(), zerolog.New(io.Discard).Hook(runs))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted at the end: %v", err)
+	}
 }
 
 // TestStopWithSockets: watching clients learn that imcd goes away, and do not hold
