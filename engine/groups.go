@@ -73,7 +73,10 @@ type groupDevice struct {
 	untitled bool          // it is to hear the title: the whole state that it has had was without
 	news     []byte        // a change that it is to hear of; nil: none
 	dialog   *evapi.Dialog // of the INVITE; nil: none is known
-	callID   string        // likewise; also that in which it made the room
+	callID   string        // of the last INVITE, or of that in which it made the room; empty: none is known
+	accepted bool          // it has accepted that
+	before   string        // likewise, of the session that it had before, while it has not; empty: none
+	invited  bool          // an INVITE may have reached it: it may have the room
 	asked    time.Time     // when it was invited last, or has answered that; zero: not by this engine
 	busy     string        // method of the request that is under way; empty: none is
 	sent     time.Time     // when that was sent
@@ -259,13 +262,13 @@ func (g *groups) say(gr *group, change *native.Conference) {
 func (g *groups) know(d *groupDevice) {
 	if !d.known {
 		d.known = true
-		g.keep(d.group, d.gruu[len("sip:"):], d.user)
+		g.keep(d.group, d.who(), d.user)
 	}
 }
 
 // putOut lets a device leave the room.
 func (g *groups) putOut(d *groupDevice) {
-	if !d.known && d.busy == "" {
+	if !d.known && !d.invited && d.busy == "" {
 		g.forget(d)
 		return
 	}
@@ -280,8 +283,11 @@ func (g *groups) forget(d *groupDevice) {
 		return
 	}
 	delete(gr.devices, d.gruu)
-	if d.known && gr.room != nil {
-		g.keep(gr, d.gruu[len("sip:"):], "")
+	if d.known {
+		g.keep(gr, d.who(), "")
+	}
+	if d.callID != "" {
+		g.keepRow(gr, settingSession, d.who(), "")
 	}
 	if len(gr.devices) == 0 && g.byRoom[gr.name.Key()] == gr {
 		delete(g.byRoom, gr.name.Key())
@@ -298,22 +304,32 @@ func (g *groups) here(gr *group) bool {
 }
 
 // keep stores a device, or the version. A room that is gone has lost all of it.
-func (g *groups) keep(gr *group, who, value string) {
-	if gr.room == nil {
-		return
+func (g *groups) keep(gr *group, who, value string) { g.keepRow(gr, settingNative, who, value) }
+
+func (g *groups) keepRow(gr *group, name, who, value string) {
+	if gr.room != nil {
+		g.shard.store(append(gr.roomRow(), gr.rowOf(name, who, value)), true, nil)
 	}
-	var changes []store.Change
-	if !gr.room.stored { // the imc module made the room
+}
+
+// roomRow stores the room, if the imc module made it.
+func (gr *group) roomRow() (changes []store.Change) {
+	if !gr.room.stored {
 		changes = append(changes, store.Change{Op: store.PutRoom, Room: gr.room.row()})
 		gr.room.stored = true
 	}
-	g.shard.store(append(changes, store.Change{Op: store.PutSetting, Setting: &store.SettingRow{Room: gr.room.id,
-		Name: settingNative, Who: who, Value: value}}), true, nil)
+	return changes
 }
 
 // fill gives a room that was loaded its stored devices.
 func (g *groups) fill(r *room, rows []store.SettingRow) {
 	for _, row := range rows {
+		if row.Name == settingSession {
+			if d, ok := g.of(r).fillSession(&row); ok {
+				g.shard.engine.natives.learn(d.user, d.gruu)
+				g.do(d)
+			}
+		}
 		if row.Name != settingNative {
 			continue
 		}

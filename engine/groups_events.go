@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"strconv"
-	"strings"
 	"time"
 
 	"imcd/engine/store"
@@ -46,15 +44,22 @@ func (g *groups) wants(r *room, user, gruu string) {
 }
 
 // made notes that a device has made the room. It asks for the state once it has the answer: a state that came before
-// that would be for a room that it does not know, so that it would be invited into its own room.
-func (g *groups) made(r *room, req *request) *group {
+// that would be for a room that it does not know, so that it would be invited into its own room. It is stored with the
+// room.
+func (c *call) made() *group {
+	g, req := c.shard.groups, c.req
 	user, gruu := req.fromKey(), req.native.device
 	g.shard.engine.natives.learn(user, gruu)
-	gr := g.of(r)
+	gr := g.of(c.room)
 	d := gr.device(user, gruu)
-	g.know(d)
+	d.known, d.invited = true, true
 	d.callID, d.holds, d.unsure, d.cut = req.callID, false, true, g.cuts
+	d.accepts()
 	d.back()
+	c.changes = append(c.changes, gr.rowOf(settingNative, d.who(), user))
+	if value := d.sessionValue(); value != "" {
+		c.changes = append(c.changes, gr.rowOf(settingSession, d.who(), value))
+	}
 	return gr
 }
 
@@ -146,43 +151,6 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 type listedRoom struct {
 	name    store.Name
 	version uint32 // of its state there
-}
-
-// replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room:
-// Linphone, invited once more into a room that it has, ends the session before, that of an INVITE or of the creation.
-// It does not ask for the state then, so it hears it.
-func (g *groups) replaced(r *room, req *request) bool {
-	gr, user, callID := g.byRoom[r.key], req.fromKey(), req.callID
-	if gr == nil || !groupCallID(callID) && !req.madeGroup(r) {
-		return false
-	}
-	var recent []*groupDevice
-	for _, d := range gr.devices {
-		switch {
-		case d.user != user:
-		case d.callID == callID:
-			return false
-		case g.shard.now.Sub(d.asked) < replacedWithin:
-			recent = append(recent, d)
-		}
-	}
-	for _, d := range recent {
-		d.full = true
-		g.do(d)
-	}
-	return len(recent) > 0
-}
-
-// replacedWithin is how long after an INVITE the session before it may be ended.
-const replacedWithin = 10 * time.Second
-
-// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag
-// of the engine, the mark, and the number.
-func groupCallID(id string) bool {
-	shard, rest, _ := strings.Cut(id, "-")
-	tag, _, marked := strings.Cut(rest, groupMark)
-	_, noHex := strconv.ParseUint(tag, 16, 64)
-	return len(shard) == 3 && marked && noHex == nil
 }
 
 // connected says that a Kamailio is connected: registrations, and what devices have sent, may have been missed.

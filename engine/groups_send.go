@@ -44,8 +44,7 @@ func (g *groups) next(d *groupDevice) {
 		g.send(d, string(sip.BYE), d.callID, dialog, nil)
 	case d.leaves || !d.known:
 		// A device hears a BYE only if it knows the session: one that was started again has to be invited first.
-		d.callID, d.asked = g.newID(), g.shard.now
-		g.send(d, string(sip.INVITE), d.callID, nil, nil)
+		g.open(d)
 	case d.full && gr.room != nil:
 		d.full, d.news = false, nil
 		g.send(d, string(sip.NOTIFY), g.newID(), nil, g.state(gr))
@@ -192,9 +191,13 @@ func (g *groups) result(r evapi.Result) {
 	switch sip.RequestMethod(method) {
 	case sip.INVITE:
 		if !ok {
+			if r.Code == 404 {
+				g.notReached(d)
+			}
 			g.leaveAlone(d, soon)
 			break
 		}
+		d.accepts()
 		d.dialog, d.asked = r.Dialog, g.shard.now
 		if !d.leaves {
 			g.know(d)

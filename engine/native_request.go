@@ -270,7 +270,7 @@ func runNativeCreate(c *call) *refusal {
 			return refuseExists("Room exists", "exists", nil)
 		}
 		// The request had made the room, and came again: its answer was lost with a Kamailio or an imcd.
-		c.shard.groups.made(c.room, c.req)
+		c.made()
 		return nil
 	}
 	if r := c.open(true); r != nil {
@@ -288,7 +288,7 @@ func runNativeCreate(c *call) *refusal {
 			_ = runAdd(c)
 		}
 	}
-	c.shard.groups.made(c.room, c.req).only = true
+	c.made().only = true
 	return nil
 }
 

@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"imcd/engine/store"
+)
+
+// A client leaves a room by the BYE of its session. Linphone, invited once more into a room that it has, also ends the
+// session before by a BYE. Only the Call-ID tells one from the other: so that of each INVITE is stored before it is
+// sent. An imcd that is started meanwhile knows by it, too, that the device may have the room.
+
+// settingSession is the session of a device, as it is stored: Who is the device without "sip:", the value is the
+// Call-ID of the last INVITE to it, or of that in which it made the room, a space, and the key of its user.
+const settingSession = "native_session"
+
+// rowOf is a stored value of the group.
+func (gr *group) rowOf(name, who, value string) store.Change {
+	return store.Change{Op: store.PutSetting, Setting: &store.SettingRow{Room: gr.room.id, Name: name, Who: who,
+		Value: value}}
+}
+
+// who names the device in its rows.
+func (d *groupDevice) who() string { return d.gruu[len("sip:"):] }
+
+// sessionValue is the value of its row; empty: the Call-ID is a client's, and cannot be stored.
+func (d *groupDevice) sessionValue() string {
+	value := d.callID + " " + d.user
+	if strings.ContainsAny(d.callID, " \x00") || !isPrintable(d.callID) || len(value) > store.MaxSetting {
+		return ""
+	}
+	return value
+}
+
+// isPrintable reports whether s has nothing but letters, digits and signs of ASCII.
+func isPrintable(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f })
+}
+
+// fillSession takes a stored session.
+func (gr *group) fillSession(row *store.SettingRow) (d *groupDevice, ok bool) {
+	callID, user, ok := strings.Cut(row.Value, " ")
+	if !ok {
+		return nil, false
+	}
+	d = gr.device(user, "sip:"+row.Who)
+	d.callID, d.invited, d.accepted, d.unsure = callID, true, true, true
+	return d, true
+}
+
+// open begins a session with a device: its Call-ID is stored, and then the INVITE is sent.
+func (g *groups) open(d *groupDevice) {
+	if d.accepted {
+		d.before, d.accepted = d.callID, false
+	}
+	id := g.newID()
+	d.callID, d.asked = id, g.shard.now
+	if d.group.room == nil || d.alien {
+		g.sendInvite(d)
+		return
+	}
+	d.busy, d.returned, d.sent, d.via = string(sip.INVITE), false, time.Now(), nil
+	g.inFlight[id] = d
+	rows := append(d.group.roomRow(), d.group.rowOf(settingSession, d.who(), d.sessionValue()))
+	// If it cannot be stored, the device is invited all the same.
+	g.shard.store(rows, false, func(error) { g.opened(d, id) })
+}
+
+// opened goes on with an INVITE whose session is stored.
+func (g *groups) opened(d *groupDevice, id string) {
+	if g.inFlight[id] != d {
+		return // it was given up
+	}
+	delete(g.inFlight, id)
+	d.busy = ""
+	switch {
+	case d.group.devices[d.gruu] != d || !g.here(d.group):
+	case d.leaves && !d.known && !d.invited: // its user has left meanwhile, and it has heard of nothing
+		g.forget(d)
+	default:
+		g.sendInvite(d)
+	}
+	g.pump()
+}
+
+func (g *groups) sendInvite(d *groupDevice) {
+	g.send(d, string(sip.INVITE), d.callID, nil, nil)
+	d.invited = d.invited || d.busy != ""
+}
+
+// accepts notes that a device has accepted its last INVITE.
+func (d *groupDevice) accepts() { d.before, d.accepted = "", true }
+
+// notReached notes that an INVITE has not come to a device, because it is not registered: what was before holds.
+func (g *groups) notReached(d *groupDevice) {
+	if d.before != "" {
+		d.callID, d.before, d.accepted = d.before, "", true
+		g.keepSession(d)
+	} else if !d.known {
+		d.callID, d.invited = "", false
+		g.keepSession(d)
+	}
+}
+
+// keepSession stores the session of a device.
+func (g *groups) keepSession(d *groupDevice) {
+	value := ""
+	if d.callID != "" {
+		value = d.sessionValue()
+	}
+	g.keepRow(d.group, settingSession, d.who(), value)
+}
+
+// replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room. A
+// device does not ask for the state then, so it hears it.
+func (g *groups) replaced(r *room, req *request) bool {
+	gr, user, callID := g.byRoom[r.key], req.fromKey(), req.callID
+	if gr == nil || !groupCallID(callID) && !req.madeGroup(r) {
+		return false
+	}
+	var others []*groupDevice
+	unknown := false
+	for _, d := range gr.devices {
+		recent := g.shard.now.Sub(d.asked) < replacedWithin
+		switch {
+		case d.user != user:
+		case d.callID == callID, d.before == callID && !recent:
+			return false
+		case d.callID == "": // an older imcd has stored none
+			unknown = true
+		case d.busy == string(sip.INVITE) || d.accepted || recent:
+			others = append(others, d)
+		}
+	}
+	if unknown {
+		return false
+	}
+	for _, d := range others {
+		d.full = true
+		g.do(d)
+	}
+	return len(others) > 0
+}
+
+// replacedWithin is how long an INVITE without an answer may have been the reason of a BYE in the session before.
+const replacedWithin = 10 * time.Second
+
+// groupCallID reports whether a Call-ID is that of an INVITE of imcd's, of this or another engine: the shard, the tag
+// of the engine, the mark, and the number.
+func groupCallID(id string) bool {
+	shard, rest, _ := strings.Cut(id, "-")
+	tag, _, marked := strings.Cut(rest, groupMark)
+	_, noHex := strconv.ParseUint(tag, 16, 64)
+	return len(shard) == 3 && marked && noHex == nil
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"imcd/evapi"
+)
+
+// killed is what is stored at this moment: an engine that is started with it comes after one that was killed now.
+func (m *memStore) killed() *memStore {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	again := newMemStore()
+	for key, r := range m.rooms {
+		r.Members, r.Settings = slices.Clone(r.Members), slices.Clone(r.Settings)
+		again.rooms[key] = r
+	}
+	again.sets, again.answers, again.cursors = maps.Clone(m.sets), maps.Clone(m.answers), maps.Clone(m.cursors)
+	again.serial, again.codes = m.serial, maps.Clone(m.codes)
+	return again
+}
+
+// TestNativeKilled: imcd is killed while a request to a client is under way. The next imcd knows that the client may
+// have the room, and which session it has there.
+func TestNativeKilled(t *testing.T) {
+	t.Parallel()
+	leaves := func(h *house, room, callID string) int {
+		h.askIn(callID, "BYE", "bob", room, "")
+		return h.ask("SUBSCRIBE", "bob", room, "", "Event: conference\r\n").Code
+	}
+	for name, c := range map[string]struct {
+		invited int // Result.Code of the first INVITE to bob; 0: imcd is killed before its outcome
+		again   bool
+		then    func(t *testing.T, h *house, v *clientView, room, first, second string)
+	}{
+		"bob was invited again": {invited: 200, again: true,
+			then: func(t *testing.T, h *house, _ *clientView, room, first, second string) {
+				if code := leaves(h, room, first); code != 200 {
+					t.Errorf("the end of the session before has put bob out: %d", code)
+				}
+				if code := leaves(h, room, second); code != 403 {
+					t.Errorf("bob has not left: %d", code)
+				}
+			}},
+		"bob was invited, and leaves": {
+			then: func(t *testing.T, h *house, _ *clientView, room, first, _ string) {
+				if code := leaves(h, room, first); code != 403 {
+					t.Errorf("bob has not left: %d", code)
+				}
+			}},
+		"bob was invited, and is removed": {
+			then: func(t *testing.T, h *house, v *clientView, room, _, _ string) {
+				h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#remove bob"), 200, 1)
+				v.passes(time.Second)
+				if r := v.rooms["bob "+room]; r == nil || r.in {
+					t.Errorf("bob's client has %+v", r)
+				}
+			}},
+		"bob was invited": {
+			then: func(t *testing.T, h *house, v *clientView, room, _, _ string) {
+				h.nativeFor("bob")
+				v.passes(time.Second)
+				if got := v.shows("bob", room); got != "Growers: alice* bob" {
+					t.Errorf("bob sees %q", got)
+				}
+			}},
+		"bob was not there, and is removed": {invited: 404,
+			then: func(t *testing.T, h *house, v *clientView, room, _, _ string) {
+				h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#remove bob"), 200, 1)
+				h.nativeFor("bob")
+				v.passes(time.Minute)
+				if v.rooms["bob "+room] != nil {
+					t.Error("bob's client hears of the room")
+				}
+			}},
+		"alice has made the room, and it is destroyed": {
+			then: func(t *testing.T, h *house, v *clientView, room, _, _ string) {
+				if err := h.e.DestroyRoom(context.Background(), room); err != nil {
+					t.Error(err)
+				}
+				v.passes(time.Second)
+				if r := v.rooms["alice "+room]; r == nil || r.in {
+					t.Errorf("alice's client has %+v", r)
+				}
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kept := newMemStore()
+				h := newNativeHouse(t, kept, nil)
+				h.nativeFor("alice", "bob")
+				h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+				a := h.ask("INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
+					"Content-Type: application/resource-lists+xml\r\n")
+				room, second := roomIn(a), ""
+				at := kept.killed() // alice has her answer, and no more
+				time.Sleep(time.Second)
+				synctest.Wait()
+				first := h.hears("INVITE", "bob")
+				if !strings.HasPrefix(name, "alice") {
+					at = kept.killed()
+				}
+				if c.invited != 0 {
+					h.e.Result(evapi.Result{CallID: first, Code: c.invited, Dialog: &evapi.Dialog{}})
+					time.Sleep(time.Minute) // all is stored
+					synctest.Wait()
+					at = kept.killed()
+				}
+				if c.again {
+					h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
+						"Content-Type: application/resource-lists+xml\r\n")
+					time.Sleep(time.Second)
+					synctest.Wait()
+					second = h.hears("INVITE", "bob")
+					at = kept.killed()
+				}
+				next := newNativeHouse(t, at, nil)
+				v := newView(next)
+				c.then(t, next, v, room, first, second)
+				h.cut()
+			})
+		})
+	}
+}
