@@ -227,12 +227,7 @@ func (d *delivery) backlogLoaded(f *backlog, rows []store.MessageRow, err error)
 	if len(rows) == pageSize {
 		p.last = rows[len(rows)-1].Seq // there may be more
 	}
-	for i := range p.items {
-		if out := p.items[i].out; out != nil {
-			p.bytes += d.engine.sizeOf(out)
-		}
-	}
-	d.engine.held.pages.Add(int64(p.bytes))
+	d.countPage(p)
 	f.page, f.next = p, 0
 	d.bringNext(f)
 }

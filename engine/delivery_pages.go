@@ -27,15 +27,20 @@ func pageLimit(m *member) int {
 // givePage gives p to m.
 func (d *delivery) givePage(m *member, p *page) {
 	if p.users == 0 {
-		for i := range p.items {
-			if out := p.items[i].out; out != nil {
-				p.bytes += d.engine.sizeOf(out)
-			}
-		}
-		d.engine.held.pages.Add(int64(p.bytes))
+		d.countPage(p)
 	}
 	p.users++
 	m.page, m.at = p, 0
+}
+
+// countPage counts the bytes of p, from now on held.
+func (d *delivery) countPage(p *page) {
+	for i := range p.items {
+		if out := p.items[i].out; out != nil {
+			p.bytes += d.engine.sizeOf(out)
+		}
+	}
+	d.engine.held.pages.Add(int64(p.bytes))
 }
 
 // loadLater lets m wait after a failed query, longer after each failure.

@@ -24,22 +24,29 @@ func sourceHost(source string) string {
 	return ""
 }
 
-// mergeRenamed gives reports the names under which their devices are stored.
-func (r *reports) mergeRenamed(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
+// storedOf are the stored devices of the users of some rows. found is whether there are such rows.
+func (r *reports) storedOf(ctx context.Context, rows []store.DeviceRow, of func(*store.DeviceRow) bool) (
+	stored []store.DeviceRow, found bool, err error) {
 	var users []store.Name
 	listed := make(map[string]bool)
 	for i := range rows {
-		if d := &rows[i]; derivedName(d.Device) && !listed[d.User.Key()] {
+		if d := &rows[i]; of(d) && !listed[d.User.Key()] {
 			listed[d.User.Key()] = true
 			users = append(users, d.User)
 		}
 	}
 	if len(users) == 0 {
-		return rows, nil
+		return nil, false, nil
 	}
-	stored, err := r.store.Devices(ctx, users...)
-	if err != nil {
-		return nil, err
+	stored, err = r.store.Devices(ctx, users...)
+	return stored, true, err
+}
+
+// mergeRenamed gives reports the names under which their devices are stored.
+func (r *reports) mergeRenamed(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
+	stored, found, err := r.storedOf(ctx, rows, func(d *store.DeviceRow) bool { return derivedName(d.Device) })
+	if err != nil || !found {
+		return rows, err
 	}
 	known := make(map[string][]store.DeviceRow) // by user
 	for list := range byUser(stored) {

@@ -23,24 +23,26 @@ type fleetRelay struct {
 	deposed bool // by fakeRelay.mu
 }
 
-func (r *fleetRelay) Reply(m *evapi.Message, a evapi.Answer) {
+// takeAnswer is where the answer of m goes, nil if Kamailio drops it.
+func (r *fleetRelay) takeAnswer(m *evapi.Message) chan evapi.Answer {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	ch := r.answers[m]
 	delete(r.answers, m)
-	drop := r.deposed
-	r.mu.Unlock()
-	if !drop {
+	if r.deposed {
+		return nil
+	}
+	return ch
+}
+
+func (r *fleetRelay) Reply(m *evapi.Message, a evapi.Answer) {
+	if ch := r.takeAnswer(m); ch != nil {
 		ch <- a
 	}
 }
 
 func (r *fleetRelay) Move(m *evapi.Message, slot int) error {
-	r.mu.Lock()
-	ch := r.answers[m]
-	delete(r.answers, m)
-	drop := r.deposed
-	r.mu.Unlock()
-	if !drop {
+	if ch := r.takeAnswer(m); ch != nil {
 		r.world.pass(m, ch, slot%fleetShards, r.engine)
 	}
 	return nil

@@ -164,18 +164,9 @@ func (u *userDevices) knows(userKey string, r *store.DeviceRow) bool {
 // dropKnown leaves out what was found and is stored as registered, by a contact that is not older: such a device may be
 // the only one of its user by now.
 func (r *reports) dropKnown(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
-	var users []store.Name
-	for i := range rows {
-		if rows[i].Found {
-			users = append(users, rows[i].User)
-		}
-	}
-	if len(users) == 0 {
-		return rows, nil
-	}
-	stored, err := r.store.Devices(ctx, users...)
-	if err != nil {
-		return nil, err
+	stored, found, err := r.storedOf(ctx, rows, func(d *store.DeviceRow) bool { return d.Found })
+	if err != nil || !found {
+		return rows, err
 	}
 	now := time.Now()
 	return slices.DeleteFunc(rows, func(d store.DeviceRow) bool {

@@ -138,11 +138,16 @@ func (c *Conn) Park(ctx context.Context, shards []int) error {
 	if err != nil {
 		return err
 	}
+	return outcome(ctx, "park", done)
+}
+
+// outcome waits for what came of a frame.
+func outcome(ctx context.Context, what string, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("evapi: park: %w", ctx.Err())
+		return fmt.Errorf("evapi: %s: %w", what, ctx.Err())
 	}
 }
 

@@ -186,11 +186,7 @@ func TestParkWaits(t *testing.T) {
 // TestAlone: an imc.cfg that knows one engine hears nothing of fleets.
 func TestAlone(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, func(p *fakePeer) {
-		if p.welcome() {
-			p.polite(nil)
-		}
-	})
+	f := newFake(t, politeAfterWelcome)
 	c := startConn(t, testConfig(f.addr()), &recorder{})
 	up(t, c)
 	for what, err := range map[string]error{"fleet": c.Fleet(64), "own": c.Own([]Shard{{1, 1}}),

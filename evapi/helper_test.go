@@ -227,10 +227,17 @@ func testConfig(addr string) Config {
 // startConn starts a Conn that is stopped at the end of the test.
 func startConn(t *testing.T, cfg Config, h Handler) *Conn {
 	t.Helper()
+	return startChanged(t, cfg, h, func(*Conn) {})
+}
+
+// startChanged starts a connection that change has prepared.
+func startChanged(t *testing.T, cfg Config, h Handler, change func(*Conn)) *Conn {
+	t.Helper()
 	c, err := NewConn(cfg, h)
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(c)
 	c.Start()
 	t.Cleanup(c.Stop)
 	return c

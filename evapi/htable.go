@@ -70,12 +70,7 @@ func (c *Conn) Table(ctx context.Context, rooms []TabledRoom, all Tabling) error
 	if err != nil || done == nil {
 		return err
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("evapi: table: %w", ctx.Err())
-	}
+	return outcome(ctx, "table", done)
 }
 
 // mayTable keeps half of Kamailio's shared memory for everything else.

@@ -13,14 +13,20 @@ import (
 // named starts a Conn of an engine with a name.
 func named(t *testing.T, k *evapitest.Kamailio, name string, lane evapi.Lane, next string, ev *events) *evapi.Conn {
 	t.Helper()
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Engine: name, NextHop: next,
-		Fanout: lane, QueueCopies: 65536}, ev)
+	return startReal(t, evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Engine: name, NextHop: next,
+		Fanout: lane, QueueCopies: 65536}, ev, ev.up)
+}
+
+// startReal connects to a real Kamailio, and returns once there is something in up. The connection ends with the test.
+func startReal(t testing.TB, cfg evapi.Config, h evapi.Handler, up <-chan struct{}) *evapi.Conn {
+	t.Helper()
+	c, err := evapi.NewConn(cfg, h)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Start()
 	t.Cleanup(c.Stop)
-	kit.Await(t, "connected", ev.up)
+	kit.Await(t, "connected", up)
 	return c
 }
 

@@ -124,14 +124,9 @@ func BenchmarkLanes(b *testing.B) {
 				default:
 				}
 			})
-			c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: bm.lane, NextHop: next,
-				QueueCopies: 65536}, ev)
-			if err != nil {
-				b.Fatal(err)
-			}
-			c.Start()
+			c := startReal(b, evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: bm.lane, NextHop: next,
+				QueueCopies: 65536}, ev, ev.up)
 			defer c.Stop()
-			<-ev.up
 			body := bytes.Repeat([]byte("x"), 100)
 			before, began := cpuOf(b, k.Pid()), time.Now()
 			b.ResetTimer()

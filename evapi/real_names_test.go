@@ -39,13 +39,7 @@ func TestContactsWithNames(t *testing.T) {
 		Local: "use_dns_cache=off\n"})
 	results := make(chan evapi.Result, 100)
 	n := &namer{events: newEvents(func(r evapi.Result) { results <- r }), names: make(chan unresolved, 100)}
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: evapi.LaneSIP}, n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Start()
-	t.Cleanup(c.Stop)
-	kit.Await(t, "connected", n.up)
+	c := startReal(t, evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), Fanout: evapi.LaneSIP}, n, n.up)
 	out := mustOutgoing(t, "hello")
 	for _, tt := range []struct {
 		user, host, params string

@@ -23,13 +23,8 @@ func BenchmarkRequests(b *testing.B) {
 	defer k.Stop()
 	ev := newEvents(func(evapi.Result) {})
 	ev.messages = make(chan *evapi.Message, 2*outstanding)
-	c, err := evapi.NewConn(benchConfig(k), ev)
-	if err != nil {
-		b.Fatal(err)
-	}
-	c.Start()
+	c := startReal(b, benchConfig(k), ev, ev.up)
 	defer c.Stop()
-	<-ev.up
 	beginBench(b, c)
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -190,15 +190,9 @@ func realFrozen(t *testing.T, lane evapi.Lane) {
 	k := kit.Kamailio(t, evapitest.Options{})
 	results := make(chan evapi.Result, 100)
 	ev := newEvents(func(r evapi.Result) { results <- r })
-	c, err := evapi.NewConn(evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane,
-		QueueCopies: 65536,
-		Heartbeat:   100 * time.Millisecond, DeadAfter: 500 * time.Millisecond, BackoffMax: 500 * time.Millisecond}, ev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Start()
-	t.Cleanup(c.Stop)
-	kit.Await(t, "connected", ev.up)
+	c := startReal(t, evapi.Config{Addr: k.EvapiAddr(), Secret: k.Secret(), DialTimeout: time.Second, Fanout: lane,
+		QueueCopies: 65536, Heartbeat: 100 * time.Millisecond, DeadAfter: 500 * time.Millisecond,
+		BackoffMax: 500 * time.Millisecond}, ev, ev.up)
 	if err := k.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

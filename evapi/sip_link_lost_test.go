@@ -211,12 +211,7 @@ func TestRestarted(t *testing.T) {
 				t.Errorf("restarted: %v", w.restarts)
 			}
 			w.mu.Unlock()
-			p.mu.Lock()
-			late := response(p.copies[0], "200 OK")
-			p.mu.Unlock()
-			if _, err := p.pc.WriteTo(late, link.conn.LocalAddr()); err != nil {
-				t.Fatal(err)
-			}
+			p.answersLate(t, link)
 			if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "next"}); err != nil {
 				t.Fatal(err)
 			}

@@ -108,6 +108,17 @@ func (p *sipPeer) got() int {
 	return len(p.copies)
 }
 
+// answersLate answers the first copy.
+func (p *sipPeer) answersLate(t *testing.T, l *sipLink) {
+	t.Helper()
+	p.mu.Lock()
+	late := response(p.copies[0], "200 OK")
+	p.mu.Unlock()
+	if _, err := p.pc.WriteTo(late, l.conn.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (p *sipPeer) uri() string { return "sip:" + p.pc.LocalAddr().String() }
 
 // welcomeSIP is a welcome that offers the lane.
@@ -153,9 +164,7 @@ func TestSIPLink(t *testing.T) {
 		}
 		return "202 Accepted", true
 	}
-	r := &recorder{}
-	c := startConn(t, testConfig(f.addr()), r)
-	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
+	c, r := startUp(t, f)
 	link, ok := strings.CutPrefix(<-frames, imcLink)
 	params := strings.Split(strings.TrimSuffix(link, paramsEnd), paramSep)
 	if !ok || len(params) != 3 || params[1] != "" {
@@ -234,6 +243,15 @@ func TestSIPLinkThrough(t *testing.T) {
 	}
 }
 
+// startUp returns once the connection is up.
+func startUp(t *testing.T, f *fakeKamailio) (*Conn, *recorder) {
+	t.Helper()
+	r := &recorder{}
+	c := startConn(t, testConfig(f.addr()), r)
+	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
+	return c, r
+}
+
 // TestSIPLinkIsRefused: whoever answers there is not the Kamailio of the evapi port,
 // and copies go by frames.
 func TestSIPLinkIsRefused(t *testing.T) {
@@ -242,9 +260,7 @@ func TestSIPLinkIsRefused(t *testing.T) {
 	frames := make(chan string, 100)
 	f := newFake(t, p.serve(func(frame string) { frames <- frame }))
 	p.set(func() { p.stray, p.gen = true, 41 })
-	r := &recorder{}
-	c := startConn(t, testConfig(f.addr()), r)
-	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
+	c, _ := startUp(t, f)
 	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
 		t.Fatal(err)
 	}
@@ -265,13 +281,7 @@ func TestSIPLinkWaits(t *testing.T) {
 	p := newSIPPeer(t)
 	f := newFake(t, p.serve(nil))
 	r := &recorder{}
-	c, err := NewConn(testConfig(f.addr()), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.ungauged = true
-	c.Start()
-	t.Cleanup(c.Stop)
+	c := startChanged(t, testConfig(f.addr()), r, func(c *Conn) { c.ungauged = true })
 	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	p.set(func() {
 		p.marks = false
@@ -311,20 +321,13 @@ func TestSIPLinkAgain(t *testing.T) {
 	p := newSIPPeer(t)
 	f := newFake(t, p.serve(nil))
 	p.answer = func(string) (string, bool) { return "", false }
-	r := &recorder{}
-	c := startConn(t, testConfig(f.addr()), r)
-	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
+	c, r := startUp(t, f)
 	if err := c.Send(Copy{Out: simpleOutgoing(t, "x"), To: "sip:a@h", CallID: "one"}); err != nil {
 		t.Fatal(err)
 	}
 	kit.Eventually(t, "it is sent again", func() bool { return c.Stats().SIPAgain == 1 && p.got() == 2 })
 	l := c.link.Load()
-	p.mu.Lock()
-	late := response(p.copies[0], "200 OK")
-	p.mu.Unlock()
-	if _, err := p.pc.WriteTo(late, l.conn.LocalAddr()); err != nil {
-		t.Fatal(err)
-	}
+	p.answersLate(t, l)
 	kit.Eventually(t, "the result", func() bool { return r.has("result one 200 local=false") })
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -352,9 +355,7 @@ func TestSIPLinkOutlivesConnections(t *testing.T) {
 		serve(peer)
 	})
 	p.answer = func(string) (string, bool) { return "", false }
-	r := &recorder{}
-	c := startConn(t, testConfig(f.addr()), r)
-	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
+	c, r := startUp(t, f)
 	o := simpleOutgoing(t, "hello")
 	if err := c.Send(Copy{Out: o, To: "sip:a@h", CallID: "early"}); err != nil {
 		t.Fatal(err)
@@ -363,12 +364,7 @@ func TestSIPLinkOutlivesConnections(t *testing.T) {
 	link := c.link.Load()
 	close(drop)
 	kit.Eventually(t, "down", func() bool { return r.has("down") })
-	p.mu.Lock()
-	late := response(p.copies[0], "200 OK")
-	p.mu.Unlock()
-	if _, err := p.pc.WriteTo(late, link.conn.LocalAddr()); err != nil {
-		t.Fatal(err)
-	}
+	p.answersLate(t, link)
 	kit.Eventually(t, "the result", func() bool { return r.has("result early 200 local=false") })
 	kit.Eventually(t, "up again", func() bool { return r.has("up 2") })
 	if c.link.Load() != link {
@@ -445,13 +441,7 @@ func TestSIPLinkLater(t *testing.T) {
 	p.set(func() { p.marks = false })
 	f := newFake(t, p.serve(nil))
 	r := &recorder{}
-	c, err := NewConn(testConfig(f.addr()), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.linkLater = time.Millisecond
-	c.Start()
-	t.Cleanup(c.Stop)
+	c := startChanged(t, testConfig(f.addr()), r, func(c *Conn) { c.linkLater = time.Millisecond })
 	kit.Eventually(t, "up", func() bool { return r.has("up 1") })
 	if c.link.Load() != nil {
 		t.Error("a link without an answer")

@@ -42,13 +42,16 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
+// politeAfterWelcome is a Kamailio that knows of no fleets and answers everything.
+func politeAfterWelcome(p *fakePeer) {
+	if p.welcome() {
+		p.polite(nil)
+	}
+}
+
 func TestStartStopStress(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, func(p *fakePeer) {
-		if p.welcome() {
-			p.polite(nil)
-		}
-	})
+	f := newFake(t, politeAfterWelcome)
 	o := simpleOutgoing(t, "x")
 	for i := range 50 {
 		c, err := NewConn(testConfig(f.addr()), &recorder{})

@@ -20,13 +20,7 @@ func TestLostBatches(t *testing.T) {
 		p.send(strings.Replace(welcomeJSON("engine", p.n), enc("send registered outcomes"), enc("outcomes batch"), 1))
 		p.polite(func(frame string) { taken <- frame })
 	})
-	c, err := NewConn(testConfig(f.addr()), &recorder{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.batchLost = 50 * time.Millisecond
-	c.Start()
-	t.Cleanup(c.Stop)
+	c := startChanged(t, testConfig(f.addr()), &recorder{}, func(c *Conn) { c.batchLost = 50 * time.Millisecond })
 	kit.Eventually(t, "up", c.Ready)
 	const batches = 2*maxBatches + 1
 	for i := range batches {

@@ -12,12 +12,7 @@ import (
 // with a name owns a shard.
 func TestOlderImcd(t *testing.T) {
 	k, alice := fleet(t, "")
-	answers := func(want string) {
-		t.Helper()
-		if s := expect(t, say(t, alice, roomIn(3), "hello"), 202); s.reason != want {
-			t.Errorf("answer %s, want %s", s, want)
-		}
-	}
+	answers := func(want string) { t.Helper(); reasonIs(t, alice, want) }
 	old := startStandIn(t, k)
 	answers("Accepted")
 	named := engineOf(t, k, "7")

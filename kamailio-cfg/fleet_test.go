@@ -331,16 +331,19 @@ func TestPark(t *testing.T) {
 	nothingIsLeft(t, k)
 }
 
+// reasonIs says something in room 3 and compares the reason of the answer, in which an engine's name stands.
+func reasonIs(t *testing.T, alice *evapitest.UA, want string) {
+	t.Helper()
+	if s := expect(t, say(t, alice, roomIn(3), "hello"), 202); s.reason != want {
+		t.Errorf("answer %s, want %s", s, want)
+	}
+}
+
 // TestEpochs: an older ownership does not count.
 func TestEpochs(t *testing.T) {
 	k, alice := fleet(t, "")
 	first, second := engineOf(t, k, "7"), engineOf(t, k, "8")
-	answers := func(want string) {
-		t.Helper()
-		if s := expect(t, say(t, alice, roomIn(3), "hello"), 202); s.reason != want {
-			t.Errorf("answer %s, want %s", s, want)
-		}
-	}
+	answers := func(want string) { t.Helper(); reasonIs(t, alice, want) }
 	first.owns(t, 5, 0, 10)
 	second.owns(t, 4, 3, 3)
 	answers("7")

@@ -174,6 +174,15 @@ func prune(t testing.TB, s *Store) {
 	}
 }
 
+// replay commits changes after others, without what a test before it has left of rooms r and q.
+func replay(t testing.TB, s *Store, before, changes []store.Change) {
+	t.Helper()
+	commit(t, s, deleteRoom("r"), deleteRoom("q"))
+	prune(t, s)
+	commit(t, s, before...)
+	commit(t, s, changes...)
+}
+
 func seqs(t testing.TB, s *Store, id int64) (list []uint64) {
 	t.Helper()
 	rows, err := s.Messages(testContext(t), id, 0, 1<<30)

@@ -162,10 +162,7 @@ func TestMessagesInOneCommitKeepTheirOrder(t *testing.T) {
 		s := open(t, url, Options{})
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
-				commit(t, s, deleteRoom("r"))
-				prune(t, s)
-				commit(t, s, before...)
-				commit(t, s, test.changes...)
+				replay(t, s, before, test.changes)
 				prune(t, s)
 				r, found := load(t, s)[at("r").URI()]
 				if found != (test.id != 0) || r.Room.ID != test.id || r.Room.Done != test.done {

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"time"
@@ -27,20 +28,11 @@ type Options struct {
 const maxTableName = 32
 
 func (o Options) withDefaults() Options {
-	if o.RoomsTable == "" {
-		o.RoomsTable = "imc_rooms"
-	}
-	if o.MembersTable == "" {
-		o.MembersTable = "imc_members"
-	}
-	if o.MaxConns == 0 {
-		o.MaxConns = 8
-	}
+	o.RoomsTable = cmp.Or(o.RoomsTable, "imc_rooms")
+	o.MembersTable = cmp.Or(o.MembersTable, "imc_members")
 	// One connection holds the migration lock while another one migrates.
-	o.MaxConns = max(o.MaxConns, 2)
-	if o.SlowCommit == 0 {
-		o.SlowCommit = time.Second
-	}
+	o.MaxConns = max(cmp.Or(o.MaxConns, 8), 2)
+	o.SlowCommit = cmp.Or(o.SlowCommit, time.Second)
 	return o
 }
 

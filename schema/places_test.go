@@ -36,10 +36,7 @@ func TestPlacesComeBack(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		for _, test := range tests {
-			commit(t, s, deleteRoom("r"), deleteRoom("q"))
-			prune(t, s)
-			commit(t, s, before...)
-			commit(t, s, test.changes...)
+			replay(t, s, before, test.changes)
 			for reopened, s := range []*Store{s, open(t, url, Options{})} {
 				if got := load(t, s)[at("r").URI()].Places; !bytes.Equal(got, test.want) {
 					t.Errorf("%s, stores reopened: %d: %d bytes %.20q, want %.20q", test.name, reopened, len(got), got, test.want)

@@ -58,10 +58,7 @@ func TestSettingsComeBack(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		s := open(t, url, Options{})
 		for _, test := range tests {
-			commit(t, s, deleteRoom("r"), deleteRoom("q"))
-			prune(t, s)
-			commit(t, s, before...)
-			commit(t, s, test.changes...)
+			replay(t, s, before, test.changes)
 			for reopened, s := range []*Store{s, open(t, url, Options{})} {
 				if got := settingsOf(load(t, s)[at("r").URI()]); !reflect.DeepEqual(got, test.want) {
 					t.Errorf("%s, stores reopened: %d: %.200q, want %.200q", test.name, reopened, got, test.want)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"imcd/cmd/imcd/imcdtest"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
@@ -182,22 +181,8 @@ func TestToken(t *testing.T) {
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i, err := imcdtest.Start(kit.Context(t), imcdtest.Options{Dir: bin, Name: "token", Evapi: "127.0.0.1:1", Secret: "x",
-		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := i.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	for _, c := range []struct {
-		environ map[string]string
-		args    []string
-		code    int
-		says    string
-	}{
+	i := standalone(t, "token", "IMCD_RPC_TOKEN="+token)
+	for _, c := range []call{
 		{nil, nil, 1, "rpc_token"},
 		{map[string]string{tokenEnv: "0123456789abcdex"}, nil, 1, "rpc_token"},
 		{map[string]string{tokenEnv: token}, nil, 0, "active_rooms"},

@@ -83,12 +83,7 @@ func TestOutput(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range []struct {
-		environ map[string]string
-		args    []string
-		code    int
-		says    string
-	}{
+	for _, c := range []call{
 		{nil, []string{"members", "sip:chat-none@example.org", "--rpc", i.RPCAddr()}, exitNotFound, "no such room"},
 		{nil, []string{"members", "obby", "--rpc", i.RPCAddr()}, exitNotFound,
 			"no such room: obby (imcctl rooms lists them)"},
@@ -97,6 +92,14 @@ func TestOutput(t *testing.T) {
 	} {
 		checkError(t, c.environ, c.args, c.code, c.says)
 	}
+}
+
+// call is a call of imcctl, and what is expected of it.
+type call struct {
+	environ map[string]string
+	args    []string
+	code    int
+	says    string // a part of what it prints
 }
 
 func checkError(t *testing.T, environ map[string]string, args []string, wantCode int, says string) {
@@ -126,12 +129,7 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	secret := map[string]string{secretEnv: "x"}
-	for _, c := range []struct {
-		environ map[string]string
-		args    []string
-		code    int
-		says    string
-	}{
+	for _, c := range []call{
 		{nil, []string{"rooms", "--rpc", addr}, exitError, "is imcd running at " + addr},
 		{secret, []string{"rooms", "--evapi", addr}, exitError, "is Kamailio's evapi socket at " + addr},
 		{nil, []string{"rooms", "--rpc", mute.Addr().String(), "--timeout", "50ms"}, exitError, "no answer in time"},

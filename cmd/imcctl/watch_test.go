@@ -127,17 +127,7 @@ func TestWatchSome(t *testing.T) {
 func TestWatchRefused(t *testing.T) {
 	_, i := start(t)
 	const token = "a-token-of-some-length"
-	guarded, err := imcdtest.Start(kit.Context(t), imcdtest.Options{Dir: bin, Name: "guarded", Evapi: "127.0.0.1:1",
-		Secret:  "x",
-		Environ: []string{"IMCD_RPC_TOKEN=" + token}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := guarded.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	guarded := standalone(t, "guarded", "IMCD_RPC_TOKEN="+token)
 	for _, c := range []struct {
 		environ map[string]string
 		args    []string

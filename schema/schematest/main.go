@@ -118,11 +118,11 @@ func Server(t testing.TB) *Postgres {
 	return pg
 }
 
-// New starts a server for one test alone, which may stop it. It ends with the
-// test.
-func New(t testing.TB, opts Options) *Postgres {
+// tempDir is a new directory for one server of a test, which another user than the test's may be given. It is removed
+// when the test ends.
+func tempDir(t testing.TB, server string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "imcd-postgres-")
+	dir, err := os.MkdirTemp("", "imcd-"+server+"-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +131,14 @@ func New(t testing.TB, opts Options) *Postgres {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// New starts a server for one test alone, which may stop it. It ends with the
+// test.
+func New(t testing.TB, opts Options) *Postgres {
+	t.Helper()
+	dir := tempDir(t, "postgres")
 	template, err := server.template()
 	if err != nil {
 		t.Fatal(err)

@@ -40,16 +40,7 @@ server_tls_sslmode = disable
 // NewPgBouncer starts a pooler for one test, which may stop it. It ends with the test.
 func NewPgBouncer(t testing.TB, pg *Postgres) *PgBouncer {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "imcd-pgbouncer-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	b, err := startPgBouncer(t.Context(), dir, pg)
+	b, err := startPgBouncer(t.Context(), tempDir(t, "pgbouncer"), pg)
 	if err != nil {
 		t.Fatal(err)
 	}

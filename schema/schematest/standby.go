@@ -14,16 +14,8 @@ import (
 func NewPair(t testing.TB, opts Options) (primary, standby *Postgres) {
 	t.Helper()
 	primary = New(t, opts)
-	dir, err := os.MkdirTemp("", "imcd-standby-")
+	standby, err := primary.StartStandby(t.Context(), tempDir(t, "standby"))
 	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	if standby, err = primary.StartStandby(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(standby.Stop)

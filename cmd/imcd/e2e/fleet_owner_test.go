@@ -153,6 +153,15 @@ func TestFleetOwnerStopped(t *testing.T) {
 // goal is 600 ms; this machine may have others to run.
 const drainedLatency = time.Second
 
+// judgeDrained compares the time that senders waited with drainedLatency.
+func (f *fleet) judgeDrained(t *testing.T) {
+	t.Helper()
+	took := f.crowd.Log().Latencies()
+	if late := took[len(took)*99/100]; late > drainedLatency+f.crowd.Stall() {
+		t.Errorf("one of 100 messages waited for more than %v", late)
+	}
+}
+
 // TestFleetDrained: an operator sends the rooms from one imcd to another, as often as the spare is ready. Nobody
 // hears anything else than 200.
 func TestFleetDrained(t *testing.T) {
@@ -166,10 +175,7 @@ func TestFleetDrained(t *testing.T) {
 		kit.Eventually(t, "the owner is a spare", func() bool { return alive(t, owner) && !owns(t, owner) })
 	}
 	f.judgeTakeovers(t)
-	took := f.crowd.Log().Latencies()
-	if late := took[len(took)*99/100]; late > drainedLatency+f.crowd.Stall() {
-		t.Errorf("one of 100 messages waited for more than %v", late)
-	}
+	f.judgeDrained(t)
 }
 
 // TestFleetAllKilled: all imcd are killed at once, and started again.

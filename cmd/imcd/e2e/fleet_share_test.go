@@ -106,10 +106,7 @@ func TestFleetShares(t *testing.T) {
 	}
 	f.shares(t, 22, 21, 21, 0)
 	f.more(t, fleetRate)
-	took := f.crowd.Log().Latencies()
-	if late := took[len(took)*99/100]; late > drainedLatency+f.crowd.Stall() {
-		t.Errorf("one of 100 messages waited for more than %v", late)
-	}
+	f.judgeDrained(t)
 	if err := f.imcd[2].Kill9(); err != nil {
 		t.Fatal(err)
 	}

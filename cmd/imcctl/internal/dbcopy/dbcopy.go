@@ -3,6 +3,7 @@
 package dbcopy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,12 +89,8 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if o.Progress == nil {
 		o.Progress = func(Step, int, int) {}
 	}
-	if o.RoomsTable == "" {
-		o.RoomsTable = "imc_rooms"
-	}
-	if o.MembersTable == "" {
-		o.MembersTable = "imc_members"
-	}
+	o.RoomsTable = cmp.Or(o.RoomsTable, "imc_rooms")
+	o.MembersTable = cmp.Or(o.MembersTable, "imc_members")
 	from, err := open(ctx, o.From, &o)
 	if err != nil {
 		return r, fmt.Errorf("--from: %w", err)

@@ -131,16 +131,27 @@ func engineAt(t *testing.T, kamailios ...*engineKamailio) *Group {
 	return g
 }
 
+// startGroup serves with no rooms, and returns once g is connected. It ends with the test.
+func startGroup(t *testing.T, g *Group) *counter {
+	t.Helper()
+	rooms := &counter{}
+	g.Serve(rooms)
+	g.Start(rooms)
+	t.Cleanup(g.Stop)
+	awaitConnected(t, g)
+	return rooms
+}
+
+func awaitConnected(t *testing.T, g *Group) {
+	t.Helper()
+	kit.Eventually(t, "connected", func() bool { names, _ := g.Missing(); return len(names) == 0 })
+}
+
 // TestKamailiosLearnTheFleet: every Kamailio learns what this engine owns, also after a lost connection.
 func TestKamailiosLearnTheFleet(t *testing.T) {
 	a, b := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes fleet")
 	g := engineAt(t, a, b)
-	rooms := &counter{}
-	g.Serve(rooms)
-	g.Start(rooms)
-	defer g.Stop()
-	connected := func() bool { names, _ := g.Missing(); return len(names) == 0 }
-	kit.Eventually(t, "connected", connected)
+	startGroup(t, g)
 	g.Depose("5")
 	g.Shards(4)
 	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}})
@@ -150,7 +161,7 @@ func TestKamailiosLearnTheFleet(t *testing.T) {
 	}
 	b.cut()
 	kit.Eventually(t, "it knows again", func() bool { return b.has(all...) })
-	kit.Eventually(t, "connected", connected)
+	awaitConnected(t, g)
 	if err := g.Park(kit.Context(t), []int{2}); err != nil {
 		t.Error(err)
 	}
@@ -174,12 +185,7 @@ func TestPeers(t *testing.T) {
 	if home := g.Home(); home != "" {
 		t.Errorf("it is at %q", home)
 	}
-	rooms := &counter{}
-	g.Serve(rooms)
-	g.Start(rooms)
-	defer g.Stop()
-	connected := func() bool { names, _ := g.Missing(); return len(names) == 0 }
-	kit.Eventually(t, "connected", connected)
+	startGroup(t, g)
 	if home := g.Home(); home != b.peer {
 		t.Errorf("it is at %q", home)
 	}
@@ -210,11 +216,7 @@ func TestFleetAbsent(t *testing.T) {
 	if g.plain() {
 		t.Error("it takes everything at its start")
 	}
-	rooms := &counter{}
-	g.Serve(rooms)
-	g.Start(rooms)
-	defer g.Stop()
-	kit.Eventually(t, "connected", g.conns[0].Ready)
+	startGroup(t, g)
 	g.Shards(4)
 	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}})
 	if !g.plain() {
@@ -238,11 +240,7 @@ func TestFleetAbsent(t *testing.T) {
 func TestParkEnds(t *testing.T) {
 	k := newEngineKamailio(t, "outcomes fleet")
 	g := engineAt(t, k)
-	rooms := &counter{}
-	g.Serve(rooms)
-	g.Start(rooms)
-	defer g.Stop()
-	kit.Eventually(t, "connected", g.conns[0].Ready)
+	startGroup(t, g)
 	k.mu.Lock()
 	k.mute = true
 	k.mu.Unlock()
@@ -261,11 +259,7 @@ func TestParkEnds(t *testing.T) {
 func TestLeave(t *testing.T) {
 	k, old := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes")
 	g := engineAt(t, k, old)
-	rooms := &counter{}
-	g.Serve(rooms)
-	g.Start(rooms)
-	defer g.Stop()
-	kit.Eventually(t, "connected", func() bool { return g.conns[0].Ready() && g.conns[1].Ready() })
+	rooms := startGroup(t, g)
 	g.Shards(4)
 	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}})
 	if err := g.Leave(kit.Context(t)); err != nil {

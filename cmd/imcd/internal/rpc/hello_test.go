@@ -106,15 +106,20 @@ func drip(nc net.Conn) error {
 	}
 }
 
-// TestSilentWithoutToken: where nothing is asked for, a client may be silent as long as it could be.
-func TestSilentWithoutToken(t *testing.T) {
-	nc := dial(t, listenHello(t, "", -time.Second))
+func answersStats(t *testing.T, nc net.Conn) {
+	t.Helper()
 	if _, err := nc.Write(netstring.Append(nil, []byte(statsCall))); err != nil {
 		t.Fatal(err)
 	}
 	if got := frames(t, nc, 1)[0]; !strings.Contains(got, "active_rooms") {
 		t.Error(got)
 	}
+}
+
+// TestSilentWithoutToken: where nothing is asked for, a client may be silent as long as it could be.
+func TestSilentWithoutToken(t *testing.T) {
+	nc := dial(t, listenHello(t, "", -time.Second))
+	answersStats(t, nc)
 }
 
 // failingListener takes no connections for a number of times.
@@ -143,12 +148,7 @@ func TestAcceptFails(t *testing.T) {
 	l.ln = failing
 	l.Start()
 	nc := dial(t, l)
-	if _, err := nc.Write(netstring.Append(nil, []byte(statsCall))); err != nil {
-		t.Fatal(err)
-	}
-	if got := frames(t, nc, 1)[0]; !strings.Contains(got, "active_rooms") {
-		t.Error(got)
-	}
+	answersStats(t, nc)
 	l.Stop()
 	if n := strings.Count(log.String(), "accepting an RPC connection"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, log.String())

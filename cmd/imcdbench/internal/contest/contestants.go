@@ -134,16 +134,14 @@ func (s *System) startModule(ctx context.Context) (err error) {
 	if s.db, err = NewDatabase(ctx, s.lab.fill()); err != nil {
 		return err
 	}
-	opts, err := s.options(fmt.Sprintf("#!define IMC_DB_URL %q", s.db.url))
-	if err != nil {
-		return err
-	}
-	s.kamailio, err = evapitest.StartKamailio(ctx, opts)
-	return err
+	return s.startKamailio(ctx, fmt.Sprintf("#!define IMC_DB_URL %q", s.db.url))
 }
 
-func (s *System) startBare(ctx context.Context) error {
-	opts, err := s.options()
+func (s *System) startBare(ctx context.Context) error { return s.startKamailio(ctx) }
+
+// startKamailio starts a Kamailio alone, with lines for its kamailio-local.cfg.
+func (s *System) startKamailio(ctx context.Context, local ...string) error {
+	opts, err := s.options(local...)
 	if err != nil {
 		return err
 	}
