@@ -131,27 +131,29 @@ func engineAt(t *testing.T, kamailios ...*engineKamailio) *Group {
 	return g
 }
 
-// startGroup serves with no rooms, and returns once g is connected. It ends with the test.
-func startGroup(t *testing.T, g *Group) *counter {
+// startGroup serves with no rooms, and returns once g is connected to the first n Kamailios. It ends with the test.
+func startGroup(t *testing.T, g *Group, n int) *counter {
 	t.Helper()
 	rooms := &counter{}
 	g.Serve(rooms)
 	g.Start(rooms)
 	t.Cleanup(g.Stop)
-	awaitConnected(t, g)
+	awaitConnected(t, g, n)
 	return rooms
 }
 
-func awaitConnected(t *testing.T, g *Group) {
+func awaitConnected(t *testing.T, g *Group, n int) {
 	t.Helper()
-	kit.Eventually(t, "connected", func() bool { names, _ := g.Missing(); return len(names) == 0 })
+	for _, c := range g.conns[:n] {
+		kit.Eventually(t, "connected", c.Ready)
+	}
 }
 
 // TestKamailiosLearnTheFleet: every Kamailio learns what this engine owns, also after a lost connection.
 func TestKamailiosLearnTheFleet(t *testing.T) {
 	a, b := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes fleet")
 	g := engineAt(t, a, b)
-	startGroup(t, g)
+	startGroup(t, g, 2)
 	g.Depose("5")
 	g.Shards(4)
 	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}})
@@ -161,7 +163,7 @@ func TestKamailiosLearnTheFleet(t *testing.T) {
 	}
 	b.cut()
 	kit.Eventually(t, "it knows again", func() bool { return b.has(all...) })
-	awaitConnected(t, g)
+	awaitConnected(t, g, 2)
 	if err := g.Park(kit.Context(t), []int{2}); err != nil {
 		t.Error(err)
 	}
@@ -185,7 +187,7 @@ func TestPeers(t *testing.T) {
 	if home := g.Home(); home != "" {
 		t.Errorf("it is at %q", home)
 	}
-	startGroup(t, g)
+	startGroup(t, g, 2)
 	if home := g.Home(); home != b.peer {
 		t.Errorf("it is at %q", home)
 	}
@@ -216,7 +218,7 @@ func TestFleetAbsent(t *testing.T) {
 	if g.plain() {
 		t.Error("it takes everything at its start")
 	}
-	startGroup(t, g)
+	startGroup(t, g, 1)
 	g.Shards(4)
 	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}})
 	if !g.plain() {
@@ -240,7 +242,7 @@ func TestFleetAbsent(t *testing.T) {
 func TestParkEnds(t *testing.T) {
 	k := newEngineKamailio(t, "outcomes fleet")
 	g := engineAt(t, k)
-	startGroup(t, g)
+	startGroup(t, g, 1)
 	k.mu.Lock()
 	k.mute = true
 	k.mu.Unlock()
@@ -259,7 +261,7 @@ func TestParkEnds(t *testing.T) {
 func TestLeave(t *testing.T) {
 	k, old := newEngineKamailio(t, "outcomes fleet"), newEngineKamailio(t, "outcomes")
 	g := engineAt(t, k, old)
-	rooms := startGroup(t, g)
+	rooms := startGroup(t, g, 2)
 	g.Shards(4)
 	g.Own([]evapi.Shard{{Shard: 0, Epoch: 3}, {Shard: 2, Epoch: 5}})
 	if err := g.Leave(kit.Context(t)); err != nil {
