@@ -51,7 +51,9 @@ func (l *lines) awaitOr(t *testing.T, what string, other func() bool) (said bool
 }
 
 // fleetPlace is where several imcd run: a database and a Kamailio.
-type fleetPlace struct{ config func(t *testing.T) *config.Config }
+type fleetPlace struct {
+	config func(t *testing.T) *config.Config
+}
 
 func newFleetPlace(t *testing.T) *fleetPlace {
 	k, url := kit.Kamailio(t, evapitest.Options{}), schematest.NewDatabase(t)
