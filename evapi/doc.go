@@ -66,7 +66,8 @@
 //
 // imc.batch takes one MESSAGE to at most 64 recipients, in groups of 8, by uac_req_send in a
 // worker of Kamailio (Lane). Its pong says only that a worker will have it; an outcome reports
-// that the batch is done, and no more than 8 may be open. HEADERS have no X-IMC-Secret here:
+// that the batch is done, and no more than 8 may be open; 8 copies of each window that are answers, or go to small
+// rooms, do not wait for that, as tm.t_uac_start. HEADERS have no X-IMC-Secret here:
 // the script adds it for copies that come back to Kamailio.
 //
 // imc.answer goes on to the operator's connection TAG.

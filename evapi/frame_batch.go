@@ -12,6 +12,9 @@ const (
 	// maxBatches bounds the batches that Kamailio has not carried out. They wait in a
 	// socket between its processes: a full one would block evapi.
 	maxBatches = 8
+	// maxSingle bounds the copies of a window that wait behind no batch: Kamailio's process for evapi, which has the
+	// answers to requests as well, sends them itself.
+	maxSingle = 8
 	// batchGroup is the number of recipients that stand together in a batch.
 	batchGroup = 8
 	// groupEnd and batchEnd stand in place of the next recipient or group: after the end

@@ -8,6 +8,7 @@ type windowBuilder struct {
 	frames   []windowFrame
 	capacity int // bytes left
 	batches  int // more that may be begun
+	single   int // more copies with Copy.First that may go alone
 }
 
 // windowFrame is one frame: a payload, a copy, or a batch of copies of one Outgoing.
@@ -25,6 +26,7 @@ func (b *windowBuilder) reset(batches int) {
 	b.frames = b.frames[:0]
 	b.capacity = WindowBytes - pingSize
 	b.batches = batches
+	b.single = maxSingle
 }
 
 // add takes e in. False: it does not fit; nothing has changed then. A frame that is
@@ -33,6 +35,10 @@ func (b *windowBuilder) add(e *entry, p *peer) bool {
 	if e.out == nil || e.dest != "" || e.device != "" || strings.Contains(e.to, gruuParam) || p.lane == LaneRPC ||
 		e.out.inBatch() == nil {
 		return b.put(e, e.size, false)
+	}
+	if e.first && !p.direct && b.single > 0 && b.put(e, e.size, false) { // else Kamailio would not look for the devices
+		b.single--
+		return true
 	}
 	more := recipientSize(len(e.to), len(e.callID))
 	for i := range b.frames {
