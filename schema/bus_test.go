@@ -113,7 +113,9 @@ func TestBusAfterCrash(t *testing.T) {
 	freeze(b)
 	publish(t, a, BusRow{Kind: "k", Body: "unread"})
 	kit.Eventually(t, "the row is there", func() bool { return count(t, a, "SELECT count(*) FROM imcd_bus") == 2 })
-	pg.Kill()
+	if err := pg.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	publish(t, a, BusRow{Kind: "k", Body: "meanwhile"})
 	if err := pg.Start(testContext(t)); err != nil {
 		t.Fatal(err)

@@ -17,10 +17,12 @@ func TestWorksAgainAfterRestartOfPostgres(t *testing.T) {
 	pg := schematest.New(t, schematest.Options{})
 	s := open(t, pg.URL("postgres"), Options{})
 	commit(t, s, putRoom("r", 0), putMember("r", "a", 1))
-	for name, stop := range map[string]func(){"fast": pg.StopFast, "immediate": pg.Stop, "crash": pg.Kill} {
+	for name, stop := range map[string]func() error{"fast": pg.StopFast, "immediate": pg.Stop, "crash": pg.Kill} {
 		// Several idle connections, each of which is lost.
 		fill(t, s, 2)
-		stop()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
 		for call, err := range calls(testContext(t), s) {
 			if !errors.Is(err, ErrUnavailable) {
 				t.Errorf("%s, %s while the server is down: %v", name, call, err)
@@ -157,7 +159,9 @@ func TestCommitsOfAKilledPostgresAreThere(t *testing.T) {
 	s := open(t, pg.URL("postgres"), Options{})
 	commit(t, s, putRoomID("r", 1), putMemberAt("r", "a", 1), putMessage(1, 1, allBytes()), putProgress(1, 1))
 	before := load(t, s)
-	pg.Kill()
+	if err := pg.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	if err := pg.Start(testContext(t)); err != nil {
 		t.Fatal(err)
 	}

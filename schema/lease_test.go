@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"imcd/evapi/evapitest/child"
 	"imcd/schema/schematest"
 )
 
@@ -148,12 +149,12 @@ func TestLeaseOfALinkedSQLiteFile(t *testing.T) {
 // deadProcess is a holder that has ended, on this system.
 func deadProcess(t *testing.T) holder {
 	t.Helper()
-	cmd := exec.Command("sleep", "60")
-	if err := cmd.Start(); err != nil {
+	p, err := child.Start(exec.Command("sleep", "60"), false)
+	if err != nil {
 		t.Fatal(err)
 	}
 	h := thisProcess("")
-	h.PID = cmd.Process.Pid
+	h.PID = p.Pid
 	_, h.Started = processState(h.PID)
 	if h.dead() {
 		t.Error("a process that lives is dead")
@@ -170,10 +171,9 @@ func deadProcess(t *testing.T) holder {
 			t.Errorf("%+v is dead", other)
 		}
 	}
-	if err := cmd.Process.Kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // it was killed
 	if !h.dead() {
 		t.Error("a process that was killed lives")
 	}

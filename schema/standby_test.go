@@ -158,7 +158,9 @@ func TestPromotedStandby(t *testing.T) {
 	commit(t, s, putMessage(7, 1, nil), putSeen(1, 200, epoch))
 	fill(t, s, 2)
 	fence := nextFence(t, s)
-	primary.Kill()
+	if err := primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	try := func() error {
 		ctx, cancel := context.WithTimeout(testContext(t), 3*time.Second)
 		defer cancel()

@@ -237,7 +237,9 @@ func TestCheckDatabase(t *testing.T) {
 	s.check(append([]string{"ok database: ", "ok tables: ", "ok imcd: "}, waysOpen...)...)
 	drop(t, url, "imc_members")
 	s.check("ok database: ", "FAIL tables: missing: imc_members", "ok imcd: ")
-	pg.StopFast()
+	if err := pg.StopFast(); err != nil {
+		t.Fatal(err)
+	}
 	// imcd notices when it wants to write; the check need not wait for that.
 	s.check("FAIL database: Is the database server running", "ok imcd: ")
 }

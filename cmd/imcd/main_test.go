@@ -17,6 +17,7 @@ import (
 	"imcd/cmd/imcd/internal/config"
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/child"
 	"imcd/evapi/evapitest/kit"
 )
 
@@ -123,7 +124,7 @@ func TestSampleStarts(t *testing.T) {
 func TestSecondSignal(t *testing.T) {
 	i := startImcd(t, imcdtest.Options{Evapi: "127.0.0.1:1", Secret: "x", AnyExit: true})
 	for range 2 {
-		if err := i.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := i.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,6 +132,19 @@ func TestSecondSignal(t *testing.T) {
 	case <-i.Done():
 	case <-kit.Context(t).Done():
 		t.Fatal("imcd did not end")
+	}
+}
+
+// TestStopOfTheKit: an imcd that does not end when a test stops it does not make the test hang: it shows what it does.
+func TestStopOfTheKit(t *testing.T) {
+	i := startImcd(t, imcdtest.Options{Evapi: "127.0.0.1:1", Secret: "x", AnyExit: true, Patience: 50 * time.Millisecond})
+	if err := i.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err := i.Stop()
+	if err == nil || !strings.Contains(err.Error(), "did not end within 50ms") ||
+		!strings.Contains(i.Log(), "goroutine 1 [") {
+		t.Errorf("%v\n%s", err, i.Log())
 	}
 }
 
@@ -149,7 +163,8 @@ func TestLogReaderGone(t *testing.T) {
 	cmd := exec.CommandContext(kit.Context(t), filepath.Join(bin, "imcd"), "--evapi=127.0.0.1:1", "--evapi_secret=x",
 		"--rpc_listen="+addr, "--http_listen=")
 	cmd.Dir, cmd.Env, cmd.Stderr = t.TempDir(), imcdtest.Environ(), w
-	if err := cmd.Start(); err != nil {
+	p, err := child.Start(cmd, false)
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
@@ -166,10 +181,10 @@ func TestLogReaderGone(t *testing.T) {
 	if err := c.Call(ctx, "imc.stats", nil, nil); err != nil {
 		t.Error(err)
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.End(syscall.SIGTERM, child.Patience); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
+	if err := p.Err(); err != nil {
 		t.Errorf("imcd ended with %v", err)
 	}
 }

@@ -38,7 +38,9 @@ func TestReadiness(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(http.StatusServiceUnavailable, "kamailio")
-	db.StopFast()
+	if err := db.StopFast(); err != nil {
+		t.Fatal(err)
+	}
 	if err := i.Await(kit.Context(t), "/healthz", http.StatusOK); err != nil {
 		t.Error(err)
 	}

@@ -121,14 +121,14 @@ func (f *fleet) startPostgres(ctx context.Context) error {
 	err := f.server(func(dir string) (err error) {
 		f.primary, err = schematest.StartPostgres(ctx, dir, schematest.Options{})
 		return err
-	}, func() { f.primary.Stop() })
+	}, func() error { return f.primary.Stop() })
 	if err != nil {
 		return err
 	}
 	err = f.server(func(dir string) (err error) {
 		f.standby, err = f.primary.StartStandby(ctx, dir)
 		return err
-	}, func() { f.standby.Stop() })
+	}, func() error { return f.standby.Stop() })
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (f *fleet) startPostgres(ctx context.Context) error {
 
 // server starts a server in a folder of its own. PostgreSQL does not run as root, and could not reach every
 // STATE_DIR.
-func (f *fleet) server(start func(dir string) error, stop func()) error {
+func (f *fleet) server(start func(dir string) error, stop func() error) error {
 	dir, err := os.MkdirTemp("", "imcd-postgres-")
 	if err != nil {
 		return fmt.Errorf("folder of PostgreSQL: %w", err)
@@ -146,7 +146,7 @@ func (f *fleet) server(start func(dir string) error, stop func()) error {
 	if err := start(dir); err != nil {
 		return err
 	}
-	f.undo = append(f.undo, func() error { stop(); return nil })
+	f.undo = append(f.undo, stop)
 	return nil
 }
 
@@ -177,8 +177,7 @@ func (f *fleet) faults(ctx context.Context) error {
 	}
 	f.say("\nThe first PostgreSQL server is killed, the second one takes its place.")
 	return f.fail(ctx, func() error {
-		f.primary.Kill()
-		return f.standby.Promote(ctx)
+		return errors.Join(f.primary.Kill(), f.standby.Promote(ctx))
 	})
 }
 

@@ -19,16 +19,17 @@ import (
 
 	"imcd/cmd/internal/stack"
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/child"
 	"imcd/evapi/evapitest/kit"
 )
 
 // foreground is a running imcdemo -run.
 type foreground struct {
-	*exec.Cmd
+	*child.Child
 	ports []int
-	state string       // STATE_DIR
-	said  string       // its standard output, until it is ready
-	out   bytes.Buffer // its standard error; complete when it has ended
+	state string     // STATE_DIR
+	said  string     // its standard output, until it is ready
+	out   kit.Output // its standard error; complete when it has ended
 }
 
 // startForeground starts imcdemo -run, or another command that does, in a session and
@@ -42,22 +43,30 @@ func startForeground(t *testing.T, command ...string) *foreground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &foreground{Cmd: exec.Command(command[0], command[1:]...), ports: ports,
-		state: filepath.Join(t.TempDir(), "run")}
-	f.Env = append(os.Environ(), "STATE_DIR="+f.state, "GORACE=atexit_sleep_ms=0")
+	f := &foreground{ports: ports, state: filepath.Join(t.TempDir(), "run")}
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "STATE_DIR="+f.state, "GORACE=atexit_sleep_ms=0")
 	for i, name := range []string{"SIP_PORT", "EVAPI_PORT", "RPC_PORT", "HTTP_PORT"} {
-		f.Env = append(f.Env, fmt.Sprintf("%s=%d", name, ports[i]))
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", name, ports[i]))
 	}
-	f.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
-	f.Stderr = &f.out
-	stdout, err := f.StdoutPipe()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.WaitDelay = child.Patience // all of its processes may write
+	stdout, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Start(); err != nil {
+	t.Cleanup(func() { stdout.Close() })
+	cmd.Stdout, cmd.Stderr = w, &f.out
+	f.Child, err = child.Start(cmd, false)
+	w.Close() // the process has its own
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(-f.Process.Pid, syscall.SIGKILL) })
+	t.Cleanup(func() {
+		if err := f.SignalGroup(syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	})
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		f.said += lines.Text() + "\n"
@@ -65,20 +74,29 @@ func startForeground(t *testing.T, command ...string) *foreground {
 			return f
 		}
 	}
-	t.Fatalf("it is not ready: %v\n%s", f.Wait(), f.out.String())
+	t.Fatalf("it is not ready: %v\n%s", f.wait(t), f.out.String())
 	return nil
+}
+
+// wait waits until it has ended and all that it wrote is there, and returns how it ended.
+func (f *foreground) wait(t *testing.T) error {
+	t.Helper()
+	if err := f.Await(2 * child.Patience); err != nil {
+		t.Fatalf("%v\n%s", err, f.out.String())
+	}
+	return f.Err()
 }
 
 // end ends it as Ctrl-C does and waits.
 func (f *foreground) end(t *testing.T) {
 	t.Helper()
-	if err := syscall.Kill(-f.Process.Pid, syscall.SIGINT); err != nil {
+	if err := syscall.Kill(-f.Pid, syscall.SIGINT); err != nil {
 		t.Error(err)
 	}
-	if err := f.Wait(); err != nil {
+	if err := f.wait(t); err != nil {
 		t.Errorf("%v\n%s", err, f.out.String())
 	}
-	awaitGone(t, f.Process.Pid)
+	awaitGone(t, f.Pid)
 }
 
 // group lists the processes of a process group and session: names by id.
@@ -130,20 +148,20 @@ func TestForeground(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startForeground(t)
-			names := slices.Collect(maps.Values(group(t, f.Process.Pid)))
+			names := slices.Collect(maps.Values(group(t, f.Pid)))
 			for _, want := range []string{"imcdemo", "imcd", "kamailio"} {
 				if !slices.Contains(names, want) {
 					t.Errorf("%s is not in the process group: %v", want, names)
 				}
 			}
 			talk(t, f.ports[0])
-			if err := end(f.Process.Pid); err != nil {
+			if err := end(f.Pid); err != nil {
 				t.Fatal(err)
 			}
-			if err := f.Wait(); err != nil {
+			if err := f.wait(t); err != nil {
 				t.Errorf("%v\n%s", err, f.out.String())
 			}
-			awaitGone(t, f.Process.Pid)
+			awaitGone(t, f.Pid)
 			for _, port := range f.ports {
 				awaitFree(t, port)
 			}
@@ -175,7 +193,7 @@ func talk(t *testing.T, port int) {
 
 func TestImcdThatEnds(t *testing.T) {
 	f := startForeground(t)
-	for pid, name := range group(t, f.Process.Pid) {
+	for pid, name := range group(t, f.Pid) {
 		if name != "imcd" {
 			continue
 		}
@@ -183,10 +201,10 @@ func TestImcdThatEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Wait(); err == nil || !strings.Contains(f.out.String(), "imcd has ended by itself") {
+	if err := f.wait(t); err == nil || !strings.Contains(f.out.String(), "imcd has ended by itself") {
 		t.Errorf("%v\n%s", err, f.out.String())
 	}
-	awaitGone(t, f.Process.Pid)
+	awaitGone(t, f.Pid)
 }
 
 // awaitFree waits until nobody listens at a port: what was killed takes a moment to end.
@@ -211,11 +229,11 @@ func TestKilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startForeground(t, command...)
-			if err := syscall.Kill(f.Process.Pid, syscall.SIGKILL); err != nil {
+			if err := syscall.Kill(f.Pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			_ = f.Wait() // killed
-			awaitGone(t, f.Process.Pid)
+			_ = f.wait(t) // killed
+			awaitGone(t, f.Pid)
 			for _, port := range f.ports {
 				awaitFree(t, port)
 			}
@@ -226,7 +244,7 @@ func TestKilled(t *testing.T) {
 // TestMakeRun: make starts the demonstration in the way that TestKilled tries, from
 // any folder.
 func TestMakeRun(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "make", "-C", "../..", "-n", "run", "VERSION=x").CombinedOutput()
+	out, err := exec.CommandContext(kit.Context(t), "make", "-C", "../..", "-n", "run", "VERSION=x").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "exec bin/imcdemo -run -parent $PPID\n") {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -72,7 +72,7 @@ func (f *foreground) askAbout(t *testing.T, command, want string) {
 	if strings.HasPrefix(command, "check") {
 		args = append(args, "--sip", loopback(f.ports[0]))
 	}
-	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "imcctl"), args...).CombinedOutput()
+	out, err := exec.CommandContext(kit.Context(t), filepath.Join(bin, "imcctl"), args...).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), want) {
 		t.Errorf("imcctl %v: %v\n%s", args, err, out)
 	}

@@ -138,7 +138,7 @@ func (k *Kamailio) Kill() error {
 	if k.proc == nil {
 		return nil
 	}
-	err := k.proc.kill()
+	err := k.proc.Kill()
 	k.proc = nil
 	return err
 }
@@ -162,7 +162,7 @@ func (k *Kamailio) Signal(sig syscall.Signal) error {
 	if k.proc == nil {
 		return nil
 	}
-	return k.proc.signalGroup(sig)
+	return k.proc.SignalGroup(sig)
 }
 
 // SIPAddr is the address on which Kamailio speaks SIP, over UDP and TCP.

@@ -1,11 +1,14 @@
 package evapitest
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
+
+	"imcd/evapi/evapitest/child"
 )
 
 // TestPortsOfProcesses: no port is given twice, not even to another process that asks while nobody has
@@ -22,7 +25,9 @@ func TestPortsOfProcesses(t *testing.T) {
 		}
 		return
 	}
-	other := exec.Command(os.Args[0], "-test.run=^TestPortsOfProcesses$", "-test.v")
+	ctx, cancel := context.WithTimeout(t.Context(), child.Patience)
+	defer cancel()
+	other := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestPortsOfProcesses$", "-test.v")
 	other.Env = append(os.Environ(), "IMCD_TEST_PORTS=1")
 	out, err := other.CombinedOutput()
 	if err != nil {

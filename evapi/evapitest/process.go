@@ -1,8 +1,6 @@
 package evapitest
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"os/exec"
 	"syscall"
@@ -34,36 +32,12 @@ func (p *process) ended() bool {
 	}
 }
 
-// signalGroup sends a signal to the child and all its descendants.
-func (p *process) signalGroup(sig syscall.Signal) error {
-	err := syscall.Kill(-p.Pid, sig)
-	if errors.Is(err, syscall.ESRCH) {
-		return nil
-	}
-	return err
-}
-
 // stop ends the child by SIGTERM, and its group by SIGKILL if it has not ended
 // within grace. It waits for the end.
 func (p *process) stop(grace time.Duration) error {
-	if p.ended() {
-		return p.signalGroup(syscall.SIGKILL)
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
-	if err := syscall.Kill(p.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("SIGTERM to %d: %w", p.Pid, err)
-	}
-	select {
-	case <-p.Done():
-	case <-time.After(grace):
-	}
-	return p.kill()
-}
-
-// kill ends the whole group by SIGKILL and waits for the child's end.
-func (p *process) kill() error {
-	if err := p.signalGroup(syscall.SIGKILL); err != nil {
-		return fmt.Errorf("SIGKILL to group %d: %w", p.Pid, err)
-	}
-	<-p.Done()
-	return nil
+	_ = p.Await(grace) // Kamailio sometimes hangs at its end, and has nothing to lose then
+	return p.Kill()
 }

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+
+	"imcd/evapi/evapitest/child"
 )
 
 // init makes the server's files.
@@ -177,26 +179,30 @@ func childrenOf(pid int) ([]int, error) {
 	}
 	var list []int
 	for _, field := range strings.Fields(string(text)) {
-		child, err := strconv.Atoi(field)
+		pid, err := strconv.Atoi(field)
 		if err != nil {
 			return nil, fmt.Errorf("list the processes of PostgreSQL: %w", err)
 		}
-		list = append(list, child)
+		list = append(list, pid)
 	}
 	return list, nil
 }
 
 // waitGone waits until processes that were asked to end have done so: they hold
 // memory that keeps the server from starting again.
-func waitGone(pids []int) {
+func waitGone(pids []int) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(child.Patience)
 	for _, pid := range pids {
-		for !gone(pid) && time.Now().Before(deadline) {
+		for !gone(pid) {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("process %d of PostgreSQL did not end within %v", pid, child.Patience)
+			}
 			<-tick.C
 		}
 	}
+	return nil
 }
 
 // gone reports whether a process has ended, though nobody may have asked how.

@@ -53,8 +53,7 @@ type run struct{ m *testing.M }
 // Run implements goleak.TestingM.
 func (r run) Run() int {
 	code := r.m.Run()
-	maria.stop()
-	if err := server.stop(); err != nil {
+	if err := errors.Join(maria.stop(), server.stop()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return max(code, 1)
 	}
@@ -76,14 +75,16 @@ func (s *shared) start() (*Postgres, error) {
 
 func (s *shared) stop() error {
 	s.once.Do(func() { s.err = errors.New("the tests are over") })
+	var err error
 	if s.pg != nil {
-		s.pg.Stop()
+		err = s.pg.Stop()
 	}
 	s.initOnce.Do(func() {})
 	for _, dir := range []string{s.dir, s.initDir} {
-		if err := os.RemoveAll(dir); err != nil { // no error if it is empty
-			return fmt.Errorf("remove the shared PostgreSQL: %w", err)
-		}
+		err = errors.Join(err, os.RemoveAll(dir)) // no error if it is empty
+	}
+	if err != nil {
+		return fmt.Errorf("end the shared PostgreSQL: %w", err)
 	}
 	return nil
 }
@@ -147,6 +148,15 @@ func New(t testing.TB, opts Options) *Postgres {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(pg.Stop)
+	ends(t, pg)
 	return pg
+}
+
+// ends ends a server with the test.
+func ends(t testing.TB, pg *Postgres) {
+	t.Cleanup(func() {
+		if err := pg.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 }

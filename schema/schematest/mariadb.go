@@ -8,13 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"imcd/evapi/evapitest/child"
 )
 
 // maria is the MariaDB that the tests of a package share, started when the first of them asks for a database.
@@ -34,8 +35,7 @@ type sharedMaria struct {
 type MariaDB struct {
 	dir  string // holds data/, sock and log
 	port int
-	cmd  *exec.Cmd
-	done chan struct{} // closed when cmd has ended
+	proc *child.Child // nil if it was not started
 }
 
 // NewMariaDB makes an empty database on the package's MariaDB and returns its db_url, in Kamailio's form. charset is
@@ -97,10 +97,9 @@ func startMariaDB(ctx context.Context) (*MariaDB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("folder of MariaDB: %w", err)
 	}
-	m := &MariaDB{dir: dir, done: make(chan struct{})}
+	m := &MariaDB{dir: dir}
 	if err := m.start(ctx); err != nil {
-		m.stop()
-		return nil, err
+		return nil, errors.Join(err, m.stop())
 	}
 	return m, nil
 }
@@ -132,31 +131,20 @@ func (m *MariaDB) start(ctx context.Context) error {
 		return fmt.Errorf("first statements of MariaDB: %w", err)
 	}
 	// Fast, because a crash of the machine would lose its data.
-	m.cmd = exec.Command("mariadbd", "--no-defaults", data, "--socket="+filepath.Join(m.dir, "sock"),
+	cmd := exec.Command("mariadbd", "--no-defaults", data, "--socket="+filepath.Join(m.dir, "sock"),
 		"--bind-address=127.0.0.1", fmt.Sprint("--port=", m.port), "--skip-name-resolve", "--init-file="+init,
 		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=128M",
 		"--pid-file="+filepath.Join(m.dir, "pid"))
-	m.cmd.Dir = m.dir
+	cmd.Dir = m.dir
 	log, err := os.Create(filepath.Join(m.dir, "log"))
 	if err != nil {
 		return fmt.Errorf("log of MariaDB: %w", err)
 	}
 	defer log.Close() // the server has its own copy
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // Pdeathsig is sent when this thread ends
-		defer runtime.UnlockOSThread()
-		defer close(m.done)
-		err := m.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = m.cmd.Wait() // how it ends does not matter; the log says why
-		}
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("start MariaDB: %w", err)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGKILL}
+	if m.proc, err = child.Start(cmd, true); err != nil {
+		return err
 	}
 	return m.ready(ctx)
 }
@@ -174,7 +162,7 @@ func (m *MariaDB) ready(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case <-m.done:
+		case <-m.proc.Done():
 			return fmt.Errorf("MariaDB ended at its start: %s", m.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("MariaDB is not ready: %w: %s", err, m.logTail())
@@ -215,17 +203,18 @@ func (m *MariaDB) Exec(ctx context.Context, database, statements string) error {
 	return nil
 }
 
-func (m *MariaDB) stop() {
-	if m.cmd != nil && m.cmd.Process != nil {
-		_ = m.cmd.Process.Kill() // fails only if it has ended
-		<-m.done
+func (m *MariaDB) stop() error {
+	var err error
+	if m.proc != nil {
+		err = m.proc.Kill()
 	}
-	_ = os.RemoveAll(m.dir) // the first error tells more
+	return errors.Join(err, os.RemoveAll(m.dir))
 }
 
-func (s *sharedMaria) stop() {
+func (s *sharedMaria) stop() error {
 	s.once.Do(func() { s.err = errors.New("the tests are over") })
-	if s.db != nil {
-		s.db.stop()
+	if s.db == nil {
+		return nil
 	}
+	return s.db.stop()
 }

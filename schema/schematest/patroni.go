@@ -120,7 +120,7 @@ func (c *Cluster) startEtcd() {
 	p := c.run("etcd.log", "etcd", "--data-dir", filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peers,
 		"--initial-advertise-peer-urls", peers, "--initial-cluster", "default="+peers)
-	c.t.Cleanup(func() { end(p) })
+	c.t.Cleanup(func() { c.end(p) })
 	kit.Until(c.t, kit.Within(c.t, patroniTimeout), "etcd is ready", func() bool {
 		_, err := c.ask(http.MethodGet, url+"/health", "")
 		return err == nil
@@ -128,13 +128,13 @@ func (c *Cluster) startEtcd() {
 }
 
 // end ends a process, by SIGKILL if it takes too long.
-func end(p *child.Child) {
-	_ = syscall.Kill(p.Pid, syscall.SIGTERM) // it may have ended
-	select {
-	case <-p.Done():
-	case <-time.After(20 * time.Second):
-		_ = syscall.Kill(p.Pid, syscall.SIGKILL)
-		<-p.Done()
+func (c *Cluster) end(p *child.Child) {
+	_ = p.Signal(syscall.SIGTERM) // it may have ended
+	if p.Await(20*time.Second) == nil {
+		return
+	}
+	if err := p.Kill(); err != nil {
+		c.t.Error(err)
 	}
 }
 
@@ -239,14 +239,17 @@ func (n *Node) KillServer() {
 	}
 	_ = syscall.Kill(pids[0], syscall.SIGSTOP) // so that it starts no more
 	n.signalServer(syscall.SIGKILL)
-	waitGone(pids)
+	if err := waitGone(pids); err != nil {
+		n.c.t.Error(err)
+	}
 }
 
 // Kill kills Patroni and the server, as the loss of a host would.
 func (n *Node) Kill() {
 	n.c.t.Helper()
-	_ = syscall.Kill(n.patroni.Pid, syscall.SIGKILL)
-	<-n.patroni.Done()
+	if err := n.patroni.End(syscall.SIGKILL, child.Patience); err != nil {
+		n.c.t.Error(err)
+	}
 	n.KillServer()
 }
 
@@ -265,7 +268,7 @@ func (n *Node) Thaw() {
 // stop ends everything of n.
 func (n *Node) stop() {
 	n.Thaw()
-	end(n.patroni)
+	n.c.end(n.patroni)
 	if pids := n.postgres(); len(pids) > 0 { // Patroni was killed
 		n.KillServer()
 	}

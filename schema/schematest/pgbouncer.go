@@ -2,24 +2,23 @@ package schematest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"imcd/evapi/evapitest/child"
 )
 
 // PgBouncer is a connection pooler in front of a server, as Debian packages it, in
 // transaction mode: each transaction may get another connection of the server.
 type PgBouncer struct {
 	port int
-	cmd  *exec.Cmd
-	done chan struct{} // closed when cmd has ended
-	once sync.Once     // of Stop
+	proc *child.Child
 }
 
 // pgBouncerConfig is all that it needs.
@@ -44,7 +43,11 @@ func NewPgBouncer(t testing.TB, pg *Postgres) *PgBouncer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Stop)
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	return b
 }
 
@@ -80,28 +83,16 @@ func startPgBouncer(ctx context.Context, dir string, pg *Postgres) (*PgBouncer, 
 		return nil, fmt.Errorf("log of PgBouncer: %w", err)
 	}
 	defer log.Close() // the pooler has its own copy
-	b := &PgBouncer{port: port, cmd: exec.Command(program, config), done: make(chan struct{})}
-	b.cmd.Stdout, b.cmd.Stderr = log, log
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	started := make(chan error, 1)
-	go func() {
-		// Pdeathsig is sent when the thread ends that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(b.done)
-		err := b.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = b.cmd.Wait() // how it ends does not matter; the log says why
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start PgBouncer: %w", err)
+	cmd := exec.Command(program, config)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGKILL}
+	b := &PgBouncer{port: port}
+	if b.proc, err = child.Start(cmd, true); err != nil {
+		return nil, err
 	}
 	if err := b.ready(ctx); err != nil {
 		text, _ := os.ReadFile(log.Name()) // the error alone is better than none
-		b.Stop()
-		return nil, fmt.Errorf("%w: %s", err, text)
+		return nil, errors.Join(fmt.Errorf("%w: %s", err, text), b.Stop())
 	}
 	return b, nil
 }
@@ -119,7 +110,7 @@ func (b *PgBouncer) ready(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case <-b.done:
+		case <-b.proc.Done():
 			return fmt.Errorf("PgBouncer ended at its start: %w", err)
 		case <-ctx.Done():
 			return fmt.Errorf("PgBouncer is not ready: %w", err)
@@ -133,9 +124,4 @@ func (b *PgBouncer) URL(database string) string {
 }
 
 // Stop ends the pooler and waits for it.
-func (b *PgBouncer) Stop() {
-	b.once.Do(func() {
-		_ = b.cmd.Process.Kill() // it may have ended
-		<-b.done
-	})
-}
+func (b *PgBouncer) Stop() error { return b.proc.End(syscall.SIGKILL, child.Patience) }

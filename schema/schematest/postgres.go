@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+
+	"imcd/evapi/evapitest/child"
 )
 
 // The only role of the servers; a superuser. The names are those of Kamailio's
@@ -43,8 +44,7 @@ type Postgres struct {
 	opts     Options
 
 	mu   sync.Mutex
-	cmd  *exec.Cmd     // by mu; nil when the server is stopped
-	done chan struct{} // by mu; closed when cmd has ended
+	proc *child.Child // by mu; nil when the server is stopped
 }
 
 // StartPostgres makes a new server in dir and returns when it takes connections.
@@ -123,7 +123,7 @@ func freePort() (int, error) {
 func (p *Postgres) start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd != nil {
+	if p.proc != nil {
 		return errors.New("PostgreSQL runs already")
 	}
 	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -138,29 +138,14 @@ func (p *Postgres) start(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	// Not SIGKILL: the server could not end its own children.
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
-	cmd.SysProcAttr.Setpgid = true // Ctrl-C is for us to handle
-	started, done := make(chan error, 1), make(chan struct{})
-	go func() {
-		// Pdeathsig is sent when the thread ends that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(done)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ends does not matter; the log says why
-		}
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	p.cmd, p.done = cmd, done
-	if err := p.ready(ctx, done); err != nil {
-		_ = cmd.Process.Signal(syscall.SIGQUIT)
-		<-done
-		p.cmd = nil
+	proc, err := child.Start(cmd, true) // Ctrl-C is for us to handle
+	if err != nil {
 		return err
 	}
+	if err := p.ready(ctx, proc.Done()); err != nil {
+		return errors.Join(err, proc.End(syscall.SIGQUIT, child.Patience))
+	}
+	p.proc = proc
 	return nil
 }
 
@@ -206,10 +191,10 @@ func (p *Postgres) Port() int { return p.port }
 func (p *Postgres) Pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd == nil {
+	if p.proc == nil {
 		return 0
 	}
-	return p.cmd.Process.Pid
+	return p.proc.Pid
 }
 
 // SocketDir returns the folder of the server's Unix socket.
@@ -230,23 +215,24 @@ func (p *Postgres) DropDatabase(name string) error {
 }
 
 // Stop ends the server at once, without a checkpoint: its next start recovers.
-// It waits for the end and does nothing if the server is stopped already.
-func (p *Postgres) Stop() { p.end(syscall.SIGQUIT) }
+// It waits for the end and does nothing if the server is stopped already. That the server did not end, so that it
+// had to be killed, is an error.
+func (p *Postgres) Stop() error { return p.end(syscall.SIGQUIT) }
 
 // StopFast ends the server as an operator would, connections included.
-func (p *Postgres) StopFast() { p.end(syscall.SIGINT) }
+func (p *Postgres) StopFast() error { return p.end(syscall.SIGINT) }
 
 // Kill ends all processes of the server at once, as a crash would.
-func (p *Postgres) Kill() { p.end(syscall.SIGKILL) }
+func (p *Postgres) Kill() error { return p.end(syscall.SIGKILL) }
 
-func (p *Postgres) end(sig syscall.Signal) {
+func (p *Postgres) end(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return
+	if p.proc == nil {
+		return nil
 	}
 	// Signals fail only if the process has ended meanwhile.
-	pid := p.cmd.Process.Pid
+	pid := p.proc.Pid
 	if sig == syscall.SIGKILL {
 		_ = syscall.Kill(pid, syscall.SIGSTOP) // so that it starts no more children
 	}
@@ -255,16 +241,20 @@ func (p *Postgres) end(sig syscall.Signal) {
 		children = nil // it has ended
 	}
 	_ = syscall.Kill(pid, sig)
-	for _, child := range children {
+	for _, pid := range children {
 		if sig == syscall.SIGKILL {
-			_ = syscall.Kill(child, sig)
+			_ = syscall.Kill(pid, sig)
 		}
-		_ = syscall.Kill(child, syscall.SIGCONT) // if it was paused
+		_ = syscall.Kill(pid, syscall.SIGCONT) // if it was paused
 	}
 	_ = syscall.Kill(pid, syscall.SIGCONT)
-	<-p.done
-	waitGone(children)
-	p.cmd = nil
+	// It has the signal already, before it could go on; that it comes twice does no harm.
+	err = p.proc.End(sig, child.Patience)
+	p.proc = nil
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, p.logTail())
+	}
+	return errors.Join(err, waitGone(children))
 }
 
 // Start starts a server that was stopped.
@@ -272,7 +262,9 @@ func (p *Postgres) Start(ctx context.Context) error { return p.start(ctx) }
 
 // Restart stops the server, fast, and starts it again.
 func (p *Postgres) Restart(ctx context.Context) error {
-	p.StopFast()
+	if err := p.StopFast(); err != nil {
+		return err
+	}
 	return p.start(ctx)
 }
 
@@ -287,10 +279,10 @@ func (p *Postgres) Resume() error { return p.signalAll(syscall.SIGCONT) }
 func (p *Postgres) signalAll(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd == nil {
+	if p.proc == nil {
 		return errors.New("PostgreSQL does not run")
 	}
-	pid := p.cmd.Process.Pid
+	pid := p.proc.Pid
 	// The parent first, so that it starts no more.
 	if err := syscall.Kill(pid, sig); err != nil {
 		return fmt.Errorf("signal PostgreSQL: %w", err)
@@ -299,8 +291,8 @@ func (p *Postgres) signalAll(sig syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	for _, child := range children {
-		if err := syscall.Kill(child, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+	for _, pid := range children {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("signal a process of PostgreSQL: %w", err)
 		}
 	}

@@ -39,7 +39,7 @@ func TestServerCanBeStoppedFrozenAndStarted(t *testing.T) {
 	must(pg.Resume())
 	must(pg.Restart(ctx))
 	must(pg.Exec(ctx, "a-b", "SELECT * FROM t"))
-	pg.Kill()
+	must(pg.Kill())
 	if pg.Exec(ctx, "a-b", "SELECT 1") == nil {
 		t.Error("a killed server answers")
 	}
@@ -47,8 +47,8 @@ func TestServerCanBeStoppedFrozenAndStarted(t *testing.T) {
 	if pg.Start(ctx) == nil {
 		t.Error("started twice")
 	}
-	pg.Stop()
-	pg.Stop()
+	must(pg.Stop())
+	must(pg.Stop())
 	if pg.Pause() == nil {
 		t.Error("a stopped server can be frozen")
 	}
@@ -63,7 +63,6 @@ func TestDatabasesOfTestsAreTheirOwn(t *testing.T) {
 func TestStartFailsInAFolderThatIsNotThere(t *testing.T) {
 	if pg, err := schematest.StartPostgres(t.Context(), os.TempDir()+"/there/is/no/such",
 		schematest.Options{}); err == nil {
-		pg.Stop()
-		t.Error("no error")
+		t.Errorf("no error; its end: %v", pg.Stop())
 	}
 }

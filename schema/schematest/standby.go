@@ -2,6 +2,7 @@ package schematest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ func NewPair(t testing.TB, opts Options) (primary, standby *Postgres) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(standby.Stop)
+	ends(t, standby)
 	return primary, standby
 }
 
@@ -30,8 +31,7 @@ func (p *Postgres) StartStandby(ctx context.Context, dir string) (*Postgres, err
 		return nil, err
 	}
 	if err := p.followed(ctx); err != nil {
-		s.Stop()
-		return nil, err
+		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest/kit"
 )
 
 // browserWait is how long the page may take to show something.
@@ -39,6 +40,9 @@ func openConsole(t *testing.T, s *stack.Stack) *browser {
 	ctx, stop := chromedp.NewContext(alloc)
 	b := &browser{t: t, ctx: ctx}
 	t.Cleanup(func() {
+		// It waits for Chromium to end, and kills it at the deadline.
+		ctx, cancel := context.WithTimeout(ctx, kit.Patience)
+		defer cancel()
 		if err := chromedp.Cancel(ctx); err != nil {
 			t.Errorf("closing the browser: %v", err)
 		}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -33,7 +34,9 @@ func alone(t *testing.T) bool {
 func swallow(t *testing.T, proto, addr, other string) (mend func()) {
 	t.Helper()
 	nft := func(args string) {
-		if out, err := exec.Command("nft", strings.Fields(args)...).CombinedOutput(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), kit.Patience) // it mends when the test is over, too
+		defer cancel()
+		if out, err := exec.CommandContext(ctx, "nft", strings.Fields(args)...).CombinedOutput(); err != nil {
 			t.Fatalf("nft %s: %v: %s", args, err, out)
 		}
 	}

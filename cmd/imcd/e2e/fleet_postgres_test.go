@@ -101,7 +101,9 @@ func testPrimaryKilled(t *testing.T, away time.Duration) {
 	t.Parallel()
 	f := startOne(t, &plain)
 	failed := time.Now()
-	f.primary.Kill()
+	if err := f.primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	pause(t, away)
 	f.promote(t, failed)
 	f.judge(t, f.standby)
@@ -121,7 +123,9 @@ func TestFleetPrimaryFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	pause(t, outage)
-	f.primary.Kill() // whoever watches over the servers does so
+	if err := f.primary.Kill(); err != nil { // whoever watches over the servers does so
+		t.Fatal(err)
+	}
 	f.more(t, 3*fleetRate)
 	f.judge(t, f.standby)
 }

@@ -49,7 +49,9 @@ func TestPromiseWithoutDatabase(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	pg.StopFast()
+	if err := pg.StopFast(); err != nil {
+		t.Fatal(err)
+	}
 	kit.Until(t, ctx, "imcd is not ready", func() bool { return ready(t, s) == http.StatusServiceUnavailable })
 	for i, text := range []string{"lost", "#add carol", "#exit", "lost again", "#create chat-other"} {
 		res, err := alice.Say(ctx, roomURI(room), text)
@@ -117,7 +119,9 @@ func TestPromiseDeliversWithoutDatabase(t *testing.T) {
 	for n := range messages {
 		mustSay(t, phone, users[0], room, fmt.Sprintf("message #%d", n))
 	}
-	pg.StopFast()
+	if err := pg.StopFast(); err != nil {
+		t.Fatal(err)
+	}
 	before, _ := k.counts()
 	read()
 	const all = (members - 1) * messages

@@ -159,8 +159,10 @@ func (a *attack) kamailio(ctx context.Context) error {
 
 func (a *attack) postgres(ctx context.Context) error {
 	refused := a.load.refused.Load()
-	end := []func(){a.pg.StopFast, a.pg.Stop, a.pg.Kill}[a.random.IntN(3)]
-	end()
+	end := []func() error{a.pg.StopFast, a.pg.Stop, a.pg.Kill}[a.random.IntN(3)]
+	if err := end(); err != nil {
+		return err
+	}
 	err := a.wait(ctx, "refused messages", func() bool { return a.load.refused.Load() > refused+2 })
 	if err != nil {
 		return err

@@ -140,7 +140,9 @@ func TestPromiseStandby(t *testing.T) {
 		}
 	}()
 	texts = append(texts, (<-answered).text)
-	primary.Kill()
+	if err := primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	if err := standby.Promote(ctx); err != nil {
 		t.Fatal(err)
 	}

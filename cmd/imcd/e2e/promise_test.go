@@ -68,8 +68,7 @@ func promisePostgres(t *testing.T) *schematest.Postgres {
 		t.Fatal(errors.Join(err, os.RemoveAll(dir)))
 	}
 	t.Cleanup(func() {
-		pg.Stop()
-		if err := os.RemoveAll(dir); err != nil {
+		if err := errors.Join(pg.Stop(), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
 	})

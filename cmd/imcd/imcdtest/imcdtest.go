@@ -3,6 +3,7 @@
 package imcdtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"imcd/evapi/evapitest"
+	"imcd/evapi/evapitest/child"
 	"imcd/evapi/evapitest/kit"
 )
 
@@ -45,6 +47,8 @@ type Options struct {
 	Args    []string // more flags
 	Environ []string // more variables; nothing is inherited but PATH, HOME and TMPDIR
 	AnyExit bool     // for Run: only the test looks at the exit code
+
+	Patience time.Duration // how long imcd may take to end; 0: child.Patience
 }
 
 // Imcd is a running imcd.
@@ -52,10 +56,9 @@ type Imcd struct {
 	opts      Options
 	rpc, http int
 
-	cmd    *exec.Cmd
+	proc   *child.Child
 	log    kit.Output
-	done   chan struct{} // closed when the process has ended
-	killed bool          // the last run was ended by Kill
+	killed bool // the last run was ended by Kill
 }
 
 // Start starts imcd and waits until it is alive, which it is before it is
@@ -82,17 +85,14 @@ func (i *Imcd) Start(ctx context.Context) error {
 	if i.opts.DBURL != "" {
 		args = append(args, "--db_url", i.opts.DBURL)
 	}
-	i.cmd = exec.Command(filepath.Join(i.opts.Dir, "imcd"), append(args, i.opts.Args...)...)
-	i.cmd.Env = Environ(i.opts.Environ...)
-	i.cmd.Stderr = &i.log
-	if err := i.cmd.Start(); err != nil {
-		return fmt.Errorf("starting imcd: %w", err)
+	cmd := exec.Command(filepath.Join(i.opts.Dir, "imcd"), append(args, i.opts.Args...)...)
+	cmd.Env = Environ(i.opts.Environ...)
+	cmd.Stderr = &i.log
+	var err error
+	if i.proc, err = child.Start(cmd, false); err != nil {
+		return err
 	}
-	i.done, i.killed = make(chan struct{}), false
-	go func() {
-		defer close(i.done)
-		_ = i.cmd.Wait() // ExitCode tells
-	}()
+	i.killed = false
 	if err := i.Await(ctx, "/healthz", http.StatusOK); err != nil {
 		return errors.Join(err, i.Kill())
 	}
@@ -125,7 +125,7 @@ func (i *Imcd) Await(ctx context.Context, path string, code int) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %d from %s, last was %w\n%s", code, path, got, i.Log())
-		case <-i.done:
+		case <-i.proc.Done():
 			return fmt.Errorf("imcd has ended with exit code %d\n%s", i.ExitCode(), i.Log())
 		case <-time.After(poll):
 		}
@@ -158,20 +158,21 @@ func (i *Imcd) HTTPAddr() string { return "127.0.0.1:" + strconv.Itoa(i.http) }
 func (i *Imcd) Log() string { return i.log.String() }
 
 // Pid is the process id of the last run.
-func (i *Imcd) Pid() int { return i.cmd.Process.Pid }
+func (i *Imcd) Pid() int { return i.proc.Pid }
 
-// Signal sends imcd a signal.
-func (i *Imcd) Signal(sig syscall.Signal) error { return i.cmd.Process.Signal(sig) }
+// Signal sends imcd a signal. If it has ended already, that is no error.
+func (i *Imcd) Signal(sig syscall.Signal) error { return i.proc.Signal(sig) }
 
 // Done is closed when the process has ended.
-func (i *Imcd) Done() <-chan struct{} { return i.done }
+func (i *Imcd) Done() <-chan struct{} { return i.proc.Done() }
 
 // ExitCode is that of the last run once Done is closed; -1: it was killed.
-func (i *Imcd) ExitCode() int { return i.cmd.ProcessState.ExitCode() }
+func (i *Imcd) ExitCode() int { return i.proc.ExitCode() }
 
-// Stop asks imcd to end, waits for it, and reports an exit code that is not 0.
+// Stop asks imcd to end, waits for it, and reports an exit code that is not 0. An imcd that does not end in time writes
+// its goroutines into the log, and is killed; the error holds the log.
 func (i *Imcd) Stop() error {
-	if err := i.end(syscall.SIGTERM); err != nil {
+	if err := i.end(); err != nil {
 		return err
 	}
 	if code := i.ExitCode(); code != 0 {
@@ -180,16 +181,16 @@ func (i *Imcd) Stop() error {
 	return nil
 }
 
+// end is Stop with any exit code.
+func (i *Imcd) end() error {
+	if err := i.proc.End(syscall.SIGTERM, cmp.Or(i.opts.Patience, child.Patience)); err != nil {
+		return fmt.Errorf("%w\n%s", err, i.Log())
+	}
+	return nil
+}
+
 // Kill ends imcd at once and waits for it.
 func (i *Imcd) Kill() error {
 	i.killed = true
-	return i.end(syscall.SIGKILL)
-}
-
-func (i *Imcd) end(sig syscall.Signal) error {
-	if err := i.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("signal %v to imcd: %w", sig, err)
-	}
-	<-i.done
-	return nil
+	return i.proc.Kill()
 }

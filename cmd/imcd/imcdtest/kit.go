@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -13,13 +14,18 @@ import (
 	"imcd/schema/schematest"
 )
 
+// buildPatience is how long a build may take, with an empty cache on a machine that does other things.
+const buildPatience = 10 * time.Minute
+
 // Main builds programs into a folder, whose name it writes to bin, runs the tests of a package, and removes the folder.
 // It fails if a goroutine is left. Use it in TestMain.
 func Main(m *testing.M, bin *string, build func(ctx context.Context, dir string) error) {
 	dir, err := os.MkdirTemp("", "imcd-bin-")
 	if err == nil {
 		*bin = dir
-		err = build(context.Background(), dir)
+		ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+		err = build(ctx, dir)
+		cancel()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -40,7 +46,11 @@ func Run(t testing.TB, opts Options) *Imcd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := i.Stop(); err != nil && !i.killed && !opts.AnyExit {
+		end := i.Stop
+		if i.killed || opts.AnyExit {
+			end = i.end
+		}
+		if err := end(); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {

@@ -121,7 +121,7 @@ func (b *box) applyReadme() {
 	}
 	b.write("/root/kamailio.cfg.stock", b.read("/etc/kamailio/kamailio.cfg"))
 	for _, diff := range diffs {
-		cmd := exec.CommandContext(b.t.Context(), "patch", "--batch", b.path("/etc/kamailio/kamailio.cfg"))
+		cmd := exec.CommandContext(kit.Context(b.t), "patch", "--batch", b.path("/etc/kamailio/kamailio.cfg"))
 		cmd.Stdin = strings.NewReader(diff[1])
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.t.Fatalf("patch: %v\n%s", err, out)
@@ -177,7 +177,7 @@ func (b *box) nextVersion(deb string) string {
 sed -i 's/^Version: .*/Version: 1.1.0/' "$1/DEBIAN/control"
 echo '# What is new.' >>"$1/etc/imcd/imcd.yaml"
 dpkg-deb --root-owner-group -Zgzip -b "$1" "$2"`
-	if out, err := exec.CommandContext(b.t.Context(), "sh", "-ec", script, deb, root,
+	if out, err := exec.CommandContext(kit.Context(b.t), "sh", "-ec", script, deb, root,
 		newer).CombinedOutput(); err != nil {
 		b.t.Fatalf("%v\n%s", err, out)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"imcd/cmd/imcd/internal/config"
+	"imcd/evapi/evapitest/kit"
 )
 
 // TestConfig: imcd takes the configuration that is installed, and it agrees with
@@ -49,7 +50,7 @@ func TestConfig(t *testing.T) {
 // TestInstances: the unit of further imcd differs from that of the first one by what two on one host may not share.
 func TestInstances(t *testing.T) {
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", `. cmd/imcd/package/lib.sh; instances "$0"`, dir)
+	cmd := exec.CommandContext(kit.Context(t), "bash", "-c", `. cmd/imcd/package/lib.sh; instances "$0"`, dir)
 	cmd.Dir = "../../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -94,7 +95,7 @@ func TestInstances(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", instance).CombinedOutput()
+	out, err := exec.CommandContext(kit.Context(t), analyze, "verify", "--man=no", instance).CombinedOutput()
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "imcd@2") {
 			t.Errorf("systemd-analyze: %v %s", err, line)
@@ -110,7 +111,7 @@ func TestScripts(t *testing.T) {
 		if strings.HasSuffix(script, ".sh") {
 			shell = "bash"
 		}
-		if out, err := exec.CommandContext(t.Context(), shell, "-n", script).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(kit.Context(t), shell, "-n", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", script, err, out)
 		}
 	}

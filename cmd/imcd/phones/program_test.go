@@ -3,6 +3,7 @@ package phones
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -143,15 +144,8 @@ func (p *program) stop(last string) error {
 		_ = p.write(last) // it may have ended
 	}
 	err := p.in.Close()
-	timer := time.NewTimer(5 * time.Second)
-	defer timer.Stop()
-	select {
-	case <-p.child.Done():
-	case <-timer.C:
-		err = fmt.Errorf("a client did not end within 5 s")
-		if killed := p.child.Kill(); killed != nil {
-			err = killed
-		}
+	if late := p.child.Await(5 * time.Second); late != nil {
+		err = errors.Join(late, p.child.Kill())
 	}
 	p.log.Wait()
 	return err

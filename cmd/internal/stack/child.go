@@ -57,26 +57,14 @@ func StartChild(c Command) (*Child, error) {
 	return &Child{Child: p, name: c.Path}, nil
 }
 
-// Signal sends a signal. A process that has ended already is no error.
-func (p *Child) Signal(sig syscall.Signal) error {
-	select {
-	case <-p.Done():
-		return nil
-	default:
-	}
-	if err := syscall.Kill(p.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("signal %v to %s: %w", sig, p.name, err)
-	}
-	return nil
-}
-
 // Kill ends the process and its children by SIGKILL and waits for it.
-func (p *Child) Kill() error {
-	children := p.children()
-	if err := p.Signal(syscall.SIGKILL); err != nil {
+func (p *Child) Kill() error { return p.kill(p.children()) }
+
+// kill is Kill with the children that the process had.
+func (p *Child) kill(children []int) error {
+	if err := p.Child.Kill(); err != nil {
 		return err
 	}
-	<-p.Done()
 	for _, pid := range children {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("SIGKILL to %d, a child of %s: %w", pid, p.name, err)
@@ -99,16 +87,12 @@ func (p *Child) children() (pids []int) {
 	return pids
 }
 
-// Stop ends the process by SIGTERM, by SIGKILL if that takes longer than grace,
-// and waits. An exit code other than 0 is an error.
+// Stop ends the process by SIGTERM. If that takes longer than grace, it has to say what it does, by SIGQUIT, and is
+// killed, which is an error, as an exit code other than 0 is.
 func (p *Child) Stop(grace time.Duration) error {
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	select {
-	case <-p.Done():
-	case <-time.After(grace):
-		return errors.Join(fmt.Errorf("%s did not end within %v of SIGTERM", p.name, grace), p.Kill())
+	children := p.children()
+	if err := p.End(syscall.SIGTERM, grace); err != nil {
+		return errors.Join(err, p.kill(children))
 	}
 	if err := p.Err(); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)

@@ -98,18 +98,8 @@ func Start(t testing.TB, dbURL string) *Module {
 // Stop ends Kamailio cleanly, so that the module writes its rooms back.
 func (m *Module) Stop(t testing.TB) {
 	t.Helper()
-	select {
-	case <-m.kamailio.Done():
-		return
-	default:
-		_ = syscall.Kill(m.kamailio.Pid, syscall.SIGTERM) // fails if it has just ended
-	}
-	select {
-	case <-m.kamailio.Done():
-	case <-time.After(kit.Patience):
-		t.Errorf("Kamailio does not stop: %s", m.log)
-		_ = syscall.Kill(-m.kamailio.Pid, syscall.SIGKILL)
-		<-m.kamailio.Done()
+	if err := m.kamailio.End(syscall.SIGTERM, kit.Patience); err != nil {
+		t.Errorf("%v: %s", err, m.log)
 	}
 }
 

@@ -60,7 +60,7 @@ func timed(t *testing.T, work func()) time.Duration {
 
 func shell(t *testing.T, script string) {
 	t.Helper()
-	if out, err := osexec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
+	if out, err := osexec.CommandContext(kit.Within(t, 15*time.Minute), "bash", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 }

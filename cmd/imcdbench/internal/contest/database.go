@@ -63,8 +63,9 @@ func (d *Database) Stop() error {
 	if d == nil {
 		return nil
 	}
+	var err error
 	if d.pg != nil {
-		d.pg.StopFast()
+		err = d.pg.StopFast()
 	}
-	return os.RemoveAll(d.dir)
+	return errors.Join(err, os.RemoveAll(d.dir))
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"imcd/evapi/evapitest/child"
 	"imcd/evapi/evapitest/kit"
 )
 
@@ -18,13 +19,16 @@ func TestTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	p, err := child.Start(cmd, true)
+	if err != nil {
 		t.Fatal(err)
 	}
-	pid := cmd.Process.Pid
+	pid := p.Pid
 	defer func() {
 		_ = in.Close()
-		_ = cmd.Wait() // its exit code says nothing
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
 	}()
 	kit.Eventually(t, "the grandchild has used CPU time", func() bool {
 		d, err := CPU(pid)
