@@ -143,7 +143,7 @@ func TestStopOfTheKit(t *testing.T) {
 	}
 	err := i.Stop()
 	if err == nil || !strings.Contains(err.Error(), "did not end within 50ms") ||
-		!strings.Contains(i.Log(), "goroutine 1 [") {
+		!strings.Contains(i.Log(), "\ngoroutine 1 ") {
 		t.Errorf("%v\n%s", err, i.Log())
 	}
 }
