@@ -337,12 +337,22 @@ func (s *memStore) Notes(_ context.Context, part store.Part, limit int) ([]store
 }
 
 func (s *memStore) Acts(_ context.Context, room store.Name, limit int) ([]store.ActRow, error) {
+	return s.lastActs(limit, func(a store.ActRow) bool { return a.Room.Key() == room.Key() })
+}
+
+func (s *memStore) ActsOn(_ context.Context, user store.Name, limit int) ([]store.ActRow, error) {
+	return s.lastActs(limit, func(a store.ActRow) bool {
+		return strings.EqualFold(a.Who, user.URI()) || strings.EqualFold(a.Who, "*@"+user.Host)
+	})
+}
+
+func (s *memStore) lastActs(limit int, in func(store.ActRow) bool) ([]store.ActRow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.called("Acts"); err != nil {
 		return nil, err
 	}
-	list := slices.DeleteFunc(slices.Clone(s.acts), func(a store.ActRow) bool { return a.Room.Key() != room.Key() })
+	list := slices.DeleteFunc(slices.Clone(s.acts), func(a store.ActRow) bool { return !in(a) })
 	return list[max(0, len(list)-limit):], nil
 }
 

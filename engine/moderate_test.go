@@ -211,6 +211,18 @@ func TestActs(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("acts are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	on, err := e.UserActs(ctx, "sip:Carol@x.org", 2)
+	if err != nil || len(on) != 2 || on[0].Act != "warn" || on[1].Act != "ban" || on[1].Room != room || on[1].By == "" {
+		t.Errorf("the last acts on carol: %+v, %v", on, err)
+	}
+	on, err = e.UserActs(ctx, "sip:x@spam.example", 0)
+	if err != nil || len(on) != 2 || on[0].Act != "ban" || on[1].Act != "unban" {
+		t.Errorf("the acts on all of a domain: %+v, %v", on, err)
+	}
+	_, err = e.UserActs(ctx, room, -1)
+	o.want(err, 400)
+	_, err = e.UserActs(ctx, "", 1)
+	o.want(err, ErrBadName)
 	if acts, err := e.Acts(ctx, room, 1); err != nil || len(acts) != 1 || acts[0].Act != "destroy" {
 		t.Errorf("the last act: %v, %v", acts, err)
 	}

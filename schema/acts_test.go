@@ -51,6 +51,26 @@ func TestActsComeBack(t *testing.T) {
 				t.Errorf("acts of no room: %v", got)
 			}
 		}
+		onUser := func(id int64, room, who string) store.Change {
+			c := putAct(id, room, when(id), "mute")
+			c.Act.Who = who
+			return c
+		}
+		commit(t, s, onUser(7, "q", "sip:Bob@Example.org"), onUser(6, "p", "sip:bob@example.org"), onUser(8, "p", "sip:bob@x"))
+		for user, want := range map[store.Name][]int64{{User: "BOB", Host: "example.org"}: {6, 7},
+			{User: "a", Host: "Spam.example"}: {1, 2, 3, 4, 5}, {User: "nobody", Host: "x"}: nil} {
+			rows, err := s.ActsOn(testContext(t), user, 10)
+			var got []int64
+			for _, a := range rows {
+				got = append(got, a.ID)
+			}
+			if err != nil || !reflect.DeepEqual(got, want) || want != nil && rows[len(rows)-1].Room.Key() == "" {
+				t.Errorf("acts on %v: %v, %v, want %v", user, got, err, want)
+			}
+		}
+		if rows, err := s.ActsOn(testContext(t), at("bob"), 1); err != nil || len(rows) != 1 || rows[0].Room != at("q") {
+			t.Errorf("the last act on bob: %+v, %v", rows, err)
+		}
 		if _, err := s.Prune(testContext(t), store.Limits{ActAge: time.Hour}, when(3).Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}

@@ -107,13 +107,20 @@ func TestConsoleActs(t *testing.T) {
 		t.Fatal(res, err)
 	}
 
+	b.is(id("user-name") + ".focus() || true")
+	b.keys("dora\r")
+	b.sees(`document.getElementById("user-facts").textContent === "is in no room" &&
+		["alice", "remove", "chat-acts"].every(w => document.getElementById("user-acts").textContent.includes(w))`)
+	b.do(chromedp.EmulateViewport(1440, 1100), prefer("light"))
+	b.picture("removed-desk-light.png")
+
 	if err := bob.Unregister(kit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Call(kit.Context(t), "imc.say", map[string]string{"room": room, "text": "still there"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	b.is(id("user-name") + ".focus() || true")
+	b.is(id("user-name") + ".select() || true")
 	b.keys("bob\r") // in the domain of the rooms
 	b.sees(`document.getElementById("h-user").textContent === "bob@127.0.0.1"`)
 	b.sees(`["chat-acts", "muted", "not registered"].every(w =>

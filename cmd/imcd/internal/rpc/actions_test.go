@@ -82,6 +82,8 @@ func TestActions(t *testing.T) {
 		{"delete_message", `["c@x",7]`, "delete c@x 7", `{"room":"sip:c@x"}`},
 		{"acts", `["c@x"]`, "acts c@x 0", `[]`},
 		{"acts", `{"room":"c@x","n":7}`, "acts c@x 7", ``},
+		{"user_acts", `["dora@x"]`, "acts on dora@x 0", `[]`},
+		{"user_acts", `{"user":"dora@x","n":7}`, "acts on dora@x 7", ``},
 		{"history", `["c@x"]`, "history c@x 0", `[]`},
 		{"history", `["c@x",7]`, "history c@x 7", ``},
 	} {

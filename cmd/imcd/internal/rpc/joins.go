@@ -59,6 +59,7 @@ func Joins() map[string]Join {
 		"imc.list_rooms":     listed(func(r engine.RoomInfo) string { return r.Room }),
 		"imc.room_summaries": listed(func(r engine.RoomSummary) string { return r.Room }),
 		"imc.pending":        listed(func(r engine.PendingRoom) string { return r.Room }),
+		"imc.user_rooms":     listed(func(r engine.UserRoom) string { return r.Room }),
 		"imc.devices":        joinDevices,
 		"imc.find_rooms":     joinFound,
 		"imc.stats":          joinStats,

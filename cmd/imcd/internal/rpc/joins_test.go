@@ -2,9 +2,28 @@ package rpc
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// userRoom is an item of imc.user_rooms.
+func userRoom(name string) string {
+	return `{"room":"sip:` + name + `@x","user":"sip:u@x","role":"member","lag":0,"cursor":4,"displayed":0,` +
+		`"state":"online","state_code":"online","sequence":4}`
+}
+
+// TestJoinsOfAll: in a fleet, each question is about one room, or is asked of all imcd that have rooms, or the database
+// that they share knows the answer.
+func TestJoinsOfAll(t *testing.T) {
+	shared := []string{"imc.user_acts"}
+	for name, m := range queryMethods(nil) {
+		ofRoom := len(m.params) > 0 && m.params[0].name == "room"
+		if _, joined := Joins()[name]; !joined && !ofRoom && !slices.Contains(shared, name) {
+			t.Errorf("%s answers for the rooms of one imcd only", name)
+		}
+	}
+}
 
 // TestJoins: the answers of several imcd to a question about all rooms are one.
 func TestJoins(t *testing.T) {
@@ -16,6 +35,8 @@ func TestJoins(t *testing.T) {
 			[]string{`[{"room":"sip:b@x","members":2}]`, `[]`,
 				`[{"room":"sip:a@x","members":1},{"room":"sip:b@x","members":2}]`}},
 		"imc.pending": {`["sip:u@x"]`, `[]`, []string{`[]`, `[]`}},
+		"imc.user_rooms": {`["sip:u@x"]`, "[" + userRoom("a") + "," + userRoom("b") + "]", []string{`[` + userRoom("b") + `]`, `[]`,
+			`[` + userRoom("a") + `]`}},
 		"imc.devices": {`["sip:u@x"]`, `[` +
 			`{"device":"a","contact":"","agent":"","source":"","kamailio":"","registered":true,` +
 			`"state":"there, owed 3 messages","owed":3,"expires":null,"last_seen":null,"rooms":[` +

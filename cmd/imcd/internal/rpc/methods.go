@@ -37,6 +37,7 @@ type Rooms interface {
 	RoomState(ctx context.Context, room string) (engine.RoomDetail, error)
 	RoomSettings(ctx context.Context, room string) ([]engine.SettingInfo, error)
 	Acts(ctx context.Context, room string, n int) ([]engine.ActInfo, error)
+	UserActs(ctx context.Context, user string, n int) ([]engine.ActInfo, error)
 	Pending(ctx context.Context, user string) ([]engine.PendingRoom, error)
 	FindRooms(ctx context.Context, name string) ([]string, error)
 	UserRooms(ctx context.Context, user string) ([]engine.UserRoom, error)
@@ -85,6 +86,10 @@ func queryMethods(rooms Rooms) map[string]method {
 			run: func(ctx context.Context, v values) (any, error) { return rooms.Pending(ctx, v.text("user")) }},
 		"imc.user_rooms": {params: []param{text("user")},
 			run: func(ctx context.Context, v values) (any, error) { return rooms.UserRooms(ctx, v.text("user")) }},
+		"imc.user_acts": {params: []param{text("user"), optional(number("n"))},
+			run: func(ctx context.Context, v values) (any, error) {
+				return rooms.UserActs(ctx, v.text("user"), v.number("n"))
+			}},
 		"imc.devices": {params: []param{text("user"), optional(text("room"))},
 			run: func(ctx context.Context, v values) (any, error) {
 				return rooms.UserDevices(ctx, v.text("user"), v.text("room"))

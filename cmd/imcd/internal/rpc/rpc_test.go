@@ -58,6 +58,9 @@ func (f fakeRooms) UserRooms(_ context.Context, user string) ([]engine.UserRoom,
 func (f fakeRooms) Acts(_ context.Context, room string, n int) ([]engine.ActInfo, error) {
 	return []engine.ActInfo{}, f.did("acts %s %d", room, n)
 }
+func (f fakeRooms) UserActs(_ context.Context, user string, n int) ([]engine.ActInfo, error) {
+	return []engine.ActInfo{}, f.did("acts on %s %d", user, n)
+}
 func (f fakeRooms) Pending(context.Context, string) ([]engine.PendingRoom, error) { return nil, f.err }
 
 func listen(t *testing.T, maxConns int, rooms Rooms) *Listener {

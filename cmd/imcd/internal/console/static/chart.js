@@ -67,11 +67,12 @@ export class Chart {
     return Number.isFinite(value) ? this.show(value) : "–";
   }
 
-  // A gap in what is known is a gap in the line.
+  // A gap in what is known is a gap in the line; a value between two gaps is a dot.
   #line(root, i, x, y) {
     let points = [];
     const flush = () => {
-      if (points.length > 0) root.append(svg("polyline", { class: `s${i}`, points: points.join(" ") }));
+      if (points.length === 1) root.append(svg("polyline", { class: `s${i} dot`, points: `${points[0]} ${points[0]}` }));
+      if (points.length > 1) root.append(svg("polyline", { class: `s${i}`, points: points.join(" ") }));
       points = [];
     };
     for (const { time, values } of this.#samples) {

@@ -1,6 +1,7 @@
 // One room: its members, and what happens in it.
 
 import { memberActions, title } from "./act.js";
+import { actRow } from "./acts.js";
 import { $, count, el, fill, inRoom, short, stateClass, text } from "./dom.js";
 import { Feed } from "./feed.js";
 
@@ -132,12 +133,7 @@ export class Room {
     }
     $("no-acts").hidden = acts.length > 0;
     const name = (uri) => inRoom(uri, this.uri);
-    fill("acts", acts.reverse().map((a) => el("tr", {},
-      el("td", { class: "word" }, new Date(a.time).toLocaleString("en-GB")),
-      el("td", {}, a.by ? name(a.by) : "operator"),
-      el("td", { class: "word" }, a.act),
-      el("td", {}, a.user ? name(a.user) : ""),
-      el("td", {}, [a.why, a.until ? `until ${new Date(a.until).toLocaleString("en-GB")}` : ""].filter(Boolean).join(" · ")))));
+    fill("acts", acts.reverse().map((a) => actRow(a, name, { whom: a.user ? name(a.user) : "" })));
   }
 
   #draw(info) {

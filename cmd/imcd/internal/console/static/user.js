@@ -1,5 +1,6 @@
 // One user: the rooms, what is owed in each and why, and the devices.
 
+import { actRow } from "./acts.js";
 import { $, clock, count, el, fill, short, stateClass, text } from "./dom.js";
 
 const every = 3000;
@@ -36,6 +37,7 @@ export class User {
     text("user-facts", "");
     fill("user-rooms", []);
     fill("user-devices", []);
+    fill("user-acts", []);
     $("user-panel").scrollIntoView({ block: matchMedia("(max-width: 1000px)").matches ? "start" : "nearest" });
     this.#timer = setInterval(() => this.refresh(), every);
     return this.refresh();
@@ -45,14 +47,14 @@ export class User {
     const uri = this.uri;
     if (uri === "") return;
     try {
-      const [rooms, devices] = await Promise.all([this.link.call("imc.user_rooms", { user: uri }), this.link.call("imc.devices", { user: uri })]);
-      if (this.uri === uri) this.#draw(rooms ?? [], devices ?? []);
+      const [rooms, devices, acts] = await Promise.all(["imc.user_rooms", "imc.devices", "imc.user_acts"].map((m) => this.link.call(m, { user: uri })));
+      if (this.uri === uri) this.#draw(rooms ?? [], devices ?? [], acts ?? []);
     } catch (err) {
       if (this.uri === uri) text("user-facts", err.message);
     }
   }
 
-  #draw(rooms, devices) {
+  #draw(rooms, devices, acts) {
     const owed = rooms.reduce((n, r) => n + r.lag, 0);
     text("user-facts", rooms.length === 0 ? "is in no room" : `${count(rooms.length)} room${rooms.length === 1 ? "" : "s"} · owed ${count(owed)} message${owed === 1 ? "" : "s"}`);
     fill("user-rooms", rooms.map((r) => el("tr", {},
@@ -62,11 +64,18 @@ export class User {
       el("td", {}, r.last_result ? `${r.last_result} ${r.last_reason}, ${clock(r.last_at)}` : ""),
       el("td", { class: "num" }, r.role === "invited" ? "" : count(r.lag)),
       el("td", { class: "num wide" }, r.role === "invited" ? "" : `${count(r.cursor)} of ${count(r.sequence)}`))));
+    $("user-rooms").closest("table").hidden = rooms.length === 0;
+    $("user-devices").closest("table").hidden = devices.length === 0;
     $("no-devices").hidden = devices.length > 0;
+    $("user-acts").closest("table").hidden = acts.length === 0;
+    $("no-user-acts").hidden = acts.length > 0;
+    fill("user-acts", acts.reverse().map((a) => actRow(a, short, {
+      room: el("button", { type: "button", "data-key": a.room + a.time, onclick: () => this.open(a.room) }, short(a.room)),
+    })));
     fill("user-devices", devices.map((d) => el("tr", {},
       el("td", { title: d.contact }, d.agent || d.device),
       el("td", { class: "state " + (d.registered ? "good" : "wait") }, d.state || (d.registered ? "registered" : "not registered")),
-      el("td", {}, d.expires ? when(d.expires) : ""),
+      el("td", {}, d.registered && d.expires ? when(d.expires) : ""),
       el("td", {}, ...lacks(d.rooms ?? [])))));
   }
 }
