@@ -214,8 +214,8 @@ func TestCheck(t *testing.T) {
 				"IMC_ROOM_ROUTING=1",
 				"IMC_THROUGH=1", `IMC_DIRECT="location"`, "IMC_RPC_ONLY=1", "IMC_ANSWER_ROUTE=IMC_REPLY",
 				`IMC_ROOM="^$"`, "IMC_NATIVE=1", "IMC_HTABLE=1"} {
-				cmd := exec.CommandContext(kit.Context(t), cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio"), "-c", "-f", "kamailio.cfg",
-					"-A", define)
+				kamailio := cmp.Or(os.Getenv("IMCD_TEST_KAMAILIO"), "kamailio")
+				cmd := exec.CommandContext(kit.Context(t), kamailio, "-c", "-f", "kamailio.cfg", "-A", define)
 				cmd.Dir = dir
 				out, err := cmd.CombinedOutput()
 				if err != nil {

@@ -56,7 +56,8 @@ func TestActsComeBack(t *testing.T) {
 			c.Act.Who = who
 			return c
 		}
-		commit(t, s, onUser(7, "q", "sip:Bob@Example.org"), onUser(6, "p", "sip:bob@example.org"), onUser(8, "p", "sip:bob@x"))
+		commit(t, s, onUser(7, "q", "sip:Bob@Example.org"), onUser(6, "p", "sip:bob@example.org"),
+			onUser(8, "p", "sip:bob@x"))
 		for user, want := range map[store.Name][]int64{{User: "BOB", Host: "example.org"}: {6, 7},
 			{User: "a", Host: "Spam.example"}: {1, 2, 3, 4, 5}, {User: "nobody", Host: "x"}: nil} {
 			rows, err := s.ActsOn(testContext(t), user, 10)

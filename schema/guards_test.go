@@ -15,7 +15,8 @@ import (
 func TestGuards(t *testing.T) {
 	for tag, test := range map[string]string{"unsafe_fence": "TestSpareTakesOver",
 		"unsafe_epoch": "TestFenceWantsEachShard"} {
-		out, err := exec.CommandContext(kit.Within(t, 5*time.Minute), "go", "test", "-count=1", "-tags", tag, "-run", "^"+test+"$",
+		ctx := kit.Within(t, 5*time.Minute)
+		out, err := exec.CommandContext(ctx, "go", "test", "-count=1", "-tags", tag, "-run", "^"+test+"$",
 			".").CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "--- FAIL: "+test+" ") {
 			t.Errorf("%s with %s: %v\n%s", test, tag, err, out)

@@ -81,8 +81,8 @@ type Store interface {
 	Backlogs(ctx context.Context, places []Place, since time.Time) ([]uint64, error)
 	// Acts returns the last acts in a room, limit at most, oldest first.
 	Acts(ctx context.Context, room Name, limit int) ([]ActRow, error)
-	// ActsOn returns the last acts on a user, or on all users of its domain, in all rooms, limit at most, oldest first. The
-	// names of the rooms are in lower case.
+	// ActsOn returns the last acts on a user, or on all users of its domain, in all rooms, limit at most, oldest first.
+	// The names of the rooms are in lower case.
 	ActsOn(ctx context.Context, user Name, limit int) ([]ActRow, error)
 	// Prune deletes messages over the limits, oldest first, and returns how
 	// many messages that were. A room's SettingKeep replaces Limits.Age.

@@ -60,7 +60,8 @@ func timed(t *testing.T, work func()) time.Duration {
 
 func shell(t *testing.T, script string) {
 	t.Helper()
-	if out, err := osexec.CommandContext(kit.Within(t, 15*time.Minute), "bash", "-ec", script).CombinedOutput(); err != nil {
+	ctx := kit.Within(t, 15*time.Minute)
+	if out, err := osexec.CommandContext(ctx, "bash", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 }

@@ -35,8 +35,8 @@ func TestJoins(t *testing.T) {
 			[]string{`[{"room":"sip:b@x","members":2}]`, `[]`,
 				`[{"room":"sip:a@x","members":1},{"room":"sip:b@x","members":2}]`}},
 		"imc.pending": {`["sip:u@x"]`, `[]`, []string{`[]`, `[]`}},
-		"imc.user_rooms": {`["sip:u@x"]`, "[" + userRoom("a") + "," + userRoom("b") + "]", []string{`[` + userRoom("b") + `]`, `[]`,
-			`[` + userRoom("a") + `]`}},
+		"imc.user_rooms": {`["sip:u@x"]`, "[" + userRoom("a") + "," + userRoom("b") + "]",
+			[]string{`[` + userRoom("b") + `]`, `[]`, `[` + userRoom("a") + `]`}},
 		"imc.devices": {`["sip:u@x"]`, `[` +
 			`{"device":"a","contact":"","agent":"","source":"","kamailio":"","registered":true,` +
 			`"state":"there, owed 3 messages","owed":3,"expires":null,"last_seen":null,"rooms":[` +
