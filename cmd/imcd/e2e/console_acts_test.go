@@ -136,6 +136,7 @@ func TestConsoleActs(t *testing.T) {
 			b.sees(`innerWidth === %d && matchMedia("(prefers-color-scheme: %s)").matches`, size.width, theme)
 			b.must(`document.documentElement.scrollWidth <= innerWidth`)
 			b.must(contrast)
+			b.readable()
 			b.picture("user-" + size.name + "-" + theme + ".png")
 		}
 	}

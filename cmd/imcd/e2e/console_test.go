@@ -127,6 +127,7 @@ func TestConsoleFits(t *testing.T) {
 			b.sees(`innerWidth === %d && matchMedia("(prefers-color-scheme: %s)").matches`, size.width, theme)
 			b.must(`document.documentElement.scrollWidth <= innerWidth`)
 			b.must(contrast)
+			b.readable()
 			b.picture(size.name + "-" + theme + ".png")
 		}
 	}
@@ -150,6 +151,42 @@ const contrast = `(() => {
 		return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) >= 4.5;
 	}));
 })()`
+
+// faint lists the texts that are seen, and the hints in empty fields, that do not stand out as WCAG AA demands from what
+// is behind them.
+const faint = `(() => {
+	const numbers = (color) => color.match(/[\d.]+/g).map(Number);
+	const light = (color) => {
+		const [r, g, b] = numbers(color).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+		return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+	};
+	const behind = (node) => {
+		const color = getComputedStyle(node).backgroundColor;
+		return numbers(color)[3] === 0 && node.parentElement ? behind(node.parentElement) : color;
+	};
+	const faint = (node, style) => {
+		const color = node instanceof SVGElement ? style.fill : style.color;
+		const [a, b] = [light(color), light(behind(node))];
+		return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
+	};
+	const seen = [...document.querySelectorAll("body *")].filter((n) => n.checkVisibility() && n.localName !== "option");
+	return [
+		...seen.filter((n) => [...n.childNodes].some((c) => c.nodeType === Node.TEXT_NODE && c.data.trim()) &&
+			faint(n, getComputedStyle(n))).map((n) => n.textContent),
+		...seen.filter((n) => n.placeholder && faint(n, getComputedStyle(n, "::placeholder"))).map((n) => n.placeholder),
+	].join("; ");
+})()`
+
+// readable wants no text to be faint.
+func (b *browser) readable() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, browserWait)
+	defer cancel()
+	list, err := chromedp.Run(ctx, chromedp.Evaluate[string](faint))
+	if err != nil || list != "" {
+		b.t.Errorf("%v; too little contrast: %s", err, list)
+	}
+}
 
 // prefer makes the browser say that the user likes a theme.
 func prefer(theme string) chromedp.Action[chromedp.Void] {
