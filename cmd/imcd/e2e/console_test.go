@@ -152,8 +152,8 @@ const contrast = `(() => {
 	}));
 })()`
 
-// faint lists the texts that are seen, and the hints in empty fields, that do not stand out as WCAG AA demands from what
-// is behind them.
+// faint lists the texts that are seen, and the hints in empty fields, that do not stand out as WCAG AA demands
+// from what is behind them.
 const faint = `(() => {
 	const numbers = (color) => color.match(/[\d.]+/g).map(Number);
 	const light = (color) => {
