@@ -205,9 +205,10 @@ func (c *call) receiptFor(row *store.MessageRow) *openReceipt {
 	if !delivered && !displayed || row.MessageID == "" || !c.room.atMost(members) {
 		return nil
 	}
+	natives := c.shard.engine.natives
 	return &openReceipt{seq: row.Seq, sender: c.me.key, id: row.MessageID, cpim: cpim, via: c.via(),
-		native: c.shard.engine.natives.has(c.me.key), delivered: waitingFor{open: delivered},
-		displayed: waitingFor{open: displayed}}
+		native: natives.has(c.me.key), plain: !natives.registered(c.me.key, deviceOf(c.req.msg.Request, c.me.name())),
+		delivered: waitingFor{open: delivered}, displayed: waitingFor{open: displayed}}
 }
 
 // refuseContent says why a message cannot be relayed.

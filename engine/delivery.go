@@ -169,6 +169,9 @@ func (d *delivery) sendTo(via *evapi.Conn, f *sentCopy, user string, cp evapi.Co
 		}
 		return conn, 0, err
 	}
+	if f.stream != nil && f.stream.notes[0].native {
+		plain = nil
+	}
 	var copies []evapi.Copy
 	for _, device := range plain {
 		p := cp
@@ -206,6 +209,6 @@ func (d *delivery) queueReceipt(r *room, author *member, o *openReceipt, out *ev
 	}
 	size := d.engine.sizeOf(out)
 	d.engine.charge(size)
-	d.note(author.name(), note{out: out, via: o.via, room: r, size: size})
+	d.note(author.name(), note{out: out, via: o.via, room: r, size: size, native: o.native && !o.plain})
 	d.engine.metrics.receiptsSent.Inc()
 }

@@ -41,6 +41,7 @@ var sessionMode = evapi.Header{Name: "Session-mode", Value: "true"}
 
 // nativeForm is a copy as native devices get it: a message in CPIM, because that names the author, and whose Message-ID
 // is the Call-ID of the copy, so that receipts name it; a notice as it is, which they show as the room's own words.
+// What the user has written on another device has the Message-ID that it has there: receipts for the author name that.
 func (e *Engine) nativeForm(f *sentCopy, callID string) (*evapi.Outgoing, error) {
 	o, _ := f.out.Origin().(*Origin)
 	if o == nil {
@@ -50,11 +51,14 @@ func (e *Engine) nativeForm(f *sentCopy, callID string) (*evapi.Outgoing, error)
 		return evapi.NewOutgoing(evapi.Content{From: "<" + o.Room.URI() + ">", ContentType: plainUTF8,
 			Headers: append(e.noticeHeaders(o.Room, time.Now()), sessionMode), Body: []byte(o.Notice)})
 	}
-	row := o.Message
+	row, id := o.Message, callID
+	if f.member != nil && f.member.key == row.Sender.Key() && row.MessageID != "" && isPrintable(row.MessageID) {
+		id = row.MessageID
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: %s\r\nTo: <%s>\r\nDateTime: %s\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: %s\r\n"+
 		"imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n\r\n",
-		nameAddr(row.Display, row.Sender), o.Room.URI(), row.At.UTC().Format(time.RFC3339), callID)
+		nameAddr(row.Display, row.Sender), o.Room.URI(), row.At.UTC().Format(time.RFC3339), id)
 	contentType := cmp.Or(strings.TrimSpace(row.ContentType), textPlain)
 	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Length: %d\r\n", contentType, len(row.Body))
 	var headers []evapi.Header

@@ -319,6 +319,7 @@ type note struct {
 	stored int64      // ID of its NoteRow; 0: it has none
 	parts  bool       // that its user is not in the room any more
 	noted  bool       // the inviter knows that the invitation waits
+	native bool       // it is for native devices alone, see delivery_native.go
 	size   int        // bytes charged
 	made   time.Time
 	tries  int

@@ -25,6 +25,9 @@ func (s *memStore) PutDevices(_ context.Context, rows []store.DeviceRow, most in
 		return err
 	}
 	for _, r := range rows {
+		if s.strict && !s.anywhere(r.User) {
+			continue
+		}
 		list := slices.Clone(s.devices[r.User.Key()])
 		i := slices.IndexFunc(list, func(d store.DeviceRow) bool { return d.Device == r.Device })
 		switch {
@@ -42,6 +45,16 @@ func (s *memStore) PutDevices(_ context.Context, rows []store.DeviceRow, most in
 		s.devices[r.User.Key()] = list[:min(len(list), most)]
 	}
 	return nil
+}
+
+// anywhere reports whether a user is in a room.
+func (s *memStore) anywhere(user store.Name) bool {
+	for _, r := range s.rooms {
+		if slices.ContainsFunc(r.Members, func(m store.MemberRow) bool { return m.User.Key() == user.Key() }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *memStore) Devices(_ context.Context, users ...store.Name) (list []store.DeviceRow, err error) {

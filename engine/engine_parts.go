@@ -160,6 +160,7 @@ type nativeDevice struct {
 // nativeDevices are the devices of users who have one that knows rooms as group chats. Connections and shards read and
 // write them.
 type nativeDevices struct {
+	all    *userDevices
 	some   atomic.Bool // there was one since the start
 	mu     sync.RWMutex
 	byUser map[string][]nativeDevice // guarded by mu: by key of the user; lists are never changed, but replaced

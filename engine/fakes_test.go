@@ -249,6 +249,9 @@ func startHouse(t tester, kept *memStore, change func(*Config)) *house {
 		t.Fatal(err)
 	}
 	h.e, h.relay.engine = e, e
+	if kept.before != nil {
+		kept.before(e)
+	}
 	if err := e.Start(context.Background(), kept.fleet); err != nil {
 		t.Fatal(err)
 	}

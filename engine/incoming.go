@@ -60,11 +60,7 @@ func (e *Engine) answerReceipt(req *request) {
 		return
 	}
 	e.settle(req, e.accepted())
-	if req.content.IMDN == nil {
-		e.metrics.countReceipt(receiptIgnored)
-		return
-	}
-	e.noteReceipt(receipt{room: req.target, from: req.from, imdn: *req.content.IMDN})
+	e.noteReceipts(req.target, req.from, &req.content)
 }
 
 // listRooms gives req to the lister; false: it is refused in the ordinary way.

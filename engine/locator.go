@@ -14,7 +14,8 @@ import (
 // A user with several known devices may have another one that imcd does not know: it registered while imcd was down, or
 // had too much to read. It would get nothing, as each known device gets a copy of its own. So the location tables are
 // asked for the contacts of a user who has several devices for the first time, and for those of all such users after a
-// welcome, and when Kamailio says that it has not reported registrations.
+// welcome, and when Kamailio says that it has not reported registrations. And of a user who has become a member: who
+// was in no room had no stored devices (store.Store.PutDevices).
 
 const (
 	// maxWanted bounds the users who wait to be asked for. If there are more, all are.
@@ -47,6 +48,13 @@ func (l *locator) ask(user store.Name, at time.Time) {
 	l.signal()
 }
 
+// joins takes a user who has become a member.
+func (l *locator) joins(user store.Name, at time.Time) {
+	if l.devices.of(user.Key()) == nil {
+		l.ask(user, at)
+	}
+}
+
 // askAll takes all users with several devices.
 func (l *locator) askAll() {
 	l.mu.Lock()
@@ -64,27 +72,32 @@ func (l *locator) signal() {
 
 // run asks until ctx ends.
 func (l *locator) run(ctx context.Context) {
+	var later <-chan time.Time // until then, nobody asks for all
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.wake:
+		case <-later:
+			later = nil
 		}
-		users, all := l.take()
+		users, all := l.take(later == nil)
 		pause := wantedPause
-		for part := range slices.Chunk(users, evapi.MaxWanted) {
+		for len(users) > 0 {
+			part := users[:min(len(users), evapi.MaxWanted)]
 			if err := l.put(part); err != nil {
 				l.log.Debug().Err(err).Msg("contacts of users are not asked for")
-				all, pause = true, wantedAgain
-				l.askAll()
+				pause = wantedAgain
+				l.putBack(users)
 				break
 			}
+			users = users[len(part):]
 			if !evapi.Sleep(ctx, wantedPause) {
 				return
 			}
 		}
 		if all {
-			pause = wantedAgain
+			later = time.After(wantedAgain)
 		}
 		if !evapi.Sleep(ctx, pause) {
 			return
@@ -99,11 +112,24 @@ func (l *locator) put(users []evapi.Wanted) error {
 	return l.send(users)
 }
 
-// take removes all users that wait. Those for whom a time is known come with that.
-func (l *locator) take() (users []evapi.Wanted, all bool) {
+// putBack takes users again who were not asked for.
+func (l *locator) putBack(users []evapi.Wanted) {
+	for _, w := range users {
+		if name, err := ParseName(w.User, ""); err == nil && w.From > 0 {
+			l.ask(name, time.UnixMilli(w.From))
+		}
+	}
+	l.askAll()
+}
+
+// take removes the users that wait. Those for whom a time is known come with that. mayAll: all may be asked for.
+func (l *locator) take(mayAll bool) (users []evapi.Wanted, all bool) {
 	l.mu.Lock()
 	waiting := l.waiting
-	all, l.all, l.waiting = l.all, false, make(map[string]evapi.Wanted)
+	l.waiting = make(map[string]evapi.Wanted)
+	if all = l.all && mayAll; all {
+		l.all = false
+	}
 	l.mu.Unlock()
 	if all && l.devices.some.Load() > 0 {
 		l.devices.byUser.Range(func(key, list any) bool {
@@ -131,16 +157,19 @@ func (e *Engine) Found(r evapi.Registration) {
 	}
 	now := time.Now()
 	latest := make(map[string]store.DeviceRow)
+	one := r.From > 0 && e.devices.of(name.Key()) == nil // copy is for all devices so far (locator.joins)
 	for i := range r.Devices {
 		d := &r.Devices[i]
 		row := deviceRow(name, &r, d, now)
 		row.Agent, row.Source = deviceText(d.Agent), deviceText(d.Source)
 		row.OKAt, row.Found = now.Add(-d.Since), true
-		row.GoneAt = row.OKAt
-		if from := time.UnixMilli(r.From); from.After(row.GoneAt) {
-			row.GoneAt = from
+		if !one {
+			row.GoneAt = row.OKAt
+			if from := time.UnixMilli(r.From); from.After(row.GoneAt) {
+				row.GoneAt = from
+			}
+			row.GoneAt = row.GoneAt.Add(-foundBefore)
 		}
-		row.GoneAt = row.GoneAt.Add(-foundBefore)
 		if have, several := latest[row.Device]; !several || have.OKAt.Before(row.OKAt) {
 			latest[row.Device] = row
 		}

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imcd/evapi"
@@ -72,5 +74,57 @@ func TestLateAnswerAboutDevices(t *testing.T) {
 		if got := b.texts(); !slices.Equal(got["phone"], want) {
 			t.Errorf("the phone got %v", got["phone"])
 		}
+	})
+}
+
+// TestNewcomerIsAskedForAtOnce: the devices of a user who becomes a member are asked for at once, also shortly after a
+// question about all users, and again if that fails.
+func TestNewcomerIsAskedForAtOnce(t *testing.T) {
+	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+		var mu sync.Mutex
+		var asked []string
+		fails := false
+		b.e.AskContacts(func(users []evapi.Wanted) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if fails {
+				return evapi.ErrFull
+			}
+			for _, w := range users {
+				asked = append(asked, w.User)
+			}
+			return nil
+		})
+		waits := func(d time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if slices.Sort(asked); !slices.Equal(asked, want) {
+				t.Errorf("asked for %q, want %q", asked, want)
+			}
+			asked = nil
+		}
+		b.say("alice", "s", "#create") // one copy is for all of alice's devices
+		b.e.Unheard()
+		waits(2*wantedAgain, "sip:alice@x.org", "sip:bob@x.org")
+		b.e.Unheard()
+		waits(wantedAgain/10, "sip:bob@x.org")
+		b.e.Unheard()
+		b.say("carol", "r", "#join")
+		b.say("bob", "s", "#join") // his devices are known
+		waits(wantedAgain/10, "sip:carol@x.org")
+		waits(2*wantedAgain, "sip:bob@x.org")
+		set := func(is bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			fails = is
+		}
+		set(true)
+		b.say("dora", "r", "#join")
+		waits(wantedAgain / 10)
+		set(false)
+		waits(2*wantedAgain, "sip:bob@x.org", "sip:dora@x.org")
 	})
 }

@@ -29,11 +29,13 @@ type memStore struct {
 	sets    map[store.SettingRow]string  // values; the key has none
 	joins   map[int64]map[string]uint64  // by room and user key: see store.Store.Backlog
 	devices map[string][]store.DeviceRow // by user key; the one that was heard of last comes first
+	strict  bool                         // devices of users who are in no room are not kept, as by the database
 	serial  int
 	codes   map[string]evapi.Result // for fakeRelay.codes of houses on this store
 	commits int
 	fail    func(changes []store.Change) (err error, applied bool) // nil: never
 	fleet   store.Fleet                                            // that houses on it are started with
+	before  func(*Engine)                                          // gets each engine before it is started; may be nil
 	away    bool                                                   // Ping and loads fail
 	prunes  []time.Time                                            // at which Prune was done
 	gate    chan struct{}                                          // if not nil, each commit takes one token first

@@ -12,8 +12,8 @@ import (
 // maxNativeDevices bounds those of a user; the oldest goes.
 const maxNativeDevices = 10
 
-func newNativeDevices() *nativeDevices {
-	return &nativeDevices{byUser: make(map[string][]nativeDevice)}
+func newNativeDevices(all *userDevices) *nativeDevices {
+	return &nativeDevices{all: all, byUser: make(map[string][]nativeDevice)}
 }
 
 // of lists the devices of a user who has a native one; native is nil if there is none. plain are others, that have
@@ -41,12 +41,19 @@ func (n *nativeDevices) of(user string) (native, plain []string) {
 	return native, plain
 }
 
-// behind is the native device of a user with a temporary GRUU; empty: there is none.
+// behind is the native device of a user with a temporary GRUU; empty: there is none. That of one which has not
+// registered since the start is not known here, but among all devices.
 func (n *nativeDevices) behind(user, temp string) string {
+	public := ""
+	for _, v := range n.all.of(user) {
+		if v.row.GRUU == temp {
+			public = gruuOf(v.row.User.URI(), v.row.Device)
+		}
+	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	for _, d := range n.byUser[user] {
-		if !d.plain && d.temp == temp {
+		if !d.plain && (d.temp == temp || d.gruu == public) {
 			return d.gruu
 		}
 	}

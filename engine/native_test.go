@@ -56,6 +56,20 @@ func (h *house) ask(method, user, uri, body string, headers ...string) evapi.Ans
 // askIn is ask with a Call-ID; empty: a new one.
 func (h *house) askIn(callID, method, user, uri, body string, headers ...string) evapi.Answer {
 	h.t.Helper()
+	return <-h.begin(h.asks(callID, method, user, uri, body, headers...))
+}
+
+// begin gives the engine a request that is no MESSAGE, and returns where its answer comes.
+func (h *house) begin(m *evapi.Message) chan evapi.Answer {
+	ch := make(chan evapi.Answer, 1)
+	h.relay.set(func() { h.relay.answers[m] = ch })
+	h.e.Request(m)
+	return ch
+}
+
+// asks makes such a request.
+func (h *house) asks(callID, method, user, uri, body string, headers ...string) *evapi.Message {
+	h.t.Helper()
 	h.store.mu.Lock()
 	h.store.serial++
 	n := h.store.serial
@@ -68,12 +82,8 @@ func (h *house) askIn(callID, method, user, uri, body string, headers ...string)
 	if err != nil {
 		h.t.Fatalf("test request: %v\n%s", err, raw)
 	}
-	m := &evapi.Message{Received: time.Now(), RURI: uri, Request: msg, AuthUser: user,
+	return &evapi.Message{Received: time.Now(), RURI: uri, Request: msg, AuthUser: user,
 		Factory: uri == groupFactory}
-	ch := make(chan evapi.Answer, 1)
-	h.relay.set(func() { h.relay.answers[m] = ch })
-	h.e.Request(m)
-	return <-ch
 }
 
 // makes creates a group, and returns its address.

@@ -14,6 +14,7 @@ type openReceipt struct {
 	id     string // under which the sender's client knows the message
 	cpim   bool   // it used CPIM
 	native bool   // it shows who has a message: the receipt of each member is passed on, instead of one for all
+	plain  bool   // it does not: other devices of the sender show that, and all get these receipts
 	via    *evapi.Conn
 
 	delivered waitingFor // zero: sent, or not asked for

@@ -36,10 +36,13 @@ func (e *Engine) sentOn(req *request) string {
 	return found
 }
 
-// requestInstance is the +sip.instance of the contact of a request; empty: it has none.
+// requestInstance is the +sip.instance of the contact of a request, or that in a GRUU in From; empty: it has neither.
 func requestInstance(req *request) string {
 	if req.msg.Request == nil {
 		return ""
+	}
+	if gr, ok := req.msg.Request.From().Address.UriParams.Get("gr"); ok {
+		return deviceText(gr)
 	}
 	contact := req.msg.Request.Contact()
 	if contact == nil {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
 )
@@ -27,11 +28,23 @@ func (e *Engine) Receipt(r *evapi.Receipt) {
 	}
 	e.heard(from)
 	content, err := sipmsg.Read(entityOf(r.Request))
-	if err != nil || content.IMDN == nil {
+	if err != nil {
+		e.metrics.countReceipt(receiptIgnored)
+		return
+	}
+	e.noteReceipts(room, from, &content)
+}
+
+// noteReceipts takes all receipts of a body.
+func (e *Engine) noteReceipts(room, from store.Name, content *sipmsg.Content) {
+	if content.IMDN == nil {
 		e.metrics.countReceipt(receiptIgnored)
 		return
 	}
 	e.noteReceipt(receipt{room: room, from: from, imdn: *content.IMDN})
+	for _, n := range content.More {
+		e.noteReceipt(receipt{room: room, from: from, imdn: n})
+	}
 }
 
 // noteReceipt gives a receipt to the shard of its room, if it names a copy of this engine.

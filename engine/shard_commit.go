@@ -45,6 +45,7 @@ func (s *shard) apply(t *call) {
 		case y.join != nil:
 			s.delivery.enter(t.room, y.join, y.cursor)
 			t.room.noteNewcomer(y.join, y.cursor)
+			s.engine.locator.joins(y.join.name(), s.now)
 		case y.move != nil:
 			s.delivery.collect(t.room, y.move)
 		case y.to.IsZero():

@@ -29,7 +29,8 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 		credits: &credits{limit: cfg.MaxOutstanding, most: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
 		failed: make(chan error, 1), seed: maphash.MakeSeed(),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), arrivals: newArrivals(),
-		signs: newSigns(), natives: newNativeDevices()}
+		signs: newSigns(), devices: &userDevices{}}
+	e.natives = newNativeDevices(e.devices)
 	e.held.limit = int64(cfg.TotalBytes)
 	e.credits.soon.Store(int64(burstTime))
 	e.served.Store(&served{silent: true, any: true})
@@ -60,7 +61,6 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	}
 	e.webhook = newWebhook(&cfg, e.metrics.webhookDropped)
 	e.comebacks = newComebacks(e)
-	e.devices = &userDevices{}
 	e.reports = newReports(store, cfg, log, e.metrics.unreported)
 	e.locator = newLocator(e.devices, log)
 	e.reports.devices, e.reports.back, e.reports.replaced = e.devices, e.comebacks.add, e.replaced

@@ -119,7 +119,8 @@ type Content struct {
 	Disposition string    // imdn.Disposition-Notification of the wrapper; may be empty
 	DateTime    time.Time // DateTime of the wrapper; zero if missing or wrong
 
-	IMDN      *IMDN      // of a Receipt; nil if it cannot be read
+	IMDN      *IMDN      // of a Receipt, the first one; nil if it cannot be read
+	More      []IMDN     // further ones in the same body (multipart/*)
 	Composing *Composing // of Typing; nil if it cannot be read
 }
 
@@ -194,6 +195,11 @@ func (c *Content) read() error {
 	default:
 		if len(c.Entity.Body) == 0 {
 			c.Kind = Nothing
+		} else if list, ok := readReceipts(&c.Entity); ok {
+			c.Kind = Receipt
+			if len(list) > 0 {
+				c.IMDN, c.More = &list[0], list[1:]
+			}
 		}
 	}
 	return nil

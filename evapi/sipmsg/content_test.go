@@ -268,6 +268,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("message/cpim", "", "base64", []byte("RnJvbTog"))
 	f.Add("message/imdn+xml", "gzip", "", gzipped(f, imdnDelivered))
 	f.Add("application/im-iscomposing+xml", "", "", []byte(composingActive))
+	f.Add("multipart/mixed;boundary=---1", "", "", []byte(severalIMDN))
 	f.Add("message/cpim", "", "", []byte("From: <sip:a@b>\r\n\r\nContent-Type: message/cpim\r\n\r\nFrom: x\n\n\nhi"))
 	f.Fuzz(func(t *testing.T, ctype, enc, cte string, body []byte) {
 		c, err := Read(Entity{ContentType: ctype, Headers: []Header{{"Content-Encoding", enc},
