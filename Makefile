@@ -18,7 +18,7 @@ go-problem := $(shell .ci/go.sh $(GO))
 $(if $(go-problem),$(error $(go-problem)))
 endif
 
-.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large fleet-large test-fleet test-native
+.PHONY: build test soak bench lint vuln demo fleet run fmt clean help deps-demo deps-fleet deps-test deps-patroni deps-chroot deb dist e2e-deb test-trixie test-patroni copy-large fleet-large test-fleet test-native test-devices
 
 build: ## bin/imcd and bin/imcctl
 	$(BUILD) -o bin/imcd ./cmd/imcd
@@ -63,6 +63,10 @@ test-fleet: deps-test ## all conversations, and the comparison with the imc modu
 
 test-native: deps-test ## groups in Linphone while imcd, Kamailio and clients are killed at 200 random points
 	IMCD_NATIVE_KILLS=200 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestNativeKills$$' ./kamailio-cfg
+
+test-devices: deps-test ## a person with three clients of others: 1000 messages, and imcd killed 30 times meanwhile
+	IMCD_PERSON=1000 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestOnePerson$$' ./cmd/imcd/phones
+	IMCD_PERSON_KILLS=30 IMCD_PERSON=500 $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -v -run '^TestOnePerson$$' ./cmd/imcd/phones
 
 BENCH ?=
 

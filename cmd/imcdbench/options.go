@@ -14,6 +14,7 @@ import (
 
 	"imcd/cmd/imcdbench/internal/comeback"
 	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/devices"
 	"imcd/cmd/imcdbench/internal/fairness"
 )
 
@@ -46,6 +47,7 @@ type options struct {
 	fair      fairness.Options
 	fairCases string
 	back      comeback.Options
+	devices   devices.Options
 	joins     int // people
 
 	// As they are given.

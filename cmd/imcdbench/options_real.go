@@ -20,13 +20,22 @@ func (o *options) realFlags(f *flag.FlagSet) {
 		"fairness: only cases whose name has one of these in it: always, heard, said, each, rooms, history")
 	f.IntVar(&o.back.Messages, "return-messages", 500, "return: messages that are kept for a member that comes back")
 	f.DurationVar(&o.back.RTT, "return-rtt", 100*time.Millisecond, "return: how far its phone is away")
+	f.IntVar(&o.devices.Rooms, "devices-rooms", 8, "devices: rooms at once")
+	f.IntVar(&o.devices.Members, "devices-members", 100, "devices: members of each of them")
+	f.DurationVar(&o.devices.For, "devices-for", 8*time.Second, "devices: how long messages are sent to them")
+	f.IntVar(&o.devices.Messages, "devices-messages", 500, "devices: messages that a device misses")
+	f.IntVar(&o.devices.Dead, "devices-dead", 9, "devices: those of a person that never answer")
+	f.IntVar(&o.devices.Paced, "devices-paced", 800, "devices: messages beside dead devices")
+	f.DurationVar(&o.devices.Every, "devices-every", 25*time.Millisecond, "devices: between two of these")
+	f.IntVar(&o.devices.People, "devices-people", 10000, "devices: people who register after a restart of Kamailio")
+	f.DurationVar(&o.devices.Rest, "devices-rest", 10*time.Second, "devices: how long CPU times count after that")
 	f.IntVar(&o.joins, "joins", 2000, "joins: how many people join a room")
 }
 
 // checkReal checks those that have bounds of their own.
 func (o *options) checkReal() error {
 	for name, d := range map[string]time.Duration{"fairness-every": o.fair.Every, "fairness-for": o.fair.For,
-		"return-rtt": o.back.RTT} {
+		"return-rtt": o.back.RTT, "devices-every": o.devices.Every, "devices-for": o.devices.For} {
 		if d < time.Millisecond {
 			return fmt.Errorf("-%s: must be at least 1ms, is %v", name, d)
 		}
@@ -37,6 +46,19 @@ func (o *options) checkReal() error {
 	}
 	if o.fair.Small < 2 || o.fair.Small == o.fair.Big {
 		return fmt.Errorf("-fairness-small: must be at least 2 and not that of the big room, is %d", o.fair.Small)
+	}
+	d := o.devices
+	for name, n := range map[string]int{"rooms": d.Rooms, "messages": d.Messages, "paced": d.Paced} {
+		if n < 1 {
+			return fmt.Errorf("-devices-%s: must be at least 1, is %d", name, n)
+		}
+	}
+	if d.Members < 2 || d.People < 2 || d.Members == d.People {
+		return fmt.Errorf("-devices-members and -devices-people: must be at least 2 and not the same, are %d and %d",
+			d.Members, d.People)
+	}
+	if d.Dead < 1 || d.Dead > 9 {
+		return fmt.Errorf("-devices-dead: must be 1 to 9, is %d", d.Dead)
 	}
 	if o.joins < 2 {
 		return fmt.Errorf("-joins: must be at least 2, is %d", o.joins)

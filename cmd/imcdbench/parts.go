@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"imcd/cmd/imcdbench/internal/comeback"
 	"imcd/cmd/imcdbench/internal/contest"
+	"imcd/cmd/imcdbench/internal/devices"
 	"imcd/cmd/imcdbench/internal/fairness"
 	"imcd/cmd/imcdbench/internal/growth"
 	"imcd/cmd/imcdbench/internal/joins"
@@ -26,6 +28,7 @@ type part func(ctx context.Context, o *options, raw io.Writer) (passed bool, err
 func parts() map[string]part {
 	return map[string]part{
 		"compare":  compare,
+		"devices":  several,
 		"fairness": compared,
 		"growth":   growing,
 		"joins":    joining,
@@ -126,4 +129,21 @@ func overloaded(ctx context.Context, o *options, raw io.Writer) (passed bool, er
 	opts := overload.Options{Cell: o.overCell, For: o.over, Find: o.find, Factor: o.factor}
 	rooms := roomsOf([]contest.Cell{opts.Cell})
 	return each(ctx, o, raw, rooms, func(r *rig.Rig) (reporter, error) { return overload.Run(ctx, r, opts) })
+}
+
+// several has people with several devices. The imcd beside it knows no devices.
+func several(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
+	opts := o.devices
+	opts.Rounds = o.rounds
+	plain := *o
+	plain.set = maps.Clone(o.set)
+	plain.set["devices_per_user"] = "0"
+	return each(ctx, o, raw, opts.Sizes(), func(r *rig.Rig) (res reporter, err error) {
+		without, err := rig.Start(ctx, plain.lab(opts.Sizes()), r.Spec, output(raw))
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, without.Stop()) }()
+		return devices.Run(ctx, r, without, opts)
+	})
 }

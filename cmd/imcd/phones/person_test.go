@@ -2,85 +2,141 @@ package phones
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"slices"
-	"strings"
+	"strconv"
 	"testing"
 	"time"
-
-	"imcd/evapi/evapitest/kit"
 )
 
-// TestOnePerson: pat has linphonec (TCP), baresip (UDP) and JsSIP (WebSocket). Each gets what others say, and what is
-// written on another one, once and in order; also baresip, which is off for a while and has another
-// contact after each start, and no +sip.instance.
+// TestOnePerson: each of pat's devices is off at a time of its own, baresip and JsSIP without a registration, and
+// linphonec without its connection. Each gets what others say and what is written on another one, in order and, if imcd
+// is not killed, once; also baresip, which has another contact after each start, and no +sip.instance.
+// IMCD_PERSON is the number of messages, and IMCD_PERSON_KILLS how often imcd is killed meanwhile (make test-devices).
 func TestOnePerson(t *testing.T) {
-	s := startSite(t, siteOptions{database: "sqlite", domain: domain, users: []string{"pat", "quinn"},
-		imcLocal: "#!define IMC_DIRECT \"location\"\n"})
-	room := "sip:chat-person@" + s.domain
-	udp := s.Kamailio().SIPAddr()
-	quinn := hand(t, "quinn", s.newNode(t, "jssip", "quinn", s.ws))
-	linphone := hand(t, "pat", s.newLinphone(t, "pat", "tcp", udp, false))
-	baresip := hand(t, "pat", s.newBaresip(t, "pat", udp, room))
-	jssip := hand(t, "pat", s.newNode(t, "jssip", "pat", s.ws))
-	quinn.says(room, "#create")
-	linphone.says(room, "#join")
-	quinn.until(room, "*** pat has joined the room.")
-	// Devices are known from the first registration after their user has come into a room.
-	var want []string
-	says := func(p *phone, text string) {
-		p.says(room, text)
-		want = append(want, fmt.Sprintf("[%s]: %s", p.user, text))
+	messages := numberFrom("IMCD_PERSON", 120)
+	p := newPerson(t, numberFrom("IMCD_PERSON_KILLS", 0))
+	killed := make(map[int]bool)
+	for len(killed) < p.kills {
+		killed[rand.IntN(messages)] = true
 	}
-	for _, p := range []*phone{linphone, baresip, jssip} {
-		p.unregister()
-		p.register()
+	percent := func(n int) int { return messages * n / 100 }
+	steps := map[int]func(){
+		percent(0): func() { p.goes(p.baresip) }, percent(20): p.isCutOff, percent(40): func() { p.goes(p.jssip) },
+		percent(50): func() { p.comes(p.baresip) }, percent(65): p.isBack, percent(80): func() { p.comes(p.jssip) },
 	}
-	devicesKnown(t, s, 3)
-	says(quinn, "begin")
-	for _, p := range []*phone{linphone, baresip, jssip} {
-		p.until(room, "[quinn]: begin")
-	}
-	says(linphone, "on linphone")
-	baresip.until(room, "[pat]: on linphone")
-	// What was said in the 50 ms before a device has gone comes again: it may not have got that.
-	time.Sleep(500 * time.Millisecond)
-	baresip.unregister()
-	devicesKnown(t, s, 2)
-	for i := range 60 {
-		says(quinn, fmt.Sprint("text ", i))
-	}
-	says(jssip, "on JsSIP")
-	says(quinn, "end")
-	got := func(p *phone) (texts []string) {
-		for _, m := range p.until(room, "[quinn]: end") {
-			texts = append(texts, m.text)
+	for i := range messages {
+		if step := steps[i]; step != nil {
+			step()
 		}
-		return append(texts, "[quinn]: end")
+		if killed[i] {
+			p.kill()
+		}
+		by, room := p.quinn, p.rooms[i%len(p.rooms)]
+		if i%10 == 9 && len(p.there) > 0 {
+			if by = p.there[i/10%len(p.there)]; by == p.baresip {
+				room = p.rooms[0] // it writes to one address only
+			}
+		}
+		p.writes(by, room, fmt.Sprint("text ", i))
 	}
-	but := func(text string) []string {
-		return slices.DeleteFunc(slices.Clone(want[1:]), func(s string) bool { return strings.HasSuffix(s, text) })
+	p.killing.Wait()
+	for _, room := range p.rooms {
+		p.writes(p.quinn, room, "end")
 	}
-	if texts, all := got(linphone), but("on linphone"); !slices.Equal(texts, all) {
-		t.Errorf("linphonec got %q", texts)
-	}
-	if texts, all := got(jssip), but("on JsSIP"); !slices.Equal(texts, all) {
-		t.Errorf("JsSIP got %q", texts)
-	}
-	baresip.register()
-	if texts := got(baresip); !slices.Equal(texts, want[2:]) {
-		t.Errorf("baresip got %q", texts)
-	}
+	p.check()
 }
 
-// devicesKnown waits until imcd has noted all registrations of pat's, and knows n devices.
-func devicesKnown(t *testing.T, s *site, n int) {
-	t.Helper()
-	kit.Eventually(t, "pat's devices", func() bool {
-		var list []struct{ Registered bool }
-		if err := s.Call(kit.Within(t, 10*time.Second), "imc.devices", []string{"sip:pat@" + s.domain}, &list); err != nil {
-			t.Fatal(err)
+// numberFrom is the number in an environment variable, or instead if it has none.
+func numberFrom(name string, instead int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return instead
+}
+
+// goes lets a device of pat's unregister. What was said in the 50 ms before that comes again: it may not have got that.
+func (p *person) goes(d *phone) {
+	p.t.Helper()
+	p.hasAll(d)
+	time.Sleep(200 * time.Millisecond)
+	d.unregister()
+	p.there = without(p.there, d)
+	p.devicesKnown()
+}
+
+// comes registers it again.
+func (p *person) comes(d *phone) {
+	p.t.Helper()
+	began := time.Now()
+	d.register()
+	p.hasAll(d)
+	p.t.Logf("a device had what it has missed %v after it began to register", time.Since(began))
+	p.there = append(p.there, d)
+	p.devicesKnown()
+}
+
+// isCutOff takes the connection from linphonec, of which imcd does not hear.
+func (p *person) isCutOff() {
+	p.t.Helper()
+	p.hasAll(p.linphone)
+	p.cable.cut()
+	p.there = without(p.there, p.linphone)
+	p.cutOff = 1
+}
+
+func (p *person) isBack() {
+	p.t.Helper()
+	before := p.linphone.registrations()
+	p.cable.mend()
+	p.linphone.registersAgain(before)
+	began := time.Now()
+	p.hasAll(p.linphone)
+	p.t.Logf("Linphone had what it has missed %v after its registration", time.Since(began))
+	p.there = append(p.there, p.linphone)
+	p.cutOff = 0
+}
+
+// kill kills imcd within 0.1 s and starts it again, while messages are written.
+func (p *person) kill() {
+	p.killing.Wait()
+	p.killing.Go(func() {
+		time.Sleep(rand.N(100 * time.Millisecond))
+		if err := p.site.Kill9(); err != nil {
+			p.t.Error(err)
 		}
-		list = slices.DeleteFunc(list, func(d struct{ Registered bool }) bool { return !d.Registered })
-		return len(list) == n
+		if err := p.site.StartImcd(p.t.Context()); err != nil {
+			p.t.Error(err)
+		}
 	})
+}
+
+// check checks what the devices have got, room by room.
+func (p *person) check() {
+	p.t.Helper()
+	for _, d := range []*phone{p.linphone, p.baresip, p.jssip} {
+		p.hasAll(d)
+		for _, room := range p.rooms {
+			var want []string
+			for _, text := range p.said(room) {
+				if p.author[text] != d {
+					want = append(want, text)
+				}
+			}
+			got, once := p.got(d, room), []string{}
+			for _, text := range got {
+				if !slices.Contains(once, text) {
+					once = append(once, text)
+				}
+			}
+			again := len(got) - len(once)
+			if !slices.Equal(once, want) || again > 0 && p.kills == 0 {
+				p.t.Errorf("%T got %d messages in %s, %d of them again: %q, want %q", d.client, len(got), room, again, got, want)
+			}
+			if again > 0 {
+				p.t.Logf("%T got %d messages in %s again", d.client, again, room)
+			}
+		}
+	}
 }

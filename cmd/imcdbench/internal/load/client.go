@@ -112,22 +112,32 @@ func (c *Client) send(packet []byte) error {
 // Register registers members [first, first+n) with the Kamailio at addr, spread
 // over the sink's ports, and waits for all to be answered 200.
 func (l *Load) Register(ctx context.Context, addr string, first, n int) error {
-	return l.register(ctx, addr, l.Sink.Ports(), first, n)
+	return l.RegisterDevice(ctx, addr, first, n, 0)
 }
 
-// Unregister is Register's opposite: the members have no phone any more.
+// RegisterDevice is Register for a further device of each of these members. The sink takes it for the member whose
+// number is that of its user and so many more, and a Room may count it among its members.
+func (l *Load) RegisterDevice(ctx context.Context, addr string, first, n, more int) error {
+	return l.register(ctx, addr, registration{ports: l.Sink.Ports(), first: first, n: n, more: more, expires: 3600})
+}
+
+// UnregisterDevice is RegisterDevice's opposite.
+func (l *Load) UnregisterDevice(ctx context.Context, addr string, first, n, more int) error {
+	return l.register(ctx, addr, registration{ports: l.Sink.Ports(), first: first, n: n, more: more})
+}
+
+// Unregister leaves the members without any device.
 func (l *Load) Unregister(ctx context.Context, addr string, first, n int) error {
-	return l.register(ctx, addr, []int{0}, first, n)
+	return l.register(ctx, addr, registration{ports: []int{0}, first: first, n: n})
 }
 
-func (l *Load) register(ctx context.Context, addr string, ports []int, first, n int) (err error) {
+func (l *Load) register(ctx context.Context, addr string, r registration) (err error) {
 	c, err := dial(addr)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	r := registration{client: c, ports: ports, first: first, n: n, run: l.runs.next(),
-		pending: make(map[int]time.Time)}
+	r.client, r.run, r.pending = c, l.runs.next(), make(map[int]time.Time)
 	return r.all(ctx)
 }
 
@@ -137,8 +147,10 @@ const registerWindow = 64
 // registration is one call of Register or Unregister.
 type registration struct {
 	client   *Client
-	ports    []int
+	ports    []int // 0: no device is left
 	first, n int
+	more     int // see RegisterDevice
+	expires  int // seconds; 0: it ends
 	run      uint32
 	next     int
 	pending  map[int]time.Time // by index: when it was sent last
@@ -180,7 +192,9 @@ func (r *registration) all(ctx context.Context) error {
 }
 
 func (r *registration) send(i int) error {
-	r.buf = r.client.writer.register(r.buf[:0], r.first+i, r.ports[i%len(r.ports)], mark{r.run, uint32(i)})
+	member := r.first + i
+	r.buf = r.client.writer.register(r.buf[:0], member, device{member + r.more, r.ports[i%len(r.ports)], r.expires},
+		mark{r.run, uint32(i)})
 	r.pending[i] = time.Now()
 	return r.client.send(r.buf)
 }

@@ -62,7 +62,8 @@ func (p *Probe) loop() {
 		case <-due.C:
 			if stop != nil {
 				m := mark{p.pending.run, uint32(len(p.result.Times) + len(p.pending.list))}
-				p.pending.send(m, p.client.writer.register(nil, p.member, p.load.Sink.Ports()[0], m))
+				d := device{p.member, p.load.Sink.Ports()[0], 3600}
+				p.pending.send(m, p.client.writer.register(nil, p.member, d, m))
 			}
 		case r := <-p.client.replies:
 			if _, took, ok := p.pending.take(r); ok {

@@ -53,19 +53,27 @@ func (w writer) text(dst []byte, from, room string, m mark, body []byte) []byte 
 	return append(dst, body...)
 }
 
-// register appends a REGISTER of a member whose phone is at a port of the sink; 0: one
-// that removes what is registered.
-func (w writer) register(dst []byte, member int, port int, m mark) []byte {
+// device is where a REGISTER says that its user is.
+type device struct {
+	number  int // in the user part of its contact, see RegisterDevice
+	port    int // of the sink; 0: all of the user's devices go
+	expires int // seconds; 0: it goes
+}
+
+// register appends a REGISTER of a member.
+func (w writer) register(dst []byte, member int, d device, m mark) []byte {
 	user := Member(member)
 	dst = w.head(dst, "REGISTER", user, user, m)
-	if port == 0 {
+	if d.port == 0 {
 		return append(dst, "Contact: *\r\nExpires: 0\r\nContent-Length: 0\r\n\r\n"...)
 	}
 	dst = append(dst, "Contact: <sip:"...)
-	dst = append(dst, user...)
+	dst = append(dst, Member(d.number)...)
 	dst = append(dst, "@127.0.0.1:"...)
-	dst = strconv.AppendInt(dst, int64(port), 10)
-	return append(dst, ">\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"...)
+	dst = strconv.AppendInt(dst, int64(d.port), 10)
+	dst = append(dst, ">\r\nExpires: "...)
+	dst = strconv.AppendInt(dst, int64(d.expires), 10)
+	return append(dst, "\r\nContent-Length: 0\r\n\r\n"...)
 }
 
 // Member is the user part of the URI of a member.
