@@ -88,3 +88,63 @@ func TestDeviceLeavesItsContactBehind(t *testing.T) {
 		})
 	}
 }
+
+// TestDevicesOfOneHost: devices without an instance that connect from one host are told apart by their Call-IDs, in
+// whichever order Kamailio reports them. One that has failed is there again with another Call-ID.
+func TestDevicesOfOneHost(t *testing.T) {
+	const one, two = "al@10.0.0.1", "call-2 al@10.0.0.1"
+	type report struct {
+		call string
+		near bool
+		left time.Duration
+	}
+	first, second := report{"call-1", false, time.Hour}, report{"call-2", true, time.Hour}
+	for name, c := range map[string]struct {
+		reports []report
+		written bool // each at once
+		failed  bool // the first one, before the last report
+		want    []string
+	}{
+		"one after the other": {[]report{first, second, first, second}, true, false,
+			[]string{one + " registered true", two + " registered true"}},
+		"at the same time": {[]report{first, second}, false, false,
+			[]string{one + " registered true", two + " registered true"}},
+		"near each other": {[]report{{"call-1", true, time.Hour}, second}, false, false,
+			[]string{one + " registered true", two + " registered true"}},
+		"overtaken": {[]report{{"call-1", true, time.Hour}, {"call-2", false, time.Hour}}, true, false,
+			[]string{one + " registered true", two + " registered true"}},
+		"the second one goes": {[]report{first, second, {"call-2", true, 0}}, true, false,
+			[]string{one + " registered true", two + " unregistered false"}},
+		"the first one goes": {[]report{first, second, {"call-1", true, 0}}, true, false,
+			[]string{one + " unregistered false", two + " registered true"}},
+		"it has another Call-ID": {[]report{first, {"call-1", false, 0}, second}, true, false,
+			[]string{one + " registered true"}},
+		"it was cut off":   {[]report{first, second}, true, true, []string{one + " registered true"}},
+		"an older imc.cfg": {[]report{first, {"", false, time.Hour}}, true, false, []string{one + " registered true"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, nil)
+			for i, r := range c.reports {
+				if c.failed && i == len(c.reports)-1 {
+					al := store.Name{User: "al", Host: "x.org"}
+					err := h.e.store.OweDevices(t.Context(), []store.GoneMove{{User: al, Device: one,
+						Is: time.Now().Add(time.Millisecond)}})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(2 * time.Millisecond) // no two reports are of the same time
+				d := evapi.Device{Contact: "sip:al@10.0.0.1:40000;transport=tcp", GRUU: "g-" + r.call, CallID: r.call,
+					Near: r.near, Left: r.left}
+				h.e.Devices(evapi.Registration{AOR: "sip:al@x.org", Devices: []evapi.Device{d}})
+				if c.written {
+					devicesOf(t, h.e, "al")
+				}
+			}
+			got := devicesOf(t, h.e, "al")
+			if slices.Sort(got); !slices.Equal(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
