@@ -122,6 +122,18 @@ func (p *person) hasAll(d *phone) {
 	}
 }
 
+// idle waits until a device has everything, and imcd knows that: it gets nothing again then. If imcd is killed, it may.
+func (p *person) idle(d *phone) {
+	p.t.Helper()
+	p.hasAll(d)
+	if p.kills > 0 {
+		return
+	}
+	if err := p.site.Idle(kit.Context(p.t)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // devicesKnown waits until imcd has noted which of pat's devices are registered. If it is killed, it may not have heard
 // of it.
 func (p *person) devicesKnown() {

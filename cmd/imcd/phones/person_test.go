@@ -59,7 +59,7 @@ func numberFrom(name string, instead int) int {
 // goes lets a device of pat's unregister. What was said in the 50 ms before that comes again: it may not have got that.
 func (p *person) goes(d *phone) {
 	p.t.Helper()
-	p.hasAll(d)
+	p.idle(d)
 	time.Sleep(200 * time.Millisecond)
 	d.unregister()
 	p.there = without(p.there, d)
@@ -80,7 +80,7 @@ func (p *person) comes(d *phone) {
 // isCutOff takes the connection from linphonec, of which imcd does not hear.
 func (p *person) isCutOff() {
 	p.t.Helper()
-	p.hasAll(p.linphone)
+	p.idle(p.linphone)
 	p.cable.cut()
 	p.there = without(p.there, p.linphone)
 	p.cutOff = 1
