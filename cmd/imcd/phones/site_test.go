@@ -41,7 +41,7 @@ type siteOptions struct {
 // startSite starts a site.
 func startSite(t *testing.T, o siteOptions) *site {
 	t.Helper()
-	domain := o.domain
+	domain, imcd := o.domain, binary.Path(t) // building it may take longer than ctx lasts
 	ctx := kit.Context(t)
 	diffs, err := evapitest.ReadmeDiffs()
 	if err != nil {
@@ -77,7 +77,7 @@ func startSite(t *testing.T, o siteOptions) *site {
 		opts.Local += textSubscribers(t, domain, o.users)
 	}
 	stackOpts.Kamailio = opts
-	stackOpts.Binary = binary.Path(t)
+	stackOpts.Binary = imcd
 	st, err := stack.Start(ctx, stackOpts)
 	if err != nil {
 		t.Fatal(err)
