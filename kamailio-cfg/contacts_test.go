@@ -10,6 +10,7 @@ import (
 	"imcd/evapi"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
+	"imcd/evapi/jsonrpc"
 )
 
 // withPath lets demo.cfg keep the Path of registrations.
@@ -74,14 +75,21 @@ func (d *device) contact(n int) string {
 
 func (d *device) uri(n int) string { return cmp.Or(d.contacts[n].uri, d.contacts[n].ua.Contact()) }
 
-// knows waits until imcd knows that a device is registered by a contact.
-func (c *chat) knows(t *testing.T, d *device, n int) {
+// operator is a connection to imcd's RPC. It ends with the test.
+func (c *chat) operator(t *testing.T) *jsonrpc.Client {
 	t.Helper()
 	client, err := evapi.Dial(kit.Context(t), c.imcd.RPCAddr(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// knows waits until imcd knows that a device is registered by a contact.
+func (c *chat) knows(t *testing.T, d *device, n int) {
+	t.Helper()
+	client := c.operator(t)
 	kit.Eventually(t, d.user+"'s "+d.name, func() bool {
 		var list []struct {
 			Contact    string

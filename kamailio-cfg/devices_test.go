@@ -85,11 +85,7 @@ func TestDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client, err := evapi.Dial(kit.Context(t), c.imcd.RPCAddr(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := c.operator(t)
 	devices := func(user string) (list []struct {
 		Contact    string
 		Registered bool
@@ -118,16 +114,24 @@ func TestDeviceComesBack(t *testing.T) {
 	}
 }
 
-func deviceComesBack(t *testing.T, fanout, transport string) {
-	const messages = 500
+// startRoom is a chat with a room of alice and bob, and the port of Kamailio's WebSocket.
+func startRoom(t *testing.T, fanout string) (c *chat, port int) {
+	t.Helper()
 	port, err := evapitest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := startChat(t, evapitest.Options{}.WithWebSocket(port), [2]string{}, "-fanout", fanout)
+	c = startChat(t, evapitest.Options{}.WithWebSocket(port), [2]string{}, "-fanout", fanout)
 	const room = "sip:chat-1@chat.test"
 	kit.Say(t, c.alice, room, "#create", 200)
 	kit.Say(t, c.bob, room, "#join", 200)
+	return c, port
+}
+
+func deviceComesBack(t *testing.T, fanout, transport string) {
+	const messages = 500
+	c, port := startRoom(t, fanout)
+	const room = "sip:chat-1@chat.test"
 	cfg := evapitest.UAConfig{User: "bob", Domain: "chat.test", Transport: transport, Proxy: c.k.SIPAddr()}
 	if transport == "ws" {
 		cfg.Proxy = fmt.Sprint("127.0.0.1:", port)
@@ -198,11 +202,7 @@ func deviceComesBack(t *testing.T, fanout, transport string) {
 // awaitDevices waits until imcd knows that so many devices of a user are registered.
 func (c *chat) awaitDevices(t *testing.T, user string, ok func(registered int) bool) {
 	t.Helper()
-	client, err := evapi.Dial(kit.Context(t), c.imcd.RPCAddr(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := c.operator(t)
 	kit.Eventually(t, "the devices of "+user, func() bool {
 		var list []struct{ Registered bool }
 		if err := client.Call(kit.Context(t), "imc.devices", []string{"sip:" + user + "@chat.test"}, &list); err != nil {

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"imcd/cmd/imcd/imcdtest"
-	"imcd/evapi"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
@@ -31,11 +30,7 @@ func startNativeChat(t *testing.T, local string) *chat {
 // stateOf is the title of a room, and its members with their roles.
 func (c *chat) stateOf(t *testing.T, room string) string {
 	t.Helper()
-	client, err := evapi.Dial(kit.Context(t), c.imcd.RPCAddr(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := c.operator(t)
 	var info struct {
 		Title   string
 		Members []struct{ User, Role string }

@@ -24,14 +24,8 @@ func TestEachDeviceHasACopy(t *testing.T) {
 
 func eachDeviceHasACopy(t *testing.T, fanout string) {
 	const messages = 40
-	port, err := evapitest.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := startChat(t, evapitest.Options{}.WithWebSocket(port), [2]string{}, "-fanout", fanout)
+	c, port := startRoom(t, fanout)
 	const room = "sip:chat-1@chat.test"
-	kit.Say(t, c.alice, room, "#create", 200)
-	kit.Say(t, c.bob, room, "#join", 200)
 	devices := []*evapitest.UA{c.bob}
 	for _, transport := range []string{"udp", "tcp", "ws"} {
 		cfg := evapitest.UAConfig{User: "bob", Domain: "chat.test", Transport: transport, Proxy: c.k.SIPAddr(),

@@ -122,14 +122,7 @@ func TestConsoleFits(t *testing.T) {
 		name          string
 		width, height int64
 	}{{"desktop", 1280, 960}, {"phone", 390, 844}} {
-		for _, theme := range []string{"light", "dark"} {
-			b.do(chromedp.EmulateViewport(size.width, size.height), prefer(theme))
-			b.sees(`innerWidth === %d && matchMedia("(prefers-color-scheme: %s)").matches`, size.width, theme)
-			b.must(`document.documentElement.scrollWidth <= innerWidth`)
-			b.must(contrast)
-			b.readable()
-			b.picture(size.name + "-" + theme + ".png")
-		}
+		b.pictured(size.name, size.width, size.height)
 	}
 	// The choice of the user goes before the system's.
 	b.do(chromedp.Click(chromedp.CSS("#theme")))
@@ -185,6 +178,19 @@ func (b *browser) readable() {
 	list, err := chromedp.Run(ctx, chromedp.Evaluate[string](faint))
 	if err != nil || list != "" {
 		b.t.Errorf("%v; too little contrast: %s", err, list)
+	}
+}
+
+// pictured wants a page to fit and to be read, light and dark, and takes pictures of it.
+func (b *browser) pictured(name string, width, height int64) {
+	b.t.Helper()
+	for _, theme := range []string{"light", "dark"} {
+		b.do(chromedp.EmulateViewport(width, height), prefer(theme))
+		b.sees(`innerWidth === %d && matchMedia("(prefers-color-scheme: %s)").matches`, width, theme)
+		b.must(`document.documentElement.scrollWidth <= innerWidth`)
+		b.must(contrast)
+		b.readable()
+		b.picture(name + "-" + theme + ".png")
 	}
 }
 
