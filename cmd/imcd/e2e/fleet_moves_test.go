@@ -18,10 +18,12 @@ func (f *fleet) owners(t *testing.T) (imcd map[int64]int, engines []int64) {
 	t.Helper()
 	imcd, engines = make(map[int64]int), make([]int64, len(f.imcd))
 	var view schema.FleetView
-	asked := slices.IndexFunc(f.imcd, func(s *stack.Stack) bool { return s.ImcdPid() != 0 })
-	if err := f.imcd[asked].Call(kit.Context(t), "imc.fleet", nil, &view); err != nil {
-		t.Fatal(err)
-	}
+	// On a slow machine one may be replaced, and start again as a spare at this moment.
+	kit.Eventually(t, "an imcd says who has which shards", func() bool {
+		return slices.ContainsFunc(f.imcd, func(s *stack.Stack) bool {
+			return s.ImcdPid() != 0 && s.Call(kit.Context(t), "imc.fleet", nil, &view) == nil
+		})
+	})
 	for _, e := range view.Engines {
 		i := slices.IndexFunc(f.imcd, func(s *stack.Stack) bool { return s.ImcdPid() == e.PID })
 		if i < 0 {
