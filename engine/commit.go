@@ -25,6 +25,7 @@ func (c *committer) run(ctx context.Context) {
 			c.commit(ctx, c.take())
 			c.settled()
 			if c.deposed {
+				close(c.gone)
 				return
 			}
 		}

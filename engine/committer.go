@@ -21,6 +21,7 @@ type committer struct {
 	log     zerolog.Logger
 	metrics *metrics
 	wake    chan struct{}
+	gone    chan struct{} // closed by run when the engine is deposed: nobody answers a call from then on
 
 	mu      sync.Mutex
 	fences  map[*shard]store.Owned // what each shard proves; nil: there are no fences

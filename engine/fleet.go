@@ -247,6 +247,8 @@ func (e *Engine) give(shards []int64, changes []store.Change) error {
 			}
 		}
 		return err
+	case <-e.committer.gone:
+		return store.ErrDeposed
 	case <-e.ended:
 		return errEnded
 	}

@@ -143,6 +143,27 @@ func TestHandOverInVain(t *testing.T) {
 	}
 }
 
+// TestHandOverOfADeposed: an engine that learns by a hand-over that it was replaced does not wait for an answer that
+// nobody gives: who ends it asks it what it owns.
+func TestHandOverOfADeposed(t *testing.T) {
+	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+		w.takeOver(a, b)
+		moved := make(chan error, 1)
+		go func() { moved <- w.move(a, b.store.id) }()
+		select {
+		case err := <-moved:
+			if !errors.Is(err, store.ErrDeposed) {
+				t.Errorf("the error is %v", err)
+			}
+			a.e.Owned()
+		case <-time.After(time.Hour):
+			t.Error("it waits for ever")
+		}
+		<-time.After(time.Second)
+		w.must(w.say("alice", "r", "hello"))
+	})
+}
+
 // TestHandOverOfOthers: nobody hands over the shards of others.
 func TestHandOverOfOthers(t *testing.T) {
 	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {

@@ -262,6 +262,6 @@ func newShard(e *Engine, index int) *shard {
 
 func newCommitter(store store.Store, cfg Config, log zerolog.Logger, m *metrics) *committer {
 	return &committer{store: store, timeout: cfg.CommitTimeout, linger: cfg.CursorFlush / 2, limit: cfg.CommitQueue,
-		tryTime: firstTry, log: log, metrics: m, wake: make(chan struct{}, 1), minEpoch: make(map[*shard]map[string]uint64),
-		suspended: make(map[*shard]map[string]struct{})}
+		tryTime: firstTry, log: log, metrics: m, wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		minEpoch: make(map[*shard]map[string]uint64), suspended: make(map[*shard]map[string]struct{})}
 }
