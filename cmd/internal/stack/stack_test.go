@@ -14,11 +14,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSystem(t *testing.T) {
-	ctx := kit.Within(t, 2*time.Minute)
-	binary, err := stack.Build(ctx, t.TempDir())
+	binary, err := stack.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx := kit.Within(t, 2*time.Minute)
 	s, err := stack.Start(ctx, stack.Options{Binary: binary})
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func newLab(t *testing.T, size int) (context.Context, *Lab) {
 func TestContest(t *testing.T) {
 	ctx, lab := newLab(t, 5)
 	var err error
-	if lab.opts.Binary, err = stack.BuildPlain(ctx, t.TempDir()); err != nil {
+	if lab.opts.Binary, err = stack.BuildPlain(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	for _, spec := range Specs([]string{"auto"}) {

@@ -23,7 +23,7 @@ func Context(t *testing.T) context.Context {
 // Options are those of a small lab with so many rooms of each size.
 func Options(t *testing.T, rooms map[int]int) contest.Options {
 	t.Helper()
-	binary, err := stack.BuildPlain(Context(t), t.TempDir())
+	binary, err := stack.BuildPlain(t.Context(), t.TempDir()) // it may take long
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,8 @@ func Options(t *testing.T, rooms map[int]int) contest.Options {
 func Start(t *testing.T, rooms map[int]int) (r *rig.Rig, raw *strings.Builder) {
 	t.Helper()
 	raw = new(strings.Builder)
-	r, err := rig.Start(Context(t), Options(t, rooms), contest.Find("imcd/documented"),
+	opts := Options(t, rooms)
+	r, err := rig.Start(Context(t), opts, contest.Find("imcd/documented"),
 		rig.Output{Raw: raw, Progress: io.Discard})
 	if err != nil {
 		t.Fatal(err)
