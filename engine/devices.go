@@ -56,7 +56,7 @@ func (e *Engine) Devices(r evapi.Registration) {
 
 func deviceRow(user store.Name, r *evapi.Registration, d *evapi.Device, now time.Time) store.DeviceRow {
 	row := store.DeviceRow{User: user, Device: deviceName(d), Contact: deviceText(d.Contact), GRUU: d.GRUU, Was: d.Was,
-		CallID: deviceText(d.CallID), Near: d.Near, Agent: deviceText(r.Agent), Source: deviceText(r.Source),
+		CallID: deviceText(d.CallID), Agent: deviceText(r.Agent), Source: deviceText(r.Source),
 		Expires: now.Add(d.Left), OKAt: now}
 	if r.Conn != nil {
 		row.Kamailio = deviceText(r.Conn.Name())
@@ -85,19 +85,11 @@ func deviceName(d *evapi.Device) string {
 	return deviceText(name)
 }
 
-// reportID tells which report replaces another one.
-func reportID(r *store.DeviceRow) deviceID {
-	if r.Near {
-		return deviceID{r.User.Key(), nearName(r)}
-	}
-	return deviceID{r.User.Key(), r.Device}
-}
-
 // add takes reports; those of a device replace earlier ones.
 func (r *reports) add(rows ...store.DeviceRow) {
 	r.mu.Lock()
 	for i := range rows {
-		id := reportID(&rows[i])
+		id := deviceID{rows[i].User.Key(), rows[i].Device}
 		if _, waits := r.waiting[id]; !waits && len(r.waiting) >= maxReports {
 			r.dropped.Inc()
 			continue
@@ -200,7 +192,7 @@ func (r *reports) putBack(rows []store.DeviceRow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range rows {
-		id := reportID(&rows[i])
+		id := deviceID{rows[i].User.Key(), rows[i].Device}
 		if _, newer := r.waiting[id]; !newer {
 			r.waiting[id] = rows[i]
 		}
@@ -234,7 +226,7 @@ func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
 func (r *reports) resolve(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
 	latest := make(map[deviceID]store.DeviceRow)
 	keep := func(row store.DeviceRow) {
-		id := reportID(&row)
+		id := deviceID{row.User.Key(), row.Device}
 		if have, ok := latest[id]; !ok || have.OKAt.Before(row.OKAt) {
 			latest[id] = row
 		}

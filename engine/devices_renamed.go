@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"imcd/engine/store"
 )
@@ -13,26 +12,6 @@ import (
 // device is the one whose earlier contact has the same Call-ID. Without that it is taken for the one of its user that
 // was heard of last among those that are not registered, or do not answer, if that was the same program at the same
 // address: else it would get nothing of what came while it was off.
-//
-// The port of a connection means nothing, so devices that connect from one host have one name as far as their contacts
-// go. All but the first have their Call-ID in the name, too.
-
-// nearSoon is how long after the registration of a device another one is not taken for it, though Kamailio has not said
-// that both are there (store.DeviceRow.Near): it may not have seen the other one yet.
-const nearSoon = 5 * time.Second
-
-// nearName is the name of a device if another one has that which is made of its contact.
-func nearName(d *store.DeviceRow) string {
-	return deviceText(d.CallID[:min(8, len(d.CallID))] + " " + d.Device)
-}
-
-// isAnother reports whether a stored device with the name of d's contact is another one: it is registered, answers, and
-// has a Call-ID of its own.
-func isAnother(k, d *store.DeviceRow) bool {
-	return mayBeTwo(d.Device) && d.CallID != "" && k.CallID != "" && k.CallID != d.CallID &&
-		k.Expires.After(d.OKAt) && k.Expires.After(k.OKAt) && !k.OKAt.Before(k.GoneAt) &&
-		(d.Near || d.OKAt.Sub(k.OKAt) < nearSoon)
-}
 
 // derivedName reports whether a name is made of a contact (deviceName).
 func derivedName(device string) bool { return strings.Contains(device, "@") }
@@ -89,7 +68,6 @@ func (r *reports) mergeRenamed(ctx context.Context, rows []store.DeviceRow) ([]s
 			kept[i] = d
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b store.DeviceRow) int { return a.OKAt.Compare(b.OKAt) })
 	// Those that have ended come first: another one may take the name.
 	for _, registered := range []bool{false, true} {
 		for i := range rows {
@@ -116,12 +94,9 @@ func nameAmong(known []store.DeviceRow, d *store.DeviceRow) string {
 		return known[i].Device
 	}
 	var off, failed *store.DeviceRow
-	name := d.Device
 	for i := range known {
 		k := &known[i]
 		switch {
-		case k.Device == d.Device && isAnother(k, d):
-			name = nearName(d)
 		case k.Device == d.Device:
 			return d.Device
 		case !derivedName(k.Device):
@@ -141,7 +116,7 @@ func nameAmong(known []store.DeviceRow, d *store.DeviceRow) string {
 	case failed != nil:
 		return failed.Device
 	}
-	return name
+	return d.Device
 }
 
 // laterRow is the row of the device that was heard of last; nil is none.

@@ -1,7 +1,6 @@
 package evapi
 
 import (
-	"cmp"
 	"encoding/json"
 	"math/bits"
 	"net/netip"
@@ -37,10 +36,8 @@ type Device struct {
 	// none.
 	Was string
 	// CallID is a hash of the Call-ID of its registrations, by which a device without an instance is known. Empty: it is
-	// not known.
+	// not known, or another contact of the user may have the same name without being the same device.
 	CallID string
-	// Near: another contact of the user, without an instance either, names the same host.
-	Near bool
 	// Left is how long it stays registered, 0 if it was removed.
 	Left time.Duration
 
@@ -102,7 +99,6 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 		RUID    string
 		Was     string // RUID of an earlier contact
 		Call    string // hash of the Call-ID of a device without an instance
-		Near    string // the same, if another contact names the same host: an older imcd would mix them up
 		Stays   string // another contact of a device that has removed one, as in imc.located
 		Hash    string
 		Left    int64 // s
@@ -110,8 +106,6 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 	if err := json.Unmarshal(params, &p); err != nil || p.AOR == nil {
 		return nil, badParams(err)
 	}
-	near := p.Call == ""
-	p.Call = cmp.Or(p.Call, p.Near)
 	r := Registration{AOR: string(*p.AOR), Agent: string(p.Agent)}
 	r.Source = SourceOf(p.Proto, p.SrcIP, int(p.SrcPort))
 	if p.Saved < 0 || len(p.Contact) == 0 {
@@ -140,7 +134,7 @@ func decodeRegistration(params json.RawMessage) (Event, error) {
 		d = &r.Devices[0]
 	}
 	if d != nil && d.Instance == "" {
-		d.CallID, d.Near = p.Call, near && p.Call != ""
+		d.CallID = p.Call
 	}
 	if d != nil && d.Left > 0 && d.GRUU == "" {
 		d.GRUU, d.Was = gruu(p.RUID, p.Hash), gruu(p.Was, p.Hash)

@@ -71,8 +71,6 @@ func TestDecodeRegistration(t *testing.T) {
 			one(Device{Contact: "sip:al@b", Instance: "urn:uuid:1", GRUU: "uloc-6b0c-1-3c33e6", Left: 59 * time.Second})},
 		"it has no instance": {from("1", "<sip:al@a>", "60", `,"call":"5f2c"`),
 			one(Device{Contact: "sip:al@a", CallID: "5f2c", Left: time.Minute})},
-		"another one is near": {from("1", "<sip:al@a>", "60", `,"near":"5f2c"`+known),
-			one(Device{Contact: "sip:al@a", CallID: "5f2c", Near: true, GRUU: "uloc-6b0c-1-3c33e6", Left: 59 * time.Second})},
 		"it is removed, without an instance": {from("3", "<sip:al@a>", "0", `,"call":"5f2c"`),
 			one(Device{Contact: "sip:al@a", CallID: "5f2c"})},
 		"it stays, without an instance": {from("3", "<sip:al@a>", "0", `,"call":"5f2c"`+stays("")),

@@ -13,7 +13,7 @@ type DeviceRow struct {
 	// Kamailio is the name of the connection to the Kamailio that it has registered at.
 	Kamailio string
 	// CallID is a hash of the Call-ID of the registrations of a device without an instance (evapi.Device); empty: it is
-	// not known, so two devices may have this name.
+	// not known, or two devices may have this name.
 	CallID  string
 	Expires time.Time // when the registration ends
 	OKAt    time.Time // when it was heard of last
@@ -25,8 +25,6 @@ type DeviceRow struct {
 	Found bool
 	// Was is the GRUU of a contact that the device has left behind. It is not stored. Empty: none is known.
 	Was string
-	// Near: another device may have the name that is made of the contact (evapi.Device). It is not stored.
-	Near bool
 }
 
 // MaxDevice bounds the texts of a DeviceRow, in characters; they are UTF-8 without NULs.
