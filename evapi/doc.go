@@ -167,7 +167,7 @@
 //	{"jsonrpc":"2.0","method":"imc.error","params":{"id":"ID","code":N,"reply":"B64"}}
 //	{"jsonrpc":"2.0","method":"imc.registered","params":{"aor":"B64","saved":N,"contact":"B64 Contact",
 //	  "expires":"B64 Expires","agent":"B64 User-Agent","proto":"udp","src_ip":"…","src_port":N,
-//	  "ruid":"WORD","was":"WORD","hash":"N","left":SECONDS,"stays":"RUID SINCE …","call":"WORD","near":"WORD"}}
+//	  "ruid":"WORD","was":"WORD","hash":"N","left":SECONDS,"stays":"RUID SINCE …","call":"WORD"}}
 //	{"jsonrpc":"2.0","method":"imc.located","params":{"aor":"B64","from":N,"hash":"N","contacts":"RUID SINCE LEFT
 //	  B64CONTACT B64INSTANCE B64AGENT B64SOURCE RUID …"}}
 //	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
@@ -198,8 +198,7 @@
 // device has left an earlier contact behind, which has the same Call-ID. "stays" is in place of "ruid" if a device has
 // removed a contact, and has registered another one with the same +sip.instance, or Call-ID: a flow (reg-id, RFC 5626),
 // or its address in another network. It has the words of imc.located. "call" is a hash of the Call-ID of a device
-// without +sip.instance. It is "near" in place of that if another contact without one has the same host, and both use
-// connections.
+// without +sip.instance, if no other contact can be taken for it.
 //
 // imc.request is an INVITE, SUBSCRIBE, REFER or BYE to a room, or to the factory of rooms (IMC_NATIVE, "native" among
 // the features). It waits as a message does. Conn sends NOTIFY, INVITE and BYE of its own as it sends copies by SIP,
