@@ -169,10 +169,13 @@ func TestCheckWrongSecret(t *testing.T) {
 
 func TestCheckKamailioDown(t *testing.T) {
 	s := newSite(t, evapitest.Options{}).startImcd()
+	// On a busy machine imcd is connected some time after its start, and sees some time later that it is not.
+	if err := s.imcd.AwaitReady(kit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.k.Halt(); err != nil {
 		t.Fatal(err)
 	}
-	// On a busy machine, imcd sees that some time later.
 	if err := s.imcd.Await(kit.Context(t), "/readyz", http.StatusServiceUnavailable); err != nil {
 		t.Fatal(err)
 	}
