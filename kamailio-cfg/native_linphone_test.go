@@ -13,8 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	"imcd/cmd/imcd/imcdtest"
+	"imcd/evapi"
 	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 )
@@ -126,7 +127,13 @@ func (l *linphone) stop() {
 		return
 	}
 	_ = l.in.Close()
-	<-l.done
+	select {
+	case <-l.done:
+	case <-time.After(linphoneEnds):
+		l.t.Errorf("%s's client does not end: it is killed", l.name)
+		_ = l.cmd.Process.Kill()
+		<-l.done
+	}
 	_ = l.cmd.Wait()
 	l.cmd = nil
 }
@@ -168,7 +175,11 @@ func (l *linphone) await(line string) {
 	})
 }
 
-const linphonePatience = kit.Patience / 4
+const (
+	linphonePatience = kit.Patience
+	// linphoneEnds is how long a client may take to end: it says goodbye to Kamailio, which may be away.
+	linphoneEnds = time.Minute
+)
 
 // linphoneRoom is a room that a client has.
 type linphoneRoom struct {
@@ -229,60 +240,189 @@ func (l *linphone) sees(title, members string) {
 	})
 }
 
-// TestNativeLinphone: a group is made, changed and left in Linphone.
-func TestNativeLinphone(t *testing.T) {
-	native, err := evapitest.NativeDiff()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &chat{k: kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, append(readmeDiffs(t), native)...),
-		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_NATIVE\n#!define IMC_DIRECT \"location\"\n"}),
-		dir: programs.Folder(t)}
-	c.imcd = imcdtest.Beside(t, c.k, imcdtest.Options{Dir: c.dir})
-	alice := newLinphone(t, c.k.SIPAddr(), "alice", "a-secret", "udp")
-	bob := newLinphone(t, c.k.SIPAddr(), "bob", "b-secret", "tcp")
-	const both = "sip:alice@chat.test* sip:bob@chat.test"
-	alice.do("create", "Growers", "sip:bob@chat.test")
-	alice.sees("Growers", both)
-	bob.sees("Growers", both)
-	alice.do("title", "Growers", "Tomatoes")
-	bob.sees("Tomatoes", both)
-	alice.do("admin", "Tomatoes", "sip:bob@chat.test", "1")
-	bob.sees("Tomatoes", "sip:alice@chat.test* sip:bob@chat.test*")
-	carol := kit.Registered(t, c.k, evapitest.UAConfig{User: "carol", Domain: "chat.test", Password: "c-secret"})
-	bob.do("add", "Tomatoes", "sip:carol@chat.test")
-	const all = "sip:alice@chat.test* sip:bob@chat.test* sip:carol@chat.test"
-	alice.sees("Tomatoes", all)
-	bob.sees("Tomatoes", all)
-	room := alice.address("Tomatoes")
-	alice.do("say", "Tomatoes", "hello")
-	bob.await("message\t" + room + "\tsip:alice@chat.test\thello")
-	alice.await("state\thello\t6") // delivered to the user
-	bob.do("read", "Tomatoes")
-	alice.await("read\thello\tsip:bob@chat.test")
-	kit.Say(t, carol, room, "hello yourself", 200)
-	alice.await("message\t" + room + "\tsip:carol@chat.test\thello yourself")
-	bob.await("message\t" + room + "\tsip:carol@chat.test\thello yourself")
-	kit.Eventually(t, "carol has alice's text", func() bool {
-		return slices.ContainsFunc(carol.Received(), func(r evapitest.Received) bool { return r.Text() == "[alice]: hello" })
+// linphoneText is a text that a client has.
+type linphoneText struct {
+	author, text string
+	mine         bool // it is shown as one's own
+}
+
+// texts are the texts of a room, in their order, and who has read those of the client's user.
+func (l *linphone) texts(ctx context.Context, room string) (list []linphoneText, read []string) {
+	l.t.Helper()
+	n := len(l.said())
+	l.do("texts", room)
+	kit.Until(l.t, ctx, l.name+" lists its texts", func() bool {
+		list, read = nil, nil
+		for _, s := range l.said()[n:] {
+			if f := strings.Split(s, "\t"); f[0] == "text" && len(f) == 5 {
+				list = append(list, linphoneText{author: f[1], text: f[2], mine: f[3] == "True"})
+				if f[3] == "True" {
+					read = append(read, f[2]+": "+f[4])
+				}
+			}
+			if s == "end" {
+				return true
+			}
+		}
+		return false
 	})
+	return list, read
+}
+
+// messageID is the Message-ID of a text that the client has sent.
+func (l *linphone) messageID(text string) string {
+	l.t.Helper()
+	for _, s := range l.said() {
+		if f := strings.Split(s, "\t"); f[0] == "sent" && f[1] == text && len(f[2]) > 0 {
+			return f[2]
+		}
+	}
+	l.t.Fatalf("%s has not sent %q", l.name, text)
+	return ""
+}
+
+// traffic is what the client has sent and got so far.
+func (l *linphone) traffic() string {
+	l.t.Helper()
+	log, err := os.ReadFile(filepath.Join(l.dir, "log"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return string(log)
+}
+
+// TestNativeLinphone: a group is made, changed and left in Linphone: over UDP, TCP and TLS, on two devices of one user,
+// and with a plain phone.
+func TestNativeLinphone(t *testing.T) {
+	w := startNativeKills(t)
+	alice, bob, carol, tablet := w.clients[0], w.clients[1], w.clients[2], w.clients[3]
+	linphones := w.clients
+	const a, b, c, d = "sip:alice@chat.test", "sip:bob@chat.test", "sip:carol@chat.test", "sip:dora@chat.test"
+	all := func(title, members string) {
+		t.Helper()
+		for _, l := range linphones {
+			l.sees(title, members)
+		}
+	}
+	alice.do("create", "Growers", b, c)
+	all("Growers", a+"* "+b+" "+c)
+	tablet.do("title", "Growers", "Tomatoes")
+	all("Tomatoes", a+"* "+b+" "+c)
+	alice.do("admin", "Tomatoes", b, "1")
+	all("Tomatoes", a+"* "+b+"* "+c)
+	dora := kit.Registered(t, w.k, evapitest.UAConfig{User: "dora", Domain: "chat.test", Password: "d-secret"})
+	bob.do("add", "Tomatoes", d)
+	all("Tomatoes", a+"* "+b+"* "+c+" "+d)
+	room := alice.address("Tomatoes")
+
+	w.knowsDevices(a, 2)
+
+	// Each says something as soon as the last text has come: so there is one order.
+	var said []linphoneText
+	for i := range 10 {
+		text := fmt.Sprint("text ", i)
+		if i%5 == 4 {
+			kit.Say(t, dora, room, text, 200)
+			said = append(said, linphoneText{author: d, text: text})
+		} else {
+			linphones[i%5].do("say", "Tomatoes", text)
+			said = append(said, linphoneText{author: "sip:" + linphones[i%5].name + "@chat.test", text: text})
+		}
+		w.haveTexts(room, said)
+	}
+	var want, got []string
+	for _, s := range said {
+		if s.author != d {
+			want = append(want, "["+strings.TrimSuffix(strings.TrimPrefix(s.author, "sip:"), "@chat.test")+"]: "+s.text)
+		}
+	}
+	kit.Eventually(t, "dora has all texts", func() bool {
+		got = nil
+		for _, r := range dora.Received() {
+			if strings.HasPrefix(r.Text(), "[") {
+				got = append(got, r.Text())
+			} else if strings.Contains(string(r.Request.Body()), "imdn") {
+				t.Fatalf("dora got %s", r.Request)
+			}
+		}
+		return len(got) >= len(want)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("dora got %q, want %q", got, want)
+	}
+
+	// Who has it, and who has read it, hears the author alone, on each device.
+	alice.await("state\ttext 0\t6") // delivered to the user
+	bob.do("read", "Tomatoes")
+	carol.do("read", "Tomatoes")
+	for _, l := range []*linphone{alice, tablet} {
+		kit.Eventually(t, "both of alice's devices say who has read her text", func() bool {
+			_, read := l.texts(kit.Context(t), room)
+			return slices.Contains(read, "text 0: "+b+" "+c)
+		})
+	}
+	for _, l := range linphones {
+		has := strings.Contains(l.traffic(), "<message-id>"+alice.messageID("text 0")+"</message-id>")
+		if has != (l.name == "alice") {
+			t.Errorf("%s got a receipt of alice's text: %v", l.name, has)
+		}
+	}
+
 	bob.stop()
 	alice.do("say", "Tomatoes", "while bob is away")
 	alice.do("title", "Tomatoes", "Ripe tomatoes")
-	alice.sees("Ripe tomatoes", all)
-	if err := c.imcd.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.imcd.Start(kit.Context(t)); err != nil {
-		t.Fatal(err)
-	}
+	alice.sees("Ripe tomatoes", a+"* "+b+"* "+c+" "+d)
+	w.must(w.imcd.Kill())
+	w.must(w.imcd.Start(kit.Context(t)))
 	bob.start()
-	bob.await("message\t" + room + "\tsip:alice@chat.test\twhile bob is away")
-	bob.sees("Ripe tomatoes", all)
-	alice.do("leave", "Ripe tomatoes")
-	bob.sees("Ripe tomatoes", "sip:bob@chat.test* sip:carol@chat.test")
-	alice.sees("Ripe tomatoes", "left")
-	bob.do("remove", "Ripe tomatoes", "sip:carol@chat.test")
-	bob.sees("Ripe tomatoes", "sip:bob@chat.test*")
-	kit.Say(t, carol, room, "still there?", 403)
+	said = append(said, linphoneText{author: a, text: "while bob is away"})
+	all("Ripe tomatoes", a+"* "+b+"* "+c+" "+d)
+	w.haveTexts(room, said)
+
+	bob.do("remove", "Ripe tomatoes", c)
+	carol.sees("Ripe tomatoes", "left")
+	bob.do("add", "Ripe tomatoes", c)
+	all("Ripe tomatoes", a+"* "+b+"* "+c+" "+d)
+	tablet.do("leave", "Ripe tomatoes")
+	for _, l := range []*linphone{bob, carol} {
+		l.sees("Ripe tomatoes", b+"* "+c+" "+d)
+	}
+	for _, l := range []*linphone{alice, tablet} {
+		l.sees("Ripe tomatoes", "left")
+	}
+	bob.do("remove", "Ripe tomatoes", d)
+	bob.sees("Ripe tomatoes", b+"* "+c)
+	kit.Say(t, dora, room, "still there?", 403)
+}
+
+// haveTexts waits until all clients have just these texts of a room.
+func (w *nativeKills) haveTexts(room string, said []linphoneText) {
+	w.t.Helper()
+	ctx := kit.Within(w.t, linphonePatience)
+	for _, l := range w.clients {
+		want := slices.Clone(said)
+		for i := range want {
+			want[i].mine = want[i].author == "sip:"+l.name+"@chat.test"
+		}
+		var has []linphoneText
+		kit.Until(w.t, ctx, fmt.Sprintf("%s has %+v", l.name, want), func() bool {
+			has, _ = l.texts(ctx, room)
+			return slices.Equal(has, want)
+		})
+	}
+}
+
+// knowsDevices waits until imcd tells n devices of a user apart.
+func (w *nativeKills) knowsDevices(user string, n int) {
+	w.t.Helper()
+	client, err := evapi.Dial(kit.Context(w.t), w.imcd.RPCAddr(), "")
+	w.must(err)
+	defer client.Close()
+	ask := func() int {
+		var list []struct{ Registered bool }
+		w.must(client.Call(kit.Context(w.t), "imc.devices", []string{user}, &list))
+		return len(list)
+	}
+	kit.Eventually(w.t, "imcd knows the devices of "+user, func() bool { return ask() == n })
+	ask() // the answer comes when what was written before is in use
 }

@@ -15,7 +15,7 @@ import (
 	"imcd/schema/schematest"
 )
 
-// subscribers is Kamailio's own schema of the table, with two users.
+// subscribers is Kamailio's own schema of the table, with users.
 const subscribers = `
 CREATE TABLE version (id SERIAL PRIMARY KEY, table_name VARCHAR(32) NOT NULL UNIQUE,
 	table_version INTEGER DEFAULT 0 NOT NULL);
@@ -26,7 +26,8 @@ CREATE TABLE subscriber (id SERIAL PRIMARY KEY, username VARCHAR(64) DEFAULT '' 
 	ha1b VARCHAR(128) DEFAULT '' NOT NULL,
 	UNIQUE (username, domain));
 INSERT INTO subscriber (username, domain, password) VALUES
-	('alice', 'chat.test', 'a-secret'), ('bob', 'chat.test', 'b-secret'), ('carol', 'chat.test', 'c-secret');`
+	('alice', 'chat.test', 'a-secret'), ('bob', 'chat.test', 'b-secret'), ('carol', 'chat.test', 'c-secret'),
+	('dora', 'chat.test', 'd-secret');`
 
 // authLocal is what an operator writes into kamailio-local.cfg for WITH_AUTH on
 // PostgreSQL.

@@ -93,6 +93,16 @@ class Client:
             call("linphone_chat_room_get_state", I, P, room), call("linphone_chat_room_is_read_only", B, P, room),
             " ".join(sorted(everybody)))
 
+    def show_text(self, message):
+        author = uri(call("linphone_chat_message_get_from_address", P, P, message))
+        say("text", author.split(";")[0], words(call("linphone_chat_message_get_utf8_text", S, P, message)),
+            call("linphone_chat_message_is_outgoing", B, P, message), " ".join(sorted(self.readers(message))))
+
+    def readers(self, message):
+        return [uri(call("linphone_participant_get_address", P, P,
+                         call("linphone_participant_imdn_state_get_participant", P, P, p)))
+                for p in items(call("linphone_chat_message_get_participants_by_imdn_state", P, P, message, I, 7))]
+
     def address(self, text):
         return call("linphone_address_new", P, S, text.encode())
 
@@ -112,11 +122,16 @@ class Client:
             for room in self.rooms():
                 self.show(room)
             say("end")
+        elif command == "texts":
+            for message in items(call("linphone_chat_room_get_history", P, P, self.room(args[0]), I, 0)):
+                self.show_text(message)
+            say("end")
         elif command == "say":
             message = call("linphone_chat_room_create_message_from_utf8", P, P, self.room(args[0]), S, args[1].encode())
             message = call("linphone_chat_message_ref", P, P, message)
             call("linphone_chat_message_send", None, P, message)
             self.sent[args[1]] = [message, None, set()]
+            say("sent", args[1], words(call("linphone_chat_message_get_message_id", S, P, message)))
         elif command == "read":
             call("linphone_chat_room_mark_as_read", None, P, self.room(args[0]))
         elif command == "add":
@@ -147,9 +162,7 @@ class Client:
             if state != message[1]:
                 message[1] = state
                 say("state", text, state)
-            for p in items(call("linphone_chat_message_get_participants_by_imdn_state", P, P, message[0], I, 7)):
-                who = uri(call("linphone_participant_get_address", P, P,
-                               call("linphone_participant_imdn_state_get_participant", P, P, p)))
+            for who in self.readers(message[0]):
                 if who not in message[2]:
                     message[2].add(who)
                     say("read", text, who)
