@@ -63,6 +63,7 @@ type member struct {
 	judged chan struct{} // state may have changed
 	gone   sync.Once     // lost is reported once
 
+	pace   pace      // of looks; by judge
 	buried time.Time // when judge took another engine for dead, until it has taken shards; by judge
 
 	bus    *bus

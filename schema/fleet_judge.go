@@ -26,6 +26,8 @@ const (
 	viewGap   = deadAfter / 2
 	slowView  = deadAfter
 	awayGrace = beatTimeout
+	// slowFor is how long a look that took long makes this engine patient, see pace.
+	slowFor = 5 * time.Second
 	// takeTimeout is the deadline of a takeover. It waits for a commit of the dead engine that the
 	// server still has, and for the standby.
 	takeTimeout = 2 * time.Second
@@ -73,6 +75,20 @@ func (w *watch) look(beat int64, v *view) time.Duration {
 	}
 	w.last = v.got
 	return v.sent.Sub(w.since)
+}
+
+// pace is how long the looks of this engine took. On a host that is starved, or with a database that is slow, those of
+// the others take as long: they get so much more time. Without that, each takes the others for dead in turn.
+type pace struct {
+	slowest time.Duration // of slowFor; at most slowView
+	at      time.Time     // when it was
+}
+
+func (p *pace) see(v *view) {
+	took := min(v.got.Sub(v.sent), slowView)
+	if took >= p.slowest || v.got.Sub(p.at) > slowFor {
+		p.slowest, p.at = took, v.got
+	}
 }
 
 // silent reports whether the engine has not beaten for so long that nobody expects it to take shards.
@@ -142,9 +158,9 @@ func (m *member) suspect(engine int64, now time.Time) {
 // limit is how long an engine may be seen not to beat.
 func (m *member) limit(engine int64, now time.Time) time.Duration {
 	if m.suspected(engine, now) {
-		return suspectAfter
+		return suspectAfter + m.pace.slowest
 	}
-	return deadAfter
+	return deadAfter + m.pace.slowest
 }
 
 // suspected reports whether an engine seemed to be dead a moment ago.
@@ -164,6 +180,7 @@ func (m *member) failed(ctx context.Context, err error) {
 
 // dead returns the engines that are dead. watches are brought up to date.
 func (m *member) dead(v *view, watches map[int64]*watch) (dead []engineRow) {
+	m.pace.see(v)
 	for _, e := range v.engines {
 		if e.id == m.me {
 			continue

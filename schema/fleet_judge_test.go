@@ -67,6 +67,49 @@ func TestSuspect(t *testing.T) {
 	}
 }
 
+// An engine whose own looks take long gives others as much more time, for a while, and not without end.
+func TestSlowLooks(t *testing.T) {
+	t.Parallel()
+	const half = 500 * time.Millisecond
+	for _, c := range []struct {
+		name      string
+		took      time.Duration // of one look
+		since     time.Duration // from then until the other one is silent
+		suspected bool
+		limit     time.Duration
+	}{
+		{"quick", time.Millisecond, 0, false, deadAfter},
+		{"slow", half, 0, false, deadAfter + half},
+		{"slow, suspected", half, 0, true, suspectAfter + half},
+		{"slow some time ago", half, slowFor / 2, false, deadAfter + half},
+		{"slow long ago", half, slowFor, false, deadAfter},
+		{"slower than counts", 3 * slowView, 0, false, deadAfter + slowView},
+	} {
+		m := &member{me: 1, suspects: make(map[int64]time.Time), again: make(chan struct{}, 1)}
+		watches, now, beat := map[int64]*watch{}, epoch, int64(0)
+		see := func(took time.Duration) (dead bool) {
+			v := &view{sent: now.Add(beatEvery), engines: []engineRow{{id: 1}, {id: 2, beat: beat}}}
+			v.got = v.sent.Add(took)
+			now = v.got
+			return len(m.dead(v, watches)) > 0
+		}
+		see(c.took)
+		for until := now.Add(c.since); !now.After(until); beat++ {
+			see(time.Millisecond)
+		}
+		see(time.Millisecond) // it has beaten for the last time
+		silent := now
+		if c.suspected {
+			m.suspect(2, now)
+		}
+		for !see(time.Millisecond) {
+		}
+		if after := now.Sub(silent); after < c.limit || after > c.limit+2*beatEvery {
+			t.Errorf("%s: it is dead after %v, not %v", c.name, after, c.limit)
+		}
+	}
+}
+
 // An engine that does not do its work does not beat.
 func TestStuckEngine(t *testing.T) {
 	t.Parallel()
