@@ -16,6 +16,7 @@ import (
 	"imcd/cmd/imcdbench/internal/contest"
 	"imcd/cmd/imcdbench/internal/devices"
 	"imcd/cmd/imcdbench/internal/fairness"
+	"imcd/cmd/imcdbench/internal/hosts"
 )
 
 // options are those of the command line.
@@ -48,6 +49,7 @@ type options struct {
 	fairCases string
 	back      comeback.Options
 	devices   devices.Options
+	hosts     hosts.Options
 	joins     int // people
 
 	// As they are given.

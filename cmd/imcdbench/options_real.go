@@ -29,13 +29,18 @@ func (o *options) realFlags(f *flag.FlagSet) {
 	f.DurationVar(&o.devices.Every, "devices-every", 25*time.Millisecond, "devices: between two of these")
 	f.IntVar(&o.devices.People, "devices-people", 10000, "devices: people who register after a restart of Kamailio")
 	f.DurationVar(&o.devices.Rest, "devices-rest", 10*time.Second, "devices: how long CPU times count after that")
+	f.IntVar(&o.hosts.Hosts, "hosts", 3, "hosts: Kamailios, each with an imcd, beside one")
+	f.IntVar(&o.hosts.Rooms, "hosts-rooms", 8, "hosts: rooms to which each of as many senders writes")
+	f.IntVar(&o.hosts.Members, "hosts-members", 100, "hosts: members of each of them")
+	f.DurationVar(&o.hosts.For, "hosts-for", 8*time.Second, "hosts: how long messages are sent in each round")
 	f.IntVar(&o.joins, "joins", 2000, "joins: how many people join a room")
 }
 
 // checkReal checks those that have bounds of their own.
 func (o *options) checkReal() error {
 	for name, d := range map[string]time.Duration{"fairness-every": o.fair.Every, "fairness-for": o.fair.For,
-		"return-rtt": o.back.RTT, "devices-every": o.devices.Every, "devices-for": o.devices.For} {
+		"return-rtt": o.back.RTT, "devices-every": o.devices.Every, "devices-for": o.devices.For,
+		"hosts-for": o.hosts.For} {
 		if d < time.Millisecond {
 			return fmt.Errorf("-%s: must be at least 1ms, is %v", name, d)
 		}
@@ -59,6 +64,10 @@ func (o *options) checkReal() error {
 	}
 	if d.Dead < 1 || d.Dead > 9 {
 		return fmt.Errorf("-devices-dead: must be 1 to 9, is %d", d.Dead)
+	}
+	if h := o.hosts; h.Hosts < 2 || h.Hosts > 8 || h.Rooms < 1 || h.Members < 1 {
+		return fmt.Errorf("-hosts: must be 2 to 8, and -hosts-rooms and -hosts-members at least 1, are %d, %d and %d",
+			h.Hosts, h.Rooms, h.Members)
 	}
 	if o.joins < 2 {
 		return fmt.Errorf("-joins: must be at least 2, is %d", o.joins)

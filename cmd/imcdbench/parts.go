@@ -16,6 +16,7 @@ import (
 	"imcd/cmd/imcdbench/internal/devices"
 	"imcd/cmd/imcdbench/internal/fairness"
 	"imcd/cmd/imcdbench/internal/growth"
+	"imcd/cmd/imcdbench/internal/hosts"
 	"imcd/cmd/imcdbench/internal/joins"
 	"imcd/cmd/imcdbench/internal/overload"
 	"imcd/cmd/imcdbench/internal/rig"
@@ -31,6 +32,7 @@ func parts() map[string]part {
 		"devices":  several,
 		"fairness": compared,
 		"growth":   growing,
+		"hosts":    threefold,
 		"joins":    joining,
 		"overload": overloaded,
 		"return":   returning,
@@ -146,4 +148,19 @@ func several(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 		defer func() { err = errors.Join(err, without.Stop()) }()
 		return devices.Run(ctx, r, without, opts)
 	})
+}
+
+// threefold has one host, and several.
+func threefold(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
+	opts := o.hosts
+	opts.Rounds, opts.Rest = o.rounds, 5500*time.Millisecond
+	passed = true
+	for _, spec := range contest.Documented(o.specs) {
+		res, err := hosts.Run(ctx, o.lab(nil), spec, opts, output(raw))
+		if err != nil {
+			return false, err
+		}
+		passed = res.Report(os.Stdout) && passed
+	}
+	return passed, nil
 }

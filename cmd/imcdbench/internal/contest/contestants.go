@@ -77,10 +77,19 @@ func Documented(list []Spec) (specs []Spec) {
 	return specs
 }
 
+// Place is where an imcd runs that is one of several.
+type Place struct {
+	DB    *Database // of all of them; who made it stops it
+	Port  int       // of its Kamailio, for SIP
+	Local string    // lines for its Kamailio's imc-local.cfg
+	Spare bool      // another imcd has the rooms when it starts
+}
+
 // System is a running contestant.
 type System struct {
 	Spec     Spec
 	lab      *Lab
+	place    *Place // nil: alone
 	db       *Database
 	kamailio *evapitest.Kamailio
 	stack    *stack.Stack // imcd only; then kamailio is its
@@ -90,7 +99,16 @@ type System struct {
 
 // Start starts a contestant, with all members registered if it needs that.
 func (l *Lab) Start(ctx context.Context, spec Spec) (*System, error) {
-	s := &System{Spec: spec, lab: l}
+	return l.start(ctx, &System{Spec: spec, lab: l})
+}
+
+// StartAt is Start for an imcd that is one of several. The members of other labs are not registered there.
+func (l *Lab) StartAt(ctx context.Context, spec Spec, p Place) (*System, error) {
+	return l.start(ctx, &System{Spec: spec, lab: l, place: &p})
+}
+
+func (l *Lab) start(ctx context.Context, s *System) (*System, error) {
+	spec := s.Spec
 	start := map[kind]func(context.Context) error{module: s.startModule, imcd: s.startImcd,
 		bare: s.startBare}[spec.kind]
 	err := start(ctx)
@@ -113,6 +131,10 @@ func (s *System) options(local ...string) (evapitest.Options, error) {
 	if workers == 0 {
 		workers = s.lab.opts.Workers
 	}
+	imcLocal := ""
+	if s.place != nil {
+		ports[0], imcLocal = s.place.Port, s.place.Local
+	}
 	proxy := fmt.Sprintf("sip:127.0.0.1:%d", ports[0])
 	if s.Spec.straight {
 		proxy = s.lab.sinkURI()
@@ -127,11 +149,12 @@ func (s *System) options(local ...string) (evapitest.Options, error) {
 		local = append(local, "listen=tcp:127.0.0.1:"+strconv.Itoa(ports[1]))
 	}
 	return evapitest.Options{Config: kamailiocfg.File(kamailiocfg.Bench), Workers: workers, SHM: s.lab.opts.SHM,
-		SIPPort: ports[0], EvapiPort: ports[1], Local: strings.Join(local, "\n"), Log: s.lab.opts.Log}, nil
+		SIPPort: ports[0], EvapiPort: ports[1], Local: strings.Join(local, "\n"), IMCLocal: imcLocal,
+		Log: s.lab.opts.Log}, nil
 }
 
 func (s *System) startModule(ctx context.Context) (err error) {
-	if s.db, err = NewDatabase(ctx, s.lab.fill()); err != nil {
+	if s.db, err = NewDatabase(ctx, s.lab.Fill()); err != nil {
 		return err
 	}
 	return s.startKamailio(ctx, fmt.Sprintf("#!define IMC_DB_URL %q", s.db.url))
@@ -150,7 +173,10 @@ func (s *System) startKamailio(ctx context.Context, local ...string) error {
 }
 
 func (s *System) startImcd(ctx context.Context) (err error) {
-	if s.db, err = NewDatabase(ctx, s.lab.fill()); err != nil {
+	spare := false
+	if s.place != nil {
+		s.db, spare = s.place.DB, s.place.Spare
+	} else if s.db, err = NewDatabase(ctx, s.lab.Fill()); err != nil {
 		return err
 	}
 	opts, err := s.options()
@@ -166,7 +192,7 @@ func (s *System) startImcd(ctx context.Context) (err error) {
 	}
 	maps.Copy(settings, s.lab.opts.Set)
 	s.stack, err = stack.Start(ctx, stack.Options{Binary: s.lab.opts.Binary, DBURL: s.db.url, Settings: settings,
-		Kamailio: opts, Log: s.lab.opts.Log})
+		Kamailio: opts, Spare: spare, Log: s.lab.opts.Log})
 	if err != nil {
 		return err
 	}
@@ -175,15 +201,13 @@ func (s *System) startImcd(ctx context.Context) (err error) {
 }
 
 // RegisterAll registers all members, again if they are registered.
-func (s *System) RegisterAll(ctx context.Context) error {
-	return s.lab.Load.Register(ctx, s.Addr(), s.lab.first, s.lab.next-s.lab.first)
-}
+func (s *System) RegisterAll(ctx context.Context) error { return s.lab.RegisterAll(ctx, s.Addr()) }
 
 // Addr is where the contestant takes SIP.
 func (s *System) Addr() string { return s.kamailio.SIPAddr() }
 
 // Rooms are its first n rooms of a size.
-func (s *System) Rooms(size, n int) []load.Room { return s.lab.rooms[size][:n] }
+func (s *System) Rooms(size, n int) []load.Room { return s.lab.Rooms(size, n) }
 
 // Stack is the contestant's imcd and Kamailio; nil if it is no imcd.
 func (s *System) Stack() *stack.Stack { return s.stack }
@@ -196,6 +220,9 @@ func (s *System) Stop() error {
 		err = s.stack.Stop()
 	case s.kamailio != nil:
 		err = s.kamailio.Stop()
+	}
+	if s.place != nil {
+		return err
 	}
 	return errors.Join(err, s.db.Stop())
 }

@@ -1,6 +1,7 @@
 package contest
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -19,6 +20,7 @@ type Options struct {
 	Sockets int               // of the sink
 	Set     map[string]string // settings of imcd, by key
 	Rooms   map[int]int       // how many there are, by their size
+	First   int               // number of the first member of all; 0: 1. Labs of one database have members of their own
 	Log     io.Writer         // gets what Kamailio and imcd print; may be nil
 }
 
@@ -37,7 +39,8 @@ func NewLab(opts Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Load: traffic, opts: opts, rooms: make(map[int][]load.Room), first: 1, next: 1}
+	first := max(1, opts.First)
+	l := &Lab{Load: traffic, opts: opts, rooms: make(map[int][]load.Room), first: first, next: first}
 	for _, size := range slices.Sorted(maps.Keys(opts.Rooms)) {
 		for range opts.Rooms[size] {
 			l.rooms[size] = append(l.rooms[size], load.Room{Name: fmt.Sprintf("chat-%d-%d", l.next, size),
@@ -57,9 +60,17 @@ func (l *Lab) Newcomer(i int) int { return l.next + i }
 // sinkURI is where everything goes in the straight set-up.
 func (l *Lab) sinkURI() string { return fmt.Sprintf("sip:127.0.0.1:%d", l.Load.Sink.Ports()[0]) }
 
-// fill makes the rooms and their members in the module's tables, as the module
+// Rooms are the first n rooms of a size.
+func (l *Lab) Rooms(size, n int) []load.Room { return l.rooms[size][:n] }
+
+// RegisterAll registers all members with the Kamailio at addr, again if they are registered.
+func (l *Lab) RegisterAll(ctx context.Context, addr string) error {
+	return l.Load.Register(ctx, addr, l.first, l.next-l.first)
+}
+
+// Fill is the SQL that makes the rooms and their members in the module's tables, as the module
 // or imcd would find them at a start.
-func (l *Lab) fill() string {
+func (l *Lab) Fill() string {
 	var sql strings.Builder
 	for _, size := range slices.Sorted(maps.Keys(l.rooms)) {
 		for _, r := range l.rooms[size] {

@@ -163,7 +163,7 @@ func (s *System) readCPU(ctx context.Context, m *Measurement, before map[string]
 	if err := stack.Pause(ctx, after); err != nil {
 		return err
 	}
-	cpu, err := s.cpu()
+	cpu, err := s.CPUByPart()
 	if err != nil {
 		return err
 	}
@@ -186,14 +186,15 @@ func (s *System) parts() map[string]int {
 
 // CPU is the CPU time that all parts have used.
 func (s *System) CPU() (sum time.Duration, err error) {
-	cpu, err := s.cpu()
+	cpu, err := s.CPUByPart()
 	for _, d := range cpu {
 		sum += d
 	}
 	return sum, err
 }
 
-func (s *System) cpu() (map[string]time.Duration, error) {
+// CPUByPart is the CPU time that each part has used: kamailio, imcd, postgres.
+func (s *System) CPUByPart() (map[string]time.Duration, error) {
 	cpu := make(map[string]time.Duration)
 	for part, pid := range s.parts() {
 		d, err := proc.CPU(pid)
@@ -232,7 +233,7 @@ type glance struct {
 }
 
 func (s *System) look(ctx context.Context) (g glance, err error) {
-	if g.cpu, err = s.cpu(); err != nil {
+	if g.cpu, err = s.CPUByPart(); err != nil {
 		return g, err
 	}
 	if g.kam, err = askKamailio(ctx, s.Addr()); err != nil {

@@ -86,8 +86,11 @@ func (r *Rig) Progress(format string, args ...any) {
 }
 
 // Keep writes a result to the raw results.
-func (r *Rig) Keep(result any) error {
-	if err := json.NewEncoder(r.out.Raw).Encode(result); err != nil {
+func (r *Rig) Keep(result any) error { return r.out.Keep(result) }
+
+// Keep writes a result to the raw results.
+func (o Output) Keep(result any) error {
+	if err := json.NewEncoder(o.Raw).Encode(result); err != nil {
 		return fmt.Errorf("write the raw results: %w", err)
 	}
 	return nil
