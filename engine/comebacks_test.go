@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -46,11 +47,13 @@ func (b *bobs) reports(device string, left time.Duration) {
 		Source: fmt.Sprint("udp:192.0.2.1:", portOf(device))})
 }
 
-// texts are what the devices of bob have got since the last call, by device.
+// texts are what the devices of bob have got since the last call, by device. What one has answered by a failure for now
+// it has not got.
 func (b *bobs) texts() map[string][]string {
 	all := make(map[string][]string)
 	for _, g := range b.relay.take() {
-		if strings.HasPrefix(g.to, "sip:bob@") && !strings.HasPrefix(g.body, "***") {
+		got := g.code == 0 || judge(evapi.Result{Code: g.code}).final()
+		if strings.HasPrefix(g.to, "sip:bob@") && !strings.HasPrefix(g.body, "***") && got {
 			text := strings.TrimPrefix(strings.TrimPrefix(g.body, "[alice]: "), "[bob]: ")
 			all[g.device] = append(all[g.device], text)
 		}
@@ -188,6 +191,34 @@ func TestOnlyDeviceIsOwedNothing(t *testing.T) {
 	}
 }
 
+// TestGoneBeforeImcdHears: what is said after a device has gone, and before imcd hears of that, is owed to it, though the
+// copy was one for all devices, as for those that cannot be told apart.
+func TestGoneBeforeImcdHears(t *testing.T) {
+	severalDevices(t, nil, func(b *bobs) {
+		tell := func(host string, left time.Duration) {
+			registers(b.e, "bob", evapi.Device{Contact: "sip:bob@" + host + ":5060;transport=tcp", GRUU: host, Left: left})
+		}
+		there := func(hosts ...string) { b.relay.set(func() { b.relay.phones = map[string][]string{"bob": hosts} }) }
+		there("phone", "tablet")
+		tell("phone", time.Hour)
+		tell("tablet", time.Hour)
+		settle()
+		want := b.says(0, 1, time.Second)
+		there("phone")
+		want = append(want, b.says(1, 1, goneBefore/2)...)
+		tell("tablet", 0)
+		want = append(want, b.says(2, 1, time.Second)...)
+		settle()
+		there("phone", "tablet")
+		tell("tablet", time.Hour)
+		settle()
+		got := b.texts()
+		if !slices.Equal(got["phone"], want) || !slices.Equal(got["tablet"], want) {
+			t.Errorf("the phone got %q, the tablet %q", got["phone"], got["tablet"])
+		}
+	})
+}
+
 // TestDeviceDoesNotTakeAMessage: a device that does not answer a message gets it again when it registers again, and, if
 // it never answers it, those after it in the end.
 func TestDeviceDoesNotTakeAMessage(t *testing.T) {
@@ -230,11 +261,13 @@ func TestDeviceDoesNotTakeAMessage(t *testing.T) {
 	})
 }
 
-// TestDevicesModel: whenever devices come and go, and wherever imcd is killed, each device has in the end what was said
-// since it is known, in order as far as it was owed it, and, if imcd was not killed, once.
+// TestDevicesModel: whenever devices come and go, however far they are, whatever they refuse for now, and wherever imcd
+// is killed, each device has in the end what was said since it is known, in order as far as it was owed it, and, if
+// imcd was not killed, once. So it is with each member_window.
 func TestDevicesModel(t *testing.T) {
 	checkTimed(t, func(rt *rapid.T) {
-		b := &bobs{house: startHouse(rt, newMemStore(), nil)}
+		config := quickWindow(rapid.SampledFrom([]int{1, 1, 4, 16}).Draw(rt, "window"))
+		b := &bobs{house: startHouse(rt, newMemStore(), config)}
 		defer func() { b.close() }()
 		rooms, devices := []string{"r", "q"}, []string{"d0", "d1", "d2"}
 		for _, room := range rooms {
@@ -292,17 +325,29 @@ func TestDevicesModel(t *testing.T) {
 				}
 				time.Sleep(200 * time.Millisecond)
 			},
+			"far": func(rt *rapid.T) {
+				d := rapid.SampledFrom(devices).Draw(rt, "device")
+				rtt := time.Duration(rapid.SampledFrom([]int{0, 20, 150}).Draw(rt, "ms")) * time.Millisecond
+				b.relay.set(func() {
+					far := maps.Clone(b.relay.far)
+					if far == nil {
+						far = make(map[string]time.Duration)
+					}
+					far[d] = rtt
+					b.relay.far = far
+				})
+			},
+			"refuse": func(*rapid.T) {
+				b.relay.set(func() { b.relay.once["bob"] = evapi.Result{Code: 500} })
+			},
 			"kill": func(rt *rapid.T) {
 				b.relay.set(func() { b.relay.down = true })
-				kept := b.store.crash()
-				b.cut()
 				collect()
-				phones := b.relay.phones
-				b.house = startHouse(rt, kept, nil)
-				b.relay.set(func() { b.relay.phones = phones })
+				b.killed(config)
 				killed = true
 			},
 		})
+		b.relay.set(func() { clear(b.relay.once) })
 		for _, d := range devices {
 			if !slices.Contains(b.there, d) && want[d] != nil {
 				b.comes(d)

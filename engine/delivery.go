@@ -47,7 +47,7 @@ type delivery struct {
 	repeats    []*sentCopy            // those that are to be sent again now
 	fresh      []*sentCopy            // the last of them: those that were sent just now, and finished ones
 	tried      time.Time              // when a copy went last in spite of stuck ones
-	brought    map[*sentCopy]*backlog // those of backlogs
+	brought    map[*sentCopy]*brought // those of backlogs
 	legs       map[*sentCopy]*leg     // those of forks
 	backlogs   []*backlog             // that go on, and ended ones
 	older      []*sentCopy            // the same a moment later, until they are burstTime old

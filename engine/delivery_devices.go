@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"imcd/engine/store"
@@ -34,9 +35,11 @@ func (d *delivery) bring(f *backlog) {
 	}
 	if f.device != nil {
 		_, _, f.came = f.device.takes()
-		if seq := d.goOn(f.member, f.device); seq > 0 {
+		seq, apart := d.goOn(f.member, f.device)
+		if seq > 0 {
 			f.after = max(f.after, seq-1)
 		}
+		f.apart = slices.DeleteFunc(apart, func(b *brought) bool { return !b.over && b.backlog.gruu != f.gruu })
 		f.lane = d.laneOf(f.room, f.member, f.device)
 		f.lane.backlog = f
 	}
@@ -120,6 +123,7 @@ func (d *delivery) bringDue() {
 
 // endBacklog ends f; err is nil if the device has got everything.
 func (d *delivery) endBacklog(f *backlog, err error) {
+	f.scatter()
 	d.dropBacklogPage(f)
 	if err == nil {
 		upTo := f.until
@@ -139,6 +143,7 @@ func (d *delivery) endBacklog(f *backlog, err error) {
 		switch {
 		case err != nil:
 			d.stop(n, f.after+1)
+			n.apart = f.apart
 		case n.stopped > 0: // it has got these as well
 			n.stopped = max(n.stopped, f.after+1)
 		}
@@ -161,9 +166,9 @@ func (f *backlog) reached(seq uint64) bool {
 	return false
 }
 
-// bringNext sends the next message of f, or loads more of them.
+// bringNext sends the next messages of f, or loads more of them.
 func (d *delivery) bringNext(f *backlog) {
-	if f.done == nil || f.loading || f.copy != nil {
+	if f.done == nil || f.loading {
 		return
 	}
 	f.due = time.Time{}
@@ -172,30 +177,37 @@ func (d *delivery) bringNext(f *backlog) {
 		d.endBacklog(f, errNotNow)
 		return
 	}
-	for f.page != nil && f.next < len(f.page.items) {
-		item := &f.page.items[f.next]
-		f.place.Store(item.at.UnixMilli())
+	for f.mayBring(d.engine.cfg.MemberWindow) {
+		item := &f.page.items[f.next+len(f.window)]
+		apart := f.apartOf(item)
 		switch {
 		case !f.until.IsZero() && !item.at.Before(f.until) || item.seq > f.upto || f.reached(item.seq):
-			d.endBacklog(f, nil)
+			d.bringNoMore(f)
 			return
-		case f.lane != nil && f.lane.sent != nil:
-			f.due = d.now.Add(backlogPoll) // what was sent before it became slow
+		case f.lane != nil && f.lane.sent != nil || apart != nil && !apart.over:
+			f.due = d.now.Add(backlogPoll) // what was sent before it became slow, or before another one failed
 			return
 		case item.seq > m.cursor && !r.hasHad(m, item.seq):
 			if m.inFlight != nil && m.inFlight.seq >= item.seq {
 				f.due = d.now.Add(backlogPoll) // its outcome decides
 				return
 			}
-			d.endBacklog(f, nil) // the rest comes to all devices
+			d.bringNoMore(f) // the rest comes to all devices
 			return
-		case item.sender == m.key && !f.own(item) || item.out == nil || d.expired(item.expires):
+		case item.sender == m.key && !f.own(item) || item.out == nil || d.expired(item.expires) || apart != nil:
 		case d.bringCopy(f, item):
-			return
+			if !f.due.IsZero() {
+				return
+			}
+			continue
 		}
-		d.passBrought(f)
+		f.window = append(f.window, &brought{backlog: f, seq: item.seq, line: item.line, over: true})
+		f.passGot()
 	}
-	if f.page != nil && f.page.last == 0 {
+	switch {
+	case len(f.window) > 0:
+		return
+	case f.page != nil && f.page.last == 0:
 		d.endBacklog(f, nil)
 		return
 	}
@@ -211,6 +223,13 @@ func (d *delivery) bringNext(f *backlog) {
 		}})
 }
 
+// bringNoMore ends f, once the copies under way have their outcomes.
+func (d *delivery) bringNoMore(f *backlog) {
+	if len(f.window) == 0 {
+		d.endBacklog(f, nil)
+	}
+}
+
 // own reports whether the device gets what its user has written: on another one.
 func (f *backlog) own(item *pageItem) bool {
 	return f.owns && item.sentOn != "" && item.sentOn != f.name && item.sentOn != f.source
@@ -219,6 +238,9 @@ func (f *backlog) own(item *pageItem) bool {
 // backlogLoaded takes messages for f.
 func (d *delivery) backlogLoaded(f *backlog, rows []store.MessageRow, err error) {
 	f.loading = false
+	if f.done == nil {
+		return // it has ended meanwhile
+	}
 	if err != nil {
 		d.endBacklog(f, err)
 		return
@@ -229,6 +251,7 @@ func (d *delivery) backlogLoaded(f *backlog, rows []store.MessageRow, err error)
 	}
 	d.countPage(p)
 	f.page, f.next = p, 0
+	f.moved()
 	d.bringNext(f)
 }
 
@@ -237,15 +260,6 @@ func (d *delivery) dropBacklogPage(f *backlog) {
 		d.engine.held.pages.Add(-int64(f.page.bytes))
 		f.page = nil
 	}
-}
-
-// passBrought moves f over its next message.
-func (d *delivery) passBrought(f *backlog) {
-	if item := &f.page.items[f.next]; !item.line {
-		f.after = item.seq
-	}
-	f.next++
-	f.failed = 0
 }
 
 // bringCopy sends a message to the device of f. False: it can never be sent.
@@ -260,7 +274,7 @@ func (d *delivery) bringCopy(f *backlog, item *pageItem) bool {
 		c.id = legID(id, f.gruu)
 	}
 	if d.inFlight[c.id] != nil || !d.engine.credits.take(d.inbox, c.credit) {
-		f.due = d.now.Add(backlogPoll) // it is under way to another device
+		f.due = d.now.Add(backlogPoll) // it is under way already
 		return true
 	}
 	seen := d.engine.credits.drained.Load()
@@ -277,39 +291,11 @@ func (d *delivery) bringCopy(f *backlog, item *pageItem) bool {
 		return true
 	}
 	if d.brought == nil {
-		d.brought = make(map[*sentCopy]*backlog)
+		d.brought = make(map[*sentCopy]*brought)
 	}
-	d.brought[c], f.copy = f, c
+	b := &brought{backlog: f, seq: item.seq, line: item.line, sent: true}
+	d.brought[c] = b
+	f.window = append(f.window, b)
 	d.trackInFlight(c)
 	return true
-}
-
-// broughtCopy takes the outcome of a copy of a backlog.
-func (d *delivery) broughtCopy(f *backlog, c *sentCopy, res evapi.Result) {
-	delete(d.brought, c)
-	f.copy = nil
-	if f.done == nil {
-		return
-	}
-	switch v := judge(res); {
-	case v.final():
-		d.passBrought(f)
-	case v == offline || v == gone:
-		d.endBacklog(f, errNotNow)
-		return
-	case v == silent:
-		d.endBacklog(f, errNotTaken)
-		return
-	default:
-		if f.failed++; f.failed >= backlogTries {
-			d.endBacklog(f, errNotTaken)
-			return
-		}
-		f.due = d.now.Add(d.engine.cfg.backoff(f.failed, res.RetryAfter))
-		if v == resend {
-			f.due = d.now.Add(backlogPoll)
-		}
-		return
-	}
-	d.bringNext(f)
 }

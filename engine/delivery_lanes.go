@@ -70,19 +70,20 @@ func (d *delivery) stop(n *lane, seq uint64) {
 	n.stopped = seq
 }
 
-// goOn takes back what stop has noted of a device, by whichever contact, and returns it.
-func (d *delivery) goOn(m *member, v *device) (seq uint64) {
+// goOn takes back what stop has noted of a device, by whichever contact, and returns it with lane.apart.
+func (d *delivery) goOn(m *member, v *device) (seq uint64, apart []*brought) {
 	for _, n := range slices.Clone(d.lanes[m.key]) {
 		if n.member == m && n.device.row.Device == v.row.Device && n.stopped > 0 {
 			if seq == 0 || n.stopped < seq {
 				seq = n.stopped
 			}
-			n.stopped = 0
+			apart = append(apart, n.apart...)
+			n.stopped, n.apart = 0, nil
 			d.stopped--
 			d.forgetLane(n)
 		}
 	}
-	return seq
+	return seq, apart
 }
 
 // legWaits lets a leg wait in its lane that was not sent, or ends it if it can never be sent.

@@ -396,13 +396,15 @@ type lane struct {
 	device  *device
 	sent    *sentCopy // under way; nil: none
 	waiting []*leg
-	backlog *backlog // what it is owed, ahead of them; nil: nothing
-	came    int64    // the return (device.returns) in which the backlog of this room has come to an end
-	due     bool     // stands in delivery.lanesDue
-	stopped uint64   // number of the first message that the device has not got since it failed; 0: not known
+	backlog *backlog   // what it is owed, ahead of them; nil: nothing
+	came    int64      // the return (device.returns) in which the backlog of this room has come to an end
+	due     bool       // stands in delivery.lanesDue
+	stopped uint64     // number of the first message that the device has not got since it failed; 0: not known
+	apart   []*brought // behind that one, see backlog.apart
 }
 
-// backlog sends a device what it is owed in one room, one message after the other. The shard of the room owns it.
+// backlog sends a device what it is owed in one room, as many messages at a time as to a member (member_window). The
+// shard of the room owns it.
 type backlog struct {
 	room   *room
 	member *member
@@ -419,17 +421,32 @@ type backlog struct {
 	done   func(error) // called once, in the shard; an error: it is owed the rest
 
 	page    *page // nil: none is loaded
-	next    int   // index in it
+	next    int   // index in it of the first message that the device has not got
 	loading bool
-	copy    *sentCopy // under way; nil: none
-	failed  int       // tries of the next message
-	due     time.Time // when it goes on; zero: now
-	upto    uint64    // number of the last message that it is owed; those after it came to all devices
+	window  []*brought // that message and those behind it, as far as they were looked at
+	apart   []*brought // behind one that has failed: these are under way, or the device has got them
+	answers bool       // the device has answered a copy
+	failed  int        // tries of the next message
+	due     time.Time  // when it goes on; zero: now
+	upto    uint64     // number of the last message that it is owed; those after it came to all devices
 
 	// place is when the next message was accepted, in ms of Unix time: the device has got all before. Anybody may
 	// read it; 0: not known yet.
 	place atomic.Int64
 }
+
+// brought is a message of a backlog that the device gets, or need not get.
+type brought struct {
+	backlog *backlog
+	seq     uint64
+	line    bool         // it is the line before the message of this number
+	sent    bool         // it was sent; else it need not be
+	over    bool         // it has its outcome, or was not sent
+	outcome evapi.Result // of one that was sent
+}
+
+// got reports whether the device needs it no more.
+func (b *brought) got() bool { return b.over && (!b.sent || judge(b.outcome).final()) }
 
 // userReturn is a registration of the user of a member that had not caught up. What comes after it reaches the
 // registered device as well.

@@ -119,7 +119,9 @@
 // are tried again after a failure, half may be silent ones (maxSilent).
 //
 // With a member_window above 1 a member has several copies under way (ahead). Their outcomes count in
-// the order of the room, so that a cursor never passes a message that has not arrived.
+// the order of the room, so that a cursor never passes a message that has not arrived. It is the same
+// for a device that comes back (backlog). A user with several devices gets one message at a time
+// otherwise: each of them may take it.
 //
 // None of these members makes a room late: only the members that are furthest do (lateness).
 //

@@ -31,6 +31,7 @@ type got struct {
 	to, from, body, callID string
 	headers                string
 	device                 string // evapi.Copy.Device, or one of fakeRelay.phones
+	code                   int    // its answer; 0: none
 	method                 string
 	dialog                 *evapi.Dialog
 }
@@ -93,6 +94,7 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 	if f.deaf[c.Device] {
 		return nil, nil
 	}
+	before := len(f.copies)
 	there := f.arrives(user, decode(c))
 	if text := f.silent[c.Device]; text != "" && strings.HasSuffix(decode(c).body, text) {
 		return nil, nil
@@ -108,6 +110,9 @@ func (f *fakeRelay) Send(_ *evapi.Conn, c evapi.Copy) (*evapi.Conn, error) {
 		r.Code = f.says[c.Device]
 	case !ok:
 		r.Code = 200
+	}
+	for i := before; i < len(f.copies); i++ {
+		f.copies[i].code = r.Code
 	}
 	var conn *evapi.Conn
 	if n := len(f.conns); n > 0 {

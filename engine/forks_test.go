@@ -14,8 +14,13 @@ import (
 
 // severalDevices runs f in a room of alice and bob, who has devices.
 func severalDevices(t *testing.T, devices []string, f func(b *bobs)) {
+	windowOfDevices(t, 1, devices, f)
+}
+
+// windowOfDevices is severalDevices with a member_window.
+func windowOfDevices(t *testing.T, window int, devices []string, f func(b *bobs)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &bobs{house: startHouse(t, newMemStore(), func(c *Config) { c.ResultTimeout = 10 * time.Second })}
+		b := &bobs{house: startHouse(t, newMemStore(), quickWindow(window))}
 		defer func() { b.close() }()
 		b.say("alice", "r", "#create")
 		b.say("bob", "r", "#join")
@@ -26,6 +31,21 @@ func severalDevices(t *testing.T, devices []string, f func(b *bobs)) {
 		b.texts()
 		f(b)
 	})
+}
+
+// quickWindow is a configuration with a member_window and a result_timeout of ten seconds.
+func quickWindow(window int) func(*Config) {
+	return func(c *Config) { c.MemberWindow, c.ResultTimeout = window, 10*time.Second }
+}
+
+// killed is bob with an imcd that was killed, and started again.
+func (b *bobs) killed(change func(*Config)) {
+	b.relay.set(func() { b.relay.down = true })
+	kept := b.store.crash()
+	b.cut()
+	phones, far := b.relay.phones, b.relay.far
+	b.house = startHouse(b.t, kept, change)
+	b.relay.set(func() { b.relay.phones, b.relay.far = phones, far })
 }
 
 // says lets alice say texts, with a pause after each, and returns these.
@@ -87,12 +107,7 @@ func TestSilentDeviceIsOwed(t *testing.T) {
 					t.Errorf("%q are owed something", owed)
 				}
 				if killed {
-					b.relay.set(func() { b.relay.down = true })
-					kept := b.store.crash()
-					b.cut()
-					phones := b.relay.phones
-					b.house = startHouse(t, kept, func(c *Config) { c.ResultTimeout = 10 * time.Second })
-					b.relay.set(func() { b.relay.phones = phones })
+					b.killed(quickWindow(1))
 				}
 				b.relay.set(func() { b.relay.deaf = nil })
 				b.reports("tablet", time.Hour)
@@ -114,6 +129,41 @@ func TestSilentDeviceIsOwed(t *testing.T) {
 	}
 }
 
+// TestSilentInOneRoom: a device that does not answer in one room, and does in another one, gets what it has not got in
+// both, and nothing else, each time.
+func TestSilentInOneRoom(t *testing.T) {
+	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+		b.say("alice", "q", "#create")
+		b.say("bob", "q", "#join")
+		b.texts()
+		for try := range 3 {
+			say := func(room, text string, pause time.Duration) string {
+				text = fmt.Sprint(room, " ", text, " ", try)
+				b.post("alice", room+"@x.org", text)
+				time.Sleep(pause)
+				return text
+			}
+			silent := "r silent " + fmt.Sprint(try)
+			b.relay.set(func() { b.relay.silent = map[string]string{"tablet": silent} })
+			say("r", "silent", time.Second)
+			got := say("q", "got", 15*time.Second)
+			missed := []string{say("q", "missed", time.Second), say("r", "missed", time.Second), silent}
+			b.relay.set(func() { b.relay.silent = nil })
+			b.reports("tablet", time.Hour)
+			settle()
+			all := b.texts()
+			if want := []string{silent, got}; !slices.Equal(all["tablet"][:2], want) {
+				t.Errorf("try %d: at first the tablet got %q", try, all["tablet"])
+			}
+			rest := slices.Sorted(slices.Values(all["tablet"][2:]))
+			if !slices.Equal(rest, missed) || len(all["phone"]) != 4 {
+				t.Errorf("try %d: then the tablet got %q; the phone got %q", try, rest, all["phone"])
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
 // TestKilledWhileADeviceIsSilent: the cursor in the database does not pass a message of which the database does not
 // know that a device is owed it.
 func TestKilledWhileADeviceIsSilent(t *testing.T) {
@@ -122,12 +172,7 @@ func TestKilledWhileADeviceIsSilent(t *testing.T) {
 			b.relay.set(func() { b.relay.deaf = map[string]bool{"tablet": true} })
 			want := b.says(0, 5, 10*time.Millisecond)
 			time.Sleep(after)
-			b.relay.set(func() { b.relay.down = true })
-			kept := b.store.crash()
-			b.cut()
-			phones := b.relay.phones
-			b.house = startHouse(t, kept, nil)
-			b.relay.set(func() { b.relay.phones = phones })
+			b.killed(nil)
 			b.reports("tablet", time.Hour)
 			b.e.Registered("sip:bob@x.org")
 			settle()
