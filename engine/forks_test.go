@@ -43,9 +43,9 @@ func (b *bobs) killed(change func(*Config)) {
 	b.relay.set(func() { b.relay.down = true })
 	kept := b.store.crash()
 	b.cut()
-	phones, far := b.relay.phones, b.relay.far
+	was := b.relay
+	kept.before = func(e *Engine) { e.relay.(*fakeRelay).phones, e.relay.(*fakeRelay).far = was.phones, was.far }
 	b.house = startHouse(b.t, kept, change)
-	b.relay.set(func() { b.relay.phones, b.relay.far = phones, far })
 }
 
 // says lets alice say texts, with a pause after each, and returns these.
