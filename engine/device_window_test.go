@@ -46,6 +46,9 @@ func TestDeviceWindow(t *testing.T) {
 				if trips > tt.most || trips < 1/float64(tt.window) {
 					t.Errorf("%.3f round trips for each message, want %.3f at most", trips, tt.most)
 				}
+				if first := sent[1].at.Sub(sent[0].at); first < trip {
+					t.Errorf("the second copy goes %v after the first one, of which nobody knows that it is answered", first)
+				}
 				for i := tt.window; i < messages; i++ {
 					if before := sent[i-tt.window].at; sent[i].at.Sub(before) < trip {
 						t.Fatalf("copy %d goes %v after copy %d", i, sent[i].at.Sub(before), i-tt.window)
