@@ -78,7 +78,11 @@ func (c *call) relay() *refusal {
 		Display: cleanDisplay(c.req.display), ContentType: c.req.contentType, Headers: c.req.rowHeaders(),
 		Expires: c.req.marks.lives.until(c.shard.now), MessageID: c.req.messageID(), Wants: c.req.wants(),
 		Device: c.shard.engine.sentOn(c.req)}
+	row.Headers = append(row.Headers, c.extensions()...)
 	out, err := c.shard.engine.compose(c.room, row)
+	if err == nil && c.shard.engine.natives.some.Load() {
+		err = c.fitsNative(out)
+	}
 	if err != nil {
 		return refuseContent(err, c.req)
 	}
@@ -102,6 +106,9 @@ func (c *call) relay() *refusal {
 	c.shard.engine.charge(size)
 	c.says = append(c.says, say{out: out, skip: key, sentOn: row.Device, size: size, seq: row.Seq, at: row.At,
 		expires: row.Expires, receipt: c.receiptFor(row)})
+	if c.shard.engine.natives.has(key) {
+		c.room.nameMessage(row)
+	}
 	c.posted(row)
 	return nil
 }

@@ -97,9 +97,11 @@ func (e *Engine) copyHeaders(r *room, row *store.MessageRow) []evapi.Header {
 	headers = append(headers, e.headers...)
 	var way path
 	for _, h := range row.Headers {
-		if h.Name == headerPath {
+		switch h.Name {
+		case headerPath:
 			way.add(h.Value)
-		} else {
+		case headerCPIM, headerNames: // for native devices alone
+		default:
 			headers = append(headers, h)
 		}
 	}

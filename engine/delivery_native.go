@@ -51,14 +51,23 @@ func (e *Engine) nativeForm(f *sentCopy, callID string) (*evapi.Outgoing, error)
 		return evapi.NewOutgoing(evapi.Content{From: "<" + o.Room.URI() + ">", ContentType: plainUTF8,
 			Headers: append(e.noticeHeaders(o.Room, time.Now()), sessionMode), Body: []byte(o.Notice)})
 	}
-	row, id := o.Message, callID
-	if f.member != nil && f.member.key == row.Sender.Key() && row.MessageID != "" && isPrintable(row.MessageID) {
+	row, id, reader := o.Message, callID, ""
+	if f.member != nil {
+		reader = f.member.key
+	}
+	if reader == row.Sender.Key() && row.MessageID != "" && isPrintable(row.MessageID) {
 		id = row.MessageID
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: %s\r\nTo: <%s>\r\nDateTime: %s\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: %s\r\n"+
-		"imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n\r\n",
+		"imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n",
 		nameAddr(row.Display, row.Sender), o.Room.URI(), row.At.UTC().Format(time.RFC3339), id)
+	for _, h := range row.Headers {
+		if line := extensionFor(h, reader); line != "" {
+			b.WriteString(line + "\r\n")
+		}
+	}
+	b.WriteString("\r\n")
 	contentType := cmp.Or(strings.TrimSpace(row.ContentType), textPlain)
 	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Length: %d\r\n", contentType, len(row.Body))
 	var headers []evapi.Header
@@ -73,6 +82,19 @@ func (e *Engine) nativeForm(f *sentCopy, callID string) (*evapi.Outgoing, error)
 	b.Write(row.Body)
 	return evapi.NewOutgoing(evapi.Content{From: "<" + o.Room.URI() + ">", ContentType: sipmsg.CPIMType,
 		Headers: append(headers, sessionMode), Body: b.Bytes()})
+}
+
+// nativeSpare is more than nativeForm adds to a message, in bytes.
+const nativeSpare = 8 << 10
+
+// fitsNative says why the native devices in a room could not get a message, which is longer there; nil: they can. out is
+// the copy for others.
+func (c *call) fitsNative(out *evapi.Outgoing) error {
+	if out.Size() < nativeSpare || c.shard.groups.byRoom[c.room.key] == nil {
+		return nil
+	}
+	_, err := c.shard.engine.nativeForm(&sentCopy{out: out, room: c.room}, strings.Repeat("x", maxCopyID))
+	return err
 }
 
 // nativeHeaders are the headers of the copies of a message; r may be nil for one to a user.
@@ -94,4 +116,20 @@ func (d *delivery) passReceipt(r *room, o *openReceipt, from *member, status sip
 		Headers: append(d.engine.noticeHeaders(r.name, d.now), sessionMode),
 		Body:    sipmsg.WrapIMDN(from.uri, r.name.URI(), d.now, body)})
 	d.queueReceipt(r, sender, o, out, err)
+}
+
+// nativeTyping is an "is typing" as native devices get it: in CPIM, which names the author. nil: there is no such
+// device, or it cannot be read.
+func (e *Engine) nativeTyping(r *room, req *request, now time.Time) *evapi.Outgoing {
+	if !e.natives.some.Load() || req.content.Composing == nil {
+		return nil
+	}
+	body := sipmsg.WrapComposing(req.from.URI(), r.name.URI(), now, sipmsg.FormatComposing(*req.content.Composing))
+	out, err := evapi.NewOutgoing(evapi.Content{From: nameAddr("", r.name), ContentType: sipmsg.CPIMType, Body: body,
+		Headers: append(e.noticeHeaders(r.name, now), sessionMode, evapi.Header{Name: headerExpires, Value: "0"},
+			evapi.Header{Name: headerPriority, Value: "non-urgent"})})
+	if err != nil {
+		return nil
+	}
+	return out
 }

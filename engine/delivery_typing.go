@@ -66,22 +66,41 @@ func (d *delivery) passTyping(r *room, req *request) {
 	if err != nil {
 		return // too long, or a header that cannot be passed on
 	}
+	forNatives := d.engine.nativeTyping(r, req, d.now)
 	for _, to := range r.order {
-		if to == m || !to.reachable() || d.engine.natives.has(to.key) {
+		if to == m || !to.reachable() {
 			continue
 		}
-		if wait, _ := d.typedCopies.take(Rate{Count: typingCopies, Per: time.Second}, d.now); wait > 0 {
-			d.engine.metrics.typing("dropped")
-			return
+		copies := []evapi.Copy{{Out: out, To: to.uri}}
+		if devices, _ := d.engine.natives.of(to.key); len(devices) > 0 {
+			copies = nil
+			for _, gruu := range devices {
+				if forNatives != nil {
+					copies = append(copies, evapi.Copy{Out: forNatives, To: gruu})
+				}
+			}
 		}
-		d.serial++
-		id := d.prefix + d.engine.tag + typingMark + strconv.FormatUint(d.serial, 36)
-		if _, err := d.engine.relay.Send(req.msg.Conn, evapi.Copy{Out: out, To: to.uri, CallID: id}); err != nil {
-			d.engine.metrics.typing("dropped")
-			return
+		for i := range copies {
+			if !d.typeTo(req, copies[i]) {
+				return
+			}
 		}
-		d.engine.metrics.typing("sent")
 	}
+}
+
+// typeTo sends one copy. False: no more can be sent now.
+func (d *delivery) typeTo(req *request, cp evapi.Copy) bool {
+	wait, _ := d.typedCopies.take(Rate{Count: typingCopies, Per: time.Second}, d.now)
+	outcome := "dropped"
+	if wait <= 0 {
+		d.serial++
+		cp.CallID = d.prefix + d.engine.tag + typingMark + strconv.FormatUint(d.serial, 36)
+		if _, err := d.engine.relay.Send(req.msg.Conn, cp); err == nil {
+			outcome = "sent"
+		}
+	}
+	d.engine.metrics.typing(outcome)
+	return outcome == "sent"
 }
 
 // reachable reports whether the last copy for m has arrived, and m has not waited since.

@@ -51,6 +51,7 @@ type metrics struct {
 	lost       *prometheus.CounterVec // messages, by reason
 	repeated   prometheus.Counter
 	typed      *prometheus.CounterVec // by result
+	grouped    *prometheus.CounterVec // by method and result
 	expired    prometheus.Counter
 	withheld   prometheus.Counter
 	limited    *prometheus.CounterVec // by limit

@@ -44,7 +44,8 @@ type groups struct {
 	serial   uint64                  // of Call-IDs
 	again    nativeTries
 	quiet    quietDevices
-	cuts     uint64 // how often a Kamailio was connected: requests of devices may have been lost before
+	ended    []*groupDevice // see keepEnded, oldest first
+	cuts     uint64         // how often a Kamailio was connected: requests of devices may have been lost before
 }
 
 // group is a room that has devices. It outlives its room, until they have left it.
@@ -57,6 +58,7 @@ type group struct {
 	users   map[string]native.User
 	devices map[string]*groupDevice // by GRUU
 	at      time.Time               // when it is said what has changed; zero: nothing has
+	whole   wholeState              // what state made last
 }
 
 // groupDevice is a device in a group.
@@ -71,7 +73,7 @@ type groupDevice struct {
 	full     bool          // it is to hear the whole state
 	whole    bool          // the request that is under way is the whole state
 	untitled bool          // it is to hear the title: the whole state that it has had was without
-	news     []byte        // a change that it is to hear of; nil: none
+	news     document      // a change that it is to hear of
 	dialog   *evapi.Dialog // of the INVITE; nil: none is known
 	callID   string        // of the last INVITE, or of that in which it made the room; empty: none is known
 	accepted bool          // it has accepted that
@@ -244,15 +246,15 @@ func (g *groups) say(gr *group, change *native.Conference) {
 	gr.version++
 	g.keep(gr, "", strconv.FormatUint(uint64(gr.version), 10))
 	change.Room, change.Version, change.Partial, change.At = gr.name.URI(), gr.version, true, g.shard.now
-	document := change.Append(nil)
+	news := pack(change)
 	for _, d := range gr.devices {
 		switch {
 		case !d.known || d.leaves:
 			continue
-		case d.busy != "" || d.news != nil || d.untitled: // in one: the whole state
-			d.full, d.news = true, nil
+		case d.busy != "" || d.news.body != nil || d.untitled: // in one: the whole state
+			d.full, d.news = true, document{}
 		case !d.full:
-			d.news = document
+			d.news = news
 		}
 		g.do(d)
 	}
@@ -272,7 +274,7 @@ func (g *groups) putOut(d *groupDevice) {
 		g.forget(d)
 		return
 	}
-	d.leaves, d.full, d.news = true, false, nil
+	d.leaves, d.full, d.news = true, false, document{}
 	g.do(d)
 }
 

@@ -38,7 +38,7 @@ func (g *groups) wants(r *room, user, gruu string) {
 	d := gr.device(user, gruu)
 	g.know(d)
 	d.back()
-	d.leaves, d.alien, d.unsure, d.full, d.news, d.cut = false, false, false, true, nil, g.cuts
+	d.leaves, d.alien, d.unsure, d.full, d.news, d.cut = false, false, false, true, document{}, g.cuts
 	g.do(d)
 	g.changed(gr)
 }

@@ -41,29 +41,33 @@ func (g *groups) next(d *groupDevice) {
 	case d.leaves && d.dialog != nil:
 		dialog := d.dialog.Next()
 		d.dialog = nil
-		g.send(d, string(sip.BYE), d.callID, dialog, nil)
+		g.send(d, string(sip.BYE), d.callID, dialog, document{})
 	case d.leaves || !d.known:
 		// A device hears a BYE only if it knows the session: one that was started again has to be invited first.
 		g.open(d)
 	case d.full && gr.room != nil:
-		d.full, d.news = false, nil
+		d.full, d.news = false, document{}
 		g.send(d, string(sip.NOTIFY), g.newID(), nil, g.state(gr))
 		d.whole, d.untitled = d.busy != "", !gr.only
 	case d.untitled && gr.room != nil:
 		title := native.Conference{Room: gr.name.URI(), Version: gr.version, Partial: true, Title: gr.title, At: g.shard.now}
 		d.untitled = false
-		g.send(d, string(sip.NOTIFY), g.newID(), nil, title.Append(nil))
-	case d.news != nil:
-		document := d.news
-		d.news = nil
-		g.send(d, string(sip.NOTIFY), g.newID(), nil, document)
+		g.send(d, string(sip.NOTIFY), g.newID(), nil, pack(&title))
+	case d.news.body != nil:
+		news := d.news
+		d.news = document{}
+		g.send(d, string(sip.NOTIFY), g.newID(), nil, news)
 	}
 }
 
 // state is the whole state of a group. Linphone shows a title that comes with it, but stores only those that come as a
 // change: started again, it would show the one before. So the title follows as a change, with the version of the group,
-// unless the room never had another one.
-func (g *groups) state(gr *group) []byte {
+// unless the room never had another one. It is made once for all devices that hear the same: that of a thousand members
+// has 100 KB.
+func (g *groups) state(gr *group) document {
+	if gr.whole.body != nil && gr.whole.version == gr.version && gr.whole.only == gr.only {
+		return gr.whole.document
+	}
 	doc := native.Conference{Room: gr.name.URI(), Version: gr.version - 1, At: g.shard.now}
 	if gr.only {
 		doc.Version, doc.Title = gr.version, gr.title
@@ -72,7 +76,29 @@ func (g *groups) state(gr *group) []byte {
 		doc.Users = append(doc.Users, u)
 	}
 	slices.SortFunc(doc.Users, func(a, b native.User) int { return strings.Compare(a.URI, b.URI) })
-	return doc.Append(nil)
+	gr.whole = wholeState{pack(&doc), gr.version, gr.only}
+	return gr.whole.document
+}
+
+// wholeState is the last one of a group that was made.
+type wholeState struct {
+	document
+	version uint32 // of the group
+	only    bool   // group.only
+}
+
+// document is a conference as it is sent; without a body there is none.
+type document struct {
+	body   []byte
+	packed bool // by deflate
+}
+
+func pack(c *native.Conference) document {
+	body := c.Append(nil)
+	if len(body) <= deflateFrom {
+		return document{body: body}
+	}
+	return document{native.Deflate(body), true}
 }
 
 func (g *groups) newID() string {
@@ -82,7 +108,7 @@ func (g *groups) newID() string {
 }
 
 // contentOf is the request of a method from the group of a device.
-func (d *groupDevice) contentOf(method string, document []byte) evapi.Content {
+func (d *groupDevice) contentOf(method string, doc document) evapi.Content {
 	gr, title := d.group, d.group.title
 	if d.alien {
 		title = gr.name.User // whoever is not in the room does not learn its title
@@ -96,11 +122,10 @@ func (d *groupDevice) contentOf(method string, document []byte) evapi.Content {
 			{Name: "Subject", Value: strings.TrimSpace(printable(title))},
 			{Name: "Allow", Value: "INVITE, ACK, CANCEL, BYE, MESSAGE, SUBSCRIBE, NOTIFY, REFER, OPTIONS"}}
 	case sip.NOTIFY:
-		c.ContentType, c.Body = native.ConferenceType, document
+		c.ContentType, c.Body = native.ConferenceType, doc.body
 		c.Headers = []evapi.Header{{Name: "Contact", Value: contact}, {Name: "Event", Value: "conference"},
 			{Name: "Subscription-State", Value: "active;expires=600"}}
-		if len(document) > deflateFrom {
-			c.Body = native.Deflate(document)
+		if doc.packed {
 			c.Headers = append(c.Headers, evapi.Header{Name: "Content-Encoding", Value: "deflate"})
 		}
 	}
@@ -108,10 +133,10 @@ func (d *groupDevice) contentOf(method string, document []byte) evapi.Content {
 }
 
 // send sends a device a request. If that cannot be now, it is tried later, and when the device registers, or asks.
-func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialog, document []byte) {
+func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialog, doc document) {
 	e := g.shard.engine
 	var via *evapi.Conn
-	out, err := evapi.NewOutgoing(d.contentOf(method, document))
+	out, err := evapi.NewOutgoing(d.contentOf(method, doc))
 	if err == nil {
 		via, err = e.relay.Send(nil, evapi.Copy{Out: out, To: d.gruu, CallID: callID, Dialog: dialog})
 	}
@@ -128,7 +153,7 @@ func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialo
 
 // leaveAlone leaves a device alone until it registers; soon: or for a moment, as it may be there. If it has registered
 // while the request was under way, that may have gone to where it was before, and is sent again. A device that has a
-// room which is gone, or that never was its user's, names it in its next list: so nothing need be kept of it.
+// room which never was its user's names it in its next list: so nothing need be kept of it.
 func (g *groups) leaveAlone(d *groupDevice, soon bool) {
 	if d.returned {
 		d.returned = false
@@ -138,9 +163,28 @@ func (g *groups) leaveAlone(d *groupDevice, soon bool) {
 	if soon && !d.alien && g.shard.engine.natives.registered(d.user, d.gruu) && g.again.add(d, g.shard.now) {
 		return
 	}
-	if d.leaves && (d.group.room == nil || d.alien) {
+	switch {
+	case d.leaves && d.alien:
 		g.forget(d)
+	case d.leaves && d.group.room == nil:
+		g.keepEnded(d)
 	}
+}
+
+// maxEnded bounds the devices of a shard that were not there when their room ended. Above it the oldest hears of that
+// only when it is started, and sends the list of its rooms; so do all after a start of imcd.
+const maxEnded = 1024
+
+// keepEnded keeps a device that was not there when its room ended, until it registers.
+func (g *groups) keepEnded(d *groupDevice) {
+	if len(g.ended) >= maxEnded {
+		if old := g.ended[0]; old.away && old.leaves && old.group.room == nil {
+			g.forget(old)
+		}
+		g.ended[0] = nil
+		g.ended = g.ended[1:]
+	}
+	g.ended = append(g.ended, d)
 }
 
 // expire gives up requests without an outcome, which would hold up their devices for ever.
@@ -181,6 +225,7 @@ func (g *groups) result(r evapi.Result) {
 	method, whole := d.busy, d.whole
 	d.busy, d.whole = "", false
 	ok, soon := r.Code >= 200 && r.Code < 300, unanswered(&r)
+	g.shard.engine.metrics.grouped.WithLabelValues(method, outcome(r)).Inc()
 	if !soon {
 		d.tries = 0
 	}
@@ -209,7 +254,7 @@ func (g *groups) result(r evapi.Result) {
 		switch {
 		case !d.leaves: // its user has come back meanwhile
 			d.known = d.known && !ok
-		case ok, r.Code == 404 && d.group.room == nil:
+		case ok:
 			g.forget(d)
 		case r.Code == 481: // it was started again meanwhile: INVITE, and then BYE
 		default:

@@ -88,7 +88,7 @@ func (g *groups) opened(d *groupDevice, id string) {
 }
 
 func (g *groups) sendInvite(d *groupDevice) {
-	g.send(d, string(sip.INVITE), d.callID, nil, nil)
+	g.send(d, string(sip.INVITE), d.callID, nil, document{})
 	d.invited = d.invited || d.busy != ""
 }
 

@@ -174,6 +174,7 @@ func (e *Engine) Found(r evapi.Registration) {
 			latest[row.Device] = row
 		}
 	}
+	e.foundNatives(name, r.Devices)
 	for _, row := range latest {
 		if row.GRUU != "" && row.Expires.After(now) && !e.devices.knows(name.Key(), &row) {
 			e.reports.addIfNew(row)

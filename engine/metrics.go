@@ -25,6 +25,8 @@ func newMetrics(registerer prometheus.Registerer, c *credits, h *held) (*metrics
 			"Copies sent again while they were under way, because their user has registered."),
 		typed: r.counters("imc_typing_total", "Copies of \"is typing\" to members that are online: sent; dropped (too "+
 			"many, or something else to send).", "result"),
+		grouped: r.counters("imc_group_requests_total", "Requests of imcd to devices that know rooms as group chats, by "+
+			"method and outcome, as of imc_deliveries_total.", "method", "result"),
 		expired: r.counter("imc_expired_total",
 			"Copies not sent because the time that the sender gave them (Expires) was over."),
 		withheld: r.counter("imc_notices_withheld_total",

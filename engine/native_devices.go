@@ -125,6 +125,20 @@ func (e *Engine) noteNative(r *evapi.Registration) {
 	}
 }
 
+// foundNatives takes the native devices that the location table has: those that have registered since the start, or
+// have a room, are known.
+func (e *Engine) foundNatives(name store.Name, devices []evapi.Device) {
+	if !e.served.Load().native {
+		return
+	}
+	key := name.Key()
+	for i := range devices {
+		if d := &devices[i]; d.Native() && !e.natives.registered(key, gruuOf(name.URI(), d.Instance)) {
+			e.noteNativeDevice(name.URI(), key, d)
+		}
+	}
+}
+
 // comesBack lets groups know that a native device has registered; elsewhere if another engine heard of that, and of
 // the list of rooms that the device has.
 func (e *Engine) comesBack(user, gruu string, elsewhere bool) {

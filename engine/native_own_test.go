@@ -33,8 +33,9 @@ func (n *nativeOwn) registers() {
 	}
 }
 
-// locates lets the location table answer what an engine asks.
-func locates(e *Engine) {
+// locates lets the location table answer what an engine asks; specs is what Kamailio remembers of devices with an
+// instance.
+func locates(e *Engine, specs string) {
 	e.AskContacts(func(users []evapi.Wanted) error {
 		for _, w := range users {
 			if w.User != "sip:alice@x.org" {
@@ -42,7 +43,9 @@ func locates(e *Engine) {
 			}
 			r := evapi.Registration{AOR: w.User, From: w.From}
 			for i, d := range aliceDevices {
-				d.Left, d.Since, d.Specs = time.Hour, time.Minute, "" // which the table does not have
+				if d.Left, d.Since, d.Specs = time.Hour, time.Minute, ""; d.Instance != "" {
+					d.Specs = specs
+				}
 				d.Source = fmt.Sprint("udp:127.0.0.1:", 5001+i)
 				r.Devices = append(r.Devices, d)
 			}
@@ -109,6 +112,7 @@ func TestNativeOwnDevices(t *testing.T) {
 	for name, start := range map[string]func(n *nativeOwn){
 		"registered as a member": func(n *nativeOwn) { n.registers() },
 		"registered before":      func(*nativeOwn) {},
+		"registered before imcd": nil,
 		"imcd is started again": func(n *nativeOwn) {
 			n.close()
 			n.house = newNativeHouse(t, n.store, nil)
@@ -118,10 +122,16 @@ func TestNativeOwnDevices(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				kept := newMemStore()
-				kept.strict, kept.before = true, locates
+				specs := ""
+				if start == nil {
+					specs = "groupchat/"
+				}
+				kept.strict, kept.before = true, func(e *Engine) { locates(e, specs) }
 				n := &nativeOwn{house: newNativeHouse(t, kept, nil)}
 				defer func() { n.close() }()
-				n.registers()
+				if start != nil {
+					n.registers()
+				}
 				n.nativeFor("bob")
 				n.rests()
 				room := n.makes("alice", "Growers", "bob")
@@ -129,7 +139,9 @@ func TestNativeOwnDevices(t *testing.T) {
 				n.rests()
 				n.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n")
 				n.rests()
-				start(n)
+				if start != nil {
+					start(n)
+				}
 				n.rests()
 				for what, c := range map[string]struct{ body, contentType, content, plain string }{
 					"a text":             {"hello", "text/plain", "hello", "[alice]: hello"},

@@ -70,20 +70,7 @@ func (h *house) begin(m *evapi.Message) chan evapi.Answer {
 // asks makes such a request.
 func (h *house) asks(callID, method, user, uri, body string, headers ...string) *evapi.Message {
 	h.t.Helper()
-	h.store.mu.Lock()
-	h.store.serial++
-	n := h.store.serial
-	h.store.mu.Unlock()
-	callID = cmp.Or(callID, fmt.Sprint("call-", n))
-	raw := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5;branch=z9hG4bK%d\r\nFrom: <sip:%s@x.org>;tag=1\r\n"+
-		"To: <%s>\r\nCall-ID: %s\r\nCSeq: 1 %s\r\nContact: <%s>;text\r\n%sContent-Length: %d\r\n\r\n%s", method, uri, n,
-		user, uri, callID, method, gruuOfUser(user), strings.Join(headers, ""), len(body), body)
-	msg, err := sipmsg.ParseRequest([]byte(raw)) // as from Kamailio
-	if err != nil {
-		h.t.Fatalf("test request: %v\n%s", err, raw)
-	}
-	return &evapi.Message{Received: time.Now(), RURI: uri, Request: msg, AuthUser: user,
-		Factory: uri == groupFactory}
+	return h.read(user, uri, h.asked(callID, method, user, uri, body, headers...))
 }
 
 // makes creates a group, and returns its address.
@@ -96,7 +83,7 @@ func (h *house) makes(user, title string, others ...string) string {
 	if a.Code != 200 || !strings.HasPrefix(rest, ";isfocus") || !strings.HasPrefix(room, "sip:chat-") {
 		h.t.Fatalf("answer %+v", a)
 	}
-	h.ask("SUBSCRIBE", user, room, "", "Event: conference\r\n", "Expires: 600\r\n")
+	h.subscribes(user, room)
 	return room
 }
 
@@ -165,7 +152,7 @@ func (v *clientView) look() {
 			if r.in, r.unknown, r.session = true, false, c.callID; before != "" {
 				v.h.askIn(before, "BYE", user, room, "")
 			} else {
-				v.h.ask("SUBSCRIBE", user, room, "", "Event: conference\r\n", "Expires: 600\r\n")
+				v.h.subscribes(user, room)
 			}
 		case "BYE":
 			r.in, r.session = false, ""

@@ -41,7 +41,7 @@ func requestInstance(req *request) string {
 	if req.msg.Request == nil {
 		return ""
 	}
-	if gr, ok := req.msg.Request.From().Address.UriParams.Get("gr"); ok {
+	if gr, ok := grOf(req.msg.Request.From().Address.UriParams); ok {
 		return deviceText(gr)
 	}
 	contact := req.msg.Request.Contact()

@@ -145,6 +145,7 @@ type room struct {
 	newcomers []newcomer           // the last that joined
 	keyProof  [sha256.Size]byte    // of the key that somebody has had, see proofOf
 	deleted   []uint64             // numbers of messages that were deleted, the last ones
+	named     []namedMessage       // the last ones whose authors have native devices
 	places    places               // of members that have more places than the cursor; may be nil
 
 	probes bucket               // tries that messages have brought forward

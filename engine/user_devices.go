@@ -335,16 +335,22 @@ func byUser(rows []store.DeviceRow) func(yield func([]store.DeviceRow) bool) {
 
 // deviceOf is the device that a request is from, by its Contact or From; empty: neither says so.
 func deviceOf(r *sip.Request, from store.Name) string {
-	if gr, ok := r.From().Address.UriParams.Get("gr"); ok {
+	if gr, ok := grOf(r.From().Address.UriParams); ok {
 		return gruuOf(from.URI(), gr)
 	}
-	contact := headerOf(r, "Contact", "m")
-	if _, rest, ok := strings.Cut(contact, ";gr="); ok {
-		gr, _, _ := strings.Cut(rest, ">")
-		gr, _, _ = strings.Cut(gr, ";")
-		return gruuOf(from.URI(), gr)
+	uri, _, _ := strings.Cut(headerOf(r, "Contact", "m"), ">")
+	gr, _ := paramOf(uri, "gr")
+	return gruuOf(from.URI(), gr)
+}
+
+// grOf is the instance in the parameters of a GRUU.
+func grOf(params sip.HeaderParams) (gr string, ok bool) {
+	for _, p := range params {
+		if equalFold(p.K, "gr") {
+			return p.V, true
+		}
 	}
-	return ""
+	return "", false
 }
 
 // gruuOf is the public GRUU of a device, as a registrar makes it of the address of record and the instance (RFC 5627,

@@ -3,6 +3,7 @@ package evapi
 import (
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,16 +76,20 @@ func decodeContacts(params json.RawMessage) (Event, error) {
 		From     int64
 		Hash     string
 		Contacts string
+		Native   string // RUIDs of those that know group chats
 	}
 	if err := json.Unmarshal(params, &p); err != nil || p.AOR == nil {
 		return nil, badParams(err)
 	}
 	e := ContactsEvent{Registration{AOR: string(*p.AOR), From: p.From}}
-	words := strings.Split(p.Contacts, " ")
+	words, natives := strings.Split(p.Contacts, " "), strings.Fields(p.Native)
 	for ; len(words) > wordsPerContact; words = words[wordsPerContact:] {
 		d, err := decodeContact(words[:wordsPerContact], p.Hash)
 		if err != nil {
 			return nil, err
+		}
+		if slices.Contains(natives, words[0]) {
+			d.Specs = groupSpecs
 		}
 		e.Devices = append(e.Devices, d)
 	}

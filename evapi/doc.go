@@ -73,7 +73,8 @@
 // imc.answer goes on to the operator's connection TAG.
 //
 // imc.contacts asks which contacts users have, if "contacts" is among the features. Each user's come in an imc.located
-// with FROM, a number; Kamailio leaves an answer out if there is too much to read, and counts it as "missed".
+// with FROM, a number; Kamailio leaves an answer out if there is too much to read, and counts it as "missed". "native"
+// names the contacts that know rooms as group chats (IMC_NATIVE), if they have registered since Kamailio was started.
 //
 // imc.htable changes the table of rooms and members, if "htable" is among the features. ROOM and USER are name@domain
 // in lower case. An ID of 0 removes the users, or, without users, the room; else both get it, and are in the table for
@@ -169,7 +170,7 @@
 //	  "expires":"B64 Expires","agent":"B64 User-Agent","proto":"udp","src_ip":"…","src_port":N,
 //	  "ruid":"WORD","was":"WORD","hash":"N","left":SECONDS,"stays":"RUID SINCE …","call":"WORD"}}
 //	{"jsonrpc":"2.0","method":"imc.located","params":{"aor":"B64","from":N,"hash":"N","contacts":"RUID SINCE LEFT
-//	  B64CONTACT B64INSTANCE B64AGENT B64SOURCE RUID …"}}
+//	  B64CONTACT B64INSTANCE B64AGENT B64SOURCE RUID …","native":"RUID RUID …"}}
 //	{"jsonrpc":"2.0","method":"imc.registrations","params":{"accepted":"N","reported":"0 or 1"}}
 //	{"jsonrpc":"2.0","method":"imc.call","params":{"tag":"TAG","msg":"B64 JSON-RPC request of an operator"}}
 //	{"jsonrpc":"2.0","method":"imc.gone","params":{"engine":"ENGINE"}}

@@ -59,10 +59,10 @@ func TestDecodeEvent(t *testing.T) {
 			PongEvent{ID: "1", Time: "2.3", Free: 4, All: 5, Dropped: 6, Missed: 7}},
 		{event("imc.located", `{"aor":"`+enc("sip:al@h")+`","from":9,"hash":"7222211","contacts":"uloc-1 3 60 `+
 			enc("sip:al@a")+` `+enc(`"<urn:uuid:1>"`)+` `+enc("P/1")+` `+enc("sip:10.0.0.1:5062;transport=TCP")+` uloc-2 -5 9 `+
-			enc("sip:al@b:5;ob")+`    "}`), ContactsEvent{Registration{AOR: "sip:al@h", From: 9, Devices: []Device{
-			{Contact: "sip:al@a", Instance: "urn:uuid:1", GRUU: "uloc-1-3c33e6", Left: time.Minute, Since: 3 * time.Second,
-				Agent: "P/1", Source: "tcp:10.0.0.1:5062"},
-			{Contact: "sip:al@b:5;ob", GRUU: "uloc-2-3c33e6", Left: 9 * time.Second, Source: "udp:b:5"}}}}},
+			enc("sip:al@b:5;ob")+`    ","native":"uloc-1 uloc-3 "}`), ContactsEvent{Registration{AOR: "sip:al@h", From: 9,
+			Devices: []Device{{Contact: "sip:al@a", Instance: "urn:uuid:1", GRUU: "uloc-1-3c33e6", Left: time.Minute,
+				Since: 3 * time.Second, Agent: "P/1", Source: "tcp:10.0.0.1:5062", Specs: groupSpecs},
+				{Contact: "sip:al@b:5;ob", GRUU: "uloc-2-3c33e6", Left: 9 * time.Second, Source: "udp:b:5"}}}}},
 		{event("imc.call", `{"tag":"op-1-5","msg":"`+enc("{}")+`"}`), &Call{Tag: "op-1-5", JSON: []byte("{}")}},
 	}
 	for _, tt := range tests {

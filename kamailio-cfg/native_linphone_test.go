@@ -243,7 +243,8 @@ func (l *linphone) sees(title, members string) {
 // linphoneText is a text that a client has.
 type linphoneText struct {
 	author, text string
-	mine         bool // it is shown as one's own
+	mine         bool   // it is shown as one's own
+	quotes       string // the text to which it is a reply; empty: it is none
 }
 
 // texts are the texts of a room, in their order, and who has read those of the client's user.
@@ -254,8 +255,8 @@ func (l *linphone) texts(ctx context.Context, room string) (list []linphoneText,
 	kit.Until(l.t, ctx, l.name+" lists its texts", func() bool {
 		list, read = nil, nil
 		for _, s := range l.said()[n:] {
-			if f := strings.Split(s, "\t"); f[0] == "text" && len(f) == 5 {
-				list = append(list, linphoneText{author: f[1], text: f[2], mine: f[3] == "True"})
+			if f := strings.Split(s, "\t"); f[0] == "text" && len(f) == 6 {
+				list = append(list, linphoneText{author: f[1], text: f[2], mine: f[3] == "True", quotes: f[5]})
 				if f[3] == "True" {
 					read = append(read, f[2]+": "+f[4])
 				}
@@ -330,6 +331,25 @@ func TestNativeLinphone(t *testing.T) {
 		}
 		w.haveTexts(room, said)
 	}
+	// A reply is shown with what it is about: of Linphone, of a plain phone, and on the other device of its author.
+	for _, reply := range []struct{ by, author, to, text string }{{by: "carol", author: c, to: "text 1", text: "a reply"},
+		{by: "alice", author: a, to: "text 4", text: "another"}, {by: "bob", author: b, to: "text 0", text: "a third"}} {
+		i := slices.IndexFunc(linphones, func(l *linphone) bool { return l.name == reply.by })
+		linphones[i].do("reply", "Tomatoes", reply.to, reply.text)
+		said = append(said, linphoneText{author: reply.author, text: reply.text, quotes: reply.to})
+		w.haveTexts(room, said)
+	}
+	// Typing may be lost: Linphone says it again if it goes on for long.
+	typed := time.Time{}
+	kit.Eventually(t, "all see that bob is typing", func() bool {
+		if time.Since(typed) > time.Second {
+			bob.do("type", "Tomatoes")
+			typed = time.Now()
+		}
+		return !slices.ContainsFunc([]*linphone{alice, carol, tablet}, func(l *linphone) bool {
+			return !slices.Contains(l.said(), "typing\t"+room+"\t"+b)
+		})
+	})
 	var want, got []string
 	for _, s := range said {
 		if s.author != d {

@@ -19,7 +19,11 @@ type nativeEngine struct {
 	requests chan *evapi.Message
 	results  chan evapi.Result
 	up       chan evapi.Welcome
+	found    chan evapi.Registration
 }
+
+func (e *nativeEngine) Found(_ *evapi.Conn, r evapi.Registration) { e.found <- r }
+func (e *nativeEngine) Unheard(*evapi.Conn)                       {}
 
 func (e *nativeEngine) Up(_ *evapi.Conn, w evapi.Welcome)              { e.up <- w }
 func (e *nativeEngine) Down(*evapi.Conn, error)                        {}
@@ -55,7 +59,7 @@ func startNative(t *testing.T, local string) (*evapitest.Kamailio, *nativeEngine
 	k := kit.Kamailio(t, evapitest.Options{Config: stockConfig(t, append(readmeDiffs(t), native)...),
 		Local: authLocal(t) + "alias=\"chat.test\"\n#!define IMC_NATIVE\n" + local})
 	e := &nativeEngine{requests: make(chan *evapi.Message, 100), results: make(chan evapi.Result, 100),
-		up: make(chan evapi.Welcome, 1)}
+		up: make(chan evapi.Welcome, 1), found: make(chan evapi.Registration, 10)}
 	return k, e, e.connects(t, k)
 }
 
@@ -199,7 +203,8 @@ func nativeDevices(t *testing.T, local string) {
 	log := &wire{}
 	alice := evapitest.UAConfig{User: "alice", Domain: "chat.test", Password: "a-secret"}
 	other := kit.Registered(t, k, alice)
-	alice.ContactParams, alice.Log, alice.Transport = `;+sip.instance="<`+deviceID+`>"`, log, "tcp"
+	alice.ContactParams = `;+sip.instance="<` + deviceID + `>";+org.linphone.specs="ephemeral/1.1,groupchat/1.1"`
+	alice.Log, alice.Transport = log, "tcp"
 	device := kit.Registered(t, k, alice)
 	send := func(method, body string, cp evapi.Copy) evapi.Result {
 		t.Helper()
@@ -247,6 +252,16 @@ func nativeDevices(t *testing.T, local string) {
 	device.AnswerWith(488)
 	if r := send("INVITE", "", evapi.Copy{CallID: "i-2"}); r.Code != 488 || r.Dialog != nil {
 		t.Errorf("refused INVITE: %+v", r)
+	}
+	if local != "" { // an imcd that is started now learns what the device can do
+		if err := c.Contacts([]evapi.Wanted{{User: "sip:alice@chat.test"}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range kit.Await(t, "alice's contacts", e.found).Devices {
+			if d.Native() != (d.Instance == deviceID) {
+				t.Errorf("found %+v", d)
+			}
+		}
 	}
 	if err := device.Unregister(kit.Context(t)); err != nil {
 		t.Fatal(err)

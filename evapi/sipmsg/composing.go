@@ -1,12 +1,17 @@
 package sipmsg
 
 import (
+	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// ComposingType is the media type of "is typing" (RFC 3994 section 6).
+const ComposingType = "application/im-iscomposing+xml"
 
 // Composing is an is-composing document (RFC 3994).
 type Composing struct {
@@ -46,4 +51,25 @@ func ParseComposing(b []byte) (Composing, error) {
 		return Composing{}, errors.New("is-composing: no state")
 	}
 	return c, nil
+}
+
+// FormatComposing writes c without the time of the last activity, in the order of the schema (RFC 3994 section 7).
+func FormatComposing(c Composing) []byte {
+	var b bytes.Buffer
+	state := "idle"
+	if c.Active {
+		state = "active"
+	}
+	b.WriteString(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
+		`<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing"><state>` + state + `</state>`)
+	if c.ContentType != "" {
+		b.WriteString("<contenttype>")
+		_ = xml.EscapeText(&b, []byte(c.ContentType)) // a buffer takes everything
+		b.WriteString("</contenttype>")
+	}
+	if seconds := int64(c.Refresh / time.Second); seconds > 0 {
+		b.WriteString("<refresh>" + strconv.FormatInt(seconds, 10) + "</refresh>")
+	}
+	b.WriteString("</isComposing>")
+	return b.Bytes()
 }

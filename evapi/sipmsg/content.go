@@ -118,6 +118,7 @@ type Content struct {
 	MessageID   string    // imdn.Message-ID of the wrapper; may be empty
 	Disposition string    // imdn.Disposition-Notification of the wrapper; may be empty
 	DateTime    time.Time // DateTime of the wrapper; zero if missing or wrong
+	Extensions  []Header  // of the wrapper, see CPIM.Extensions
 
 	IMDN      *IMDN      // of a Receipt, the first one; nil if it cannot be read
 	More      []IMDN     // further ones in the same body (multipart/*)
@@ -172,6 +173,9 @@ func (c *Content) unwrap(w *CPIM) {
 	}
 	if !w.DateTime.IsZero() {
 		c.DateTime = w.DateTime
+	}
+	if list := w.Extensions(); list != nil {
+		c.Extensions = list
 	}
 }
 

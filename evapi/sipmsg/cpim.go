@@ -23,6 +23,7 @@ type CPIM struct {
 	DateTime time.Time // zero if missing or wrong
 	Content  Entity    // its body shares the memory of the argument
 	spaces   map[string]string
+	escaped  []string // the values of Headers with their escapes
 }
 
 // ParseCPIM reads a message/cpim body. It takes the habits of clients: lines that end in LF,
@@ -79,6 +80,7 @@ func (c *CPIM) finish(mime []Header, body []byte) CPIM {
 // add takes a block of headers of the message.
 func (c *CPIM) add(block []Header) {
 	for _, h := range block {
+		c.escaped = append(c.escaped, h.Value)
 		h.Value = unescape(h.Value)
 		c.Headers = append(c.Headers, h)
 		switch {
@@ -123,6 +125,33 @@ func (c *CPIM) IMDN(name string) string {
 		}
 	}
 	return ""
+}
+
+// Extensions returns the headers whose prefix is of neither RFC 3862 nor RFC 5438, with the NS headers that declare
+// these prefixes, in their order and with their escapes: clients tell each other by them what a message is beside its
+// text. nil: there are none.
+func (c *CPIM) Extensions() []Header {
+	var list []Header
+	some := false
+	for i, h := range c.Headers {
+		prefix, _, prefixed := strings.Cut(h.Name, ".")
+		declares := strings.EqualFold(h.Name, "NS")
+		if declares {
+			prefix, _, _ = strings.Cut(h.Value, "<")
+			prefix = strings.TrimSpace(prefix)
+		}
+		switch {
+		case !prefixed && !declares, prefix == "", strings.EqualFold(prefix, "imdn"),
+			strings.EqualFold(c.spaces[prefix], imdnSpace):
+		default:
+			list = append(list, Header{h.Name, c.escaped[i]})
+			some = some || !declares
+		}
+	}
+	if !some {
+		return nil
+	}
+	return list
 }
 
 // isMIME reports whether a block describes the content.

@@ -2,6 +2,7 @@ package sipmsg
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,26 @@ func TestReadUnwraps(t *testing.T) {
 	}
 }
 
+func TestExtensions(t *testing.T) {
+	t.Parallel()
+	const ns = "NS: l <http://www.linphone.org/xsds/imdn.xsd>\n"
+	for in, want := range map[string][]Header{
+		"From: a\nSubject: x\nNS: imdn <urn:ietf:params:imdn>\nimdn.Message-ID: H\n": nil,
+		ns:                                      nil,
+		ns + "l.Time: 60\nimdn.Message-ID: H\n": {{"NS", "l <http://www.linphone.org/xsds/imdn.xsd>"}, {"l.Time", "60"}},
+		"From: a\n\n" + ns + "l.To:\n a\n\tb\n": {{"NS", "l <http://www.linphone.org/xsds/imdn.xsd>"}, {"l.To", "a b"}},
+		`l.A: \u0041\\` + "\n":                  {{"l.A", `\u0041\\`}},
+		"NS: n <urn:ietf:params:imdn>\nn.Message-ID: H\nIMDN.x: y\nNS: <urn:x>\nx: y\n.a: b\n": nil,
+	} {
+		for _, in := range []string{in, crlf(in)} {
+			c, err := Read(Entity{ContentType: "message/CPIM", Body: []byte(in + "\nContent-Type: text/plain\n\nhi")})
+			if err != nil || !slices.Equal(c.Extensions, want) {
+				t.Errorf("%q: %q, %v", in, c.Extensions, err)
+			}
+		}
+	}
+}
+
 func FuzzParseCPIM(f *testing.F) {
 	f.Add([]byte(linphoneCPIM))
 	f.Add([]byte(crlf(linphoneCPIM)))
@@ -154,5 +175,18 @@ func FuzzParseCPIM(f *testing.F) {
 			}
 		}
 		c.IMDN("Message-ID")
+		// What is passed on is read there as it was here.
+		list := c.Extensions()
+		again := "From: <sip:a@b>\r\n"
+		for _, h := range list {
+			again += h.Name + ": " + h.Value + "\r\n"
+		}
+		if len(list) == maxCPIMHeaders || len(again) > maxCPIMHead-2 {
+			return
+		}
+		next, err := ParseCPIM([]byte(again + "\r\nContent-Type: text/plain\r\n\r\nhi"))
+		if err != nil || !slices.Equal(next.Extensions(), list) || string(next.Content.Body) != "hi" {
+			t.Fatalf("%q become %q, %q, %v", list, next.Extensions(), next.Content.Body, err)
+		}
 	})
 }

@@ -131,10 +131,18 @@ func FormatIMDN(n IMDN) []byte {
 // WrapIMDN puts the XML of a receipt into a message/cpim body (RFC 5438 section 7.2.1.1).
 // from and to are URIs without angle brackets or line ends.
 func WrapIMDN(from, to string, at time.Time, body []byte) []byte {
+	return wrap(from, to, at, IMDNType+"\r\nContent-Disposition: notification", body)
+}
+
+// WrapComposing does the same with an "is typing" (RFC 3994).
+func WrapComposing(from, to string, at time.Time, body []byte) []byte {
+	return wrap(from, to, at, ComposingType, body)
+}
+
+func wrap(from, to string, at time.Time, contentType string, body []byte) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nDateTime: %s\r\n\r\n", from, to, at.UTC().Format(time.RFC3339))
-	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Disposition: notification\r\nContent-Length: %d\r\n\r\n",
-		IMDNType, len(body))
+	fmt.Fprintf(&b, "Content-Type: %s\r\nContent-Length: %d\r\n\r\n", contentType, len(body))
 	b.Write(body)
 	return b.Bytes()
 }

@@ -55,6 +55,8 @@ class Client:
         self.on("message_received", [P, P], lambda core, room, message: say(
             "message", self.name(room), uri(call("linphone_chat_message_get_from_address", P, P, message)),
             words(call("linphone_chat_message_get_utf8_text", S, P, message))))
+        self.on("is_composing_received", [P], lambda core, room: say("typing", self.name(room), " ".join(
+            uri(a) for a in items(call("linphone_chat_room_get_composing_addresses", P, P, room)))))
         self.on("registration_state_changed", [P, I, S], lambda core, proxy, state, text: say("registration", state))
         call("linphone_core_add_callbacks", None, P, self.core, P, self.callbacks)
         call("linphone_core_start", I, P, self.core)
@@ -96,7 +98,17 @@ class Client:
     def show_text(self, message):
         author = uri(call("linphone_chat_message_get_from_address", P, P, message))
         say("text", author.split(";")[0], words(call("linphone_chat_message_get_utf8_text", S, P, message)),
-            call("linphone_chat_message_is_outgoing", B, P, message), " ".join(sorted(self.readers(message))))
+            call("linphone_chat_message_is_outgoing", B, P, message), " ".join(sorted(self.readers(message))),
+            self.text(call("linphone_chat_message_get_reply_message", P, P, message)))
+
+    def text(self, message):
+        return words(call("linphone_chat_message_get_utf8_text", S, P, message)) if message else ""
+
+    def send(self, message, text):
+        message = call("linphone_chat_message_ref", P, P, message)
+        call("linphone_chat_message_send", None, P, message)
+        self.sent[text] = [message, None, set()]
+        say("sent", text, words(call("linphone_chat_message_get_message_id", S, P, message)))
 
     def readers(self, message):
         return [uri(call("linphone_participant_get_address", P, P,
@@ -127,11 +139,17 @@ class Client:
                 self.show_text(message)
             say("end")
         elif command == "say":
-            message = call("linphone_chat_room_create_message_from_utf8", P, P, self.room(args[0]), S, args[1].encode())
-            message = call("linphone_chat_message_ref", P, P, message)
-            call("linphone_chat_message_send", None, P, message)
-            self.sent[args[1]] = [message, None, set()]
-            say("sent", args[1], words(call("linphone_chat_message_get_message_id", S, P, message)))
+            self.send(call("linphone_chat_room_create_message_from_utf8", P, P, self.room(args[0]), S, args[1].encode()),
+                      args[1])
+        elif command == "reply":
+            room = self.room(args[0])
+            for message in items(call("linphone_chat_room_get_history", P, P, room, I, 0)):
+                if self.text(message) == args[1]:
+                    reply = call("linphone_chat_room_create_reply_message", P, P, room, P, message)
+                    call("linphone_chat_message_add_utf8_text_content", P, P, reply, S, args[2].encode())
+                    self.send(reply, args[2])
+        elif command == "type":
+            call("linphone_chat_room_compose", None, P, self.room(args[0]))
         elif command == "read":
             call("linphone_chat_room_mark_as_read", None, P, self.room(args[0]))
         elif command == "add":
