@@ -261,7 +261,7 @@ func TestNativeEnds(t *testing.T) {
 						Contact: "sip:bob@127.0.0.1:5", Instance: "urn:uuid:bob", Specs: nativeLinphone}}})
 				}
 				if c.away || c.killed {
-					h.answers("bob", result(404))
+					h.relay.set(func() { h.relay.phones = map[string][]string{"bob": {}} })
 				}
 				h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#destroy"), 200, 1)
 				v.passes(time.Minute)
@@ -270,7 +270,7 @@ func TestNativeEnds(t *testing.T) {
 					h.close()
 					h, v.h = next, next
 				}
-				h.relay.set(func() { delete(h.relay.codes, "bob") })
+				h.relay.set(func() { h.relay.phones = nil })
 				if v.shows("alice", room) != "" {
 					t.Errorf("alice's client has %q", v.shows("alice", room))
 				}
