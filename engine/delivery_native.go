@@ -87,8 +87,8 @@ func (e *Engine) nativeForm(f *sentCopy, callID string) (*evapi.Outgoing, error)
 // nativeSpare is more than nativeForm adds to a message, in bytes.
 const nativeSpare = 8 << 10
 
-// fitsNative says why the native devices in a room could not get a message, which is longer there; nil: they can. out is
-// the copy for others.
+// fitsNative says why the native devices in a room could not get a message, which is longer there; nil: they can. The
+// copy for others is out.
 func (c *call) fitsNative(out *evapi.Outgoing) error {
 	if out.Size() < nativeSpare || c.shard.groups.byRoom[c.room.key] == nil {
 		return nil
