@@ -97,3 +97,14 @@ func headerOf(r *sip.Request, names ...string) string {
 	}
 	return ""
 }
+
+// paramOf finds a parameter among those behind a URI.
+func paramOf(params, name string) (value string, ok bool) {
+	for p := range strings.SplitSeq(params, ";") {
+		key, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if equalFold(strings.TrimSpace(key), name) {
+			return strings.Trim(strings.TrimSpace(value), `"`), true
+		}
+	}
+	return "", false
+}

@@ -30,8 +30,6 @@ const (
 	firstVersion = 2
 	// versionLeap is how much higher a version is after a start: the last ones may not have been stored.
 	versionLeap = 1000
-	// deflateFrom is the size from which on a document is packed, in bytes.
-	deflateFrom = 1000
 )
 
 // groups are the rooms of a shard that are group chats somewhere. The goroutine of the shard owns it.
@@ -61,35 +59,42 @@ type group struct {
 	whole   wholeState              // what state made last
 }
 
+// wholeState is the last one of a group that was made.
+type wholeState struct {
+	native.Document
+	version uint32 // of the group
+	only    bool   // group.only
+}
+
 // groupDevice is a device in a group.
 type groupDevice struct {
 	group    *group
 	user     string // key
 	gruu     string
-	known    bool          // it has the room
-	holds    bool          // it has had the whole state since it was invited: it keeps the room over a start of its own
-	leaves   bool          // it is to be put out
-	alien    bool          // its user was never seen in the room: the device says that it has it
-	full     bool          // it is to hear the whole state
-	whole    bool          // the request that is under way is the whole state
-	untitled bool          // it is to hear the title: the whole state that it has had was without
-	news     document      // a change that it is to hear of
-	dialog   *evapi.Dialog // of the INVITE; nil: none is known
-	callID   string        // of the last INVITE, or of that in which it made the room; empty: none is known
-	accepted bool          // it has accepted that
-	before   string        // likewise, of the session that it had before, while it has not; empty: none
-	invited  bool          // an INVITE may have reached it: it may have the room
-	asked    time.Time     // when it was invited last, or has answered that; zero: not by this engine
-	busy     string        // method of the request that is under way; empty: none is
-	sent     time.Time     // when that was sent
-	via      *evapi.Conn   // to the Kamailio that has it
-	queued   bool          // is in ready
-	away     bool          // could not be reached: nothing is sent until it registers, or is tried again
-	tries    int           // requests that got no answer, one after the other
-	again    time.Time     // when it is tried again; zero: it is not
-	cut      uint64        // groups.cuts when it was known last that it has the room
-	returned bool          // it has registered since the request that is under way was sent
-	unsure   bool          // what it has heard is not known: it has not asked since it has the room, or since a start
+	known    bool            // it has the room
+	holds    bool            // it has had the whole state since it was invited: it keeps the room over a start of its own
+	leaves   bool            // it is to be put out
+	alien    bool            // its user was never seen in the room: the device says that it has it
+	full     bool            // it is to hear the whole state
+	whole    bool            // the request that is under way is the whole state
+	untitled bool            // it is to hear the title: the whole state that it has had was without
+	news     native.Document // a change that it is to hear of
+	dialog   *evapi.Dialog   // of the INVITE; nil: none is known
+	callID   string          // of the last INVITE, or of that in which it made the room; empty: none is known
+	accepted bool            // it has accepted that
+	before   string          // likewise, of the session that it had before, while it has not; empty: none
+	invited  bool            // an INVITE may have reached it: it may have the room
+	asked    time.Time       // when it was invited last, or has answered that; zero: not by this engine
+	busy     string          // method of the request that is under way; empty: none is
+	sent     time.Time       // when that was sent
+	via      *evapi.Conn     // to the Kamailio that has it
+	queued   bool            // is in ready
+	away     bool            // could not be reached: nothing is sent until it registers, or is tried again
+	tries    int             // requests that got no answer, one after the other
+	again    time.Time       // when it is tried again; zero: it is not
+	cut      uint64          // groups.cuts when it was known last that it has the room
+	returned bool            // it has registered since the request that is under way was sent
+	unsure   bool            // what it has heard is not known: it has not asked since it has the room, or since a start
 }
 
 func newGroups(s *shard) *groups {
@@ -246,13 +251,13 @@ func (g *groups) say(gr *group, change *native.Conference) {
 	gr.version++
 	g.keep(gr, "", strconv.FormatUint(uint64(gr.version), 10))
 	change.Room, change.Version, change.Partial, change.At = gr.name.URI(), gr.version, true, g.shard.now
-	news := pack(change)
+	news := change.Pack()
 	for _, d := range gr.devices {
 		switch {
 		case !d.known || d.leaves:
 			continue
-		case d.busy != "" || d.news.body != nil || d.untitled: // in one: the whole state
-			d.full, d.news = true, document{}
+		case d.busy != "" || d.news.Body != nil || d.untitled: // in one: the whole state
+			d.full, d.news = true, native.Document{}
 		case !d.full:
 			d.news = news
 		}
@@ -274,7 +279,7 @@ func (g *groups) putOut(d *groupDevice) {
 		g.forget(d)
 		return
 	}
-	d.leaves, d.full, d.news = true, false, document{}
+	d.leaves, d.full, d.news = true, false, native.Document{}
 	g.do(d)
 }
 

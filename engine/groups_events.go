@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"imcd/engine/native"
 	"imcd/engine/store"
 )
 
@@ -38,7 +39,7 @@ func (g *groups) wants(r *room, user, gruu string) {
 	d := gr.device(user, gruu)
 	g.know(d)
 	d.back()
-	d.leaves, d.alien, d.unsure, d.full, d.news, d.cut = false, false, false, true, document{}, g.cuts
+	d.leaves, d.alien, d.unsure, d.full, d.news, d.cut = false, false, false, true, native.Document{}, g.cuts
 	g.do(d)
 	g.changed(gr)
 }

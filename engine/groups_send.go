@@ -41,21 +41,21 @@ func (g *groups) next(d *groupDevice) {
 	case d.leaves && d.dialog != nil:
 		dialog := d.dialog.Next()
 		d.dialog = nil
-		g.send(d, string(sip.BYE), d.callID, dialog, document{})
+		g.send(d, string(sip.BYE), d.callID, dialog, native.Document{})
 	case d.leaves || !d.known:
 		// A device hears a BYE only if it knows the session: one that was started again has to be invited first.
 		g.open(d)
 	case d.full && gr.room != nil:
-		d.full, d.news = false, document{}
+		d.full, d.news = false, native.Document{}
 		g.send(d, string(sip.NOTIFY), g.newID(), nil, g.state(gr))
 		d.whole, d.untitled = d.busy != "", !gr.only
 	case d.untitled && gr.room != nil:
 		title := native.Conference{Room: gr.name.URI(), Version: gr.version, Partial: true, Title: gr.title, At: g.shard.now}
 		d.untitled = false
-		g.send(d, string(sip.NOTIFY), g.newID(), nil, pack(&title))
-	case d.news.body != nil:
+		g.send(d, string(sip.NOTIFY), g.newID(), nil, title.Pack())
+	case d.news.Body != nil:
 		news := d.news
-		d.news = document{}
+		d.news = native.Document{}
 		g.send(d, string(sip.NOTIFY), g.newID(), nil, news)
 	}
 }
@@ -64,9 +64,9 @@ func (g *groups) next(d *groupDevice) {
 // change: started again, it would show the one before. So the title follows as a change, with the version of the group,
 // unless the room never had another one. It is made once for all devices that hear the same: that of a thousand members
 // has 100 KB.
-func (g *groups) state(gr *group) document {
-	if gr.whole.body != nil && gr.whole.version == gr.version && gr.whole.only == gr.only {
-		return gr.whole.document
+func (g *groups) state(gr *group) native.Document {
+	if gr.whole.Body != nil && gr.whole.version == gr.version && gr.whole.only == gr.only {
+		return gr.whole.Document
 	}
 	doc := native.Conference{Room: gr.name.URI(), Version: gr.version - 1, At: g.shard.now}
 	if gr.only {
@@ -76,29 +76,8 @@ func (g *groups) state(gr *group) document {
 		doc.Users = append(doc.Users, u)
 	}
 	slices.SortFunc(doc.Users, func(a, b native.User) int { return strings.Compare(a.URI, b.URI) })
-	gr.whole = wholeState{pack(&doc), gr.version, gr.only}
-	return gr.whole.document
-}
-
-// wholeState is the last one of a group that was made.
-type wholeState struct {
-	document
-	version uint32 // of the group
-	only    bool   // group.only
-}
-
-// document is a conference as it is sent; without a body there is none.
-type document struct {
-	body   []byte
-	packed bool // by deflate
-}
-
-func pack(c *native.Conference) document {
-	body := c.Append(nil)
-	if len(body) <= deflateFrom {
-		return document{body: body}
-	}
-	return document{native.Deflate(body), true}
+	gr.whole = wholeState{doc.Pack(), gr.version, gr.only}
+	return gr.whole.Document
 }
 
 func (g *groups) newID() string {
@@ -108,7 +87,7 @@ func (g *groups) newID() string {
 }
 
 // contentOf is the request of a method from the group of a device.
-func (d *groupDevice) contentOf(method string, doc document) evapi.Content {
+func (d *groupDevice) contentOf(method string, doc native.Document) evapi.Content {
 	gr, title := d.group, d.group.title
 	if d.alien {
 		title = gr.name.User // whoever is not in the room does not learn its title
@@ -122,10 +101,10 @@ func (d *groupDevice) contentOf(method string, doc document) evapi.Content {
 			{Name: "Subject", Value: strings.TrimSpace(printable(title))},
 			{Name: "Allow", Value: "INVITE, ACK, CANCEL, BYE, MESSAGE, SUBSCRIBE, NOTIFY, REFER, OPTIONS"}}
 	case sip.NOTIFY:
-		c.ContentType, c.Body = native.ConferenceType, doc.body
+		c.ContentType, c.Body = native.ConferenceType, doc.Body
 		c.Headers = []evapi.Header{{Name: "Contact", Value: contact}, {Name: "Event", Value: "conference"},
 			{Name: "Subscription-State", Value: "active;expires=600"}}
-		if doc.packed {
+		if doc.Deflated {
 			c.Headers = append(c.Headers, evapi.Header{Name: "Content-Encoding", Value: "deflate"})
 		}
 	}
@@ -133,7 +112,7 @@ func (d *groupDevice) contentOf(method string, doc document) evapi.Content {
 }
 
 // send sends a device a request. If that cannot be now, it is tried later, and when the device registers, or asks.
-func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialog, doc document) {
+func (g *groups) send(d *groupDevice, method, callID string, dialog *evapi.Dialog, doc native.Document) {
 	e := g.shard.engine
 	var via *evapi.Conn
 	out, err := evapi.NewOutgoing(d.contentOf(method, doc))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"imcd/engine/native"
 	"imcd/engine/store"
 )
 
@@ -88,7 +89,7 @@ func (g *groups) opened(d *groupDevice, id string) {
 }
 
 func (g *groups) sendInvite(d *groupDevice) {
-	g.send(d, string(sip.INVITE), d.callID, nil, document{})
+	g.send(d, string(sip.INVITE), d.callID, nil, native.Document{})
 	d.invited = d.invited || d.busy != ""
 }
 

@@ -228,17 +228,6 @@ func (e *Engine) readRefer(req *request) *refusal {
 	return nil
 }
 
-// paramOf finds a parameter among those behind a URI.
-func paramOf(params, name string) (value string, ok bool) {
-	for p := range strings.SplitSeq(params, ";") {
-		key, value, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if equalFold(strings.TrimSpace(key), name) {
-			return strings.Trim(strings.TrimSpace(value), `"`), true
-		}
-	}
-	return "", false
-}
-
 // nativeAnswer is the answer to such a request that was carried out.
 func (req *request) nativeAnswer() evapi.Answer {
 	a := evapi.Answer{Code: 200, Reason: "OK", RC: rcOK, Headers: evapi.HeaderLines(evapi.Header{Name: "Contact",

@@ -97,6 +97,24 @@ func (u *User) write(b *bytes.Buffer) {
 // escape writes text so that it can stand in an element and in an attribute.
 func escape(b *bytes.Buffer, text string) { _ = xml.EscapeText(b, []byte(text)) } // a buffer takes everything
 
+// Document is a conference as it is sent. Without a Body there is none.
+type Document struct {
+	Body     []byte
+	Deflated bool // Content-Encoding: deflate
+}
+
+// deflateFrom is the size from which on a document is packed, in bytes.
+const deflateFrom = 1000
+
+// Pack makes the document of c.
+func (c *Conference) Pack() Document {
+	body := c.Append(nil)
+	if len(body) <= deflateFrom {
+		return Document{Body: body}
+	}
+	return Document{Deflate(body), true}
+}
+
 // Deflate packs a document for Content-Encoding deflate.
 func Deflate(document []byte) []byte {
 	var b bytes.Buffer
