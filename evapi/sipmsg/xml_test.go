@@ -78,8 +78,17 @@ func FuzzParseComposing(f *testing.F) {
 		f.Add([]byte(in))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if c, err := ParseComposing(in); err == nil && (len(c.ContentType) > 4*len(in) || c.Refresh < 0) {
+		c, err := ParseComposing(in)
+		if err != nil {
+			return
+		}
+		if len(c.ContentType) > 4*len(in) || c.Refresh < 0 {
 			t.Fatalf("%+v", c)
+		}
+		c.LastActive = time.Time{}
+		written := FormatComposing(c)
+		if again, err := ParseComposing(written); len(written) < maxXML && (err != nil || again != c) {
+			t.Fatalf("%+v becomes %+v, %v", c, again, err)
 		}
 	})
 }
