@@ -59,7 +59,7 @@ type Registrations struct {
 }
 
 const (
-	// quiet is how long no copy may come before deliveries count as lost.
+	// quiet is how long no copy may come before deliveries count as lost, and how long imcd may take to know devices.
 	quiet = 40 * time.Second
 	// ahead is how many messages of a room may be on their way.
 	ahead = 5
@@ -107,11 +107,13 @@ func (b *bench) registered(ctx context.Context, room load.Room, n int) error {
 
 // known waits until imcd knows that the people of a room have n registered devices each.
 func (b *bench) known(ctx context.Context, room load.Room, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, quiet)
+	defer cancel()
 	for i := range room.Members {
 		for registered := -1; registered != n; {
 			if registered >= 0 {
 				if err := stack.Pause(ctx, 20*time.Millisecond); err != nil {
-					return err
+					return fmt.Errorf("%s has %d registered devices, not %d: %w", load.Member(room.Base+i), registered, n, err)
 				}
 			}
 			var list []struct{ Registered bool }

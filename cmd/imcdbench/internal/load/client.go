@@ -193,8 +193,9 @@ func (r *registration) all(ctx context.Context) error {
 
 func (r *registration) send(i int) error {
 	member := r.first + i
-	r.buf = r.client.writer.register(r.buf[:0], member, device{member + r.more, r.ports[i%len(r.ports)], r.expires},
-		mark{r.run, uint32(i)})
+	// A device has the same port each time, whoever is registered with it.
+	d := device{member + r.more, r.ports[member%len(r.ports)], r.expires}
+	r.buf = r.client.writer.register(r.buf[:0], member, d, mark{r.run, uint32(i)})
 	r.pending[i] = time.Now()
 	return r.client.send(r.buf)
 }

@@ -27,7 +27,7 @@ func Options(t *testing.T, rooms map[int]int) contest.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return contest.Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 1, Rooms: rooms}
+	return contest.Options{Binary: binary, Workers: 2, SHM: 256, Sockets: 3, Rooms: rooms}
 }
 
 // Start starts an imcd of the documented set-up, which ends with the test. The raw results of the rig go to raw.
