@@ -158,12 +158,8 @@ func (f *backlog) reached(seq uint64) bool {
 	if f.lane == nil {
 		return false
 	}
-	for _, l := range f.lane.waiting {
-		if first := l.fork.firstSeq(); first > 0 {
-			return seq >= first
-		}
-	}
-	return false
+	first := f.lane.firstSeq()
+	return first > 0 && seq >= first
 }
 
 // bringNext sends the next messages of f, or loads more of them.

@@ -17,6 +17,9 @@ import (
 // device. own: m has written it on a device that is not among them, so it has it already.
 func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, small, own bool) (bool, error) {
 	r, m := f.room, f.member
+	if len(devices) > 0 {
+		devices, others = d.behind(m, devices, others)
+	}
 	f.id = d.copyID(f)
 	f.since = d.clock(d.now)
 	k := &fork{copy: f, out: f.out, id: f.id, first: small, open: 1}
@@ -60,6 +63,25 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 	d.decide(k)
 	d.letNext(m.key)
 	return true, nil
+}
+
+// behind adds devices of others for which earlier messages of the room wait: the next ones wait behind these, though the
+// device is sent nothing now, as it is owed something in another room. So the lane has no gap, which its backlog would
+// take for messages that the lane brings.
+func (d *delivery) behind(m *member, devices, others []*device) (with, without []*device) {
+	with = devices
+	for _, v := range others {
+		n := d.findLane(m, v)
+		if n == nil || len(n.waiting) == 0 {
+			without = append(without, v)
+			continue
+		}
+		with = append(with[:len(with):len(with)], v)
+		if n.hadAll() {
+			d.stop(n, n.firstSeq())
+		}
+	}
+	return with, without
 }
 
 // errNoWay says that one copy is to be sent for all devices: another Kamailio may know them.
@@ -144,8 +166,7 @@ func (d *delivery) decide(k *fork) {
 				v = d.owe(k, v, f.slow)
 			}
 			n := d.laneOf(f.lane.room, m, v) // f.lane may be forgotten by now
-			if _, held, returns := n.device.takes(); n.stopped > 0 || n.device.isExact() ||
-				n.backlog != nil || held && n.came == returns {
+			if n.hadAll() {
 				d.stop(n, k.firstSeq())
 			} else {
 				d.forgetLane(n)

@@ -23,6 +23,22 @@ func (n *lane) blocked() bool {
 	return n.sent != nil || n.backlog != nil || held && n.came != returns || len(n.waiting) > 0
 }
 
+// hadAll reports whether it is known that the device has had all messages of the room before those of the lane.
+func (n *lane) hadAll() bool {
+	_, held, returns := n.device.takes()
+	return n.stopped > 0 || n.device.isExact() || n.backlog != nil || held && n.came == returns
+}
+
+// firstSeq is the number of the first message that waits; 0: none does.
+func (n *lane) firstSeq() uint64 {
+	for _, l := range n.waiting {
+		if first := l.fork.firstSeq(); first > 0 {
+			return first
+		}
+	}
+	return 0
+}
+
 // laneOf is the lane to a device of m; it is made if there is none.
 func (d *delivery) laneOf(r *room, m *member, v *device) *lane {
 	if n := d.findLane(m, v); n != nil {

@@ -404,7 +404,7 @@ func TestKamailioRestarted(t *testing.T) {
 	h.e.Lost(conn)
 	h.quiet()
 	copies := h.relay.take()
-	if len(copies) != 2 || copies[0] != copies[1] {
+	if len(copies) != 2 || !copies[0].same(copies[1]) {
 		t.Errorf("sent %+v", copies)
 	}
 }

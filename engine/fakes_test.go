@@ -36,6 +36,12 @@ type got struct {
 	dialog                 *evapi.Dialog
 }
 
+// same reports whether g and o are the same copy, whatever the answers were.
+func (g got) same(o got) bool {
+	g.code, o.code = 0, 0
+	return g == o
+}
+
 // sent is what became of a copy.
 type sent struct {
 	at     time.Time
