@@ -65,9 +65,9 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 	return true, nil
 }
 
-// behind adds devices of others for which earlier messages of the room wait: the next ones wait behind these, though the
-// device is sent nothing now, as it is owed something in another room. So the lane has no gap, which its backlog would
-// take for messages that the lane brings.
+// behind adds devices of others for which earlier messages of the room wait: the next ones wait behind these, though
+// the device is sent nothing now, as it is owed something in another room. So the lane has no gap, which its backlog
+// would take for messages that the lane brings.
 func (d *delivery) behind(m *member, devices, others []*device) (with, without []*device) {
 	with = devices
 	for _, v := range others {
