@@ -23,7 +23,7 @@ type bobs struct {
 
 // comes registers a device of bob's.
 func (b *bobs) comes(device string) {
-	time.Sleep(time.Millisecond) // no two registrations come at the same time
+	pass(time.Millisecond) // no two registrations come at the same time
 	b.there = append(b.there, device)
 	b.relay.set(func() { b.relay.phones = map[string][]string{"bob": slices.Clone(b.there)} })
 	b.reports(device, time.Hour)
@@ -77,8 +77,7 @@ func (b *bobs) owed() (list []string) {
 
 // settle lets everything happen that is to happen soon.
 func settle() {
-	time.Sleep(5 * time.Second)
-	synctest.Wait()
+	pass(5 * time.Second)
 }
 
 // got waits until bob's devices that are there have got what was said before: what a device has just got is not owed to
@@ -109,7 +108,7 @@ func (b *bobs) got() {
 func (b *bobs) rest() {
 	b.t.Helper()
 	lacks := func(d UserDevice) bool { return len(d.Rooms) > 0 }
-	for end := time.Now().Add(time.Hour / 2); time.Now().Before(end); time.Sleep(10 * time.Second) {
+	for end := time.Now().Add(time.Hour / 2); time.Now().Before(end); pass(10 * time.Second) {
 		synctest.Wait()
 		list, err := b.e.UserDevices(context.Background(), "sip:bob@x.org", "")
 		if err != nil {
@@ -119,8 +118,7 @@ func (b *bobs) rest() {
 			break
 		}
 	}
-	time.Sleep(time.Minute) // for what comes twice
-	synctest.Wait()
+	pass(time.Minute) // for what comes twice
 }
 
 func TestDeviceGetsWhatOthersGot(t *testing.T) {
@@ -152,7 +150,7 @@ func TestDeviceGetsWhatOthersGot(t *testing.T) {
 			t.Errorf("phone %d, tablet %q", len(got["phone"]), got["tablet"])
 		}
 		b.comes("tablet")
-		time.Sleep(10 * time.Millisecond)
+		pass(10 * time.Millisecond)
 		b.say("alice", "r", "again both")
 		settle()
 		got := b.texts()
@@ -255,15 +253,14 @@ func TestDeviceDoesNotTakeAMessage(t *testing.T) {
 		b.goes("tablet")
 		for i := range 3 {
 			b.say("alice", "r", fmt.Sprint("text ", i))
-			time.Sleep(10 * time.Millisecond)
+			pass(10 * time.Millisecond)
 		}
 		settle()
 		b.texts()
 		for try := range 4 {
 			b.relay.set(func() { b.relay.silent = map[string]string{"tablet": "text 1"} })
 			b.comes("tablet")
-			time.Sleep(time.Minute)
-			synctest.Wait()
+			pass(time.Minute)
 			want := []string{"text 1"}
 			switch try {
 			case 0:
@@ -316,7 +313,7 @@ func TestDevicesModel(t *testing.T) {
 				if want[d] == nil {
 					want[d] = []string{}
 				}
-				time.Sleep(time.Duration(rapid.IntRange(200, 3000).Draw(rt, "ms")) * time.Millisecond)
+				pass(time.Duration(rapid.IntRange(200, 3000).Draw(rt, "ms")) * time.Millisecond)
 			},
 			"go": func(rt *rapid.T) {
 				if len(b.there) == 0 {
@@ -324,7 +321,7 @@ func TestDevicesModel(t *testing.T) {
 				}
 				b.got()
 				b.goes(rapid.SampledFrom(b.there).Draw(rt, "device"))
-				time.Sleep(200 * time.Millisecond)
+				pass(200 * time.Millisecond)
 			},
 			"say": func(rt *rapid.T) {
 				for range rapid.IntRange(1, 40).Draw(rt, "n") {
@@ -345,7 +342,7 @@ func TestDevicesModel(t *testing.T) {
 						}
 					}
 				}
-				time.Sleep(200 * time.Millisecond)
+				pass(200 * time.Millisecond)
 			},
 			"kill": func(rt *rapid.T) {
 				b.relay.set(func() { b.relay.down = true })

@@ -24,17 +24,14 @@ func (b *bobs) misses(n int, pause time.Duration) (texts []string) {
 // for each message, or for each window of them, and no more copies are under way to it than that.
 func TestDeviceWindow(t *testing.T) {
 	const messages, trip = 500, 100 * time.Millisecond
-	for _, tt := range []struct {
-		window int
-		most   float64 // time, in round trips for each message
-	}{{1, 1.1}, {8, 0.2}, {16, 0.12}} {
+	for _, tt := range windowTrips {
 		t.Run(fmt.Sprint("window ", tt.window), func(t *testing.T) {
 			windowOfDevices(t, tt.window, []string{"phone", "tablet"}, func(b *bobs) {
 				want := b.misses(messages, 0)
 				b.relay.set(func() { b.relay.far = map[string]time.Duration{"tablet": trip} })
 				start := time.Now()
 				b.comes("tablet")
-				time.Sleep(2 * messages * trip)
+				pass(2 * messages * trip)
 				var sent []sent
 				b.relay.set(func() { sent = b.relay.results })
 				got := b.texts()
@@ -85,12 +82,12 @@ func TestDeviceWindowFails(t *testing.T) {
 					b.relay.silent = map[string]string{"tablet": all[fails]}
 				})
 				b.comes("tablet")
-				time.Sleep(9 * time.Second) // the database knows how far it has come, and the copy may still be answered
+				pass(9 * time.Second) // the database knows how far it has come, and the copy may still be answered
 				if got := b.texts()["tablet"]; !slices.Equal(got, all[:fails+window]) {
 					t.Fatalf("at first it got %q", got)
 				}
 				if name != "imcd is killed" {
-					time.Sleep(time.Minute)
+					pass(time.Minute)
 				}
 				if owed := b.owed(); !slices.Equal(owed, []string{"tablet"}) {
 					t.Errorf("%q are owed something", owed)
@@ -118,12 +115,12 @@ func TestDeviceWindowRefuses(t *testing.T) {
 			want := b.misses(64, 0)
 			b.relay.set(func() { b.relay.far = map[string]time.Duration{"tablet": 20 * time.Millisecond} })
 			b.comes("tablet")
-			time.Sleep(reportsLinger + 50*time.Millisecond)
+			pass(reportsLinger + 50*time.Millisecond)
 			for _, code := range []int{500, 486, 503} {
 				b.relay.set(func() { b.relay.once["bob"] = evapi.Result{Code: code, Local: code == 503} })
-				time.Sleep(30 * time.Millisecond)
+				pass(30 * time.Millisecond)
 			}
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			got := b.texts()["tablet"]
 			if len(got) != len(want) || window == 1 && !slices.Equal(got, want) {
 				t.Errorf("window %d: the tablet got %d: %q", window, len(got), got)
@@ -162,7 +159,7 @@ func TestDeviceFailsWhileRoomIsRead(t *testing.T) {
 			settle()
 			b.relay.set(func() { b.relay.deaf = map[string]bool{"tablet": true} })
 			b.post("alice", other+"@x.org", "elsewhere 2")
-			time.Sleep(15 * time.Second)
+			pass(15 * time.Second)
 			b.store.mu.Lock()
 			b.store.errs = map[string]error{"Messages": broken}
 			b.store.mu.Unlock()

@@ -16,8 +16,8 @@ func TestDeviceWithAnotherContact(t *testing.T) {
 	reports := func(agent, source, contact string, left time.Duration) {
 		h.e.Devices(evapi.Registration{AOR: "sip:al@x.org", Agent: agent, Source: source,
 			Devices: []evapi.Device{{Contact: contact, Left: left, GRUU: "u-1"}}})
-		devicesOf(t, h.e, "al") // it is written
-		time.Sleep(2 * time.Millisecond)
+		devicesOf(t, h.e, "al")          // it is written
+		time.Sleep(2 * time.Millisecond) // the database has times in ms, and no two of these are the same
 	}
 	want := func(lines ...string) {
 		t.Helper()

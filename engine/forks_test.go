@@ -53,7 +53,7 @@ func (b *bobs) says(from, n int, pause time.Duration) (texts []string) {
 	for i := range n {
 		texts = append(texts, fmt.Sprint("text ", from+i))
 		b.post("alice", "r@x.org", texts[i])
-		time.Sleep(pause)
+		pass(pause)
 	}
 	return texts
 }
@@ -142,7 +142,7 @@ func TestSilentDeviceIsOwed(t *testing.T) {
 				if !slices.Equal(phone["phone"], all) || !slices.Equal(phone["tablet"], first) {
 					t.Fatalf("phone %d, tablet %q", len(phone["phone"]), phone["tablet"])
 				}
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				if owed := b.owed(); !slices.Equal(owed, []string{"tablet"}) {
 					t.Errorf("%q are owed something", owed)
 				}
@@ -180,7 +180,7 @@ func TestSilentInOneRoom(t *testing.T) {
 			say := func(room, text string, pause time.Duration) string {
 				text = fmt.Sprint(room, " ", text, " ", try)
 				b.post("alice", room+"@x.org", text)
-				time.Sleep(pause)
+				pass(pause)
 				return text
 			}
 			silent := "r silent " + fmt.Sprint(try)
@@ -199,7 +199,7 @@ func TestSilentInOneRoom(t *testing.T) {
 			if !slices.Equal(rest, missed) || len(all["phone"]) != 4 {
 				t.Errorf("try %d: then the tablet got %q; the phone got %q", try, rest, all["phone"])
 			}
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 		}
 	})
 }
@@ -211,7 +211,7 @@ func TestKilledWhileADeviceIsSilent(t *testing.T) {
 		severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
 			b.relay.set(func() { b.relay.deaf = map[string]bool{"tablet": true} })
 			want := b.says(0, 5, 10*time.Millisecond)
-			time.Sleep(after)
+			pass(after)
 			b.killed(nil)
 			b.reports("tablet", time.Hour)
 			b.e.Registered("sip:bob@x.org")
@@ -242,10 +242,10 @@ func TestDeadContacts(t *testing.T) {
 				began := time.Now()
 				b.post("alice", "r@x.org", fmt.Sprint("text ", i))
 				for len(b.texts()["tenth"]) == 0 {
-					time.Sleep(100 * time.Microsecond)
+					pass(100 * time.Microsecond)
 				}
 				total = max(total, time.Since(began))
-				time.Sleep(100 * time.Millisecond)
+				pass(100 * time.Millisecond)
 			}
 		})
 		return total
@@ -261,7 +261,7 @@ func TestSlowDevice(t *testing.T) {
 	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
 		b.relay.set(func() { b.relay.far = map[string]time.Duration{"tablet": 50 * time.Millisecond} })
 		want := slices.Concat(b.says(0, 40, 0), b.says(40, 200, 10*time.Millisecond), b.says(240, 20, time.Second))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		got := b.texts()
 		for _, d := range []string{"phone", "tablet"} {
 			if !slices.Equal(got[d], want) {
@@ -279,7 +279,7 @@ func TestAllDevicesAreAway(t *testing.T) {
 	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
 		b.relay.set(func() { b.relay.deaf = map[string]bool{"tablet": true, "phone": true} })
 		want := b.says(0, 3, time.Second)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		if owed := b.owed(); len(owed) > 0 {
 			t.Errorf("%q are owed something", owed)
 		}
@@ -306,7 +306,7 @@ func TestNewContact(t *testing.T) {
 		registers(b.e, "bob",
 			evapi.Device{Contact: "sip:bob@elsewhere", Instance: "tablet", GRUU: "tablet2", Left: time.Hour})
 		b.e.Registered("sip:bob@x.org")
-		time.Sleep(200 * time.Millisecond)
+		pass(200 * time.Millisecond)
 		want = append(want, b.says(5, 5, 100*time.Millisecond)...)
 		settle()
 		got := b.texts()
@@ -368,7 +368,7 @@ func TestDevicesThatCannotBeToldApart(t *testing.T) {
 		for _, port := range []string{"1", "2"} {
 			registers(b.e, "bob", evapi.Device{Contact: "sip:bob@10.0.0.1:" + port + ";transport=tcp", GRUU: "g" + port,
 				Left: time.Hour})
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		b.relay.set(func() { b.relay.phones = map[string][]string{"bob": {"phone", "tablet", "g1", "g2"}} })
 		want := b.says(0, 3, time.Second)

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"imcd/evapi"
@@ -69,7 +68,7 @@ func TestLateAnswerAboutDevices(t *testing.T) {
 		b.e.Found(evapi.Registration{AOR: "sip:bob@x.org", From: from.UnixMilli(), Devices: []evapi.Device{
 			{Contact: "sip:bob@phone", Instance: "phone", GRUU: "phone", Left: time.Hour,
 				Since: time.Since(from) - time.Second/2}}}) // whole seconds make it later than it was
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		settle()
 		if got := b.texts(); !slices.Equal(got["phone"], want) {
 			t.Errorf("the phone got %v", got["phone"])
@@ -97,8 +96,7 @@ func TestNewcomerIsAskedForAtOnce(t *testing.T) {
 		})
 		waits := func(d time.Duration, want ...string) {
 			t.Helper()
-			time.Sleep(d)
-			synctest.Wait()
+			pass(d)
 			mu.Lock()
 			defer mu.Unlock()
 			if slices.Sort(asked); !slices.Equal(asked, want) {

@@ -21,16 +21,14 @@ func (v *clientView) shows(user, room string) string {
 // passes lets time pass, and clients act. The clock is that of a bubble.
 func (v *clientView) passes(d time.Duration) {
 	for range d / tick {
-		time.Sleep(tick)
-		synctest.Wait()
+		pass(tick)
 		v.look()
 	}
 }
 
 // invited lets time pass, and counts the INVITEs to a user's client, which does not act.
 func (h *house) invited(user string, d time.Duration) (n int) {
-	time.Sleep(d)
-	synctest.Wait()
+	pass(d)
 	for _, c := range h.relay.take() {
 		if c.method == "INVITE" && c.to == gruuOfUser(user) {
 			n++
@@ -93,7 +91,7 @@ func TestNativeAgain(t *testing.T) {
 				room := h.makes("alice", "Growers", "bob")
 				n := 0
 				if c.before != nil {
-					time.Sleep(time.Second)
+					pass(time.Second)
 					callID := h.hears("INVITE", "bob")
 					c.before(h)
 					h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{Code: c.code} })

@@ -101,7 +101,7 @@ func TestNativeReplies(t *testing.T) {
 		extensions := linphoneSpace + replying + ": " + ids[c.to][c.user] + "\r\n" + sender + ": <sip:x@x.org>\r\n"
 		for user, body := range says(c.user, extensions, c.text) {
 			if got, want := cpimHeader(body, replying), ids[c.to][user]; got != want || want == "" {
-				t.Errorf("%s: %s is told of %q, and knows it as %q", c.text, user, got, want)
+				t.Errorf("%s: %s gets %q, and knows it as %q", c.text, user, got, want)
 			}
 			if cpimHeader(body, sender) != "<sip:x@x.org>" || strings.Count(body, linphoneSpace) != 1 {
 				t.Errorf("%s: %s got %q", c.text, user, body)

@@ -55,7 +55,7 @@ func TestNativeFleet(t *testing.T) {
 					a, b := w.start(), w.start()
 					defer w.end()
 					w.takeOver(nil, a)
-					time.Sleep(time.Second)
+					pass(time.Second)
 					v := newView(w.as(a))
 					room := ""
 					request := func() *evapi.Message {
@@ -93,7 +93,7 @@ func TestNativeFleet(t *testing.T) {
 					w.wake(a)
 					v.look()
 					v.h = second
-					time.Sleep(time.Second) // the second engine takes the rooms
+					pass(time.Second) // the second engine takes the rooms
 					if !answered {
 						answer = v.h.begin(request())
 					}

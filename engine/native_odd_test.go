@@ -22,7 +22,7 @@ func (h *house) subscribes(user, room string) evapi.Answer {
 		if a := h.ask("SUBSCRIBE", user, room, "", "Event: conference\r\n", "Expires: 600\r\n"); a.Code != 503 {
 			return a
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 	}
 	return evapi.Answer{Code: 503}
 }
@@ -74,7 +74,7 @@ var oddForms = map[string]func(raw string) string{
 	"GRUU in capitals": func(raw string) string { return strings.ReplaceAll(raw, ";gr=", ";GR=") },
 }
 
-// eachHeader writes the headers of a request anew; one that ends in NUL ends in LF alone.
+// eachHeader writes the headers of a request in another way; one that ends in NUL ends in LF alone.
 func eachHeader(raw string, f func(name, value string) string) string {
 	head, body, _ := strings.Cut(raw, "\r\n\r\n")
 	lines := strings.Split(head, "\r\n")

@@ -95,8 +95,7 @@ func (n *nativeOwn) writes(device int, body, contentType string) map[string]stri
 }
 
 func (n *nativeOwn) rests() {
-	time.Sleep(10 * time.Second)
-	synctest.Wait()
+	pass(10 * time.Second)
 }
 
 // TestNativeOwnDevices: what alice writes comes once to each of her other devices, in the form that this one knows:

@@ -101,23 +101,20 @@ func TestNativeKilled(t *testing.T) {
 					"Content-Type: application/resource-lists+xml\r\n")
 				room, second := roomIn(a), ""
 				at := kept.killed() // alice has her answer, and no more
-				time.Sleep(time.Second)
-				synctest.Wait()
+				pass(time.Second)
 				first := h.hears("INVITE", "bob")
 				if !strings.HasPrefix(name, "alice") {
 					at = kept.killed()
 				}
 				if c.invited != 0 {
 					h.e.Result(evapi.Result{CallID: first, Code: c.invited, Dialog: &evapi.Dialog{}})
-					time.Sleep(time.Minute) // all is stored
-					synctest.Wait()
+					pass(time.Minute) // all is stored
 					at = kept.killed()
 				}
 				if c.again {
 					h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
 						"Content-Type: application/resource-lists+xml\r\n")
-					time.Sleep(time.Second)
-					synctest.Wait()
+					pass(time.Second)
 					second = h.hears("INVITE", "bob")
 					at = kept.killed()
 				}

@@ -120,11 +120,13 @@ func bubble(t *testing.T, change func(*Config), run func(h *house)) {
 	})
 }
 
-// pass lets time go by and everything come to rest.
-func (h *house) pass(d time.Duration) {
+// pass lets time of a bubble go by, and everything come to rest. Nobody waits for it.
+func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
+
+func (h *house) pass(d time.Duration) { pass(d) }
 
 // registers lets a user register, and everything come to rest.
 func (h *house) registers(user string) {

@@ -16,7 +16,7 @@ func (b *bobs) writes(device string, from, n int) (texts []string) {
 	for i := range n {
 		texts = append(texts, fmt.Sprint("text ", from+i))
 		b.write(device, "r@x.org", texts[i])
-		time.Sleep(time.Millisecond)
+		pass(time.Millisecond)
 	}
 	return texts
 }
@@ -116,11 +116,11 @@ func TestOwnDeviceDoesNotAnswer(t *testing.T) {
 		b.relay.set(func() { b.relay.deaf = map[string]bool{"tablet": true} })
 		own := b.writes("phone", 0, 2)
 		said := b.says(10, 2, time.Millisecond)
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		if got := b.texts(); !slices.Equal(got["phone"], said) {
 			t.Errorf("phone got %v", got["phone"])
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		b.relay.set(func() { b.relay.deaf = nil })
 		if owed := b.owed(); !slices.Equal(owed, []string{"tablet"}) {
 			t.Errorf("owed are %v", owed)

@@ -88,7 +88,7 @@ func TestWebhookOff(t *testing.T) {
 // speak sends a message to room r, and lets a moment pass.
 func (h *house) speak(from, body string) {
 	<-h.post(from, "r@x.org", body)
-	time.Sleep(time.Second)
+	pass(time.Second)
 }
 
 // TestMissed: a member without a device is said to have missed something, once in webhook_quiet and again if there is
@@ -103,7 +103,7 @@ func TestMissed(t *testing.T) {
 		h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{Code: 404} })
 		expect := func(when string, want ...string) {
 			t.Helper()
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			if got := h.hooked("missed"); strings.Join(got, "\n") != strings.Join(want, "\n") {
 				t.Errorf("%s: missed\n%s\nwant\n%s", when, strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
@@ -114,17 +114,17 @@ func TestMissed(t *testing.T) {
 		h.speak("carl", "two")
 		h.speak("carl", "three")
 		expect("while it is quiet", first)
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		second := "missed The garden bob 3 3 404"
 		expect("after that", first, second)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		expect("without anything new", first, second)
 		h.speak("carl", "four")
 		third := "missed The garden bob 4 4 404"
 		expect("with something new", first, second, third)
 		h.relay.set(func() { delete(h.relay.codes, "bob") })
 		h.e.Registered("sip:bob@x.org")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		h.speak("carl", "five")
 		expect("when it is back", first, second, third)
 		if got := h.hooked("failure"); len(got) != 1 || got[0] != "failure bob offline 1 404" {
@@ -154,7 +154,7 @@ func TestWebhookWhileDatabaseIsAway(t *testing.T) {
 		}
 		h.store.mu.Unlock()
 		h.speak("alice", "one")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if got := h.hooked("missed"); len(got) != 1 || fails > 0 {
 			t.Errorf("missed %v, %d failures are left", got, fails)
 		}

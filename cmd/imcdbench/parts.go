@@ -32,7 +32,7 @@ func parts() map[string]part {
 		"devices":  several,
 		"fairness": compared,
 		"growth":   growing,
-		"hosts":    threefold,
+		"hosts":    onHosts,
 		"joins":    joining,
 		"overload": overloaded,
 		"return":   returning,
@@ -150,8 +150,8 @@ func several(ctx context.Context, o *options, raw io.Writer) (passed bool, err e
 	})
 }
 
-// threefold has one host, and several.
-func threefold(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
+// onHosts has one host, and several.
+func onHosts(ctx context.Context, o *options, raw io.Writer) (passed bool, err error) {
 	opts := o.hosts
 	opts.Rounds, opts.Rest = o.rounds, 5500*time.Millisecond
 	passed = true
