@@ -83,6 +83,8 @@ type Conn struct {
 	lastStart string // Welcome.Start of the last Up
 	lastTopos Topos  // as logged last
 
+	wire atomic.Pointer[wireConn] // nil without a connection; the reader writes it
+
 	// link is the way of copies if the lane is LaneSIP; nil else, and without a connection.
 	// The reader writes it, and keepLink while that runs.
 	link         atomic.Pointer[sipLink]
@@ -170,6 +172,21 @@ func (c *Conn) Name() string { return c.cfg.Name }
 
 // Ready reports whether there is an authenticated connection to Kamailio now.
 func (c *Conn) Ready() bool { return c.box.isOpen() }
+
+// lateAck is how late an acknowledgement of Kamailio's host may be until the host counts as out of reach. It is more
+// than the wait for the first retransmission of TCP (200 ms).
+const lateAck = 250 * time.Millisecond
+
+// Reached reports whether there is a connection, and the host of Kamailio acknowledges what is sent to it. A network
+// that swallows packets shows here long before DeadAfter. A Kamailio that is busy, or stands still, is reached: the
+// kernel of its host acknowledges. Where the kernel here does not tell (it is not Linux), Reached is Ready.
+func (c *Conn) Reached() bool {
+	if !c.Ready() {
+		return false
+	}
+	w := c.wire.Load()
+	return w == nil || w.overdue(c.cfg.Heartbeat) < lateAck
+}
 
 // State is the present state of a Conn.
 type State struct {

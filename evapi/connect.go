@@ -105,7 +105,7 @@ func (c *Conn) sleepRetry(ctx context.Context, d time.Duration) bool {
 // connect makes one connection and stays until it ends.
 func (c *Conn) connect(ctx context.Context) error {
 	deadline := time.Now().Add(c.cfg.DialTimeout)
-	d := net.Dialer{Deadline: deadline}
+	d := net.Dialer{Deadline: deadline, KeepAliveConfig: keepAlive}
 	nc, err := d.DialContext(ctx, "tcp", c.cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -122,6 +122,8 @@ func (c *Conn) connect(ctx context.Context) error {
 		return err
 	}
 	w.idle = c.cfg.DeadAfter
+	c.wire.Store(w)
+	defer c.wire.Store(nil)
 	return s.serve(welcome, p)
 }
 

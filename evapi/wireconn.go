@@ -51,6 +51,31 @@ func (w *wireConn) readWithin(p []byte, d time.Duration) (int, error) {
 	return w.Conn.Read(p)
 }
 
+// keepAlive lets the kernel of the other host answer also while Kamailio owes a pong, and nothing may be written. The
+// count is for the kernel here, which ends the connection then: later than DeadAfter.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 10}
+
+// overdue is by how much the last acknowledgement of the other host is too old; less than 0: it is not. Something is
+// sent at least each heartbeat or, while everything is acknowledged, when keepAlive says so.
+func (w *wireConn) overdue(heartbeat time.Duration) time.Duration {
+	if w.raw == nil {
+		return 0
+	}
+	var a ack
+	_ = w.raw.Control(func(fd uintptr) { a = lastAck(fd) }) // a connection that is closed owes nothing
+	sent := keepAlive.Idle
+	if a.owed {
+		sent = min(sent, heartbeat)
+	}
+	return a.ago - sent - 2*a.rtt
+}
+
+// ack is what the kernel knows of the last acknowledgement; zero where it does not tell.
+type ack struct {
+	ago, rtt time.Duration
+	owed     bool // something that was sent is not acknowledged
+}
+
 // quickAck asks for immediate acknowledgements. Linux forgets it, so this is called after each
 // read; a failure only costs speed.
 func (w *wireConn) quickAck() {

@@ -10,7 +10,7 @@ import (
 // Engines are where their Kamailios are (Lease.Home). One that has none (Lease.Ready) gives its shards to one that has.
 
 // unreadyFor is how long an engine keeps shards while it has no Kamailio and another one has.
-const unreadyFor = time.Second
+const unreadyFor = time.Second / 2
 
 // unready is the time for which an engine has had no Kamailio, and another one has had one.
 type unready struct{ since time.Time }

@@ -13,7 +13,7 @@ func atHome(id int64, home string, ready bool) engineRow {
 	return engineRow{id: id, process: holder{Home: home, Ready: ready}.encode()}
 }
 
-// TestUnready: an engine without a Kamailio keeps its rooms for a second while another one has one.
+// TestUnready: an engine without a Kamailio keeps its rooms for half a second while another one has one.
 func TestUnready(t *testing.T) {
 	t.Parallel()
 	var u unready
@@ -23,7 +23,7 @@ func TestUnready(t *testing.T) {
 		return u.over(&view{sent: now, got: now}, other)
 	}
 	if over(0, true) || over(unreadyFor-1, true) || !over(1, true) {
-		t.Error("it does not wait for a second")
+		t.Error("it does not wait")
 	}
 	if over(0, false) || over(unreadyFor, true) || over(unreadyFor-1, true) || !over(1, true) {
 		t.Error("the second does not begin again")

@@ -21,38 +21,38 @@ const shownRooms = 20
 // HandBack makes the tables fit for Kamailio's imc module, and hands each result to print.
 // It reports whether anything failed. No imcd may run. Of o only File and Environ count.
 func HandBack(ctx context.Context, o Options, print func(Line)) (failed bool) {
-	r := &run{Options: o, print: print}
-	ctx, cancel := context.WithTimeout(ctx, handbackWait)
-	defer cancel()
-	s, ok := r.alone(ctx)
-	if !ok {
-		return true
-	}
-	defer s.Close() // all is committed
-	h, err := s.HandBack(ctx)
-	if err != nil {
-		r.say("owners", Fail, err.Error(), "Call this again: it goes on where it ended.")
-		return true
-	}
-	r.handedBack(h)
-	return r.fails > 0
+	return alone(ctx, o, handbackWait, print, func(ctx context.Context, r *run, s *schema.Store) {
+		h, err := s.HandBack(ctx)
+		if err != nil {
+			r.say("owners", Fail, err.Error(), "Call this again: it goes on where it ended.")
+			return
+		}
+		r.handedBack(h)
+	})
 }
 
-// alone opens the database of the configuration, with which no imcd may work. The caller closes it.
-func (r *run) alone(ctx context.Context) (*schema.Store, bool) {
+// alone calls do, within wait, with the database of the configuration, with which no imcd may work. It reports
+// whether anything failed.
+func alone(ctx context.Context, o Options, wait time.Duration, print func(Line),
+	do func(context.Context, *run, *schema.Store)) (failed bool) {
+	r := &run{Options: o, print: print}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	if !r.configuration() || !r.database(ctx) {
-		return nil, false
+		return true
 	}
 	s, err := schema.Open(ctx, r.cfg.DB.URL, schema.Options{RoomsTable: r.cfg.DB.RoomsTable,
 		MembersTable: r.cfg.DB.MembersTable, Lease: &schema.Lease{}, Log: zerolog.Nop()})
 	if err == nil {
-		if err = s.OwnNow(ctx); err == nil {
-			return s, true
-		}
-		_ = s.Close() // the first error tells more
+		defer s.Close() // all is committed, or the first error tells more
+		err = s.OwnNow(ctx)
 	}
-	r.say("database", Fail, err.Error(), remedyHeld(err))
-	return nil, false
+	if err != nil {
+		r.say("database", Fail, err.Error(), remedyHeld(err))
+		return true
+	}
+	do(ctx, r, s)
+	return r.fails > 0
 }
 
 func remedyHeld(err error) string {

@@ -206,13 +206,9 @@ func (d *Daemon) isSpare() bool { return d.cfg.Spare || d.history.drained.Load()
 // whole reports whether a Kamailio gives all requests to one imcd.
 func (d *Daemon) whole() bool { return d.connecting.Load() && d.relay.Older() }
 
-// connected reports whether any Kamailio is connected.
+// connected reports whether any Kamailio is connected, and its host is in reach.
 func (d *Daemon) connected() bool {
-	if !d.connecting.Load() {
-		return false
-	}
-	_, is := d.relay.Missing()
-	return is
+	return d.connecting.Load() && slices.ContainsFunc(d.relay.Connections(), (*evapi.Conn).Reached)
 }
 
 // announceEnd lets an imcd that is started already wait for this one, which stops.
