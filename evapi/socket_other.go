@@ -2,10 +2,7 @@
 
 package evapi
 
-import (
-	"net"
-	"time"
-)
+import "net"
 
 // quickAck does nothing: there is no such option.
 func quickAck(uintptr) {}
