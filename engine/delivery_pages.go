@@ -43,14 +43,35 @@ func (d *delivery) countPage(p *page) {
 	d.engine.held.pages.Add(int64(p.bytes))
 }
 
-// loadLater lets m wait after a failed query, longer after each failure.
-func (d *delivery) loadLater(r *room, m *member, err error) {
+// unread says that messages of a room could not be loaded. However many members want some, and whenever they come,
+// all wait for the same next try.
+type unread struct {
+	until time.Time
+	wait  time.Duration // the last one, which ends then
+}
+
+// failedToLoad lets all members of r that must read wait, longer after each failure.
+func (d *delivery) failedToLoad(r *room, err error) {
+	if r.unread == nil {
+		r.unread = &unread{}
+	}
+	if u := r.unread; !u.until.After(d.now) { // else a query of another place has failed at the same time
+		u.wait = longer(u.wait, loadRetry, patience(err))
+		u.until = d.now.Add(u.wait)
+	}
+}
+
+// mayLoad reports whether m need not wait, and else lets it wait.
+func (d *delivery) mayLoad(r *room, m *member) bool {
+	if r.unread == nil || !r.unread.until.After(d.now) {
+		return true
+	}
 	w := m.wait
 	if w == nil {
 		w = &wait{room: r, member: m, index: -1}
 	}
-	w.unread = longer(w.unread, loadRetry, patience(err))
-	d.waitUntil(r, m, w, d.now.Add(w.unread))
+	d.waitUntil(r, m, w, r.unread.until)
+	return false
 }
 
 // composeRows makes copies of stored messages.

@@ -131,6 +131,9 @@ func (d *delivery) catchUp(r *room, m *member) {
 
 // load asks for the next messages of m. Members at the same place share a query.
 func (d *delivery) load(r *room, m *member) {
+	if !d.mayLoad(r, m) {
+		return
+	}
 	after := d.pageStart(r, m)
 	m.from = after
 	if r.loads == nil {
@@ -161,6 +164,11 @@ func (d *delivery) loaded(r *room, after, last uint64, limit int, rows []store.M
 	if d.rooms[r.key] != r && d.stale[r.key] != r {
 		return // destroyed, or about to be
 	}
+	if err != nil {
+		d.failedToLoad(r, err)
+	} else {
+		r.unread = nil
+	}
 	p := &page{last: last}
 	if n := len(rows); n > 0 {
 		p.items = d.composeRows(r, rows)
@@ -173,11 +181,8 @@ func (d *delivery) loaded(r *room, after, last uint64, limit int, rows []store.M
 			continue
 		}
 		if err != nil {
-			d.loadLater(r, m, err)
+			d.mayLoad(r, m)
 			continue
-		}
-		if m.wait != nil {
-			m.wait.unread = 0
 		}
 		d.givePage(m, p)
 		d.setReady(r, m)

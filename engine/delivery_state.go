@@ -151,8 +151,6 @@ type wait struct {
 	notBefore time.Time // by a Retry-After; zero: there was none
 	tries     int       // that failed in a row
 
-	unread time.Duration // how long it waited after its page could not be loaded; 0: it could
-
 	seq           uint64 // of the message that the following fields are about
 	silent        int    // tries that nobody answered
 	malformed     int    // tries that were answered 400

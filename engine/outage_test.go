@@ -95,6 +95,7 @@ func TestErrorsBackOff(t *testing.T) {
 				for i := range 10 {
 					h.answers(fmt.Sprint("u", i), result(200))
 					h.e.Registered(fmt.Sprintf("sip:u%d@x.org", i))
+					<-time.After(300 * time.Millisecond) // none of them may have tries of its own
 				}
 				h.answers("carol", result(200))
 				h.e.Registered("sip:carol@x.org")

@@ -141,6 +141,7 @@ type room struct {
 	parked    []*request           // of a parking room: later requests
 	ahead     map[*member]*ahead   // copies under way behind the first one of a member (member_window)
 	loads     map[uint64][]*member // members that wait for messages after a number
+	unread    *unread              // messages could not be loaded; nil: they could, or nobody tried
 	open      []*openReceipt       // messages whose senders will get receipts, oldest first
 	newcomers []newcomer           // the last that joined
 	keyProof  [sha256.Size]byte    // of the key that somebody has had, see proofOf

@@ -219,6 +219,7 @@ func TestPlainHello(t *testing.T) {
 	var owner atomic.Bool
 	asked := make(chan struct{}, 100)
 	cfg := fleetConfig(f.addr())
+	cfg.DialTimeout = patience // the next connection would begin with a name again
 	cfg.Plain = func() bool {
 		asked <- struct{}{}
 		return owner.Load()

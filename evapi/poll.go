@@ -5,7 +5,7 @@ import "time"
 const (
 	// pollMin is the time to the next ping while outcomes are expected: they come with the
 	// pong.
-	pollMin = 2 * time.Millisecond
+	pollMin = time.Millisecond
 	// pollMax is the same after a long time without outcomes.
 	pollMax = 50 * time.Millisecond
 	// pollFor is the time for which outcomes are expected after the last copy: longer than
