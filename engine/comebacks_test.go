@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -343,6 +344,18 @@ func TestDevicesModel(t *testing.T) {
 					}
 				}
 				pass(200 * time.Millisecond)
+			},
+			"far": func(rt *rapid.T) {
+				d := rapid.SampledFrom(devices).Draw(rt, "device")
+				rtt := time.Duration(rapid.SampledFrom([]int{0, 20, 150}).Draw(rt, "ms")) * time.Millisecond
+				b.relay.set(func() {
+					far := maps.Clone(b.relay.far)
+					if far == nil {
+						far = make(map[string]time.Duration)
+					}
+					far[d] = rtt
+					b.relay.far = far
+				})
 			},
 			"kill": func(rt *rapid.T) {
 				b.relay.set(func() { b.relay.down = true })

@@ -28,7 +28,7 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 	}
 	var down []*leg
 	for i, v := range devices {
-		l := &leg{fork: k, lane: d.laneOf(r, m, v)}
+		l := &leg{fork: k, lane: d.laneFor(k, v)}
 		k.open++
 		err := errBehind
 		if !l.lane.blocked() {
@@ -53,7 +53,7 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 	r.addInFlight(m, f, next)
 	d.forks[m] = append(d.forks[m], k)
 	for _, v := range others {
-		k.failed = append(k.failed, failedLeg{lane: d.laneOf(r, m, v)})
+		k.failed = append(k.failed, failedLeg{lane: d.laneFor(k, v)})
 	}
 	for _, l := range down {
 		d.legOver(l, evapi.Result{Code: 503, Local: true}, false)
