@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"imcd/evapi"
 )
@@ -224,6 +225,32 @@ func (d *delivery) owe(k *fork, v *device, slow bool) *device {
 		}
 	}
 	return v
+}
+
+// oweAbsent lets devices of a member be owed a message, and all after it, that cannot have got it: another one has taken
+// it, after all that there were had failed.
+func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
+	m := f.member
+	noted := func(k *fork) bool { return k.id == "" } // from an earlier message on; the database does not know yet
+	if d.engine.reports.most == 0 || slices.ContainsFunc(d.forks[m], noted) {
+		return
+	}
+	tried := w.tried
+	switch {
+	case f.tries == 0: // it is a fork: those that are registered have outcomes of their own
+		tried = time.Time{}
+	case tried.IsZero():
+		tried = d.began
+	}
+	k := &fork{copy: f, over: true, owing: 1} // it holds back the cursor in the database (written)
+	if d.engine.reports.oweAbsent(m.name(), d.began.Add(f.at).UnixMilli(), millisOf(tried), func() {
+		d.inbox.post(func() {
+			k.owing--
+			d.decide(k)
+		})
+	}) {
+		d.forks[m] = append(d.forks[m], k)
+	}
 }
 
 // oweAll lets devices be owed what they have not answered yet, as the engine ends.

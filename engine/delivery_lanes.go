@@ -157,7 +157,7 @@ func (d *delivery) runLane(n *lane) bool {
 		yes, held, returns := n.device.takes()
 		switch {
 		case !n.member.live || !yes:
-			d.dropLegs(n, false)
+			d.dropLegs(n, n.device.isSlow())
 			continue
 		case n.backlog != nil || held && n.came != returns || d.ending:
 			return true

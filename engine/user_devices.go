@@ -260,6 +260,12 @@ func (v *device) isExact() bool {
 	return v.exact
 }
 
+func (v *device) isSlow() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.slow
+}
+
 // state is what a device with another contact takes over from v.
 func (v *device) state() (owedFrom int64, exact bool, settled int64) {
 	v.mu.Lock()
