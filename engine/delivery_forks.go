@@ -237,7 +237,8 @@ func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
 	}
 	tried := w.tried
 	switch {
-	case f.tries == 0: // it is a fork: those that are registered have outcomes of their own
+	case f.tries == 0, w.why == retry, w.why == malformed:
+		// A fork has an outcome for each device that is registered; and one that has answered is there.
 		tried = time.Time{}
 	case tried.IsZero():
 		tried = d.began
