@@ -1,10 +1,17 @@
 package engine
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/rs/zerolog"
+
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -60,5 +67,65 @@ func TestWaitedWhenADeviceWent(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestGoesAheadOfMessages: both devices of bob are so far that messages for him wait for their turn. One of them goes, and
+// gets the rest when it is back; each gets everything once.
+func TestGoesAheadOfMessages(t *testing.T) {
+	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+		b.relay.set(func() {
+			b.relay.far = map[string]time.Duration{"phone": 100 * time.Millisecond, "tablet": 150 * time.Millisecond}
+		})
+		want := b.says(0, 30, 10*time.Millisecond)
+		pass(time.Second)
+		b.goes("phone")
+		want = append(want, b.says(30, 3, 500*time.Millisecond)...)
+		b.rest()
+		b.comes("phone")
+		b.rest()
+		got := b.texts()
+		if !slices.Equal(got["phone"], want) {
+			t.Errorf("the phone got %d: %q", len(got["phone"]), got["phone"])
+		}
+		slices.Sort(want) // the tablet gets by two ways what waited for it while the phone was there, and what follows
+		if slices.Sort(got["tablet"]); !slices.Equal(got["tablet"], want) {
+			t.Errorf("the tablet got %d: %q", len(got["tablet"]), got["tablet"])
+		}
+		if owed := b.owed(); len(owed) > 0 {
+			t.Errorf("%q are still owed something", owed)
+		}
+	})
+}
+
+// TestOweAbsentWaits: what the database does not take is written later; there is a bound.
+func TestOweAbsentWaits(t *testing.T) {
+	s := newMemStore()
+	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "x"})
+	r := newReports(s, DefaultConfig(), zerolog.Nop(), dropped)
+	user := func(i int) store.Name { return store.Name{User: fmt.Sprint("u", i), Host: "x"} }
+	off := store.DeviceRow{User: user(0), Device: "phone", OKAt: time.UnixMilli(5000), GoneAt: time.UnixMilli(5000)}
+	s.devices[user(0).Key()] = []store.DeviceRow{off}
+	written := 0
+	for i := range maxReports + 10 {
+		if took := r.oweAbsent(user(i), 1000, 0, func() { written++ }); took != (i < maxReports) {
+			t.Fatalf("user %d: %t", i, took)
+		}
+	}
+	if !r.oweAbsent(user(0), 2000, 0, func() { written++ }) || testutil.ToFloat64(dropped) != 10 {
+		t.Errorf("%v were dropped", testutil.ToFloat64(dropped))
+	}
+	for _, method := range []string{"Devices", "OweDevices"} {
+		s.errs = map[string]error{method: store.ErrUnavailable}
+		if err := r.flush(t.Context()); !errors.Is(err, store.ErrUnavailable) || written > maxReports {
+			t.Errorf("%d were written: %v", written, err)
+		}
+	}
+	s.errs = nil
+	if err := r.flush(t.Context()); err != nil || written != maxReports+1 || len(r.owing) != 0 {
+		t.Errorf("%d were written, %d wait: %v", written, len(r.owing), err)
+	}
+	if at := s.devices[user(0).Key()][0].GoneAt.UnixMilli(); at != 1000 {
+		t.Errorf("the phone is owed what was accepted from %d on", at)
 	}
 }

@@ -227,21 +227,32 @@ func (d *delivery) owe(k *fork, v *device, slow bool) *device {
 	return v
 }
 
+// departed reports whether a device of the member has gone after a message was accepted, and before f was sent.
+func (d *delivery) departed(f *sentCopy) bool {
+	all, accepted := d.engine.departures, d.began.UnixNano()+int64(f.at)
+	if all.latest.Load() <= accepted {
+		return false
+	}
+	last := all.last(f.member.key).UnixNano()
+	return accepted < last && last < d.at(f)
+}
+
 // oweAbsent lets devices of a member be owed a message, and all after it, that cannot have got it: another one has taken
-// it, after all that there were had failed.
+// it, after all that there were had failed, or after one has gone. w is the wait that ends by that; nil: there is none.
 func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
 	m := f.member
 	noted := func(k *fork) bool { return k.id == "" } // from an earlier message on; the database does not know yet
 	if d.engine.reports.most == 0 || slices.ContainsFunc(d.forks[m], noted) {
 		return
 	}
-	tried := w.tried
+	tried := time.Time{}
 	switch {
-	case f.tries == 0, w.why == retry, w.why == malformed:
+	case f.tries == 0, w == nil, w.why == retry, w.why == malformed:
 		// A fork has an outcome for each device that is registered; and one that has answered is there.
-		tried = time.Time{}
-	case tried.IsZero():
+	case w.tried.IsZero():
 		tried = d.began
+	default:
+		tried = w.tried
 	}
 	k := &fork{copy: f, over: true, owing: 1} // it holds back the cursor in the database (written)
 	if d.engine.reports.oweAbsent(m.name(), d.began.Add(f.at).UnixMilli(), millisOf(tried), func() {

@@ -24,6 +24,8 @@ func (d *delivery) settle(f *sentCopy, res evapi.Result) {
 		d.passOne(f)
 		if m.wait != nil {
 			d.engine.heard(m.name()) // other rooms may have something for it, too
+		}
+		if m.wait != nil || d.departed(f) {
 			d.oweAbsent(f, m.wait)
 		}
 		m.wait = nil

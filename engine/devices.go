@@ -49,7 +49,9 @@ func (e *Engine) Devices(r evapi.Registration) {
 	now := time.Now()
 	rows := make([]store.DeviceRow, len(r.Devices))
 	for i := range r.Devices {
-		rows[i] = deviceRow(name, &r, &r.Devices[i], now)
+		if rows[i] = deviceRow(name, &r, &r.Devices[i], now); r.Devices[i].Left == 0 {
+			e.departures.add(name.Key(), now)
+		}
 	}
 	e.reports.add(rows...)
 }

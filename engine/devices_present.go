@@ -119,6 +119,9 @@ func (e *Engine) HearDevices(list []DeviceReport) {
 		if err != nil {
 			continue
 		}
+		if d.Device == "" {
+			e.departures.add(name.Key(), time.Now())
+		}
 		id := deviceID{name.Key(), d.Device}
 		if _, waits := r.heard[id]; !waits && len(r.heard) >= maxReports {
 			r.dropped.Inc()

@@ -62,7 +62,8 @@ type Engine struct {
 	devices    *userDevices
 	locator    *locator
 	comebacks  *comebacks
-	arrivals   *arrivals
+	arrivals   *arrivals // users who have registered
+	departures *arrivals // users of whom a device is not registered any more
 
 	requests atomic.Int64 // that are not answered yet
 	held     held
