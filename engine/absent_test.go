@@ -108,11 +108,11 @@ func TestOweAbsentWaits(t *testing.T) {
 	s.devices[user(0).Key()] = []store.DeviceRow{off}
 	written := 0
 	for i := range maxReports + 10 {
-		if took := r.oweAbsent(user(i), 1000, 0, func() { written++ }); took != (i < maxReports) {
+		if took := r.oweAbsent(user(i), absence{at: 1000}, func() { written++ }); took != (i < maxReports) {
 			t.Fatalf("user %d: %t", i, took)
 		}
 	}
-	if !r.oweAbsent(user(0), 2000, 0, func() { written++ }) || testutil.ToFloat64(dropped) != 10 {
+	if !r.oweAbsent(user(0), absence{at: 2000}, func() { written++ }) || testutil.ToFloat64(dropped) != 10 {
 		t.Errorf("%v were dropped", testutil.ToFloat64(dropped))
 	}
 	for _, method := range []string{"Devices", "OweDevices"} {

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"imcd/evapi"
 )
@@ -245,17 +244,17 @@ func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
 	if d.engine.reports.most == 0 || slices.ContainsFunc(d.forks[m], noted) {
 		return
 	}
-	tried := time.Time{}
+	a := absence{at: d.began.Add(f.at).UnixMilli(), arrived: d.now.UnixMilli()}
 	switch {
 	case f.tries == 0, w == nil, w.why == retry, w.why == malformed:
 		// A fork has an outcome for each device that is registered; and one that has answered is there.
 	case w.tried.IsZero():
-		tried = d.began
+		a.tried = d.began.UnixMilli()
 	default:
-		tried = w.tried
+		a.tried = w.tried.UnixMilli()
 	}
 	k := &fork{copy: f, over: true, owing: 1} // it holds back the cursor in the database (written)
-	if d.engine.reports.oweAbsent(m.name(), d.began.Add(f.at).UnixMilli(), millisOf(tried), func() {
+	if d.engine.reports.oweAbsent(m.name(), a, func() {
 		d.inbox.post(func() {
 			k.owing--
 			d.decide(k)

@@ -20,10 +20,9 @@ func (r *reports) owe(v *device, at int64, then func()) {
 	r.signal()
 }
 
-// oweAbsent does the same for devices of a user that are not registered, and for those that were not heard of since a
-// try at a time failed, if another one was; 0: for none of these. They may have gone later: what waited then for the
-// user, another device has taken. False: too many users wait for that already.
-func (r *reports) oweAbsent(user store.Name, at, tried int64, then func()) bool {
+// oweAbsent does the same for devices of a user that cannot have got a message that another one has taken, see
+// absence.owed. They may have gone after it was accepted. False: too many users wait for that already.
+func (r *reports) oweAbsent(user store.Name, a absence, then func()) bool {
 	id := deviceID{user.Key(), allDevices}
 	r.mu.Lock()
 	if r.owing[id] == nil && len(r.owing) >= maxReports {
@@ -31,7 +30,7 @@ func (r *reports) oweAbsent(user store.Name, at, tried int64, then func()) bool 
 		r.dropped.Inc()
 		return false
 	}
-	r.addOwing(id, &owedDevice{user: user, at: at, tried: tried, then: []func(){then}})
+	r.addOwing(id, &owedDevice{user: user, at: a.at, absence: a, then: []func(){then}})
 	r.mu.Unlock()
 	r.signal()
 	return true
@@ -40,8 +39,9 @@ func (r *reports) oweAbsent(user store.Name, at, tried int64, then func()) bool 
 // addOwing is called with mu held.
 func (r *reports) addOwing(id deviceID, o *owedDevice) {
 	if have := r.owing[id]; have != nil {
-		o.at, o.tried = earlier(have.at, o.at), earlier(have.tried, o.tried)
-		o.then = append(have.then, o.then...)
+		o.at, o.then = earlier(have.at, o.at), append(have.then, o.then...)
+		o.absence = absence{at: o.at, tried: earlier(have.absence.tried, o.absence.tried),
+			arrived: earlier(have.absence.arrived, o.absence.arrived)}
 	}
 	r.owing[id] = o
 }
@@ -101,7 +101,7 @@ func (r *reports) writeSomeOwing(ctx context.Context, all map[deviceID]*owedDevi
 			return err
 		}
 		for list := range byUser(rows) {
-			moves = append(moves, all[deviceID{list[0].User.Key(), allDevices}].absent(list, time.Now())...)
+			moves = append(moves, all[deviceID{list[0].User.Key(), allDevices}].absence.owed(list, time.Now())...)
 		}
 	}
 	if len(moves) == 0 {
@@ -110,18 +110,28 @@ func (r *reports) writeSomeOwing(ctx context.Context, all map[deviceID]*owedDevi
 	return r.store.OweDevices(ctx, moves)
 }
 
-// absent are what the devices of a user are owed, see reports.oweAbsent.
-func (o *owedDevice) absent(list []store.DeviceRow, now time.Time) (moves []store.GoneMove) {
-	since := func(d store.DeviceRow) bool { return d.OKAt.UnixMilli() > o.tried }
-	other := o.tried > 0 && slices.ContainsFunc(list, since)
+// absence is when devices of a user were not there, in ms of Unix time.
+type absence struct {
+	at      int64 // a message was accepted
+	arrived int64 // another device took it
+	tried   int64 // the try before that failed at all devices that were there; 0: there was none
+}
+
+// owed are the devices that have not got the message, and those after it: they were not registered when it arrived, or
+// they failed, and it was not them who took it, as only another one was heard of since.
+func (a absence) owed(list []store.DeviceRow, now time.Time) (moves []store.GoneMove) {
+	heard := func(d store.DeviceRow) bool { return d.OKAt.UnixMilli() > a.tried }
+	other := a.tried > 0 && slices.ContainsFunc(list, heard)
 	for i := range list {
 		d := &list[i]
-		registered, gone := d.Expires.After(now) && d.Expires.After(d.OKAt), d.GoneAt
+		gone, off := d.GoneAt, !d.Expires.After(now) || !d.Expires.After(d.OKAt)
 		if gone.IsZero() {
 			gone = d.Expires
+		} else {
+			off = off || d.OKAt.UnixMilli() > a.arrived
 		}
-		if gone.UnixMilli() > o.at && (!registered || other && !since(*d)) {
-			moves = append(moves, store.GoneMove{User: d.User, Device: d.Device, Is: time.UnixMilli(o.at)})
+		if gone.UnixMilli() > a.at && (off || other && !heard(*d)) {
+			moves = append(moves, store.GoneMove{User: d.User, Device: d.Device, Is: time.UnixMilli(a.at)})
 		}
 	}
 	return moves

@@ -82,10 +82,10 @@ type DeviceReport struct {
 
 // owedDevice is what a device is owed, or devices of a user are (allDevices), until the database knows.
 type owedDevice struct {
-	user  store.Name
-	at    int64    // from when on, in ms of Unix time
-	tried int64    // see reports.oweAbsent
-	then  []func() // called once it does
+	user    store.Name
+	at      int64    // from when on, in ms of Unix time
+	absence absence  // of allDevices
+	then    []func() // called once it does
 }
 
 // reports are what registrations say of devices, until it is written to the store. Connections add to
