@@ -228,7 +228,7 @@ func (d *delivery) owe(k *fork, v *device, slow bool) *device {
 
 // departed reports whether a device of the member has gone after a message was accepted, and before f was sent.
 func (d *delivery) departed(f *sentCopy) bool {
-	all, accepted := d.engine.departures, d.began.UnixNano()+int64(f.at)
+	all, accepted := d.engine.devices.departures, d.began.UnixNano()+int64(f.at)
 	if all.latest.Load() <= accepted {
 		return false
 	}

@@ -32,7 +32,7 @@ const allDevices = "*"
 
 func newReports(s store.Store, cfg Config, log zerolog.Logger, dropped prometheus.Counter) *reports {
 	return &reports{store: s, log: log, most: cfg.DevicesPerUser, dropped: dropped, wake: make(chan struct{}, 1),
-		writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owedDevice),
+		hurry: make(chan struct{}, 1), soon: cfg.CursorFlush / 2, writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owedDevice),
 		heard: make(map[deviceID]DeviceReport)}
 }
 
@@ -50,7 +50,7 @@ func (e *Engine) Devices(r evapi.Registration) {
 	rows := make([]store.DeviceRow, len(r.Devices))
 	for i := range r.Devices {
 		if rows[i] = deviceRow(name, &r, &r.Devices[i], now); r.Devices[i].Left == 0 {
-			e.departures.add(name.Key(), now)
+			e.devices.departures.add(name.Key(), now)
 		}
 	}
 	e.reports.add(rows...)
@@ -117,10 +117,8 @@ func (r *reports) run(ctx context.Context) {
 			return
 		case <-r.wake:
 		}
-		select {
-		case <-ctx.Done():
+		if !r.linger(ctx, wait) {
 			return
-		case <-time.After(wait):
 		}
 		err := r.flush(ctx)
 		if err == nil {
@@ -132,6 +130,22 @@ func (r *reports) run(ctx context.Context) {
 		}
 		wait = longer(max(wait, reportsRetry/2), reportsRetry, reportsRetryMax)
 		r.add() // so that they are tried again
+	}
+}
+
+// linger waits before a flush: for less if a cursor waits for it (oweAbsent). False: ctx has ended.
+func (r *reports) linger(ctx context.Context, wait time.Duration) bool {
+	hurry := r.hurry
+	if wait > reportsLinger {
+		hurry = nil
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
+	case <-hurry:
+		return evapi.Sleep(ctx, r.soon)
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 // is in the database.
 func (r *reports) owe(v *device, at int64, then func()) {
 	r.mu.Lock()
-	r.addOwing(deviceID{v.row.User.Key(), v.row.Device}, &owedDevice{user: v.row.User, at: at, then: []func(){then}})
+	r.addOwing(deviceID{v.row.User.Key(), v.row.Device}, &owedDevice{user: v.row.User, device: v, at: at,
+		then: []func(){then}})
 	r.mu.Unlock()
 	r.signal()
 }
@@ -32,6 +33,10 @@ func (r *reports) oweAbsent(user store.Name, a absence, then func()) bool {
 	}
 	r.addOwing(id, &owedDevice{user: user, at: a.at, absence: a, then: []func(){then}})
 	r.mu.Unlock()
+	select {
+	case r.hurry <- struct{}{}:
+	default:
+	}
 	r.signal()
 	return true
 }
@@ -91,7 +96,7 @@ func (r *reports) writeSomeOwing(ctx context.Context, all map[deviceID]*owedDevi
 	for _, id := range ids {
 		if o := all[id]; id.device == allDevices {
 			users = append(users, o.user)
-		} else {
+		} else if o.device.owed() { // it may have got that meanwhile
 			moves = append(moves, store.GoneMove{User: o.user, Device: id.device, Is: time.UnixMilli(o.at)})
 		}
 	}

@@ -120,7 +120,7 @@ func (e *Engine) HearDevices(list []DeviceReport) {
 			continue
 		}
 		if d.Device == "" {
-			e.departures.add(name.Key(), time.Now())
+			e.devices.departures.add(name.Key(), time.Now())
 		}
 		id := deviceID{name.Key(), d.Device}
 		if _, waits := r.heard[id]; !waits && len(r.heard) >= maxReports {

@@ -63,7 +63,6 @@ type Engine struct {
 	locator    *locator
 	comebacks  *comebacks
 	arrivals   *arrivals // users who have registered
-	departures *arrivals // users of whom a device is not registered any more
 
 	requests atomic.Int64 // that are not answered yet
 	held     held

@@ -84,6 +84,7 @@ type DeviceReport struct {
 type owedDevice struct {
 	user    store.Name
 	at      int64    // from when on, in ms of Unix time
+	device  *device  // nil: allDevices
 	absence absence  // of allDevices
 	then    []func() // called once it does
 }
@@ -96,6 +97,8 @@ type reports struct {
 	most    int // devices of a user that are kept; 0: there are no reports
 	dropped prometheus.Counter
 	wake    chan struct{} // holds one token while there may be some
+	hurry   chan struct{} // the same, if they are to be written soon
+	soon    time.Duration // so soon
 
 	devices  *userDevices                // nil in tests, as the next three are
 	back     func(comeback)              // takes a registered device that is owed something

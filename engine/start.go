@@ -29,8 +29,7 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 		credits: &credits{limit: cfg.MaxOutstanding, most: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
 		failed: make(chan error, 1), seed: maphash.MakeSeed(),
 		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), arrivals: newArrivals(settleFor),
-		departures: newArrivals(departFor),
-		signs:      newSigns(), devices: &userDevices{}}
+		signs: newSigns(), devices: newUserDevices()}
 	e.natives = newNativeDevices(e.devices)
 	e.held.limit = int64(cfg.TotalBytes)
 	e.credits.soon.Store(int64(burstTime))
