@@ -15,8 +15,8 @@ import (
 	"imcd/evapi"
 )
 
-// TestWaitedWhenADeviceWent: what waited for bob, as his only device had not taken it, comes to his other device and, once
-// that is back, to the first one. Each gets it once, and in order.
+// TestWaitedWhenADeviceWent: what waited for bob, as his only device had not taken it, comes to his other device and,
+// once that is back, to the first one. Each gets it once, and in order.
 func TestWaitedWhenADeviceWent(t *testing.T) {
 	none := func(*bobs) {}
 	killed := func(b *bobs) { b.killed(quickWindow(1)) }
@@ -70,8 +70,8 @@ func TestWaitedWhenADeviceWent(t *testing.T) {
 	}
 }
 
-// TestGoesAheadOfMessages: both devices of bob are so far that messages for him wait for their turn. One of them goes, and
-// gets the rest when it is back, and the other one what was written on it; once if imcd was not killed.
+// TestGoesAheadOfMessages: both devices of bob are so far that messages for him wait for their turn. One of them goes,
+// and gets the rest when it is back, and the other one what was written on it; once if imcd was not killed.
 func TestGoesAheadOfMessages(t *testing.T) {
 	for name, killed := range map[string]bool{"imcd goes on": false, "imcd is killed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestGoesAheadOfMessages(t *testing.T) {
 	}
 }
 
-// TestOweAbsentWaits: what the database does not take is written later; there is a bound.
+// TestOweAbsentWaits: what the database does not take is written later, once for each device; there is a bound.
 func TestOweAbsentWaits(t *testing.T) {
 	s := newMemStore()
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "x"})
@@ -128,6 +128,11 @@ func TestOweAbsentWaits(t *testing.T) {
 	off := store.DeviceRow{User: user(0), Device: "phone", OKAt: time.UnixMilli(5000), GoneAt: time.UnixMilli(5000)}
 	s.devices[user(0).Key()] = []store.DeviceRow{off}
 	written := 0
+	moves := []store.GoneMove{{User: user(1), Device: "a", Is: time.UnixMilli(3)}, {User: user(0), Device: "a"},
+		{User: user(1), Device: "a", Is: time.UnixMilli(2)}, {User: user(1), Device: "b", Is: time.UnixMilli(1)}}
+	if got := earliestOf(moves); len(got) != 3 || got[1].Is.UnixMilli() != 2 {
+		t.Errorf("got %v", got)
+	}
 	for i := range maxReports + 10 {
 		if took := r.oweAbsent(user(i), absence{at: 1000}, func() { written++ }); took != (i < maxReports) {
 			t.Fatalf("user %d: %t", i, took)

@@ -236,8 +236,9 @@ func (d *delivery) departed(f *sentCopy) bool {
 	return accepted < last && last < d.at(f)
 }
 
-// oweAbsent lets devices of a member be owed a message, and all after it, that cannot have got it: another one has taken
-// it, after all that there were had failed, or after one has gone. w is the wait that ends by that; nil: there is none.
+// oweAbsent lets devices of a member be owed a message, and all after it, that cannot have got it: another one has
+// taken it, after all that there were had failed, or after one has gone. w is the wait that ends by that; nil: there is
+// none.
 func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
 	m := f.member
 	noted := func(k *fork) bool { return k.id == "" } // from an earlier message on; the database does not know yet

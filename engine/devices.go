@@ -32,7 +32,8 @@ const allDevices = "*"
 
 func newReports(s store.Store, cfg Config, log zerolog.Logger, dropped prometheus.Counter) *reports {
 	return &reports{store: s, log: log, most: cfg.DevicesPerUser, dropped: dropped, wake: make(chan struct{}, 1),
-		hurry: make(chan struct{}, 1), soon: cfg.CursorFlush / 2, writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owedDevice),
+		hurry: make(chan struct{}, 1), soon: cfg.CursorFlush / 2, writing: make(chan struct{}, 1),
+		waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owedDevice),
 		heard: make(map[deviceID]DeviceReport)}
 }
 

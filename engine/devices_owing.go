@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -106,13 +107,25 @@ func (r *reports) writeSomeOwing(ctx context.Context, all map[deviceID]*owedDevi
 			return err
 		}
 		for list := range byUser(rows) {
-			moves = append(moves, all[deviceID{list[0].User.Key(), allDevices}].absence.owed(list, time.Now())...)
+			if o := all[deviceID{list[0].User.Key(), allDevices}]; o != nil {
+				moves = append(moves, o.absence.owed(list, time.Now())...)
+			}
 		}
 	}
 	if len(moves) == 0 {
 		return nil
 	}
-	return r.store.OweDevices(ctx, moves)
+	return r.store.OweDevices(ctx, earliestOf(moves))
+}
+
+// earliestOf are moves, of which several may be of one device, with one of each.
+func earliestOf(moves []store.GoneMove) []store.GoneMove {
+	slices.SortFunc(moves, func(a, b store.GoneMove) int {
+		return cmp.Or(cmp.Compare(a.User.Key(), b.User.Key()), cmp.Compare(a.Device, b.Device), a.Is.Compare(b.Is))
+	})
+	return slices.CompactFunc(moves, func(a, b store.GoneMove) bool {
+		return a.User.Key() == b.User.Key() && a.Device == b.Device
+	})
 }
 
 // absence is when devices of a user were not there, in ms of Unix time.

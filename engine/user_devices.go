@@ -16,9 +16,9 @@ import (
 // A user with several registered devices gets a copy for each of them, with an outcome of its own (fork). Other users
 // get one for all, which Kamailio sends to the device that there is.
 
-// userDevices are the registered devices of users with several of them, and of users with one that is owed something, or
-// that another one has just left alone: messages that were accepted before may still be on their way, and one that the
-// user has written on the other one is for this one. Shards read it.
+// userDevices are the registered devices of users with several of them, and of users with one that is owed something,
+// or that another one has just left alone: messages that were accepted before may still be on their way, and one that
+// the user has written on the other one is for this one. Shards read it.
 type userDevices struct {
 	departures *arrivals // users of whom a device is not registered any more
 
