@@ -31,9 +31,10 @@ func (d *delivery) ofMember(f *sentCopy, user string) bool {
 	return m != nil && !m.invited()
 }
 
-// unsaid reports whether a notice to a room is one that native devices hear of otherwise, by NOTIFY.
+// unsaid reports whether a notice to a room is one that native devices hear of otherwise, by NOTIFY, or the line that
+// names the author of a file: they show the author, and would show the line as the room's own words.
 func (d *delivery) unsaid(f *sentCopy) bool {
-	return f.seq == 0 && f.member != nil && f.notice == noLossNotice && !f.line && d.engine.natives.has(f.member.key)
+	return f.seq == 0 && f.member != nil && f.notice == noLossNotice && d.engine.natives.has(f.member.key)
 }
 
 // sessionMode makes the copy one of a group, and not of a chat of two.

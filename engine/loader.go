@@ -20,6 +20,7 @@ type query struct {
 	after  uint64
 	limit  int
 	upto   uint64                          // not 0: the last messages up to this number, without deleted ones
+	named  string                          // not empty: those with this MessageID, the newest first
 	until  time.Time                       // the deadline; zero: loadTimeout after it has begun
 	answer func([]store.MessageRow, error) // called by the loader
 }
@@ -127,9 +128,12 @@ func (l *loader) read(ctx context.Context, q query) ([]store.MessageRow, error) 
 	defer cancel()
 	var rows []store.MessageRow
 	var err error
-	if q.upto > 0 {
+	switch {
+	case q.named != "":
+		rows, err = l.store.MessagesNamed(ctx, q.room, q.after, q.named, q.limit)
+	case q.upto > 0:
 		rows, err = l.store.LastMessages(ctx, q.room, q.upto, q.limit)
-	} else {
+	default:
 		rows, err = l.store.Messages(ctx, q.room, q.after, q.limit)
 	}
 	if err != nil && ctx.Err() != context.Canceled && l.failed(err) {

@@ -284,6 +284,13 @@ func (s *memStore) LastMessages(ctx context.Context, room int64, upto uint64, li
 	return rows[max(0, len(rows)-limit):], err
 }
 
+func (s *memStore) MessagesNamed(ctx context.Context, room int64, after uint64, id string,
+	limit int) ([]store.MessageRow, error) {
+	rows, err := s.query(ctx, room, limit, func(m *store.MessageRow) bool { return m.Seq > after && m.MessageID == id })
+	slices.Reverse(rows)
+	return rows[:min(len(rows), limit)], err
+}
+
 // query returns the messages of a room that fit, and notes that so many at most were asked for.
 func (s *memStore) query(ctx context.Context, room int64, limit int,
 	fits func(*store.MessageRow) bool) ([]store.MessageRow, error) {

@@ -273,7 +273,7 @@ func runNativeCreate(c *call) *refusal {
 	// Who cannot be added is left out: the creator's client hears who is in.
 	for _, uri := range c.req.native.users {
 		c.req.args = []string{uri}
-		if n, err := ParseName(uri, c.req.target.Host); err == nil && n.Key() != c.req.fromKey() {
+		if n, err := ParseName(uri, ""); err == nil && n.Key() != c.req.fromKey() {
 			_ = runAdd(c)
 		}
 	}

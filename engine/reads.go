@@ -77,10 +77,12 @@ func (r *reads) end(key string) {
 	}
 }
 
-// put queues the read for which key has a place.
+// put queues the read for which key has a place. Its deadline may be earlier than that of others (readTimeout).
 func (r *reads) put(key string, q query) {
 	answer := q.answer
-	q.until = time.Now().Add(readTimeout)
+	if q.until.IsZero() {
+		q.until = time.Now().Add(readTimeout)
+	}
 	q.answer = func(rows []store.MessageRow, err error) {
 		r.end(key)
 		answer(rows, err)

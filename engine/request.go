@@ -33,15 +33,16 @@ type request struct {
 	contentType string         // of the content that is passed on; empty if there was none
 	body        []byte         // likewise
 
-	size    int               // bytes charged until it is answered
-	refused *refusal          // why it is refused, found while it was read
-	metered bool              // it has counted against the limits of the sender
-	seq     uint64            // number of the message; 0 until it has one, and for commands
-	seen    *seenRequest      // how repetitions find it; nil if they cannot
-	found   *store.MessageRow // of #delete: the message as it is stored; zero: there is none; nil: it was not read yet
-	proof   *keyProof         // of #join and #set key; nil: it was not looked at yet
-	native  *nativeAsk        // set if it is no MESSAGE: its client knows rooms as group chats
-	order   *order            // set if it comes from an operator, and not by SIP
+	size    int          // bytes charged until it is answered
+	refused *refusal     // why it is refused, found while it was read
+	metered bool         // it has counted against the limits of the sender
+	seq     uint64       // number of the message; 0 until it has one, and for commands
+	seen    *seenRequest // how repetitions find it; nil if they cannot
+	// found is the message that #delete, or a reply, is about, as it is stored; zero: there is none; nil: it was not read.
+	found  *store.MessageRow
+	proof  *keyProof  // of #join and #set key; nil: it was not looked at yet
+	native *nativeAsk // set if it is no MESSAGE: its client knows rooms as group chats
+	order  *order     // set if it comes from an operator, and not by SIP
 }
 
 // fromKey is from.Key(), made once: many maps have it as a key.

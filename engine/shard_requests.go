@@ -46,7 +46,7 @@ func (s *shard) evaluate(req *request) {
 		return
 	}
 	c := &call{shard: s, req: req, room: s.rooms[req.roomKey()]}
-	if c.readsFirst() || c.usesKeyFirst() {
+	if c.readsFirst() || c.usesKeyFirst() || c.namesFirst() {
 		return
 	}
 	refused := c.run()

@@ -97,7 +97,7 @@ func newLinphone(t *testing.T, proxy, user, password, transport string) *linphon
 func (l *linphone) start() {
 	l.t.Helper()
 	l.cmd = exec.Command("/usr/bin/python3", "testdata/linphone.py", l.dir)
-	l.cmd.Env = append(os.Environ(), "HOME="+l.dir)
+	l.cmd.Env = append(os.Environ(), "HOME="+l.dir, "PYTHONFAULTHANDLER=1") // says where it has crashed
 	l.cmd.Stderr = os.Stderr
 	var err error
 	if l.in, err = l.cmd.StdinPipe(); err != nil {
@@ -134,7 +134,9 @@ func (l *linphone) stop() {
 		_ = l.cmd.Process.Kill()
 		<-l.done
 	}
-	_ = l.cmd.Wait()
+	if err := l.cmd.Wait(); err != nil {
+		l.t.Logf("%s's client has ended: %v", l.name, err)
+	}
 	l.cmd = nil
 }
 
@@ -158,7 +160,11 @@ func (l *linphone) news() []string {
 func (l *linphone) do(words ...string) {
 	l.t.Helper()
 	if _, err := io.WriteString(l.in, strings.Join(words, "\t")+"\n"); err != nil {
-		l.t.Fatal(err)
+		<-l.done
+		ended := l.cmd.Wait()
+		l.cmd = nil
+		log, _ := os.ReadFile(filepath.Join(l.dir, "log"))
+		l.t.Fatalf("%s's client has ended, %v: %v\n%s", l.name, ended, err, log[max(0, len(log)-20_000):])
 	}
 }
 

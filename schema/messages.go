@@ -80,8 +80,17 @@ func (s *Store) LastMessages(ctx context.Context, room int64, upto uint64, limit
 	return list, err
 }
 
-// messages returns those that a query finds.
-func (s *Store) messages(ctx context.Context, query string, room, number int64, limit int) ([]store.MessageRow, error) {
+// MessagesNamed implements store.Store. There is no index of the names: it looks at each message above after.
+func (s *Store) MessagesNamed(ctx context.Context, room int64, after uint64, id string,
+	limit int) ([]store.MessageRow, error) {
+	if limit <= 0 || id == "" || after >= math.MaxInt64 {
+		return nil, nil
+	}
+	return s.messages(ctx, sqlMessagesNamed, room, int64(after), blob(id).bytes(), limit)
+}
+
+// messages returns those of a room that a query finds; more are its arguments behind the room.
+func (s *Store) messages(ctx context.Context, query string, room int64, more ...any) ([]store.MessageRow, error) {
 	var list []store.MessageRow
 	err := s.query(ctx, s.db, func(rows *sql.Rows) error {
 		m := store.MessageRow{Room: room}
@@ -97,7 +106,7 @@ func (s *Store) messages(ctx context.Context, query string, room, number int64, 
 		}
 		list = append(list, m)
 		return nil
-	}, query, room, number, limit)
+	}, query, append([]any{room}, more...)...)
 	if err != nil {
 		return nil, wrap(ctx, "load messages", err)
 	}

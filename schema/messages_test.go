@@ -336,3 +336,37 @@ func TestDeletedMessages(t *testing.T) {
 		}
 	})
 }
+
+// TestMessagesNamed: a message is found by the name that its sender's client has given it, whatever bytes that has.
+func TestMessagesNamed(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		s := open(t, url, Options{})
+		changes := []store.Change{putRoomID("r", 7), putRoomID("q", 8)}
+		for i, id := range []string{"a\x00\xff", "b", "", "a\x00\xff", "A"} {
+			for room := int64(7); room <= 8; room++ {
+				c := putMessage(room, uint64(i+1), []byte("x"))
+				c.Message.MessageID = id
+				changes = append(changes, c)
+			}
+		}
+		commit(t, s, changes...)
+		commit(t, s, deleteMessage(7, 2))
+		for _, c := range []struct {
+			id    string
+			after uint64
+			limit int
+			want  []uint64
+		}{{"a\x00\xff", 0, 9, []uint64{4, 1}}, {"a\x00\xff", 0, 1, []uint64{4}}, {"a\x00\xff", 1, 9, []uint64{4}},
+			{"a\x00\xff", 4, 9, nil}, {"a\x00\xff", math.MaxUint64, 9, nil}, {"a\x00\xff", 0, 0, nil}, {"A", 0, 9, []uint64{5}},
+			{"b", 0, 9, nil}, {"", 0, 9, nil}, {"' OR 1=1", 0, 9, nil}} {
+			rows, err := s.MessagesNamed(testContext(t), 7, c.after, c.id, c.limit)
+			var got []uint64
+			for _, row := range rows {
+				got = append(got, row.Seq)
+			}
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("above %d %d named %q are %v, %v", c.after, c.limit, c.id, got, err)
+			}
+		}
+	})
+}

@@ -66,6 +66,8 @@ const (
 	sqlMessages     = sqlMessageColumns + `WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
 	sqlLastMessages = sqlMessageColumns + `WHERE room_id = $1 AND seq <= $2 AND expires <> ` + deletedAt + `
 		ORDER BY seq DESC LIMIT $3`
+	sqlMessagesNamed = sqlMessageColumns + `WHERE room_id = $1 AND seq > $2 AND message_id = $3
+		ORDER BY seq DESC LIMIT $4`
 	sqlSeen = `SELECT key, shard, code, rc, reason, at FROM imcd_seen WHERE at >= $1 ORDER BY at`
 
 	// Rooms that may be over the limits.

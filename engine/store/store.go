@@ -54,6 +54,9 @@ type Store interface {
 	// LastMessages returns the last messages of a room with numbers up to upto, limit at most, in their order; those
 	// that were deleted are left out.
 	LastMessages(ctx context.Context, room int64, upto uint64, limit int) ([]MessageRow, error)
+	// MessagesNamed returns the messages of a room with numbers above after that have a MessageID, the newest first,
+	// limit at most.
+	MessagesNamed(ctx context.Context, room int64, after uint64, id string, limit int) ([]MessageRow, error)
 	// Seen returns the answers given since a time to requests for rooms of part.
 	Seen(ctx context.Context, part Part, since time.Time) ([]SeenRow, error)
 	// Notes returns the last notes of rooms of part that wait, oldest first; of all rooms
