@@ -104,8 +104,12 @@ func (c *call) speak(text string, y say) {
 	}
 }
 
-// tellParted is tellKept for the notice that its user is not in the room any more.
+// tellParted is tellKept for the notice that its user is not in the room any more. Linphone hears of it by BYE: the
+// notice would open a chat with the room beside the group.
 func (c *call) tellParted(to store.Name, notice string) {
+	if c.shard.engine.natives.has(to.Key()) {
+		return
+	}
 	c.keepText(to, c.format(notice, nil), say{to: to, parts: true})
 }
 

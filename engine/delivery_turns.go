@@ -187,7 +187,9 @@ func (d *delivery) sendNote(st *stream) bool {
 	}
 	seen := d.engine.credits.drained.Load()
 	var err error
-	more, unsaid := uint8(0), (n.greets != nil || n.parts) && d.engine.natives.has(st.key)
+	// Of one that was loaded only the text is known.
+	more, unsaid := uint8(0), (n.greets != nil || n.parts || n.stored != 0 && !d.ofMember(f, st.key)) &&
+		d.engine.natives.has(st.key)
 	if !unsaid {
 		f.conn, more, err = d.sendTo(n.via, f, st.key, evapi.Copy{Out: n.out, To: st.user.URI(), CallID: f.id, First: true})
 	}

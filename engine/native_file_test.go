@@ -15,7 +15,8 @@ import (
 func TestNativeFiles(t *testing.T) {
 	t.Parallel()
 	const fileType = "application/vnd.gsma.rcs-ft-http+xml"
-	const file = `<?xml version="1.0" encoding="UTF-8"?>` + "\r\n" + `<file xmlns="urn:gsma:params:xml:ns:rcs:rcs:fthttp">` +
+	const file = `<?xml version="1.0" encoding="UTF-8"?>` + "\r\n" +
+		`<file xmlns="urn:gsma:params:xml:ns:rcs:rcs:fthttp">` +
 		`<file-info type="file"><file-size>17</file-size><file-name>a b.png</file-name><content-type>image/png` +
 		`</content-type><data url="https://files.example/a.png?x=1&amp;y=2" until="2026-12-28T12:00:00Z"/></file-info></file>`
 	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob", "carol")

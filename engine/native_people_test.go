@@ -156,8 +156,8 @@ func TestNativeTwins(t *testing.T) {
 	})
 }
 
-// TestNativeNew: the data of a client is deleted, and it comes back: as another device, as Linphone does, or as the same
-// one. It has the group again, and the old device costs the others nothing.
+// TestNativeNew: the data of a client is deleted, and it comes back: as another device, as Linphone does, which is
+// invited. One that comes back as the same has its group, as far as is known.
 func TestNativeNew(t *testing.T) {
 	t.Parallel()
 	for name, instance := range map[string]string{"another device": "urn:uuid:bob-2", "the same": "urn:uuid:bob"} {
@@ -202,11 +202,12 @@ func TestNativeNames(t *testing.T) {
 	}
 }
 
-// TestNativeInvited: a user with Linphone is invited by a command. The invitation is a text from the room's address, and
-// what is written there as an answer is one. Then the group is there, and its texts come once, there.
+// TestNativeInvited: a user with Linphone is invited by a command. The invitation is a text from the room's address,
+// and what is written there as an answer is one. Then the group is there, and its texts come once, there.
 func TestNativeInvited(t *testing.T) {
 	t.Parallel()
-	for answer, in := range map[string]bool{"#accept": true, "#accept %s": true, "#join": true, "#deny": false, "hi": false} {
+	for answer, in := range map[string]bool{"#accept": true, "#accept %s": true, "#join": true, "#deny": false,
+		"hi": false} {
 		t.Run(answer, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -234,5 +235,41 @@ func TestNativeInvited(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestNativePutOutKilled: imcd is killed when it has put somebody out, or ended a room, and has said nothing of it yet.
+// No Linphone gets a text from a room that it is not in, which would open a second chat.
+func TestNativePutOutKilled(t *testing.T) {
+	t.Parallel()
+	for command, after := range map[string]time.Duration{"#remove bob": 0, "#destroy": 0, "#remove  bob": time.Minute} {
+		for _, known := range []bool{true, false} { // to imcd, as having a Linphone, when the command is carried out
+			t.Run(fmt.Sprint(command, after, known), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					linphones := []string{"alice", "bob"}
+					h, v, room := newGrowers(t, newMemStore(), linphones[:1], "bob")
+					if known {
+						h.nativeFor("bob")
+					}
+					v.passes(time.Minute)
+					h.relay.set(func() { h.relay.phones = map[string][]string{"bob": {}} })
+					h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), command), 200, 1)
+					pass(after)
+					next := newNativeHouse(t, h.store.killed(), nil)
+					h.cut()
+					v.h = next
+					next.nativeFor(linphones...)
+					next.e.Registered("sip:bob@x.org")
+					v.texts = nil
+					v.passes(time.Minute)
+					for _, text := range v.texts {
+						if strings.HasPrefix(text, "sip:bob@x.org") {
+							t.Errorf("bob got %q", text)
+						}
+					}
+				})
+			})
+		}
 	}
 }

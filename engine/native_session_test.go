@@ -22,7 +22,7 @@ func (m *memStore) killed() *memStore {
 		again.rooms[key] = r
 	}
 	again.sets, again.answers, again.cursors = maps.Clone(m.sets), maps.Clone(m.answers), maps.Clone(m.cursors)
-	again.serial, again.codes = m.serial, maps.Clone(m.codes)
+	again.serial, again.codes, again.notes = m.serial, maps.Clone(m.codes), maps.Clone(m.notes)
 	return again
 }
 
