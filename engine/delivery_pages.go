@@ -43,35 +43,31 @@ func (d *delivery) countPage(p *page) {
 	d.engine.held.pages.Add(int64(p.bytes))
 }
 
-// unread says that messages of a room could not be loaded. However many members want some, and whenever they come,
-// all wait for the same next try.
+// unread says that messages of a room could not be loaded. However many members want some, and whenever their queries
+// have failed, all wait for the same next try.
 type unread struct {
 	until time.Time
 	wait  time.Duration // the last one, which ends then
 }
 
-// failedToLoad lets all members of r that must read wait, longer after each failure.
+// failedToLoad notes that a query for r has failed: the next try is later after each failure.
 func (d *delivery) failedToLoad(r *room, err error) {
 	if r.unread == nil {
 		r.unread = &unread{}
 	}
-	if u := r.unread; !u.until.After(d.now) { // else a query of another place has failed at the same time
+	if u := r.unread; !u.until.After(d.now) { // else one of another member has failed before
 		u.wait = longer(u.wait, loadRetry, patience(err))
 		u.until = d.now.Add(u.wait)
 	}
 }
 
-// mayLoad reports whether m need not wait, and else lets it wait.
-func (d *delivery) mayLoad(r *room, m *member) bool {
-	if r.unread == nil || !r.unread.until.After(d.now) {
-		return true
-	}
+// loadLater lets m wait for the next try of r.
+func (d *delivery) loadLater(r *room, m *member) {
 	w := m.wait
 	if w == nil {
 		w = &wait{room: r, member: m, index: -1}
 	}
 	d.waitUntil(r, m, w, r.unread.until)
-	return false
 }
 
 // composeRows makes copies of stored messages.

@@ -131,9 +131,6 @@ func (d *delivery) catchUp(r *room, m *member) {
 
 // load asks for the next messages of m. Members at the same place share a query.
 func (d *delivery) load(r *room, m *member) {
-	if !d.mayLoad(r, m) {
-		return
-	}
 	after := d.pageStart(r, m)
 	m.from = after
 	if r.loads == nil {
@@ -181,7 +178,7 @@ func (d *delivery) loaded(r *room, after, last uint64, limit int, rows []store.M
 			continue
 		}
 		if err != nil {
-			d.mayLoad(r, m)
+			d.loadLater(r, m)
 			continue
 		}
 		d.givePage(m, p)

@@ -226,8 +226,17 @@ func (w *windowWorld) sent(user, text, callID string, s sent) {
 // order may come again.
 func (w *windowWorld) restart() {
 	w.note("restart")
+	w.mayRepeat() // what was missing then may arrive while the engine ends, and those after it come again all the same
 	w.close()
 	w.settled()
+	w.mayRepeat()
+	w.open = nil
+	w.house = startHouse(w.rt, w.store, func(c *Config) { *c = w.cfg })
+	w.settled()
+}
+
+// mayRepeat notes what has arrived out of order.
+func (w *windowWorld) mayRepeat() {
 	for _, user := range windowUsers {
 		hole := false
 		for _, text := range w.texts {
@@ -239,9 +248,6 @@ func (w *windowWorld) restart() {
 			}
 		}
 	}
-	w.open = nil
-	w.house = startHouse(w.rt, w.store, func(c *Config) { *c = w.cfg })
-	w.settled()
 }
 
 // finish lets everybody have everything.
