@@ -69,6 +69,17 @@ func forgedRequests(kamailio, room string) map[string]evapitest.Request {
 	}
 }
 
+// saysAsBefore reports whether a request is the state of TestNativeForged's room before anything is forged: on a slow
+// machine it comes late.
+func saysAsBefore(m evapitest.Received) bool {
+	text := m.Text()
+	title := strings.Contains(text, "<subject>Growers</subject>") && !strings.Contains(text, "<user")
+	state := strings.Count(text, "<user ") == 2 && strings.Contains(text, `<conference-info `) &&
+		strings.Contains(text, `"sip:alice@chat.test" state="full"><roles><entry>admin`) &&
+		strings.Contains(text, `"sip:bob@chat.test" state="full"><roles><entry>participant`)
+	return m.Method == "NOTIFY" && (title || state)
+}
+
 // TestNativeForged: requests of strangers, and of members in somebody else's name or beyond their rights, are refused.
 // The room stays as it is, and nobody hears of anything.
 func TestNativeForged(t *testing.T) {
@@ -157,7 +168,9 @@ func TestNativeForged(t *testing.T) {
 	}
 	c.settled(t, room)
 	for _, m := range c.alice.Received()[heard:] {
-		t.Errorf("alice got %s", m.Request)
+		if !saysAsBefore(m) {
+			t.Errorf("alice got %s", m.Request)
+		}
 	}
 	if is := c.stateOf(t, room); is != before {
 		t.Errorf("the room is %s", is)
@@ -165,12 +178,16 @@ func TestNativeForged(t *testing.T) {
 	// The author is who has sent it, whatever is in it.
 	expect(t, do(t, bob, evapitest.Request{Method: "MESSAGE", URI: room, ContentType: "message/cpim",
 		Body: []byte("From: <sip:alice@chat.test>\r\nTo: <" + room + ">\r\n\r\nContent-Type: text/plain\r\n\r\nme")}), 200)
-	all, err := c.alice.Wait(kit.Context(t), func(all []evapitest.Received) bool { return len(all) > heard })
+	news := func(m evapitest.Received) bool { return !saysAsBefore(m) }
+	all, err := c.alice.Wait(kit.Context(t), func(all []evapitest.Received) bool {
+		return slices.ContainsFunc(all[heard:], news)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := string(all[heard].Request.Body()); !strings.HasPrefix(text, "From: <sip:bob@chat.test>\r\n") {
-		t.Errorf("alice got %s", all[heard].Request)
+	m := all[heard+slices.IndexFunc(all[heard:], news)]
+	if text := string(m.Request.Body()); !strings.HasPrefix(text, "From: <sip:bob@chat.test>\r\n") {
+		t.Errorf("alice got %s", m.Request)
 	}
 	const fine = "requests within dialogs come to route(IMC_DIALOG)"
 	if says, err := c.runCheck(t); err != nil || !strings.Contains(says, fine) {
