@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,37 +17,50 @@ const (
 	maxArrivals = 1 << 16
 )
 
-// arrivals are the users who have registered within settleFor. Shards read it when a copy was answered "not
-// registered".
+// departFor is how long it is known that a device of a user has gone: messages that were accepted before may have to
+// wait for their turn so long. After a restart, their users wait.
+const departFor = 10 * time.Minute
+
+// arrivals are the users who have registered, or of whom a device has gone, within a time. Shards read it when a copy
+// was answered "not registered", or has arrived.
 type arrivals struct {
+	within time.Duration
+	latest atomic.Int64 // when somebody did so last, in ns of Unix time
+
 	mu     sync.Mutex
 	now    map[uint64]time.Time // by mu: hashes of Name.Key
 	old    map[uint64]time.Time // by mu: what now was before turned
 	turned time.Time            // by mu
 }
 
-func newArrivals() *arrivals { return &arrivals{now: make(map[uint64]time.Time)} }
+func newArrivals(within time.Duration) *arrivals {
+	return &arrivals{within: within, now: make(map[uint64]time.Time)}
+}
 
-// add notes that a user has registered.
+// add notes that a user has registered, or a device has gone.
 func (a *arrivals) add(userKey string, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if at.Sub(a.turned) >= settleFor {
+	if at.Sub(a.turned) >= a.within {
 		a.old, a.now, a.turned = a.now, make(map[uint64]time.Time), at
 	}
 	if len(a.now) < maxArrivals {
 		a.now[hash64(userKey)] = at
+		a.latest.Store(max(a.latest.Load(), at.UnixNano()))
 	}
 }
 
-// has reports whether a user has registered a moment before at.
-func (a *arrivals) has(userKey string, at time.Time) bool {
+// has reports whether a user is among them a moment before at.
+func (a *arrivals) has(userKey string, at time.Time) bool { return at.Sub(a.last(userKey)) < a.within }
+
+// last is when a user was added last; zero: that is not known any more.
+func (a *arrivals) last(userKey string) time.Time {
 	key := hash64(userKey)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, is := a.now[key]
 	if !is {
-		last, is = a.old[key]
+		last = a.old[key]
 	}
-	return is && at.Sub(last) < settleFor
+	return last
 }
