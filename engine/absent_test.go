@@ -119,6 +119,62 @@ func TestGoesAheadOfMessages(t *testing.T) {
 	}
 }
 
+// TestEndsWhileDevicesAreOwed: what bob has taken before imcd ends does not come again after the next start, although
+// the database learns only then that other devices may be owed it.
+func TestEndsWhileDevicesAreOwed(t *testing.T) {
+	for name, far := range map[string]time.Duration{
+		"messages are loaded":  0,
+		"it waits for answers": 80 * time.Millisecond,
+		"it notes devices":     120 * time.Millisecond,
+	} {
+		t.Run(name, func(t *testing.T) {
+			severalDevices(t, []string{"phone"}, func(b *bobs) {
+				b.relay.set(func() { b.relay.phones = map[string][]string{"bob": {}} })
+				want := b.says(0, 3, time.Second)
+				b.texts()
+				b.relay.set(func() { b.relay.phones, b.relay.rtt = map[string][]string{"bob": {"phone"}}, far })
+				b.store.pace, b.store.noting = time.Millisecond, 50*time.Millisecond
+				b.e.Registered("sip:bob@x.org")
+				if far == 0 {
+					b.reports("phone", time.Hour)
+				} else {
+					pass(2 * time.Millisecond) // the first one is under way
+					time.AfterFunc(far/2, func() { b.reports("phone", time.Hour) })
+				}
+				b.stop(10 * time.Millisecond)
+				got := b.texts()["phone"]
+				if (len(got) > 0) != (far > 0) {
+					t.Errorf("before the end, the phone got %q", got)
+				}
+				b.starts(b.store, quickWindow(1))
+				b.rest()
+				if got = append(got, b.texts()["phone"]...); !slices.Equal(got, want) {
+					t.Errorf("the phone got %q", got)
+				}
+			})
+		})
+	}
+}
+
+// TestEndsWhileADeviceIsSilent: what one device has taken, and the other one has not answered when imcd ends, comes to
+// the other one alone.
+func TestEndsWhileADeviceIsSilent(t *testing.T) {
+	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+		b.relay.set(func() { b.relay.deaf = map[string]bool{"tablet": true} })
+		want := b.says(0, 3, 100*time.Millisecond)
+		b.cut()
+		if got := b.texts(); !slices.Equal(got["phone"], want) || len(got["tablet"]) > 0 {
+			t.Errorf("before the end, the phone got %q, the tablet %q", got["phone"], got["tablet"])
+		}
+		b.starts(b.store, quickWindow(1))
+		b.reports("tablet", time.Hour)
+		b.rest()
+		if got := b.texts(); len(got["phone"]) > 0 || !slices.Equal(got["tablet"], want) {
+			t.Errorf("after it, the phone got %q, the tablet %q", got["phone"], got["tablet"])
+		}
+	})
+}
+
 // TestOweAbsentWaits: what the database does not take is written later, once for each device; there is a bound.
 func TestOweAbsentWaits(t *testing.T) {
 	s := newMemStore()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -265,12 +266,13 @@ func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
 	}
 }
 
-// oweAll lets devices be owed what they have not answered yet, as the engine ends.
-func (d *delivery) oweAll() {
-	for _, l := range d.legs {
-		if k := l.fork; k.taken {
-			k.failed = append(k.failed, failedLeg{l.lane, true, false})
-			d.decide(k)
+// oweAll lets devices be owed what they have not answered yet, as the engine ends. It reports whether the database does
+// not know yet of all that is owed.
+func (d *delivery) oweAll() bool {
+	for c, l := range d.legs {
+		if l.fork.taken {
+			delete(d.legs, c)
+			d.legOver(l, evapi.Result{Code: 408, Reason: "imcd ends"}, false)
 		}
 	}
 	for _, list := range d.lanes {
@@ -278,6 +280,18 @@ func (d *delivery) oweAll() {
 			d.dropLegs(n, false)
 		}
 	}
+	return d.owing(store.Part{}.Matcher())
+}
+
+// owing reports whether the database does not know yet of all that is owed in some rooms.
+func (d *delivery) owing(in func(hash uint32) bool) bool {
+	for m, list := range d.forks {
+		owes := func(k *fork) bool { return k.owing > 0 && in(store.Hash(k.copy.room.key)) }
+		if m.live && slices.ContainsFunc(list, owes) {
+			return true
+		}
+	}
+	return false
 }
 
 // written is the number that the database may have as the cursor of m: it knows of all devices that are owed

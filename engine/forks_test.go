@@ -43,6 +43,11 @@ func (b *bobs) killed(change func(*Config)) {
 	b.relay.set(func() { b.relay.down = true })
 	kept := b.store.crash()
 	b.cut()
+	b.starts(kept, change)
+}
+
+// starts is bob with an imcd that was started again, on what was kept.
+func (b *bobs) starts(kept *memStore, change func(*Config)) {
 	was := b.relay
 	kept.before = func(e *Engine) { e.relay.(*fakeRelay).phones, e.relay.(*fakeRelay).far = was.phones, was.far }
 	b.house = startHouse(b.t, kept, change)
