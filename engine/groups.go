@@ -15,7 +15,8 @@ import (
 // be last: so whatever changes a room, commands and operators too, is heard of in the same way.
 
 // settingNative are the devices that have a room, and the version of its state, as they are stored (store.SettingRow):
-// Who is the device without "sip:", or empty for the version.
+// Who is the device without "sip:", or empty for the version. A device to which an INVITE is sent has no row until it
+// has had the ACK.
 const settingNative = "native"
 
 const (
@@ -72,6 +73,8 @@ type groupDevice struct {
 	user     string // key
 	gruu     string
 	known    bool            // it has the room
+	kept     bool            // its row of settingNative is stored
+	unacked  bool            // it may have accepted an INVITE whose ACK it has not had
 	holds    bool            // it has had the whole state since it was invited: it keeps the room over a start of its own
 	leaves   bool            // it is to be put out
 	alien    bool            // its user was never seen in the room: the device says that it has it
@@ -267,8 +270,9 @@ func (g *groups) say(gr *group, change *native.Conference) {
 
 // know notes that a device has the room.
 func (g *groups) know(d *groupDevice) {
-	if !d.known {
-		d.known = true
+	d.known = true
+	if !d.kept && !d.unacked {
+		d.kept = true
 		g.keep(d.group, d.who(), d.user)
 	}
 }
@@ -290,7 +294,7 @@ func (g *groups) forget(d *groupDevice) {
 		return
 	}
 	delete(gr.devices, d.gruu)
-	if d.known {
+	if d.kept {
 		g.keep(gr, d.who(), "")
 	}
 	if d.callID != "" {
@@ -349,7 +353,7 @@ func (g *groups) fill(r *room, rows []store.SettingRow) {
 		}
 		gruu := "sip:" + row.Who
 		d := gr.device(row.Value, gruu)
-		d.known, d.holds, d.unsure = true, true, true
+		d.known, d.kept, d.unacked, d.holds, d.unsure = true, true, false, true, true
 		g.shard.engine.natives.learn(d.user, gruu)
 	}
 	if gr := g.byRoom[r.key]; gr != nil {

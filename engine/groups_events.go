@@ -53,7 +53,7 @@ func (c *call) made() *group {
 	g.shard.engine.natives.learn(user, gruu)
 	gr := g.of(c.room)
 	d := gr.device(user, gruu)
-	d.known, d.invited = true, true
+	d.known, d.kept, d.invited = true, true, true
 	d.callID, d.holds, d.unsure, d.cut = req.callID, false, true, g.cuts
 	d.accepts()
 	d.back()

@@ -42,7 +42,7 @@ func (g *groups) next(d *groupDevice) {
 		dialog := d.dialog.Next()
 		d.dialog = nil
 		g.send(d, string(sip.BYE), d.callID, dialog, native.Document{})
-	case d.leaves || !d.known:
+	case d.leaves || !d.known || d.unacked:
 		// A device hears a BYE only if it knows the session: one that was started again has to be invited first.
 		g.open(d)
 	case d.full && gr.room != nil:
@@ -217,6 +217,8 @@ func (g *groups) result(r evapi.Result) {
 		if !ok {
 			if r.Code == 404 {
 				g.notReached(d)
+			} else {
+				d.unacked = d.unacked && soon
 			}
 			g.leaveAlone(d, soon)
 			break

@@ -13,7 +13,9 @@ import (
 
 // A client leaves a room by the BYE of its session. Linphone, invited once more into a room that it has, also ends the
 // session before by a BYE. Only the Call-ID tells one from the other: so that of each INVITE is stored before it is
-// sent. An imcd that is started meanwhile knows by it, too, that the device may have the room.
+// sent. An imcd that is started meanwhile knows by it, too, that the device may have the room; and by the row of
+// settingNative, which is gone from the INVITE to the ACK, whether it has had that: a client without an ACK ends its
+// session after half a minute, and has left the room by that. So it is invited once more.
 
 // settingSession is the session of a device, as it is stored: Who is the device without "sip:", the value is the
 // Call-ID of the last INVITE to it, or of that in which it made the room, a space, and the key of its user.
@@ -49,7 +51,7 @@ func (gr *group) fillSession(row *store.SettingRow) (d *groupDevice, ok bool) {
 		return nil, false
 	}
 	d = gr.device(user, "sip:"+row.Who)
-	d.callID, d.invited, d.accepted, d.unsure = callID, true, true, true
+	d.callID, d.invited, d.accepted, d.unacked, d.unsure = callID, true, true, !d.kept, true
 	return d, true
 }
 
@@ -59,7 +61,7 @@ func (g *groups) open(d *groupDevice) {
 		d.before, d.accepted = d.callID, false
 	}
 	id := g.newID()
-	d.callID, d.asked = id, g.shard.now
+	d.callID, d.asked, d.unacked = id, g.shard.now, true
 	if d.group.room == nil || d.alien {
 		g.sendInvite(d)
 		return
@@ -67,6 +69,10 @@ func (g *groups) open(d *groupDevice) {
 	d.busy, d.returned, d.sent, d.via = string(sip.INVITE), false, time.Now(), nil
 	g.inFlight[id] = d
 	rows := append(d.group.roomRow(), d.group.rowOf(settingSession, d.who(), d.sessionValue()))
+	if d.kept {
+		d.kept = false
+		rows = append(rows, d.group.rowOf(settingNative, d.who(), ""))
+	}
 	// If it cannot be stored, the device is invited all the same.
 	g.shard.store(rows, false, func(error) { g.opened(d, id) })
 }
@@ -94,7 +100,7 @@ func (g *groups) sendInvite(d *groupDevice) {
 }
 
 // accepts notes that a device has accepted its last INVITE.
-func (d *groupDevice) accepts() { d.before, d.accepted = "", true }
+func (d *groupDevice) accepts() { d.before, d.accepted, d.unacked = "", true, false }
 
 // notReached notes that an INVITE has not come to a device, because it is not registered: what was before holds.
 func (g *groups) notReached(d *groupDevice) {

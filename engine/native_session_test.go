@@ -41,10 +41,14 @@ func TestNativeKilled(t *testing.T) {
 	}{
 		"bob was invited again": {invited: 200, again: true,
 			then: func(t *testing.T, h *house, _ *clientView, room, first, second string) {
-				if code := leaves(h, room, first); code != 200 {
-					t.Errorf("the end of the session before has put bob out: %d", code)
+				pass(time.Second)
+				third := h.hears("INVITE", "bob") // nobody knows whether bob had the ACK
+				for _, before := range []string{first, second} {
+					if code := leaves(h, room, before); code != 200 {
+						t.Errorf("the end of a session before has put bob out: %d", code)
+					}
 				}
-				if code := leaves(h, room, second); code != 403 {
+				if code := leaves(h, room, third); code != 403 {
 					t.Errorf("bob has not left: %d", code)
 				}
 			}},
@@ -122,6 +126,76 @@ func TestNativeKilled(t *testing.T) {
 				v := newView(next)
 				c.then(t, next, v, room, first, second)
 				h.cut()
+			})
+		})
+	}
+}
+
+// TestNativeNoACK: imcd is killed after a client has answered an INVITE. A client that got no ACK ends the session half
+// a minute later, and has left the room by that: so it is invited once more, also if it has asked for the state, and
+// imcd is killed again. One that got the ACK is not.
+func TestNativeNoACK(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		again, acked bool // bob had the room before; he gets the ACK
+		kills        int
+	}{
+		"invited":           {kills: 1},
+		"two kills":         {kills: 2},
+		"invited again":     {again: true, kills: 1},
+		"again, two kills":  {again: true, kills: 2},
+		"has the ACK":       {acked: true, kills: 1},
+		"has the ACK again": {again: true, acked: true, kills: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kept := newMemStore()
+				h, v, room := newGrowers(t, kept, []string{"alice"}, "bob")
+				if c.again {
+					h.nativeFor("bob")
+					v.passes(time.Minute)
+				}
+				h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+				h.nativeFor("bob")
+				h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
+					"Content-Type: application/resource-lists+xml\r\n")
+				pass(time.Second)
+				session := h.hears("INVITE", "bob")
+				if c.acked {
+					h.e.Result(evapi.Result{CallID: session, Code: 200, Dialog: &evapi.Dialog{}})
+					pass(time.Minute) // all is stored
+				}
+				for kill := range c.kills {
+					kept = kept.killed()
+					if kept.codes = nil; kill+1 < c.kills {
+						kept.codes = map[string]evapi.Result{"bob": {}}
+					}
+					h.cut()
+					h = newNativeHouse(t, kept, nil)
+					h.e.Wake()
+					h.subscribes("bob", room)
+					pass(time.Second)
+				}
+				v = newView(h)
+				bob := &viewedRoom{in: true, session: session, title: "Growers", users: map[string]bool{}}
+				v.rooms["bob "+room] = bob
+				h.nativeFor("bob")
+				v.passes(time.Second)
+				invited := bob.session
+				if invited == session != c.acked {
+					t.Errorf("bob has the session %s, and had %s", invited, session)
+				}
+				v.passes(40 * time.Second)
+				if !c.acked { // the client has waited for the ACK
+					h.askIn(session, "BYE", "bob", room, "")
+					bob.in = bob.in && bob.session != session
+				}
+				h.nativeFor("bob")
+				v.passes(10 * time.Second)
+				if got := v.shows("bob", room); got != "Growers: alice* bob" || bob.session != invited {
+					t.Errorf("bob sees %q, and was invited once more: %v", got, bob.session != invited)
+				}
 			})
 		})
 	}
