@@ -306,3 +306,39 @@ func TestNativeLongTexts(t *testing.T) {
 		t.Errorf("%d accepted, %d refused", accepted, refused)
 	}
 }
+
+// TestNativeListEnds: a client that ends the subscription to the list of its rooms, or goes on with it, names no rooms
+// by that: it is not invited into them.
+func TestNativeListEnds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		body, to, expires string
+		code, invites     int
+	}{
+		"ends":              {to: ";tag=2", expires: "0", code: 200},
+		"ends with a list":  {to: ";tag=2", expires: "0", body: listOf(), code: 200},
+		"goes on":           {to: ";tag=2", expires: "600", code: 200},
+		"goes on by a list": {to: ";tag=2", expires: "600", body: listOf(), code: 200, invites: 1},
+		"polls":             {expires: "0", body: listOf(), code: 200, invites: 1},
+		"begins":            {expires: "600", code: 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h, v, _ := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
+				v.passes(time.Second)
+				raw := h.asked("", "SUBSCRIBE", "bob", groupFactory, c.body, "Event: conference\r\n",
+					"Expires: "+c.expires+"\r\n", "Content-Type: application/resource-lists+xml\r\n")
+				a := <-h.begin(h.read("bob", groupFactory, strings.Replace(raw, "To: <"+groupFactory+">",
+					"To: <"+groupFactory+">"+c.to, 1)))
+				ends := strings.Contains(a.Headers, "Expires: "+c.expires+"\r\n")
+				if a.Code != c.code || ends != (c.code == 200) {
+					t.Errorf("answer %+v", a)
+				}
+				if n := h.invited("bob", 10*time.Second); n != c.invites {
+					t.Errorf("bob is invited %d times", n)
+				}
+			})
+		})
+	}
+}

@@ -182,18 +182,21 @@ func (e *Engine) readSubscribe(req *request) *refusal {
 	if event := headerOf(r, "Event", "o"); !equalFold(mediaType(event), "conference") {
 		return &refusal{code: 489, reason: "Bad event"}
 	}
+	tag, _ := r.To().Params.Get("tag")
 	if req.msg.Factory {
-		var refused *refusal
-		if req.native.users, refused = readUsers(r); refused != nil {
-			return refused
+		if tag != "" && (len(r.Body()) == 0 || headerOf(r, "Expires") == "0") {
+			req.native.device = "" // it ends its subscription, or goes on with it, and names no rooms
+			return nil
 		}
-		return nil
+		var refused *refusal
+		req.native.users, refused = readUsers(r)
+		return refused
 	}
 	if n, err := strconv.ParseUint(headerOf(r, "Last-Notify-Version"), 10, 32); err == nil {
 		req.native.version = uint32(n)
 	}
 	req.cmd = nativeState
-	if tag, _ := r.To().Params.Get("tag"); tag != "" {
+	if tag != "" {
 		req.cmd = nativeEnter // goes on with its subscription: it has heard of all changes
 	}
 	return nil
