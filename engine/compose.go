@@ -2,11 +2,14 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"imcd/engine/native"
 	"imcd/engine/store"
 	"imcd/evapi"
 	"imcd/evapi/sipmsg"
@@ -64,9 +67,13 @@ func displayOf(row *store.MessageRow) string {
 }
 
 // composeLine makes the line before a message that does not name its author, for clients that show no
-// display names. nil: there is no line.
+// display names, and before a file that most of them cannot read. nil: there is no line.
 func (e *Engine) composeLine(r *room, row *store.MessageRow) *evapi.Outgoing {
-	if e.cfg.AttachmentLine == "" || row.Display != "" {
+	if e.cfg.AttachmentLine == "" {
+		return nil
+	}
+	file := fileWords(row)
+	if row.Display != "" && file == "" {
 		return nil
 	}
 	entity := storedEntity(row)
@@ -76,7 +83,7 @@ func (e *Engine) composeLine(r *room, row *store.MessageRow) *evapi.Outgoing {
 	names := e.frameWords(r, row)
 	line := expand(e.cfg.AttachmentLine, func(word string) string {
 		if word == "type" {
-			return clip(mediaType(row.ContentType))
+			return cmp.Or(file, clip(mediaType(row.ContentType)))
 		}
 		return names(word)
 	})
@@ -86,6 +93,31 @@ func (e *Engine) composeLine(r *room, row *store.MessageRow) *evapi.Outgoing {
 		return nil
 	}
 	return out
+}
+
+// maxFileURL bounds the address of a file in a line, in bytes. Without a longer one the line has what else is known.
+const maxFileURL = 1000
+
+// fileWords are the name, the size and the address of a file that a message names; empty: it names none.
+func fileWords(row *store.MessageRow) string {
+	if mediaType(row.ContentType) != native.FileType {
+		return ""
+	}
+	entity := storedEntity(row)
+	document, err := sipmsg.Decode(&entity)
+	if err != nil {
+		return ""
+	}
+	file, err := native.ReadFile(document)
+	if err != nil {
+		return ""
+	}
+	words := cmp.Or(strings.TrimSpace(clip(strings.Map(withoutInvisible, file.Name))), mediaType(row.ContentType)) +
+		" (" + formatBytes(int(min(file.Size, math.MaxInt))) + ")"
+	if len(file.URL) <= maxFileURL && isPrintable(file.URL) {
+		words += ": " + file.URL
+	}
+	return words
 }
 
 // sipDate is the format of a Date header (RFC 3261 section 20.17).

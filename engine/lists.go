@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"imcd/engine/native"
 )
 
 // How the items of a list are separated.
@@ -117,7 +119,7 @@ func (n notices) describe(contentType string, bytes int) string {
 	switch {
 	case kind == "image" || kind == "audio" || kind == "video":
 		what = n.format(kind, nil)
-	case what == "application/vnd.gsma.rcs-ft-http+xml":
+	case what == native.FileType:
 		what = n.format("file", nil)
 	default:
 		what = clip(what)

@@ -11,7 +11,7 @@ import (
 )
 
 // TestNativeFiles: a file that Linphone sends comes to other Linphones as it was, once, and without a line before it:
-// they show the author. Plain phones get the line, and the file as it was.
+// they show the author. Plain phones get the line, which says what file that is and where, and the file as it was.
 func TestNativeFiles(t *testing.T) {
 	t.Parallel()
 	const fileType = "application/vnd.gsma.rcs-ft-http+xml"
@@ -19,13 +19,15 @@ func TestNativeFiles(t *testing.T) {
 		`<file xmlns="urn:gsma:params:xml:ns:rcs:rcs:fthttp">` +
 		`<file-info type="file"><file-size>17</file-size><file-name>a b.png</file-name><content-type>image/png` +
 		`</content-type><data url="https://files.example/a.png?x=1&amp;y=2" until="2026-12-28T12:00:00Z"/></file-info></file>`
+	const line = "[alice] sent a b.png (17 bytes): https://files.example/a.png?x=1&y=2"
 	h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob", "carol")
 	v.sees("bob", room, "Growers", "alice*", "bob", "carol")
 	body := "From: <" + gruuOfUser("alice") + ">\r\nTo: <" + room + ">\r\nNS: imdn <urn:ietf:params:imdn>\r\n" +
 		"imdn.Message-ID: hers\r\n\r\nContent-Type: " + fileType + "\r\n\r\n" + file
-	for what, c := range map[string]struct{ body, contentType, from string }{
-		"from Linphone":      {body, sipmsg.CPIMType, "alice"},
-		"from another phone": {file, fileType, "carol"},
+	for what, c := range map[string]struct{ body, contentType, from, author string }{
+		"from Linphone":      {body, sipmsg.CPIMType, "alice", "<sip:alice@x.org>"},
+		"from one with name": {body, sipmsg.CPIMType, `"Al" <sip:alice@x.org>`, `"Al" <sip:alice@x.org>`},
+		"from another phone": {file, fileType, "carol", "<sip:carol@x.org>"},
 	} {
 		h.want(<-h.post(c.from, strings.TrimPrefix(room, "sip:"), c.body, "Content-Type: "+c.contentType+"\r\n"), 200, 1)
 		v.texts = nil
@@ -34,7 +36,7 @@ func TestNativeFiles(t *testing.T) {
 		var got []string
 		for _, text := range v.texts {
 			to, is, _ := strings.Cut(text, " ")
-			if native := strings.Contains(to, ";gr="); native && !(strings.HasPrefix(is, "From: <sip:"+c.from+"@x.org>\r\n") &&
+			if native := strings.Contains(to, ";gr="); native && !(strings.HasPrefix(is, "From: "+c.author+"\r\n") &&
 				strings.Contains(is, "\r\n\r\nContent-Type: "+fileType+"\r\n") && strings.HasSuffix(is, "\r\n\r\n"+file)) {
 				t.Errorf("%s: %s got %q", what, to, is)
 			} else if !native {
@@ -44,7 +46,7 @@ func TestNativeFiles(t *testing.T) {
 		want := 1 // alice and bob, or bob
 		if c.from == "carol" {
 			want = 2
-		} else if line := "[alice] sent " + fileType; len(got) != 2 || got[0] != line || got[1] != file {
+		} else if len(got) != 2 || got[0] != line || got[1] != file {
 			t.Errorf("%s: plain phones got %q", what, got)
 		}
 		if n := len(v.texts) - len(got); n != want {
