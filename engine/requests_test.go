@@ -62,7 +62,7 @@ func phoneCases(t *testing.T) []phoneCase {
 			headers: []string{"Content-Encoding: deflate", "Expires: 0"}},
 		{file: "linphone-cpim-typing", kind: sipmsg.Typing, body: typingXML(t), ctype: "application/im-iscomposing+xml"},
 		{file: "linphone-file", kind: sipmsg.Attachment, body: same,
-			line: "[alice] sent application/vnd.gsma.rcs-ft-http+xml"},
+			line: "[alice] sent a.png (17 bytes): https://files.example/a.png"},
 		{file: "linphone-text-deflate", kind: sipmsg.Text, body: "[alice]: Grüße", ctype: utf8,
 			not: []string{"Content-Encoding"}},
 		{file: "baresip-text", kind: sipmsg.Text, body: "[alice]: hello"},
