@@ -51,6 +51,10 @@ func TestNativeKills(t *testing.T) {
 	}
 	t.Logf("IMCD_NATIVE_SEED=%d", seed)
 	w := startNativeKills(t)
+	for _, l := range w.clients {
+		l.mayCrash = true
+		defer func() { t.Logf("%s's client has crashed %d times by itself", l.name, l.crashes) }()
+	}
 	alice, bob := w.clients[0], w.clients[1]
 	alice.do("create", "Growers", "sip:bob@chat.test", "sip:carol@chat.test")
 	bob.do("create", "Cooks", "sip:alice@chat.test")
@@ -70,9 +74,12 @@ func TestNativeKills(t *testing.T) {
 		w.register()
 		out := w.agree(what, nil)
 		for _, who := range out {
-			if point < restarts && !w.out[who] {
-				t.Errorf("%s: out is %s, and nobody wanted that", what, who)
+			if unwanted := what + ": out is " + who + ", and nobody wanted that"; !w.out[who] && point < restarts {
+				t.Error(unwanted)
+			} else if !w.out[who] {
+				t.Log(unwanted) // seen once in a run of 134 such points, not understood
 			}
+			w.out[who] = true // it is said once
 		}
 	}
 	// What imcd knows is what it has stored.
@@ -173,6 +180,10 @@ func (w *nativeKills) register() {
 		kit.Until(w.t, ctx, "all register", func() bool {
 			all := true
 			for i, l := range clients {
+				if l.gone() {
+					begins[i] = len(l.said())
+					l.do("register")
+				}
 				said := l.said()[begins[i]:]
 				if failed := slices.Index(said, "registration\t4"); failed >= 0 {
 					begins[i] += failed + 1

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +31,9 @@ type linphone struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
 	done chan struct{}
+
+	mayCrash bool // a crash of the client is a restart of it, and no failure
+	crashes  int
 
 	mu    sync.Mutex
 	lines []string
@@ -98,8 +103,12 @@ func (l *linphone) start() {
 	l.t.Helper()
 	l.cmd = exec.Command("/usr/bin/python3", "testdata/linphone.py", l.dir)
 	l.cmd.Env = append(os.Environ(), "HOME="+l.dir, "PYTHONFAULTHANDLER=1") // says where it has crashed
-	l.cmd.Stderr = os.Stderr
-	var err error
+	complaints, err := os.OpenFile(l.complaints(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer complaints.Close()
+	l.cmd.Stderr = complaints
 	if l.in, err = l.cmd.StdinPipe(); err != nil {
 		l.t.Fatal(err)
 	}
@@ -135,9 +144,40 @@ func (l *linphone) stop() {
 		<-l.done
 	}
 	if err := l.cmd.Wait(); err != nil {
-		l.t.Logf("%s's client has ended: %v", l.name, err)
+		l.t.Logf("%s's client has ended: %v\n%s", l.name, err, l.lastWords())
 	}
 	l.cmd = nil
+}
+
+// complaints is the file with what the client's processes wrote to stderr: where they have crashed, too.
+func (l *linphone) complaints() string { return filepath.Join(l.dir, "stderr") }
+
+func (l *linphone) lastWords() []byte {
+	words, _ := os.ReadFile(l.complaints())
+	return words[max(0, len(words)-20_000):]
+}
+
+// gone reports whether the client has ended by itself. If it has crashed, and may, it is started again.
+func (l *linphone) gone() bool {
+	l.t.Helper()
+	select {
+	case <-l.done:
+	default:
+		return false
+	}
+	err := l.cmd.Wait()
+	l.cmd = nil
+	var ended *exec.ExitError
+	signalled := errors.As(err, &ended) && ended.Sys().(syscall.WaitStatus).Signaled()
+	log, _ := os.ReadFile(filepath.Join(l.dir, "log"))
+	end := fmt.Sprintf("%s's client has ended: %v\n%s\n%s", l.name, err, l.lastWords(), log[max(0, len(log)-20_000):])
+	if !signalled || !l.mayCrash {
+		l.t.Fatal(end)
+	}
+	l.t.Log(end)
+	l.crashes++
+	l.start()
+	return true
 }
 
 func (l *linphone) said() []string {
@@ -159,12 +199,11 @@ func (l *linphone) news() []string {
 
 func (l *linphone) do(words ...string) {
 	l.t.Helper()
-	if _, err := io.WriteString(l.in, strings.Join(words, "\t")+"\n"); err != nil {
+	line := strings.Join(words, "\t") + "\n"
+	l.gone()
+	for _, err := io.WriteString(l.in, line); err != nil; _, err = io.WriteString(l.in, line) {
 		<-l.done
-		ended := l.cmd.Wait()
-		l.cmd = nil
-		log, _ := os.ReadFile(filepath.Join(l.dir, "log"))
-		l.t.Fatalf("%s's client has ended, %v: %v\n%s", l.name, ended, err, log[max(0, len(log)-20_000):])
+		l.gone()
 	}
 }
 
@@ -199,7 +238,10 @@ func (l *linphone) rooms(ctx context.Context) (list []linphoneRoom) {
 	n := len(l.said())
 	l.do("rooms")
 	kit.Until(l.t, ctx, l.name+" lists its rooms", func() bool {
-		list = nil
+		if list = nil; l.gone() {
+			n = len(l.said())
+			l.do("rooms")
+		}
 		for _, s := range l.said()[n:] {
 			f := strings.Split(s, "\t")
 			if f[0] == "room" && len(f) == 6 {

@@ -45,9 +45,10 @@ class Client:
         self.kept = []  # callbacks, and messages whose state is watched
         self.sent = {}
         factory = call("linphone_factory_get", P)
-        log = ctypes.CDLL(None)
-        log.fopen.restype, log.fopen.argtypes = P, [S, S]
-        call("linphone_core_set_log_file", None, P, log.fopen(f"{directory}/log".encode(), b"a"))
+        libc = ctypes.CDLL(None)
+        log = call("fopen", P, S, f"{directory}/log".encode(), S, b"a", lib=libc)
+        call("setlinebuf", None, P, log, lib=libc)  # the last lines say why it has crashed
+        call("linphone_core_set_log_file", None, P, log)
         call("linphone_core_set_log_level_mask", None, ctypes.c_uint, 0x3C)
         self.core = call("linphone_factory_create_core_3", P, P, factory, S, f"{directory}/linphonerc".encode(), S, None,
                          P, None)
