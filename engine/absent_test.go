@@ -119,6 +119,33 @@ func TestGoesAheadOfMessages(t *testing.T) {
 	}
 }
 
+// TestGoesTwice: both devices of bob are so far that messages for him wait for their turn. One of them goes, comes back
+// a moment later, and goes again. In the end each has everything once.
+func TestGoesTwice(t *testing.T) {
+	for _, gap := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 130 * time.Millisecond} {
+		severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+			b.relay.set(func() {
+				b.relay.far = map[string]time.Duration{"phone": 150 * time.Millisecond, "tablet": 150 * time.Millisecond}
+			})
+			want := slices.Sorted(slices.Values(b.says(0, 30, 10*time.Millisecond)))
+			b.goes("phone")
+			pass(gap)
+			b.comes("phone")
+			pass(gap)
+			b.goes("phone")
+			b.rest()
+			b.comes("phone")
+			b.rest()
+			got := b.texts()
+			for _, d := range []string{"phone", "tablet"} {
+				if texts := slices.Sorted(slices.Values(got[d])); !slices.Equal(texts, want) {
+					t.Errorf("gone for %v: the %s got %d: %q", gap, d, len(texts), texts)
+				}
+			}
+		})
+	}
+}
+
 // TestEndsWhileDevicesAreOwed: what bob has taken before imcd ends does not come again after the next start, although
 // the database learns only then that other devices may be owed it.
 func TestEndsWhileDevicesAreOwed(t *testing.T) {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,13 +30,16 @@ type arrivals struct {
 	latest atomic.Int64 // when somebody did so last, in ns of Unix time
 
 	mu     sync.Mutex
-	now    map[uint64]time.Time // by mu: hashes of Name.Key
-	old    map[uint64]time.Time // by mu: what now was before turned
-	turned time.Time            // by mu
+	now    map[uint64]times // by mu: by hash of Name.Key
+	old    map[uint64]times // by mu: what now was before turned
+	turned time.Time        // by mu
 }
 
+// times are the last ones at which a user was added, in ns of Unix time, the latest first; 0: there was none.
+type times [4]int64
+
 func newArrivals(within time.Duration) *arrivals {
-	return &arrivals{within: within, now: make(map[uint64]time.Time)}
+	return &arrivals{within: within, now: make(map[uint64]times)}
 }
 
 // add notes that a user has registered, or a device has gone.
@@ -42,25 +47,26 @@ func (a *arrivals) add(userKey string, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at.Sub(a.turned) >= a.within {
-		a.old, a.now, a.turned = a.now, make(map[uint64]time.Time), at
+		a.old, a.now, a.turned = a.now, make(map[uint64]times), at
 	}
 	if len(a.now) < maxArrivals {
-		a.now[hash64(userKey)] = at
+		key := hash64(userKey)
+		t := a.now[key]
+		a.now[key] = times{at.UnixNano(), t[0], t[1], t[2]}
 		a.latest.Store(max(a.latest.Load(), at.UnixNano()))
 	}
 }
 
 // has reports whether a user is among them a moment before at.
-func (a *arrivals) has(userKey string, at time.Time) bool { return at.Sub(a.last(userKey)) < a.within }
+func (a *arrivals) has(userKey string, at time.Time) bool {
+	return a.between(userKey, at.Add(-a.within).UnixNano(), math.MaxInt64)
+}
 
-// last is when a user was added last; zero: that is not known any more.
-func (a *arrivals) last(userKey string) time.Time {
-	key := hash64(userKey)
+// between reports whether a user was added after one time, and before another one, in ns of Unix time.
+func (a *arrivals) between(userKey string, from, to int64) bool {
+	key, in := hash64(userKey), func(t int64) bool { return from < t && t < to }
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last, is := a.now[key]
-	if !is {
-		last = a.old[key]
-	}
-	return last
+	now, old := a.now[key], a.old[key]
+	return slices.ContainsFunc(now[:], in) || slices.ContainsFunc(old[:], in)
 }

@@ -230,11 +230,7 @@ func (d *delivery) owe(k *fork, v *device, slow bool) *device {
 // departed reports whether a device of the member has gone after a message was accepted, and before f was sent.
 func (d *delivery) departed(f *sentCopy) bool {
 	all, accepted := d.engine.devices.departures, d.began.UnixNano()+int64(f.at)
-	if all.latest.Load() <= accepted {
-		return false
-	}
-	last := all.last(f.member.key).UnixNano()
-	return accepted < last && last < d.at(f)
+	return all.latest.Load() > accepted && all.between(f.member.key, accepted, d.at(f))
 }
 
 // oweAbsent lets devices of a member be owed a message, and all after it, that cannot have got it: another one has
