@@ -286,7 +286,11 @@ func TestDeviceDoesNotTakeAMessage(t *testing.T) {
 // is with each member_window.
 func TestDevicesModel(t *testing.T) {
 	checkTimed(t, func(rt *rapid.T) {
-		config := quickWindow(rapid.SampledFrom([]int{1, 1, 4, 16}).Draw(rt, "window"))
+		window := quickWindow(rapid.SampledFrom([]int{1, 1, 4, 16}).Draw(rt, "window"))
+		config := func(c *Config) { // far devices are no reason to refuse messages
+			window(c)
+			c.MaxDelay = 0
+		}
 		b := &bobs{house: startHouse(rt, newMemStore(), config)}
 		defer func() { b.close() }()
 		rooms, devices := []string{"r", "q"}, []string{"d0", "d1", "d2"}
@@ -329,12 +333,16 @@ func TestDevicesModel(t *testing.T) {
 					said++
 					text := fmt.Sprint("text ", said)
 					room, on := rapid.SampledFrom(rooms).Draw(rt, "room"), "" // of alice's
+					var answer chan evapi.Answer
 					if len(b.there) > 0 && rapid.Bool().Draw(rt, "bob") {
 						on = rapid.SampledFrom(b.there).Draw(rt, "on")
 						wrote[text] = on
-						<-b.write(on, room+"@x.org", text)
+						answer = b.write(on, room+"@x.org", text)
 					} else {
-						<-b.post("alice", room+"@x.org", text)
+						answer = b.post("alice", room+"@x.org", text)
+					}
+					if a := <-answer; a.Code != 200 {
+						rt.Fatalf("%s is answered %d %s", text, a.Code, a.Reason)
 					}
 					synctest.Wait()
 					for d := range want {
