@@ -42,7 +42,6 @@ type memStore struct {
 	reads   chan struct{}                                          // the same for each query of messages
 	asked   []int                                                  // the limits of these queries
 	pace    time.Duration                                          // how long a query of messages takes
-	noting  time.Duration                                          // how long PutDevices and Devices take
 	errs    map[string]error                                       // what methods fail with, by their names
 	// of Messages (begun: of those that began), Prune and Ping
 	calls map[string]int
