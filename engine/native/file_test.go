@@ -34,3 +34,14 @@ func TestReadFile(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReadFile: a document of any sender is refused, or names a file by its address.
+func FuzzReadFile(f *testing.F) {
+	f.Add([]byte(`<file>` + thumbnail + picture + `</file>`))
+	f.Add([]byte(`<!DOCTYPE x [<!ENTITY a "aaaa">]><file>&a;</file>`))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		if file, err := native.ReadFile(document); (err == nil) != (file.URL != "") {
+			t.Errorf("%+v, %v", file, err)
+		}
+	})
+}
