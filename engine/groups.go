@@ -83,8 +83,9 @@ type groupDevice struct {
 	untitled bool            // it is to hear the title: the whole state that it has had was without
 	news     native.Document // a change that it is to hear of
 	dialog   *evapi.Dialog   // of the INVITE; nil: none is known
-	callID   string          // of the last INVITE, or of that in which it made the room; empty: none is known
-	accepted bool            // it has accepted that
+	callID   string          // of the last INVITE to it or from it; empty: none is known
+	own      string          // likewise, of the last session that it began by itself, if another one has replaced that
+	accepted bool            // it has accepted callID
 	before   string          // likewise, of the session that it had before, while it has not; empty: none
 	invited  bool            // an INVITE may have reached it: it may have the room
 	asked    time.Time       // when it was invited last, or has answered that; zero: not by this engine
@@ -300,6 +301,9 @@ func (g *groups) forget(d *groupDevice) {
 	if d.callID != "" {
 		g.keepRow(gr, settingSession, d.who(), "")
 	}
+	if d.own != "" {
+		g.keepRow(gr, settingOwn, d.who(), "")
+	}
 	if len(gr.devices) == 0 && g.byRoom[gr.name.Key()] == gr {
 		delete(g.byRoom, gr.name.Key())
 	}
@@ -335,7 +339,7 @@ func (gr *group) roomRow() (changes []store.Change) {
 // fill gives a room that was loaded its stored devices.
 func (g *groups) fill(r *room, rows []store.SettingRow) {
 	for _, row := range rows {
-		if row.Name == settingSession {
+		if row.Name == settingSession || row.Name == settingOwn {
 			if d, ok := g.of(r).fillSession(&row); ok {
 				g.shard.engine.natives.learn(d.user, d.gruu)
 				g.do(d)

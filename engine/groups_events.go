@@ -58,7 +58,7 @@ func (c *call) made() *group {
 	d.accepts()
 	d.back()
 	c.changes = append(c.changes, gr.rowOf(settingNative, d.who(), user))
-	if value := d.sessionValue(); value != "" {
+	if value := d.sessionValue(d.callID); value != "" {
 		c.changes = append(c.changes, gr.rowOf(settingSession, d.who(), value))
 	}
 	return gr

@@ -18,8 +18,12 @@ import (
 // session after half a minute, and has left the room by that. So it is invited once more.
 
 // settingSession is the session of a device, as it is stored: Who is the device without "sip:", the value is the
-// Call-ID of the last INVITE to it, or of that in which it made the room, a space, and the key of its user.
+// Call-ID of the last INVITE to it or from it, a space, and the key of its user.
 const settingSession = "native_session"
+
+// settingOwn is likewise the last session that a device began by itself, once an INVITE has replaced it. Those of imcd's
+// INVITEs are known by their form.
+const settingOwn = "native_own"
 
 // rowOf is a stored value of the group.
 func (gr *group) rowOf(name, who, value string) store.Change {
@@ -30,10 +34,10 @@ func (gr *group) rowOf(name, who, value string) store.Change {
 // who names the device in its rows.
 func (d *groupDevice) who() string { return d.gruu[len("sip:"):] }
 
-// sessionValue is the value of its row; empty: the Call-ID is a client's, and cannot be stored.
-func (d *groupDevice) sessionValue() string {
-	value := d.callID + " " + d.user
-	if strings.ContainsAny(d.callID, " \x00") || !isPrintable(d.callID) || len(value) > store.MaxSetting {
+// sessionValue is the value of a row for a session; empty: the Call-ID is a client's, and cannot be stored.
+func (d *groupDevice) sessionValue(callID string) string {
+	value := callID + " " + d.user
+	if strings.ContainsAny(callID, " \x00") || !isPrintable(callID) || len(value) > store.MaxSetting {
 		return ""
 	}
 	return value
@@ -51,12 +55,20 @@ func (gr *group) fillSession(row *store.SettingRow) (d *groupDevice, ok bool) {
 		return nil, false
 	}
 	d = gr.device(user, "sip:"+row.Who)
+	if row.Name == settingOwn {
+		d.own = callID
+		return d, false
+	}
 	d.callID, d.invited, d.accepted, d.unacked, d.unsure = callID, true, true, !d.kept, true
 	return d, true
 }
 
 // open begins a session with a device: its Call-ID is stored, and then the INVITE is sent.
 func (g *groups) open(d *groupDevice) {
+	own := d.accepted && !groupCallID(d.callID)
+	if own {
+		d.own = d.callID
+	}
 	if d.accepted {
 		d.before, d.accepted = d.callID, false
 	}
@@ -68,7 +80,10 @@ func (g *groups) open(d *groupDevice) {
 	}
 	d.busy, d.returned, d.sent, d.via = string(sip.INVITE), false, time.Now(), nil
 	g.inFlight[id] = d
-	rows := append(d.group.roomRow(), d.group.rowOf(settingSession, d.who(), d.sessionValue()))
+	rows := append(d.group.roomRow(), d.group.rowOf(settingSession, d.who(), d.sessionValue(id)))
+	if own {
+		rows = append(rows, d.group.rowOf(settingOwn, d.who(), d.sessionValue(d.own)))
+	}
 	if d.kept {
 		d.kept = false
 		rows = append(rows, d.group.rowOf(settingNative, d.who(), ""))
@@ -117,16 +132,39 @@ func (g *groups) notReached(d *groupDevice) {
 func (g *groups) keepSession(d *groupDevice) {
 	value := ""
 	if d.callID != "" {
-		value = d.sessionValue()
+		value = d.sessionValue(d.callID)
 	}
 	g.keepRow(d.group, settingSession, d.who(), value)
+}
+
+// entered notes the session that a device begins by itself in a room that it has: it changes the title, or leaves, and
+// was started again since it was invited. While it is invited, the session of that INVITE will be its last.
+func (c *call) entered() {
+	req, gr := c.req, c.shard.groups.byRoom[c.room.key]
+	if tag, _ := req.msg.Request.To().Params.Get("tag"); tag != "" || gr == nil {
+		return
+	}
+	d := gr.devices[req.native.device]
+	if d == nil || d.user != req.fromKey() || d.callID == req.callID || d.busy == string(sip.INVITE) {
+		return
+	}
+	gr.room = c.room
+	d.callID, d.before, d.accepted, d.dialog = req.callID, "", true, nil
+	c.changes = append(append(c.changes, gr.roomRow()...), gr.rowOf(settingSession, d.who(), d.sessionValue(d.callID)))
 }
 
 // replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room. A
 // device does not ask for the state then, so it hears it.
 func (g *groups) replaced(r *room, req *request) bool {
 	gr, user, callID := g.byRoom[r.key], req.fromKey(), req.callID
-	if gr == nil || !groupCallID(callID) && !req.madeGroup(r) {
+	if gr == nil {
+		return false
+	}
+	earlier := groupCallID(callID)
+	for _, d := range gr.devices {
+		earlier = earlier || d.own == callID && d.user == user
+	}
+	if !earlier {
 		return false
 	}
 	var others []*groupDevice

@@ -171,11 +171,6 @@ func (req *request) groupHash() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:groupHashed]
 }
 
-// madeGroup reports whether the session of a request is the one in which its sender has made the room.
-func (req *request) madeGroup(r *room) bool {
-	return strings.HasSuffix(r.name.User[:max(0, len(r.name.User)-groupTried)], req.groupHash())
-}
-
 // readSubscribe reads which state a device has.
 func (e *Engine) readSubscribe(req *request) *refusal {
 	r := req.msg.Request
@@ -285,13 +280,20 @@ func runNativeCreate(c *call) *refusal {
 }
 
 func runNativeTitle(c *call) *refusal {
-	if c.req.text == c.room.title() {
-		return runNativeEnter(c)
+	if c.req.text != c.room.title() {
+		if r := c.set(findSetting("title"), c.req.text); r != nil {
+			return r
+		}
 	}
-	return c.set(findSetting("title"), c.req.text)
+	return runNativeEnter(c)
 }
 
-func runNativeEnter(*call) *refusal { return nil }
+func runNativeEnter(c *call) *refusal {
+	if c.req.native.method == sip.INVITE {
+		c.entered()
+	}
+	return nil
+}
 
 func runNativeState(c *call) *refusal {
 	if headerOf(c.req.msg.Request, "Expires") != "0" {

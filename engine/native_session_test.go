@@ -200,3 +200,65 @@ func TestNativeNoACK(t *testing.T) {
 		})
 	}
 }
+
+// TestNativeOwnSession: a client that was started again changes the title, or leaves, in a session of its own. It ends
+// that one, too, when it is invited once more, and does not leave by that. Also the next imcd knows it.
+func TestNativeOwnSession(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ invited, killed, leaves bool }{
+		"leaves":                {leaves: true},
+		"leaves after a kill":   {leaves: true, killed: true},
+		"is invited":            {invited: true},
+		"is invited and killed": {invited: true, killed: true},
+		"is invited and leaves": {invited: true, leaves: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kept := newMemStore()
+				h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
+				v.passes(time.Minute)
+				const own = "LI2X5vI3W~"
+				ends := func(callID string) {
+					raw := h.asked(callID, "BYE", "alice", room, "")
+					<-h.begin(h.read("alice", room, strings.Replace(raw, "CSeq: 1", "CSeq: 2", 1)))
+				}
+				raw := h.asked(own, "INVITE", "alice", room, "", "Subject: Tomatoes\r\n")
+				raw = strings.Replace(raw, "<"+gruuOfUser("alice")+">;text",
+					`<sip:alice@127.0.0.1:5;transport=tcp>;text;+sip.instance="<urn:uuid:alice>"`, 1)
+				if a := <-h.begin(h.read("alice", room, raw)); a.Code != 200 {
+					t.Fatalf("answer %+v", a)
+				}
+				session := own
+				v.passes(time.Second)
+				v.rooms["alice "+room].session = "" // this test ends its sessions
+				if c.invited {
+					h.ask("SUBSCRIBE", "alice", groupFactory, listOf(), "Event: conference\r\n",
+						"Content-Type: application/resource-lists+xml\r\n")
+					v.passes(time.Second)
+					if v.rooms["alice "+room].session == "" {
+						t.Fatal("alice is not invited")
+					}
+				}
+				if c.invited && c.leaves {
+					ends(own)
+					if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != 200 {
+						t.Errorf("answer %+v", a)
+					}
+					session = v.rooms["alice "+room].session
+				}
+				if c.killed {
+					h = newNativeHouse(t, kept.killed(), nil)
+				}
+				ends(session)
+				want := 200
+				if c.leaves {
+					want = 403
+				}
+				if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != want {
+					t.Errorf("answer %+v", a)
+				}
+			})
+		})
+	}
+}

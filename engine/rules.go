@@ -70,7 +70,7 @@ func (r *room) hasVoice(m *member, now time.Time) bool {
 func (r *room) fillRules(rows []store.SettingRow) {
 	r.rules = nil
 	for _, row := range rows {
-		if row.Who == "" || row.Name == settingNative || row.Name == settingSession {
+		if row.Who == "" || row.Name == settingNative || row.Name == settingSession || row.Name == settingOwn {
 			continue
 		}
 		if ms, err := strconv.ParseInt(row.Value, 10, 64); err == nil {

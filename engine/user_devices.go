@@ -338,8 +338,12 @@ func deviceOf(r *sip.Request, from store.Name) string {
 	if gr, ok := grOf(r.From().Address.UriParams); ok {
 		return gruuOf(from.URI(), gr)
 	}
-	uri, _, _ := strings.Cut(headerOf(r, "Contact", "m"), ">")
-	gr, _ := paramOf(uri, "gr")
+	uri, params, _ := strings.Cut(headerOf(r, "Contact", "m"), ">")
+	gr, ok := paramOf(uri, "gr")
+	if !ok {
+		gr, _ = paramOf(params, "+sip.instance")
+		gr = strings.Trim(gr, "<>")
+	}
 	return gruuOf(from.URI(), gr)
 }
 
