@@ -116,7 +116,8 @@ func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
 		d.stays()
 		if l, ok := has[r.key]; ok {
 			g.know(d)
-			d.full, d.holds, d.unsure, d.cut = d.full || l.version != gr.version, true, false, g.cuts
+			d.full = d.full || d.unsure || l.version != gr.version // two imcd that were killed may have used one version
+			d.holds, d.unsure, d.cut = true, false, g.cuts
 		} else {
 			d.ask() // also a room that it came to since it was started is not there
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -261,4 +262,32 @@ func TestNativeOwnSession(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNativeVersionAgain: imcd is killed twice, and a client hears the state in between. What changes right before the
+// second kill has the version that the client knows. It hears of that all the same when it sends its list.
+func TestNativeVersionAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kept := newMemStore()
+		h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
+		v.passes(time.Minute)
+		lists := func() {
+			t.Helper()
+			kept = kept.killed()
+			v.h = newNativeHouse(t, kept, nil)
+			version := v.rooms["bob "+room].version
+			v.h.ask("SUBSCRIBE", "bob", groupFactory, listOf(fmt.Sprint(room, ";Last-Notify=", version)),
+				"Event: conference\r\n", "Content-Type: application/resource-lists+xml\r\n")
+		}
+		lists()
+		v.passes(time.Second)
+		h = v.h
+		h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#add carol"), 200, 1)
+		lists()
+		v.passes(time.Second)
+		if got := v.shows("bob", room); got != "Growers: alice* bob carol" {
+			t.Errorf("bob sees %q", got)
+		}
+	})
 }
