@@ -21,8 +21,8 @@ import (
 // Call-ID of the last INVITE to it or from it, a space, and the key of its user.
 const settingSession = "native_session"
 
-// settingOwn is likewise the last session that a device began by itself, once an INVITE has replaced it. Those of imcd's
-// INVITEs are known by their form.
+// settingOwn is likewise the last session that a device began by itself, once an INVITE has replaced it. The Call-IDs
+// of imcd's own INVITEs are known by their form.
 const settingOwn = "native_own"
 
 // rowOf is a stored value of the group.

@@ -270,7 +270,7 @@ func TestNativeVersionAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		kept := newMemStore()
-		h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
+		_, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
 		v.passes(time.Minute)
 		lists := func() {
 			t.Helper()
@@ -282,7 +282,7 @@ func TestNativeVersionAgain(t *testing.T) {
 		}
 		lists()
 		v.passes(time.Second)
-		h = v.h
+		h := v.h
 		h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#add carol"), 200, 1)
 		lists()
 		v.passes(time.Second)
