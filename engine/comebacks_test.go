@@ -212,7 +212,7 @@ func TestOnlyDeviceIsOwedNothing(t *testing.T) {
 }
 
 // TestGoneBeforeImcdHears: what is said after a device has gone, and before imcd hears of that, is owed to it, though
-// the copy was one for all devices, as for those that cannot be told apart.
+// the copy was one for all devices, as for those that imcd cannot distinguish.
 func TestGoneBeforeImcdHears(t *testing.T) {
 	severalDevices(t, nil, func(b *bobs) {
 		tell := func(host string, left time.Duration) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imcd/engine/store"
@@ -12,12 +13,16 @@ import (
 // TestDeviceWithAnotherContact: a program without an instance is the same device after each start, if it is at the same
 // address and was not there any more.
 func TestDeviceWithAnotherContact(t *testing.T) {
+	synctest.Test(t, testAnotherContact)
+}
+
+func testAnotherContact(t *testing.T) {
 	h := newHouse(t, nil)
 	reports := func(agent, source, contact string, left time.Duration) {
 		h.e.Devices(evapi.Registration{AOR: "sip:al@x.org", Agent: agent, Source: source,
 			Devices: []evapi.Device{{Contact: contact, Left: left, GRUU: "u-1"}}})
-		devicesOf(t, h.e, "al")          // it is written
-		time.Sleep(2 * time.Millisecond) // the database has times in ms, and no two of these are the same
+		devicesOf(t, h.e, "al")    // it is written
+		pass(2 * time.Millisecond) // the database has times in ms, and no two of these are the same
 	}
 	want := func(lines ...string) {
 		t.Helper()
@@ -59,7 +64,7 @@ func TestDeviceLeavesItsContactBehind(t *testing.T) {
 		"it has failed":            {failed: true, want: one},
 		"nothing is known of this": {want: two},
 	} {
-		t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, nil)
 			reports := func(contact, gruu, was, call string) {
 				h.e.Devices(evapi.Registration{AOR: "sip:al@x.org", Agent: "B/1", Source: "udp:10.0.0.1:1",
@@ -75,15 +80,15 @@ func TestDeviceLeavesItsContactBehind(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			time.Sleep(2 * time.Millisecond)
+			pass(2 * time.Millisecond)
 			reports("sip:al-2@10.0.0.1:2", "u-2", c.was, c.call)
 			got := devicesOf(t, h.e, "al")
 			if slices.Sort(got); !slices.Equal(got, c.want) {
-				t.Errorf("%q, want %q", got, c.want)
+				t.Errorf("%s: %q, want %q", name, got, c.want)
 			}
 			rows, err := h.e.store.Devices(t.Context(), al)
 			if err != nil || rows[0].Contact != "sip:al-2@10.0.0.1:2" {
-				t.Errorf("%+v, %v", rows, err)
+				t.Errorf("%s: %+v, %v", name, rows, err)
 			}
 		})
 	}
