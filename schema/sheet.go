@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+
+	"imcd/engine/store"
 )
 
 // Between the goroutine that reads members and the one that finds their rooms
@@ -56,12 +58,15 @@ func (s *Store) readMembers(ctx context.Context, snap snapshot, a *assembler, qu
 	var member packed
 	list := <-empty
 	err := s.scan(ctx, snap, s.opts.MembersTable, func(r *row) {
-		user, host := r.text(2), r.text(3)
+		user, host, flag := r.text(2), r.text(3), r.number(4)
+		if flag&store.MemberDeleted != 0 {
+			return
+		}
 		if !usableName(user, host) {
 			a.oddMembers.add("sip:" + user + "@" + host + " in " + r.text(1))
 			return
 		}
-		member = member[:0].add(r.number(0), int(r.number(4))&memberFlags, user, host)
+		member = member[:0].add(r.number(0), int(flag)&memberFlags, user, host)
 		if list = list.add(r.text(1), member); len(list) >= sheetSize {
 			full <- list
 			list = <-empty

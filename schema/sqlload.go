@@ -12,9 +12,10 @@ const (
 	sqlLoadCursors  = `SELECT c.room_id, c.username, c.domain, c.seq FROM imcd_cursors c`
 	sqlLoadPlaces   = `SELECT p.room_id, p.places FROM imcd_places p`
 	sqlLoadSettings = `SELECT t.room_id, t.name, t.who, t.value FROM imcd_settings t`
-	sqlLoadMembers  = `SELECT COALESCE(m.id, 0) AS id, m.room, m.username, m.domain, COALESCE(m.flag, 0) AS flag
-		FROM {members} m
-		WHERE (COALESCE(m.flag, 0) & 8) = 0`
+	// Those that are marked deleted come, too: PostgreSQL would take a condition about flags to leave next to nothing,
+	// and look up the members of each room by itself.
+	sqlLoadMembers = `SELECT COALESCE(m.id, 0) AS id, m.room, m.username, m.domain, COALESCE(m.flag, 0) AS flag
+		FROM {members} m`
 )
 
 // Conditions that make each of them a query for some rooms only.
@@ -25,5 +26,5 @@ const (
 	sqlOfCursors     = ` JOIN imcd_rooms s ON s.id = c.room_id WHERE s.room {of_rooms}`
 	sqlOfPlaces      = ` JOIN imcd_rooms s ON s.id = p.room_id WHERE s.room {of_rooms}`
 	sqlOfSettings    = ` JOIN imcd_rooms s ON s.id = t.room_id WHERE s.room {of_rooms}`
-	sqlOfMembers     = ` AND m.room {of_rooms}`
+	sqlOfMembers     = ` WHERE m.room {of_rooms}`
 )

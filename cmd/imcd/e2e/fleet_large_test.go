@@ -43,6 +43,7 @@ func TestFleetLarge(t *testing.T) {
 		f.imcd = append(f.imcd, start(t, "", opts))
 	}
 	f.shares(t, 22, 21, 21)
+	f.largeAnswer(t)
 	f.weigh(t)
 	var before []int // lines of the log
 	for _, s := range f.imcd {
@@ -54,12 +55,7 @@ func TestFleetLarge(t *testing.T) {
 	}
 	f.shares(t, 32, 32, 0)
 	t.Logf("the shards have owners %v after the kill", time.Since(began).Round(time.Millisecond))
-	kit.Until(t, kit.Within(t, fleetTime), "all rooms answer", func() bool {
-		var stats struct {
-			Rooms int `json:"active_rooms"`
-		}
-		return f.imcd[0].Call(kit.Context(t), "imc.stats", []any{}, &stats) == nil && stats.Rooms == largeRooms
-	})
+	f.largeAnswer(t)
 	t.Logf("all rooms answer %v after the kill", time.Since(began).Round(time.Millisecond))
 	for i, s := range f.imcd[:2] {
 		took, shards := loadedSince(s.LogTail(), before[i])
@@ -69,6 +65,17 @@ func TestFleetLarge(t *testing.T) {
 		}
 	}
 	f.weigh(t)
+}
+
+// largeAnswer waits until all rooms are loaded somewhere.
+func (f *fleet) largeAnswer(t *testing.T) {
+	t.Helper()
+	kit.Until(t, kit.Within(t, fleetTime), "all rooms answer", func() bool {
+		var stats struct {
+			Rooms int `json:"active_rooms"`
+		}
+		return f.imcd[0].Call(kit.Context(t), "imc.stats", []any{}, &stats) == nil && stats.Rooms == largeRooms
+	})
 }
 
 // fillLarge makes the rooms. Members of a room do not lie together: as many of them join and leave, they never do.
