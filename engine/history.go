@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,7 +91,7 @@ func (c *call) historyLine(row *store.MessageRow) string {
 	if body = strings.ToValidUTF8(body, "?"); ok {
 		body = string(indent([]byte(body)))
 	} else {
-		body = e.notices.describe(row.ContentType, len(row.Body))
+		body = cmp.Or(fileWords(row), e.notices.describe(row.ContentType, len(row.Body)))
 	}
 	return e.notices.format("history", vars{"n": strconv.FormatUint(row.Seq, 10), "user": e.author(c.room, row),
 		"room": c.room.name.User, "time": historyTime(row.At, c.shard.now), "body": body})

@@ -11,7 +11,8 @@ import (
 )
 
 // TestNativeFiles: a file that Linphone sends comes to other Linphones as it was, once, and without a line before it:
-// they show the author. Plain phones get the line, which says what file that is and where, and the file as it was.
+// they show the author. Plain phones get the line, which says what file that is and where, and the file as it was. The
+// history says the same of the file.
 func TestNativeFiles(t *testing.T) {
 	t.Parallel()
 	const fileType = "application/vnd.gsma.rcs-ft-http+xml"
@@ -51,6 +52,12 @@ func TestNativeFiles(t *testing.T) {
 		}
 		if n := len(v.texts) - len(got); n != want {
 			t.Errorf("%s: %d copies for Linphones, want %d", what, n, want)
+		}
+		v.texts = nil
+		h.want(<-h.post("carol", strings.TrimPrefix(room, "sip:"), "#history 1"), 200, 1)
+		h.until("carol has the history", func() bool { v.look(); return len(v.texts) > 0 })
+		if !strings.HasSuffix(v.texts[0], ": a b.png (17 bytes): https://files.example/a.png?x=1&y=2") {
+			t.Errorf("%s: the history is %q", what, v.texts)
 		}
 	}
 }

@@ -1,9 +1,12 @@
 package native
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
+
+	"imcd/evapi/sipmsg"
 )
 
 // FileType is the media type of a document that names a file elsewhere, which is what Linphone sends for a file.
@@ -18,7 +21,8 @@ type File struct {
 	Size      uint64 // bytes
 }
 
-// ReadFile reads which file a document names (GSMA RCC.07, 3.2.5.4); it is not the picture that stands for the file.
+// ReadFile reads which file a document names (GSMA RCC.07, 3.2.5.4); it is not the picture that stands for the file. A
+// document type definition is an error.
 func ReadFile(document []byte) (File, error) {
 	var file struct {
 		XMLName xml.Name `xml:"file"`
@@ -34,7 +38,7 @@ func ReadFile(document []byte) (File, error) {
 	if len(document) > maxFile {
 		return File{}, fmt.Errorf("reading a file: %w: %d bytes, limit is %d", ErrTooLarge, len(document), maxFile)
 	}
-	if err := xml.Unmarshal(document, &file); err != nil {
+	if err := sipmsg.WithoutDTD(xml.NewDecoder(bytes.NewReader(document))).Decode(&file); err != nil {
 		return File{}, fmt.Errorf("reading a file: %w", err)
 	}
 	for _, info := range file.Infos {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"imcd/evapi/sipmsg"
 )
 
 // ListType is the media type of a list of addresses.
@@ -38,8 +40,7 @@ func readList(document []byte) (uris []string, err error) {
 	if len(document) > maxList {
 		return nil, fmt.Errorf("%w: %d bytes, limit is %d", ErrTooLarge, len(document), maxList)
 	}
-	d := xml.NewDecoder(bytes.NewReader(document))
-	d.CharsetReader = func(string, io.Reader) (io.Reader, error) { return nil, errors.New("it is not UTF-8") }
+	d := sipmsg.WithoutDTD(xml.NewDecoder(bytes.NewReader(document)))
 	for depth, rooted := 0, false; ; {
 		t, err := d.Token()
 		switch {
@@ -51,8 +52,6 @@ func readList(document []byte) (uris []string, err error) {
 			return nil, err
 		}
 		switch t := t.(type) {
-		case xml.Directive:
-			return nil, errors.New("it has a document type")
 		case xml.EndElement:
 			depth--
 		case xml.StartElement:

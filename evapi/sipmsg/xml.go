@@ -15,6 +15,20 @@ const (
 	maxXMLTokens = 1000
 )
 
+// WithoutDTD reads what d has, and refuses a document type definition: no client needs one, and nobody should have to
+// ask what comes of it.
+func WithoutDTD(d *xml.Decoder) *xml.Decoder { return xml.NewTokenDecoder(withoutDTD{d}) }
+
+type withoutDTD struct{ d *xml.Decoder }
+
+func (w withoutDTD) Token() (xml.Token, error) {
+	t, err := w.d.RawToken()
+	if _, is := t.(xml.Directive); is {
+		return nil, errors.New("it has a document type")
+	}
+	return t, err
+}
+
 // walkXML calls leaf with the path of element names and the text of each element that
 // has no others in it; names have no name space and stand as they are written. It is for
 // small documents of clients, and refuses larger and incomplete ones.
@@ -23,7 +37,6 @@ func walkXML(b []byte, leaf func(path []string, text string) error) error {
 		return fmt.Errorf("%w: document of %d bytes, limit is %d", ErrTooLarge, len(b), maxXML)
 	}
 	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(b, []byte(byteOrderMark))))
-	d.Strict = true
 	d.CharsetReader = func(charset string, r io.Reader) (io.Reader, error) {
 		raw, err := io.ReadAll(io.LimitReader(r, maxXML))
 		if err != nil {
@@ -35,6 +48,7 @@ func walkXML(b []byte, leaf func(path []string, text string) error) error {
 		}
 		return strings.NewReader(text), nil
 	}
+	d = WithoutDTD(d)
 	var path []string
 	var text strings.Builder
 	rooted := false

@@ -48,6 +48,7 @@ func badXML(root, inside string) map[string]string {
 		"empty":   "",
 		"text":    "hello",
 		"cut":     "<" + root + ">" + inside,
+		"a DTD":   "<!DOCTYPE " + root + "><" + root + ">" + inside + "</" + root + ">",
 		"unknown": "<other>" + inside + "</other>",
 		"bomb":    bomb + "]><" + root + "><x>&j;</x>" + inside + "</" + root + ">",
 		"deep": "<" + root + ">" + inside + strings.Repeat("<x>",
