@@ -37,6 +37,7 @@ type options struct {
 	out     string
 	strict  bool
 	verbose bool
+	native  bool
 
 	sizesGrown, roomsGrown []int         // of growth
 	rest                   time.Duration // of growth
@@ -72,6 +73,8 @@ func parse(args []string, w io.Writer) (*options, error) {
 	f.StringVar(&o.lanes, "lanes", "auto", "imcd's fanout: auto, rpc, batch, sip")
 	f.StringVar(&o.contestants, "contestants", "",
 		"only those whose name has one of these in it: module/documented, imcd, bare/1, …")
+	f.BoolVar(&o.native, "native", false, "beside each imcd one whose rooms are group chats in Linphone, with one "+
+		"Linphone that is in none of them")
 	f.DurationVar(&o.loaded, "for", 0, "how long messages are sent in a measurement; 0: 6 s, and 8 s where there is a "+
 		"bar, or until there are 100: longer than Kamailio keeps a transaction, whose end costs time, too")
 	f.DurationVar(&o.paced, "alone", 0, "how long before that they are sent one at a time; 0: 600 ms, and 4 s where "+
@@ -146,6 +149,9 @@ func (o *options) choose() error {
 		if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(s.Name, w) }) {
 			o.specs = append(o.specs, s)
 		}
+	}
+	if o.native {
+		o.specs = contest.WithNative(o.specs)
 	}
 	if len(o.specs) == 0 {
 		return fmt.Errorf("-contestants: %q names nobody", o.contestants)

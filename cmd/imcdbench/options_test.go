@@ -31,6 +31,22 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestNativeOption: what is compared with imcd stands behind it.
+func TestNativeOption(t *testing.T) {
+	o, err := parse([]string{"-native", "-contestants", "imcd/,bare/1"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range o.specs {
+		names = append(names, s.Name)
+	}
+	want := "imcd/documented imcd-native/documented imcd/straight imcd-native/straight bare/1"
+	if strings.Join(names, " ") != want {
+		t.Errorf("contestants %v", names)
+	}
+}
+
 // TestRealPhones: each distance and each share of silent ones is a cell of its own, and
 // those with bars are the first.
 func TestRealPhones(t *testing.T) {

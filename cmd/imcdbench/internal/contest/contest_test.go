@@ -40,7 +40,7 @@ func TestContest(t *testing.T) {
 	if lab.opts.Binary, err = stack.BuildPlain(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	for _, spec := range Specs([]string{"auto"}) {
+	for _, spec := range WithNative(Specs([]string{"auto"})) {
 		if spec.Name == "bare/4" {
 			continue
 		}

@@ -30,6 +30,7 @@ type Spec struct {
 	straight bool
 	lane     string // imcd's fanout; empty: its default
 	workers  int    // SIP workers; 0: as all
+	native   bool   // rooms are group chats for clients that have such, and there is one
 }
 
 // Specs are the contestants, by name "module/documented", "module/straight",
@@ -67,6 +68,19 @@ func Find(name string) Spec {
 	panic("contest: no contestant " + name)
 }
 
+// WithNative puts behind each imcd of list one whose rooms are group chats in Linphone: "imcd-native/…". One Linphone
+// is registered there, and in none of the rooms.
+func WithNative(list []Spec) (specs []Spec) {
+	for _, s := range list {
+		if specs = append(specs, s); s.kind == imcd {
+			program, setup, _ := strings.Cut(s.Name, "/")
+			s.Name, s.native = program+"-native/"+setup, true
+			specs = append(specs, s)
+		}
+	}
+	return specs
+}
+
 // Documented are those of list that are imcd in the documented set-up.
 func Documented(list []Spec) (specs []Spec) {
 	for _, s := range list {
@@ -92,7 +106,8 @@ type System struct {
 	place    *Place // nil: alone
 	db       *Database
 	kamailio *evapitest.Kamailio
-	stack    *stack.Stack // imcd only; then kamailio is its
+	stack    *stack.Stack  // imcd only; then kamailio is its
+	linphone *evapitest.UA // of Spec.native
 	// reading is the measurement whose CPU time is still to be read.
 	reading *Measurement
 }
@@ -115,6 +130,9 @@ func (l *Lab) start(ctx context.Context, s *System) (*System, error) {
 	if err == nil && !spec.straight {
 		err = s.RegisterAll(ctx)
 	}
+	if err == nil && spec.native {
+		err = s.registerLinphone(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", spec.Name, err), s.Stop())
 	}
@@ -134,6 +152,9 @@ func (s *System) options(local ...string) (evapitest.Options, error) {
 	imcLocal := ""
 	if s.place != nil {
 		ports[0], imcLocal = s.place.Port, s.place.Local
+	}
+	if s.Spec.native {
+		imcLocal += "\n#!define IMC_NATIVE"
 	}
 	proxy := fmt.Sprintf("sip:127.0.0.1:%d", ports[0])
 	if s.Spec.straight {
@@ -203,6 +224,16 @@ func (s *System) startImcd(ctx context.Context) (err error) {
 // RegisterAll registers all members, again if they are registered.
 func (s *System) RegisterAll(ctx context.Context) error { return s.lab.RegisterAll(ctx, s.Addr()) }
 
+// registerLinphone registers a client that knows rooms as group chats.
+func (s *System) registerLinphone(ctx context.Context) (err error) {
+	s.linphone, err = evapitest.NewUA(evapitest.UAConfig{User: "linphone", Domain: load.Domain, Proxy: s.Addr(),
+		ContactParams: `;+sip.instance="<urn:uuid:linphone>";+org.linphone.specs="groupchat/1.1"`})
+	if err != nil {
+		return err
+	}
+	return s.linphone.Register(ctx)
+}
+
 // Addr is where the contestant takes SIP.
 func (s *System) Addr() string { return s.kamailio.SIPAddr() }
 
@@ -215,9 +246,12 @@ func (s *System) Stack() *stack.Stack { return s.stack }
 // Stop ends the contestant and removes its files.
 func (s *System) Stop() error {
 	var err error
+	if s.linphone != nil {
+		err = s.linphone.Close()
+	}
 	switch {
 	case s.stack != nil:
-		err = s.stack.Stop()
+		err = errors.Join(err, s.stack.Stop())
 	case s.kamailio != nil:
 		err = s.kamailio.Stop()
 	}
