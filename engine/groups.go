@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"maps"
 	"strconv"
 	"time"
 
@@ -44,6 +45,7 @@ type groups struct {
 	again    nativeTries
 	quiet    quietDevices
 	ended    []*groupDevice // see keepEnded, oldest first
+	deferred []func()       // see postpone, oldest first
 	cuts     uint64         // how often a Kamailio was connected: requests of devices may have been lost before
 }
 
@@ -69,25 +71,16 @@ type wholeState struct {
 
 // groupDevice is a device in a group.
 type groupDevice struct {
-	group    *group
-	user     string // key
-	gruu     string
-	known    bool            // it has the room
-	kept     bool            // its row of settingNative is stored
-	unacked  bool            // it may have accepted an INVITE whose ACK it has not had
-	holds    bool            // it has had the whole state since it was invited: it keeps the room over a start of its own
+	group *group
+	user  string // key
+	gruu  string
+	deviceSession
 	leaves   bool            // it is to be put out
 	alien    bool            // its user was never seen in the room: the device says that it has it
 	full     bool            // it is to hear the whole state
 	whole    bool            // the request that is under way is the whole state
 	untitled bool            // it is to hear the title: the whole state that it has had was without
 	news     native.Document // a change that it is to hear of
-	dialog   *evapi.Dialog   // of the INVITE; nil: none is known
-	callID   string          // of the last INVITE to it or from it; empty: none is known
-	own      string          // likewise, of the last session that it began by itself, if another one has replaced that
-	accepted bool            // it has accepted callID
-	before   string          // likewise, of the session that it had before, while it has not; empty: none
-	invited  bool            // an INVITE may have reached it: it may have the room
 	asked    time.Time       // when it was invited last, or has answered that; zero: not by this engine
 	busy     string          // method of the request that is under way; empty: none is
 	sent     time.Time       // when that was sent
@@ -99,6 +92,21 @@ type groupDevice struct {
 	cut      uint64          // groups.cuts when it was known last that it has the room
 	returned bool            // it has registered since the request that is under way was sent
 	unsure   bool            // what it has heard is not known: it has not asked since it has the room, or since a start
+}
+
+// deviceSession is what is known of a device's session, and of what it has by it. It is as it was before if a change of
+// it that has to be stored could not be.
+type deviceSession struct {
+	known    bool          // it has the room
+	kept     bool          // its row of settingNative is stored
+	unacked  bool          // it may have accepted an INVITE whose ACK it has not had
+	holds    bool          // it has had the whole state since it was invited: it keeps the room over a start of its own
+	dialog   *evapi.Dialog // of the INVITE; nil: none is known
+	callID   string        // of the last INVITE to it or from it; empty: none is known
+	own      string        // likewise, of the last session that it began by itself, if another one has replaced that
+	accepted bool          // it has accepted callID
+	before   string        // likewise, of the session that it had before, while it has not; empty: none
+	invited  bool          // an INVITE may have reached it: it may have the room
 }
 
 func newGroups(s *shard) *groups {
@@ -196,11 +204,17 @@ func (g *groups) changed(gr *group) {
 
 // compare finds out what has changed in a group since that was said last.
 func (g *groups) compare(gr *group) {
-	if !g.here(gr) {
+	r := g.shard.rooms[gr.name.Key()]
+	switch {
+	case g.byRoom[gr.name.Key()] != gr:
+		return
+	case !g.here(gr) && r != nil: // other rooms are still being loaded with it
+		g.changed(gr)
+		return
+	case !g.here(gr):
 		delete(g.byRoom, gr.name.Key())
 		return
 	}
-	r := g.shard.rooms[gr.name.Key()]
 	if r == nil && g.shard.stale[gr.name.Key()] != nil {
 		g.changed(gr) // it is loaded again
 		return
@@ -239,6 +253,8 @@ func (g *groups) compare(gr *group) {
 	for _, d := range gr.devices {
 		if _, stays := is[d.user]; !stays {
 			g.putOut(d)
+		} else {
+			g.do(d) // it may have waited for the room (absent)
 		}
 	}
 	gr.users = is
@@ -318,6 +334,12 @@ func (g *groups) here(gr *group) bool {
 	return g.byRoom[key] == gr && g.shard.engine.ownership.has(store.Hash(key))
 }
 
+// absent reports whether the room of a group is gone, was never stored, or is loaded again. Its devices go on when the
+// group is compared with what there is then.
+func (g *groups) absent(gr *group) bool {
+	return gr.room != nil && g.shard.rooms[gr.name.Key()] != gr.room
+}
+
 // keep stores a device, or the version. A room that is gone has lost all of it.
 func (g *groups) keep(gr *group, who, value string) { g.keepRow(gr, settingNative, who, value) }
 
@@ -336,26 +358,31 @@ func (gr *group) roomRow() (changes []store.Change) {
 	return changes
 }
 
-// fill gives a room that was loaded its stored devices.
+// fill gives a room that was loaded its stored devices. If it is loaded again, what is known here is newer.
 func (g *groups) fill(r *room, rows []store.SettingRow) {
+	var known map[string]*groupDevice // by GRUU
+	again := g.byRoom[r.key]
+	if again != nil && again.room == r {
+		known = maps.Clone(again.devices)
+	}
 	for _, row := range rows {
-		if row.Name == settingSession || row.Name == settingOwn {
-			if d, ok := g.of(r).fillSession(&row); ok {
-				g.shard.engine.natives.learn(d.user, d.gruu)
-				g.do(d)
-			}
-		}
-		if row.Name != settingNative {
+		gruu := "sip:" + row.Who
+		if row.Name != settingNative && row.Name != settingSession && row.Name != settingOwn || known[gruu] != nil {
 			continue
 		}
 		gr := g.of(r)
+		if row.Name != settingNative {
+			if d, ok := gr.fillSession(&row); ok {
+				g.shard.engine.natives.learn(d.user, d.gruu)
+			}
+			continue
+		}
 		if row.Who == "" {
 			if n, err := strconv.ParseUint(row.Value, 10, 32); err == nil && uint32(n)+versionLeap > gr.version {
 				gr.version = uint32(n) + versionLeap
 			}
 			continue
 		}
-		gruu := "sip:" + row.Who
 		d := gr.device(row.Value, gruu)
 		d.known, d.kept, d.unacked, d.holds, d.unsure = true, true, false, true, true
 		g.shard.engine.natives.learn(d.user, gruu)

@@ -19,6 +19,13 @@ func (g *groups) tick() {
 		g.compare(gr)
 	}
 	g.expire()
+	if len(g.shard.stale) == 0 && len(g.deferred) > 0 {
+		calls := g.deferred
+		g.deferred = nil
+		for _, f := range calls {
+			f()
+		}
+	}
 	for _, d := range g.again.due(g.shard.now) {
 		d.away = false
 		g.do(d)
@@ -53,10 +60,12 @@ func (c *call) made() *group {
 	g.shard.engine.natives.learn(user, gruu)
 	gr := g.of(c.room)
 	d := gr.device(user, gruu)
+	was := d.deviceSession
 	d.known, d.kept, d.invited = true, true, true
 	d.callID, d.holds, d.unsure, d.cut = req.callID, false, true, g.cuts
 	d.accepts()
 	d.back()
+	c.undoes(d, was)
 	c.changes = append(c.changes, gr.rowOf(settingNative, d.who(), user))
 	if value := d.sessionValue(d.callID); value != "" {
 		c.changes = append(c.changes, gr.rowOf(settingSession, d.who(), value))
@@ -70,10 +79,23 @@ func (d *groupDevice) ask() {
 	d.known, d.dialog = false, nil
 }
 
+// postpone defers what a device has said while rooms of the shard are loaded again, as it may be about them, and
+// reports whether it does.
+func (g *groups) postpone(f func()) bool {
+	if len(g.shard.stale) == 0 && len(g.deferred) == 0 || len(g.deferred) >= maxQuiet {
+		return false
+	}
+	g.deferred = append(g.deferred, f)
+	return true
+}
+
 // registered looks for the rooms of a user whose device has registered. One that has a room hears its whole state then
 // if it registered elsewhere, as it compares its rooms with those of the other engine alone, or if this engine was
 // started since: clients send the list of their rooms when they start, and not with every registration.
 func (g *groups) registered(user, gruu string, elsewhere bool) {
+	if g.postpone(func() { g.registered(user, gruu, elsewhere) }) {
+		return
+	}
 	unsure := false
 	for _, r := range g.shard.rooms {
 		m := r.get(user)
@@ -105,6 +127,9 @@ func (g *groups) registered(user, gruu string, elsewhere bool) {
 
 // listed takes the list of rooms that a device has.
 func (g *groups) listed(user, gruu string, has map[string]listedRoom) {
+	if g.postpone(func() { g.listed(user, gruu, has) }) {
+		return
+	}
 	for _, r := range g.shard.rooms {
 		m := r.get(user)
 		if m == nil || m.invited() {

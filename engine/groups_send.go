@@ -28,7 +28,7 @@ func (g *groups) pump() {
 		g.ready[0] = nil
 		g.ready = g.ready[1:]
 		d.queued = false
-		if d.group.devices[d.gruu] == d && d.busy == "" && !d.away && g.here(d.group) {
+		if d.group.devices[d.gruu] == d && d.busy == "" && !d.away && g.here(d.group) && !g.absent(d.group) {
 			g.next(d)
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -65,6 +66,7 @@ func (gr *group) fillSession(row *store.SettingRow) (d *groupDevice, ok bool) {
 
 // open begins a session with a device: its Call-ID is stored, and then the INVITE is sent.
 func (g *groups) open(d *groupDevice) {
+	was := d.deviceSession
 	own := d.accepted && !groupCallID(d.callID)
 	if own {
 		d.own = d.callID
@@ -88,25 +90,43 @@ func (g *groups) open(d *groupDevice) {
 		d.kept = false
 		rows = append(rows, d.group.rowOf(settingNative, d.who(), ""))
 	}
-	// If it cannot be stored, the device is invited all the same.
-	g.shard.store(rows, false, func(error) { g.opened(d, id) })
+	g.shard.store(rows, false, func(err error) {
+		if errors.Is(err, store.ErrUnavailable) && d.callID == id {
+			d.deviceSession = was
+		}
+		g.opened(d, id, err)
+	})
 }
 
-// opened goes on with an INVITE whose session is stored.
-func (g *groups) opened(d *groupDevice, id string) {
+// opened goes on with an INVITE whose session is stored. While the database is away, it is tried again as one without
+// an answer; if it refuses the row, the device is invited all the same.
+func (g *groups) opened(d *groupDevice, id string, err error) {
 	if g.inFlight[id] != d {
 		return // it was given up
 	}
 	delete(g.inFlight, id)
 	d.busy = ""
 	switch {
-	case d.group.devices[d.gruu] != d || !g.here(d.group):
+	case d.group.devices[d.gruu] != d || !g.here(d.group) || g.absent(d.group):
 	case d.leaves && !d.known && !d.invited: // its user has left meanwhile, and it has heard of nothing
 		g.forget(d)
+	case errors.Is(err, store.ErrUnavailable):
+		g.leaveAlone(d, true)
+		g.do(d)
 	default:
 		g.sendInvite(d)
 	}
 	g.pump()
+}
+
+// undoes takes back what a call has made of the session of a device, if it is not stored, and no INVITE has followed.
+func (c *call) undoes(d *groupDevice, was deviceSession) {
+	id := d.callID
+	c.after = func(err error) {
+		if err != nil && d.callID == id {
+			d.deviceSession = was
+		}
+	}
 }
 
 func (g *groups) sendInvite(d *groupDevice) {
@@ -149,8 +169,10 @@ func (c *call) entered() {
 		return
 	}
 	gr.room = c.room
+	was := d.deviceSession
 	d.callID, d.before, d.accepted, d.dialog = req.callID, "", true, nil
 	c.changes = append(append(c.changes, gr.roomRow()...), gr.rowOf(settingSession, d.who(), d.sessionValue(d.callID)))
+	c.undoes(d, was)
 }
 
 // replaced reports whether the BYE of a user ends a session that an INVITE has replaced, and does not leave the room. A

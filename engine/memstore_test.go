@@ -42,6 +42,7 @@ type memStore struct {
 	reads   chan struct{}                                          // the same for each query of messages
 	asked   []int                                                  // the limits of these queries
 	pace    time.Duration                                          // how long a query of messages takes
+	loads   time.Duration                                          // how long a load goes on after its rooms
 	errs    map[string]error                                       // what methods fail with, by their names
 	// of Messages (begun: of those that began), Prune and Ping
 	calls map[string]int
@@ -324,6 +325,10 @@ func (s *memStore) query(ctx context.Context, room int64, limit int,
 }
 
 func (s *memStore) Seen(_ context.Context, part store.Part, since time.Time) ([]store.SeenRow, error) {
+	s.mu.Lock()
+	loads := s.loads
+	s.mu.Unlock()
+	<-time.After(loads)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var rows []store.SeenRow

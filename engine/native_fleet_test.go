@@ -125,3 +125,33 @@ func TestNativeFleet(t *testing.T) {
 		}
 	}
 }
+
+// TestNativeFleetLoads: rooms take long to load after their owner was killed. The first of them hear of changes
+// nevertheless.
+func TestNativeFleetLoads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newFleetWorld(t)
+		a, b := w.start(), w.start()
+		defer w.end()
+		w.takeOver(nil, a)
+		pass(time.Second)
+		v := newView(w.as(a))
+		room := v.h.makes("alice", "Growers", "bob")
+		v.passes(3 * time.Second)
+		second := w.as(b)
+		w.fleet.mu.Lock()
+		w.fleet.loads = 2 * time.Second
+		w.fleet.mu.Unlock()
+		w.takeOver(a, b)
+		w.wake(a)
+		v.look()
+		v.h = second
+		pass(5 * time.Second)
+		second.want(<-second.post("alice", strings.TrimPrefix(room, "sip:"), "#set title Tomatoes"), 200, 1)
+		v.passes(3 * time.Second)
+		if got := v.shows("bob", room); got != "Tomatoes: alice* bob" {
+			t.Errorf("bob sees %q", got)
+		}
+	})
+}

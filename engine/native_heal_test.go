@@ -61,14 +61,6 @@ func TestNativeAlien(t *testing.T) {
 			t.Errorf("answer %+v", a)
 		}
 	}
-	groups := func() (n int) {
-		for _, s := range h.e.shards {
-			done := make(chan int)
-			s.inbox.post(func() { done <- len(s.groups.byRoom) })
-			n += <-done
-		}
-		return n
-	}
 	list(room)
 	var methods []string
 	h.until("mallory is out", func() bool {
@@ -86,7 +78,7 @@ func TestNativeAlien(t *testing.T) {
 		none = append(none, fmt.Sprintf("sip:chat-none%d@x.org", i))
 	}
 	list(append(none, room)...)
-	h.until("one group is left", func() bool { return groups() == 1 })
+	h.until("one group is left", func() bool { return h.groupCount() == 1 })
 }
 
 // TestNativeBack: whoever is added again after the device was put out is in, also if the device had to be invited for

@@ -55,6 +55,7 @@ func testNativeLarge(t *testing.T) {
 				}
 			}
 		}
+		t.Logf("%d requests to %d devices until all have %s", n, len(to), word)
 		return n
 	}
 	if n := requests("Growers"); n > 3*natives { // an INVITE, the whole state, and one for what came together

@@ -83,6 +83,7 @@ func (s *shard) replace(r *room, state *store.RoomState) {
 	defer s.countOwners(r)
 	if state == nil {
 		s.delivery.discard(r)
+		s.groups.changed(s.groups.byRoom[r.key])
 		return
 	}
 	was := make(map[string]*member, len(r.order))
