@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,37 +19,54 @@ const (
 	maxArrivals = 1 << 16
 )
 
-// arrivals are the users who have registered within settleFor. Shards read it when a copy was answered "not
-// registered".
+// departFor is how long it is known that a device of a user has gone: messages that were accepted before may have to
+// wait for their turn so long. After a restart, their users wait.
+const departFor = 10 * time.Minute
+
+// arrivals are the users who have registered, or of whom a device has gone, within a time. Shards read it when a copy
+// was answered "not registered", or has arrived.
 type arrivals struct {
+	within time.Duration
+	latest atomic.Int64 // when somebody did so last, in ns of Unix time
+
 	mu     sync.Mutex
-	now    map[uint64]time.Time // by mu: hashes of Name.Key
-	old    map[uint64]time.Time // by mu: what now was before turned
-	turned time.Time            // by mu
+	now    map[uint64]times // by mu: by hash of Name.Key
+	old    map[uint64]times // by mu: what now was before turned
+	turned time.Time        // by mu
 }
 
-func newArrivals() *arrivals { return &arrivals{now: make(map[uint64]time.Time)} }
+// times are the last ones at which a user was added, in ns of Unix time, the latest first; 0: there was none.
+type times [4]int64
 
-// add notes that a user has registered.
+func newArrivals(within time.Duration) *arrivals {
+	return &arrivals{within: within, now: make(map[uint64]times)}
+}
+
+// add notes that a user has registered, or a device has gone.
 func (a *arrivals) add(userKey string, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if at.Sub(a.turned) >= settleFor {
-		a.old, a.now, a.turned = a.now, make(map[uint64]time.Time), at
+	if at.Sub(a.turned) >= a.within {
+		a.old, a.now, a.turned = a.now, make(map[uint64]times), at
 	}
 	if len(a.now) < maxArrivals {
-		a.now[hash64(userKey)] = at
+		key := hash64(userKey)
+		t := a.now[key]
+		a.now[key] = times{at.UnixNano(), t[0], t[1], t[2]}
+		a.latest.Store(max(a.latest.Load(), at.UnixNano()))
 	}
 }
 
-// has reports whether a user has registered a moment before at.
+// has reports whether a user is among them a moment before at.
 func (a *arrivals) has(userKey string, at time.Time) bool {
-	key := hash64(userKey)
+	return a.between(userKey, at.Add(-a.within).UnixNano(), math.MaxInt64)
+}
+
+// between reports whether a user was added after one time, and before another one, in ns of Unix time.
+func (a *arrivals) between(userKey string, from, to int64) bool {
+	key, in := hash64(userKey), func(t int64) bool { return from < t && t < to }
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last, is := a.now[key]
-	if !is {
-		last, is = a.old[key]
-	}
-	return is && at.Sub(last) < settleFor
+	now, old := a.now[key], a.old[key]
+	return slices.ContainsFunc(now[:], in) || slices.ContainsFunc(old[:], in)
 }

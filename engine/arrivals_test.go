@@ -64,7 +64,7 @@ func TestAnswerSettles(t *testing.T) {
 // TestArrivals compares with the times of all registrations.
 func TestArrivals(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, now := newArrivals(), time.Unix(1000, 0)
+		a, now := newArrivals(settleFor), time.Unix(1000, 0)
 		last := make(map[string]time.Time)
 		user := rapid.SampledFrom([]string{"a@x", "b@x", "c@x"})
 		t.Repeat(map[string]func(*rapid.T){
@@ -88,7 +88,7 @@ func TestArrivals(t *testing.T) {
 
 // TestArrivalsAreBounded: a storm of registrations costs a bounded memory.
 func TestArrivalsAreBounded(t *testing.T) {
-	a, now := newArrivals(), time.Unix(1000, 0)
+	a, now := newArrivals(settleFor), time.Unix(1000, 0)
 	for i := range 3 * maxArrivals {
 		a.add(fmt.Sprint(i, "@x"), now)
 		now = now.Add(time.Microsecond)

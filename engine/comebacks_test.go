@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -81,8 +82,8 @@ func settle() {
 }
 
 // got waits until bob's devices that are there have got what was said before: what a device has just got is not owed to
-// it when it goes, and what waits for its user is owed to no device. One that was owed something when imcd was killed
-// gets that when it registers, or something new is said: so each registers again first.
+// it when it goes. One that was owed something when imcd was killed gets that when it registers, or something new is
+// said: so each registers again first.
 func (b *bobs) got() {
 	b.t.Helper()
 	settle()
@@ -280,12 +281,16 @@ func TestDeviceDoesNotTakeAMessage(t *testing.T) {
 	})
 }
 
-// TestDevicesModel: whenever devices come and go, and wherever imcd is killed, each device has in the end what was said
-// since it is known, in order as far as it was owed it, and, if imcd was not killed, once. So it is with each
-// member_window.
+// TestDevicesModel: whenever devices come and go, however far they are, and wherever imcd is killed, each device has in
+// the end what was said since it is known, in order as far as it was owed it, and, if imcd was not killed, once. So it
+// is with each member_window.
 func TestDevicesModel(t *testing.T) {
 	checkTimed(t, func(rt *rapid.T) {
-		config := quickWindow(rapid.SampledFrom([]int{1, 1, 4, 16}).Draw(rt, "window"))
+		window := quickWindow(rapid.SampledFrom([]int{1, 1, 4, 16}).Draw(rt, "window"))
+		config := func(c *Config) { // far devices are no reason to refuse messages
+			window(c)
+			c.MaxDelay = 0
+		}
 		b := &bobs{house: startHouse(rt, newMemStore(), config)}
 		defer func() { b.close() }()
 		rooms, devices := []string{"r", "q"}, []string{"d0", "d1", "d2"}
@@ -328,12 +333,16 @@ func TestDevicesModel(t *testing.T) {
 					said++
 					text := fmt.Sprint("text ", said)
 					room, on := rapid.SampledFrom(rooms).Draw(rt, "room"), "" // of alice's
+					var answer chan evapi.Answer
 					if len(b.there) > 0 && rapid.Bool().Draw(rt, "bob") {
 						on = rapid.SampledFrom(b.there).Draw(rt, "on")
 						wrote[text] = on
-						<-b.write(on, room+"@x.org", text)
+						answer = b.write(on, room+"@x.org", text)
 					} else {
-						<-b.post("alice", room+"@x.org", text)
+						answer = b.post("alice", room+"@x.org", text)
+					}
+					if a := <-answer; a.Code != 200 {
+						rt.Fatalf("%s is answered %d %s", text, a.Code, a.Reason)
 					}
 					synctest.Wait()
 					for d := range want {
@@ -343,6 +352,18 @@ func TestDevicesModel(t *testing.T) {
 					}
 				}
 				pass(200 * time.Millisecond)
+			},
+			"far": func(rt *rapid.T) {
+				d := rapid.SampledFrom(devices).Draw(rt, "device")
+				rtt := time.Duration(rapid.SampledFrom([]int{0, 20, 150}).Draw(rt, "ms")) * time.Millisecond
+				b.relay.set(func() {
+					far := maps.Clone(b.relay.far)
+					if far == nil {
+						far = make(map[string]time.Duration)
+					}
+					far[d] = rtt
+					b.relay.far = far
+				})
 			},
 			"kill": func(rt *rapid.T) {
 				b.relay.set(func() { b.relay.down = true })

@@ -23,7 +23,7 @@ type delivery struct {
 	serial uint64           // of those that name no message
 	began  time.Time        // the zero of its clock
 	now    time.Time        // of this round
-	ending bool             // the cursors were written for the last time: later arrivals cannot be noted
+	ending bool             // nothing more is sent whose arrival must be noted: the cursors are written for the last time
 
 	// Notices to users.
 	streams   map[string]*stream // by key; without empty ones

@@ -153,13 +153,25 @@ func (d *delivery) endBacklog(f *backlog, err error) {
 	}
 }
 
-// reached reports whether f has come to a message that waits for the device in its lane.
-func (f *backlog) reached(seq uint64) bool {
-	if f.lane == nil {
-		return false
+// reached reports whether f has come to a message that waits for the device in its lane, or came to all devices of the
+// user, and so did all after it.
+func (f *backlog) reached(item *pageItem) bool {
+	switch {
+	case f.lane == nil:
+		return f.cameToAll(item)
+	case f.until.IsZero():
+		first := f.lane.firstSeq()
+		return first > 0 && item.seq >= first
+	case f.lane.from > 0 && item.seq >= f.lane.from:
+		return true // the device is owed again those that do not wait any more
 	}
-	first := f.lane.firstSeq()
-	return first > 0 && seq >= first
+	return !f.owns && f.cameToAll(item)
+}
+
+// cameToAll reports whether one copy of a message was for all devices, after this one had registered. But what the user
+// wrote meanwhile on another device was sent to none.
+func (f *backlog) cameToAll(item *pageItem) bool {
+	return !f.until.IsZero() && (!item.at.Before(f.until) || item.seq > f.upto)
 }
 
 // bringNext sends the next messages of f, or loads more of them.
@@ -177,7 +189,7 @@ func (d *delivery) bringNext(f *backlog) {
 		item := &f.page.items[f.next+len(f.window)]
 		apart := f.apartOf(item)
 		switch {
-		case !f.until.IsZero() && !item.at.Before(f.until) || item.seq > f.upto || f.reached(item.seq):
+		case f.reached(item):
 			d.bringNoMore(f)
 			return
 		case f.lane != nil && f.lane.sent != nil || apart != nil && !apart.over:
@@ -190,7 +202,8 @@ func (d *delivery) bringNext(f *backlog) {
 			}
 			d.bringNoMore(f) // the rest comes to all devices
 			return
-		case item.sender == m.key && !f.own(item) || item.out == nil || d.expired(item.expires) || apart != nil:
+		case item.sender == m.key && !f.own(item) || item.out == nil || d.expired(item.expires) || apart != nil ||
+			f.cameToAll(item) && item.sender != m.key:
 		case d.bringCopy(f, item):
 			if !f.due.IsZero() {
 				return

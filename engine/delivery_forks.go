@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"imcd/engine/store"
 	"imcd/evapi"
 )
 
@@ -28,7 +29,7 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 	}
 	var down []*leg
 	for i, v := range devices {
-		l := &leg{fork: k, lane: d.laneOf(r, m, v)}
+		l := &leg{fork: k, lane: d.laneFor(k, v)}
 		k.open++
 		err := errBehind
 		if !l.lane.blocked() {
@@ -53,7 +54,7 @@ func (d *delivery) sendFork(f *sentCopy, next ahead, devices, others []*device, 
 	r.addInFlight(m, f, next)
 	d.forks[m] = append(d.forks[m], k)
 	for _, v := range others {
-		k.failed = append(k.failed, failedLeg{lane: d.laneOf(r, m, v)})
+		k.failed = append(k.failed, failedLeg{lane: d.laneFor(k, v)})
 	}
 	for _, l := range down {
 		d.legOver(l, evapi.Result{Code: 503, Local: true}, false)
@@ -226,12 +227,48 @@ func (d *delivery) owe(k *fork, v *device, slow bool) *device {
 	return v
 }
 
-// oweAll lets devices be owed what they have not answered yet, as the engine ends.
-func (d *delivery) oweAll() {
-	for _, l := range d.legs {
-		if k := l.fork; k.taken {
-			k.failed = append(k.failed, failedLeg{l.lane, true, false})
+// departed reports whether a device of the member has gone after a message was accepted, and before f was sent.
+func (d *delivery) departed(f *sentCopy) bool {
+	all, accepted := d.engine.devices.departures, d.began.UnixNano()+int64(f.at)
+	return all.latest.Load() > accepted && all.between(f.member.key, accepted, d.at(f))
+}
+
+// oweAbsent lets devices of a member be owed a message, and all after it, that cannot have got it: another one has
+// taken it, after all that there were had failed, or after one has gone. w is the wait that ends by that; nil: there is
+// none.
+func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
+	m := f.member
+	noted := func(k *fork) bool { return k.id == "" } // from an earlier message on; the database does not know yet
+	if d.engine.reports.most == 0 || slices.ContainsFunc(d.forks[m], noted) {
+		return
+	}
+	a := absence{at: d.began.Add(f.at).UnixMilli(), arrived: d.now.UnixMilli()}
+	switch {
+	case f.tries == 0, w == nil, w.why == retry, w.why == malformed:
+		// A fork has an outcome for each device that is registered; and one that has answered is there.
+	case w.tried.IsZero():
+		a.tried = d.began.UnixMilli()
+	default:
+		a.tried = w.tried.UnixMilli()
+	}
+	k := &fork{copy: f, over: true, owing: 1} // it holds back the cursor in the database (written)
+	if d.engine.reports.oweAbsent(m.name(), a, func() {
+		d.inbox.post(func() {
+			k.owing--
 			d.decide(k)
+		})
+	}) {
+		d.forks[m] = append(d.forks[m], k)
+	}
+}
+
+// oweAll lets devices be owed what they have not answered yet, as the engine ends. It reports whether the database does
+// not know yet of all that is owed.
+func (d *delivery) oweAll() bool {
+	for c, l := range d.legs {
+		if l.fork.taken {
+			delete(d.legs, c)
+			d.legOver(l, evapi.Result{Code: 408, Reason: "imcd ends"}, false)
 		}
 	}
 	for _, list := range d.lanes {
@@ -239,6 +276,18 @@ func (d *delivery) oweAll() {
 			d.dropLegs(n, false)
 		}
 	}
+	return d.owing(store.Part{}.Matcher())
+}
+
+// owing reports whether the database does not know yet of all that is owed in some rooms.
+func (d *delivery) owing(in func(hash uint32) bool) bool {
+	for m, list := range d.forks {
+		owes := func(k *fork) bool { return k.owing > 0 && in(store.Hash(k.copy.room.key)) }
+		if m.live && slices.ContainsFunc(list, owes) {
+			return true
+		}
+	}
+	return false
 }
 
 // written is the number that the database may have as the cursor of m: it knows of all devices that are owed

@@ -49,6 +49,13 @@ func (d *delivery) laneOf(r *room, m *member, v *device) *lane {
 	return n
 }
 
+// laneFor is laneOf for a fork to that device, too.
+func (d *delivery) laneFor(k *fork, v *device) *lane {
+	n := d.laneOf(k.copy.room, k.copy.member, v)
+	n.from = earliest(n.from, k.firstSeq())
+	return n
+}
+
 func (d *delivery) findLane(m *member, v *device) *lane {
 	for _, n := range d.lanes[m.key] {
 		if n.member == m && n.device == v {
@@ -150,7 +157,7 @@ func (d *delivery) runLane(n *lane) bool {
 		yes, held, returns := n.device.takes()
 		switch {
 		case !n.member.live || !yes:
-			d.dropLegs(n, false)
+			d.dropLegs(n, n.device.isSlow())
 			continue
 		case n.backlog != nil || held && n.came != returns || d.ending:
 			return true

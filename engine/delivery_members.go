@@ -33,6 +33,9 @@ func (d *delivery) enterStored(r *room, m *member, stored *uint64) {
 		d.enterLater(r, m, cursor)
 	} else {
 		d.enter(r, m, cursor)
+		if m.mode == lagging { // a device may have gone before imcd was started
+			m.wait = &wait{room: r, member: m, index: -1, looked: true}
+		}
 		d.setReady(r, m) // it may have a loss to be informed of
 	}
 }

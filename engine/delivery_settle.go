@@ -25,6 +25,9 @@ func (d *delivery) settle(f *sentCopy, res evapi.Result) {
 		if m.wait != nil {
 			d.engine.heard(m.name()) // other rooms may have something for it, too
 		}
+		if m.wait != nil || d.departed(f) {
+			d.oweAbsent(f, m.wait)
+		}
 		m.wait = nil
 		if f.missed == 0 {
 			d.tookAll(f.room, m)

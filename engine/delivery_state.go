@@ -396,6 +396,7 @@ type lane struct {
 	waiting []*leg
 	backlog *backlog   // what it is owed, ahead of them; nil: nothing
 	came    int64      // the return (device.returns) in which the backlog of this room has come to an end
+	from    uint64     // number of the first message that was not one copy for all devices; 0: there was none yet
 	due     bool       // stands in delivery.lanesDue
 	stopped uint64     // number of the first message that the device has not got since it failed; 0: not known
 	apart   []*brought // behind that one, see backlog.apart
@@ -426,7 +427,7 @@ type backlog struct {
 	answers bool       // the device has answered a copy
 	failed  int        // tries of the next message
 	due     time.Time  // when it goes on; zero: now
-	upto    uint64     // number of the last message that it is owed; those after it came to all devices
+	upto    uint64     // number of the last message that it is owed; one copy of those after it was for all devices
 
 	// place is when the next message was accepted, in ms of Unix time: the device has got all before. Anybody may
 	// read it; 0: not known yet.

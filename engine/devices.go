@@ -32,7 +32,8 @@ const allDevices = "*"
 
 func newReports(s store.Store, cfg Config, log zerolog.Logger, dropped prometheus.Counter) *reports {
 	return &reports{store: s, log: log, most: cfg.DevicesPerUser, dropped: dropped, wake: make(chan struct{}, 1),
-		writing: make(chan struct{}, 1), waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owedDevice),
+		hurry: make(chan struct{}, 1), soon: cfg.CursorFlush / 2, writing: make(chan struct{}, 1),
+		waiting: make(map[deviceID]store.DeviceRow), owing: make(map[deviceID]*owedDevice),
 		heard: make(map[deviceID]DeviceReport)}
 }
 
@@ -49,7 +50,9 @@ func (e *Engine) Devices(r evapi.Registration) {
 	now := time.Now()
 	rows := make([]store.DeviceRow, len(r.Devices))
 	for i := range r.Devices {
-		rows[i] = deviceRow(name, &r, &r.Devices[i], now)
+		if rows[i] = deviceRow(name, &r, &r.Devices[i], now); r.Devices[i].Left == 0 {
+			e.devices.departures.add(name.Key(), now)
+		}
 	}
 	e.reports.add(rows...)
 }
@@ -100,22 +103,6 @@ func (r *reports) add(rows ...store.DeviceRow) {
 	r.signal()
 }
 
-// owe notes that a device is owed what was accepted at a time, in ms of Unix time, and later. then is called once that
-// is in the database.
-func (r *reports) owe(v *device, at int64, then func()) {
-	id := deviceID{v.row.User.Key(), v.row.Device}
-	r.mu.Lock()
-	o := r.owing[id]
-	if o == nil {
-		o = &owedDevice{user: v.row.User}
-		r.owing[id] = o
-	}
-	o.at = earlier(o.at, at)
-	o.then = append(o.then, then)
-	r.mu.Unlock()
-	r.signal()
-}
-
 func (r *reports) signal() {
 	select {
 	case r.wake <- struct{}{}:
@@ -131,10 +118,8 @@ func (r *reports) run(ctx context.Context) {
 			return
 		case <-r.wake:
 		}
-		select {
-		case <-ctx.Done():
+		if !r.linger(ctx, wait) {
 			return
-		case <-time.After(wait):
 		}
 		err := r.flush(ctx)
 		if err == nil {
@@ -149,6 +134,22 @@ func (r *reports) run(ctx context.Context) {
 	}
 }
 
+// linger waits before a flush: for less if a cursor waits for it (oweAbsent). False: ctx has ended.
+func (r *reports) linger(ctx context.Context, wait time.Duration) bool {
+	hurry := r.hurry
+	if wait > reportsLinger {
+		hurry = nil
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
+	case <-hurry:
+		return evapi.Sleep(ctx, r.soon)
+	}
+}
+
 // flush writes all that wait.
 func (r *reports) flush(ctx context.Context) error {
 	select {
@@ -157,17 +158,28 @@ func (r *reports) flush(ctx context.Context) error {
 		return fmt.Errorf("wait for devices to be written: %w", ctx.Err())
 	}
 	defer func() { <-r.writing }()
+	owing := r.takeOwing() // before the reports: a device that has registered meanwhile is not off
 	for {
 		rows := r.take()
-		if len(rows) == 0 {
-			return errors.Join(r.takeHeard(ctx), r.writeOwing(ctx))
+		written, err := r.write(ctx, rows)
+		if err == nil && len(rows) < reportsBatch {
+			all := owing
+			owing = nil
+			err = r.writeOwing(ctx, all)
 		}
-		switch err := r.write(ctx, rows); {
+		if err == nil {
+			err = r.present(ctx, written)
+		}
+		switch {
 		case errors.Is(err, store.ErrInvalid):
 			r.log.Error().Err(err).Int("devices", len(rows)).Msg("the database refuses devices: they are left out")
 		case err != nil:
 			r.putBack(rows)
+			r.putBackOwing(owing)
 			return err
+		}
+		if len(rows) == 0 {
+			return r.takeHeard(ctx)
 		}
 	}
 }
@@ -199,27 +211,25 @@ func (r *reports) putBack(rows []store.DeviceRow) {
 	}
 }
 
-func (r *reports) write(ctx context.Context, rows []store.DeviceRow) error {
+// write returns the rows as they are in the database.
+func (r *reports) write(ctx context.Context, rows []store.DeviceRow) ([]store.DeviceRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportsTimeout)
 	defer cancel()
 	all := slices.IndexFunc(rows, func(row store.DeviceRow) bool { return row.Device == allDevices })
 	if all >= 0 {
 		var err error
-		if rows, err = r.resolve(ctx, rows); err != nil || len(rows) == 0 {
-			return err
+		if rows, err = r.resolve(ctx, rows); err != nil {
+			return nil, err
 		}
 	}
 	rows, err := r.dropKnown(ctx, rows)
-	if err != nil || len(rows) == 0 {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	if rows, err = r.mergeRenamed(ctx, rows); err != nil {
-		return err
+	if rows, err = r.mergeRenamed(ctx, rows); err != nil || len(rows) == 0 {
+		return nil, err
 	}
-	if err := r.store.PutDevices(ctx, rows, r.most); err != nil || r.devices == nil {
-		return err
-	}
-	return r.present(ctx, rows)
+	return rows, r.store.PutDevices(ctx, rows, r.most)
 }
 
 // resolve replaces reports about all devices of a user by one for each device.

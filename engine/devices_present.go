@@ -22,6 +22,11 @@ const (
 // present looks at the users of rows, which were just written. A device that is registered again and owed something
 // gets it. It is owed what another device of its user may have got, so the only device of a user is owed nothing.
 func (r *reports) present(ctx context.Context, rows []store.DeviceRow) error {
+	if len(rows) == 0 || r.devices == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportsTimeout)
+	defer cancel()
 	var users []store.Name
 	listed := make(map[string]bool)
 	reported := make(map[deviceID]bool, len(rows))
@@ -114,6 +119,9 @@ func (e *Engine) HearDevices(list []DeviceReport) {
 		if err != nil {
 			continue
 		}
+		if d.Device == "" {
+			e.devices.departures.add(name.Key(), time.Now())
+		}
 		id := deviceID{name.Key(), d.Device}
 		if _, waits := r.heard[id]; !waits && len(r.heard) >= maxReports {
 			r.dropped.Inc()
@@ -183,40 +191,6 @@ func (r *reports) takeHeard(ctx context.Context) error {
 			}
 		}
 		r.presentUser(list, reported) // what is owed to nobody is the other one's concern
-	}
-	return nil
-}
-
-// writeOwing writes what devices are owed.
-func (r *reports) writeOwing(ctx context.Context) error {
-	r.mu.Lock()
-	all := r.owing
-	r.owing = make(map[deviceID]*owedDevice)
-	r.mu.Unlock()
-	if len(all) == 0 {
-		return nil
-	}
-	moves := make([]store.GoneMove, 0, len(all))
-	for id, o := range all {
-		moves = append(moves, store.GoneMove{User: o.user, Device: id.device, Is: time.UnixMilli(o.at)})
-	}
-	ctx, cancel := context.WithTimeout(ctx, reportsTimeout)
-	defer cancel()
-	if err := r.store.OweDevices(ctx, moves); err != nil {
-		r.mu.Lock()
-		for id, o := range all {
-			if newer := r.owing[id]; newer != nil {
-				o.at, o.then = earlier(o.at, newer.at), append(o.then, newer.then...)
-			}
-			r.owing[id] = o
-		}
-		r.mu.Unlock()
-		return err
-	}
-	for _, o := range all {
-		for _, then := range o.then {
-			then()
-		}
 	}
 	return nil
 }

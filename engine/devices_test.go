@@ -18,7 +18,18 @@ import (
 	"imcd/evapi"
 )
 
+// note takes the time that the notes of devices take.
+func (s *memStore) note() {
+	s.mu.Lock()
+	noting := s.noting
+	s.mu.Unlock()
+	if noting > 0 {
+		<-time.After(noting)
+	}
+}
+
 func (s *memStore) PutDevices(_ context.Context, rows []store.DeviceRow, most int) error {
+	s.note()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.called("PutDevices"); err != nil {
@@ -58,6 +69,7 @@ func (s *memStore) anywhere(user store.Name) bool {
 }
 
 func (s *memStore) Devices(_ context.Context, users ...store.Name) (list []store.DeviceRow, err error) {
+	s.note()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range users {

@@ -62,7 +62,7 @@ type Engine struct {
 	devices    *userDevices
 	locator    *locator
 	comebacks  *comebacks
-	arrivals   *arrivals
+	arrivals   *arrivals // users who have registered
 
 	requests atomic.Int64 // that are not answered yet
 	held     held

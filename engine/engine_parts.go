@@ -80,11 +80,13 @@ type DeviceReport struct {
 	Gone   int64  `json:"gone"`   // from when on the device is owed messages, in ms of Unix time; 0: it is not
 }
 
-// owedDevice is what a device is owed, until the database knows.
+// owedDevice is what a device is owed, or devices of a user are (allDevices), until the database knows.
 type owedDevice struct {
-	user store.Name
-	at   int64    // from when on, in ms of Unix time
-	then []func() // called once it does
+	user    store.Name
+	at      int64    // from when on, in ms of Unix time
+	device  *device  // nil: allDevices
+	absence absence  // of allDevices
+	then    []func() // called once it does
 }
 
 // reports are what registrations say of devices, until it is written to the store. Connections add to
@@ -95,6 +97,8 @@ type reports struct {
 	most    int // devices of a user that are kept; 0: there are no reports
 	dropped prometheus.Counter
 	wake    chan struct{} // holds one token while there may be some
+	hurry   chan struct{} // the same, if they are to be written soon
+	soon    time.Duration // so soon
 
 	devices  *userDevices                // nil in tests, as the next three are
 	back     func(comeback)              // takes a registered device that is owed something
@@ -104,7 +108,7 @@ type reports struct {
 
 	mu      sync.Mutex
 	waiting map[deviceID]store.DeviceRow // guarded by mu
-	owing   map[deviceID]*owedDevice     // guarded by mu: forks bound it
+	owing   map[deviceID]*owedDevice     // guarded by mu: forks and maxReports bound it
 	heard   map[deviceID]DeviceReport    // guarded by mu: from other imcd
 	writing chan struct{}                // holds one token while somebody writes
 }

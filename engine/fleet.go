@@ -189,7 +189,7 @@ func (e *Engine) settleRooms(ctx context.Context, in func(hash uint32) bool, cop
 			busy = busy || r.committing > 0 || s.stale[r.key] != nil
 			sending = sending || r.inFlight+len(r.ready) > 0
 		}
-		return busy, sending
+		return busy, sending || s.delivery.owing(in)
 	}
 	for first := true; ; first = false {
 		var busy, sending atomic.Bool

@@ -84,6 +84,26 @@ func TestHandOverWhileCopiesAreUnderWay(t *testing.T) {
 	})
 }
 
+// TestHandOverWhileDevicesAreOwed: what bob has just taken does not come again from the new owner, although the
+// database had yet to learn that other devices may be owed it.
+func TestHandOverWhileDevicesAreOwed(t *testing.T) {
+	twoEngines(t, func(w *fleetWorld, a, b *fleetEngine) {
+		a.relay.set(func() { a.relay.codes["bob"] = evapi.Result{Code: 480} })
+		w.must(w.say("alice", "r", "hello"))
+		<-time.After(time.Second)
+		a.relay.set(func() { delete(a.relay.codes, "bob") })
+		a.e.Registered("sip:bob@x.org")
+		synctest.Wait()
+		if err := w.move(a, b.store.id); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Minute)
+		if ids := w.copiesTo("bob", "hello"); len(ids) != 2 { // with the one that he refused
+			t.Errorf("the copies are %v", ids)
+		}
+	})
+}
+
 // TestHandOverWaitsForCommits: a request whose commit is under way is answered by the engine that has it, and its
 // message is sent once.
 func TestHandOverWaitsForCommits(t *testing.T) {

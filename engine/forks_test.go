@@ -43,6 +43,11 @@ func (b *bobs) killed(change func(*Config)) {
 	b.relay.set(func() { b.relay.down = true })
 	kept := b.store.crash()
 	b.cut()
+	b.starts(kept, change)
+}
+
+// starts is bob with an imcd that was started again, on what was kept.
+func (b *bobs) starts(kept *memStore, change func(*Config)) {
 	was := b.relay
 	kept.before = func(e *Engine) { e.relay.(*fakeRelay).phones, e.relay.(*fakeRelay).far = was.phones, was.far }
 	b.house = startHouse(b.t, kept, change)
@@ -59,43 +64,56 @@ func (b *bobs) says(from, n int, pause time.Duration) (texts []string) {
 }
 
 // TestSlowInTwoRooms: a device that is slow, and owed something in one room, gets all that is said in another one
-// meanwhile, where messages wait for it, too.
+// meanwhile, where messages wait for it, too. So does one that has just come back.
 func TestSlowInTwoRooms(t *testing.T) {
-	severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
-		other := "q"
-		for b.e.shardOfKey(other+"@x.org") == b.e.shardOfKey("r@x.org") {
-			other += "q"
-		}
-		b.say("alice", other, "#create")
-		b.say("bob", other, "#join")
-		settle()
-		b.texts()
-		b.relay.set(func() { b.relay.far = map[string]time.Duration{"tablet": 150 * time.Millisecond} })
-		var want []string
-		say := func(room string) {
-			want = append(want, fmt.Sprint(room, " ", len(want)))
-			<-b.post("alice", room+"@x.org", want[len(want)-1])
-			synctest.Wait()
-		}
-		for range 3 {
-			say("r")
-		}
-		for range maxLane - 3 {
-			say(other)
-		}
-		for range 8 { // in between the lane there is full
-			say(other)
-			say("r")
-		}
-		b.rest()
-		got := b.texts()["tablet"]
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			lacks := slices.DeleteFunc(slices.Clone(want), func(text string) bool { return slices.Contains(got, text) })
-			t.Errorf("the tablet lacks %q, and got %d of %d: %q", lacks, len(got), len(want), got)
-		}
-	})
+	for _, missed := range []int{0, 20} {
+		severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+			other := "q"
+			for b.e.shardOfKey(other+"@x.org") == b.e.shardOfKey("r@x.org") {
+				other += "q"
+			}
+			b.say("alice", other, "#create")
+			b.say("bob", other, "#join")
+			settle()
+			b.texts()
+			b.relay.set(func() { b.relay.far = map[string]time.Duration{"tablet": 150 * time.Millisecond} })
+			var want []string
+			say := func(room string) {
+				want = append(want, fmt.Sprint(room, " ", len(want)))
+				<-b.post("alice", room+"@x.org", want[len(want)-1])
+				synctest.Wait()
+			}
+			if missed > 0 {
+				b.goes("tablet")
+				settle()
+				for range missed {
+					say("r")
+					say(other)
+				}
+				settle()
+				b.comes("tablet")
+				pass(2 * reportsLinger)
+			}
+			for range 3 {
+				say("r")
+			}
+			for range maxLane - 3 {
+				say(other)
+			}
+			for range 8 { // in between the lane there is full
+				say(other)
+				say("r")
+			}
+			b.rest()
+			got := b.texts()["tablet"]
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				lacks := slices.DeleteFunc(slices.Clone(want), func(text string) bool { return slices.Contains(got, text) })
+				t.Errorf("%d missed: the tablet lacks %q, and got %d of %d: %q", missed, lacks, len(got), len(want), got)
+			}
+		})
+	}
 }
 
 // TestEachDeviceGetsACopy: all devices get each message once, by the same Call-ID.

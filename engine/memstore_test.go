@@ -43,6 +43,7 @@ type memStore struct {
 	asked   []int                                                  // the limits of these queries
 	pace    time.Duration                                          // how long a query of messages takes
 	loads   time.Duration                                          // how long a load goes on after its rooms
+	noting  time.Duration                                          // how long PutDevices and Devices take
 	errs    map[string]error                                       // what methods fail with, by their names
 	// of Messages (begun: of those that began), Prune and Ping
 	calls map[string]int

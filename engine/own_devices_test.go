@@ -140,3 +140,51 @@ func TestOwnDeviceDoesNotAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnTextsWhileADeviceComes: what bob writes on the phone, while imcd does not know yet that the tablet is back, or
+// while he waits for messages of the room, comes to the tablet once, and in order. So does what alice says.
+func TestOwnTextsWhileADeviceComes(t *testing.T) {
+	for name, c := range map[string]struct {
+		waits, killed bool
+		after         time.Duration // from the registration to what is written
+	}{
+		"he has caught up":             {after: reportsLinger / 2},
+		"he waits":                     {waits: true, after: reportsLinger / 2},
+		"he waits, and wrote before":   {waits: true, after: 2 * reportsLinger},
+		"he waits, and imcd is killed": {waits: true, killed: true, after: 2 * reportsLinger},
+	} {
+		t.Run(name, func(t *testing.T) {
+			severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+				b.goes("tablet")
+				settle()
+				if c.waits {
+					b.relay.set(func() { b.relay.codes["bob"] = evapi.Result{Code: 500} })
+				}
+				said := b.says(0, 3, 0)
+				own := b.writes("phone", 10, 3)
+				said = append(said, b.says(20, 3, 0)...)
+				pass(100 * time.Millisecond)
+				b.relay.set(func() { delete(b.relay.codes, "bob") })
+				if c.killed {
+					b.killed(quickWindow(1))
+				}
+				b.comes("tablet")
+				pass(c.after)
+				own = append(own, b.writes("phone", 30, 3)...)
+				said = append(said, b.says(40, 1, 0)...)
+				b.rest()
+				got := b.texts()
+				isOwn := func(text string) bool { return slices.Contains(own, text) }
+				rest := slices.DeleteFunc(slices.Clone(got["tablet"]), isOwn)
+				wrote := slices.DeleteFunc(got["tablet"], func(text string) bool { return !isOwn(text) })
+				slices.Sort(rest) // one that comes to all devices need not wait for earlier ones
+				if !slices.Equal(rest, said) || !slices.Equal(wrote, own) {
+					t.Errorf("the tablet got %q, and of bob's %q", rest, wrote)
+				}
+				if phone := got["phone"]; !slices.Equal(phone, said) && !c.killed {
+					t.Errorf("the phone got %q", phone)
+				}
+			})
+		})
+	}
+}

@@ -28,8 +28,8 @@ func New(cfg Config, store store.Store, relay Relay, reg prometheus.Registerer, 
 	e := &Engine{cfg: cfg, store: store, relay: relay, log: log, language: newLanguage(),
 		credits: &credits{limit: cfg.MaxOutstanding, most: cfg.MaxBurst}, tag: randomTag(), idle: make(chan struct{}),
 		failed: make(chan error, 1), seed: maphash.MakeSeed(),
-		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), arrivals: newArrivals(),
-		signs: newSigns(), devices: &userDevices{}}
+		welcomed: make(map[string]evapi.Welcome), users: newUsers(maxUsers), arrivals: newArrivals(settleFor),
+		signs: newSigns(), devices: newUserDevices()}
 	e.natives = newNativeDevices(e.devices)
 	e.held.limit = int64(cfg.TotalBytes)
 	e.credits.soon.Store(int64(burstTime))
@@ -157,19 +157,12 @@ func (e *Engine) Stop(ctx context.Context) {
 			s.inbox.signal() // the engine may be idle already
 		}
 		select {
-		case <-e.idle:
+		case <-e.idle: // but what is being loaded for members would be sent soon
 		case <-ctx.Done():
-			e.quiet()
 		}
+		e.quiet()
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 		defer cancel()
-		_, _ = gather(last, e, func(s *shard) []struct{} { // what is not written is sent again after the next start
-			s.delivery.oweAll()
-			return nil
-		})
-		if err := e.reports.flush(last); err != nil {
-			e.log.Warn().Err(err).Msg("devices are not noted in the database")
-		}
 		e.flush(last)
 		e.cancel()
 		e.loops.Wait()
@@ -209,11 +202,32 @@ func randomTag() string {
 	return hex.EncodeToString(b)
 }
 
-// flush writes all cursors and waits for that until ctx ends.
+// flush writes what devices are owed, and then all cursors, and waits for that until ctx ends. A cursor passes nothing
+// of which the database does not know who is owed it, and more may arrive meanwhile.
 func (e *Engine) flush(ctx context.Context) {
 	done := make(chan struct{}, len(e.shards))
-	for _, s := range e.shards {
-		s.inbox.post(func() { s.delivery.flush(func(error) { done <- struct{}{} }) })
+	written := make([]bool, len(e.shards)) // each is of its shard
+	half, cancel := context.WithTimeout(ctx, lastFlush/2)
+	defer cancel()
+	for wait := true; ; {
+		if err := e.reports.flush(half); err != nil {
+			e.log.Warn().Err(err).Msg("devices are not noted in the database")
+			wait = false
+		}
+		owing, err := gather(ctx, e, func(s *shard) []*shard {
+			switch d := s.delivery; {
+			case written[s.index]:
+			case d.oweAll() && wait:
+				return []*shard{s}
+			default:
+				written[s.index] = true
+				d.flush(func(error) { done <- struct{}{} })
+			}
+			return nil
+		})
+		if len(owing) == 0 || err != nil {
+			break
+		}
 	}
 	for range e.shards {
 		select {

@@ -16,14 +16,19 @@ import (
 // A user with several registered devices gets a copy for each of them, with an outcome of its own (fork). Other users
 // get one for all, which Kamailio sends to the device that there is.
 
-// userDevices are the registered devices of users with several of them, and of users with one that is owed something.
-// Shards read it.
+// userDevices are the registered devices of users with several of them, and of users with one that is owed something,
+// or that another one has just left alone: messages that were accepted before may still be on their way, and one that
+// the user has written on the other one is for this one. Shards read it.
 type userDevices struct {
+	departures *arrivals // users of whom a device is not registered any more
+
 	mu        sync.Mutex   // for put
 	some      atomic.Int64 // users in it; with none, a copy costs one load
 	byUser    sync.Map     // []*device by user key; a list is never changed
 	kamailios sync.Map     // *kamailio by name
 }
+
+func newUserDevices() *userDevices { return &userDevices{departures: newArrivals(departFor)} }
 
 // kamailio is a connection as devices have it.
 type kamailio struct {
@@ -123,7 +128,7 @@ func (u *userDevices) put(userKey string, rows []store.DeviceRow, now time.Time,
 		owed = owed || v.owed()
 		list = append(list, v)
 	}
-	several := len(list) > 1 || len(list) == 1 && owed
+	several := len(list) > 1 || len(list) == 1 && (owed || was != nil && u.departures.has(userKey, now))
 	switch {
 	case several:
 		u.byUser.Store(userKey, list)
@@ -258,6 +263,12 @@ func (v *device) isExact() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.exact
+}
+
+func (v *device) isSlow() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.slow
 }
 
 // state is what a device with another contact takes over from v.

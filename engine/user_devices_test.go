@@ -32,7 +32,7 @@ func TestStaleRowsOfDevices(t *testing.T) {
 		"it registers, and was away again": {"tablet", "t", gone.Add(time.Second), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := &userDevices{}
+			u := newUserDevices()
 			registers := func(device string) func(*store.DeviceRow) bool {
 				return func(r *store.DeviceRow) bool { return r.Device == device }
 			}
