@@ -41,7 +41,11 @@ func (d *delivery) bring(f *backlog) {
 		}
 		f.apart = slices.DeleteFunc(apart, func(b *brought) bool { return !b.over && b.backlog.gruu != f.gruu })
 		f.lane = d.laneOf(f.room, f.member, f.device)
-		f.lane.backlog = f
+		if lacks := f.lane.lacks; lacks > 0 {
+			f.after = min(f.after, lacks-1)
+		}
+		f.from = f.after
+		f.lane.backlog, f.lane.lacks = f, 0
 	}
 	d.bringNext(f)
 }
@@ -138,14 +142,10 @@ func (d *delivery) endBacklog(f *backlog, err error) {
 	if n := f.lane; n != nil && n.backlog == f {
 		n.backlog = nil
 		if err == nil {
-			n.came = f.came
-		}
-		switch {
-		case err != nil:
+			d.came(n, f)
+		} else {
 			d.stop(n, f.after+1)
 			n.apart = f.apart
-		case n.stopped > 0: // it has got these as well
-			n.stopped = max(n.stopped, f.after+1)
 		}
 		if !d.runLane(n) {
 			d.laneDue(n)

@@ -114,16 +114,17 @@ func (d *delivery) legDone(l *leg, c *sentCopy, res evapi.Result) {
 func (d *delivery) legOver(l *leg, res evapi.Result, slow bool) {
 	k := l.fork
 	k.open--
-	switch v := judge(res); {
+	v := judge(res)
+	switch {
 	case v <= known:
 		k.taken = true
-	case !v.final() && v != malformed:
+	case k.best == nil || betterLeg(&res, k.best):
+		k.best = &res
+	}
+	if v.final() || v == malformed {
+		l.lane.passed(k)
+	} else {
 		k.failed = append(k.failed, failedLeg{l.lane, true, slow})
-		fallthrough
-	default:
-		if k.best == nil || betterLeg(&res, k.best) {
-			k.best = &res
-		}
 	}
 	d.decide(k)
 }
@@ -170,6 +171,7 @@ func (d *delivery) decide(k *fork) {
 			if n.hadAll() {
 				d.stop(n, k.firstSeq())
 			} else {
+				n.lacks = earliest(n.lacks, k.firstSeq())
 				d.forgetLane(n)
 			}
 		}

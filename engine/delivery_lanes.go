@@ -71,6 +71,10 @@ func (d *delivery) forgetLane(n *lane) {
 	if held || n.sent != nil || n.backlog != nil || len(n.waiting) > 0 || n.stopped > 0 && n.member.live {
 		return
 	}
+	if n.stopped > 0 {
+		n.stopped = 0
+		d.stopped--
+	}
 	key := n.member.key
 	list := slices.DeleteFunc(d.lanes[key], func(o *lane) bool { return o == n })
 	if d.lanes[key] = list; len(list) == 0 {
@@ -82,15 +86,37 @@ func (d *delivery) forgetLane(n *lane) {
 // twice, with the same Call-ID.
 const maxStopped = 4096
 
-// stop notes that a device has not got a message of a room that others have got.
+// stop notes that a device has got all messages of a room before one, and, as far as is known, no others.
 func (d *delivery) stop(n *lane, seq uint64) {
-	if seq == 0 || n.stopped > 0 && n.stopped <= seq || n.stopped == 0 && d.stopped >= maxStopped {
+	switch {
+	case seq == 0 || n.stopped > 0 && n.stopped <= seq:
 		return
-	}
-	if n.stopped == 0 {
+	case n.stopped == 0 && d.stopped >= maxStopped:
+		n.lacks = earliest(n.lacks, seq)
+		return
+	case n.stopped == 0:
 		d.stopped++
 	}
 	n.stopped = seq
+}
+
+// passed takes from stop a message that the device has got, or need not get.
+func (n *lane) passed(k *fork) {
+	if first := k.firstSeq(); first > 0 && first == n.stopped && k.copy.notice == noLossNotice {
+		n.stopped = k.copy.seq + 1
+	}
+}
+
+// came notes that the backlog f of a lane has come to an end: the device gets none of this again if it must return once
+// more, as it has failed in another room meanwhile. But it lacks what the lane has dropped from before f.
+func (d *delivery) came(n *lane, f *backlog) {
+	n.came = f.came
+	switch next := earliest(f.after+1, n.firstOpen()); {
+	case n.stopped > f.from:
+		n.stopped = max(n.stopped, next)
+	case n.stopped == 0 && n.lacks == 0:
+		d.stop(n, next)
+	}
 }
 
 // goOn takes back what stop has noted of a device, by whichever contact, and returns it with lane.apart.

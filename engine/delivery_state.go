@@ -398,7 +398,8 @@ type lane struct {
 	came    int64      // the return (device.returns) in which the backlog of this room has come to an end
 	from    uint64     // number of the first message that was not one copy for all devices; 0: there was none yet
 	due     bool       // stands in delivery.lanesDue
-	stopped uint64     // number of the first message that the device has not got since it failed; 0: not known
+	stopped uint64     // the device has got all messages before this number that it is owed; 0: not known
+	lacks   uint64     // number of the first one that it has not got, where stopped cannot say so; 0: there is none
 	apart   []*brought // behind that one, see backlog.apart
 }
 
@@ -414,6 +415,7 @@ type backlog struct {
 	owns   bool        // it gets what its user has written on other devices
 	via    *evapi.Conn // to the Kamailio that knows it; may be nil
 	after  uint64      // number of the last message that it has got or need not get
+	from   uint64      // that number when the backlog began
 	until  time.Time   // see comeback
 	lane   *lane       // of the device; nil: see device
 	came   int64       // device.returns

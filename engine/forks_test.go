@@ -68,14 +68,7 @@ func (b *bobs) says(from, n int, pause time.Duration) (texts []string) {
 func TestSlowInTwoRooms(t *testing.T) {
 	for _, missed := range []int{0, 20} {
 		severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
-			other := "q"
-			for b.e.shardOfKey(other+"@x.org") == b.e.shardOfKey("r@x.org") {
-				other += "q"
-			}
-			b.say("alice", other, "#create")
-			b.say("bob", other, "#join")
-			settle()
-			b.texts()
+			other := b.otherRoom()
 			b.relay.set(func() { b.relay.far = map[string]time.Duration{"tablet": 150 * time.Millisecond} })
 			var want []string
 			say := func(room string) {
