@@ -146,6 +146,40 @@ func TestGoesTwice(t *testing.T) {
 	}
 }
 
+// TestGoesForAMoment: both devices of bob are so far that messages for him wait for their turn. One of them goes, comes
+// back a moment later, and may go again. In the end it has everything once.
+func TestGoesForAMoment(t *testing.T) {
+	for _, twice := range []bool{false, true} {
+		for _, ms := range []int{20, 50, 100, 130, 200, 400} {
+			gap := time.Duration(ms) * time.Millisecond
+			t.Run(fmt.Sprint(gap, twice), func(t *testing.T) {
+				severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
+					b.relay.set(func() {
+						b.relay.far = map[string]time.Duration{"phone": 150 * time.Millisecond, "tablet": 150 * time.Millisecond}
+					})
+					want := slices.Sorted(slices.Values(b.says(0, 30, 10*time.Millisecond)))
+					b.goes("phone")
+					pass(gap)
+					b.comes("phone")
+					if twice {
+						pass(gap)
+						b.goes("phone")
+						b.rest()
+						b.comes("phone")
+					}
+					b.rest()
+					for d, texts := range b.texts() {
+						if texts = slices.Sorted(slices.Values(texts)); !slices.Equal(texts, want) {
+							lacks := slices.DeleteFunc(slices.Clone(want), func(text string) bool { return slices.Contains(texts, text) })
+							t.Errorf("the %s got %d, and lacks %q", d, len(texts), lacks)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
 // TestEndsWhileDevicesAreOwed: what bob has taken before imcd ends does not come again after the next start, although
 // the database learns only then that other devices may be owed it.
 func TestEndsWhileDevicesAreOwed(t *testing.T) {

@@ -270,7 +270,7 @@ func (c *comebacks) begin(ctx context.Context, b *comeback) (map[*backlog]*shard
 	}
 	for i, o := range rooms {
 		backlogs[&backlog{room: o.room, member: o.member, gruu: b.row.GRUU, via: b.via, after: after[i],
-			until: b.until, device: b.device, name: b.row.Device, source: source,
+			since: b.row.GoneAt, until: b.until, device: b.device, name: b.row.Device, source: source,
 			owns: c.engine.cfg.OwnDevices}] = o.shard
 	}
 	return backlogs, nil

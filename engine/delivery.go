@@ -54,11 +54,12 @@ type delivery struct {
 	freshTimer *time.Timer            // runs while fresh is not empty
 
 	// Users with several devices.
-	forks       map[*member][]*fork // with open legs, or with devices to be noted; oldest first
-	lanes       map[string][]*lane  // by user key
-	lanesDue    []*lane             // that have something to send
-	waitingLegs int                 // in all lanes
-	stopped     int                 // lanes that note where their device has stopped
+	forks       map[*member][]*fork     // with open legs, or with devices to be noted; oldest first
+	lanes       map[string][]*lane      // by user key
+	lanesDue    []*lane                 // that have something to send
+	waitingLegs int                     // in all lanes
+	stopped     int                     // lanes that note where their device has stopped
+	departures  map[*member][]departure // of devices; the messages on their way then
 
 	evicted      []evicted // oldest first
 	evictedBytes int       // of these
@@ -103,7 +104,8 @@ func newDelivery(e *Engine, index int, owner deliveryOwner, b *inbox, rooms, sta
 		dirty: make(map[*room]struct{}), held: make(map[*room]struct{}), placed: make(map[*room]bool),
 		catchers: make(map[*member]*room), returns: make(map[*member][]userReturn),
 		legs: make(map[*sentCopy]*leg), forks: make(map[*member][]*fork), lanes: make(map[string][]*lane),
-		moving: make(map[*room]struct{}), flushTimer: newStoppedTimer(), freshTimer: newStoppedTimer(),
+		departures: make(map[*member][]departure), moving: make(map[*room]struct{}),
+		flushTimer: newStoppedTimer(), freshTimer: newStoppedTimer(),
 		recipients: newRecipients(e.seed), refusedCursors: make(map[cursorKey]refusedCursor)}
 }
 

@@ -36,6 +36,7 @@ func (d *delivery) bring(f *backlog) {
 	if f.device != nil {
 		_, _, f.came = f.device.takes()
 		seq, apart := d.goOn(f.member, f.device)
+		f.after = min(f.after, d.lackedSince(f.member, f.name, f.since)-1)
 		if seq > 0 {
 			f.after = max(f.after, seq-1)
 		}

@@ -229,41 +229,6 @@ func (d *delivery) owe(k *fork, v *device, slow bool) *device {
 	return v
 }
 
-// departed reports whether a device of the member has gone after a message was accepted, and before f was sent.
-func (d *delivery) departed(f *sentCopy) bool {
-	all, accepted := d.engine.devices.departures, d.began.UnixNano()+int64(f.at)
-	return all.latest.Load() > accepted && all.between(f.member.key, accepted, d.at(f))
-}
-
-// oweAbsent lets devices of a member be owed a message, and all after it, that cannot have got it: another one has
-// taken it, after all that there were had failed, or after one has gone. w is the wait that ends by that; nil: there is
-// none.
-func (d *delivery) oweAbsent(f *sentCopy, w *wait) {
-	m := f.member
-	noted := func(k *fork) bool { return k.id == "" } // from an earlier message on; the database does not know yet
-	if d.engine.reports.most == 0 || slices.ContainsFunc(d.forks[m], noted) {
-		return
-	}
-	a := absence{at: d.began.Add(f.at).UnixMilli(), arrived: d.now.UnixMilli()}
-	switch {
-	case f.tries == 0, w == nil, w.why == retry, w.why == malformed:
-		// A fork has an outcome for each device that is registered; and one that has answered is there.
-	case w.tried.IsZero():
-		a.tried = d.began.UnixMilli()
-	default:
-		a.tried = w.tried.UnixMilli()
-	}
-	k := &fork{copy: f, over: true, owing: 1} // it holds back the cursor in the database (written)
-	if d.engine.reports.oweAbsent(m.name(), a, func() {
-		d.inbox.post(func() {
-			k.owing--
-			d.decide(k)
-		})
-	}) {
-		d.forks[m] = append(d.forks[m], k)
-	}
-}
-
 // oweAll lets devices be owed what they have not answered yet, as the engine ends. It reports whether the database does
 // not know yet of all that is owed.
 func (d *delivery) oweAll() bool {

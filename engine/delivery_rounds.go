@@ -8,6 +8,7 @@ import (
 // tick is called a few times a second.
 func (d *delivery) tick() {
 	d.forgetReturns()
+	d.forgetDepartures()
 	d.writeHeld()
 	d.writePlaces()
 	d.announceDue()

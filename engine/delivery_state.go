@@ -416,6 +416,7 @@ type backlog struct {
 	via    *evapi.Conn // to the Kamailio that knows it; may be nil
 	after  uint64      // number of the last message that it has got or need not get
 	from   uint64      // that number when the backlog began
+	since  time.Time   // from when on the device is owed what was accepted
 	until  time.Time   // see comeback
 	lane   *lane       // of the device; nil: see device
 	came   int64       // device.returns

@@ -110,6 +110,9 @@ func (d *delivery) send(r *room, m *member, small bool) bool {
 				d.tryGone(v)
 			}
 			if sent, err := d.sendFork(f, next, live, others, small, own != ""); err == nil {
+				if sent {
+					d.noteDeparture(f, all)
+				}
 				return sent
 			}
 		}

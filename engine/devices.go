@@ -158,13 +158,13 @@ func (r *reports) flush(ctx context.Context) error {
 		return fmt.Errorf("wait for devices to be written: %w", ctx.Err())
 	}
 	defer func() { <-r.writing }()
-	owing := r.takeOwing() // before the reports: a device that has registered meanwhile is not off
+	owing := make(map[deviceID]*owedDevice)
 	for {
-		rows := r.take()
+		rows := r.take(owing)
 		written, err := r.write(ctx, rows)
 		if err == nil && len(rows) < reportsBatch {
 			all := owing
-			owing = nil
+			owing = make(map[deviceID]*owedDevice)
 			err = r.writeOwing(ctx, all)
 		}
 		if err == nil {
@@ -184,10 +184,15 @@ func (r *reports) flush(ctx context.Context) error {
 	}
 }
 
-// take removes some of the reports and returns them.
-func (r *reports) take() []store.DeviceRow {
+// take removes some of the reports and returns them; and it moves to owing what devices are owed that were off before
+// one of these.
+func (r *reports) take(owing map[deviceID]*owedDevice) []store.DeviceRow {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for id, o := range r.owing {
+		addOwing(owing, id, o)
+	}
+	clear(r.owing)
 	rows := make([]store.DeviceRow, 0, min(len(r.waiting), reportsBatch))
 	for id, row := range r.waiting {
 		if len(rows) == reportsBatch {

@@ -16,7 +16,7 @@ import (
 // is in the database.
 func (r *reports) owe(v *device, at int64, then func()) {
 	r.mu.Lock()
-	r.addOwing(deviceID{v.row.User.Key(), v.row.Device}, &owedDevice{user: v.row.User, device: v, at: at,
+	addOwing(r.owing, deviceID{v.row.User.Key(), v.row.Device}, &owedDevice{user: v.row.User, device: v, at: at,
 		then: []func(){then}})
 	r.mu.Unlock()
 	r.signal()
@@ -32,7 +32,7 @@ func (r *reports) oweAbsent(user store.Name, a absence, then func()) bool {
 		r.dropped.Inc()
 		return false
 	}
-	r.addOwing(id, &owedDevice{user: user, at: a.at, absence: a, then: []func(){then}})
+	addOwing(r.owing, id, &owedDevice{user: user, at: a.at, absence: a, then: []func(){then}})
 	r.mu.Unlock()
 	select {
 	case r.hurry <- struct{}{}:
@@ -42,22 +42,14 @@ func (r *reports) oweAbsent(user store.Name, a absence, then func()) bool {
 	return true
 }
 
-// addOwing is called with mu held.
-func (r *reports) addOwing(id deviceID, o *owedDevice) {
-	if have := r.owing[id]; have != nil {
+// addOwing adds to all what a device is owed.
+func addOwing(all map[deviceID]*owedDevice, id deviceID, o *owedDevice) {
+	if have := all[id]; have != nil {
 		o.at, o.then = earlier(have.at, o.at), append(have.then, o.then...)
 		o.absence = absence{at: o.at, tried: earlier(have.absence.tried, o.absence.tried),
 			arrived: earlier(have.absence.arrived, o.absence.arrived)}
 	}
-	r.owing[id] = o
-}
-
-func (r *reports) takeOwing() map[deviceID]*owedDevice {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := r.owing
-	r.owing = make(map[deviceID]*owedDevice)
-	return all
+	all[id] = o
 }
 
 // putBackOwing returns what was not written.
@@ -65,7 +57,7 @@ func (r *reports) putBackOwing(all map[deviceID]*owedDevice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, o := range all {
-		r.addOwing(id, o)
+		addOwing(r.owing, id, o)
 	}
 }
 

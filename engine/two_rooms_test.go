@@ -39,9 +39,8 @@ func only(room string, texts []string) []string {
 	return texts
 }
 
-// TestFailsWhileItReturns: a device gets what it is owed in one room, when it fails in another one. Then it gets what it
-// is owed there, and nothing of the first room again. What it has failed to take may be older than all that it was owed
-// before, and may be noted before or after that room has begun to bring something.
+// TestFailsWhileItReturns: a device gets what it is owed in one room, when it fails in another one, to take a message
+// that is older than all of these. Then it gets what it is owed there, and nothing of the first room again.
 func TestFailsWhileItReturns(t *testing.T) {
 	for name, pace := range map[string]time.Duration{"at once": 0, "rooms are loaded slowly": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) {
