@@ -42,7 +42,7 @@ func only(room string, texts []string) []string {
 // TestFailsWhileItReturns: a device gets what it is owed in one room, when it fails in another one, to take a message
 // that is older than all of these. Then it gets what it is owed there, and nothing of the first room again.
 func TestFailsWhileItReturns(t *testing.T) {
-	for name, pace := range map[string]time.Duration{"at once": 0, "rooms are loaded slowly": 3 * time.Second} {
+	for name, pace := range map[string]time.Duration{"at once": 0, "rooms are loaded slowly": loadTimeout - time.Second} {
 		t.Run(name, func(t *testing.T) {
 			severalDevices(t, []string{"phone", "tablet"}, func(b *bobs) {
 				other := b.otherRoom()
