@@ -3,7 +3,6 @@ package engine
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"imcd/evapi"
@@ -75,41 +74,38 @@ func TestNativeAgain(t *testing.T) {
 		"registered no more":    {code: 408, before: gone, fails: long, invites: 1, heals: registers, within: time.Second},
 		"too many wait":         {code: 408, before: full, fails: long, invites: 1, heals: registers, within: time.Second},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h := newNativeHouse(t, newMemStore(), nil)
-				v := newView(h)
-				h.nativeFor("alice", "bob")
-				h.relay.set(func() {
-					h.relay.conns = []*evapi.Conn{conn}
-					h.relay.codes["bob"] = evapi.Result{Code: c.code}
-				})
-				if c.before != nil {
-					h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
-				}
-				room := h.makes("alice", "Growers", "bob")
-				n := 0
-				if c.before != nil {
-					pass(time.Second)
-					callID := h.hears("INVITE", "bob")
-					c.before(h)
-					h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{Code: c.code} })
-					h.e.Result(evapi.Result{CallID: callID, Code: c.code})
-					n++
-				}
-				if n += h.invited("bob", c.fails); n != c.invites {
-					t.Errorf("%d INVITEs in %v, want %d", n, c.fails, c.invites)
-				}
-				h.relay.set(func() { delete(h.relay.codes, "bob") })
-				if c.heals != nil {
-					c.heals(h)
-				}
-				v.passes(c.within)
-				if got, want := v.shows("bob", room), "Growers: alice* bob"; got != want {
-					t.Errorf("bob sees %q, want %q", got, want)
-				}
+		inBubble(t, name, func(t *testing.T) {
+			h := newNativeHouse(t, newMemStore(), nil)
+			v := newView(h)
+			h.nativeFor("alice", "bob")
+			h.relay.set(func() {
+				h.relay.conns = []*evapi.Conn{conn}
+				h.relay.codes["bob"] = evapi.Result{Code: c.code}
 			})
+			if c.before != nil {
+				h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+			}
+			room := h.makes("alice", "Growers", "bob")
+			n := 0
+			if c.before != nil {
+				pass(time.Second)
+				callID := h.hears("INVITE", "bob")
+				c.before(h)
+				h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{Code: c.code} })
+				h.e.Result(evapi.Result{CallID: callID, Code: c.code})
+				n++
+			}
+			if n += h.invited("bob", c.fails); n != c.invites {
+				t.Errorf("%d INVITEs in %v, want %d", n, c.fails, c.invites)
+			}
+			h.relay.set(func() { delete(h.relay.codes, "bob") })
+			if c.heals != nil {
+				c.heals(h)
+			}
+			v.passes(c.within)
+			if got, want := v.shows("bob", room), "Growers: alice* bob"; got != want {
+				t.Errorf("bob sees %q, want %q", got, want)
+			}
 		})
 	}
 }
@@ -126,37 +122,34 @@ func TestNativeLeftUnheard(t *testing.T) {
 		"nothing was cut": {},
 		"too many":        {cut: true, full: true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
-				v.passes(time.Second)
-				if c.cut {
-					h.e.Wake()
-				}
-				*v.rooms["bob "+room] = viewedRoom{users: map[string]bool{}}
-				for _, s := range h.e.shards {
-					onShard(s, func(s *shard) {
-						for range maxQuiet {
-							if c.full {
-								s.groups.quiet.add("sip:nobody@x.org", "", s.now.Add(time.Hour))
-							}
+		inBubble(t, name, func(t *testing.T) {
+			h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
+			v.passes(time.Second)
+			if c.cut {
+				h.e.Wake()
+			}
+			*v.rooms["bob "+room] = viewedRoom{users: map[string]bool{}}
+			for _, s := range h.e.shards {
+				onShard(s, func(s *shard) {
+					for range maxQuiet {
+						if c.full {
+							s.groups.quiet.add("sip:nobody@x.org", "", s.now.Add(time.Hour))
 						}
-					})
-				}
-				h.nativeFor("bob")
-				if c.lists {
-					h.ask("SUBSCRIBE", "bob", groupFactory, listOf(room), "Event: conference\r\n",
-						"Content-Type: application/resource-lists+xml\r\n")
-				}
-				v.passes(listWithin + time.Second)
-				if got := v.rooms["bob "+room].session != ""; got != c.invited {
-					t.Errorf("bob is invited: %v", got)
-				}
-				if got := v.shows("bob", room); c.invited && got != "Growers: alice* bob" {
-					t.Errorf("bob sees %q", got)
-				}
-			})
+					}
+				})
+			}
+			h.nativeFor("bob")
+			if c.lists {
+				h.ask("SUBSCRIBE", "bob", groupFactory, listOf(room), "Event: conference\r\n",
+					"Content-Type: application/resource-lists+xml\r\n")
+			}
+			v.passes(listWithin + time.Second)
+			if got := v.rooms["bob "+room].session != ""; got != c.invited {
+				t.Errorf("bob is invited: %v", got)
+			}
+			if got := v.shows("bob", room); c.invited && got != "Growers: alice* bob" {
+				t.Errorf("bob sees %q", got)
+			}
 		})
 	}
 }

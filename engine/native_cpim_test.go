@@ -247,48 +247,45 @@ func TestNativeEnds(t *testing.T) {
 		"imcd is killed":                      {away: true, killed: true, started: true},
 		"imcd is killed, the client is there": {killed: true, started: true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kept := newMemStore()
-				h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
-				v.passes(2 * time.Second)
-				if got := v.shows("bob", room); got != "Growers: alice* bob" {
-					t.Fatalf("bob sees %q", got)
-				}
-				if c.away {
-					h.e.Devices(evapi.Registration{AOR: "sip:bob@x.org", Devices: []evapi.Device{{
-						Contact: "sip:bob@127.0.0.1:5", Instance: "urn:uuid:bob", Specs: nativeLinphone}}})
-				}
-				if c.away || c.killed {
-					h.relay.set(func() { h.relay.phones = map[string][]string{"bob": {}} })
-				}
-				h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#destroy"), 200, 1)
-				v.passes(time.Minute)
-				if c.killed {
-					next := newNativeHouse(t, kept.killed(), nil)
-					h.close()
-					h, v.h = next, next
-				}
-				h.relay.set(func() { h.relay.phones = nil })
-				if v.shows("alice", room) != "" {
-					t.Errorf("alice's client has %q", v.shows("alice", room))
-				}
-				h.nativeFor("bob")
-				if c.started {
-					v.rooms["bob "+room].session = ""
-					h.ask("SUBSCRIBE", "bob", groupFactory, listOf(room), "Event: conference\r\n",
-						"Content-Type: application/resource-lists+xml\r\n")
-				}
-				v.passes(time.Minute)
-				if got := v.shows("bob", room); got != "" {
-					t.Errorf("bob sees %q", got)
-				}
-				// What became of requests to clients is counted.
-				if n := testutil.ToFloat64(h.e.metrics.grouped.WithLabelValues("BYE", resultOK)); n == 0 {
-					t.Error("no BYE is counted")
-				}
-			})
+		inBubble(t, name, func(t *testing.T) {
+			kept := newMemStore()
+			h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
+			v.passes(2 * time.Second)
+			if got := v.shows("bob", room); got != "Growers: alice* bob" {
+				t.Fatalf("bob sees %q", got)
+			}
+			if c.away {
+				h.e.Devices(evapi.Registration{AOR: "sip:bob@x.org", Devices: []evapi.Device{{
+					Contact: "sip:bob@127.0.0.1:5", Instance: "urn:uuid:bob", Specs: nativeLinphone}}})
+			}
+			if c.away || c.killed {
+				h.relay.set(func() { h.relay.phones = map[string][]string{"bob": {}} })
+			}
+			h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "#destroy"), 200, 1)
+			v.passes(time.Minute)
+			if c.killed {
+				next := newNativeHouse(t, kept.killed(), nil)
+				h.close()
+				h, v.h = next, next
+			}
+			h.relay.set(func() { h.relay.phones = nil })
+			if v.shows("alice", room) != "" {
+				t.Errorf("alice's client has %q", v.shows("alice", room))
+			}
+			h.nativeFor("bob")
+			if c.started {
+				v.rooms["bob "+room].session = ""
+				h.ask("SUBSCRIBE", "bob", groupFactory, listOf(room), "Event: conference\r\n",
+					"Content-Type: application/resource-lists+xml\r\n")
+			}
+			v.passes(time.Minute)
+			if got := v.shows("bob", room); got != "" {
+				t.Errorf("bob sees %q", got)
+			}
+			// What became of requests to clients is counted.
+			if n := testutil.ToFloat64(h.e.metrics.grouped.WithLabelValues("BYE", resultOK)); n == 0 {
+				t.Error("no BYE is counted")
+			}
 		})
 	}
 }

@@ -322,23 +322,20 @@ func TestNativeListEnds(t *testing.T) {
 		"polls":             {expires: "0", body: listOf(), code: 200, invites: 1},
 		"begins":            {expires: "600", code: 400},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h, v, _ := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
-				v.passes(time.Second)
-				raw := h.asked("", "SUBSCRIBE", "bob", groupFactory, c.body, "Event: conference\r\n",
-					"Expires: "+c.expires+"\r\n", "Content-Type: application/resource-lists+xml\r\n")
-				a := <-h.begin(h.read("bob", groupFactory, strings.Replace(raw, "To: <"+groupFactory+">",
-					"To: <"+groupFactory+">"+c.to, 1)))
-				ends := strings.Contains(a.Headers, "Expires: "+c.expires+"\r\n")
-				if a.Code != c.code || ends != (c.code == 200) {
-					t.Errorf("answer %+v", a)
-				}
-				if n := h.invited("bob", 10*time.Second); n != c.invites {
-					t.Errorf("bob is invited %d times", n)
-				}
-			})
+		inBubble(t, name, func(t *testing.T) {
+			h, v, _ := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
+			v.passes(time.Second)
+			raw := h.asked("", "SUBSCRIBE", "bob", groupFactory, c.body, "Event: conference\r\n",
+				"Expires: "+c.expires+"\r\n", "Content-Type: application/resource-lists+xml\r\n")
+			a := <-h.begin(h.read("bob", groupFactory, strings.Replace(raw, "To: <"+groupFactory+">",
+				"To: <"+groupFactory+">"+c.to, 1)))
+			ends := strings.Contains(a.Headers, "Expires: "+c.expires+"\r\n")
+			if a.Code != c.code || ends != (c.code == 200) {
+				t.Errorf("answer %+v", a)
+			}
+			if n := h.invited("bob", 10*time.Second); n != c.invites {
+				t.Errorf("bob is invited %d times", n)
+			}
 		})
 	}
 }

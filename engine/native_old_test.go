@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"imcd/engine/store"
@@ -56,58 +55,55 @@ func TestNativeOldReplies(t *testing.T) {
 		"restarted, by another's name":   {since: restarts, by: "carol", to: "bob's own", reads: 1, nameless: true},
 		"restarted, by who is no member": {since: restarts, by: "eve", to: "bob's own"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, "bob", "carol", "dora")
-				v.passes(2 * time.Second)
-				target := strings.TrimPrefix(room, "sip:")
-				ids := map[string]map[string]string{"60": {"bob": "60"}, "": {"bob": "nobody-knows-it"},
-					"bob's own": {"carol": "of-bob", "eve": "of-bob"}}
-				for _, user := range []string{"alice", "bob", "dora"} {
-					ids[user] = h.saysOld(v, user, room)
+		inBubble(t, name, func(t *testing.T) {
+			h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, "bob", "carol", "dora")
+			v.passes(2 * time.Second)
+			target := strings.TrimPrefix(room, "sip:")
+			ids := map[string]map[string]string{"60": {"bob": "60"}, "": {"bob": "nobody-knows-it"},
+				"bob's own": {"carol": "of-bob", "eve": "of-bob"}}
+			for _, user := range []string{"alice", "bob", "dora"} {
+				ids[user] = h.saysOld(v, user, room)
+			}
+			pass(time.Minute) // what has arrived is stored
+			h = c.since(h, v, target)
+			if c.store != nil {
+				c.store(h, target)
+			}
+			h.store.mu.Lock()
+			h.store.asked = nil
+			h.store.calls["begun"] = 0
+			h.store.mu.Unlock()
+			const replying = "linphone.Replying-To-Message-ID"
+			id := ids[c.to][c.by]
+			begun := time.Now()
+			a := <-h.post(c.by, target, cpimOf(c.by, room, "reply", linphoneSpace+"linphone.Ephemeral-Time: 86400\r\n"+
+				replying+": "+id+"\r\nlinphone.Replying-To-Sender: <sip:x@x.org>\r\n", "reply"),
+				"Content-Type: message/cpim\r\n")
+			if took := time.Since(begun); took > nameTimeout+tick {
+				t.Errorf("the answer took %v", took)
+			}
+			pass(5 * time.Second)
+			h.store.mu.Lock()
+			if n := h.store.calls["begun"]; n != c.reads {
+				t.Errorf("%d reads, want %d: %v", n, c.reads, h.store.asked)
+			}
+			h.store.pace = 0
+			h.store.mu.Unlock()
+			if c.by == "eve" {
+				h.want(a, 403, -202)
+				return
+			}
+			h.want(a, 200, 1)
+			cpims, _ := v.cpims()
+			for _, user := range []string{"alice", "bob", "carol"} {
+				want := ids[c.to][user]
+				if c.nameless {
+					want = id
 				}
-				pass(time.Minute) // what has arrived is stored
-				h = c.since(h, v, target)
-				if c.store != nil {
-					c.store(h, target)
+				if got := cpimHeader(cpims[user], replying); user != c.by && got != want {
+					t.Errorf("%s gets %q, and knows it as %q", user, got, want)
 				}
-				h.store.mu.Lock()
-				h.store.asked = nil
-				h.store.calls["begun"] = 0
-				h.store.mu.Unlock()
-				const replying = "linphone.Replying-To-Message-ID"
-				id := ids[c.to][c.by]
-				begun := time.Now()
-				a := <-h.post(c.by, target, cpimOf(c.by, room, "reply", linphoneSpace+"linphone.Ephemeral-Time: 86400\r\n"+
-					replying+": "+id+"\r\nlinphone.Replying-To-Sender: <sip:x@x.org>\r\n", "reply"),
-					"Content-Type: message/cpim\r\n")
-				if took := time.Since(begun); took > nameTimeout+tick {
-					t.Errorf("the answer took %v", took)
-				}
-				pass(5 * time.Second)
-				h.store.mu.Lock()
-				if n := h.store.calls["begun"]; n != c.reads {
-					t.Errorf("%d reads, want %d: %v", n, c.reads, h.store.asked)
-				}
-				h.store.pace = 0
-				h.store.mu.Unlock()
-				if c.by == "eve" {
-					h.want(a, 403, -202)
-					return
-				}
-				h.want(a, 200, 1)
-				cpims, _ := v.cpims()
-				for _, user := range []string{"alice", "bob", "carol"} {
-					want := ids[c.to][user]
-					if c.nameless {
-						want = id
-					}
-					if got := cpimHeader(cpims[user], replying); user != c.by && got != want {
-						t.Errorf("%s gets %q, and knows it as %q", user, got, want)
-					}
-				}
-			})
+			}
 		})
 	}
 }

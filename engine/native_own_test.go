@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"imcd/evapi"
@@ -117,64 +116,61 @@ func TestNativeOwnDevices(t *testing.T) {
 			n.house = newNativeHouse(t, n.store, nil)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kept := newMemStore()
-				specs := ""
-				if start == nil {
-					specs = "groupchat/"
-				}
-				kept.strict, kept.before = true, func(e *Engine) { locates(e, specs) }
-				n := &nativeOwn{house: newNativeHouse(t, kept, nil)}
-				defer func() { n.close() }()
-				if start != nil {
-					n.registers()
-				}
-				n.nativeFor("bob")
-				n.rests()
-				room := n.makes("alice", "Growers", "bob")
-				n.room = strings.TrimPrefix(room, "sip:")
-				n.rests()
-				n.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n")
-				n.rests()
-				if start != nil {
-					start(n)
-				}
-				n.rests()
-				for what, c := range map[string]struct{ body, contentType, content, plain string }{
-					"a text":             {"hello", "text/plain", "hello", "[alice]: hello"},
-					"a text of Linphone": {cpim("Content-Type: text/plain\r\n\r\nhello"), sipmsg.CPIMType, "hello", "[alice]: hello"},
-					"a file of Linphone": {cpim("Content-Type: application/vnd.gsma.rcs-ft-http+xml\r\n\r\n" + file),
-						sipmsg.CPIMType, file, file},
-				} {
-					for i, d := range aliceDevices {
-						got := n.writes(i, c.body, c.contentType)
-						for k, other := range aliceDevices {
-							to, want := "sip:alice@x.org;gr="+other.Instance, "native "
-							if other.Instance == "" {
-								to, want = other.GRUU, "plain "
-							}
-							is := got[to]
-							delete(got, to)
-							switch {
-							case k == i && is != "":
-								t.Errorf("%s on %s comes back: %q", what, d.Contact, is)
-							case k == i:
-							case want == "plain " && is != want+c.plain:
-								t.Errorf("%s on %s: %s gets %q", what, d.Contact, to, is)
-							case want == "native " && (!strings.HasPrefix(is, want+"From: ") || !strings.HasSuffix(is, c.content) ||
-								!strings.Contains(is, "From: <sip:alice@x.org>") ||
-								strings.Contains(c.body, "hers") != strings.Contains(is, "imdn.Message-ID: hers\r\n")):
-								t.Errorf("%s on %s: %s gets %q", what, d.Contact, to, is)
-							}
+		inBubble(t, name, func(t *testing.T) {
+			kept := newMemStore()
+			specs := ""
+			if start == nil {
+				specs = "groupchat/"
+			}
+			kept.strict, kept.before = true, func(e *Engine) { locates(e, specs) }
+			n := &nativeOwn{house: newNativeHouse(t, kept, nil)}
+			defer func() { n.close() }()
+			if start != nil {
+				n.registers()
+			}
+			n.nativeFor("bob")
+			n.rests()
+			room := n.makes("alice", "Growers", "bob")
+			n.room = strings.TrimPrefix(room, "sip:")
+			n.rests()
+			n.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n")
+			n.rests()
+			if start != nil {
+				start(n)
+			}
+			n.rests()
+			for what, c := range map[string]struct{ body, contentType, content, plain string }{
+				"a text":             {"hello", "text/plain", "hello", "[alice]: hello"},
+				"a text of Linphone": {cpim("Content-Type: text/plain\r\n\r\nhello"), sipmsg.CPIMType, "hello", "[alice]: hello"},
+				"a file of Linphone": {cpim("Content-Type: application/vnd.gsma.rcs-ft-http+xml\r\n\r\n" + file),
+					sipmsg.CPIMType, file, file},
+			} {
+				for i, d := range aliceDevices {
+					got := n.writes(i, c.body, c.contentType)
+					for k, other := range aliceDevices {
+						to, want := "sip:alice@x.org;gr="+other.Instance, "native "
+						if other.Instance == "" {
+							to, want = other.GRUU, "plain "
 						}
-						if len(got) > 0 {
-							t.Errorf("%s on %s: %q", what, d.Contact, got)
+						is := got[to]
+						delete(got, to)
+						switch {
+						case k == i && is != "":
+							t.Errorf("%s on %s comes back: %q", what, d.Contact, is)
+						case k == i:
+						case want == "plain " && is != want+c.plain:
+							t.Errorf("%s on %s: %s gets %q", what, d.Contact, to, is)
+						case want == "native " && (!strings.HasPrefix(is, want+"From: ") || !strings.HasSuffix(is, c.content) ||
+							!strings.Contains(is, "From: <sip:alice@x.org>") ||
+							strings.Contains(c.body, "hers") != strings.Contains(is, "imdn.Message-ID: hers\r\n")):
+							t.Errorf("%s on %s: %s gets %q", what, d.Contact, to, is)
 						}
 					}
+					if len(got) > 0 {
+						t.Errorf("%s on %s: %q", what, d.Contact, got)
+					}
 				}
-			})
+			}
 		})
 	}
 }

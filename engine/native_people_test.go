@@ -29,34 +29,31 @@ func TestNativeTitles(t *testing.T) {
 		"a title as before": {title: "Growers"},
 		"nothing to see":    {title: "\u200b", shown: "Growers"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, "bob")
-				v.passes(time.Second)
-				if c.code == 0 {
-					c.code = 200
+		inBubble(t, name, func(t *testing.T) {
+			h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, "bob")
+			v.passes(time.Second)
+			if c.code == 0 {
+				c.code = 200
+			}
+			if c.shown == "" {
+				c.shown = c.title
+			}
+			if a := h.ask("INVITE", "alice", room, "", "Subject: "+c.title+"\r\n"); a.Code != c.code {
+				t.Errorf("answer %+v", a)
+			}
+			v.passes(time.Second)
+			h.ask("REFER", "alice", room, "", "Refer-To: <sip:carol@x.org>;text\r\n")
+			v.passes(time.Second)
+			again := newNativeHouse(t, h.store.killed(), nil)
+			h.cut()
+			v.h = again
+			again.nativeFor("carol")
+			v.passes(time.Second)
+			for _, user := range []string{"alice", "bob", "carol"} {
+				if got := v.shows(user, room); got != c.shown+": alice* bob carol" {
+					t.Errorf("%s sees %q", user, got)
 				}
-				if c.shown == "" {
-					c.shown = c.title
-				}
-				if a := h.ask("INVITE", "alice", room, "", "Subject: "+c.title+"\r\n"); a.Code != c.code {
-					t.Errorf("answer %+v", a)
-				}
-				v.passes(time.Second)
-				h.ask("REFER", "alice", room, "", "Refer-To: <sip:carol@x.org>;text\r\n")
-				v.passes(time.Second)
-				again := newNativeHouse(t, h.store.killed(), nil)
-				h.cut()
-				v.h = again
-				again.nativeFor("carol")
-				v.passes(time.Second)
-				for _, user := range []string{"alice", "bob", "carol"} {
-					if got := v.shows(user, room); got != c.shown+": alice* bob carol" {
-						t.Errorf("%s sees %q", user, got)
-					}
-				}
-			})
+			}
 		})
 	}
 }
@@ -104,36 +101,33 @@ func TestNativePeople(t *testing.T) {
 		"another room is added": {[]string{"bob"}, []step{{"alice", "REFER", "chat-other", ">;text", 0}},
 			map[string]string{"alice": "alice* bob", "bob": "alice* bob"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, c.with...)
+		inBubble(t, name, func(t *testing.T) {
+			h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob", "carol"}, c.with...)
+			v.passes(time.Second)
+			for _, s := range c.steps {
+				var headers []string
+				if s.method == "REFER" {
+					headers = []string{fmt.Sprintf(refer, s.whom, s.how)}
+				}
+				a := h.ask(s.method, s.user, room, "", headers...)
+				if s.code != 0 && a.Code != s.code || s.code == 0 && (a.Code < 400 || a.Code >= 500) {
+					t.Errorf("%s %s %s: answer %+v", s.user, s.method, headers, a)
+				}
 				v.passes(time.Second)
-				for _, s := range c.steps {
-					var headers []string
-					if s.method == "REFER" {
-						headers = []string{fmt.Sprintf(refer, s.whom, s.how)}
-					}
-					a := h.ask(s.method, s.user, room, "", headers...)
-					if s.code != 0 && a.Code != s.code || s.code == 0 && (a.Code < 400 || a.Code >= 500) {
-						t.Errorf("%s %s %s: answer %+v", s.user, s.method, headers, a)
-					}
-					v.passes(time.Second)
+			}
+			v.passes(time.Minute)
+			for user, want := range c.sees {
+				got := v.shows(user, room)
+				if want != "" {
+					want = "Growers: " + want
 				}
-				v.passes(time.Minute)
-				for user, want := range c.sees {
-					got := v.shows(user, room)
-					if want != "" {
-						want = "Growers: " + want
-					}
-					if got != want {
-						t.Errorf("%s sees %q, want %q", user, got, want)
-					}
+				if got != want {
+					t.Errorf("%s sees %q, want %q", user, got, want)
 				}
-				if len(v.texts) > 0 {
-					t.Errorf("clients got %q", v.texts)
-				}
-			})
+			}
+			if len(v.texts) > 0 {
+				t.Errorf("clients got %q", v.texts)
+			}
 		})
 	}
 }
@@ -161,24 +155,21 @@ func TestNativeTwins(t *testing.T) {
 func TestNativeNew(t *testing.T) {
 	t.Parallel()
 	for name, instance := range map[string]string{"another device": "urn:uuid:bob-2", "the same": "urn:uuid:bob"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
-				v.passes(time.Minute)
-				delete(v.rooms, "bob "+room)
-				h.e.Devices(evapi.Registration{AOR: "sip:bob@x.org", Devices: []evapi.Device{{Contact: "sip:bob@127.0.0.1:7",
-					Instance: instance, Specs: nativeLinphone, Left: time.Hour}}})
-				h.relay.take()
-				pass(listWithin + time.Minute)
-				invited := false
-				for _, c := range h.relay.take() {
-					invited = invited || c.method == "INVITE" && c.to == "sip:bob@x.org;gr="+instance
-				}
-				if invited != (instance != "urn:uuid:bob") {
-					t.Errorf("invited: %v", invited)
-				}
-			})
+		inBubble(t, name, func(t *testing.T) {
+			h, v, room := newGrowers(t, newMemStore(), []string{"alice", "bob"}, "bob")
+			v.passes(time.Minute)
+			delete(v.rooms, "bob "+room)
+			h.e.Devices(evapi.Registration{AOR: "sip:bob@x.org", Devices: []evapi.Device{{Contact: "sip:bob@127.0.0.1:7",
+				Instance: instance, Specs: nativeLinphone, Left: time.Hour}}})
+			h.relay.take()
+			pass(listWithin + time.Minute)
+			invited := false
+			for _, c := range h.relay.take() {
+				invited = invited || c.method == "INVITE" && c.to == "sip:bob@x.org;gr="+instance
+			}
+			if invited != (instance != "urn:uuid:bob") {
+				t.Errorf("invited: %v", invited)
+			}
 		})
 	}
 }

@@ -95,39 +95,36 @@ func TestNativeKilled(t *testing.T) {
 				}
 			}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kept := newMemStore()
-				h := newNativeHouse(t, kept, nil)
-				h.nativeFor("alice", "bob")
-				h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
-				a := h.ask("INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
+		inBubble(t, name, func(t *testing.T) {
+			kept := newMemStore()
+			h := newNativeHouse(t, kept, nil)
+			h.nativeFor("alice", "bob")
+			h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+			a := h.ask("INVITE", "alice", groupFactory, listOf("bob"), "Subject: Growers\r\n",
+				"Content-Type: application/resource-lists+xml\r\n")
+			room, second := roomIn(a), ""
+			at := kept.killed() // alice has her answer, and no more
+			pass(time.Second)
+			first := h.hears("INVITE", "bob")
+			if !strings.HasPrefix(name, "alice") {
+				at = kept.killed()
+			}
+			if c.invited != 0 {
+				h.e.Result(evapi.Result{CallID: first, Code: c.invited, Dialog: &evapi.Dialog{}})
+				pass(time.Minute) // all is stored
+				at = kept.killed()
+			}
+			if c.again {
+				h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
 					"Content-Type: application/resource-lists+xml\r\n")
-				room, second := roomIn(a), ""
-				at := kept.killed() // alice has her answer, and no more
 				pass(time.Second)
-				first := h.hears("INVITE", "bob")
-				if !strings.HasPrefix(name, "alice") {
-					at = kept.killed()
-				}
-				if c.invited != 0 {
-					h.e.Result(evapi.Result{CallID: first, Code: c.invited, Dialog: &evapi.Dialog{}})
-					pass(time.Minute) // all is stored
-					at = kept.killed()
-				}
-				if c.again {
-					h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
-						"Content-Type: application/resource-lists+xml\r\n")
-					pass(time.Second)
-					second = h.hears("INVITE", "bob")
-					at = kept.killed()
-				}
-				next := newNativeHouse(t, at, nil)
-				v := newView(next)
-				c.then(t, next, v, room, first, second)
-				h.cut()
-			})
+				second = h.hears("INVITE", "bob")
+				at = kept.killed()
+			}
+			next := newNativeHouse(t, at, nil)
+			v := newView(next)
+			c.then(t, next, v, room, first, second)
+			h.cut()
 		})
 	}
 }
@@ -148,56 +145,53 @@ func TestNativeNoACK(t *testing.T) {
 		"has the ACK":       {acked: true, kills: 1},
 		"has the ACK again": {again: true, acked: true, kills: 2},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kept := newMemStore()
-				h, v, room := newGrowers(t, kept, []string{"alice"}, "bob")
-				if c.again {
-					h.nativeFor("bob")
-					v.passes(time.Minute)
-				}
-				h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+		inBubble(t, name, func(t *testing.T) {
+			kept := newMemStore()
+			h, v, room := newGrowers(t, kept, []string{"alice"}, "bob")
+			if c.again {
 				h.nativeFor("bob")
-				h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
-					"Content-Type: application/resource-lists+xml\r\n")
+				v.passes(time.Minute)
+			}
+			h.relay.set(func() { h.relay.codes["bob"] = evapi.Result{} })
+			h.nativeFor("bob")
+			h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
+				"Content-Type: application/resource-lists+xml\r\n")
+			pass(time.Second)
+			session := h.hears("INVITE", "bob")
+			if c.acked {
+				h.e.Result(evapi.Result{CallID: session, Code: 200, Dialog: &evapi.Dialog{}})
+				pass(time.Minute) // all is stored
+			}
+			for kill := range c.kills {
+				kept = kept.killed()
+				if kept.codes = nil; kill+1 < c.kills {
+					kept.codes = map[string]evapi.Result{"bob": {}}
+				}
+				h.cut()
+				h = newNativeHouse(t, kept, nil)
+				h.e.Wake()
+				h.subscribes("bob", room)
 				pass(time.Second)
-				session := h.hears("INVITE", "bob")
-				if c.acked {
-					h.e.Result(evapi.Result{CallID: session, Code: 200, Dialog: &evapi.Dialog{}})
-					pass(time.Minute) // all is stored
-				}
-				for kill := range c.kills {
-					kept = kept.killed()
-					if kept.codes = nil; kill+1 < c.kills {
-						kept.codes = map[string]evapi.Result{"bob": {}}
-					}
-					h.cut()
-					h = newNativeHouse(t, kept, nil)
-					h.e.Wake()
-					h.subscribes("bob", room)
-					pass(time.Second)
-				}
-				v = newView(h)
-				bob := &viewedRoom{in: true, session: session, title: "Growers", users: map[string]bool{}}
-				v.rooms["bob "+room] = bob
-				h.nativeFor("bob")
-				v.passes(time.Second)
-				invited := bob.session
-				if invited == session != c.acked {
-					t.Errorf("bob has the session %s, and had %s", invited, session)
-				}
-				v.passes(40 * time.Second)
-				if !c.acked { // the client has waited for the ACK
-					h.askIn(session, "BYE", "bob", room, "")
-					bob.in = bob.in && bob.session != session
-				}
-				h.nativeFor("bob")
-				v.passes(10 * time.Second)
-				if got := v.shows("bob", room); got != "Growers: alice* bob" || bob.session != invited {
-					t.Errorf("bob sees %q, and was invited once more: %v", got, bob.session != invited)
-				}
-			})
+			}
+			v = newView(h)
+			bob := &viewedRoom{in: true, session: session, title: "Growers", users: map[string]bool{}}
+			v.rooms["bob "+room] = bob
+			h.nativeFor("bob")
+			v.passes(time.Second)
+			invited := bob.session
+			if invited == session != c.acked {
+				t.Errorf("bob has the session %s, and had %s", invited, session)
+			}
+			v.passes(40 * time.Second)
+			if !c.acked { // the client has waited for the ACK
+				h.askIn(session, "BYE", "bob", room, "")
+				bob.in = bob.in && bob.session != session
+			}
+			h.nativeFor("bob")
+			v.passes(10 * time.Second)
+			if got := v.shows("bob", room); got != "Growers: alice* bob" || bob.session != invited {
+				t.Errorf("bob sees %q, and was invited once more: %v", got, bob.session != invited)
+			}
 		})
 	}
 }
@@ -213,53 +207,50 @@ func TestNativeOwnSession(t *testing.T) {
 		"is invited and killed": {invited: true, killed: true},
 		"is invited and leaves": {invited: true, leaves: true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kept := newMemStore()
-				h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
-				v.passes(time.Minute)
-				const own = "LI2X5vI3W~"
-				ends := func(callID string) {
-					raw := h.asked(callID, "BYE", "alice", room, "")
-					<-h.begin(h.read("alice", room, strings.Replace(raw, "CSeq: 1", "CSeq: 2", 1)))
-				}
-				raw := h.asked(own, "INVITE", "alice", room, "", "Subject: Tomatoes\r\n")
-				raw = strings.Replace(raw, "<"+gruuOfUser("alice")+">;text",
-					`<sip:alice@127.0.0.1:5;transport=tcp>;text;+sip.instance="<urn:uuid:alice>"`, 1)
-				if a := <-h.begin(h.read("alice", room, raw)); a.Code != 200 {
-					t.Fatalf("answer %+v", a)
-				}
-				session := own
+		inBubble(t, name, func(t *testing.T) {
+			kept := newMemStore()
+			h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
+			v.passes(time.Minute)
+			const own = "LI2X5vI3W~"
+			ends := func(callID string) {
+				raw := h.asked(callID, "BYE", "alice", room, "")
+				<-h.begin(h.read("alice", room, strings.Replace(raw, "CSeq: 1", "CSeq: 2", 1)))
+			}
+			raw := h.asked(own, "INVITE", "alice", room, "", "Subject: Tomatoes\r\n")
+			raw = strings.Replace(raw, "<"+gruuOfUser("alice")+">;text",
+				`<sip:alice@127.0.0.1:5;transport=tcp>;text;+sip.instance="<urn:uuid:alice>"`, 1)
+			if a := <-h.begin(h.read("alice", room, raw)); a.Code != 200 {
+				t.Fatalf("answer %+v", a)
+			}
+			session := own
+			v.passes(time.Second)
+			v.rooms["alice "+room].session = "" // this test ends its sessions
+			if c.invited {
+				h.ask("SUBSCRIBE", "alice", groupFactory, listOf(), "Event: conference\r\n",
+					"Content-Type: application/resource-lists+xml\r\n")
 				v.passes(time.Second)
-				v.rooms["alice "+room].session = "" // this test ends its sessions
-				if c.invited {
-					h.ask("SUBSCRIBE", "alice", groupFactory, listOf(), "Event: conference\r\n",
-						"Content-Type: application/resource-lists+xml\r\n")
-					v.passes(time.Second)
-					if v.rooms["alice "+room].session == "" {
-						t.Fatal("alice is not invited")
-					}
+				if v.rooms["alice "+room].session == "" {
+					t.Fatal("alice is not invited")
 				}
-				if c.invited && c.leaves {
-					ends(own)
-					if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != 200 {
-						t.Errorf("answer %+v", a)
-					}
-					session = v.rooms["alice "+room].session
-				}
-				if c.killed {
-					h = newNativeHouse(t, kept.killed(), nil)
-				}
-				ends(session)
-				want := 200
-				if c.leaves {
-					want = 403
-				}
-				if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != want {
+			}
+			if c.invited && c.leaves {
+				ends(own)
+				if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != 200 {
 					t.Errorf("answer %+v", a)
 				}
-			})
+				session = v.rooms["alice "+room].session
+			}
+			if c.killed {
+				h = newNativeHouse(t, kept.killed(), nil)
+			}
+			ends(session)
+			want := 200
+			if c.leaves {
+				want = 403
+			}
+			if a := h.ask("SUBSCRIBE", "alice", room, "", "Event: conference\r\n"); a.Code != want {
+				t.Errorf("answer %+v", a)
+			}
 		})
 	}
 }

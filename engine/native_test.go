@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"imcd/evapi"
@@ -26,6 +27,14 @@ func newNativeHouse(t *testing.T, kept *memStore, change func(*Config)) *house {
 	h.e.Welcomed("k", evapi.Welcome{Features: []string{"native"}, Domains: []string{"x.org"},
 		Rooms: &evapi.RoomRule{Expression: "^chat-.+$", Prefix: "chat-"}})
 	return h
+}
+
+// inBubble runs f as a subtest beside others, with a clock of its own.
+func inBubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, f)
+	})
 }
 
 // newGrowers makes a house with alice's group "Growers". linphones are the users who have a client that knows groups.

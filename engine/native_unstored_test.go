@@ -82,44 +82,41 @@ func TestNativeSessionUnstored(t *testing.T) {
 		"of its own, and imcd is killed":     {own: true, killed: true},
 		"of its own, and a text was refused": {own: true, loaded: true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kept := newMemStore()
-				h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
-				v.passes(time.Minute)
-				target := strings.TrimPrefix(room, "sip:")
-				h.want(<-h.post("alice", target, "#modify bob admin"), 200, 1)
-				v.passes(time.Minute)
-				bob := v.rooms["bob "+room]
-				session := bob.session
-				kept.without(anyChange)
-				if c.own {
-					if a := h.ask("INVITE", "bob", room, "", "Subject: Tomatoes\r\n"); a.Code != 503 {
-						t.Errorf("answer %+v", a)
-					}
-				} else {
-					h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
-						"Content-Type: application/resource-lists+xml\r\n")
+		inBubble(t, name, func(t *testing.T) {
+			kept := newMemStore()
+			h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob")
+			v.passes(time.Minute)
+			target := strings.TrimPrefix(room, "sip:")
+			h.want(<-h.post("alice", target, "#modify bob admin"), 200, 1)
+			v.passes(time.Minute)
+			bob := v.rooms["bob "+room]
+			session := bob.session
+			kept.without(anyChange)
+			if c.own {
+				if a := h.ask("INVITE", "bob", room, "", "Subject: Tomatoes\r\n"); a.Code != 503 {
+					t.Errorf("answer %+v", a)
 				}
-				synctest.Wait()
-				if c.loaded {
-					h.want(<-h.post("alice", target, "hello"), 503, -209)
-				}
-				kept.without(nil)
-				v.passes(time.Minute)
-				if is := bob.session != session; is == c.own {
-					t.Errorf("bob was invited again: %v", is)
-				}
-				if c.killed {
-					h.cut()
-					h = newNativeHouse(t, kept.killed(), nil)
-				}
-				h.askIn(bob.session, "BYE", "bob", room, "")
-				if a := h.ask("SUBSCRIBE", "bob", room, "", "Event: conference\r\n"); a.Code != 403 {
-					t.Errorf("bob has not left: answer %+v", a)
-				}
-			})
+			} else {
+				h.ask("SUBSCRIBE", "bob", groupFactory, listOf(), "Event: conference\r\n",
+					"Content-Type: application/resource-lists+xml\r\n")
+			}
+			synctest.Wait()
+			if c.loaded {
+				h.want(<-h.post("alice", target, "hello"), 503, -209)
+			}
+			kept.without(nil)
+			v.passes(time.Minute)
+			if is := bob.session != session; is == c.own {
+				t.Errorf("bob was invited again: %v", is)
+			}
+			if c.killed {
+				h.cut()
+				h = newNativeHouse(t, kept.killed(), nil)
+			}
+			h.askIn(bob.session, "BYE", "bob", room, "")
+			if a := h.ask("SUBSCRIBE", "bob", room, "", "Event: conference\r\n"); a.Code != 403 {
+				t.Errorf("bob has not left: answer %+v", a)
+			}
 		})
 	}
 }
@@ -135,36 +132,33 @@ func TestNativeWhileAway(t *testing.T) {
 				"Content-Type: application/resource-lists+xml\r\n")
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				kept := newMemStore()
-				h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob", "carol")
-				v.passes(time.Minute)
-				away := func(is bool) {
-					kept.without(nil)
-					kept.mu.Lock()
-					kept.away = is
-					kept.mu.Unlock()
-					if is {
-						kept.without(anyChange)
-					}
+		inBubble(t, name, func(t *testing.T) {
+			kept := newMemStore()
+			h, v, room := newGrowers(t, kept, []string{"alice", "bob"}, "bob", "carol")
+			v.passes(time.Minute)
+			away := func(is bool) {
+				kept.without(nil)
+				kept.mu.Lock()
+				kept.away = is
+				kept.mu.Unlock()
+				if is {
+					kept.without(anyChange)
 				}
-				away(true)
-				h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "hello"), 503, -209)
-				delete(v.rooms, "bob "+room)
-				starts(h)
-				v.passes(time.Minute)
-				away(false)
-				v.passes(time.Minute)
-				user := "carol"
-				if name == "has no room" {
-					user = "bob"
-				}
-				if got := v.shows(user, room); got != "Growers: alice* bob carol" {
-					t.Errorf("%s sees %q", user, got)
-				}
-			})
+			}
+			away(true)
+			h.want(<-h.post("alice", strings.TrimPrefix(room, "sip:"), "hello"), 503, -209)
+			delete(v.rooms, "bob "+room)
+			starts(h)
+			v.passes(time.Minute)
+			away(false)
+			v.passes(time.Minute)
+			user := "carol"
+			if name == "has no room" {
+				user = "bob"
+			}
+			if got := v.shows(user, room); got != "Growers: alice* bob carol" {
+				t.Errorf("%s sees %q", user, got)
+			}
 		})
 	}
 }

@@ -52,7 +52,7 @@ type device struct {
 	tryAt     int64 // by mu: when it is tried again without a registration, in ms of Unix time
 	exact     bool  // by mu: it had everything in all rooms when it failed, so lanes know what it is owed
 	slow      bool  // by mu: it answers, but not as fast as others: it is tried again at once
-	anew      bool  // by mu: likewise, as it has registered while it was returning, perhaps over a new connection
+	renewed   bool  // by mu: likewise, as it has registered while it was returning, perhaps over a new connection
 	present   bool  // by mu: userDevices has it
 	settled   int64 // by mu: the gone with which its last return began; the database may still have that
 }
@@ -185,7 +185,7 @@ func (v *device) comes(r *store.DeviceRow, now bool, at time.Time) bool {
 		return false
 	}
 	v.pause = 0
-	v.anew = v.returning
+	v.renewed = v.returning
 	return v.begins(at)
 }
 
@@ -194,7 +194,7 @@ func (v *device) begins(now time.Time) bool {
 	if v.gone == 0 || v.returning {
 		return false
 	}
-	v.returning, v.slow, v.anew = true, false, false
+	v.returning, v.slow, v.renewed = true, false, false
 	v.returns++
 	v.pause = min(max(2*v.pause, deviceRetry.Milliseconds()), deviceRetryMax.Milliseconds())
 	v.tryAt = now.UnixMilli() + v.pause
@@ -206,14 +206,14 @@ func (v *device) begins(now time.Time) bool {
 func (v *device) tries(now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return (v.slow || v.anew || now.UnixMilli() >= v.tryAt) && v.begins(now)
+	return (v.slow || v.renewed || now.UnixMilli() >= v.tryAt) && v.begins(now)
 }
 
 // triesAtOnce is tries for a device that was only slow, or has registered while it was tried.
 func (v *device) triesAtOnce(now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return (v.slow || v.anew) && v.begins(now)
+	return (v.slow || v.renewed) && v.begins(now)
 }
 
 // earlier is the earlier one of two times; 0 is none.
