@@ -137,15 +137,22 @@ func TestMaxParked(t *testing.T) {
 	k, alice := fleet(t, "#!define IMC_MAX_PARKED 10\n")
 	e := engineOf(t, k, "7")
 	e.done(t)
+	// One by one, and without a ping at the end: the number is exact only then.
 	var waiting []<-chan said
-	for range 10 {
+	for i := range 10 {
 		waiting = append(waiting, say(t, alice, roomIn(5), "hello"))
+		kit.Eventually(t, "it is counted", func() bool {
+			pongs, _ := e.seen("imc.pong")
+			return pongs[len(pongs)-1].Params["parked"] == strconv.Itoa(i+1)
+		})
 	}
-	kit.Eventually(t, "all are parked", func() bool { return withoutAnswer(t, k) == 10 })
+	if pong := e.rests(t); pong.Params["parked"] != "10" {
+		t.Errorf("pong %s", pong.Raw)
+	}
 	if s := expect(t, say(t, alice, roomIn(5), "one more"), 503); s.reason != "Chat service unavailable" {
 		t.Errorf("answer %s", s)
 	}
-	e.owns(t, 1, 5, 5)
+	send(t, e.peer, call("imc.own", "5 1 ."))
 	for _, w := range waiting {
 		expect(t, w, 202)
 	}

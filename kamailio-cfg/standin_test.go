@@ -17,6 +17,7 @@ type standIn struct {
 	name    string // that of an engine; may be empty
 	peer    *evapitest.Peer
 	welcome evapitest.Event
+	endPing func() // ends the pings, and waits for that
 
 	mu     sync.Mutex
 	silent bool              // it does not answer; guarded by mu
@@ -39,14 +40,32 @@ func startEngine(t *testing.T, k *evapitest.Kamailio, name string) *standIn {
 	peer, welcome := hello(t, k, secret)
 	s := &standIn{name: name, peer: peer, welcome: welcome, change: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { s.ping(ctx) })
+	pingCtx, endPing := context.WithCancel(ctx)
+	var pings, wg sync.WaitGroup
+	pings.Go(func() { s.ping(pingCtx) })
+	s.endPing = func() {
+		endPing()
+		pings.Wait()
+	}
 	wg.Go(func() { s.run(ctx) })
 	t.Cleanup(func() {
 		cancel()
+		s.endPing()
 		wg.Wait()
 	})
 	return s
+}
+
+// rests ends the pings, by which Kamailio counts and looks after requests, and returns the last pong.
+func (s *standIn) rests(t *testing.T) evapitest.Event {
+	t.Helper()
+	s.endPing()
+	send(t, s.peer, call("imc.ping", "last"))
+	for n := 1; ; n++ {
+		if pong := s.wait(t, "imc.pong", n)[n-1]; pong.Params["id"] == "last" {
+			return pong
+		}
+	}
 }
 
 func (s *standIn) ping(ctx context.Context) {
