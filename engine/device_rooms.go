@@ -45,25 +45,6 @@ func (e *Engine) memberRooms(ctx context.Context, user string) ([]memberRoom, er
 	return rooms, err
 }
 
-// earliest is the lower one of two message numbers; 0 is none.
-func earliest(a, b uint64) uint64 {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
-}
-
-// firstOpen is the number of the first message on its way to the device, or waiting for that; 0: there is none.
-func (n *lane) firstOpen() (first uint64) {
-	if n.sent != nil && n.sent.seq > 0 {
-		first = n.sent.seq - max(n.sent.missed, 1) + 1
-	}
-	for _, l := range n.waiting {
-		first = earliest(first, l.fork.firstSeq())
-	}
-	return first
-}
-
 // deviceRooms says how far a device is in rooms. One that is not registered is owed what was accepted since that ended.
 func (e *Engine) deviceRooms(ctx context.Context, r *store.DeviceRow, rooms []memberRoom) ([]DeviceRoom, error) {
 	since := r.GoneAt

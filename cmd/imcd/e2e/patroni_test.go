@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"imcd/cmd/internal/stack"
+	"imcd/evapi/evapitest"
 	"imcd/evapi/evapitest/kit"
 	"imcd/schema/schematest"
 )
@@ -26,7 +27,8 @@ func startPatroni(t *testing.T) (*fleet, *schematest.Cluster) {
 	}
 	f := &fleet{rate: patroniRate}
 	rooms := fillFleet(t, primary)
-	f.imcd = []*stack.Stack{start(t, "", stack.Options{Binary: plain.Path(t), DBURL: c.URL("imcd")})}
+	f.imcd = []*stack.Stack{start(t, "", stack.Options{Binary: plain.Path(t), DBURL: c.URL("imcd"),
+		Kamailio: controlled(evapitest.Options{})})}
 	f.talk(t, rooms)
 	return f, c
 }
