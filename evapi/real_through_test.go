@@ -149,14 +149,15 @@ func passThrough(t *testing.T, local string, logged bool) {
 			t.Errorf("%s: %+v, want %d", tt.name, r, tt.want)
 		}
 	}
-	if st := c.Stats(); st.SIPSent != uint64(len(tests)) || st.SIPStray != 0 || st.Errors != 0 {
-		t.Errorf("%+v", st)
-	}
 	left := func(what string) int { return strings.Count(k.LogTail(), "LEFT "+what) }
 	// The last response was one of them.
 	kit.Eventually(t, "what did not pass at once in the log", func() bool { return left("SIP/2.0") >= responses })
 	if n, m := left("MESSAGE"), left("SIP/2.0"); n != requests || m != responses {
 		t.Errorf("%d copies and %d responses did not pass at once, want %d and %d", n, m, requests, responses)
+	}
+	// On a slow machine imcd asks again with OPTIONS, and awaits no answer to the first one any more.
+	if st := c.Stats(); st.SIPSent != uint64(len(tests)) || st.SIPStray >= uint64(left("OPTIONS")) || st.Errors != 0 {
+		t.Errorf("%+v", st)
 	}
 }
 
