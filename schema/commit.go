@@ -82,7 +82,7 @@ func (s *Store) carryOut(ctx context.Context, f store.Fence, changes []store.Cha
 	need := idsNeeded(changes, &s.leftovers)
 	s.mu.Unlock()
 	var b batch
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.inTxOf(ctx, s.commits, func(tx *sql.Tx) error {
 		if err := s.begin(ctx, tx, f, changes); err != nil {
 			return err
 		}

@@ -209,12 +209,12 @@ func TestWithoutPreparedStatements(t *testing.T) {
 		`DEALLOCATE ALL; PREPARE "1" (bigint) AS SELECT $1; PREPARE "2" (bigint) AS SELECT $1`} {
 		for _, with := range [][]store.Change{{putProgress(7, 1)}, {putSeen(1, 200, epoch)}} {
 			s := open(t, pg.URL("postgres"), Options{})
-			s.db.SetMaxOpenConns(1) // always the same
+			s.commits.SetMaxOpenConns(1) // always the same
 			if seq == 1 {
 				commit(t, s, putRoomID("r", 7), putMember("r", "a", 1), putMessage(7, 1, []byte("x")))
 			}
 			for range 2 {
-				if _, err := s.db.Exec(does); err != nil {
+				if _, err := s.commits.Exec(does); err != nil {
 					t.Fatal(err)
 				}
 				seq++
@@ -233,7 +233,7 @@ func TestTimedOutConnectionIsNotUsedAgain(t *testing.T) {
 	t.Parallel()
 	pg := schematest.New(t, schematest.Options{})
 	s := open(t, pg.URL("postgres"), Options{})
-	s.db.SetMaxOpenConns(2)
+	s.commits.SetMaxOpenConns(1)
 	commit(t, s, putRoomID("r", 7), putMember("r", "a", 1))
 	lock, err := s.db.BeginTx(testContext(t), nil)
 	if err != nil {
@@ -253,5 +253,27 @@ func TestTimedOutConnectionIsNotUsedAgain(t *testing.T) {
 	}
 	for i := range 20 {
 		commit(t, s, putMessage(7, uint64(i+1), []byte("x")))
+	}
+}
+
+// TestCommitHasItsConnections: a commit, quick or not, waits for no connection while others have all there are.
+func TestCommitHasItsConnections(t *testing.T) {
+	t.Parallel()
+	s := open(t, schematest.NewDatabase(t), Options{MaxConns: 2})
+	for range 2 {
+		other, err := s.db.Conn(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close() // nothing is under way
+	}
+	ctx, cancel := context.WithTimeout(testContext(t), 5*time.Second)
+	defer cancel()
+	for _, changes := range [][]store.Change{
+		{putRoomID("r", 7), putMember("r", "a", 1)}, {putMessage(7, 1, []byte("x"))},
+	} {
+		if err := s.Commit(ctx, store.Fence{}, changes); err != nil {
+			t.Errorf("%d changes: %v", len(changes), err)
+		}
 	}
 }

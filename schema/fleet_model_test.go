@@ -94,8 +94,8 @@ func TestFleetModel(t *testing.T) {
 			if len(engines) == 4 {
 				return
 			}
-			s := &Store{opts: plain.opts, dialect: plain.dialect, db: plain.db, names: plain.names, quick: plain.quick,
-				leftovers: newLeftovers()}
+			s := &Store{opts: plain.opts, dialect: plain.dialect, db: plain.db, commits: plain.commits,
+				names: plain.names, quick: plain.quick, leftovers: newLeftovers()}
 			m, err := register(testContext(t), s.db, Lease{}, &s.durable, zerolog.Nop())
 			if err != nil {
 				r.Fatal(err)

@@ -14,7 +14,7 @@ type Options struct {
 	RoomsTable   string // imc_rooms
 	MembersTable string // imc_members
 
-	MaxConns   int           // connections to PostgreSQL, at least 2; 8
+	MaxConns   int           // connections to PostgreSQL beside those of commits, at least 2; 8
 	SlowCommit time.Duration // a commit that takes longer is logged; 1 s
 
 	// Lease, if not nil, makes sure that no other Store with a Lease writes to the

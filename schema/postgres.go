@@ -18,15 +18,17 @@ const migrationLock int64 = 0x696d6364
 
 // postgresDialect is one database of a PostgreSQL server.
 type postgresDialect struct {
-	cfg      pq.Config
-	prefer   bool // TLS if the server has it
-	maxConns int
+	cfg       pq.Config
+	connector *connector
+	maxConns  int
 
 	membersTable string
 }
 
 func newPostgresDialect(cfg pq.Config, preferTLS bool, opts Options) *postgresDialect {
-	return &postgresDialect{cfg: cfg, prefer: preferTLS, maxConns: opts.MaxConns, membersTable: opts.MembersTable}
+	d := &postgresDialect{cfg: cfg, maxConns: opts.MaxConns, membersTable: opts.MembersTable}
+	d.connector = newConnector(cfg, preferTLS, d.quick())
+	return d
 }
 
 func (d *postgresDialect) name() string   { return "postgres" }
@@ -41,9 +43,9 @@ func (d *postgresDialect) target() string {
 }
 
 func (d *postgresDialect) open() (*sql.DB, error) {
-	db := sql.OpenDB(newConnector(d.cfg, d.prefer, d.quick()))
+	db := sql.OpenDB(d.connector)
 	db.SetMaxOpenConns(d.maxConns)
-	db.SetMaxIdleConns(2)
+	db.SetMaxIdleConns(d.maxConns)
 	db.SetConnMaxIdleTime(time.Minute)
 	return db, nil
 }

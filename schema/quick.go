@@ -136,7 +136,7 @@ func (b *batch) turns() []turnRow {
 // execOnce carries a statement out; open: it may have been though there is an error. The
 // pool by itself would do so again if the connection is lost meanwhile.
 func (s *Store) execOnce(ctx context.Context, statement string, args []any) (open bool, err error) {
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.commits.Conn(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -286,7 +286,8 @@ func TestReadOnlyConnection(t *testing.T) {
 		}
 		return list[0]
 	}
-	moved := &Store{opts: s.opts, dialect: d, db: db, names: s.names, quick: d.quick(), leftovers: newLeftovers()}
+	moved := &Store{opts: s.opts, dialect: d, db: db, commits: db, names: s.names, quick: d.quick(),
+		leftovers: newLeftovers()}
 	for name, call := range map[string]func() error{
 		"ping": func() error { return moved.Ping(testContext(t)) },
 		"one message": func() error {

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -16,6 +17,7 @@ type Store struct {
 	opts    Options
 	dialect dialect
 	db      *sql.DB
+	commits *sql.DB           // for Commit alone, see openCommits; SQLite: db
 	names   *strings.Replacer // of the statements
 	quick   *quickStatements  // see dialect
 
@@ -55,13 +57,33 @@ func Open(ctx context.Context, dbURL string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, errURL("%w", err)
 	}
-	s := &Store{opts: opts, dialect: d, db: db, names: replacer(d, opts), quick: d.quick(), leftovers: newLeftovers()}
-	if err := s.start(ctx); err != nil {
-		s.releaseLease()
-		_ = db.Close() // the first error tells more
+	s := &Store{opts: opts, dialect: d, db: db, commits: db, names: replacer(d, opts), quick: d.quick(),
+		leftovers: newLeftovers()}
+	if err = s.openCommits(); err == nil {
+		err = s.start(ctx)
+	}
+	if err != nil {
+		_ = s.Close() // the first error tells more
 		return nil, err
 	}
 	return s, nil
+}
+
+// openCommits gives commits of PostgreSQL connections of their own, which are never closed for being idle. All
+// senders wait for a commit that has to wait until a connection is made, or until its statements are planned on one:
+// on a busy machine that takes a fifth of a second, and other statements come in bursts.
+func (s *Store) openCommits() error {
+	if s.quick == nil {
+		return nil
+	}
+	db, err := s.dialect.open()
+	if err != nil {
+		return errURL("%w", err)
+	}
+	db.SetMaxOpenConns(2) // one may still end a commit that was given up
+	db.SetConnMaxIdleTime(0)
+	s.commits = db
+	return nil
 }
 
 func (s *Store) start(ctx context.Context) error {
@@ -110,7 +132,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.Release()
-		if err := s.db.Close(); err != nil {
+		if err := cmp.Or(s.commits.Close(), s.db.Close()); err != nil {
 			s.closeErr = fmt.Errorf("close the database: %w", err)
 		}
 	})
@@ -120,12 +142,17 @@ func (s *Store) Close() error {
 // inTx runs fn in a transaction. If a connection turns out to be lost before
 // anything was done, another one is taken.
 func (s *Store) inTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	return s.inTxOf(ctx, s.db, fn)
+}
+
+// inTxOf is inTx on a connection of db.
+func (s *Store) inTxOf(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
 	for range s.opts.MaxConns {
 		if err == nil || ctx.Err() != nil || !s.dialect.stale(err) {
 			break
 		}
-		tx, err = s.db.BeginTx(ctx, nil)
+		tx, err = db.BeginTx(ctx, nil)
 	}
 	if err != nil {
 		return err

@@ -38,9 +38,9 @@ func TestPostgresURLs(t *testing.T) {
 		p := d.(*postgresDialect)
 		c := p.cfg
 		if c.User != test.user || c.Password != test.password || c.Host != test.host || c.Database != test.db ||
-			c.Port != test.port || p.prefer != test.prefer {
+			c.Port != test.port || p.connector.preferTLS != test.prefer {
 			t.Errorf("%s: user %q password %q host %q port %d database %q prefer TLS %t",
-				test.url, c.User, c.Password, c.Host, c.Port, c.Database, p.prefer)
+				test.url, c.User, c.Password, c.Host, c.Port, c.Database, p.connector.preferTLS)
 		}
 	}
 }
