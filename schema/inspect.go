@@ -61,7 +61,7 @@ func look(ctx context.Context, dbURL string, opts Options) (_ *Store, found Insp
 	if err != nil {
 		return nil, found, errURL("%w", err)
 	}
-	s := &Store{opts: opts, db: db, dialect: d, names: replacer(d, opts)}
+	s := &Store{opts: opts, db: db, commits: db, dialect: d, names: replacer(d, opts)}
 	defer func() {
 		if err != nil {
 			_ = db.Close() // it was only read

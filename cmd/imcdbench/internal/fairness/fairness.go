@@ -102,6 +102,9 @@ func (b *bench) measure(ctx context.Context, c situation, f *Figures) error {
 			return err
 		}
 	}
+	if err := b.Calm(ctx); err != nil {
+		return err
+	}
 	plan := load.Plan{Rooms: b.Rooms(b.o.Small, 1), Window: 2, For: b.o.For, Quiet: quiet, Watch: true,
 		Paces: []load.Pace{{Every: b.o.Every}}}
 	var phones load.Phones

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"imcd/cmd/imcdbench/internal/contest"
 	"imcd/cmd/imcdbench/internal/load"
+	"imcd/cmd/internal/stack"
 )
 
 // Body is the size of a message in bytes, if a plan does not name another.
@@ -56,6 +58,26 @@ func (r *Rig) PhonesOf(c contest.Cell) load.Phones { return r.lab.Phones(c) }
 
 // Idle waits until imcd has no more copies to send.
 func (r *Rig) Idle(ctx context.Context) error { return r.Stack().Idle(ctx) }
+
+// Calm waits until imcd, Kamailio and PostgreSQL rest: they use a tenth of a core at most. What imcd writes of a storm
+// of registrations takes seconds after Idle.
+func (r *Rig) Calm(ctx context.Context) error {
+	const look = 500 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	before, err := r.CPU()
+	for err == nil {
+		if err = stack.Pause(ctx, look); err != nil {
+			return fmt.Errorf("wait until %s rests: %w", r.Spec.Name, err)
+		}
+		now, cpuErr := r.CPU()
+		if cpuErr == nil && now-before <= look/10 {
+			return nil
+		}
+		before, err = now, cpuErr
+	}
+	return err
+}
 
 // Send carries out a plan.
 func (r *Rig) Send(ctx context.Context, plan load.Plan) (*load.Result, error) {
